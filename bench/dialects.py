@@ -1,0 +1,49 @@
+"""What a load client says to each kind of server, as data: path, greeting, answers.
+
+A dialect holds no state and does no I/O, so it can be handed to another process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# The key need not be random for a server to accept it (RFC 6455 section 4.1 asks a client for
+# that); a constant keeps the cost of a handshake on the client's side down.
+_KEY = "Y2xhcmlvbi1iZW5jaC1rZQ=="
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a socket is opened and kept alive.
+
+    `greeting` holds pairs: the message expected next after the handshake, by its first bytes, and
+    what to answer (nothing where empty). A socket counts as open after the last of them.
+    `answers` maps whole messages to their replies: engine.io's own ping and pong.
+    """
+
+    path: str
+    subprotocol: str | None = None
+    greeting: tuple[tuple[bytes, bytes], ...] = ()
+    answers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def request(self, port: int, query: str = "") -> bytes:
+        """Return the handshake request to 127.0.0.1:`port`; `query` is appended to the path."""
+        lines = [
+            f"GET {self.path}{query} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {_KEY}",
+            "Sec-WebSocket-Version: 13",
+        ]
+        if self.subprotocol:
+            lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+PLAIN = Dialect("/ws")
+CLARION = Dialect("/ws", subprotocol="clarion.v1", greeting=((b'{"kind":"welcome"', b""),))
+SOCKET_IO = Dialect(
+    "/socket.io/?EIO=4&transport=websocket",
+    greeting=((b"0{", b"40"), (b"40{", b"")),
+    answers={b"2": b"3"},
+)

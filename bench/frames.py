@@ -1,0 +1,143 @@
+"""WebSocket frames as the load client reads them (RFC 6455, section 5). No I/O.
+
+`FrameParser` gives every message whole: for greetings and for the sampled sockets. `FrameCounter`
+only counts events, at a cost per read rather than per frame, for the thousands of other sockets.
+Servers send unmasked, unfragmented frames and events of 126 to 65,535 bytes; everything shorter
+is talk (pings, engine.io's "2") and is handed out as a message.
+"""
+
+import secrets
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Opcode(IntEnum):
+    """What a frame is, RFC 6455 section 5.2."""
+
+    TEXT = 0x1
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame from a server."""
+
+    opcode: int
+    payload: bytes
+
+
+class UnexpectedFrameError(ValueError):
+    """A server sent a frame that no server under test should send."""
+
+
+def encode_client(opcode: Opcode, payload: bytes) -> bytes:
+    """Build a masked frame of under 126 bytes: all that a load client ever says."""
+    if len(payload) > 125:
+        raise ValueError(f"a client frame holds at most 125 bytes, got {len(payload)}")
+    mask = secrets.token_bytes(4)
+    masked = bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))
+    return bytes((0x80 | opcode, 0x80 | len(payload))) + mask + masked
+
+
+def header(buffer: bytes | bytearray, offset: int, end: int) -> tuple[int, int] | None:
+    """Return the sizes of the header and the payload at `offset`, or None when it is cut off."""
+    if end - offset < 2:
+        return None
+    length = buffer[offset + 1]
+    if buffer[offset] & 0xF0 != 0x80 or length > 127:
+        raise UnexpectedFrameError(
+            f"expected a whole, unmasked frame, got {buffer[offset : offset + 2].hex()}"
+        )
+    if length < 126:
+        return 2, length
+    size = 4 if length == 126 else 10
+    if end - offset < size:
+        return None
+    return size, int.from_bytes(buffer[offset + 2 : offset + size], "big")
+
+
+class FrameParser:
+    """Whole frames out of a byte stream cut anywhere."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes of a frame that has not fully come in."""
+        return self._rest
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes in and return the frames they complete, in order."""
+        buffer = self._rest + data if self._rest else data
+        end = len(buffer)
+        offset = 0
+        frames = []
+        while (sizes := header(buffer, offset, end)) is not None:
+            start = offset + sizes[0]
+            if start + sizes[1] > end:
+                break
+            frames.append(Frame(buffer[offset] & 0x0F, buffer[start : start + sizes[1]]))
+            offset = start + sizes[1]
+        self._rest = buffer[offset:]
+        return frames
+
+
+class FrameCounter:
+    """Counts a socket's events by walking frame headers; payloads are skipped unread.
+
+    An event is counted when its header has come in; `pending` says how much of it has not.
+    """
+
+    __slots__ = ("_cut", "events", "frame_bytes", "pending")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.frame_bytes = 0
+        self.pending = 0
+        self._cut = b""
+
+    def feed(self, buffer: bytearray, size: int) -> list[Frame]:
+        """Count the events in the first `size` bytes; return the frames that are none."""
+        if self._cut:
+            buffer = bytearray(self._cut) + buffer[:size]
+            size = len(buffer)
+            self._cut = b""
+        offset = self.pending
+        talk: list[Frame] = []
+        while offset < size:
+            if size - offset >= 4 and buffer[offset] == 0x81 and buffer[offset + 1] == 126:
+                offset = self._events(buffer, offset, size)
+                continue
+            sizes = header(buffer, offset, size)
+            if sizes is None or offset + sum(sizes) > size:
+                # A header or a short frame cut in two: rare, so it is joined and read again.
+                self._cut = bytes(buffer[offset:size])
+                offset = size
+                break
+            start = offset + sizes[0]
+            offset = start + sizes[1]
+            talk.append(Frame(buffer[start - sizes[0]] & 0x0F, bytes(buffer[start:offset])))
+        self.pending = offset - size
+        return talk
+
+    def _events(self, buffer: bytearray, offset: int, size: int) -> int:
+        """Count the event at `offset` and all like it that follow; return where they end."""
+        frame = 4 + (buffer[offset + 2] << 8 | buffer[offset + 3])
+        self.frame_bytes = frame
+        alike = (size - offset) // frame
+        # Slices with a stride check the four header bytes of every frame at C speed, where the
+        # loop in feed() costs 0.2 µs per frame; below eight frames the loop is the quicker one.
+        if alike >= 8 and all(
+            buffer[offset + byte : offset + alike * frame : frame].count(buffer[offset + byte])
+            == alike
+            for byte in range(4)
+        ):
+            self.events += alike
+            return offset + alike * frame
+        self.events += 1
+        return offset + frame

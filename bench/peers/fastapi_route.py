@@ -1,0 +1,57 @@
+"""A plain FastAPI WebSocket route beside Clarion: what a team writes by hand.
+
+Usage: python fastapi_route.py PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
+uvicorn runs as `uvicorn[standard]` would: uvloop and httptools where installed, access log off.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+PORT, REDIS_URL, CHANNEL = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+connections: set[WebSocket] = set()
+
+
+async def broadcast(pubsub: PubSub) -> None:
+    async for message in pubsub.listen():
+        if message["type"] != "message":
+            continue
+        for websocket in list(connections):
+            # A socket that closes meanwhile is taken out by its own route.
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await websocket.send_text(message["data"])
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with Redis.from_url(REDIS_URL, decode_responses=True) as redis, redis.pubsub() as pubsub:
+        await pubsub.subscribe(CHANNEL)
+        task = asyncio.create_task(broadcast(pubsub))
+        yield
+        task.cancel()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.websocket("/ws")
+async def events(websocket: WebSocket) -> None:
+    await websocket.accept()
+    connections.add(websocket)
+    try:
+        while True:
+            await websocket.receive_text()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        connections.discard(websocket)
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)

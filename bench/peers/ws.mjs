@@ -1,0 +1,20 @@
+// The `ws` package beside Clarion: one Redis channel, broadcast to every socket.
+// Usage: node ws.mjs PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
+import { createClient } from "redis";
+import { WebSocket, WebSocketServer } from "ws";
+
+const [port, redisUrl, channel] = process.argv.slice(2);
+const subscriber = await createClient({ url: redisUrl }).connect();
+let clients = new Set();
+
+function broadcast(message) {
+  for (const socket of clients) {
+    if (socket.readyState === WebSocket.OPEN) socket.send(message, { binary: false });
+  }
+}
+
+// Buffers (the `true`), so that ws need not encode the same string once per socket.
+await subscriber.subscribe(channel, broadcast, true);
+const server = new WebSocketServer({ host: "127.0.0.1", port: Number(port), backlog: 4096 });
+server.on("connection", (socket) => socket.on("error", () => socket.terminate()));
+clients = server.clients;

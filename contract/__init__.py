@@ -1,0 +1,1 @@
+"""What gateway and publisher must agree on: audiences, events, identity and the bus."""

@@ -1,0 +1,195 @@
+"""Who a token speaks for: JWT (RFC 7519) verification for users and for publishing services.
+
+Verification itself never waits. Only when a JWKS does not hold the token's key yet is it fetched, by
+`contract.jwks`, at most once per interval whatever tokens come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import jwt
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from contract.errors import InvalidToken
+from contract.settings import ContractSettings
+
+TOKEN_MAX_CHARACTERS: Final = 8_192
+
+SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+
+# Most specific first: PyJWT's errors form a tree. Labels of `InvalidToken.reason`.
+_REASONS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (jwt.ExpiredSignatureError, "expired", "the token has expired"),
+    (jwt.ImmatureSignatureError, "not_yet_valid", "the token is not valid yet"),
+    (jwt.InvalidIssuedAtError, "not_yet_valid", "the token was issued in the future"),
+    (jwt.InvalidAudienceError, "audience", "the token is for another audience"),
+    (jwt.InvalidIssuerError, "issuer", "the token comes from another issuer"),
+    (jwt.InvalidAlgorithmError, "algorithm", "the token's algorithm is not accepted"),
+    (jwt.InvalidSignatureError, "signature", "the token's signature does not match"),
+    (jwt.MissingRequiredClaimError, "claims", "the token lacks a claim: exp and sub are required"),
+    (jwt.DecodeError, "malformed", "the token is not a well-formed JWT"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What Clarion reads of a token.
+
+    Attributes:
+        subject: user id or service name.
+        scopes: of the ``scope`` claim (RFC 8693, section 4.2).
+        expires_at: seconds since the epoch.
+    """
+
+    subject: str
+    scopes: frozenset[str]
+    expires_at: float
+
+
+class KeySource(Protocol):
+    """Where a verifier finds keys."""
+
+    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
+        """The key with that id, or None when it is not known (yet)."""
+
+    async def refresh(self) -> None:
+        """Fetch keys, unless that happened just now.
+
+        Raises:
+            contract.errors.KeysUnavailable: they cannot be had at the moment.
+        """
+
+
+class FixedKey:
+    """One key from the settings, whatever key id a token names."""
+
+    def __init__(self, key: Any) -> None:  # noqa: ANN401
+        self._key = key
+
+    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401, ARG002
+        """Always the key."""
+        return self._key
+
+    async def refresh(self) -> None:
+        """Nothing to fetch."""
+
+
+class UnknownKey(InvalidToken):
+    """The token names a key that the key source does not hold; fetching may help."""
+
+    def __init__(self) -> None:
+        super().__init__("signature", "the token is signed with an unknown key")
+
+
+class TokenVerifier:
+    """Verifies tokens against one key source."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        algorithms: Sequence[str],
+        audience: str | None,
+        issuer: str | None,
+        leeway_seconds: float,
+    ) -> None:
+        self._keys = keys
+        self._algorithms = list(algorithms)
+        self._audience = audience
+        self._issuer = issuer
+        self._leeway_seconds = leeway_seconds
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a valid token, without waiting for anything.
+
+        Raises:
+            UnknownKey: `verify_fetching` may succeed.
+            InvalidToken: the token identifies nobody.
+        """
+        if len(token) > TOKEN_MAX_CHARACTERS:
+            raise InvalidToken(
+                "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
+            )
+        try:
+            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise UnknownKey
+            payload = jwt.decode(
+                token,
+                key,
+                algorithms=self._algorithms,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=self._leeway_seconds,
+                options={"require": ["exp", "sub"]},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise _refusal(error) from None
+        return Claims(payload["sub"], _scopes(payload.get("scope")), float(payload["exp"]))
+
+    async def verify_fetching(self, token: str) -> Claims:
+        """As `verify`, but fetches keys when the token's is unknown.
+
+        Raises:
+            InvalidToken: the token identifies nobody.
+            KeysUnavailable: the key is unknown and keys cannot be fetched at the moment.
+        """
+        try:
+            return self.verify(token)
+        except UnknownKey:
+            await self._keys.refresh()
+            return self.verify(token)
+
+
+def algorithms_of(settings: ContractSettings) -> tuple[str, ...]:
+    """The algorithms to accept: as set, or what fits the key source.
+
+    Raises:
+        ValueError: an algorithm that does not fit the key source, ``none`` among them. A public key
+            taken for an HMAC secret would let anyone sign.
+    """
+    allowed = SYMMETRIC if settings.jwt_secret else ASYMMETRIC
+    default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
+    unfit = sorted(set(settings.jwt_algorithms) - allowed)
+    if unfit:
+        raise ValueError(
+            f"expected CLARION_JWT_ALGORITHMS out of {', '.join(sorted(allowed))}, "
+            f"got {', '.join(unfit)}"
+        )
+    return settings.jwt_algorithms or default
+
+
+def fixed_key(settings: ContractSettings) -> FixedKey | None:
+    """The key in the settings; None when they name a JWKS URL instead.
+
+    Raises:
+        ValueError: CLARION_JWT_PUBLIC_KEY is no public key in PEM.
+    """
+    if settings.jwt_secret:
+        return FixedKey(settings.jwt_secret.get_secret_value())
+    if settings.jwt_public_key:
+        return FixedKey(load_pem_public_key(settings.jwt_public_key.encode()))
+    return None
+
+
+def _refusal(error: Exception) -> InvalidToken:
+    if isinstance(error, jwt.InvalidTokenError):
+        for kind, reason, message in _REASONS:
+            if isinstance(error, kind):
+                return InvalidToken(reason, message)
+    return InvalidToken("malformed", "the token is not a well-formed JWT")
+
+
+def _scopes(scope: object) -> frozenset[str]:
+    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild)."""
+    if isinstance(scope, str):
+        return frozenset(scope.split())
+    if isinstance(scope, list):
+        return frozenset(name for name in scope if isinstance(name, str))
+    return frozenset()

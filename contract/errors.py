@@ -1,0 +1,32 @@
+"""Failures that both services know. Each service maps them to its own protocol."""
+
+from __future__ import annotations
+
+
+class BusUnavailable(Exception):
+    """Redis did not take the command or did not answer. Temporary: retry with the same key."""
+
+
+class IdempotencyKeyReused(Exception):
+    """The idempotency key already names another event. The producer's fault: do not retry."""
+
+    def __init__(self, id_: int) -> None:
+        super().__init__(f"the idempotency key was used for another event, {id_}")
+        self.id = id_
+
+
+class InvalidToken(Exception):
+    """A token that identifies nobody.
+
+    Attributes:
+        reason: one of a closed set, fit for a metric label: ``malformed``, ``algorithm``,
+            ``signature``, ``expired``, ``not_yet_valid``, ``audience``, ``issuer``, ``claims``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class KeysUnavailable(Exception):
+    """The JWKS URL did not answer, so a token can be neither accepted nor refused. Temporary."""

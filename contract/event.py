@@ -1,0 +1,118 @@
+"""An event, what a producer publishes, and the bytes that carry it over the bus.
+
+Pure values, no I/O. The bus message is one short header line and then the producer's JSON, which
+nobody behind the publisher parses again:
+
+    <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from contract.audience import Audience
+
+TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
+KEY_MAX_CHARACTERS: Final = 255
+CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+
+_POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
+_NONE: Final = "-"
+
+
+class InvalidMessage(ValueError):
+    """Bytes on a bus channel that are not a bus message."""
+
+
+class InvalidPosition(ValueError):
+    """A text that is not an event id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a producer hands to the bus.
+
+    Attributes:
+        data: JSON text in UTF-8, passed on byte for byte.
+        key: the idempotency key, already scoped to its producer; None: every publish is new.
+        exclude: id of a connection that must not receive the event.
+        trace: a W3C traceparent.
+    """
+
+    audience: Audience
+    type: str
+    data: bytes
+    key: str | None = None
+    exclude: str | None = None
+    trace: str | None = None
+
+    @property
+    def header(self) -> str:
+        """The part of the bus message that the producer decides: type, exclude, trace."""
+        return f"{self.type} {self.exclude or _NONE} {self.trace or _NONE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as the bus delivers it.
+
+    Attributes:
+        id: microseconds since the epoch, forced above every id issued before: a hybrid logical
+            clock. Rises in delivery order over all streams.
+        prev: id of the event before it on its stream, or a floor below which nothing can be told.
+        data: JSON text in UTF-8, as the producer wrote it.
+    """
+
+    id: int
+    prev: int
+    audience: Audience
+    type: str
+    data: bytes
+    exclude: str | None = None
+    trace: str | None = None
+
+    @property
+    def time(self) -> str:
+        """When the event was published: RFC 3339, UTC, microseconds. Read off the id."""
+        return (
+            datetime.fromtimestamp(self.id / 1_000_000, UTC)
+            .isoformat(timespec="microseconds")
+            .replace("+00:00", "Z")
+        )
+
+
+def parse_message(audience: Audience, message: bytes) -> Event:
+    """The event in a bus message.
+
+    Raises:
+        InvalidMessage: the header is not the five fields that publish.lua writes.
+    """
+    header, separator, data = message.partition(b"\n")
+    try:
+        event_id, prev, kind, exclude, trace = header.decode("ascii").split(" ")
+        if not separator:
+            raise ValueError
+        return Event(int(event_id), int(prev), audience, kind, data, _some(exclude), _some(trace))
+    except ValueError:
+        raise InvalidMessage(
+            f"expected '<id> <prev> <type> <exclude> <trace>' and a newline, got {header[:200]!r}"
+        ) from None
+
+
+def parse_position(text: str) -> int:
+    """The event id that a client names as its position (``since``, ``Last-Event-ID``).
+
+    Raises:
+        InvalidPosition: anything but 1 to 16 ASCII digits.
+    """
+    if not _POSITION.fullmatch(text):
+        raise InvalidPosition(f"expected an event id of 1 to 16 digits, got {text[:32]!r}")
+    return int(text)
+
+
+def _some(field: str) -> str | None:
+    return None if field == _NONE else field

@@ -1,0 +1,66 @@
+-- Publishes one event, atomically: idempotency key, id, log, trim, PUBLISH.
+--
+-- KEYS[1] log      stream of the audience; entries <id>-0 with fields p (prev), h (header), d (data)
+-- KEYS[2] meta     hash of the stream: last (id of its newest event)
+-- KEYS[3] clock    hash: now (last id issued), epoch (floor under every id of this data set)
+-- KEYS[4] key      string "<id> <gateways> <fingerprint>" under the idempotency key; unused without one
+--
+-- ARGV[1] channel
+-- ARGV[2] header       "<type> <exclude or -> <traceparent or ->"
+-- ARGV[3] data         JSON, passed on byte for byte
+-- ARGV[4] max events   events kept in the log, about
+-- ARGV[5] max age ms   age of the events kept in the log, about
+-- ARGV[6] fingerprint  of the publication; empty: no idempotency key
+-- ARGV[7] key ttl ms   how long an idempotency key is remembered
+-- ARGV[8] command      PUBLISH, or SPUBLISH on a cluster
+--
+-- Returns {id, outcome, gateways}; outcome 0: published, 1: duplicate of the event with that id,
+-- 2: the key was used for another event. gateways: subscribers that PUBLISH reached.
+
+local fingerprint = ARGV[6]
+if fingerprint ~= '' then
+  local seen = redis.call('GET', KEYS[4])
+  if seen then
+    local id, gateways, known = string.match(seen, '^(%d+) (%d+) (.*)$')
+    if known == fingerprint then
+      return {id, 1, tonumber(gateways)}
+    end
+    return {id, 2, 0}
+  end
+end
+
+-- Microseconds fit a Lua number (2^53) until the year 2255.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local issued = redis.call('HMGET', KEYS[3], 'now', 'epoch')
+local epoch = tonumber(issued[2])
+if not epoch then
+  epoch = now - 1
+  redis.call('HSET', KEYS[3], 'epoch', string.format('%.0f', epoch))
+end
+local id = math.max(now, (tonumber(issued[1]) or 0) + 1)
+local text = string.format('%.0f', id)
+
+-- meta outlives the log's events by one max age. Without it nothing was published on this stream
+-- for two max ages, or since the data set began: either is an honest floor.
+local max_age = tonumber(ARGV[5])
+local prev = redis.call('HGET', KEYS[2], 'last')
+local ages = not prev
+if not prev then
+  prev = string.format('%.0f', math.max(epoch, now - 2000 * max_age))
+end
+
+redis.call('HSET', KEYS[3], 'now', text)
+redis.call('HSET', KEYS[2], 'last', text)
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', ARGV[3])
+if ages or math.floor(id / 1000000) ~= math.floor(tonumber(prev) / 1000000) then
+  -- Ageing to the second is enough: a busy stream pays for these three calls once a second.
+  redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', now - 1000 * max_age))
+  redis.call('PEXPIRE', KEYS[1], max_age + 1000)
+  redis.call('PEXPIRE', KEYS[2], 2 * max_age + 1000)
+end
+local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. prev .. ' ' .. ARGV[2] .. '\n' .. ARGV[3])
+if fingerprint ~= '' then
+  redis.call('SET', KEYS[4], text .. ' ' .. gateways .. ' ' .. fingerprint, 'PX', ARGV[7])
+end
+return {text, 0, gateways}

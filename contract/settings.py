@@ -1,0 +1,174 @@
+"""Settings that both services share, read from the environment with the prefix ``CLARION_``.
+
+Each service derives its own frozen class from `ContractSettings` and adds fields of its own prefix.
+docs/settings.md lists them all; a test fails when one is missing there.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contract.bus import HistoryLimits
+from contract.keyspace import Keyspace
+
+SECRET_MIN_BYTES = 32
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one variable: separated by commas, or a JSON list."""
+
+
+def split_names(value: Any) -> Any:  # noqa: ANN401 - what the environment holds before validation
+    """``"a, b"`` and ``'["a", "b"]'`` as ``("a", "b")``; anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+class ContractSettings(BaseSettings):
+    """Redis, history, tokens and logs: what gateway and publisher must agree on."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, populate_by_name=True, extra="ignore", env_ignore_empty=True
+    )
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias="CLARION_REDIS_URL",
+        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, rediss:// for TLS.",
+    )
+    namespace: str = Field(
+        "clarion",
+        validation_alias="CLARION_NAMESPACE",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Prefix of every key and channel, so that several Clarions can share a Redis.",
+    )
+    history_max_events: int = Field(
+        10_000,
+        validation_alias="CLARION_HISTORY_MAX_EVENTS",
+        ge=1,
+        le=10_000_000,
+        description="Events kept per stream for clients that resume.",
+    )
+    history_max_age_seconds: int = Field(
+        600,
+        validation_alias="CLARION_HISTORY_MAX_AGE_SECONDS",
+        ge=1,
+        le=30 * 86_400,
+        description="Age of the events kept per stream for clients that resume.",
+    )
+    idempotency_seconds: int = Field(
+        86_400,
+        validation_alias="CLARION_IDEMPOTENCY_SECONDS",
+        ge=1,
+        le=30 * 86_400,
+        description="How long an idempotency key is remembered.",
+    )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="CLARION_JWT_SECRET",
+        description="Shared secret of HS256 tokens, 32 bytes at least (RFC 7518, section 3.2).",
+    )
+    jwt_public_key: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_PUBLIC_KEY",
+        description="Public key of RS256 or ES256 tokens: PEM, or the path of a PEM file.",
+    )
+    jwt_jwks_url: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_JWKS_URL",
+        pattern=r"^https?://",
+        description="Where the issuer publishes its keys (RFC 7517).",
+    )
+    jwt_algorithms: Names = Field(
+        (),
+        validation_alias="CLARION_JWT_ALGORITHMS",
+        description="Algorithms accepted. Empty: HS256 for a secret, RS256 and ES256 otherwise.",
+    )
+    jwt_audience: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_AUDIENCE",
+        description="Expected `aud` claim. Unset: a token that names an audience is refused.",
+    )
+    jwt_issuer: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_ISSUER",
+        description="Expected `iss` claim. Unset: any.",
+    )
+    jwt_leeway_seconds: int = Field(
+        5,
+        validation_alias="CLARION_JWT_LEEWAY_SECONDS",
+        ge=0,
+        le=300,
+        description="Clock difference forgiven when `exp`, `nbf` and `iat` are checked.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="CLARION_LOG_LEVEL", description="Least severe level logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto",
+        validation_alias="CLARION_LOG_FORMAT",
+        description="auto: console on a terminal, JSON lines elsewhere.",
+    )
+    profile: Literal["production", "dev"] = Field(
+        "production",
+        validation_alias="CLARION_PROFILE",
+        description="dev adds what must never face the internet: the gateway's page at /.",
+    )
+    pod: str = Field(
+        default_factory=socket.gethostname,
+        validation_alias="CLARION_POD",
+        pattern=r"^[A-Za-z0-9_.-]{1,253}$",
+        description="Name of this instance in metrics, traces and `welcome`; the host name by default.",
+    )
+
+    @field_validator("jwt_algorithms", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_names(value)
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
+            raise ValueError(f"expected a secret of {SECRET_MIN_BYTES} bytes or more")
+        return secret
+
+    @field_validator("jwt_public_key")
+    @classmethod
+    def _read_key_file(cls, key: str | None) -> str | None:
+        if key is None or key.lstrip().startswith("-----BEGIN"):
+            return key
+        try:
+            return Path(key).read_text()
+        except OSError as error:
+            raise ValueError(f"expected PEM or the path of a PEM file: {error}") from None
+
+    @model_validator(mode="after")
+    def _one_key_source(self) -> Self:
+        sources = [self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url]
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                "expected exactly one of CLARION_JWT_SECRET, CLARION_JWT_PUBLIC_KEY and "
+                "CLARION_JWT_JWKS_URL"
+            )
+        return self
+
+    @property
+    def keyspace(self) -> Keyspace:
+        """The names in Redis."""
+        return Keyspace(self.namespace)
+
+    @property
+    def history(self) -> HistoryLimits:
+        """How much Redis keeps."""
+        return HistoryLimits(
+            self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
+        )

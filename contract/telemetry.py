@@ -1,0 +1,119 @@
+"""Logs and traces, set up alike in both services.
+
+Logs: structlog; JSON lines in a cluster, pretty on a terminal; the trace's ids in every record.
+Traces: OTLP over HTTP, configured by the standard ``OTEL_*`` variables; off until
+``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) names a collector. Metrics are each service's
+own (`gateway.metrics`, `publisher.metrics`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def configure_logging(
+    *, level: str, log_format: Literal["auto", "json", "console"], service: str, pod: str
+) -> None:
+    """Send structlog's and the standard library's records to standard error, alike."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace_ids,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    final: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    ]
+    if console:
+        final.append(structlog.dev.ConsoleRenderer())
+    else:
+        shared += [_add_service(service, pod), structlog.processors.format_exc_info]
+        final.append(structlog.processors.JSONRenderer())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final)
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # One line per request is the ingress's to write; a query may hold a token.
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def tracer_provider(service: str, pod: str) -> TracerProvider:
+    """A provider that follows the ``OTEL_*`` variables; it exports only when they name a collector.
+
+    The sampler is the SDK's default, ``parentbased_always_on``: the producer's decision stands.
+    """
+    resource = Resource.create({"service.name": service, "service.instance.id": pod})
+    provider = TracerProvider(resource=resource)
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    ):
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the producer of a W3C traceparent decided to sample (its last flag bit)."""
+    return bool(int(traceparent[-2:], 16) & TraceFlags.SAMPLED)
+
+
+def context_of(traceparent: str) -> Context:
+    """The OpenTelemetry context that a traceparent names."""
+    return _PROPAGATOR.extract({"traceparent": traceparent})
+
+
+def traceparent_of(context: SpanContext) -> str:
+    """The W3C traceparent of a span (https://www.w3.org/TR/trace-context/#traceparent-header)."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def _add_trace_ids(
+    _logger: Any,  # noqa: ANN401
+    _name: str,
+    event: MutableMapping[str, Any],
+) -> MutableMapping[str, Any]:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = f"{context.trace_id:032x}"
+        event["span_id"] = f"{context.span_id:016x}"
+    return event
+
+
+def _add_service(service: str, pod: str) -> structlog.typing.Processor:
+    def add(
+        _logger: Any,  # noqa: ANN401
+        _name: str,
+        event: MutableMapping[str, Any],
+    ) -> MutableMapping[str, Any]:
+        return {"service": service, "pod": pod, **event}
+
+    return add
