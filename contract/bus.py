@@ -1,7 +1,7 @@
 """The bus: publishing events to Redis and reading them back from their logs.
 
 Stands between a publisher (or a handler's reply) and every gateway's `contract.subscriber`. Owns
-the Lua scripts; knows nothing of HTTP, sockets or tokens. Errors of Redis leave as `BusUnavailable`.
+the Lua scripts; knows nothing of HTTP, sockets or tokens. Redis' errors leave as `BusUnavailable`.
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ class Bus:
 
 
 def _pack(sha: str, call: tuple[str | bytes | int, ...]) -> bytes:
-    return pack_command(("EVALSHA", sha, *call))  # type: ignore[arg-type]  # typed as a 1-tuple
+    packed: bytes = pack_command(("EVALSHA", sha, *call))  # type: ignore[arg-type]  # see its stub
+    return packed
 
 
 async def _reply(connection: AbstractConnection) -> object:

@@ -1,7 +1,7 @@
 """Who a token speaks for: JWT (RFC 7519) verification for users and for publishing services.
 
-Verification itself never waits. Only when a JWKS does not hold the token's key yet is it fetched, by
-`contract.jwks`, at most once per interval whatever tokens come in.
+Verification itself never waits. Only when a JWKS does not hold the token's key yet is it fetched,
+by `contract.jwks`, at most once per interval whatever tokens come in.
 """
 
 from __future__ import annotations

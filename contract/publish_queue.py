@@ -23,7 +23,9 @@ class PublishingBus(Protocol):
 
     async def publish(
         self, publications: Sequence[Publication]
-    ) -> list[Published | IdempotencyKeyReused]: ...
+    ) -> list[Published | IdempotencyKeyReused]:
+        """See `contract.bus.Bus.publish`."""
+        ...
 
 
 Answer = asyncio.Future[Published | IdempotencyKeyReused]

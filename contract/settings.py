@@ -42,7 +42,8 @@ class ContractSettings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias="CLARION_REDIS_URL",
-        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, rediss:// for TLS.",
+        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db; "
+        "rediss:// for TLS.",
     )
     namespace: str = Field(
         "clarion",
@@ -126,7 +127,7 @@ class ContractSettings(BaseSettings):
         default_factory=socket.gethostname,
         validation_alias="CLARION_POD",
         pattern=r"^[A-Za-z0-9_.-]{1,253}$",
-        description="Name of this instance in metrics, traces and `welcome`; the host name by default.",
+        description="Name of this instance in metrics, traces and `welcome`. Default: host name.",
     )
 
     @field_validator("jwt_algorithms", mode="before")

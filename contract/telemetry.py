@@ -2,8 +2,8 @@
 
 Logs: structlog; JSON lines in a cluster, pretty on a terminal; the trace's ids in every record.
 Traces: OTLP over HTTP, configured by the standard ``OTEL_*`` variables; off until
-``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) names a collector. Metrics are each service's
-own (`gateway.metrics`, `publisher.metrics`).
+``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) names a collector. Metrics belong to each
+service (`gateway.metrics`, `publisher.metrics`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,32 @@
+"""Fixtures that every test may use: a real Valkey and a namespace of one's own in it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.valkey import Valkey
+
+SECRET = "a secret for tests, 32 bytes or more"
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One server per test process. Tests that stop or pause a server start one of their own."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(shared_valkey: Valkey) -> str:
+    return shared_valkey.url
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Keeps each test's keys and channels apart on the shared server."""
+    return f"test-{uuid.uuid4().hex[:12]}"
