@@ -19,7 +19,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from contract.audience import Audience
 from contract.errors import BusUnavailable, IdempotencyKeyReused
@@ -55,6 +55,10 @@ class Published:
     id: int
     duplicate: bool
     gateways: int
+
+
+Answer = Published | IdempotencyKeyReused | BusUnavailable
+"""What became of one publication among several: a failure stands in its own place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +111,27 @@ class Bus:
         self._publish = _Script("publish.lua")
         self._history = _Script("history.lua")
 
-    async def publish(
-        self, publications: Sequence[Publication]
-    ) -> list[Published | IdempotencyKeyReused]:
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
+
+        A `BusUnavailable` among the answers is one publication that Redis refused.
 
         Raises:
             BusUnavailable: Redis did not answer. Each of the publications ran whole or not at all;
                 only those with a key are safe to publish again.
         """
+        if not publications:
+            return []
         replies = await self._run(
             self._publish,
             [self._publish_arguments(publication) for publication in publications],
         )
-        return [_published(reply) for reply in replies]
+        return [_answer(reply) for reply in replies]
 
     async def probe(self, pod: str) -> int:
         """Send an event through the whole publish path to ``pod`` itself; returns its id."""
         arguments = self._arguments(pod_stream(pod), _PROBE_HEADER, b"null")
-        ((id_, _, _),) = await self._run(self._publish, [arguments])
+        ((id_, _, _),) = _whole(await self._run(self._publish, [arguments]))
         return int(id_)
 
     async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
@@ -145,7 +151,7 @@ class Bus:
         )
         return [
             History(int(floor), int(last), [_logged(audience, entry) for entry in entries])
-            for (audience, _), (floor, last, entries) in zip(ranges, replies, strict=True)
+            for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
 
     async def ping(self) -> None:
@@ -195,7 +201,10 @@ class Bus:
     async def _run(
         self, script: _Script, calls: Sequence[tuple[str | bytes | int, ...]]
     ) -> list[Any]:
-        """EVALSHA each call in one pipeline; load the script where Redis does not know it."""
+        """EVALSHA each call in one pipeline; load the script where Redis does not know it.
+
+        A `ResponseError` that a call got stands in the place of its reply.
+        """
         try:
             replies = await self._pipeline(script.sha, calls)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -207,9 +216,6 @@ class Bus:
                     replies[i] = reply
         except (RedisError, OSError, asyncio.IncompleteReadError) as error:
             raise BusUnavailable(_one_line(error)) from error
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise BusUnavailable(_one_line(reply)) from reply
         return replies
 
     async def _pipeline(
@@ -229,7 +235,9 @@ class Bus:
                 for _ in calls:
                     replies.append(await _reply(connection))
         finally:
-            if len(replies) < len(calls):  # also when cancelled: replies would reach the next user
+            # Replies left unread, also when cancelled, would reach the next user. And a primary
+            # that became a replica must be left: its name may lead to the new primary by now.
+            if len(replies) < len(calls) or any(isinstance(r, ReadOnlyError) for r in replies):
                 await connection.disconnect(nowait=True)
             await pool.release(connection)
         return replies
@@ -255,7 +263,16 @@ def _fingerprint(publication: Publication) -> str:
     return digest.hexdigest()
 
 
-def _published(reply: tuple[bytes, int, int]) -> Published | IdempotencyKeyReused:
+def _whole(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise BusUnavailable(_one_line(reply)) from reply
+    return replies
+
+
+def _answer(reply: tuple[bytes, int, int] | ResponseError) -> Answer:
+    if isinstance(reply, ResponseError):
+        return BusUnavailable(_one_line(reply))
     id_, outcome, gateways = reply
     if outcome == _KEY_REUSED:
         return IdempotencyKeyReused(int(id_))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from contract.errors import InvalidToken
@@ -174,7 +175,10 @@ def fixed_key(settings: ContractSettings) -> FixedKey | None:
     if settings.jwt_secret:
         return FixedKey(settings.jwt_secret.get_secret_value())
     if settings.jwt_public_key:
-        return FixedKey(load_pem_public_key(settings.jwt_public_key.encode()))
+        try:
+            return FixedKey(load_pem_public_key(settings.jwt_public_key.encode()))
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError("expected a public key in PEM as CLARION_JWT_PUBLIC_KEY") from None
     return None
 
 

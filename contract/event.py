@@ -15,10 +15,11 @@ from typing import Final
 
 from contract.audience import Audience
 
-TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
+# `$` alone also matches before a last newline in Python, which would break the message's header.
+TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$(?!\n)"
 KEY_MAX_CHARACTERS: Final = 255
-CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
+TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
 
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"

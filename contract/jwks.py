@@ -38,6 +38,7 @@ class JwksKeys:
         self._clock = clock
         self._keys: dict[str | None, Any] = {}
         self._fetched_at = -MIN_INTERVAL_SECONDS + clock() - 1
+        self._failure: str | None = "not fetched yet"
         self._fetching = asyncio.Lock()
 
     def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
@@ -46,24 +47,33 @@ class JwksKeys:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)
 
+    @property
+    def known(self) -> bool:
+        """Whether there are any keys: without them no token can be accepted or refused."""
+        return bool(self._keys)
+
     async def refresh(self) -> None:
-        """Fetch the keys, unless they were fetched just now.
+        """Fetch the keys, unless that was tried just now.
 
         Raises:
-            KeysUnavailable: the URL does not answer with a key set. The keys known so far stay.
+            KeysUnavailable: the URL did not answer with a key set. The keys known so far stay.
         """
         async with self._fetching:
-            if self._clock() - self._fetched_at < MIN_INTERVAL_SECONDS:
-                if not self._keys:
-                    raise KeysUnavailable(f"no keys from {self._url} yet")
-                return
-            self._fetched_at = self._clock()
-            try:
-                response = await self._client.get(self._url)
-                response.raise_for_status()
-                self._keys = await to_thread.run_sync(_signing_keys, response.content)
-            except (httpx.HTTPError, jwt.PyJWTError, ValueError) as error:
-                raise KeysUnavailable(f"no keys from {self._url}: {error}") from error
+            if self._clock() - self._fetched_at >= MIN_INTERVAL_SECONDS:
+                self._fetched_at = self._clock()
+                self._failure = await self._fetch()
+            if self._failure is not None:
+                raise KeysUnavailable(f"no keys from {self._url}: {self._failure}")
+
+    async def _fetch(self) -> str | None:
+        """Why there are no new keys, or None."""
+        try:
+            response = await self._client.get(self._url)
+            response.raise_for_status()
+            self._keys = await to_thread.run_sync(_signing_keys, response.content)
+        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError) as error:
+            return f"{type(error).__name__}: {error}".splitlines()[0]
+        return None
 
     async def run(self) -> None:
         """Refresh in the background for ever, so that a rotated key is known before it is used."""
@@ -82,5 +92,8 @@ class JwksKeys:
 
 def _signing_keys(document: bytes) -> dict[str | None, Any]:
     """Keys by id, without those that are meant for encryption (RFC 7517, section 4.2)."""
-    jwks = jwt.PyJWKSet.from_json(document.decode())
+    try:
+        jwks = jwt.PyJWKSet.from_json(document.decode())
+    except (AttributeError, RecursionError) as error:  # PyJWT takes any JSON for an object
+        raise jwt.PyJWKSetError("expected a JSON object with keys") from error
     return {key.key_id: key.key for key in jwks.keys if key.public_key_use in {None, "sig"}}

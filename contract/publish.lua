@@ -1,7 +1,7 @@
 -- Publishes one event, atomically: idempotency key, id, log, trim, PUBLISH.
 --
 -- KEYS[1] log      stream of the audience; entries <id>-0 with fields p (prev), h (header), d (data)
--- KEYS[2] meta     hash of the stream: last (id of its newest event)
+-- KEYS[2] meta     hash of the stream: last (id of its newest event), aged (second of its last trim)
 -- KEYS[3] clock    hash: now (last id issued), epoch (floor under every id of this data set)
 -- KEYS[4] key      string "<id> <gateways> <fingerprint>" under the idempotency key; unused without one
 --
@@ -38,23 +38,30 @@ if not epoch then
   epoch = now - 1
   redis.call('HSET', KEYS[3], 'epoch', string.format('%.0f', epoch))
 end
-local id = math.max(now, (tonumber(issued[1]) or 0) + 1)
+local remembered = redis.call('HMGET', KEYS[2], 'last', 'aged')
+-- Above the stream's own last id too: an evicted clock must not make XADD refuse.
+local id = math.max(now, (tonumber(issued[1]) or 0) + 1, (tonumber(remembered[1]) or 0) + 1)
 local text = string.format('%.0f', id)
 
 -- meta outlives the log's events by one max age. Without it nothing was published on this stream
 -- for two max ages, or since the data set began: either is an honest floor.
 local max_age = tonumber(ARGV[5])
-local prev = redis.call('HGET', KEYS[2], 'last')
-local ages = not prev
+local prev = remembered[1]
 if not prev then
   prev = string.format('%.0f', math.max(epoch, now - 2000 * max_age))
 end
 
-redis.call('HSET', KEYS[3], 'now', text)
-redis.call('HSET', KEYS[2], 'last', text)
+-- First, as the one write that Redis may refuse (another type under the key, memory): a script is
+-- not rolled back.
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', ARGV[3])
-if ages or math.floor(id / 1000000) ~= math.floor(tonumber(prev) / 1000000) then
-  -- Ageing to the second is enough: a busy stream pays for these three calls once a second.
+redis.call('HSET', KEYS[3], 'now', text)
+local second = math.floor(now / 1000000)
+if tonumber(remembered[2]) == second then
+  redis.call('HSET', KEYS[2], 'last', text)
+else
+  -- Ageing to the second is enough: a busy stream pays for these three calls once a second. By
+  -- Redis' time, not by ids, which stand still while the time is behind them.
+  redis.call('HSET', KEYS[2], 'last', text, 'aged', string.format('%.0f', second))
   redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', now - 1000 * max_age))
   redis.call('PEXPIRE', KEYS[1], max_age + 1000)
   redis.call('PEXPIRE', KEYS[2], 2 * max_age + 1000)

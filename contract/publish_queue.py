@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from contract.bus import Published
-from contract.errors import BusUnavailable, IdempotencyKeyReused
+from contract.bus import Answer, Published
+from contract.errors import BusUnavailable
 from contract.event import Publication
 
-_PIPELINE_MAX: Final = 500
+# A pipeline takes whole calls until it holds this much: enough to make the round trip cheap, little
+# enough for Redis to answer in time and to serve others in between.
+_PIPELINE_EVENTS: Final = 500
+_PIPELINE_BYTES: Final = 4 * 1024 * 1024
+
+
+class QueueFull(BusUnavailable):
+    """Too many publishes wait for Redis already. Nothing was sent: retry later."""
 
 
 class PublishingBus(Protocol):
     """What the queue needs of `contract.bus.Bus`."""
 
-    async def publish(
-        self, publications: Sequence[Publication]
-    ) -> list[Published | IdempotencyKeyReused]:
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """See `contract.bus.Bus.publish`."""
         ...
 
 
-Answer = asyncio.Future[Published | IdempotencyKeyReused]
+class _Call(NamedTuple):
+    """One caller's publications, answered together: a future for each would cost 2 µs an event."""
+
+    publications: Sequence[Publication]
+    answers: asyncio.Future[list[Answer]]
 
 
 class PublishQueue:
@@ -37,8 +46,15 @@ class PublishQueue:
     def __init__(self, bus: PublishingBus, *, max_pending: int) -> None:
         self._bus = bus
         self._max_pending = max_pending
-        self._pending: deque[tuple[Publication, Answer]] = deque()
+        self._calls: deque[_Call] = deque()
+        self._pending = 0
         self._filled = asyncio.Event()
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """Publications that wait for their pipeline; those on their way do not count."""
+        return self._pending
 
     async def publish(self, publication: Publication) -> Published:
         """Publish one event.
@@ -47,22 +63,26 @@ class PublishQueue:
             BusUnavailable: Redis did not answer, or too many publishes wait for it already.
             IdempotencyKeyReused: the key names another event.
         """
-        answer = await self._put([publication])[0]
-        if isinstance(answer, IdempotencyKeyReused):
-            raise answer
-        return answer
+        (answer,) = await self.publish_all((publication,))
+        if isinstance(answer, Published):
+            return answer
+        raise answer
 
-    async def publish_all(
-        self, publications: Sequence[Publication]
-    ) -> list[Published | IdempotencyKeyReused | BusUnavailable]:
-        """Publish in order; a failure stands in its own place and spoils no other."""
-        results = await asyncio.gather(*self._put(publications), return_exceptions=True)
-        answers: list[Published | IdempotencyKeyReused | BusUnavailable] = []
-        for result in results:
-            if not isinstance(result, Published | IdempotencyKeyReused | BusUnavailable):
-                raise result
-            answers.append(result)
-        return answers
+    async def publish_all(self, publications: Sequence[Publication]) -> list[Answer]:
+        """Publish in order, in one pipeline; a failure stands in its own place.
+
+        Raises:
+            QueueFull: none of them was taken.
+        """
+        if self._closed:
+            return [BusUnavailable("shutting down") for _ in publications]
+        if self._pending + len(publications) > self._max_pending:
+            raise QueueFull(f"{self._pending} publishes wait for Redis already")
+        call = _Call(publications, asyncio.get_running_loop().create_future())
+        self._calls.append(call)
+        self._pending += len(publications)
+        self._filled.set()
+        return await call.answers
 
     async def run(self) -> None:
         """Empty the queue for ever; whoever cancels it fails what still waits."""
@@ -71,30 +91,44 @@ class PublishQueue:
                 await self._filled.wait()
                 await self._flush()
         finally:
-            for _, answer in self._pending:
-                if not answer.done():
-                    answer.set_exception(BusUnavailable("shutting down"))
-
-    def _put(self, publications: Sequence[Publication]) -> list[Answer]:
-        if len(self._pending) + len(publications) > self._max_pending:
-            raise BusUnavailable(f"{len(self._pending)} publishes wait for Redis already")
-        loop = asyncio.get_running_loop()
-        entries = [(publication, loop.create_future()) for publication in publications]
-        self._pending.extend(entries)
-        self._filled.set()
-        return [answer for _, answer in entries]
+            self._closed = True
+            _fail(self._calls, BusUnavailable("shutting down"))
 
     async def _flush(self) -> None:
-        taken = [self._pending.popleft() for _ in range(min(len(self._pending), _PIPELINE_MAX))]
-        if not self._pending:
-            self._filled.clear()
+        calls = self._take()
+        publications = [publication for call in calls for publication in call.publications]
         try:
-            replies = await self._bus.publish([publication for publication, _ in taken])
+            answers = await self._bus.publish(publications)
         except BusUnavailable as error:
-            for _, answer in taken:
-                if not answer.done():
-                    answer.set_exception(BusUnavailable(str(error)))
+            _fail(calls, error)
             return
-        for (_, answer), reply in zip(taken, replies, strict=True):
-            if not answer.done():
-                answer.set_result(reply)
+        except BaseException:  # cancelled, or a bug: nobody may wait for ever
+            _fail(calls, BusUnavailable("shutting down"))
+            raise
+        start = 0
+        for call in calls:
+            end = start + len(call.publications)
+            if not call.answers.done():
+                call.answers.set_result(answers[start:end])
+            start = end
+
+    def _take(self) -> list[_Call]:
+        """The calls of the next pipeline: at least one, each whole."""
+        taken: list[_Call] = []
+        events = size = 0
+        while self._calls and events < _PIPELINE_EVENTS and size < _PIPELINE_BYTES:
+            call = self._calls.popleft()
+            taken.append(call)
+            events += len(call.publications)
+            size += sum([len(publication.data) for publication in call.publications])
+        self._pending -= events
+        if not self._calls:
+            self._filled.clear()
+        return taken
+
+
+def _fail(calls: Iterable[_Call], error: BusUnavailable) -> None:
+    for call in calls:
+        if not call.answers.done():
+            # One exception each: a shared one would gather every caller's traceback.
+            call.answers.set_result([BusUnavailable(str(error)) for _ in call.publications])

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.asyncio.connection import parse_url
 
 from contract.bus import HistoryLimits
 from contract.keyspace import Keyspace
 
-SECRET_MIN_BYTES = 32
+SECRET_MIN_BYTES: Final = 32
+
+# Errors of numbers and choices, whose value is worth showing. Any other value may be a secret.
+_SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable: separated by commas, or a JSON list."""
@@ -30,6 +35,18 @@ def split_names(value: Any) -> Any:  # noqa: ANN401 - what the environment holds
     if value.lstrip().startswith("["):
         return json.loads(value)
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+class InvalidSettings(Exception):
+    """Settings that nothing can be started with.
+
+    Attributes:
+        problems: one line for each, naming its variable.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class ContractSettings(BaseSettings):
@@ -135,6 +152,18 @@ class ContractSettings(BaseSettings):
     def _split_names(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _known_to_redis(cls, url: str) -> str:
+        try:
+            parse_url(url)
+        except ValueError:  # its text may hold a piece of the password
+            raise ValueError(
+                "expected redis://[user:password@]host:port/db, rediss:// or unix://, "
+                "with special characters in the password percent-encoded"
+            ) from None
+        return url
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -173,3 +202,39 @@ class ContractSettings(BaseSettings):
         return HistoryLimits(
             self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
         )
+
+
+AnySettings = TypeVar("AnySettings", bound=ContractSettings)
+
+
+def load(cls: type[AnySettings]) -> AnySettings:
+    """The settings that the environment holds.
+
+    Raises:
+        InvalidSettings: one line for each bad variable, without the values of possible secrets.
+    """
+    try:
+        return cls()
+    except ValidationError as error:
+        raise InvalidSettings([_line(cls, detail) for detail in error.errors()]) from None
+
+
+def variable(cls: type[ContractSettings], field: str) -> str:
+    """The environment variable that sets a field."""
+    alias = cls.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else (cls.model_config["env_prefix"] + field).upper()
+
+
+def _line(cls: type[ContractSettings], detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ").replace("\n", " ")
+    value = detail["input"]
+    if detail["type"].startswith(_SHOWN) and isinstance(value, str):
+        message += f", got {value[:64]!r}"
+        if value.startswith("tcp://"):
+            message += (
+                ": Kubernetes sets it for a Service of that name; say enableServiceLinks: false"
+            )
+    if not detail["loc"]:
+        return message
+    name = str(detail["loc"][0])
+    return f"{variable(cls, name) if name in cls.model_fields else name}: {message}"

@@ -45,7 +45,9 @@ def configure_logging(
         structlog.stdlib.ProcessorFormatter.remove_processors_meta
     ]
     if console:
-        final.append(structlog.dev.ConsoleRenderer())
+        # Not the default, which shows local variables: a token may be among them.
+        plain = structlog.dev.plain_traceback
+        final.append(structlog.dev.ConsoleRenderer(exception_formatter=plain))
     else:
         shared += [_add_service(service, pod), structlog.processors.format_exc_info]
         final.append(structlog.processors.JSONRenderer())
@@ -67,6 +69,12 @@ def configure_logging(
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+def exports_traces() -> bool:
+    """Whether the ``OTEL_*`` variables name a collector: without one, spans are wasted."""
+    variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return any(os.environ.get(name) for name in variables)
+
+
 def tracer_provider(service: str, pod: str) -> TracerProvider:
     """A provider that follows the ``OTEL_*`` variables; it exports only when they name a collector.
 
@@ -74,9 +82,7 @@ def tracer_provider(service: str, pod: str) -> TracerProvider:
     """
     resource = Resource.create({"service.name": service, "service.instance.id": pod})
     provider = TracerProvider(resource=resource)
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get(
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-    ):
+    if exports_traces():
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 

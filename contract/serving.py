@@ -1,0 +1,86 @@
+"""Serving HTTP, alike in both services: bound ports, uvicorn without its signals, a stop signal.
+
+uvicorn ends a process by itself on SIGTERM and on a port in use. Here the service decides: what to
+do first, and what to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Generator
+from typing import Any, Final
+
+import uvicorn
+
+_BACKLOG: Final = 4_096
+
+
+class PortInUse(Exception):
+    """A port that the service is to listen on is taken, or not this machine's."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one.
+
+    Raises:
+        PortInUse: with one line that says which port and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, stopped by its owner only."""
+
+    def __init__(self, app: Any, listener: socket.socket, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                backlog=_BACKLOG,
+                **options,
+            )
+        )
+        self._listener = listener
+
+    async def run_until_stopped(self) -> None:
+        """Serve until `stop`; then finish the requests under way."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Take no more connections, and have `run_until_stopped` return."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are the service's."""
+        yield
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as ever."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        stopping.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stopping

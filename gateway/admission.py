@@ -1,0 +1,312 @@
+"""Who a connection speaks for, from its handshake on: authenticates and registers it.
+
+One short task per handshake, none afterwards. Everything that a client may be refused for is a row
+of `gateway.close_codes`; every refusal is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from contract.audience import InvalidUserId, check_user_id
+from contract.claims import Claims
+from contract.errors import BusUnavailable, InvalidToken, KeysUnavailable
+from contract.event import Event, InvalidPosition, parse_position
+from gateway import close_codes
+from gateway.close_codes import Close
+from gateway.connection import Connection, State
+from gateway.delivery import Delivery
+from gateway.fanout import is_for
+from gateway.hub import Hub
+from gateway.metrics import Metrics
+from gateway.replay import Replay, merge
+from gateway.settings import GatewaySettings
+from gateway.wire.encoder import Welcome
+
+# Written at once while a client catches up; then it must take most of it before more follows.
+_REPLAY_CHUNK_BYTES: Final = 65_536
+# A client that takes nothing for so long while it catches up is a slow consumer.
+_STALL_SECONDS: Final = 30.0
+# A position this far ahead of the pod is not one that any pod has seen.
+_AHEAD_MAX_MICROSECONDS: Final = 60_000_000
+
+_log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """The connection is not to be; ``close`` says why."""
+
+    def __init__(self, close: Close) -> None:
+        super().__init__(close.reason)
+        self.close = close
+
+
+class Verifier(Protocol):
+    """What admission needs of `contract.claims.TokenVerifier`."""
+
+    async def verify_fetching(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        ...
+
+
+class Joining(Protocol):
+    """What admission needs of `gateway.subscription.Subscription`."""
+
+    async def join(self, user: str | None) -> None:
+        """Return when everything for the user will come in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client asked for in its handshake.
+
+    Attributes:
+        token: a JWT, None for an anonymous connection.
+        since: the id of the last event that it has, None for a client that begins.
+        resumes: the id of the connection on which it had that event.
+    """
+
+    token: str | None
+    since: str | None
+    resumes: str | None = None
+
+
+class Admission:
+    """Opens connections and changes their identity."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        subscription: Joining,
+        delivery: Delivery,
+        replay: Replay,
+        verifier: Verifier,
+        metrics: Metrics,
+        settings: GatewaySettings,
+        *,
+        watch_expiry: Callable[[Connection], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._watch_expiry = watch_expiry
+        self._hub = hub
+        self._subscription = subscription
+        self._delivery = delivery
+        self._replay = replay
+        self._verifier = verifier
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._opening = 0
+        self.draining = False
+
+    @property
+    def opening(self) -> int:
+        """Handshakes under way."""
+        return self._opening
+
+    def refuse_early(self) -> Close | None:
+        """Why no connection at all is taken now, before any work was spent on it."""
+        if self.draining:
+            return close_codes.DRAINING
+        if len(self._hub) + self._opening >= self._settings.max_connections:
+            return close_codes.AT_CAPACITY
+        return None
+
+    async def open(self, connection: Connection, opening: Opening) -> None:
+        """Take a connection in, or close it and say why. Never raises."""
+        started = time.perf_counter()
+        self._opening += 1
+        outcome = "accepted"
+        try:
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                missed = await self._open(connection, opening)
+            self._watch_expiry(connection)
+            await self._catch_up(connection, missed)
+        except Refused as refused:
+            outcome = refused.close.label
+            connection.close(refused.close)
+        except (TimeoutError, BusUnavailable, KeysUnavailable) as error:
+            outcome = close_codes.UNAVAILABLE.label
+            _log.warning("connection not opened", error=str(error) or "no bus in time")
+            connection.close(close_codes.UNAVAILABLE)
+        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
+            outcome = close_codes.INTERNAL_ERROR.label
+            _log.exception("connection not opened", connection=connection.id)
+            connection.close(close_codes.INTERNAL_ERROR)
+        finally:
+            self._opening -= 1
+            self._metrics.handshakes.labels(connection.encoder.wire, outcome).inc()
+            self._metrics.handshake_seconds.observe(time.perf_counter() - started)
+
+    async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
+        """Log in, refresh or log out in band. A token that fails changes nothing."""
+        try:
+            claims = None if token is None else await self._claims(token)
+            user = None if claims is None else claims.subject
+            change = "logout" if user is None else "login"
+            if user is not None and user == connection.user:
+                change = "refresh"
+            self._check_user(user, connection.user)
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                await self._subscription.join(user)
+        except Refused as refused:
+            code = "unauthenticated" if refused.close.code == 4401 else "forbidden"
+            if refused.close is close_codes.TOO_MANY_CONNECTIONS:
+                code = "too_many_connections"
+            connection.write(connection.encoder.error(ref, code, refused.close.reason))
+            return
+        except (TimeoutError, KeysUnavailable):
+            connection.write(connection.encoder.error(ref, "unavailable", "try again"))
+            return
+        # Between rounds, so that none writes what the old identity was meant to get.
+        async with self._delivery.between_rounds():
+            if connection.state is State.CLOSED:
+                return
+            self._hub.identify(connection, user, None if claims is None else claims.expires_at)
+            expires_in = self._expires_in(connection)
+            connection.write(connection.encoder.identity(ref, user, expires_in))
+        self._watch_expiry(connection)
+        self._metrics.identities.labels(change).inc()
+
+    async def _open(self, connection: Connection, opening: Opening) -> list[Event]:
+        """Authenticate, register, welcome; what the client missed is still to be written."""
+        since = _since(opening.since)
+        if opening.token is not None:
+            claims = await self._claims(opening.token)
+            connection.user, connection.expires_at = claims.subject, claims.expires_at
+        self._check_user(connection.user, None)
+        await self._subscription.join(connection.user)
+        self._check_user(connection.user, None)  # again: others came in while this one waited
+        if connection.state is State.CLOSED:
+            return []
+        if since is None:
+            self._hub.add(connection)
+            self._welcome(connection, self._delivery.position, resumed=None)
+            return []
+        return await self._resume(connection, since, opening.resumes)
+
+    async def _claims(self, token: str) -> Claims:
+        try:
+            claims = await self._verifier.verify_fetching(token)
+            check_user_id(claims.subject)
+        except InvalidToken as invalid:
+            self._metrics.tokens_refused.labels(invalid.reason).inc()
+            raise Refused(close_codes.unauthenticated(str(invalid))) from None
+        except InvalidUserId as invalid:
+            self._metrics.tokens_refused.labels("claims").inc()
+            raise Refused(close_codes.unauthenticated(str(invalid))) from None
+        return claims
+
+    def _check_user(self, user: str | None, before: str | None) -> None:
+        if user is None:
+            if not self._settings.allow_anonymous:
+                raise Refused(close_codes.UNAUTHENTICATED)
+        elif (
+            user != before
+            and len(self._hub.of_user(user)) >= self._settings.max_connections_per_user
+        ):
+            raise Refused(close_codes.TOO_MANY_CONNECTIONS)
+
+    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Event]:
+        """Register the connection holding events back, and collect what it missed."""
+        self._hub.add(connection, catching_up=True)
+        missed = None
+        if await self._reaches(since):
+            missed = await self._replay.missed(connection.user, since)
+        if missed is None or not missed.whole:
+            self._metrics.resumes.labels("not_resumed").inc()
+            self._hub.go_live(connection)
+            self._welcome(connection, self._delivery.position, resumed=False)
+            return []
+        held, connection.held = connection.held or [], []
+        events = [
+            event
+            for event in merge(missed, held, self._delivery.position)
+            if event.id > since
+            and (event.exclude is None or event.exclude != resumes)
+            and is_for(connection, event, self._hub)
+        ]
+        self._metrics.resumes.labels("resumed").inc()
+        self._welcome(connection, since, resumed=True)
+        return events
+
+    async def _catch_up(self, connection: Connection, events: list[Event]) -> None:
+        """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
+
+        Each write waits for the client, so a slow one costs the pod no more than its held events.
+        """
+        try:
+            while events and connection.state is State.CATCHING_UP:
+                await _write_chunks(connection, events)
+                events, connection.held = connection.held or [], []
+                if len(events) > self._settings.replay_max_events:
+                    raise TimeoutError
+        except TimeoutError:
+            connection.close(close_codes.SLOW_CONSUMER)
+        if connection.state is State.CATCHING_UP:
+            self._hub.go_live(connection)
+
+    async def _reaches(self, since: int) -> bool:
+        """Whether the pod gets to a client's position: another pod may be ahead by a moment."""
+        if since > self._delivery.position + _AHEAD_MAX_MICROSECONDS:
+            return False
+        try:
+            async with asyncio.timeout(self._settings.handshake_seconds / 2):
+                await self._delivery.reached(since)
+        except TimeoutError:
+            return False
+        return True
+
+    def _welcome(self, connection: Connection, position: int, *, resumed: bool | None) -> None:
+        welcome = Welcome(
+            connection.id,
+            connection.user,
+            self._settings.pod,
+            position,
+            resumed,
+            self._expires_in(connection),
+        )
+        connection.write(connection.encoder.welcome(welcome))
+
+    def _expires_in(self, connection: Connection) -> int | None:
+        if connection.expires_at is None:
+            return None
+        return max(0, round(connection.expires_at - self._clock()))
+
+
+async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None:
+    """Write events as fast as the client takes them."""
+    chunk: list[bytes] = []
+    size_bytes = 0
+    for event in events:
+        frame = connection.encoder.event(event)
+        chunk.append(frame)
+        size_bytes += len(frame)
+        if size_bytes >= _REPLAY_CHUNK_BYTES:
+            connection.write(b"".join(chunk))
+            chunk, size_bytes = [], 0
+            await _drained(connection)
+    if chunk:
+        connection.write(b"".join(chunk))
+        await _drained(connection)
+
+
+async def _drained(connection: Connection) -> None:
+    async with asyncio.timeout(_STALL_SECONDS):
+        await connection.drained()
+
+
+def _since(text: str | None) -> int | None:
+    if text is None or not text:
+        return None
+    try:
+        return parse_position(text)
+    except InvalidPosition:
+        raise Refused(close_codes.INVALID_SINCE) from None

@@ -1,0 +1,196 @@
+"""Builds a gateway: the only place where its objects are made and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from contract.audience import Audience
+from contract.bus import Bus, redis_from_url
+from contract.claims import TokenVerifier, algorithms_of, fixed_key
+from contract.internal import Readiness, internal_app
+from contract.jwks import JwksKeys
+from contract.publish_queue import PublishQueue
+from contract.subscriber import Subscriber
+from contract.telemetry import tracer_provider
+from gateway import handlers as application
+from gateway.admission import Admission
+from gateway.delivery import Delivery
+from gateway.drain import Drain
+from gateway.handlers import Handlers
+from gateway.hub import Hub
+from gateway.inbox import Inboxes
+from gateway.metrics import Metrics
+from gateway.origins import Origins
+from gateway.replay import Replay, Ring
+from gateway.sessions import Sessions
+from gateway.settings import GatewaySettings
+from gateway.subscription import Subscription
+from gateway.sweeper import Sweeper
+from gateway.tracing import FanoutTracer
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway, built and running.
+
+    Attributes:
+        public: the ASGI app behind the public port, for everything but /ws and /sse.
+        internal: the ASGI app of the internal port.
+        sessions: what the public port's protocol hands its connections to.
+    """
+
+    public: FastAPI
+    internal: Starlette
+    sessions: Sessions
+    drain: Drain
+
+
+@contextlib.asynccontextmanager
+async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """A gateway whose tasks run until the context ends.
+
+    Raises:
+        ValueError: a setting that only shows to be wrong when it is used.
+    """
+    metrics = Metrics(CollectorRegistry())
+    provider = tracer_provider("clarion-gateway", settings.pod)
+    bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+    keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
+    hub = Hub()
+    ring = Ring(settings.replay_max_bytes)
+    delivery = Delivery(
+        hub,
+        ring,
+        metrics,
+        FanoutTracer(provider, settings.pod),
+        pending_max_events=settings.pending_max_events,
+    )
+    subscription = _subscription(settings, bus, hub, delivery, ring, metrics)
+    sweeper = Sweeper(
+        ping_interval_seconds=settings.ping_interval_seconds,
+        token_grace_seconds=settings.token_grace_seconds,
+    )
+    admission = Admission(
+        hub,
+        subscription,
+        delivery,
+        Replay(bus, ring, metrics, max_events=settings.replay_max_events),
+        TokenVerifier(
+            keys,
+            algorithms=algorithms_of(settings),
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            leeway_seconds=settings.jwt_leeway_seconds,
+        ),
+        metrics,
+        settings,
+        watch_expiry=sweeper.watch_expiry,
+    )
+    queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
+    async with asyncio.TaskGroup() as group:
+        inboxes = Inboxes(
+            admission,
+            _handlers(settings),
+            queue,
+            metrics,
+            group.create_task,
+            settings,
+        )
+        origins = Origins(settings.allowed_origins)
+        sessions = Sessions(
+            admission, hub, inboxes, sweeper, metrics, origins, group.create_task, settings
+        )
+        drain = Drain(hub, admission, lambda: inboxes.running, settings)
+        metrics.observe_pod(
+            hub,
+            pending=lambda: delivery.pending,
+            verified_age_seconds=lambda: subscription.verified_age_seconds,
+            loop_lag_seconds=lambda: sweeper.lag_seconds,
+            draining=lambda: drain.begun,
+            max_connections=settings.max_connections,
+        )
+        tasks = [
+            group.create_task(job)
+            for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run())
+        ]
+        tasks.append(group.create_task(_prune(subscription, hub, settings.linger_seconds)))
+        if isinstance(keys, JwksKeys):
+            tasks.append(group.create_task(keys.run()))
+        yield Gateway(
+            _public_app(settings),
+            internal_app(metrics.registry, _readiness(settings, subscription, drain)),
+            sessions,
+            drain,
+        )
+        for task in tasks:
+            task.cancel()
+    await bus.aclose()
+    await asyncio.to_thread(provider.shutdown)
+
+
+def _subscription(
+    settings: GatewaySettings,
+    bus: Bus,
+    hub: Hub,
+    delivery: Delivery,
+    ring: Ring,
+    metrics: Metrics,
+) -> Subscription:
+    def tell_gap(audiences: Collection[Audience], position: int) -> None:
+        for connection in list(hub.connections):
+            if any(hub.receives(connection, audience) for audience in audiences):
+                connection.write(connection.encoder.gap(position))
+
+    return Subscription(
+        bus,
+        delivery,
+        ring,
+        metrics,
+        settings,
+        connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
+        tell_gap=tell_gap,
+    )
+
+
+def _handlers(settings: GatewaySettings) -> Handlers:
+    handlers = application.load(settings.handlers) if settings.handlers else Handlers()
+    handlers.limit_threads(settings.handler_threads)
+    return handlers
+
+
+def _public_app(settings: GatewaySettings) -> FastAPI:
+    """Everything on the public port that is neither /ws nor /sse."""
+    app = FastAPI(title="Clarion gateway", openapi_url=None, docs_url=None, redoc_url=None)
+    if settings.profile == "dev":
+        from gateway import dev_page  # noqa: PLC0415 - production never loads it
+
+        app.router.routes.extend(dev_page.routes(settings))
+    return app
+
+
+def _readiness(settings: GatewaySettings, subscription: Subscription, drain: Drain) -> Readiness:
+    fresh_seconds = settings.probe_interval_seconds + settings.probe_timeout_seconds
+
+    async def readiness() -> Sequence[str]:
+        reasons = []
+        if drain.begun:
+            reasons.append("draining")
+        age_seconds = subscription.verified_age_seconds
+        if age_seconds > fresh_seconds:
+            reasons.append(f"bus not verified for {age_seconds:.1f} s")
+        return reasons
+
+    return readiness
+
+
+async def _prune(subscription: Subscription, hub: Hub, linger_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(max(1.0, linger_seconds / 4))
+        await subscription.prune(hub.users.keys(), linger_seconds)

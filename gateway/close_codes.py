@@ -1,0 +1,89 @@
+"""Why a gateway closes a connection: one row each (docs/errors.md says the same to clients).
+
+Codes 4400-4499 follow the HTTP status that they resemble; the others are registered with IANA
+(RFC 6455, section 7.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+# Of ASCII: 125 bytes of a control frame's payload less the code.
+_REASON_MAX_CHARACTERS: Final = 123
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A reason to close.
+
+    Attributes:
+        code: in the WebSocket close frame.
+        reason: in the close frame, at most 123 bytes (RFC 6455, section 5.5).
+        label: of the metric ``clarion_closes_total``.
+        status: HTTP status where the connection is refused before it is one (SSE).
+        reconnect: whether the client should come back by itself.
+    """
+
+    code: int
+    reason: str
+    label: str
+    status: int
+    reconnect: bool
+
+
+NORMAL: Final = Close(1000, "closed by the client", "normal", 200, reconnect=False)
+PROTOCOL_ERROR: Final = Close(1002, "protocol error", "protocol_error", 400, reconnect=False)
+UNSUPPORTED_DATA: Final = Close(
+    1003, "expected text, got a binary message", "unsupported_data", 400, reconnect=False
+)
+ABNORMAL: Final = Close(1006, "connection lost", "abnormal", 499, reconnect=True)
+INVALID_TEXT: Final = Close(
+    1007, "expected valid UTF-8 in a text message", "invalid_text", 400, reconnect=False
+)
+DRAINING: Final = Close(1012, "draining, reconnect", "draining", 503, reconnect=True)
+AT_CAPACITY: Final = Close(1013, "at capacity, reconnect later", "at_capacity", 503, reconnect=True)
+UNAVAILABLE: Final = Close(
+    1013, "not connected to the bus, reconnect later", "unavailable", 503, reconnect=True
+)
+KEEP_ALIVE: Final = Close(
+    1011, "no answer to a ping, reconnect", "keep_alive_timeout", 408, reconnect=True
+)
+MALFORMED: Final = Close(4400, "too many malformed messages", "malformed", 400, reconnect=False)
+INVALID_SINCE: Final = Close(
+    4400, "expected since to be an event id of 1 to 16 digits", "malformed", 400, reconnect=False
+)
+INTERNAL_ERROR: Final = Close(1011, "internal error", "internal_error", 500, reconnect=True)
+UNAUTHENTICATED: Final = Close(
+    4401, "expected a valid token", "unauthenticated", 401, reconnect=False
+)
+EXPIRED: Final = Close(
+    4401, "the token has expired, reconnect with a fresh one", "expired", 401, reconnect=False
+)
+FORBIDDEN: Final = Close(4403, "forbidden", "forbidden", 403, reconnect=False)
+SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
+HANDSHAKE_TIMEOUT: Final = Close(
+    4408, "the handshake took too long", "handshake_timeout", 408, reconnect=True
+)
+TOO_LARGE: Final = Close(4413, "message too large", "too_large", 413, reconnect=False)
+RATE_LIMITED: Final = Close(
+    4429, "too many messages, reconnect later", "rate_limited", 429, reconnect=True
+)
+TOO_MANY_CONNECTIONS: Final = Close(
+    4429, "too many connections of this user", "too_many_connections", 429, reconnect=True
+)
+
+
+def too_large(limit_bytes: int) -> Close:
+    """`TOO_LARGE` with the limit."""
+    return replace(TOO_LARGE, reason=f"expected messages of at most {limit_bytes} bytes")
+
+
+def protocol_error(detail: str) -> Close:
+    """`PROTOCOL_ERROR` with what broke RFC 6455."""
+    return replace(PROTOCOL_ERROR, reason=detail[:_REASON_MAX_CHARACTERS])
+
+
+def unauthenticated(detail: str) -> Close:
+    """`UNAUTHENTICATED` with what was wrong with the token."""
+    return replace(UNAUTHENTICATED, reason=detail[:_REASON_MAX_CHARACTERS])

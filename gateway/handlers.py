@@ -1,0 +1,273 @@
+"""The application's side of a gateway: handlers for its clients' messages.
+
+An application names its `Handlers` in ``GATEWAY_HANDLERS=package.module:handlers``:
+
+    handlers = Handlers()
+
+    @handlers.on("chat.message", propagate(to="all"))
+    async def chat_message(message: ChatMessage, context: Context) -> ChatReply: ...
+
+A handler may be a plain function (it runs in a thread) or async. Its first parameter's annotation
+decides what it gets: a pydantic model, anything else that msgspec can decode, or `bytes` for the
+JSON as it came. What it returns is encoded once; those bytes go to the sender, and to whoever an
+interceptor propagates them to.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+import anyio
+import msgspec
+from anyio import to_thread
+from pydantic import BaseModel, ValidationError
+
+from contract.audience import Audience
+from contract.bus import Published
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"expected a value with a JSON form, got {type(value).__name__}")
+
+
+_json = msgspec.json.Encoder(enc_hook=_plain)
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Refusal(Exception):
+    """A handler or an interceptor refuses a message; the sender is told code and message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a handler returned, encoded. Nobody can change it.
+
+    Attributes:
+        type: of the message that it answers.
+        data: JSON in UTF-8.
+    """
+
+    type: str
+    data: bytes
+
+
+class Publish(Protocol):
+    """Publishes to an audience through the bus, to every instance."""
+
+    async def __call__(
+        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+    ) -> Published:
+        """Raises `contract.errors.BusUnavailable` when Redis does not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who sent a message, and what a handler can do beside answering.
+
+    Attributes:
+        connection: id of the sender's connection.
+        user: the sender, None for an anonymous one.
+        type: of the message.
+    """
+
+    connection: str
+    user: str | None
+    pod: str
+    type: str
+    _publish: Publish
+
+    async def publish(self, audience: Audience, type_: str, data: object) -> Published:
+        """Publish an event of one's own, to everyone in the audience, the sender included.
+
+        Raises:
+            BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
+        """
+        return await self._publish(audience, type_, encode(data))
+
+    async def propagate(self, audience: Audience, reply: Reply) -> Published:
+        """Publish a reply as it is, to everyone in the audience but the sender's connection."""
+        return await self._publish(audience, reply.type, reply.data, exclude=self.connection)
+
+
+Proceed = Callable[[], Awaitable[Reply]]
+
+
+class Interceptor(Protocol):
+    """Wraps a handler: sees its reply without being able to alter it.
+
+    It may refuse by raising `Refusal` before it calls ``proceed``, and act on the reply afterwards.
+    """
+
+    async def __call__(self, context: Context, proceed: Proceed) -> None:
+        """Call ``proceed`` once; it runs the handler (or the next interceptor)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A handler, what it takes, and the interceptors around it."""
+
+    call: Callable[[Any, Context], Awaitable[Any]]
+    decode: Callable[[bytes], Any]
+    interceptors: Sequence[Interceptor]
+
+
+class Handlers:
+    """Handlers by message type."""
+
+    def __init__(self, *, threads: int = 40) -> None:
+        self._routes: dict[str, Route] = {}
+        self._threads = threads
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def on(self, type_: str, *interceptors: Interceptor) -> Callable[[Handler], Handler]:
+        """Register the decorated function for messages of a type.
+
+        Raises:
+            ValueError: the type has a handler already.
+        """
+
+        def register(handler: Handler) -> Handler:
+            if type_ in self._routes:
+                raise ValueError(f"expected one handler for {type_!r}, got a second: {handler!r}")
+            self._routes[type_] = Route(self._async(handler), _decoder(handler), interceptors)
+            return handler
+
+        return register
+
+    def find(self, type_: str) -> Route | None:
+        """The route of a message type."""
+        return self._routes.get(type_)
+
+    @property
+    def types(self) -> Sequence[str]:
+        """The message types that have a handler."""
+        return tuple(self._routes)
+
+    def limit_threads(self, threads: int) -> None:
+        """How many plain functions may run at once."""
+        self._threads = threads
+        self._limiter = None
+
+    def _async(self, handler: Callable[..., Any]) -> Callable[[Any, Context], Awaitable[Any]]:
+        if inspect.iscoroutinefunction(handler):
+            return handler
+
+        @functools.wraps(handler)
+        async def in_thread(message: Any, context: Context) -> Any:  # noqa: ANN401
+            if self._limiter is None:
+                self._limiter = anyio.CapacityLimiter(self._threads)
+            # Abandoned when it takes too long: the thread ends by itself, its result is dropped.
+            return await to_thread.run_sync(
+                handler, message, context, abandon_on_cancel=True, limiter=self._limiter
+            )
+
+        return in_thread
+
+
+def load(path: str) -> Handlers:
+    """The handlers that ``package.module:name`` names.
+
+    Raises:
+        ValueError: there is no such module or name, or it is something else.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"expected GATEWAY_HANDLERS to name a Handlers object: {error}") from error
+    if not isinstance(found, Handlers):
+        raise ValueError(
+            f"expected {path} to be a gateway.handlers.Handlers, got {type(found).__name__}"
+        )
+    return found
+
+
+async def answer(route: Route, data: bytes, context: Context) -> Reply:
+    """Run a handler inside its interceptors; the reply is the handler's own, whatever they do.
+
+    Raises:
+        Refusal: the data do not fit the handler, or somebody refused.
+        Exception: whatever the handler raises.
+    """
+    message = route.decode(data)
+    reply: Reply | None = None
+
+    async def handle() -> Reply:
+        nonlocal reply
+        if reply is None:
+            reply = Reply(context.type, encode(await route.call(message, context)))
+        return reply
+
+    await _wrap(route.interceptors, context, handle)()
+    return await handle()
+
+
+def encode(value: object) -> bytes:
+    """JSON of a handler's return value: plain values, dataclasses, structs, pydantic models.
+
+    Raises:
+        TypeError: something in it has no JSON.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump_json().encode()
+    return _json.encode(value)
+
+
+def _wrap(interceptors: Sequence[Interceptor], context: Context, handle: Proceed) -> Proceed:
+    proceed = handle
+    for interceptor in reversed(interceptors):
+        proceed = _inside(interceptor, context, proceed, handle)
+    return proceed
+
+
+def _inside(
+    interceptor: Interceptor, context: Context, proceed: Proceed, handle: Proceed
+) -> Proceed:
+    async def intercepted() -> Reply:
+        await interceptor(context, proceed)
+        return await handle()
+
+    return intercepted
+
+
+def _decoder(handler: Callable[..., Any]) -> Callable[[bytes], Any]:
+    parameters = list(inspect.signature(handler).parameters)
+    if len(parameters) != 2:
+        raise ValueError(f"expected a handler of (message, context), got {parameters}")
+    kind = get_type_hints(handler).get(parameters[0], Any)
+    if kind is bytes:
+        return bytes
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        return functools.partial(_decode_model, kind)
+    return functools.partial(_decode_plain, msgspec.json.Decoder(kind))
+
+
+def _decode_model(model: type[BaseModel], data: bytes) -> BaseModel:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in ("data", *first["loc"]))
+        raise Refusal("invalid", f"{where}: {first['msg']}") from None
+
+
+def _decode_plain(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:  # noqa: ANN401
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refusal("invalid", f"data: {error}") from None

@@ -1,0 +1,142 @@
+"""The gateway's own settings, read from the environment with the prefix ``GATEWAY_``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from contract.settings import ContractSettings, Names, split_names
+
+
+class GatewaySettings(ContractSettings):
+    """Everything a gateway pod can be told. docs/settings.md explains each."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+
+    host: str = Field("0.0.0.0", description="Address of the public port.")  # noqa: S104 - a pod
+    port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
+    internal_host: str = Field("0.0.0.0", description="Address of the internal port.")  # noqa: S104
+    internal_port: int = Field(
+        9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
+    )
+    handlers: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="The application's handlers: package.module:name.",
+    )
+    allow_anonymous: bool = Field(True, description="Whether connections without a token are held.")
+    allowed_origins: Names = Field(
+        (),
+        description="Origins whose pages may connect, e.g. https://app.example.com; * for any. "
+        "Empty: only pages of the gateway's own host. Clients that send no Origin are no browsers "
+        "and may always connect.",
+    )
+    max_connections: int = Field(
+        20_000, ge=1, le=1_000_000, description="Connections one pod holds at most."
+    )
+    max_connections_per_user: int = Field(
+        100, ge=1, le=100_000, description="Connections one user may have on one pod."
+    )
+    max_unsent_bytes: int = Field(
+        1 << 20,
+        ge=16_384,
+        le=1 << 30,
+        description="Bytes that may wait for one slow socket before it is closed with 4408.",
+    )
+    message_max_bytes: int = Field(
+        65_536, ge=256, le=1 << 26, description="Size of one message from a client."
+    )
+    messages_per_second: float = Field(
+        20, gt=0, le=100_000, description="Messages a client may send per second, on average."
+    )
+    message_burst: int = Field(
+        60, ge=1, le=1_000_000, description="Messages a client may send at once."
+    )
+    handshake_seconds: float = Field(
+        10, gt=0, le=300, description="Time from the TCP connection to `welcome`."
+    )
+    request_head_max_bytes: int = Field(
+        16_384, ge=1_024, le=1 << 20, description="Size of a request's line and headers."
+    )
+    ping_interval_seconds: int = Field(
+        25,
+        ge=1,
+        le=3_600,
+        description="Seconds between pings. A client that answers none until the next one is gone.",
+    )
+    token_grace_seconds: float = Field(
+        30,
+        ge=0,
+        le=3_600,
+        description="How long a connection outlives its token, so that the client can refresh it.",
+    )
+    handler_seconds: float = Field(
+        10, gt=0, le=600, description="Time a handler may take before the client gets an error."
+    )
+    handler_threads: int = Field(
+        40, ge=1, le=1_000, description="Threads for handlers that are plain functions."
+    )
+    handler_backlog: int = Field(
+        64, ge=1, le=100_000, description="Messages of one client that may wait for its handler."
+    )
+    replay_max_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        le=1 << 34,
+        description="Memory for the recent events of all and authenticated, for clients that "
+        "resume.",
+    )
+    replay_max_events: int = Field(
+        10_000, ge=1, le=1_000_000, description="Events replayed to one client that resumes."
+    )
+    pending_max_events: int = Field(
+        10_000,
+        ge=100,
+        le=1_000_000,
+        description="Events read from Redis that may wait for delivery; then reading pauses.",
+    )
+    publish_max_pending: int = Field(
+        10_000, ge=1, le=1_000_000, description="Handlers' publishes that may wait for Redis."
+    )
+    probe_interval_seconds: float = Field(
+        5, gt=0, le=300, description="Seconds between probes through the bus."
+    )
+    probe_timeout_seconds: float = Field(
+        5,
+        gt=0,
+        le=300,
+        description="Time for a probe to come back before the subscription is rebuilt.",
+    )
+    linger_seconds: float = Field(
+        15,
+        ge=0,
+        le=3_600,
+        description="How long a user's channel stays subscribed after the last socket has gone: "
+        "a reload of a page costs Redis nothing.",
+    )
+    compression: bool = Field(
+        False,
+        description="permessage-deflate for clients that ask for it, without context takeover.",
+    )
+    drain_pause_seconds: float = Field(
+        5,
+        ge=0,
+        le=600,
+        description="From SIGTERM to the first close: time for endpoints to propagate.",
+    )
+    drain_spread_seconds: float = Field(
+        20, ge=0, le=3_600, description="Over how long a draining pod spreads its closes."
+    )
+    drain_grace_seconds: float = Field(
+        5, ge=0, le=600, description="From the last close to the exit, for handlers under way."
+    )
+    dev_publisher_url: str = Field(
+        "http://127.0.0.1:8080", description="dev profile: the publisher that the page uses."
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_names(value)

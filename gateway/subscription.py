@@ -1,0 +1,382 @@
+"""What the pod hears of the bus: every event once, in order, with gaps repaired from the logs.
+
+Stands between `contract.subscriber` (bytes of one connection) and `gateway.delivery` (rounds). Owns
+which streams the pod listens to: `all`, `authenticated`, its own probe stream, and those of the
+users whose sockets it holds. When the connection is lost it subscribes anew, reads what it missed
+on every stream, delivers that in id order, and goes on: no client notices.
+
+Why one id is enough to catch up from: on one connection, Redis sends messages in the order in which
+publish.lua ran, and ids rise in that order over all streams. So whoever heard id N has heard
+everything up to N on every stream that he was subscribed to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, Protocol
+
+import structlog
+
+from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
+from contract.bus import History
+from contract.errors import BusUnavailable
+from contract.event import Event, InvalidMessage, parse_message
+from contract.keyspace import pod_stream
+from contract.subscriber import Message, Subscribed
+from gateway.delivery import Delivery
+from gateway.metrics import Metrics
+from gateway.replay import Ring
+from gateway.settings import GatewaySettings
+
+_RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+# Streams read in one pipeline, and events of each, when catching up.
+_STREAMS_PER_READ: Final = 500
+_EVENTS_PER_READ: Final = 1_000
+
+_log = structlog.get_logger(__name__)
+_by_id = attrgetter("id")
+
+
+class SubscriberConnection(Protocol):
+    """What the subscription needs of `contract.subscriber.Subscriber`."""
+
+    async def connect(self) -> None:
+        """Open the connection."""
+        ...
+
+    async def subscribe(self, streams: Iterable[str]) -> None:
+        """Ask for streams."""
+        ...
+
+    async def unsubscribe(self, streams: Iterable[str]) -> None:
+        """Give streams up."""
+        ...
+
+    async def receive(self) -> Message | Subscribed:
+        """The next message or confirmation."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drop the connection."""
+        ...
+
+
+class ReadingBus(Protocol):
+    """What the subscription needs of `contract.bus.Bus`."""
+
+    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+        """See `contract.bus.Bus.history`."""
+        ...
+
+    async def probe(self, pod: str) -> int:
+        """See `contract.bus.Bus.probe`."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """A stream that the pod listens to.
+
+    Attributes:
+        audience: None for the pod's own probe stream.
+        last: id of the newest event heard on it; 0: none yet.
+        confirmed: Redis has confirmed the subscription on the connection of now.
+        idle_since: when its user's last socket was found gone; None while there is one.
+    """
+
+    name: str
+    audience: Audience | None
+    last: int = 0
+    confirmed: bool = False
+    idle_since: float | None = None
+
+
+class Subscription:
+    """The pod's subscription, over as many connections as it takes, one at a time."""
+
+    def __init__(
+        self,
+        bus: ReadingBus,
+        delivery: Delivery,
+        ring: Ring,
+        metrics: Metrics,
+        settings: GatewaySettings,
+        *,
+        connect: Callable[[], SubscriberConnection],
+        tell_gap: Callable[[Collection[Audience], int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._delivery = delivery
+        self._ring = ring
+        self._metrics = metrics
+        self._pod = settings.pod
+        self._connect = connect
+        self._tell_gap = tell_gap
+        self._replay_seconds = settings.history_max_age_seconds
+        self._probe_interval_seconds = settings.probe_interval_seconds
+        self._probe_timeout_seconds = settings.probe_timeout_seconds
+        self._clock = clock
+        self._probe_stream = _Stream(pod_stream(settings.pod), None)
+        self._all = _Stream(ALL.stream, ALL)
+        self._authenticated = _Stream(AUTHENTICATED.stream, AUTHENTICATED)
+        self._streams = {
+            stream.name: stream for stream in (self._all, self._authenticated, self._probe_stream)
+        }
+        self._subscriber: SubscriberConnection | None = None
+        # Streams to ask Redis for, and who waits for which to be confirmed.
+        self._wanted: list[str] = []
+        self._wants = asyncio.Event()
+        self._waiters: dict[str, asyncio.Event] = {}
+        # Everything up to here was heard, on every stream.
+        self._heard = 0
+        # Everything up to here was read from the logs; what the channels say of it is old.
+        self._caught_up_to = 0
+        self._probe_heard = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._verified_at: float | None = None
+
+    @property
+    def verified_age_seconds(self) -> float:
+        """Seconds since a probe last came back; infinite before the first one did."""
+        return float("inf") if self._verified_at is None else self._clock() - self._verified_at
+
+    async def join(self, user: str | None) -> None:
+        """Return when everything that is published for a user, or for anybody, will come in."""
+        await self._caught_up.wait()
+        if user is None:
+            return
+        audience = user_audience(user)
+        stream = self._streams.get(audience.stream)
+        if stream is None:
+            stream = self._streams[audience.stream] = _Stream(audience.stream, audience)
+            self._wanted.append(stream.name)
+            self._wants.set()
+        stream.idle_since = None
+        if not stream.confirmed:
+            await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
+
+    async def prune(self, users: Collection[str], linger_seconds: float) -> None:
+        """Give up the streams of users who have had no socket here for a while."""
+        now = self._clock()
+        idle: list[str] = []
+        for stream in self._streams.values():
+            if stream.audience is None or stream.audience.user is None:
+                continue
+            if stream.audience.user in users:
+                stream.idle_since = None
+            elif stream.idle_since is None:
+                stream.idle_since = now
+            elif now - stream.idle_since >= linger_seconds:
+                idle.append(stream.name)
+        for name in idle:
+            del self._streams[name]
+        if idle and self._subscriber is not None:
+            try:
+                await self._subscriber.unsubscribe(idle)
+            except BusUnavailable as error:
+                _log.debug("unsubscribe failed; the connection is lost", error=str(error))
+
+    async def run(self) -> None:
+        """Stay subscribed for ever."""
+        failures = 0
+        while True:
+            heard = self._heard
+            try:
+                await self._one_connection()
+            except* BusUnavailable as errors:
+                _log.warning("bus connection lost", error=str(errors.exceptions[0]))
+            except* Exception:  # noqa: BLE001 - the edge: the pod keeps its sockets and tries anew
+                _log.exception("bus connection failed")
+            failures = 0 if self._heard > heard else failures + 1
+            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+
+    async def _one_connection(self) -> None:
+        """Connect, catch up, listen; ends only by an exception group."""
+        subscriber = self._connect()
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._start(subscriber)
+                group.create_task(self._subscribe_wanted(subscriber))
+                group.create_task(self._verify())
+                while True:
+                    await self._hear(await subscriber.receive())
+        finally:
+            self._subscriber = None
+            for stream in self._streams.values():
+                stream.confirmed = False
+            await subscriber.aclose()
+
+    async def _start(self, subscriber: SubscriberConnection) -> None:
+        """Subscribe to everything, then deliver what went by in between."""
+        try:
+            await subscriber.connect()
+        except BusUnavailable:
+            self._metrics.bus_connects.labels("failed").inc()
+            raise
+        self._metrics.bus_connects.labels("connected").inc()
+        self._subscriber = subscriber
+        streams = list(self._streams.values())
+        self._wanted.clear()
+        await subscriber.subscribe([stream.name for stream in streams])
+        early: list[Message] = []
+        confirmed: set[str] = set()
+        while not confirmed.issuperset(stream.name for stream in streams):
+            item = await subscriber.receive()
+            if isinstance(item, Subscribed):
+                confirmed.add(item.stream)
+            else:
+                early.append(item)
+        # Everything published from here on comes in by subscription: the id tells both apart.
+        now = await self._bus.probe(self._pod)
+        if self._ring.floor is None:
+            await self._fill_ring(now)
+        else:
+            await self._catch_up([stream for stream in streams if stream.audience], now)
+        self._caught_up_to = self._heard = now
+        self._delivery.advance(now)
+        self._caught_up.set()
+        for name in confirmed & self._streams.keys():
+            self._confirm(self._streams[name])
+        for message in early:
+            await self._hear(message)
+
+    async def _subscribe_wanted(self, subscriber: SubscriberConnection) -> None:
+        """Ask for streams as they are joined; those joined meanwhile go into one command."""
+        while True:
+            await self._wants.wait()
+            self._wants.clear()
+            wanted, self._wanted = self._wanted, []
+            await subscriber.subscribe(wanted)
+
+    def _confirm(self, stream: _Stream) -> None:
+        stream.confirmed = True
+        waiter = self._waiters.pop(stream.name, None)
+        if waiter is not None:
+            waiter.set()
+
+    async def _hear(self, item: Message | Subscribed) -> None:
+        stream = self._streams.get(item.stream)
+        if stream is None:  # unsubscribed a moment ago
+            return
+        if isinstance(item, Subscribed):
+            self._confirm(stream)
+            return
+        try:
+            event = parse_message(stream.audience or ALL, item.payload)
+        except InvalidMessage as error:
+            self._metrics.bus_messages_invalid.inc()
+            _log.warning("not an event on the bus", stream=item.stream, error=str(error))
+            return
+        if event.id <= self._caught_up_to or event.id <= stream.last:
+            return
+        if stream.audience is None:
+            self._probe_heard.set()
+        else:
+            if 0 < stream.last < event.prev:
+                await self._repair(stream, event)
+            self._delivery.put(event)
+            await self._delivery.room()
+        stream.last = event.id
+        self._heard = max(self._heard, event.id)
+        self._delivery.advance(self._heard)
+
+    async def _repair(self, stream: _Stream, event: Event) -> None:
+        """Deliver what the log holds between the last event heard and this one."""
+        missed, lost = await self._read([stream], stream.last, event.id - 1)
+        for each in missed:
+            self._delivery.put(each)
+        await self._report(lost, repaired=len(missed), position=event.prev)
+
+    async def _catch_up(self, streams: Sequence[_Stream], now: int) -> None:
+        """Deliver everything after the last id heard, up to ``now``, on every stream."""
+        missed, lost = await self._read(streams, self._heard, now)
+        for event in missed:
+            self._delivery.put(event)
+            await self._delivery.room()
+        if lost:
+            # What the ring holds and what follows no longer join.
+            self._ring.fill(now, [])
+        await self._report(lost, repaired=len(missed), position=now)
+
+    async def _fill_ring(self, now: int) -> None:
+        """Give a fresh pod the recent past, so that clients of other pods can resume here."""
+        since = max(0, now - int(self._replay_seconds * 1_000_000))
+        shared = (self._all, self._authenticated)
+        histories = await self._bus.history([(ALL, since), (AUTHENTICATED, since)], limit=1)
+        floor = max(since, *(history.floor for history in histories))
+        missed, _ = await self._read(shared, floor, now)
+        self._ring.fill(floor, missed)
+
+    async def _read(
+        self, streams: Sequence[_Stream], since: int, until: int
+    ) -> tuple[list[Event], list[Audience]]:
+        """All events after ``since`` and up to ``until``; and the audiences whose logs are broken.
+
+        Moves each stream's ``last`` along.
+        """
+        events: list[Event] = []
+        lost: list[Audience] = []
+        for start in range(0, len(streams), _STREAMS_PER_READ):
+            todo = [
+                (stream, since)
+                for stream in streams[start : start + _STREAMS_PER_READ]
+                if stream.audience
+            ]
+            first = True
+            while todo:
+                ranges = [(stream.audience, from_) for stream, from_ in todo if stream.audience]
+                histories = await self._bus.history(ranges, limit=_EVENTS_PER_READ)
+                more: list[tuple[_Stream, int]] = []
+                for (stream, _), history in zip(todo, histories, strict=True):
+                    if first and stream.audience and _is_broken(history, stream.last, since):
+                        lost.append(stream.audience)
+                    wanted = [event for event in history.events if event.id <= until]
+                    events += wanted
+                    if wanted:
+                        stream.last = wanted[-1].id
+                    if len(wanted) == _EVENTS_PER_READ:
+                        more.append((stream, stream.last))
+                todo, first = more, False
+        return sorted(events, key=_by_id), lost
+
+    async def _report(self, lost: Collection[Audience], *, repaired: int, position: int) -> None:
+        if repaired:
+            self._metrics.gaps.labels("repaired").inc()
+            _log.info("gap repaired from the log", events=repaired)
+        if lost:
+            self._metrics.gaps.labels("lost").inc()
+            _log.error("Redis lost events; clients are told", streams=len(lost))
+            await self._delivery.flushed()
+            self._tell_gap(lost, position)
+
+    async def _verify(self) -> None:
+        """Send probes through the whole bus; a probe that stays away ends the connection."""
+        while True:
+            self._probe_heard.clear()
+            try:
+                await self._bus.probe(self._pod)
+            except BusUnavailable as error:
+                _log.warning("probe not published", error=str(error))
+            else:
+                try:
+                    async with asyncio.timeout(self._probe_timeout_seconds):
+                        await self._probe_heard.wait()
+                except TimeoutError:
+                    raise BusUnavailable("a probe did not come back on the subscription") from None
+                self._verified_at = self._clock()
+            await asyncio.sleep(self._probe_interval_seconds)
+
+
+def _is_broken(history: History, last: int, since: int) -> bool:
+    """Whether a log shows that Redis lost events: it begins too late or ends before what was heard.
+
+    Args:
+        last: id of the newest event heard on the stream, 0 for none.
+        since: everything up to here was heard.
+    """
+    return history.floor > max(since, last) or last > max(history.last, history.floor)

@@ -1,0 +1,89 @@
+"""The HTTP request that asks for a connection, WebSocket or SSE alike, and how it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from gateway.admission import Opening
+from gateway.wire.native import BEARER_PREFIX
+
+_BEARER: Final = "bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRequest:
+    """What a transport needs of a request.
+
+    Attributes:
+        query: without the question mark.
+        headers: names in lower case, in order.
+    """
+
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by its name in lower case."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    @property
+    def offered_subprotocols(self) -> list[str]:
+        """The values of ``Sec-WebSocket-Protocol`` (RFC 6455, section 11.3.4), in order."""
+        return [
+            offer.strip()
+            for key, value in self.headers
+            if key == "sec-websocket-protocol"
+            for offer in value.split(",")
+            if offer.strip()
+        ]
+
+    def opening(self) -> Opening:
+        """Token and position: from the header or the subprotocol before the query.
+
+        ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``.
+        """
+        fields = parse_qs(self.query, max_num_fields=16) if self.query else {}
+        token = self._bearer() or _first(fields, "token")
+        since = self.header("last-event-id") or _first(fields, "since")
+        return Opening(token, since, _first(fields, "connection"))
+
+    def _bearer(self) -> str | None:
+        authorization = self.header("authorization")
+        if authorization is not None and authorization[: len(_BEARER)].lower() == _BEARER:
+            return authorization[len(_BEARER) :].strip()
+        for offer in self.offered_subprotocols:
+            if offer.startswith(BEARER_PREFIX):
+                return offer.removeprefix(BEARER_PREFIX)
+        return None
+
+
+def refusal(status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """A whole HTTP response that refuses a request: a problem document (RFC 9457)."""
+    title = HTTPStatus(status).phrase
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    )
+    lines = [
+        f"HTTP/1.1 {status} {title}",
+        "content-type: application/problem+json",
+        f"content-length: {len(body)}",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "connection: close",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+def _first(fields: dict[str, list[str]], name: str) -> str | None:
+    values = fields.get(name)
+    return values[0] if values else None

@@ -1,0 +1,207 @@
+"""A WebSocket without a task: an `asyncio.Protocol` around `websockets`' sans-I/O core (RFC 6455).
+
+Frames that come in, and the closing handshake, are the core's. What goes out has been framed once
+for all sockets (`gateway.wire.frames`) and passes the core by: a server's data frames change none
+of its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from websockets.datastructures import Headers
+from websockets.exceptions import PayloadTooBig
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State as FrameState
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from gateway import close_codes
+from gateway.close_codes import Close
+from gateway.connection import Connection, State, discard
+from gateway.sessions import Sessions
+from gateway.transports.request import ConnectionRequest, refusal
+from gateway.wire import frames
+from gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL
+
+# How long a client may take to answer a close frame, and to take what was written before it.
+CLOSE_SECONDS: Final = 5.0
+
+_SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
+# Without context takeover a frame depends on no earlier one, so that all sockets can share it.
+_DEFLATE: Final = (
+    ServerPerMessageDeflateFactory(
+        server_no_context_takeover=True,
+        client_no_context_takeover=True,
+        server_max_window_bits=frames.DEFLATE_WINDOW_BITS,
+        client_max_window_bits=frames.DEFLATE_WINDOW_BITS,
+    ),
+)
+_log = logging.getLogger("gateway.websocket")
+_log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
+
+
+class WebSocketConnection(Connection, asyncio.Protocol):
+    """One WebSocket, from its handshake on."""
+
+    __slots__ = ("_closing", "_core", "_fragments", "_sessions", "_taken", "_transport")
+
+    def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(PLAIN)
+        self._sessions = sessions
+        self._transport = transport
+        self._fragments: list[bytes] | None = None
+        self._closing: Close | None = None
+        self._taken: asyncio.Event | None = None
+        self._core = ServerProtocol(
+            extensions=_DEFLATE if sessions.settings.compression else None,
+            state=FrameState.OPEN,
+            max_size=sessions.settings.message_max_bytes,
+            logger=_log,
+        )
+
+    def handshake(self, request: ConnectionRequest) -> bool:
+        """Answer the opening handshake and have the connection admitted; False: refused."""
+        response = self._accept(request)
+        if response.status_code != 101:
+            status, detail = response.status_code, response.body.decode().strip()
+            extra = [(k, v) for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")]
+            self._transport.write(refusal(status, detail, headers=tuple(extra)))
+            self._transport.close()
+            return False
+        if self._core.extensions:
+            self.encoder = DEFLATED
+        self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
+        self._transport.write(response.serialize())
+        self.write = self._transport.write
+        self._sessions.open(self, request.opening())
+        return True
+
+    def _accept(self, request: ConnectionRequest) -> Response:
+        headers = Headers()
+        for name, value in request.headers:
+            headers[name] = value
+        offered = request.offered_subprotocols
+        if offered and SUBPROTOCOL not in offered:
+            return self._core.reject(400, f"expected the subprotocol {SUBPROTOCOL} to be offered")
+        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
+        return self._core.accept(Request(request.path, headers))
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Parse frames; hand whole messages on."""
+        self.awaiting_pong = False
+        core = self._core
+        core.receive_data(data)
+        for event in core.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+        output = core.data_to_send()
+        if core.parser_exc is not None:
+            self._fail(core.parser_exc)
+        elif output:
+            self._transport.write(b"".join(output))
+        if core.close_rcvd is not None:
+            # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
+            self._ended(self._closing or close_codes.NORMAL)
+            self._transport.close()
+
+    def eof_received(self) -> None:
+        """The client will send no more; a WebSocket cannot be half closed."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The socket is gone, whoever closed it."""
+        self._ended(self._closing or close_codes.ABNORMAL)
+        if self._taken is not None:
+            self._taken.set()
+
+    def pause_writing(self) -> None:
+        """More waits for the client than it is allowed to leave."""
+        if self.state is State.CATCHING_UP:
+            self._taken = asyncio.Event()
+        elif self.state is State.LIVE:
+            self._sessions.metrics.slow_consumers.inc()
+            self.close(close_codes.SLOW_CONSUMER)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was written."""
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
+
+    # Connection
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Connection`."""
+        return self._transport.get_write_buffer_size()
+
+    def ping(self) -> None:
+        """See `Connection`."""
+        self.awaiting_pong = True
+        self.write(frames.PING)
+
+    async def drained(self) -> None:
+        """See `Connection`."""
+        if self._taken is not None:
+            await self._taken.wait()
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Connection`."""
+        if self._closing is not None or self._transport.is_closing():
+            return
+        self._closing = close
+        self._ended(close)
+        self._transport.write(message + frames.close(close.code, close.reason))
+        self._transport.resume_reading()  # to see the client's own close frame
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def pause_reading(self) -> None:
+        """See `Connection`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `Connection`."""
+        self._transport.resume_reading()
+
+    # Frames
+
+    def _frame(self, frame: Frame) -> None:
+        if self._closing is not None:
+            return
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            self._text(frame)
+        elif frame.opcode is Opcode.BINARY:
+            self.close(close_codes.UNSUPPORTED_DATA)
+        elif frame.opcode is Opcode.PING:
+            self._sessions.spend(self)  # the core has answered it already
+
+    def _text(self, frame: Frame) -> None:
+        data = bytes(frame.data)
+        if frame.fin and self._fragments is None:
+            self._sessions.receive(self, data)
+        elif self._sessions.spend(self):
+            self._fragments = [*(self._fragments or ()), data]
+            if frame.fin:
+                whole, self._fragments = b"".join(self._fragments), None
+                self._sessions.receive(self, whole)
+
+    def _fail(self, error: Exception) -> None:
+        """The core found the stream broken: say so with the gateway's own reasons."""
+        if self._closing is not None:
+            self._transport.abort()
+        elif isinstance(error, PayloadTooBig):
+            self.close(close_codes.too_large(self._sessions.settings.message_max_bytes))
+        elif isinstance(error, UnicodeDecodeError):
+            self.close(close_codes.INVALID_TEXT)
+        else:
+            self.close(close_codes.protocol_error(str(error)))
+
+    def _ended(self, close: Close) -> None:
+        self.write = discard
+        self._sessions.ended(self, close)
