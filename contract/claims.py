@@ -54,7 +54,15 @@ class Claims:
 
 
 class KeySource(Protocol):
-    """Where a verifier finds keys."""
+    """Where a verifier finds keys.
+
+    Attributes:
+        only: the key of every token, whatever id it names; None where the id decides.
+    """
+
+    @property
+    def only(self) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
+        """See the class."""
 
     def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
         """The key with that id, or None when it is not known (yet)."""
@@ -71,11 +79,11 @@ class FixedKey:
     """One key from the settings, whatever key id a token names."""
 
     def __init__(self, key: Any) -> None:  # noqa: ANN401
-        self._key = key
+        self.only = key
 
     def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401, ARG002
         """Always the key."""
-        return self._key
+        return self.only
 
     async def refresh(self) -> None:
         """Nothing to fetch."""
@@ -118,12 +126,9 @@ class TokenVerifier:
                 "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
             )
         try:
-            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
-            if key is None:
-                raise UnknownKey
             payload = jwt.decode(
                 token,
-                key,
+                self._key(token),
                 algorithms=self._algorithms,
                 audience=self._audience,
                 issuer=self._issuer,
@@ -133,6 +138,15 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refusal(error) from None
         return Claims(payload["sub"], _scopes(payload.get("scope")), float(payload["exp"]))
+
+    def _key(self, token: str) -> Any:  # noqa: ANN401
+        """The key for a token; its header is read only where the id in it decides."""
+        key = self._keys.only
+        if key is None:
+            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+        if key is None:
+            raise UnknownKey
+        return key
 
     async def verify_fetching(self, token: str) -> Claims:
         """As `verify`, but fetches keys when the token's is unknown.

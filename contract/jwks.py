@@ -41,6 +41,10 @@ class JwksKeys:
         self._failure: str | None = "not fetched yet"
         self._fetching = asyncio.Lock()
 
+    @property
+    def only(self) -> None:
+        """None: the key id decides."""
+
     def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
         """The key with that id; a token without an id gets the only key there is."""
         if key_id is None and len(self._keys) == 1:

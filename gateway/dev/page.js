@@ -48,7 +48,7 @@ const reports = {
     show("connection", id);
     show("position", connection.position);
     const how = { true: ", resumed where it broke", false: ", not resumed: events may be missing" };
-    addNotice(`connected to ${pod} as ${user ?? "nobody"}${how[resumed] ?? ""}`, resumed === false);
+    addNotice(`connected to ${pod}, ${user ?? "anonymous"}${how[resumed] ?? ""}`, resumed === false);
   },
 
   event(event) {
@@ -116,7 +116,7 @@ find("chat").addEventListener("submit", async (submit) => {
     const took = `${(performance.now() - started).toFixed(1)} ms`;
     addEvent({ audience: "reply", type: "chat.message", time: new Date(), data: reply });
     showOutcome("chat-outcome", true, `answered in ${took}`);
-    find("text").value = "";
+    find("chat").reset();
   } catch (error) {
     showOutcome("chat-outcome", false, error.message);
   }
@@ -147,8 +147,9 @@ find("publish").addEventListener("submit", async (submit) => {
 function addEvent({ audience, type, time, data, id }, remark = null) {
   const row = document.createElement("li");
   if (id) row.title = `id ${id}`;
-  if (audience) row.append(element("span", names[audience], { audience }, "badge"));
-  else row.append(element("span", "sse", {}, "badge"));
+  const badge = element("span", names[audience] ?? "sse", audience ? { audience } : {}, "badge");
+  if (!audience) badge.title = "Server-sent events do not say whom they were for";
+  row.append(badge);
   row.append(element("span", type, {}, "type"));
   row.append(element("time", [remark, clock(time)].filter(Boolean).join(" · "), {}, "when"));
   row.append(element("pre", JSON.stringify(data)));
@@ -199,7 +200,9 @@ function showExpiry() {
 
 function showSendable() {
   const can = find("state").dataset.state === "live" && connection.transport === "websocket";
-  find("chat").querySelector("button").disabled = !can;
+  const button = find("chat").querySelector("button");
+  button.disabled = !can;
+  button.title = can ? "" : "Needs a WebSocket: server-sent events go one way";
 }
 
 function showOutcome(id, ok, text) {

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -44,8 +45,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._wants_stream = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock for the head."""
-        super().connection_made(transport)
+        """Start the clock for the head. Nobody needs the addresses: two system calls less."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._head_timer = self.loop.call_later(
             self.sessions.settings.handshake_seconds, self._head_too_slow
         )

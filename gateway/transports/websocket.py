@@ -12,7 +12,7 @@ import logging
 from typing import Final
 
 from websockets.datastructures import Headers
-from websockets.exceptions import PayloadTooBig
+from websockets.exceptions import InvalidHandshake, PayloadTooBig
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -41,6 +41,16 @@ _DEFLATE: Final = (
         client_max_window_bits=frames.DEFLATE_WINDOW_BITS,
     ),
 )
+_HANDSHAKE_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "upgrade",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+    }
+)
 _log = logging.getLogger("gateway.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
@@ -48,12 +58,13 @@ _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count t
 class WebSocketConnection(Connection, asyncio.Protocol):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_closing", "_core", "_fragments", "_sessions", "_taken", "_transport")
+    __slots__ = ("_closing", "_core", "_fragments", "_head", "_sessions", "_taken", "_transport")
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
         super().__init__(PLAIN)
         self._sessions = sessions
         self._transport = transport
+        self._head = b""
         self._fragments: list[bytes] | None = None
         self._closing: Close | None = None
         self._taken: asyncio.Event | None = None
@@ -65,31 +76,29 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         )
 
     def handshake(self, request: ConnectionRequest) -> bool:
-        """Answer the opening handshake and have the connection admitted; False: refused."""
-        response = self._accept(request)
-        if response.status_code != 101:
-            status, detail = response.status_code, response.body.decode().strip()
-            extra = [(k, v) for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")]
-            self._transport.write(refusal(status, detail, headers=tuple(extra)))
+        """Answer the opening handshake and have the connection admitted; False: refused.
+
+        The answer leaves with `welcome`, or with the close frame that says why there is none.
+        """
+        offered = request.offered_subprotocols
+        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
+        head = _head(self._core, request)
+        if isinstance(head, Response):
+            self._transport.write(_refusal(head))
             self._transport.close()
             return False
         if self._core.extensions:
             self.encoder = DEFLATED
+        self._head = head
         self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
-        self._transport.write(response.serialize())
-        self.write = self._transport.write
+        self.write = self._write_first
         self._sessions.open(self, request.opening())
         return True
 
-    def _accept(self, request: ConnectionRequest) -> Response:
-        headers = Headers()
-        for name, value in request.headers:
-            headers[name] = value
-        offered = request.offered_subprotocols
-        if offered and SUBPROTOCOL not in offered:
-            return self._core.reject(400, f"expected the subprotocol {SUBPROTOCOL} to be offered")
-        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
-        return self._core.accept(Request(request.path, headers))
+    def _write_first(self, data: bytes) -> None:
+        self.write = self._transport.write
+        self._transport.write(self._head + data)
+        self._head = b""
 
     # asyncio.Protocol
 
@@ -157,7 +166,8 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             return
         self._closing = close
         self._ended(close)
-        self._transport.write(message + frames.close(close.code, close.reason))
+        self._transport.write(self._head + message + frames.close(close.code, close.reason))
+        self._head = b""
         self._transport.resume_reading()  # to see the client's own close frame
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
@@ -205,3 +215,32 @@ class WebSocketConnection(Connection, asyncio.Protocol):
     def _ended(self, close: Close) -> None:
         self.write = discard
         self._sessions.ended(self, close)
+
+
+def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
+    """The head of the response that opens the connection, or the response that refuses it."""
+    headers = Headers()
+    for name, value in request.headers:
+        if name in _HANDSHAKE_HEADERS:
+            headers[name] = value
+    handshake = Request(request.path, headers)
+    try:
+        accept, extensions, subprotocol = core.process_request(handshake)
+    except InvalidHandshake:
+        return core.accept(handshake)  # the same again: it knows the status for each error
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
+    if extensions:
+        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
+    if subprotocol:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _refusal(response: Response) -> bytes:
+    kept = [(k, v) for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")]
+    return refusal(response.status_code, response.body.decode().strip(), headers=tuple(kept))
