@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from contract.audience import Audience
@@ -79,11 +80,14 @@ class Event:
     @property
     def time(self) -> str:
         """When the event was published: RFC 3339, UTC, microseconds. Read off the id."""
-        return (
-            datetime.fromtimestamp(self.id / 1_000_000, UTC)
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z")
-        )
+        seconds, microseconds = divmod(self.id, 1_000_000)
+        return f"{_to_the_second(seconds)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    """Cached, since formatting costs 5 µs and a busy second has thousands of events."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_message(audience: Audience, message: bytes) -> Event:

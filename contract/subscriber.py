@@ -80,6 +80,8 @@ class Subscriber:
     async def receive(self) -> Message | Subscribed:
         """The next message or confirmation. Does not suspend while read data is at hand.
 
+        Cancelling it drops the connection.
+
         Raises:
             BusUnavailable: the connection is lost.
         """
