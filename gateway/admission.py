@@ -119,16 +119,21 @@ class Admission:
             return close_codes.AT_CAPACITY
         return None
 
-    async def open(self, connection: Connection, opening: Opening) -> None:
-        """Take a connection in, or close it and say why. Never raises."""
-        started = time.perf_counter()
+    def begin(self) -> None:
+        """Count a handshake at once, so that a burst of them cannot pass the limits together."""
         self._opening += 1
+
+    async def open(self, connection: Connection, opening: Opening) -> None:
+        """Take a connection in, or close it and say why; after `begin`. Never raises."""
+        started = time.perf_counter()
         outcome = "accepted"
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 missed = await self._open(connection, opening)
             self._watch_expiry(connection)
             await self._catch_up(connection, missed)
+            if connection.state is State.CLOSED:
+                outcome = "abandoned"
         except Refused as refused:
             outcome = refused.close.label
             connection.close(refused.close)
@@ -220,6 +225,8 @@ class Admission:
         missed = None
         if await self._reaches(since):
             missed = await self._replay.missed(connection.user, since)
+        if connection.state is State.CLOSED:
+            return []
         if missed is None or not missed.whole:
             self._metrics.resumes.labels("not_resumed").inc()
             self._hub.go_live(connection)

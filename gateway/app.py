@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
@@ -94,10 +100,11 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         watch_expiry=sweeper.watch_expiry,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
+    handlers = _handlers(settings)
     async with asyncio.TaskGroup() as group:
         inboxes = Inboxes(
             admission,
-            _handlers(settings),
+            handlers,
             queue,
             metrics,
             group.create_task,
@@ -167,12 +174,57 @@ def _handlers(settings: GatewaySettings) -> Handlers:
 
 def _public_app(settings: GatewaySettings) -> FastAPI:
     """Everything on the public port that is neither /ws nor /sse."""
-    app = FastAPI(title="Clarion gateway", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Clarion gateway",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={HTTPException: _problem},
+        middleware=_cors(settings),
+    )
+    app.router.routes += [
+        Route("/ws", _expects_upgrade),
+        Route("/sse", _expects_get, methods=["POST", "PUT", "PATCH", "DELETE"]),
+    ]
     if settings.profile == "dev":
         from gateway import dev_page  # noqa: PLC0415 - production never loads it
 
         app.router.routes.extend(dev_page.routes(settings))
     return app
+
+
+def _cors(settings: GatewaySettings) -> list[Middleware]:
+    """Preflights, for pages that read /sse with fetch and an Authorization header."""
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET"],
+            allow_headers=["authorization", "cache-control", "last-event-id"],
+        )
+    ]
+
+
+async def _expects_upgrade(_request: Request) -> Response:
+    raise HTTPException(426, "expected an upgrade to websocket", {"Upgrade": "websocket"})
+
+
+async def _expects_get(_request: Request) -> Response:
+    raise HTTPException(405, "expected GET", {"Allow": "GET"})
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    """Every refusal is a problem document (RFC 9457)."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse(
+        {"type": "about:blank", "status": error.status_code, "detail": error.detail},
+        status_code=error.status_code,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )
 
 
 def _readiness(settings: GatewaySettings, subscription: Subscription, drain: Drain) -> Readiness:

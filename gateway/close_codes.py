@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-# Of ASCII: 125 bytes of a control frame's payload less the code.
-_REASON_MAX_CHARACTERS: Final = 123
+# 125 bytes of a control frame's payload less the code (RFC 6455, section 5.5).
+_REASON_MAX_BYTES: Final = 123
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,11 @@ KEEP_ALIVE: Final = Close(
 )
 MALFORMED: Final = Close(4400, "too many malformed messages", "malformed", 400, reconnect=False)
 INVALID_SINCE: Final = Close(
-    4400, "expected since to be an event id of 1 to 16 digits", "malformed", 400, reconnect=False
+    4400,
+    "expected since to be an event id of 1 to 16 digits",
+    "invalid_since",
+    400,
+    reconnect=False,
 )
 INTERNAL_ERROR: Final = Close(1011, "internal error", "internal_error", 500, reconnect=True)
 UNAUTHENTICATED: Final = Close(
@@ -81,9 +85,13 @@ def too_large(limit_bytes: int) -> Close:
 
 def protocol_error(detail: str) -> Close:
     """`PROTOCOL_ERROR` with what broke RFC 6455."""
-    return replace(PROTOCOL_ERROR, reason=detail[:_REASON_MAX_CHARACTERS])
+    return replace(PROTOCOL_ERROR, reason=_fitting(detail))
 
 
 def unauthenticated(detail: str) -> Close:
     """`UNAUTHENTICATED` with what was wrong with the token."""
-    return replace(UNAUTHENTICATED, reason=detail[:_REASON_MAX_CHARACTERS])
+    return replace(UNAUTHENTICATED, reason=_fitting(detail))
+
+
+def _fitting(detail: str) -> str:
+    return detail.encode(errors="replace")[:_REASON_MAX_BYTES].decode(errors="ignore")

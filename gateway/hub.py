@@ -71,7 +71,9 @@ class Hub:
             self.go_live(connection)
 
     def go_live(self, connection: Connection) -> None:
-        """Let rounds write to the connection."""
+        """Let rounds write to a connection that was added before, unless it is gone again."""
+        if connection.id not in self._by_id:
+            return
         self._catching_up.pop(connection, None)
         connection.held = None
         connection.state = State.LIVE

@@ -20,6 +20,7 @@ from contract.bus import Published
 from contract.errors import BusUnavailable
 from contract.event import Publication
 from contract.publish_queue import PublishQueue
+from gateway import close_codes
 from gateway.admission import Admission
 from gateway.connection import Connection, State
 from gateway.handlers import Context, Handlers, Refusal, Route, answer
@@ -89,13 +90,20 @@ class Inboxes:
         self.running += 1
         try:
             while inbox.messages and connection.state is not State.CLOSED:
-                await self._handle(connection, inbox.messages.popleft())
+                await self._handle_safely(connection, inbox.messages.popleft())
                 if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
                     inbox.paused = False
                     connection.resume_reading()
         finally:
             self.running -= 1
             connection.inbox = None
+
+    async def _handle_safely(self, connection: Connection, message: Message | Auth) -> None:
+        try:
+            await self._handle(connection, message)
+        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
+            _log.exception("message failed", connection=connection.id)
+            connection.close(close_codes.INTERNAL_ERROR)
 
     async def _handle(self, connection: Connection, message: Message | Auth) -> None:
         ref = bytes(message.ref)

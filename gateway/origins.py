@@ -24,4 +24,11 @@ class Origins:
         origin = origin.lower()
         if self._allowed:
             return origin in self._allowed
-        return host is not None and urlsplit(origin).netloc == host.lower()
+        return host is not None and _host_of(origin) == host.lower()
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # no valid IPv6 address in brackets
+        return None

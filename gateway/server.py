@@ -62,8 +62,9 @@ async def serve(settings: GatewaySettings) -> None:
             public_port,
             http=protocol_class(gateway.sessions),
             ws="none",
+            proxy_headers=False,
         )
-        internal = Server(gateway.internal, internal_port)
+        internal = Server(gateway.internal, internal_port, ws="none", proxy_headers=False)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)

@@ -63,6 +63,7 @@ class Sessions:
 
     def open(self, connection: Connection, opening: Opening) -> None:
         """Begin to admit a connection; what it says meanwhile waits in its inbox."""
+        self._admission.begin()
         self._spawn(self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:

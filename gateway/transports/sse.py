@@ -48,9 +48,8 @@ class SseConnection(Connection, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """A client has nothing more to say; a pipelined request is not answered."""
 
-    def eof_received(self) -> bool:
-        """A client that shuts its sending side may go on reading."""
-        return True
+    def eof_received(self) -> None:
+        """A client that has closed its side is gone: nobody half-closes an event stream."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The socket is gone, whoever closed it."""

@@ -113,7 +113,7 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         output = core.data_to_send()
         if core.parser_exc is not None:
             self._fail(core.parser_exc)
-        elif output:
+        elif output and self._closing is None:
             self._transport.write(b"".join(output))
         if core.close_rcvd is not None:
             # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
@@ -166,7 +166,12 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             return
         self._closing = close
         self._ended(close)
-        self._transport.write(self._head + message + frames.close(close.code, close.reason))
+        if self._core.state is FrameState.OPEN:
+            self._core.send_close(close.code, close.reason)
+            frame = b"".join(self._core.data_to_send())
+        else:  # the core has failed the connection, with a close frame of its own
+            frame = frames.close(close.code, close.reason)
+        self._transport.write(self._head + message + frame)
         self._head = b""
         self._transport.resume_reading()  # to see the client's own close frame
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
