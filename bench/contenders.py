@@ -5,25 +5,17 @@ A contender says what to run; `started` runs it. Adding a server means adding a 
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import packages
+from bench import clarion, packages
 from bench.broker import Broker
 from bench.cores import Cores
-from bench.dialects import PLAIN, SOCKET_IO, Dialect
+from bench.dialects import CLARION, PLAIN, SOCKET_IO, Dialect
+from bench.launch import Launch
 from bench.processes import ServerProcess, accepts, free_port, running
 from bench.publishers import CHANNEL, PlainPublisher, Publisher, SocketIoPublisher
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A command ready to run."""
-
-    command: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
-    ready: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class Contender:
     dialect: Dialect
     launch: Callable[[int, str], Launch]
     publisher: Callable[[str], Publisher]
-    queries: Callable[[int], list[str]] = lambda connections: [""] * connections
+    queries: Callable[[int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,10 @@ class Started:
     process: ServerProcess
     port: int
     publisher: Publisher
+
+
+def _anonymous(connections: int) -> list[str]:
+    return [""] * connections
 
 
 def _node(script: str) -> Callable[[int, str], Launch]:
@@ -64,21 +60,29 @@ def _fastapi(port: int, redis_url: str) -> Launch:
     return Launch(command, ready=lambda: accepts(port))
 
 
+def _peer(
+    name: str, label: str, launch: Callable[[int, str], Launch], dialect: Dialect = PLAIN
+) -> Contender:
+    publisher = SocketIoPublisher if dialect is SOCKET_IO else PlainPublisher
+    return Contender(name, label, dialect, launch, publisher, _anonymous)
+
+
+def _clarion(name: str, label: str, queries: Callable[[int], list[str]]) -> Contender:
+    return Contender(name, label, CLARION, clarion.gateway, clarion.to_all, queries)
+
+
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender("ws", "ws (Node)", PLAIN, _node("ws.mjs"), PlainPublisher),
-        Contender(
-            "socketio",
-            "socket.io + redis-adapter (Node)",
-            SOCKET_IO,
-            _node("socketio.mjs"),
-            SocketIoPublisher,
-        ),
-        Contender("uws", "uWebSockets (C++)", PLAIN, _node("uws.mjs"), PlainPublisher),
-        Contender("fastapi", "FastAPI route", PLAIN, _fastapi, PlainPublisher),
+        _clarion("clarion", "Clarion", clarion.queries),
+        _clarion("clarion-anonymous", "Clarion, open", _anonymous),
+        _peer("ws", "ws", _node("ws.mjs")),
+        _peer("socketio", "socket.io", _node("socketio.mjs"), SOCKET_IO),
+        _peer("uws", "uWebSockets", _node("uws.mjs")),
+        _peer("fastapi", "FastAPI route", _fastapi),
     )
 }
+DEFAULT_SERVERS = ("clarion", "ws", "socketio", "uws", "fastapi")
 
 
 @contextlib.contextmanager

@@ -5,59 +5,40 @@ Each measurement starts its server afresh, so that nothing is left over from the
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from bench.broker import Broker, running_broker
-from bench.contenders import CONTENDERS, Contender, started
-from bench.cores import Cores, raise_file_limit, running_on, split
+from bench.contenders import CONTENDERS, DEFAULT_SERVERS, Contender, started
 from bench.crowd import Crowd
+from bench.laboratory import Laboratory
 from bench.results import Fanout, Idle, percentile
 from bench.stream import EventStream
-from bench.window import Instruments, Reading, between
+from bench.trial import Load, run
+from bench.window import Instruments, between
 
 Announce = Callable[[str], None]
 
 _SAMPLED = 20
 _WARM_SOCKETS = 300
 _SETTLE_SECONDS = 2.0
-_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class FanoutOptions:
     """What to measure; the defaults are what the README's figures are made with."""
 
-    servers: list[str]
+    servers: Sequence[str] = DEFAULT_SERVERS
     connections: int = 2_000
-    rates: list[float] = field(default_factory=lambda: [20.0, 200.0])
+    rates: Sequence[float] = (20.0, 200.0)
     seconds: float = 10.0
     warmup_seconds: float = 2.0
     idle: int = 10_000
     burst: bool = True
-    under_way: int = 128
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all measurements of a run share."""
-
-    broker: Broker
-    cores: Cores
-    directory: Path
-
-
-@contextlib.contextmanager
-def laboratory(directory: Path) -> Iterator[Bench]:
-    """Set cores and limits and run a Redis for the length of the block."""
-    raise_file_limit()
-    cores = split()
-    with running_on(cores.client), running_broker(cores.client, directory) as broker:
-        yield Bench(broker, cores, directory)
-
-
-def measure(options: FanoutOptions, bench: Bench, announce: Announce) -> Iterator[Idle | Fanout]:
+def fanout(
+    options: FanoutOptions, bench: Laboratory, announce: Announce
+) -> Iterator[Idle | Fanout]:
     """Run every server through every workload, yielding each result as it comes."""
     contenders = [CONTENDERS[name] for name in options.servers]
     if options.idle:
@@ -74,7 +55,7 @@ def measure(options: FanoutOptions, bench: Bench, announce: Announce) -> Iterato
             yield steady(contender, None, options, bench)
 
 
-def idle(contender: Contender, connections: int, bench: Bench) -> Idle:
+def idle(contender: Contender, connections: int, bench: Laboratory) -> Idle:
     """Open sockets as fast as the server takes them; then see what each costs in memory."""
     with (
         started(contender, bench.broker, bench.cores, bench.directory) as server,
@@ -98,13 +79,15 @@ def idle(contender: Contender, connections: int, bench: Bench) -> Idle:
             kilobytes_per_connection=held / 1024 / connections,
             server_busy=window.server_busy,
             client_busy=window.client_busy,
+            others_busy=window.others_busy,
         )
 
 
 def steady(
-    contender: Contender, rate: float | None, options: FanoutOptions, bench: Bench
+    contender: Contender, rate: float | None, options: FanoutOptions, bench: Laboratory
 ) -> Fanout:
     """Deliver events at a rate, or in a burst where it is None, and measure a steady window."""
+    load = Load(rate, options.warmup_seconds, options.seconds)
     with (
         started(contender, bench.broker, bench.cores, bench.directory) as server,
         contextlib.closing(Crowd(server.port, contender.dialect)) as crowd,
@@ -112,50 +95,25 @@ def steady(
         crowd.open(contender.queries(options.connections), sampled=_SAMPLED)
         stream = EventStream(server.publisher, crowd, options.connections)
         instruments = Instruments(server.process, bench.broker, crowd)
-
-        def run(seconds: float) -> None:
-            if rate is None:
-                stream.saturate(options.under_way, seconds)
-            else:
-                stream.at_rate(rate, seconds)
-
-        run(options.warmup_seconds)
-        before = instruments.read()
-        run(options.seconds)
-        after = instruments.read()
-        in_time = stream.settle(_GRACE_SECONDS)
-        final = instruments.read()
-        return _result(
-            contender.name, rate, options.connections, (before, after, final), stream, in_time
+        trial = run(load, stream, instruments)
+        window, tally = trial.window, trial.tally
+        return Fanout(
+            server=contender.name,
+            connections=options.connections,
+            seconds=window.seconds,
+            offered_per_second=rate,
+            deliveries_per_second=window.events_per_second,
+            cpu_us_per_delivery=window.cpu_us_per_event,
+            p50_ms=percentile(window.latencies_ns, 0.50) / 1e6,
+            p99_ms=percentile(window.latencies_ns, 0.99) / 1e6,
+            frame_bytes=tally.frame_bytes,
+            # The sum alone could hide a socket with too few behind one with too many.
+            complete=tally.fewest == tally.most == stream.published,
+            kept_up=trial.kept_up,
+            missing=trial.missing,
+            misordered=tally.misordered,
+            closed=tally.closed,
+            server_busy=window.server_busy,
+            client_busy=window.client_busy,
+            others_busy=window.others_busy,
         )
-
-
-def _result(
-    server: str,
-    rate: float | None,
-    connections: int,
-    readings: tuple[Reading, Reading, Reading],
-    stream: EventStream,
-    in_time: bool,
-) -> Fanout:
-    before, after, final = readings
-    window = between(before, after)
-    tally = final.tally
-    return Fanout(
-        server=server,
-        connections=connections,
-        seconds=window.seconds,
-        offered_per_second=rate,
-        deliveries_per_second=window.events_per_second,
-        cpu_us_per_delivery=window.cpu_us_per_event,
-        p50_ms=percentile(window.latencies_ns, 0.50) / 1e6,
-        p99_ms=percentile(window.latencies_ns, 0.99) / 1e6,
-        frame_bytes=tally.frame_bytes,
-        # The sum alone could hide a socket with too few behind one with too many.
-        kept_up=in_time and tally.fewest == tally.most == stream.published,
-        missing=stream.expected - tally.events,
-        misordered=tally.misordered,
-        closed=tally.closed,
-        server_busy=window.server_busy,
-        client_busy=window.client_busy,
-    )

@@ -8,10 +8,12 @@ checks the order of sequence numbers and takes latencies.
 """
 
 import contextlib
+import os
 import selectors
 import signal
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Protocol
@@ -33,21 +35,27 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Orders:
-    """How a load process is set up."""
+    """How a load process is set up.
+
+    `stride` is the step from one sequence number to the next on one socket: 1 where every socket
+    gets every event.
+    """
 
     port: int
     dialect: Dialect
     sampling: bool
     pause_seconds: float
+    stride: int = 1
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The outcome of opening sockets."""
+    """The outcome of opening sockets; `reason` is that of the first failure, where known."""
 
     connections: int
     seconds: float
     failures: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class LoadProcess:
         self._opening: set[_Peer] = set()
         self._latencies_ns: list[int] = []
         self._closed = 0
+        self._refusal = ""
         self._misordered = 0
         self._events = 0
         self._running = True
@@ -99,19 +108,23 @@ class LoadProcess:
     def run(self) -> None:
         """Read until the pipe closes or says stop."""
         while self._running:
-            self._turn(None)
+            if self._read_ready(None):
+                self._command()
             if self._orders.pause_seconds:
-                time.sleep(self._orders.pause_seconds)
+                self._pipe.poll(self._orders.pause_seconds)
         for peer in self._peers:
             peer.socket.close()
 
-    def _turn(self, timeout: float | None) -> None:
+    def _read_ready(self, timeout: float | None) -> bool:
+        """Read every socket that has something; say whether a command is there, too."""
+        commanded = False
         for key, _ in self._selector.select(timeout):
             if key.data is None:
-                self._command()
+                commanded = True
             else:
                 self._read(key.data)
         self._progress.value = self._events
+        return commanded
 
     def _command(self) -> None:
         try:
@@ -123,6 +136,7 @@ class LoadProcess:
             # The pipe stays silent until this is done: its answer is awaited.
             self._pipe.send(self._open(queries, concurrency))
         elif name == "snapshot":
+            self._read_ready(0)
             self._pipe.send(self._snapshot())
         else:
             self._running = False
@@ -130,26 +144,35 @@ class LoadProcess:
     def _open(self, queries: list[str], concurrency: int) -> Opened:
         """Open one socket per query string, `concurrency` at a time."""
         began = time.monotonic()
-        failed_before = self._closed
-        waiting = iter(queries)
-        exhausted = False
-        while not exhausted or self._opening:
-            while not exhausted and len(self._opening) < concurrency:
-                query = next(waiting, None)
-                if query is None:
-                    exhausted = True
-                else:
-                    self._connect(query)
-            self._turn(1.0)
+        open_before = len(self._peers) - self._closed
+        waiting = deque(queries)
+        reason = self._refusal = ""
+        while waiting or self._opening:
+            try:
+                while waiting and len(self._opening) < concurrency:
+                    self._connect(waiting.popleft())
+            except OSError as error:
+                # No more files or ports: the rest would fail alike.
+                reason = str(error)
+                waiting.clear()
+            self._read_ready(1.0)
             if time.monotonic() - began > _OPENING_SECONDS:
+                reason = f"not done in {_OPENING_SECONDS:.0f} s"
                 break
-        failures = len(self._opening) + self._closed - failed_before
-        return Opened(len(queries) - failures, time.monotonic() - began, failures)
+        opened = len(self._peers) - self._closed - len(self._opening) - open_before
+        return Opened(
+            opened, time.monotonic() - began, len(queries) - opened, reason or self._refusal
+        )
 
     def _connect(self, query: str) -> None:
         # Blocking on purpose: on loopback the kernel completes it inside the call.
-        connection = socket.create_connection(("127.0.0.1", self._orders.port), timeout=10)
-        connection.sendall(self._orders.dialect.request(self._orders.port, query))
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection.connect(("127.0.0.1", self._orders.port))
+            connection.send(self._orders.dialect.request(self._orders.port, query))
+        except OSError:
+            connection.close()
+            raise
         connection.setblocking(False)
         peer = _Peer(connection)
         self._peers.append(peer)
@@ -183,6 +206,7 @@ class LoadProcess:
             if not found:
                 return
             if b" 101 " not in head[:16]:
+                self._refusal = head.split(b"\r\n")[0].decode(errors="replace")
                 self._close(peer)
                 return
             peer.greeted = 0
@@ -222,7 +246,7 @@ class LoadProcess:
             self._latencies_ns.append(now - at_ns)
             if peer.next_sequence not in (-1, sequence):
                 self._misordered += 1
-            peer.next_sequence = sequence + 1
+            peer.next_sequence = sequence + self._orders.stride
             peer.counter.events += 1
             peer.counter.frame_bytes = len(frame.payload) + 4
             self._events += 1
@@ -262,4 +286,6 @@ def main(orders: Orders, pipe: Pipe, progress: Progress) -> None:
     """Run a load process; Ctrl-C is the parent's to handle, which then closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_file_limit()
+    if not orders.sampling:
+        os.nice(10)
     LoadProcess(orders, pipe, progress).run()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+_DISTURBED = 0.15
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -22,7 +24,8 @@ class Machine:
     python: str
     node: str | None
     redis: str
-    packages: dict[str, str]
+    python_packages: dict[str, str]
+    node_packages: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Idle:
     kilobytes_per_connection: float
     server_busy: float
     client_busy: float
+    others_busy: float
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class Fanout:
     """Events delivered to every socket.
 
     `offered_per_second` is None for a burst: as many events as the server takes, with a bounded
-    number under way. `kept_up`: every socket had every event within the grace after the last one.
-    `missing` counts deliveries that had not come by then; where the server fell behind they are
-    late rather than lost. `misordered` counts breaks in sequence on sampled sockets: doubled,
-    lost or out of order. `p50_ms`, `p99_ms`: from publish to receipt, on the sampled sockets.
+    number under way. `complete`: every socket had received every event when the grace after the
+    last one was over; `kept_up`: that, and the window saw as many deliveries as were offered.
+    `missing` counts the deliveries that had not come by then; where the server
+    fell behind they are late rather than lost. `misordered` counts breaks in sequence on sampled
+    sockets: doubled, lost or out of order. `p50_ms`, `p99_ms`: from publish to receipt, on the
+    sampled sockets. `server_busy` and the like are in cores.
     """
 
     server: str
@@ -62,17 +68,19 @@ class Fanout:
     p50_ms: float
     p99_ms: float
     frame_bytes: int
+    complete: bool
     kept_up: bool
     missing: int
     misordered: int
     closed: int
     server_busy: float
     client_busy: float
+    others_busy: float
 
 
 @dataclass(frozen=True)
 class Targeted:
-    """Events to single users, spread evenly over all of them, through one gateway."""
+    """Events to single users, in turn, through one gateway; fields as in `Fanout`."""
 
     server: str
     users: int
@@ -82,10 +90,14 @@ class Targeted:
     cpu_us_per_event: float
     p50_ms: float
     p99_ms: float
+    complete: bool
     kept_up: bool
     missing: int
+    misordered: int
+    closed: int
     server_busy: float
     client_busy: float
+    others_busy: float
 
 
 @dataclass(frozen=True)
@@ -100,9 +112,10 @@ class Publishing:
     cpu_us_per_event: float
     p50_ms: float
     p99_ms: float
-    errors: int
+    refusals: int
     server_busy: float
     client_busy: float
+    others_busy: float
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,18 @@ class Report:
     fanout: list[Fanout]
     targeted: list[Targeted]
     publishing: list[Publishing]
+
+    @property
+    def others_busy(self) -> float:
+        """The most that other programs used meanwhile, in cores."""
+        results: list[Idle | Fanout | Targeted | Publishing]
+        results = [*self.idle, *self.fanout, *self.targeted, *self.publishing]
+        return max((result.others_busy for result in results), default=0.0)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs' work shows in the figures."""
+        return self.others_busy > _DISTURBED
 
 
 def percentile(values: list[int], share: float) -> float:

@@ -1,8 +1,9 @@
 """The stream of events into a server: at a steady rate, or as fast as it takes them.
 
 At a rate, events leave on schedule whether or not the server keeps up (an open loop), so a server
-that falls behind shows it in its latencies. A burst keeps a fixed number of events under way (a
-closed loop): enough for every server to join what it can, and memory stays bounded.
+that falls behind shows it in its latencies. A burst keeps as many events under way as the server
+delivers in 0.4 s (a closed loop): enough for every server to join what it can and never to wait for
+the load client, which reads every 50 ms; and memory stays bounded.
 """
 
 import time
@@ -13,6 +14,10 @@ from bench.publishers import Publisher
 
 # Above 500 events/s several leave together: a sleep shorter than this is not kept by the kernel.
 _TICK_SECONDS = 0.002
+_WAITING_SECONDS = 0.4
+_ADAPT_SECONDS = 0.25
+_LEAST_UNDER_WAY = 16
+_MOST_UNDER_WAY = 4_096
 
 
 class EventStream:
@@ -21,13 +26,14 @@ class EventStream:
     def __init__(self, publisher: Publisher, crowd: Crowd, recipients: int) -> None:
         self._publisher = publisher
         self._crowd = crowd
-        self._recipients = recipients
+        self.recipients = recipients
         self.published = 0
+        self._under_way = _LEAST_UNDER_WAY
 
     @property
     def expected(self) -> int:
         """Deliveries due in total for what has been published."""
-        return self.published * self._recipients
+        return self.published * self.recipients
 
     def at_rate(self, events_per_second: float, seconds: float) -> None:
         """Publish at a rate for so long, on schedule whatever happens."""
@@ -41,13 +47,17 @@ class EventStream:
                 sent += due
             time.sleep(max(0.0, tick - (time.monotonic() - began) % tick))
 
-    def saturate(self, under_way: int, seconds: float) -> None:
-        """Publish for so long, keeping `under_way` events between publish and receipt."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            received = self._crowd.events / self._recipients
-            room = int(under_way - (self.published - received))
-            if room >= max(1, under_way // 8):
+    def saturate(self, seconds: float) -> None:
+        """Publish for so long, always keeping some events between publish and receipt."""
+        began = adapted = time.monotonic()
+        before = self._received
+        while (now := time.monotonic()) - began < seconds:
+            received = self._received
+            if now - adapted >= _ADAPT_SECONDS:
+                self._adapt((received - before) / (now - adapted))
+                before, adapted = received, now
+            room = int(self._under_way - (self.published - received))
+            if room >= max(1, self._under_way // 8):
                 self._publish(room)
             else:
                 time.sleep(0.0005)
@@ -60,6 +70,15 @@ class EventStream:
                 return False
             time.sleep(0.01)
         return True
+
+    @property
+    def _received(self) -> float:
+        """Events received by all recipients, on average."""
+        return self._crowd.events / self.recipients
+
+    def _adapt(self, events_per_second: float) -> None:
+        wanted = int(events_per_second * _WAITING_SECONDS)
+        self._under_way = min(_MOST_UNDER_WAY, max(_LEAST_UNDER_WAY, wanted))
 
     def _publish(self, count: int) -> None:
         first = self.published

@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass
 
+import psutil
+
 from bench.broker import Broker
 from bench.crowd import Crowd, Tally
 from bench.processes import ServerProcess
@@ -15,6 +17,7 @@ class Reading:
     at: float
     server_cpu_seconds: float
     client_cpu_seconds: float
+    machine_cpu_seconds: float
     tally: Tally
 
 
@@ -28,6 +31,7 @@ class Window:
     events_per_second: float
     server_busy: float
     client_busy: float
+    others_busy: float
     latencies_ns: list[int]
 
 
@@ -41,11 +45,12 @@ class Instruments:
 
     def read(self) -> Reading:
         """Take a reading; latencies since the last one come with it."""
+        # The crowd first: it reads all there is, and nothing is published meanwhile.
+        tally = self.crowd.tally()
         server = self.server.cpu_seconds()
         at = time.monotonic()
-        tally = self.crowd.tally()
         client = tally.cpu_seconds + time.process_time() + self.broker.process.cpu_seconds()
-        return Reading(at, server, client, tally)
+        return Reading(at, server, client, machine_cpu_seconds(), tally)
 
 
 def between(before: Reading, after: Reading) -> Window:
@@ -54,6 +59,7 @@ def between(before: Reading, after: Reading) -> Window:
     events = after.tally.events - before.tally.events
     server = after.server_cpu_seconds - before.server_cpu_seconds
     client = after.client_cpu_seconds - before.client_cpu_seconds
+    machine = after.machine_cpu_seconds - before.machine_cpu_seconds
     return Window(
         seconds=seconds,
         events=events,
@@ -61,5 +67,14 @@ def between(before: Reading, after: Reading) -> Window:
         events_per_second=events / seconds,
         server_busy=server / seconds,
         client_busy=client / seconds,
+        others_busy=max(0.0, machine - server - client) / seconds,
         latencies_ns=after.tally.latencies_ns,
     )
+
+
+def machine_cpu_seconds() -> float:
+    """CPU time gone on all cores for whatever reason, the hypervisor's share included."""
+    times = psutil.cpu_times()
+    # Guests' time is part of user time already.
+    unspent = (getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
+    return float(sum(times) - sum(unspent))

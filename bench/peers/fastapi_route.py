@@ -19,6 +19,7 @@ connections: set[WebSocket] = set()
 
 
 async def broadcast(pubsub: PubSub) -> None:
+    """Send every message of the channel to every connection, one after another."""
     async for message in pubsub.listen():
         if message["type"] != "message":
             continue
@@ -30,6 +31,7 @@ async def broadcast(pubsub: PubSub) -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Subscribe before the first connection, and stop with the application."""
     async with Redis.from_url(REDIS_URL, decode_responses=True) as redis, redis.pubsub() as pubsub:
         await pubsub.subscribe(CHANNEL)
         task = asyncio.create_task(broadcast(pubsub))
@@ -42,6 +44,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.websocket("/ws")
 async def events(websocket: WebSocket) -> None:
+    """Hold a connection until it closes."""
     await websocket.accept()
     connections.add(websocket)
     try:

@@ -1,0 +1,120 @@
+"""HTTP load: keep-alive connections, each calling again as soon as it is answered.
+
+Plain sockets and one prepared request, so that a call costs the load's core a few microseconds and
+the server stays the limit. Answers are read by Content-Length, which both endpoints send.
+"""
+
+import selectors
+import socket
+import time
+from dataclasses import dataclass, field
+
+_BUFFER_BYTES = 1 << 20
+
+
+class CallError(RuntimeError):
+    """The server closed a connection or answered in a way the load client does not read."""
+
+
+@dataclass
+class Calls:
+    """What came of the calls of one run; `refusals` are answers outside 2xx."""
+
+    answered: int = 0
+    refusals: int = 0
+    latencies_ns: list[int] = field(default_factory=list, repr=False)
+
+
+class _Caller:
+    __slots__ = ("called_at", "received", "socket")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.received = b""
+        self.called_at = 0
+
+
+def request(port: int, path: str, token: str, body: bytes) -> bytes:
+    """Return the bytes of a POST of JSON to 127.0.0.1:`port`."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        f"Authorization: Bearer {token}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def split_answer(received: bytes) -> tuple[int, bytes] | None:
+    """Return the status and body of a whole answer, or None while some of it is missing."""
+    head, found, body = received.partition(b"\r\n\r\n")
+    if not found:
+        return None
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return (int(head[9:12]), body) if len(body) >= int(value) else None
+    raise CallError(f"expected an answer with Content-Length, got {head[:200]!r}")
+
+
+class Callers:
+    """Connections to one server, all sending the same request."""
+
+    def __init__(self, port: int, message: bytes, concurrency: int) -> None:
+        self._message = message
+        self._selector = selectors.DefaultSelector()
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._callers = [self._connect(port) for _ in range(concurrency)]
+        self._calls = Calls()
+        self._until = 0.0
+
+    def run(self, seconds: float) -> Calls:
+        """Call for so long; every call that was made is answered when this returns."""
+        self._calls = Calls()
+        self._until = time.monotonic() + seconds
+        for caller in self._callers:
+            self._call(caller)
+        waiting = len(self._callers)
+        while waiting:
+            ready = self._selector.select(30)
+            if not ready:
+                raise CallError("no answer in 30 s")
+            waiting -= sum(self._answered(key.data) for key, _ in ready)
+        return self._calls
+
+    def close(self) -> None:
+        """Close every connection."""
+        for caller in self._callers:
+            caller.socket.close()
+        self._selector.close()
+
+    def _connect(self, port: int) -> _Caller:
+        connection = socket.create_connection(("127.0.0.1", port))
+        # A request over 64 KB may need several writes: those block, reads never do.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        caller = _Caller(connection)
+        self._selector.register(connection, selectors.EVENT_READ, caller)
+        return caller
+
+    def _call(self, caller: _Caller) -> None:
+        caller.called_at = time.monotonic_ns()
+        caller.socket.sendall(self._message)
+
+    def _answered(self, caller: _Caller) -> bool:
+        """Take what came in; say whether this caller has made its last call."""
+        size = caller.socket.recv_into(self._buffer)
+        if size == 0:
+            raise CallError("the server closed a connection")
+        caller.received += self._buffer[:size]
+        answer = split_answer(caller.received)
+        if answer is None:
+            return False
+        caller.received = b""
+        self._calls.latencies_ns.append(time.monotonic_ns() - caller.called_at)
+        self._calls.answered += 1
+        self._calls.refusals += answer[0] // 100 != 2
+        if time.monotonic() > self._until:
+            return True
+        self._call(caller)
+        return False

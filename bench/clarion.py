@@ -1,0 +1,135 @@
+"""Clarion under test: how its services are started, its tokens, and its way into Redis.
+
+Events go through `contract.bus`, script, history and all, as a publisher pod's would. Users are
+`bench-0`, `bench-1`, …: one each per socket, so that a gateway holds as many subscriptions.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import jwt
+
+from bench.launch import Launch
+from bench.processes import answers_ok, free_port
+from bench.publishers import EVENT_TYPE
+from contract.audience import ALL, Audience, user_audience
+from contract.bus import Bus, HistoryLimits, Published, redis_from_url
+from contract.event import Publication
+from contract.keyspace import Keyspace
+
+NAMESPACE = "bench"
+SECRET = "a secret for benchmarks on loopback only"  # noqa: S105
+SCOPES = "publish:all publish:authenticated publish:user"
+# The services' defaults.
+_HISTORY = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=86_400)
+_TOKEN_SECONDS = 6 * 3600
+
+
+class RefusedError(RuntimeError):
+    """The bus did not take an event."""
+
+
+def token(subject: str, scope: str | None = None) -> str:
+    """Return an HS256 token for a user or, with a scope, for a publishing service."""
+    claims: dict[str, str | int] = {"sub": subject, "exp": int(time.time()) + _TOKEN_SECONDS}
+    if scope is not None:
+        claims["scope"] = scope
+    return jwt.encode(claims, SECRET, algorithm="HS256")
+
+
+def user(index: int) -> str:
+    """Return the user id of socket number `index`."""
+    return f"bench-{index}"
+
+
+def queries(connections: int) -> list[str]:
+    """Return one query string per socket, each with the token of a user of its own."""
+    return [f"?token={token(user(index))}" for index in range(connections)]
+
+
+def gateway(port: int, redis_url: str) -> Launch:
+    """One gateway pod with its default settings."""
+    internal = free_port()
+    env = {
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_INTERNAL_HOST": "127.0.0.1",
+        "GATEWAY_INTERNAL_PORT": str(internal),
+        # Nothing waits for the endpoints of a cluster here.
+        "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
+        "GATEWAY_DRAIN_SPREAD_SECONDS": "0",
+    }
+    return _launch("gateway", env, internal, redis_url)
+
+
+def publisher(port: int, redis_url: str) -> Launch:
+    """One publisher pod with its default settings."""
+    internal = free_port()
+    env = {
+        "PUBLISHER_HOST": "127.0.0.1",
+        "PUBLISHER_PORT": str(port),
+        "PUBLISHER_INTERNAL_HOST": "127.0.0.1",
+        "PUBLISHER_INTERNAL_PORT": str(internal),
+    }
+    return _launch("publisher", env, internal, redis_url)
+
+
+def _launch(service: str, env: dict[str, str], internal: int, redis_url: str) -> Launch:
+    shared = {
+        "CLARION_REDIS_URL": redis_url,
+        "CLARION_NAMESPACE": NAMESPACE,
+        "CLARION_JWT_SECRET": SECRET,
+    }
+    return Launch(
+        [sys.executable, "-m", service],
+        env={**shared, **env},
+        ready=lambda: answers_ok(f"http://127.0.0.1:{internal}/readyz"),
+    )
+
+
+class BusPublisher:
+    """Publishes through Clarion's bus; event number n goes to `audience_of(n)`."""
+
+    def __init__(self, redis_url: str, audience_of: Callable[[int], Audience]) -> None:
+        self._runner = asyncio.Runner()
+        self._bus = Bus(redis_from_url(redis_url), Keyspace(NAMESPACE), _HISTORY)
+        self._audience_of = audience_of
+        self._sequence = 0
+
+    def publish(self, payloads: Sequence[bytes]) -> None:
+        """Publish events in one pipeline."""
+        publications = [
+            Publication(self._audience_of(self._sequence + index), EVENT_TYPE, payload)
+            for index, payload in enumerate(payloads)
+        ]
+        self._sequence += len(payloads)
+        for answer in self._runner.run(self._bus.publish(publications)):
+            if not isinstance(answer, Published):
+                raise RefusedError(str(answer)) from answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._bus.aclose())
+        self._runner.close()
+
+
+def to_all(redis_url: str) -> BusPublisher:
+    """Every event to all sockets."""
+    return BusPublisher(redis_url, lambda _: ALL)
+
+
+def to_users(redis_url: str, users: int) -> BusPublisher:
+    """Events to single users, in turn."""
+    audiences = [user_audience(user(index)) for index in range(users)]
+    return BusPublisher(redis_url, lambda sequence: audiences[sequence % users])

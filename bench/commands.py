@@ -1,0 +1,159 @@
+"""The benchmark's commands: `clarion bench …`, or `python -m bench …`."""
+
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from bench.broker import NoBrokerError
+from bench.callers import CallError
+from bench.clarion import RefusedError
+from bench.contenders import CONTENDERS, DEFAULT_SERVERS
+from bench.crowd import LoadError
+from bench.fanout import FanoutOptions, fanout
+from bench.laboratory import Laboratory, laboratory
+from bench.machine import describe
+from bench.packages import PackagesError
+from bench.plot import draw
+from bench.processes import StartError
+from bench.publishing import PublishingOptions, publishing
+from bench.results import Fanout, Idle, Publishing, Report, Targeted, read, write
+from bench.table import tables
+from bench.targeted import TargetedOptions, targeted
+
+app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
+console = Console()
+
+Result = Idle | Fanout | Targeted | Publishing
+Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing)
+Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
+
+_EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
+Output = Annotated[Path | None, typer.Option(help="Folder for results (JSON, PNG, SVG).")]
+Seconds = Annotated[float, typer.Option(min=1, max=600, help="Length of each measured window.")]
+
+
+@app.command("fanout")
+def fanout_command(
+    connections: Annotated[int, typer.Option(min=20, max=60_000)] = 2_000,
+    rate: Annotated[list[float] | None, typer.Option(help="Events/s; may be repeated.")] = None,
+    seconds: Seconds = 10,
+    idle: Annotated[int, typer.Option(min=0, max=60_000, help="Idle sockets; 0: skip.")] = 10_000,
+    burst: Annotated[bool, typer.Option(help="As many events as each server takes.")] = True,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(CONTENDERS)}.")] = ",".join(
+        DEFAULT_SERVERS
+    ),
+    output: Output = None,
+) -> None:
+    """One event to every socket: Clarion and its peers, one after another."""
+    names = [name.strip() for name in servers.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        raise typer.BadParameter(f"expected some of {', '.join(CONTENDERS)}, got {unknown[0]}")
+    options = FanoutOptions(
+        servers=names,
+        connections=connections,
+        rates=(20.0, 200.0) if rate is None else rate,
+        seconds=seconds,
+        idle=idle,
+        burst=burst,
+    )
+    _run("fanout", lambda bench, announce: fanout(options, bench, announce), output)
+
+
+@app.command("targeted")
+def targeted_command(
+    users: Annotated[int, typer.Option(min=100, max=60_000)] = 2_000,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Events/s; without: the highest held is sought.")
+    ] = None,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Events to single users through one gateway: how many it holds."""
+    options = TargetedOptions(users=users, rates=rate or (), seconds=seconds)
+    _run("targeted", lambda bench, announce: targeted(options, bench, announce), output)
+
+
+@app.command("publish")
+def publish_command(
+    batch: Annotated[list[int] | None, typer.Option(help="Events per request; repeatable.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1_000)] = 64,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Events over HTTP into one publisher: how many it accepts."""
+    options = PublishingOptions(
+        batches=batch or (1, 100, 1_000), concurrency=concurrency, seconds=seconds
+    )
+    _run("publish", lambda bench, announce: publishing(options, bench, announce), output)
+
+
+@app.command("show")
+def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Print the tables of earlier results, and draw their plot again beside them."""
+    report = read(results)
+    _print(report)
+    draw(report, [results.with_suffix(".png"), results.with_suffix(".svg")])
+
+
+def _run(name: str, measure: Measurement, output: Path | None) -> None:
+    """Carry out a measurement, print it, and write it where asked to."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        with laboratory() as bench, console.status("starting") as status:
+            report = _report(bench, measure(bench, status.update))
+    except _EXPECTED as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    _print(report)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write(report, output / f"{name}.json")
+        try:
+            draw(report, [output / f"{name}.png", output / f"{name}.svg"])
+        except ImportError:
+            console.print("no plot without matplotlib: pip install 'clarion[bench]'")
+        console.print(f"written to {output}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Leave by an exception, which ends every process on its way out, and is not disturbed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
+    found = list(results)
+    return Report(
+        describe(bench.broker.url, pinned=bench.cores.pinned),
+        _of(Idle, found),
+        _of(Fanout, found),
+        _of(Targeted, found),
+        _of(Publishing, found),
+    )
+
+
+def _of(kind: type[Kind], results: Iterable[Result]) -> list[Kind]:
+    return [result for result in results if isinstance(result, kind)]
+
+
+def _print(report: Report) -> None:
+    for table in tables(report):
+        console.print(table)
+    machine = report.machine
+    console.print(
+        f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}, "
+        f"Node {machine.node}, {machine.redis}",
+        style="dim",
+    )
+    if report.disturbed:
+        console.print(
+            f"[yellow]Other programs used up to {report.others_busy:.0%} of a core meanwhile: "
+            "repeat this on a quiet machine.[/yellow]"
+        )

@@ -1,0 +1,165 @@
+"""Results as tables on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from bench.contenders import CONTENDERS
+from bench.results import Fanout, Idle, Publishing, Report, Targeted
+
+# A server that used less of its core than this was waiting for the load client.
+_BOUND = 0.9
+_BUSY = "busy %"
+
+
+def tables(report: Report) -> list[Table]:
+    """Return one table per kind of result that the report holds."""
+    made = []
+    if report.idle:
+        made.append(_idle(report.idle))
+    if report.fanout:
+        made.append(_fanout(report.fanout))
+    if report.targeted:
+        made.append(_targeted(report.targeted))
+    if report.publishing:
+        made.append(_publishing(report.publishing))
+    return made
+
+
+def label(server: str) -> str:
+    """Return a server's name as shown."""
+    return CONTENDERS[server].label if server in CONTENDERS else server
+
+
+def _busy(result: Idle | Fanout | Targeted | Publishing) -> str:
+    """Show how busy the server, the load and other programs kept a core each, in percent."""
+    shares = (result.server_busy, result.client_busy, result.others_busy)
+    return "/".join(f"{share * 100:.0f}" for share in shares)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=f"{_BUSY}: of a core, by server/load/other programs",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(columns[0], no_wrap=True)
+    for column in [*columns[1:], _BUSY]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.1f} M"
+    return f"{number / 1e3:.0f} k" if number >= 1e4 else f"{number:,.0f}"
+
+
+def _received(result: Fanout | Targeted) -> str:
+    """Say what share of the deliveries came, and what else went wrong."""
+    wrong = []
+    if result.closed:
+        wrong.append(f"{result.closed:,} closed")
+    if result.misordered:
+        wrong.append(f"{result.misordered:,} misordered")
+    if result.missing:
+        wrong.append(f"{_short(result.missing)} late")
+    if not result.complete and not wrong:
+        wrong.append("uneven")
+    if not result.kept_up and not wrong:
+        wrong.append("all, late")
+    return ", ".join(wrong) or "all"
+
+
+def _idle(results: Sequence[Idle]) -> Table:
+    columns = ["", "sockets", "handshakes/s", "CPU µs each", "KB each"]
+    table = _table("Opening and holding sockets", columns)
+    for result in results:
+        bound = "" if result.server_busy > _BOUND else "≥ "
+        table.add_row(
+            label(result.server),
+            f"{result.connections:,}",
+            f"{bound}{result.handshakes_per_second:,.0f}",
+            f"{result.cpu_us_per_handshake:,.0f}",
+            f"{result.kilobytes_per_connection:,.1f}",
+            _busy(result),
+        )
+    return table
+
+
+def _fanout(results: Sequence[Fanout]) -> Table:
+    columns = ["", "events\n/s", "deliveries\n/s", "CPU µs\neach", "p50\nms", "p99\nms"]
+    columns += ["received"]
+    table = _table(f"One event to {results[0].connections:,} sockets", columns)
+    before = results[0].offered_per_second
+    for result in results:
+        if result.offered_per_second != before:
+            table.add_section()
+            before = result.offered_per_second
+        table.add_row(
+            label(result.server),
+            f"{before:,.0f}" if before else "burst",
+            f"{result.deliveries_per_second:,.0f}",
+            f"{result.cpu_us_per_delivery:,.2f}",
+            # In a burst events wait by design.
+            _milliseconds(result.p50_ms) if before else "",
+            _milliseconds(result.p99_ms) if before else "",
+            _received(result),
+            _busy(result),
+        )
+    return table
+
+
+def _targeted(results: Sequence[Targeted]) -> Table:
+    columns = ["", "offered\n/s", "events\n/s", "CPU µs\neach", "p50\nms", "p99\nms"]
+    columns += ["received"]
+    table = _table(f"Events to one of {results[0].users:,} users", columns)
+    for result in results:
+        offered = result.offered_per_second
+        table.add_row(
+            label(result.server),
+            f"{offered:,.0f}" if offered else "burst",
+            f"{result.events_per_second:,.0f}",
+            f"{result.cpu_us_per_event:,.1f}",
+            _milliseconds(result.p50_ms) if offered else "",
+            _milliseconds(result.p99_ms) if offered else "",
+            _received(result),
+            _busy(result),
+        )
+    return table
+
+
+def _publishing(results: Sequence[Publishing]) -> Table:
+    columns = [
+        "batch",
+        "callers",
+        "requests\n/s",
+        "events\n/s",
+        "CPU µs\neach",
+        "p50\nms",
+        "p99\nms",
+    ]
+    columns += ["refused"]
+    table = _table("Publishing over HTTP", columns)
+    for result in results:
+        table.add_row(
+            f"{result.batch:,}",
+            f"{result.concurrency}",
+            f"{result.requests_per_second:,.0f}",
+            f"{result.events_per_second:,.0f}",
+            f"{result.cpu_us_per_event:,.1f}",
+            _milliseconds(result.p50_ms),
+            _milliseconds(result.p99_ms),
+            f"{result.refusals:,}",
+            _busy(result),
+        )
+    return table

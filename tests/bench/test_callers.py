@@ -1,0 +1,27 @@
+"""Answers are read whole, however they are cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.callers import CallError, request, split_answer
+
+ANSWER = b"HTTP/1.1 201 Created\r\nServer: x\r\ncontent-length: 4\r\n\r\nbody"
+
+
+def test_a_whole_answer_gives_status_and_body() -> None:
+    assert split_answer(ANSWER) == (201, b"body")
+
+
+@pytest.mark.parametrize("size", range(len(ANSWER)))
+def test_a_cut_answer_is_waited_for(size: int) -> None:
+    assert split_answer(ANSWER[:size]) is None
+
+
+def test_an_answer_without_length_is_an_error() -> None:
+    with pytest.raises(CallError, match="Content-Length"):
+        split_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+def test_request_states_its_length() -> None:
+    assert request(8080, "/v1/events", "t", b"12345").endswith(b"Content-Length: 5\r\n\r\n12345")

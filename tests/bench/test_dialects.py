@@ -1,0 +1,24 @@
+"""Handshakes as each server expects them."""
+
+from __future__ import annotations
+
+from bench.dialects import CLARION, PLAIN, SOCKET_IO
+
+
+def test_request_is_a_websocket_handshake() -> None:
+    request = PLAIN.request(8001).decode()
+    assert request.startswith("GET /ws HTTP/1.1\r\n")
+    assert request.endswith("\r\n\r\n")
+    assert "Sec-WebSocket-Protocol" not in request
+
+
+def test_clarion_gets_its_subprotocol_and_the_token_in_the_query() -> None:
+    request = CLARION.request(8001, "?token=abc").decode()
+    assert request.startswith("GET /ws?token=abc HTTP/1.1\r\n")
+    assert "\r\nSec-WebSocket-Protocol: clarion.v1\r\n" in request
+
+
+def test_socket_io_is_asked_for_websocket_alone_and_its_pings_are_answered() -> None:
+    assert "EIO=4&transport=websocket" in SOCKET_IO.request(8001).decode()
+    assert SOCKET_IO.greeting == ((b"0{", b"40"), (b"40{", b""))
+    assert SOCKET_IO.answers[b"2"] == b"3"

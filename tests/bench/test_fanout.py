@@ -1,0 +1,40 @@
+"""The whole way, small: a real Redis, a real server, real sockets, every event counted."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from bench.fanout import FanoutOptions, fanout
+from bench.laboratory import laboratory
+from bench.results import Fanout, Idle
+
+
+@pytest.mark.timeout(120)
+def test_every_socket_of_the_fastapi_route_receives_every_event() -> None:
+    options = FanoutOptions(
+        servers=["fastapi"],
+        connections=60,
+        rates=[40.0],
+        seconds=1.0,
+        warmup_seconds=0.3,
+        idle=60,
+    )
+    announced: list[str] = []
+    before = psutil.Process().children(recursive=True)
+    with laboratory() as bench:
+        idle, steady, burst = fanout(options, bench, announced.append)
+
+    assert len(announced) == 3
+    assert isinstance(idle, Idle)
+    assert idle.handshakes_per_second > 0
+    assert idle.cpu_us_per_handshake > 0
+    for result in (steady, burst):
+        assert isinstance(result, Fanout)
+        assert result.complete
+        assert (result.missing, result.misordered, result.closed) == (0, 0, 0)
+        assert 0 < result.p50_ms <= result.p99_ms
+        assert result.cpu_us_per_delivery > 0
+    # Nothing that was started outlives the run, but for multiprocessing's own helper.
+    left = psutil.Process().children(recursive=True)
+    assert [p for p in left if p not in before and "resource_tracker" not in str(p.cmdline())] == []

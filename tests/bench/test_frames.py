@@ -1,0 +1,116 @@
+"""Frame counting is what every figure rests on, so it is checked however a stream is cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.frames import (
+    Frame,
+    FrameCounter,
+    FrameParser,
+    Opcode,
+    UnexpectedFrameError,
+    encode_client,
+)
+
+TALK = [
+    Frame(Opcode.PING, b""),
+    Frame(Opcode.PING, b"\x81\x7e\x00\xba"),  # random bytes that look like an event's header
+    Frame(Opcode.TEXT, b"2"),
+    Frame(Opcode.CLOSE, b"\x03\xf4"),
+]
+
+
+def event(size: int) -> Frame:
+    return Frame(Opcode.TEXT, b"x" * size)
+
+
+def encode_server(frame: Frame) -> bytes:
+    size = len(frame.payload)
+    length = bytes((size,)) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    return bytes((0x80 | frame.opcode,)) + length + frame.payload
+
+
+frames = st.lists(
+    st.one_of(
+        st.integers(126, 300).map(event),
+        st.integers(1, 40).map(lambda count: [event(200)] * count),
+        st.sampled_from(TALK),
+    )
+).map(
+    lambda drawn: [
+        frame for item in drawn for frame in (item if isinstance(item, list) else [item])
+    ]
+)
+
+
+def chunks(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % (len(stream) + 1) for cut in cuts} | {0, len(stream)})
+    return [stream[start:end] for start, end in itertools.pairwise(places)]
+
+
+@given(frames, st.lists(st.integers(0, 1 << 20), max_size=30))
+def test_counter_counts_events_and_hands_out_the_rest_however_the_stream_is_cut(
+    sent: list[Frame], cuts: list[int]
+) -> None:
+    counter = FrameCounter()
+    talk = []
+    for chunk in chunks(b"".join(map(encode_server, sent)), cuts):
+        # The load client reads into a larger buffer that still holds earlier reads.
+        talk += counter.feed(bytearray(chunk + b"\x81\x7e" * 100), len(chunk))
+    assert counter.events == sum(len(frame.payload) >= 126 for frame in sent)
+    assert talk == [frame for frame in sent if len(frame.payload) < 126]
+    assert counter.pending == 0
+
+
+@given(frames, st.lists(st.integers(0, 1 << 20), max_size=30))
+def test_parser_gives_back_every_frame_however_the_stream_is_cut(
+    sent: list[Frame], cuts: list[int]
+) -> None:
+    parser = FrameParser()
+    received = []
+    for chunk in chunks(b"".join(map(encode_server, sent)), cuts):
+        received += parser.feed(chunk)
+    assert received == sent
+    assert parser.rest == b""
+
+
+def test_counter_takes_over_half_a_frame_from_the_parser() -> None:
+    """A greeting and the first half of an event may come in one read."""
+    whole = encode_server(TALK[2]) + encode_server(event(150))
+    parser, counter = FrameParser(), FrameCounter()
+    assert parser.feed(whole[:50]) == [TALK[2]]
+    counter.feed(bytearray(parser.rest), len(parser.rest))
+    counter.feed(bytearray(whole[50:]), len(whole) - 50)
+    assert (counter.events, counter.pending, counter.frame_bytes) == (1, 0, 154)
+
+
+def test_counter_does_not_take_unequal_frames_for_equal_ones() -> None:
+    """The stride must not run over frames of another size, whatever stands at its steps."""
+    sent = [event(200)] * 9 + [event(199)] + [event(200)] * 9
+    stream = bytearray(b"".join(map(encode_server, sent)))
+    counter = FrameCounter()
+    counter.feed(stream, len(stream))
+    assert (counter.events, counter.pending) == (19, 0)
+
+
+def test_masked_frames_are_refused() -> None:
+    """A server must not mask (RFC 6455, section 5.1); silently miscounting would be worse."""
+    with pytest.raises(UnexpectedFrameError, match="unmasked"):
+        FrameParser().feed(b"\x81\x85\x00\x00\x00\x00hello")
+
+
+def test_client_frames_are_masked() -> None:
+    frame = encode_client(Opcode.PONG, b"abcde")
+    assert frame[:2] == b"\x8a\x85"
+    mask, masked = frame[2:6], frame[6:]
+    assert bytes(byte ^ mask[index % 4] for index, byte in enumerate(masked)) == b"abcde"
+
+
+def test_client_frames_are_short() -> None:
+    with pytest.raises(ValueError, match="at most 125 bytes, got 126"):
+        encode_client(Opcode.TEXT, b"x" * 126)

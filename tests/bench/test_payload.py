@@ -1,0 +1,33 @@
+"""Every server carries the same bytes, and what is needed is found in all of their messages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import payload
+
+
+def test_size_is_constant_and_long_enough_to_count_as_an_event() -> None:
+    first, last = payload.encode(0, 0), payload.encode(99_999_999, 999_999_999_999_999_999)
+    assert len(first) == len(last) == payload.SIZE_BYTES
+    assert 126 <= payload.SIZE_BYTES <= 170
+    assert json.loads(first)["seq"] == "00000000"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"%b",
+        b'42["order.updated",%b]',
+        b'{"kind":"event","id":"1732440000000000","audience":"all","data":%b}',
+    ],
+)
+def test_sequence_and_clock_are_found_in_any_servers_message(message: bytes) -> None:
+    assert payload.decode(message % payload.encode(4711, 123_456_789)) == (4711, 123_456_789)
+
+
+def test_a_server_that_reencodes_the_json_changes_nothing() -> None:
+    data = payload.encode(7)
+    assert json.dumps(json.loads(data), separators=(",", ":")).encode() == data

@@ -1,0 +1,83 @@
+"""Results survive a file, and percentiles are the nearest rank."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench.results import Fanout, Idle, Machine, Report, percentile, read, write
+
+MACHINE = Machine(
+    time="2026-01-01T00:00:00+00:00",
+    command="clarion bench fanout",
+    cpu="a cpu",
+    cores=2,
+    pinned=True,
+    kernel="Linux",
+    python="3.11",
+    node=None,
+    redis="Valkey 9",
+    python_packages={"redis": "8"},
+    node_packages={"redis": "6"},
+)
+
+
+def fanout(server: str, rate: float | None, *, kept_up: bool = True) -> Fanout:
+    return Fanout(
+        server=server,
+        connections=2_000,
+        seconds=10.0,
+        offered_per_second=rate,
+        deliveries_per_second=40_000.0,
+        cpu_us_per_delivery=5.0,
+        p50_ms=1.0,
+        p99_ms=9.0,
+        frame_bytes=200,
+        complete=kept_up,
+        kept_up=kept_up,
+        missing=0 if kept_up else 1_600_000,
+        misordered=0,
+        closed=0,
+        server_busy=0.5,
+        client_busy=0.5,
+        others_busy=0.0,
+    )
+
+
+def report() -> Report:
+    idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, 0.97, 0.4, 0.0)
+    results = [fanout("clarion", 200.0), fanout("ws", 200.0, kept_up=False), fanout("ws", None)]
+    return Report(MACHINE, [idle], results, [], [])
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])
+def test_percentile(share: float, expected: int) -> None:
+    assert percentile(list(range(100, 0, -1)), share) == expected
+
+
+def test_percentile_of_nothing_is_zero() -> None:
+    assert percentile([], 0.99) == 0.0
+
+
+def test_a_report_survives_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write(report(), path)
+    assert read(path) == report()
+
+
+def test_a_file_of_another_shape_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text('{"machine": 1}')
+    with pytest.raises(msgspec.ValidationError):
+        read(path)
+
+
+def test_a_report_says_whether_other_programs_disturbed_it() -> None:
+    quiet = report()
+    noisy = replace(quiet, fanout=[replace(quiet.fanout[0], others_busy=0.4)])
+    assert not quiet.disturbed
+    assert noisy.disturbed
+    assert noisy.others_busy == 0.4
