@@ -136,9 +136,9 @@ def to_all(redis_url: str) -> BusPublisher:
 class ChannelPublisher:
     """Puts targeted events straight on their channels, as publish.lua does at its end.
 
-    The script costs Redis about 30 µs per event. On two cores, with Redis, load client and benchmark
-    on one of them, that and not the gateway would be measured. So there is no log behind these
-    events, and a client could not resume from them.
+    The script costs Redis about 30 µs per event. On two cores, with Redis, load client and
+    benchmark on one of them, that and not the gateway would be measured. So there is no log behind
+    these events, and a client could not resume from them.
     """
 
     def __init__(self, redis_url: str, users: int) -> None:

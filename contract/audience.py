@@ -5,7 +5,6 @@ Pure values, no I/O. A stream name is safe inside a Redis key's hash tag whateve
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, unquote
@@ -17,8 +16,6 @@ AudienceKind = Literal["all", "authenticated", "user"]
 _USER_PREFIX: Final = "user:"
 # Beside letters, digits and "_.-~": frequent in user ids and without meaning in a Redis hash tag.
 _SAFE: Final = "@:+"
-# Most ids need no encoding, and `quote` costs 4 µs where this match costs 0.3.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~@:+-]*")
 
 
 class InvalidUserId(ValueError):
@@ -41,8 +38,6 @@ class Audience:
         """
         if self.user is None:
             return self.kind
-        if _PLAIN.fullmatch(self.user):
-            return _USER_PREFIX + self.user
         return _USER_PREFIX + quote(self.user, safe=_SAFE)
 
 

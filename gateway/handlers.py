@@ -205,13 +205,20 @@ async def answer(route: Route, data: bytes, context: Context) -> Reply:
         Exception: whatever the handler raises.
     """
     message = route.decode(data)
-    reply: Reply | None = None
+    outcome: Reply | Exception | None = None
 
     async def handle() -> Reply:
-        nonlocal reply
-        if reply is None:
-            reply = Reply(context.type, encode(await route.call(message, context)))
-        return reply
+        nonlocal outcome
+        if outcome is None:
+            try:
+                outcome = Reply(context.type, encode(await route.call(message, context)))
+            except Exception as error:
+                # Kept: where an interceptor swallows it, the handler must not run a second time.
+                outcome = error
+                raise
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     await _wrap(route.interceptors, context, handle)()
     return await handle()

@@ -73,14 +73,14 @@ class Inboxes:
         if inbox is None:
             inbox = connection.inbox = Inbox()
         inbox.messages.append(message)
-        if connection.state is not State.OPENING:
+        if connection.state is State.LIVE:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
             inbox.paused = True
             connection.pause_reading()
 
     def start(self, connection: Connection) -> None:
-        """The connection is open: handle what it said before it heard so."""
+        """The connection is live: handle what it said before it was welcomed and had caught up."""
         inbox = connection.inbox
         if inbox is not None and not inbox.started:
             inbox.started = True
@@ -126,15 +126,21 @@ class Inboxes:
     async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._handler_seconds):
+            async with asyncio.timeout(self._handler_seconds) as deadline:
                 reply = await answer(route, data, context)
         except Refusal as refusal:
             return refusal
-        except TimeoutError:
-            return Refusal("timeout", f"no answer within {self._handler_seconds:g} seconds")
         except BusUnavailable:
             return Refusal("unavailable", "the event bus is unavailable, try again")
-        except Exception:  # noqa: BLE001 - the edge: the application's bug is its sender's answer
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.exception("handler cancelled itself", type=context.type)
+            return Refusal("internal", "the handler failed")
+        except Exception as error:  # noqa: BLE001 - the edge: the application's bug is its sender's answer
+            if isinstance(error, TimeoutError) and deadline.expired():
+                return Refusal("timeout", f"no answer within {self._handler_seconds:g} seconds")
             _log.exception("handler failed", type=context.type, connection=context.connection)
             return Refusal("internal", "the handler failed")
         finally:

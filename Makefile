@@ -1,0 +1,54 @@
+# Needs make and Python 3.11 or newer, nothing else. `make help` lists the targets.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.ready-to-run ## start Clarion here: Valkey, a publisher, two gateways
+	@$(BIN)/clarion up $(ARGS)
+
+test: check ## run the checks and the whole test suite
+	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+check: $(VENV)/.ready-to-test ## lint, types, layers; no tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.ready-to-test ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.ready-to-test ## measure; ARGS go to `clarion bench`
+	@$(BIN)/clarion bench $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of packages, renewed only when what is asked for has changed.
+$(VENV)/.ready-to-run: extras := embedded
+$(VENV)/.ready-to-test: extras := dev,bench
+
+$(VENV)/.ready-to-run $(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Clarion and its packages into $(VENV) (the first time takes about a minute)"
+	@$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(extras)]'
+	@touch $@
+
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "Clarion needs Python 3.11 or newer; found none on PATH (or name it: make PYTHON=...)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clarion needs Python 3.11 or newer; $(PYTHON) is not" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv $(VENV)

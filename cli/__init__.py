@@ -1,0 +1,1 @@
+"""The command `clarion`: run everything locally, make tokens, publish, watch events, measure."""

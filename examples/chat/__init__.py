@@ -1,0 +1,1 @@
+"""A chat: the smallest application with handlers of its own."""

@@ -1,0 +1,112 @@
+"""The publisher's Prometheus metrics, all of them (docs/metrics.md).
+
+No label's values can be made up by a caller. Events of a batch are counted together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_COUNTS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
+
+
+class Metrics:
+    """One pod's metrics on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._requests = Counter(
+            "clarion_publish_requests_total",
+            "Requests, by outcome (published, duplicate, partial or a problem) and audience (batch "
+            "for batches, unknown for what was refused before it was read).",
+            ["outcome", "audience"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "clarion_publish_duration_seconds",
+            "From the request's head to its answer, by audience.",
+            ["audience"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._events = Counter(
+            "clarion_publish_events_total",
+            "Events, alone or in batches, by outcome and audience.",
+            ["outcome", "audience"],
+            registry=registry,
+        )
+        self._tokens_refused = Counter(
+            "clarion_publisher_tokens_refused_total",
+            "Requests without a token that identifies somebody, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._pipeline_events = Histogram(
+            "clarion_publisher_pipeline_events",
+            "Events that went to Redis together.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self._pipeline_seconds = Histogram(
+            "clarion_publisher_pipeline_duration_seconds",
+            "Time of one round trip to Redis.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._bus_errors = Counter(
+            "clarion_publisher_bus_errors_total",
+            "Round trips to Redis that failed.",
+            registry=registry,
+        )
+        self._pending = Gauge(
+            "clarion_publisher_pending",
+            "Events that wait for Redis.",
+            registry=registry,
+        )
+        self._body_bytes = Gauge(
+            "clarion_publisher_body_bytes",
+            "Memory held by the bodies of requests under way.",
+            registry=registry,
+        )
+        self._draining = Gauge(
+            "clarion_publisher_draining", "1 from SIGTERM on.", registry=registry
+        )
+
+    def observe_pod(
+        self,
+        *,
+        pending: Callable[[], int],
+        body_bytes: Callable[[], int],
+        draining: Callable[[], bool],
+    ) -> None:
+        """Read the gauges from their owners whenever they are scraped."""
+        self._pending.set_function(pending)
+        self._body_bytes.set_function(body_bytes)
+        self._draining.set_function(draining)
+
+    def request(self, outcome: str, audience: str, seconds: float) -> None:
+        """One request has been answered."""
+        self._requests.labels(outcome, audience).inc()
+        self._request_seconds.labels(audience).observe(seconds)
+
+    def events(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Events have been published or refused: how many, by outcome and audience."""
+        for (outcome, audience), count in counts.items():
+            self._events.labels(outcome, audience).inc(count)
+
+    def token_refused(self, reason: str) -> None:
+        """A token identified nobody."""
+        self._tokens_refused.labels(reason).inc()
+
+    def pipeline(self, events: int, seconds: float) -> None:
+        """A round trip to Redis is over."""
+        self._pipeline_events.observe(events)
+        self._pipeline_seconds.observe(seconds)
+
+    def bus_error(self) -> None:
+        """A round trip to Redis failed."""
+        self._bus_errors.inc()

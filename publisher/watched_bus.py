@@ -1,0 +1,43 @@
+"""The bus, watched: each round trip is measured, and losing or finding Redis is logged, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from contract.bus import Answer
+from contract.errors import BusUnavailable
+from contract.event import Publication
+from contract.publish_queue import PublishingBus
+from publisher.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class WatchedBus:
+    """Stands between the publish queue and the bus."""
+
+    def __init__(self, bus: PublishingBus, metrics: Metrics) -> None:
+        self._bus = bus
+        self._metrics = metrics
+        self._lost = False
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
+        """See `contract.bus.Bus.publish`."""
+        started = time.perf_counter()
+        try:
+            answers = await self._bus.publish(publications)
+        except BusUnavailable as error:
+            self._metrics.bus_error()
+            if not self._lost:
+                self._lost = True
+                _log.warning("bus lost", reason=str(error))
+            raise
+        finally:
+            self._metrics.pipeline(len(publications), time.perf_counter() - started)
+        if self._lost:
+            self._lost = False
+            _log.info("bus found again")
+        return answers

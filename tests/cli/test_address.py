@@ -1,0 +1,35 @@
+"""Addresses of gateways and publishers."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.address import is_local, websocket_url
+from cli.failure import Failure
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8001", "ws://127.0.0.1:8001/ws"),
+        ("http://127.0.0.1:8001/", "ws://127.0.0.1:8001/ws"),
+        ("https://events.example.com", "wss://events.example.com/ws"),
+        ("wss://example.com/realtime/ws?tenant=7", "wss://example.com/realtime/ws?tenant=7"),
+    ],
+)
+def test_a_gateways_url_is_that_of_its_socket(url: str, expected: str) -> None:
+    assert websocket_url(url) == expected
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8001", "ftp://example.com", "http://", ""])
+def test_anything_else_is_refused(url: str) -> None:
+    with pytest.raises(Failure, match="expected a URL like"):
+        websocket_url(url)
+
+
+def test_no_proxy_stands_before_this_machine() -> None:
+    assert is_local("http://127.0.0.1:8001")
+    assert is_local("ws://localhost:8001/ws")
+    assert is_local("http://[::1]:8001")
+    assert not is_local("https://events.example.com")
+    assert not is_local("http://10.0.0.7")

@@ -1,0 +1,148 @@
+"""`clarion publish`: the request it makes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from cli.failure import Failure
+from cli.publish import build_request, read_audience, read_data
+from tests.cli.clarion import SECRET, Clarion
+from tests.valkey import free_port
+
+# Numbers and spaces that a parser in between would change.
+DATA = '{ "price": 1.10, "big": 12345678901234567890123, "e": 1E2 }'
+
+
+@pytest.mark.parametrize(
+    ("to", "audience", "scope"),
+    [
+        ("all", "all", "publish:all"),
+        ("authenticated", "authenticated", "publish:authenticated"),
+        ("user:alice", {"user": "alice"}, "publish:user"),
+        ("user:a:b", {"user": "a:b"}, "publish:user"),
+    ],
+)
+def test_names_the_audience_and_the_scope_it_needs(to: str, audience: object, scope: str) -> None:
+    assert read_audience(to) == (audience, scope)
+
+
+@pytest.mark.parametrize("to", ["", "everyone", "user", "user:", "alice"])
+def test_refuses_other_audiences(to: str) -> None:
+    with pytest.raises(Failure, match="expected --to all, authenticated or user:ID"):
+        read_audience(to)
+
+
+def test_passes_the_data_on_byte_for_byte() -> None:
+    body = build_request("all", "order.updated", read_data(DATA), "k-1")
+    assert DATA.encode() in body
+    assert json.loads(body) == {
+        "audience": "all",
+        "type": "order.updated",
+        "data": json.loads(DATA),
+        "key": "k-1",
+    }
+
+
+@pytest.mark.parametrize("data", ["", "hello", "{", "NaN", '1}, "audience": "all"'])
+def test_refuses_what_is_not_json(data: str) -> None:
+    with pytest.raises(Failure, match="expected JSON"):
+        read_data(data)
+
+
+class _Publisher(BaseHTTPRequestHandler):
+    """Answers as the server's ``answer`` says and keeps what it was asked."""
+
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Publisher)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.asked.append((self.path, dict(self.headers), body))
+        status, answer = server.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Publisher(ThreadingHTTPServer):
+    """A publisher's place, to see the bytes that come. The real one stands in tests/e2e."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Publisher)
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.answer = (201, b'{"id":"1700000000000000","duplicate":false,"gateways":2}')
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_sends_standard_input_unchanged_and_prints_the_answer(
+    clarion: Clarion, publisher: Publisher
+) -> None:
+    completed = clarion.run(
+        "publish", "--to", "user:alice", "order.updated", "-", "--key", "k",
+        stdin=DATA.encode(), CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url,
+    )  # fmt: skip
+    assert completed.stderr == ""
+    assert json.loads(completed.stdout) == {
+        "id": "1700000000000000",
+        "duplicate": False,
+        "gateways": 2,
+    }
+    ((path, headers, body),) = publisher.asked
+    assert path == "/v1/events"
+    assert headers["Authorization"].startswith("Bearer ")
+    assert b'"data":' + DATA.encode() in body
+
+
+def test_uses_a_token_of_ones_own(clarion: Clarion, publisher: Publisher) -> None:
+    clarion.run("publish", "a.b", "1", CLARION_TOKEN="theirs", CLARION_PUBLISHER_URL=publisher.url)
+    ((_, headers, _),) = publisher.asked
+    assert headers["Authorization"] == "Bearer theirs"
+
+
+def test_says_why_the_publisher_refused(clarion: Clarion, publisher: Publisher) -> None:
+    publisher.answer = (403, b'{"title":"Forbidden","status":403,"detail":"publish:all is needed"}')
+    said = clarion.fails(
+        "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url
+    )
+    assert said == "the publisher refused (403): Forbidden: publish:all is needed"
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"id": 7}'])
+def test_notices_that_it_speaks_to_something_else(
+    clarion: Clarion, publisher: Publisher, answer: bytes
+) -> None:
+    publisher.answer = (200, answer)
+    said = clarion.fails(
+        "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url
+    )
+    assert "not as a publisher of Clarion" in said
+
+
+def test_says_that_nobody_answers(clarion: Clarion) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    said = clarion.fails(
+        "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=url
+    )
+    assert said.startswith(f"no publisher at {url}")
+    assert "is `clarion up` running?" in said

@@ -1,0 +1,74 @@
+"""What a local stack is made of, and what is checked before any of it is started."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from cli.failure import Failure
+from cli.stack import Plan, check_ports
+from cli.state import Addresses
+from tests.cli.clarion import SECRET
+from tests.valkey import free_port
+
+
+def make_plan(**changes: object) -> Plan:
+    values: dict[str, object] = {
+        "secret": SECRET, "gateways": 2, "gateway_port": 18_001, "gateway_internal_port": 19_001,
+        "publisher_port": 18_080, "publisher_internal_port": 19_080, "redis_url": None,
+        "handlers": "examples.chat.handlers:handlers", "pretty": False,
+    }  # fmt: skip
+    return Plan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_the_ports_of_further_gateways_follow_the_first_ones() -> None:
+    assert make_plan(gateways=3).addresses == Addresses(
+        gateways=("http://127.0.0.1:18001", "http://127.0.0.1:18002", "http://127.0.0.1:18003"),
+        publisher="http://127.0.0.1:18080",
+    )
+
+
+def test_every_process_listens_on_this_machine_only() -> None:
+    plan = make_plan()
+    gateway = plan.gateway(1, "redis://r", {}).environment
+    publisher = plan.publisher("redis://r", {}).environment
+    hosts = {value for key, value in {**gateway, **publisher}.items() if key.endswith("_HOST")}
+    assert hosts == {"127.0.0.1"}
+    assert gateway["GATEWAY_PORT"] == "18002"
+    assert gateway["GATEWAY_INTERNAL_PORT"] == "19002"
+    assert gateway["CLARION_POD"] == "gateway-2"
+
+
+def test_no_other_key_stands_beside_the_local_secret() -> None:
+    """The services take exactly one source of keys; the shell may name another one."""
+    inherited = {"CLARION_JWT_JWKS_URL": "https://issuer", "CLARION_JWT_PUBLIC_KEY": "key.pem"}
+    environment = make_plan().publisher("redis://r", inherited).environment
+    assert environment["CLARION_JWT_SECRET"] == SECRET
+    assert not inherited.keys() & environment.keys()
+
+
+def test_what_the_shell_says_of_draining_stands() -> None:
+    environment = make_plan().gateway(0, "r", {"GATEWAY_DRAIN_SPREAD_SECONDS": "9"}).environment
+    assert environment["GATEWAY_DRAIN_SPREAD_SECONDS"] == "9"
+
+
+def test_a_taken_port_is_named_with_the_option_that_moves_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        plan = make_plan(gateways=1, gateway_port=port)
+        with pytest.raises(Failure, match=rf"port {port} \(gateway-1\).*in use.*--gateway-port"):
+            check_ports(plan)
+
+
+def test_a_port_is_not_given_out_twice() -> None:
+    port = free_port()
+    with pytest.raises(Failure, match=f"port {port} is wanted twice: by publisher and by"):
+        check_ports(make_plan(publisher_port=port, gateway_port=port))
+
+
+def test_a_port_beyond_the_last_does_not_exist() -> None:
+    with pytest.raises(Failure, match=r"port 65536 .* does not exist"):
+        check_ports(make_plan(gateway_port=65_535))

@@ -1,0 +1,72 @@
+"""`clarion token`: what it signs, the services accept."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+import pytest
+
+from cli.failure import Failure
+from cli.token import SECRET_MIN_BYTES, Signer, check_scope
+from contract import settings
+from contract.claims import FixedKey, TokenVerifier
+from tests.cli.clarion import SECRET, Clarion
+
+
+def verifier(**changes: str) -> TokenVerifier:
+    expected = {"audience": None, "issuer": None, **changes}
+    return TokenVerifier(FixedKey(SECRET), algorithms=["HS256"], leeway_seconds=0, **expected)
+
+
+def test_demands_a_secret_as_long_as_the_services_do() -> None:
+    assert SECRET_MIN_BYTES == settings.SECRET_MIN_BYTES
+
+
+def test_a_users_token_is_accepted_until_it_expires() -> None:
+    claims = verifier().verify(Signer(SECRET).sign("alice", expires_seconds=60))
+    assert claims.subject == "alice"
+    assert claims.scopes == frozenset()
+    assert 58 < claims.expires_at - time.time() <= 60
+
+
+def test_a_services_token_carries_its_scopes() -> None:
+    token = Signer(SECRET).sign("shop", scope="publish:all publish:user", expires_seconds=60)
+    assert verifier().verify(token).scopes == {"publish:all", "publish:user"}
+
+
+def test_names_audience_and_issuer_where_the_services_ask_for_them() -> None:
+    token = Signer(SECRET, audience="clarion", issuer="tests").sign("alice", expires_seconds=60)
+    assert verifier(audience="clarion", issuer="tests").verify(token).subject == "alice"
+
+
+@pytest.mark.parametrize("scope", ["", "publish:everything", "publish:all, publish:user"])
+def test_refuses_scopes_that_no_service_asks_for(scope: str) -> None:
+    with pytest.raises(Failure, match="expected scopes out of publish:all"):
+        check_scope(scope)
+
+
+def test_prints_nothing_but_the_token(clarion: Clarion) -> None:
+    """So that `$(clarion token alice)` can stand in any command."""
+    completed = clarion.run("token", "alice", "--expires", "60", CLARION_JWT_SECRET=SECRET)
+    assert completed.stderr == ""
+    assert completed.stdout.count("\n") == 1
+    assert verifier().verify(completed.stdout.strip()).subject == "alice"
+
+
+def test_names_the_service_when_it_is_asked_to(clarion: Clarion) -> None:
+    completed = clarion.run("token", "--scope", "publish:all", "shop", CLARION_JWT_SECRET=SECRET)
+    claims = jwt.decode(completed.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["scope"]) == ("shop", "publish:all")
+
+
+def test_says_what_to_do_when_there_is_no_secret(clarion: Clarion) -> None:
+    assert "start `clarion up` once, or set CLARION_JWT_SECRET" in clarion.fails("token", "alice")
+
+
+def test_refuses_a_secret_that_the_services_would_refuse(clarion: Clarion) -> None:
+    assert "32 bytes or more" in clarion.fails("token", "alice", CLARION_JWT_SECRET="short")
+
+
+def test_asks_whose_token_it_is_to_be(clarion: Clarion) -> None:
+    assert clarion.fails("token", CLARION_JWT_SECRET=SECRET).startswith("whose token?")

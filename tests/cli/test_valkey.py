@@ -1,0 +1,44 @@
+"""The Redis of a local stack: found, checked before use, its password never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.failure import Failure
+from cli.valkey import check_redis, find_server, wait_for_redis, without_password
+from tests.valkey import Valkey, free_port
+
+
+def test_finds_the_embedded_server() -> None:
+    assert find_server().endswith("valkey-server")
+
+
+def test_accepts_a_redis_that_answers(redis_url: str) -> None:
+    check_redis(redis_url)
+
+
+async def test_waits_until_it_answers(shared_valkey: Valkey) -> None:
+    await wait_for_redis(shared_valkey.url)
+
+
+def test_says_that_none_answers_and_hides_the_password() -> None:
+    url = f"redis://user:hunter2@127.0.0.1:{free_port()}/0"
+    with pytest.raises(Failure, match=r"no Redis answers at redis://127\.0\.0\.1:") as failure:
+        check_redis(url)
+    assert "hunter2" not in str(failure.value)
+
+
+def test_refuses_a_url_of_something_else() -> None:
+    with pytest.raises(Failure, match="CLARION_REDIS_URL is no Redis URL"):
+        check_redis("http://127.0.0.1:6379")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("rediss://:pa@ss@cache:6380/1?password=x", "rediss://cache:6380/1"),
+    ],
+)
+def test_shows_addresses_without_secrets(url: str, shown: str) -> None:
+    assert without_password(url) == shown

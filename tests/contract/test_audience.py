@@ -1,0 +1,63 @@
+"""Audiences and stream names: every user id names one stream, and cannot break out of its tag."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.audience import (
+    ALL,
+    AUTHENTICATED,
+    Audience,
+    InvalidUserId,
+    audience_of,
+    check_user_id,
+    user_audience,
+)
+from contract.keyspace import Keyspace
+
+USERS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+
+
+@given(USERS)
+def test_stream_names_lead_back(user: str) -> None:
+    audience = Audience("user", user)
+    assert audience_of(audience.stream) == audience
+    assert audience.stream.isascii()
+    assert not set(audience.stream) & set("{} \r\n\x00")
+
+
+@given(USERS, USERS)
+def test_users_never_share_a_stream(first: str, second: str) -> None:
+    same = Audience("user", first).stream == Audience("user", second).stream
+    assert same == (first == second)
+
+
+@given(USERS)
+def test_channels_lead_back(user: str) -> None:
+    keys, stream = Keyspace("ns"), Audience("user", user).stream
+    assert keys.stream(keys.channel(stream)) == stream
+    assert keys.log(stream).count("{") == keys.log(stream).count("}") == 1
+
+
+def test_a_user_named_all_is_not_all() -> None:
+    assert user_audience("all").stream == "user:all"
+    assert (ALL.stream, AUTHENTICATED.stream) == ("all", "authenticated")
+
+
+@pytest.mark.parametrize("stream", ["", "every", "user", "pod:a", "ALL"])
+def test_other_streams_belong_to_no_audience(stream: str) -> None:
+    with pytest.raises(ValueError, match="expected all, authenticated or user"):
+        audience_of(stream)
+
+
+@pytest.mark.parametrize("user", ["a", "x" * 256, "\u00e9" * 128, "\U0001f600" * 64])
+def test_user_ids(user: str) -> None:
+    assert check_user_id(user) == user
+
+
+@pytest.mark.parametrize("user", ["", "x" * 257, "\u00e9" * 129, "\ud800", "x" * 10_000])
+def test_no_user_ids(user: str) -> None:
+    with pytest.raises(InvalidUserId):
+        user_audience(user)

@@ -1,0 +1,158 @@
+"""The system under test: a publisher and two gateways as processes of their own, on a real Valkey.
+
+Started as `clarion up` starts them, by the same plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from cli.process import Program
+from cli.stack import Plan
+from cli.token import SCOPES, Signer
+from tests.cli.clarion import ROOT, SECRET, environment
+from tests.e2e.ports import free_ports
+
+READY_SECONDS = 30
+STOP_SECONDS = 15
+
+
+@dataclass
+class Service:
+    """One process and its log."""
+
+    program: Program
+    url: str
+    internal_url: str
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.program.command,
+                env=dict(self.program.environment),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_until_ready(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + READY_SECONDS
+        with httpx.Client(trust_env=False) as client:
+            while time.monotonic() < deadline:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    if client.get(f"{self.internal_url}/readyz").is_success:
+                        return
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.02)
+        raise AssertionError(f"{self.program.name} is not ready\n{self.log.read_text()}")
+
+    def terminate(self) -> None:
+        """SIGTERM, as Kubernetes ends a pod."""
+        assert self.process is not None
+        self.process.terminate()
+
+    def wait(self) -> int:
+        assert self.process is not None
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Stack:
+    """Where everything is, and who may do what."""
+
+    publisher: Service
+    gateways: list[Service]
+    signer: Signer = field(default_factory=lambda: Signer(SECRET))
+    # One for all: making one costs 30 ms.
+    _client: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
+
+    @property
+    def services(self) -> list[Service]:
+        return [self.publisher, *self.gateways]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Started and ready; killed at the end, whatever happened."""
+        try:
+            for service in self.services:
+                service.start()
+            for service in self.services:
+                service.wait_until_ready()
+            yield
+        finally:
+            self._client.close()
+            for service in self.services:
+                service.kill()
+
+    def token(self, user: str, expires_seconds: int = 600) -> str:
+        return self.signer.sign(user, expires_seconds=expires_seconds)
+
+    async def publish(
+        self, audience: object, type_: str, data: object = None, **more: object
+    ) -> str:
+        """Publish one event; returns its id."""
+        event = {"audience": audience, "type": type_, "data": data, **more}
+        response = await asyncio.to_thread(self._post, event)
+        assert response.is_success, response.text
+        return str(response.json()["id"])
+
+    def _post(self, event: object) -> httpx.Response:
+        token = self.signer.sign("tests", scope=" ".join(SCOPES), expires_seconds=60)
+        return self._client.post(
+            f"{self.publisher.url}/v1/events",
+            json=event,
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+
+def make_stack(folder: Path, redis_url: str, namespace: str, **changes: str) -> Stack:
+    """Not started yet."""
+    first = free_ports(6)
+    plan = Plan(
+        secret=SECRET,
+        gateways=2,
+        gateway_port=first,
+        gateway_internal_port=first + 2,
+        publisher_port=first + 4,
+        publisher_internal_port=first + 5,
+        redis_url=redis_url,
+        handlers="examples.chat.handlers:handlers",
+        pretty=False,
+    )
+    inherited: Mapping[str, str] = environment(CLARION_NAMESPACE=namespace, **changes)
+    return Stack(
+        publisher=Service(
+            plan.publisher(redis_url, inherited),
+            plan.addresses.publisher,
+            f"http://127.0.0.1:{plan.publisher_internal_port}",
+            folder / "publisher.log",
+        ),
+        gateways=[
+            Service(
+                plan.gateway(index, redis_url, inherited),
+                url,
+                f"http://127.0.0.1:{plan.gateway_internal_port + index}",
+                folder / f"gateway-{index + 1}.log",
+            )
+            for index, url in enumerate(plan.addresses.gateways)
+        ],
+    )

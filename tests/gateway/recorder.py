@@ -1,0 +1,119 @@
+"""A connection without a socket that keeps what was written to it, and the clients' side parsers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame
+from websockets.protocol import State as FrameState
+from websockets.uri import parse_uri
+
+from contract.audience import ALL, AUTHENTICATED, Audience
+from contract.event import Event
+from gateway.close_codes import Close
+from gateway.connection import Connection, State, discard
+from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
+from gateway.wire import frames as server_frames
+from gateway.wire.encoder import Encoder
+from gateway.wire.native import PLAIN
+from tests.conftest import SECRET
+
+AUDIENCES = (ALL, AUTHENTICATED, Audience("user", "alice"), Audience("user", "bob"))
+
+
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+def sample(of: Metrics, name: str, **labels: str) -> float:
+    return of.registry.get_sample_value(name, labels) or 0.0
+
+
+def settings(**overrides: Any) -> GatewaySettings:
+    return GatewaySettings(**{"jwt_secret": SECRET, "pod": "pod-test", **overrides})
+
+
+def event(
+    id_: int,
+    audience: Audience = ALL,
+    *,
+    prev: int = 0,
+    type_: str = "tick",
+    data: bytes = b"{}",
+    exclude: str | None = None,
+    trace: str | None = None,
+) -> Event:
+    return Event(id_, prev, audience, type_, data, exclude, trace)
+
+
+def frames_of(data: bytes, *, deflate: bool = False) -> list[Frame]:
+    """What `websockets`' client-side core makes of a server's bytes; all of them must be used."""
+    client = ClientProtocol(parse_uri("ws://test"), state=FrameState.OPEN, max_size=None)
+    if deflate:
+        bits = server_frames.DEFLATE_WINDOW_BITS
+        client.extensions = [PerMessageDeflate(True, True, bits, bits)]
+    client.receive_data(data)
+    received = [frame for frame in client.events_received() if isinstance(frame, Frame)]
+    assert client.parser_exc is None, client.parser_exc
+    client.receive_eof()
+    assert not isinstance(client.parser_exc, EOFError) or "end of stream" in str(client.parser_exc)
+    return received
+
+
+def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
+    return [json.loads(bytes(frame.data)) for frame in frames_of(data, deflate=deflate)]
+
+
+class Recorder(Connection):
+    """A client of the native protocol that takes everything at once, unless told to `stall`."""
+
+    __slots__ = ("closed_with", "pings", "reading", "taking", "written")
+
+    def __init__(self, user: str | None = None, encoder: Encoder = PLAIN) -> None:
+        super().__init__(encoder)
+        self.user = user
+        self.written: list[bytes] = []
+        self.write = self.written.append
+        self.closed_with: Close | None = None
+        self.pings = 0
+        self.reading = True
+        self.taking = asyncio.Event()
+        self.taking.set()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return messages_of(b"".join(self.written))
+
+    @property
+    def event_ids(self) -> list[int]:
+        return [int(message["id"]) for message in self.messages if message["kind"] == "event"]
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0
+
+    def ping(self) -> None:
+        self.pings += 1
+        self.awaiting_pong = True
+
+    async def drained(self) -> None:
+        await self.taking.wait()
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        if message:
+            self.write(message)
+        self.closed_with = self.closed_with or close
+        self.write = discard
+        self.state = State.CLOSED
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True

@@ -1,0 +1,425 @@
+"""Whatever happens, in whatever order: nothing lost, nothing doubled, nothing out of order, no leak.
+
+Two pods, each of `Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in
+production, on one bus in memory that behaves as publish.lua and history.lua do. Clients of nobody,
+alice and bob connect, leave, resume on either pod, log in and out; events go to every audience; the
+pods lose their connections and Redis. Hypothesis decides what happens, and after how many steps of
+the event loop the next thing does.
+
+Each connection's events are held against the definition of what it is due: the events of its
+identity's audiences after its welcome's position. Always a prefix of them, in order; all of them
+once everything works again; and where some are missing, it was told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from opentelemetry.sdk.trace import TracerProvider
+
+from contract.audience import ALL, AUTHENTICATED, Audience
+from contract.bus import History
+from contract.claims import Claims
+from contract.errors import BusUnavailable
+from contract.event import Event, Publication
+from gateway import delivery as delivery_module
+from gateway.admission import Admission, Opening
+from gateway.connection import State, discard
+from gateway.delivery import Delivery
+from gateway.hub import Hub
+from gateway.replay import Replay, Ring
+from gateway.subscription import Subscription
+from gateway.tracing import FanoutTracer
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
+from tests.gateway.recorder import AUDIENCES, Recorder, messages_of, metrics
+from tests.gateway.recorder import settings as gateway_settings
+
+USERS = st.sampled_from([None, "alice", "bob"])
+PODS = st.integers(0, 1)
+TRACER = FanoutTracer(TracerProvider(), "pod-test")
+
+
+class Verifier:
+    """A token is its user's name."""
+
+    async def verify_fetching(self, token: str) -> Claims:
+        return Claims(token, frozenset(), 1e12)
+
+
+class Pod:
+    """A gateway without sockets."""
+
+    def __init__(self, name: str, bus: MemoryBus, loop: ClockworkLoop) -> None:
+        self.bus = bus
+        self.reachable = True
+        self.subscriber: MemorySubscriber | None = None
+        self.stutters = False
+        settings = gateway_settings(pod=name, handshake_seconds=10, max_connections_per_user=3)
+        of = metrics()
+        self.hub = Hub()
+        self.ring = Ring(1 << 20)
+        self.delivery = Delivery(self.hub, self.ring, of, TRACER, pending_max_events=1_000)
+        self.subscription = Subscription(
+            self,
+            self.delivery,
+            self.ring,
+            of,
+            settings,
+            connect=self._connect,
+            tell_gap=self._tell_gap,
+            clock=loop.time,
+        )
+        self.admission = Admission(
+            self.hub,
+            self.subscription,
+            self.delivery,
+            Replay(self, self.ring, of, max_events=1_000),
+            Verifier(),
+            of,
+            settings,
+            watch_expiry=lambda connection: None,
+        )
+        loop.create_task(self.delivery.run())
+        loop.create_task(self.subscription.run())
+
+    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+        await self._round_trip()
+        answer = await self.bus.history(ranges, limit=limit)
+        await self._round_trip()
+        return answer
+
+    async def probe(self, pod: str) -> int:
+        await self._round_trip()
+        id_ = await self.bus.probe(pod)
+        await self._round_trip()
+        return id_
+
+    def sever(self) -> None:
+        if self.subscriber is not None:
+            self.subscriber.cut()
+
+    async def _round_trip(self) -> None:
+        await asyncio.sleep(0)
+        if not self.reachable:
+            raise BusUnavailable("unreachable")
+
+    def _connect(self) -> MemorySubscriber:
+        self.subscriber = MemorySubscriber(self.bus, reachable=lambda: self.reachable)
+        self.subscriber.stutters = self.stutters
+        return self.subscriber
+
+    def _tell_gap(self, audiences: object, position: int) -> None:
+        for connection in list(self.hub.connections):
+            if any(self.hub.receives(connection, audience) for audience in audiences):  # type: ignore[attr-defined]
+                connection.write(connection.encoder.gap(position))
+
+
+class Client(Recorder):
+    """One connection, with what it heard and who it was when."""
+
+    __slots__ = ("auth", "forgiven", "gaps", "heard", "identities", "pod", "resumes", "start")
+
+    def __init__(self, pod: Pod, resumes: str | None) -> None:
+        super().__init__()
+        self.pod = pod
+        self.resumes = resumes
+        self.write = self._hear
+        self.start: int | None = None  # of what it is due
+        self.identities: list[tuple[int, str | None]] = []  # from a position on
+        self.heard: list[int] = []
+        self.gaps: list[int] = []
+        self.forgiven: set[int] = set()  # may be missing, if it is told
+        self.auth: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int | None:
+        """What a real client would name when it resumes."""
+        positions = [self.start, *self.heard[-1:], *self.gaps[-1:]]
+        return max((position for position in positions if position is not None), default=None)
+
+    def identity_at(self, id_: int) -> str | None:
+        return [user for position, user in self.identities if position < id_][-1]
+
+    def is_due(self, event: Event) -> bool:
+        if self.start is None or event.id <= self.start:
+            return False
+        if event.exclude is not None and event.exclude in {self.id, self.resumes}:
+            return False
+        user = self.identity_at(event.id)
+        if event.audience == ALL:
+            return True
+        if event.audience == AUTHENTICATED:
+            return user is not None
+        return user == event.audience.user
+
+    def _hear(self, data: bytes) -> None:
+        for message in messages_of(data):
+            kind = message["kind"]
+            if kind == "event":
+                assert self.start is not None, "an event before welcome"
+                self.heard.append(int(message["id"]))
+            elif kind == "welcome":
+                assert self.start is None, "welcomed twice"
+                self.start = int(message["id"])
+                if message["resumed"] is not True:
+                    assert self.start == self.pod.delivery.position
+                self.identities.append((self.start, message["user"]))
+                self.written.append(data)
+            elif kind == "identity":
+                self.identities.append((self.pod.delivery.position, message["user"]))
+            elif kind == "gap":
+                self.gaps.append(int(message["id"]))
+
+
+@dataclass
+class Person:
+    """Who comes back with what he had: the connections of one client, one after another."""
+
+    connection: Client
+    user: str | None
+    position: int | None = None
+    last_id: str | None = None
+
+
+@dataclass
+class Opened:
+    """A resume, and what history was worth when it was asked for."""
+
+    client: Client
+    since: int
+    may_be_refused: bool
+
+
+class Gateways(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = ClockworkLoop()
+        asyncio.set_event_loop(self.loop)
+        self.slices = delivery_module._SOCKETS_PER_SLICE
+        delivery_module._SOCKETS_PER_SLICE = 1  # a round can be interrupted after every socket
+        self.bus = MemoryBus()
+        self.pods = [Pod(f"pod-{number}", self.bus, self.loop) for number in range(2)]
+        self.log: list[Event] = []
+        self.people: list[Person] = []
+        self.connections: list[Client] = []
+        self.resumed: list[Opened] = []
+        self.history_from = 0  # before this, history may not be whole any more
+        self.loop.advance(1)
+
+    # what happens
+
+    @rule(pod=PODS, user=USERS)
+    def connect(self, pod: int, user: str | None) -> None:
+        client = self._open(self.pods[pod], user, None, None)
+        self.people.append(Person(client, user))
+
+    @precondition(lambda self: self.people)
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        self._leave(data.draw(st.sampled_from(self.people)))
+
+    @precondition(lambda self: self.people)
+    @rule(data=st.data(), pod=PODS, stalls=st.booleans())
+    def resume(self, data: st.DataObject, pod: int, stalls: bool) -> None:
+        person = data.draw(st.sampled_from(self.people))
+        self._leave(person)
+        client = self._open(self.pods[pod], person.user, person.position, person.last_id)
+        if stalls:
+            client.taking.clear()
+        person.connection = client
+
+    @precondition(lambda self: any(person.connection.state is State.LIVE for person in self.people))
+    @rule(data=st.data(), user=USERS)
+    def log_in_or_out(self, data: st.DataObject, user: str | None) -> None:
+        live = [person for person in self.people if person.connection.state is State.LIVE]
+        person = data.draw(st.sampled_from(live))
+        client = person.connection
+        if client.auth is None or client.auth.done():  # an inbox handles one message at a time
+            work = client.pod.admission.authenticate(client, user, b"1")
+            client.auth = self.loop.create_task(work)
+
+    @rule(audience=st.sampled_from(AUDIENCES), count=st.integers(1, 3), data=st.data())
+    def publish(self, audience: Audience, count: int, data: st.DataObject) -> None:
+        ids = [person.connection.id for person in self.people]
+        exclude = data.draw(st.none() | st.sampled_from(ids)) if ids else None
+        for _ in range(count):
+            self._clock()
+            publication = Publication(audience, "tick", b"{}", exclude=exclude)
+            self.log.append(self.bus.publish(publication))
+
+    @rule(pod=PODS)
+    def lose_the_subscription(self, pod: int) -> None:
+        self.pods[pod].sever()
+
+    @rule(pod=PODS)
+    def lose_redis(self, pod: int) -> None:
+        self.pods[pod].reachable = False
+        self.pods[pod].sever()
+
+    @rule(pod=PODS)
+    def find_redis_again(self, pod: int) -> None:
+        self.pods[pod].reachable = True
+
+    @rule(pod=PODS, stutters=st.booleans())
+    def stutter(self, pod: int, stutters: bool) -> None:
+        self.pods[pod].stutters = stutters
+        subscriber = self.pods[pod].subscriber
+        if subscriber is not None:
+            subscriber.stutters = stutters
+
+    @precondition(lambda self: self.log)
+    @rule(audience=st.sampled_from([*AUDIENCES, None]), keep=st.integers(0, 3))
+    def history_suffers(self, audience: Audience | None, keep: int) -> None:
+        """A log is trimmed; or Redis restarts empty."""
+        self._clock()
+        if audience is None:
+            self._forgive(self.log)
+            self.bus.lose_everything()
+            for pod in self.pods:
+                pod.sever()
+        elif self.bus.knows(audience.stream):
+            self._forgive([event for event in self.log if event.audience == audience])
+            self.bus.trim(audience.stream, keep)
+
+    @rule(pod=PODS)
+    def prune(self, pod: int) -> None:
+        subscription, hub = self.pods[pod].subscription, self.pods[pod].hub
+        self.loop.create_task(subscription.prune(hub.users.keys(), 0))
+
+    @rule(turns=st.integers(1, 12))
+    def run_a_little(self, turns: int) -> None:
+        self.loop.run(turns)
+
+    @rule()
+    def settle(self) -> None:
+        self.loop.settle()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 11.0]))
+    def wait(self, seconds: float) -> None:
+        self._take_all()
+        self.loop.advance(seconds)
+
+    @rule()
+    def everything_works_again(self) -> None:
+        for pod in self.pods:
+            pod.reachable = True
+        self._take_all()
+        self.loop.advance(30)
+        self._check_all_is_there()
+
+    # what must hold
+
+    @invariant()
+    def nobody_hears_anything_but_what_he_is_due_in_order(self) -> None:
+        for client in self.connections:
+            due = [event.id for event in self.log if client.is_due(event)]
+            heard = client.heard
+            if client.forgiven:
+                due = [id_ for id_ in due if id_ not in client.forgiven or id_ in set(heard)]
+            assert heard == due[: len(heard)]
+
+    @invariant()
+    def the_hubs_hold_exactly_the_open_connections(self) -> None:
+        for pod in self.pods:
+            grouped = [
+                connection
+                for group in pod.hub.groups
+                for connection in (*group.anonymous, *group.authenticated)
+            ]
+            assert len(grouped) == len(set(grouped))
+            known = set(pod.hub.connections)
+            assert set(grouped) | set(pod.hub.catching_up) == known
+            assert all(connection.state is not State.CLOSED for connection in known)
+
+    def teardown(self) -> None:
+        try:
+            self.everything_works_again()
+            for person in self.people:
+                self._leave(person)
+            assert [len(pod.hub) for pod in self.pods] == [0, 0]
+        finally:
+            delivery_module._SOCKETS_PER_SLICE = self.slices
+            self.loop.finish()
+            asyncio.set_event_loop(None)
+
+    # how
+
+    def _open(
+        self, pod: Pod, user: str | None, since: int | None, resumes: str | None
+    ) -> Client:
+        client = Client(pod, resumes)
+        self.connections.append(client)
+        if since is not None:
+            self.resumed.append(Opened(client, since, since < self.history_from))
+        pod.admission.begin()
+        opening = Opening(user, None if since is None else str(since), resumes)
+        self.loop.create_task(self._admit(client, opening))
+        return client
+
+    async def _admit(self, client: Client, opening: Opening) -> None:
+        await client.pod.admission.open(client, opening)
+        if client.closed_with is not None:
+            client.pod.hub.remove(client)
+
+    def _leave(self, person: Person) -> None:
+        """As a socket that is gone; the client keeps what it has."""
+        client = person.connection
+        client.pod.hub.remove(client)
+        client.write = discard
+        client.taking.set()
+        if client.start is not None:
+            person.position = client.position
+            person.last_id = client.id
+            person.user = client.identities[-1][1]
+
+    def _take_all(self) -> None:
+        for client in self.connections:
+            client.taking.set()
+
+    def _clock(self) -> None:
+        self.bus.now = max(self.bus.now + 1, 1_000_000_000_000 + int(self.loop.time() * 1e6))
+
+    def _forgive(self, events: list[Event]) -> None:
+        """These may be gone for who has not got them yet. He must be told, or not resume."""
+        for client in self.connections:
+            client.forgiven.update(event.id for event in events if event.id not in client.heard)
+        if events:
+            self.history_from = max(self.history_from, events[-1].id + 1)
+        for opened in self.resumed:
+            opened.may_be_refused = opened.may_be_refused or opened.since < self.history_from
+
+    def _check_all_is_there(self) -> None:
+        for person in self.people:
+            client = person.connection
+            if client.closed_with is None and client.state is not State.CLOSED:
+                assert client.state is State.LIVE
+        for client in self.connections:
+            if client.state is not State.LIVE:
+                continue
+            due = [event.id for event in self.log if client.is_due(event)]
+            missing = set(due) - set(client.heard)
+            if missing:
+                assert missing <= client.forgiven
+                assert client.gaps, "events are missing and nobody said so"
+                assert max(missing) <= client.gaps[-1]
+        for opened in self.resumed:
+            if opened.client.start is not None and not opened.may_be_refused:
+                assert opened.client.start == opened.since, "not resumed, though nothing was gone"
+        self.resumed = []
+
+
+EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))
+TestGateways = Gateways.TestCase
+TestGateways.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

@@ -1,0 +1,117 @@
+"""A real publisher on real ports, in a thread of its own; and what producers need to talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import jwt
+import uvloop
+
+from contract.audience import Audience
+from contract.bus import Bus, redis_from_url
+from contract.event import Event
+from contract.serving import bind
+from publisher.server import serve_on
+from publisher.settings import PublisherSettings
+from tests.conftest import SECRET
+
+ALL_SCOPES = "publish:all publish:authenticated publish:user"
+
+
+def token(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> str:
+    payload = {"sub": subject, "scope": scope, "exp": time.time() + 600, **claims}
+    return jwt.encode(payload, SECRET)
+
+
+def bearer(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> dict[str, str]:
+    return {"authorization": f"Bearer {token(subject, scope, **claims)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    settings: PublisherSettings
+    port: int
+    internal_port: int
+    stop: Callable[[], None]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A producer with every scope."""
+        headers = {**bearer(), "content-type": "application/json", **options.pop("headers", {})}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, **options)
+
+    def published(self, audience: Audience, since: int = 0) -> list[Event]:
+        """What a gateway would find in an audience's log."""
+        return asyncio.run(self._history(audience, since))
+
+    async def _history(self, audience: Audience, since: int) -> list[Event]:
+        settings = self.settings
+        bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+        (history,) = await bus.history([(audience, since)], limit=10_000)
+        await bus.aclose()
+        return history.events
+
+    def internal(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.internal_port}{path}", trust_env=False)
+
+    def metric(self, sample: str) -> float:
+        """The value of one sample, such as ``name{label="value"}``; 0 while there is none."""
+        for line in self.internal("/metrics").text.splitlines():
+            if line.startswith(f"{sample} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+@contextlib.contextmanager
+def serving(redis_url: str, **overrides: Any) -> Iterator[Service]:
+    """A publisher with settings of one's own."""
+    settings = PublisherSettings(
+        **{
+            "redis_url": redis_url,
+            "jwt_secret": SECRET,
+            "host": "127.0.0.1",
+            "internal_host": "127.0.0.1",
+            "drain_pause_seconds": 0,
+            "pod": "publisher-test",
+            **overrides,
+        }
+    )
+    ports = [bind("127.0.0.1", 0), bind("127.0.0.1", 0)]
+    stopping = asyncio.Event()
+    loop = uvloop.new_event_loop()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(serve_on(settings, ports[0], ports[1], stopping))
+        except BaseException as failure:  # noqa: BLE001 - raised again by the test's thread
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+
+    def stop() -> None:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+
+    service = Service(settings, *[port.getsockname()[1] for port in ports], stop)
+    thread.start()
+    try:
+        yield service
+    finally:
+        stop()
+        for port in ports:
+            port.close()
+        if failures:
+            raise failures[0]

@@ -1,0 +1,13 @@
+"""Who may publish to whom: see also tests/publisher/test_admission.py."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from contract.audience import AudienceKind
+from publisher.authorise import SCOPES
+
+
+def test_every_audience_has_a_scope() -> None:
+    assert set(SCOPES) == set(get_args(AudienceKind))
+    assert len(set(SCOPES.values())) == len(SCOPES)

@@ -1,0 +1,95 @@
+"""What is counted when; and that no label is a caller's to make up."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from publisher.problems import ROWS
+from tests.publisher.service import Service, bearer, serving
+from tests.valkey import Valkey
+
+EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
+OUTCOMES = {"published", "duplicate", "partial"} | {row.name for row in ROWS}
+AUDIENCES = {"all", "authenticated", "user", "batch", "unknown"}
+
+
+@pytest.fixture
+def fresh(redis_url: str, namespace: str):  # type: ignore[no-untyped-def]
+    """A publisher that has counted nothing yet."""
+    with serving(redis_url, namespace=namespace) as service:
+        yield service
+
+
+def test_requests_and_events_are_counted(fresh: Service) -> None:
+    with fresh.client() as client:
+        client.post("/v1/events", json=EVENT)
+        client.post("/v1/events", json={**EVENT, "key": "k"})
+        client.post("/v1/events", json={**EVENT, "key": "k"})
+        client.post("/v1/events", json=EVENT, headers=bearer(scope=""))
+        client.post("/v1/events", json={})
+        client.post("/v1/events", json=EVENT, headers={"authorization": ""})
+        client.post("/v1/events:batch", json={"events": [EVENT, EVENT, {}]})
+        client.post("/v1/events:batch", json={"events": [EVENT]})
+        client.post("/v1/events:batch", content=b"{")
+
+    def requests(outcome: str, audience: str) -> float:
+        labels = f'audience="{audience}",outcome="{outcome}"'
+        return fresh.metric(f"clarion_publish_requests_total{{{labels}}}")
+
+    def events(outcome: str, audience: str) -> float:
+        labels = f'audience="{audience}",outcome="{outcome}"'
+        return fresh.metric(f"clarion_publish_events_total{{{labels}}}")
+
+    assert requests("published", "user") == 2
+    assert requests("duplicate", "user") == 1
+    assert requests("insufficient_scope", "user") == 1
+    assert requests("invalid_event", "unknown") == 1
+    assert requests("unauthenticated", "unknown") == 1
+    assert requests("partial", "batch") == 1
+    assert requests("published", "batch") == 1
+    assert requests("malformed_json", "batch") == 1
+    assert events("published", "user") == 5
+    assert events("duplicate", "user") == 1
+    assert events("insufficient_scope", "user") == 1
+    assert events("invalid_event", "unknown") == 1
+    assert fresh.metric('clarion_publish_duration_seconds_count{audience="user"}') == 4
+    assert fresh.metric("clarion_publisher_pipeline_events_sum") == 6
+    assert fresh.metric("clarion_publisher_pipeline_duration_seconds_count") == 5
+
+
+def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None:
+    odd = "made-up-\u00e9"
+    client.post("/v1/events", json={**EVENT, "type": "made-up", "audience": odd})
+    client.post(f"/made-up/{odd}", json=EVENT)
+    client.post("/v1/events", json=EVENT, headers={"content-type": "made/up"})
+    client.post("/v1/events", json=EVENT, headers=bearer(subject="made-up", scope="made:up"))
+    page = service.internal("/metrics").text
+    assert "made" not in page
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if family.name.startswith("clarion_"):
+                assert set(sample.labels) <= {"outcome", "audience", "reason", "le"}
+                assert sample.labels.get("outcome", "published") in OUTCOMES
+                assert sample.labels.get("audience", "all") in AUDIENCES
+
+
+def test_names_have_the_prefix(service: Service) -> None:
+    for family in text_string_to_metric_families(service.internal("/metrics").text):
+        assert family.name.startswith(("clarion_publish", "process_", "python_"))
+
+
+def test_a_lost_bus_is_logged_once(
+    tmp_path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    valkey = Valkey(tmp_path)
+    with serving(valkey.url) as service, service.client() as client:
+        for _ in range(3):
+            client.post("/v1/events", json=EVENT)
+        valkey.start()
+        client.post("/v1/events", json=EVENT)
+    output = "".join(capfd.readouterr()) + caplog.text
+    assert output.count("bus lost") == 1
+    assert output.count("bus found again") == 1
+    valkey.kill()

@@ -1,0 +1,85 @@
+"""The OpenAPI document: true to the code, and to the running service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from publisher import problems
+from publisher.openapi import openapi_document
+from publisher.routes import BATCH_PATH, EVENTS_PATH
+from tests.publisher.service import Service, token
+
+DOCUMENT = openapi_document(version="1", batch_max_events=5)
+
+
+def excuse(response: schemathesis.Response) -> list[Any]:
+    """What a document cannot say: bytes of a user id, keys in use, batches that fail partly."""
+    if response.status_code == 422:
+        problem = response.json()
+        pointers = [error["pointer"] for error in problem.get("errors", [])]
+        if problem["type"] == problems.KEY_REUSED.type or pointers in (
+            ["/key"],
+            ["/audience/user"],
+        ):
+            return [positive_data_acceptance]
+    if response.status_code == 207:
+        assert any(result["status"] >= 400 for result in response.json()["results"])
+        return [negative_data_rejection]
+    return []
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("path", [EVENTS_PATH, BATCH_PATH])
+def test_schemathesis_finds_nothing(service: Service, path: str, mode: GenerationMode) -> None:
+    """Requests that fit the document are served, others refused, all as the document says."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    operation = schema[path]["POST"]
+
+    @given(operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    def check(case: schemathesis.Case) -> None:
+        response = case.call(headers={"Authorization": f"Bearer {token()}"})
+        case.validate_response(response, excluded_checks=excuse(response))
+
+    check()
+
+
+def test_every_problem_is_documented() -> None:
+    """404 and 405 belong to no operation."""
+    text = str(DOCUMENT["paths"])
+    for row in problems.ROWS:
+        documented = f"({row.name})" in text
+        assert documented == (row not in {problems.NOT_FOUND, problems.METHOD_NOT_ALLOWED})
+
+
+def test_the_document_is_the_served_one(client: httpx.Client) -> None:
+    served = client.get("/openapi.json").json()
+    assert served["openapi"] == "3.1.0"
+    assert served["paths"].keys() == DOCUMENT["paths"].keys()
+    events = served["components"]["schemas"]["NewEvents"]["properties"]["events"]
+    assert events["maxItems"] == 1_000
+
+
+def test_every_reference_leads_somewhere() -> None:
+    def references(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                yield node["$ref"]
+            for value in node.values():
+                yield from references(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from references(value)
+
+    schemas = DOCUMENT["components"]["schemas"]
+    for reference in references(DOCUMENT):
+        assert reference.removeprefix("#/components/schemas/") in schemas

@@ -1,0 +1,203 @@
+"""The process: its exit codes, its one clear line, its drain; and tokens never in its log."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contract.settings import InvalidSettings
+from publisher.app import running
+from publisher.settings import PublisherSettings
+from tests.conftest import SECRET
+from tests.publisher.service import bearer, serving, token
+from tests.valkey import Valkey, free_port
+
+
+class Process:
+    """``python -m publisher``."""
+
+    def __init__(self, log: Path, redis_url: str = "redis://127.0.0.1:1", **env: str) -> None:
+        self.log = log
+        self.port, self.internal_port = free_port(), free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "CLARION_REDIS_URL": redis_url,
+            "CLARION_JWT_SECRET": SECRET,
+            "PUBLISHER_HOST": "127.0.0.1",
+            "PUBLISHER_PORT": str(self.port),
+            "PUBLISHER_INTERNAL_HOST": "127.0.0.1",
+            "PUBLISHER_INTERNAL_PORT": str(self.internal_port),
+            "PUBLISHER_DRAIN_PAUSE_SECONDS": "0",
+            **env,
+        }
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "publisher"],
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.internal_port}/readyz", trust_env=False)
+
+    def wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.ready()
+                return
+            except httpx.HTTPError:
+                assert self.process.poll() is None, self.log.read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def end(self) -> int:
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def post(url: str) -> httpx.Response:
+    headers = {**bearer(), "content-type": "application/json"}
+    body = b'{"audience":"all","type":"t","data":1}'
+    return httpx.post(
+        f"{url}/v1/events", content=body, headers=headers, timeout=20, trust_env=False
+    )
+
+
+def test_sigterm_lets_requests_finish(tmp_path: Path, processes: list[Process]) -> None:
+    """A request waits for a Redis that hangs while SIGTERM comes; it gets its 201 all the same.
+
+    Before that the pod says that it is not ready, and serves on while endpoints propagate.
+    """
+    valkey = Valkey(tmp_path)
+    valkey.start()
+    process = Process(tmp_path / "log", valkey.url, PUBLISHER_DRAIN_PAUSE_SECONDS="1")
+    processes.append(process)
+    process.wait_until_it_listens()
+    assert process.ready().status_code == 200
+    process.process.send_signal(signal.SIGTERM)
+    while process.ready().json() != {"ready": False, "reasons": ["draining"]}:
+        time.sleep(0.02)
+    assert post(process.url).status_code == 201
+    valkey.signal(signal.SIGSTOP)
+    answers: list[int] = []
+    under_way = threading.Thread(target=lambda: answers.append(post(process.url).status_code))
+    under_way.start()
+    time.sleep(1.5)
+    with pytest.raises(httpx.ConnectError):
+        post(process.url)
+    assert process.ready().json()["reasons"][0] == "draining"  # watched until the end
+    valkey.signal(signal.SIGCONT)
+    under_way.join()
+    assert answers == [201]
+    assert process.end() == 0
+    valkey.kill()
+
+
+def test_a_request_that_does_not_finish_is_cut_off(redis_url: str) -> None:
+    with (
+        serving(redis_url, drain_grace_seconds=1) as service,
+        socket.create_connection(("127.0.0.1", service.port)) as connection,
+    ):
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token()}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+        connection.sendall(head.encode())
+        time.sleep(0.1)
+        started = time.monotonic()
+        service.stop()
+        assert 1 <= time.monotonic() - started < 5
+
+
+def test_a_port_in_use(tmp_path: Path, processes: list[Process]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = str(other.getsockname()[1])
+        process = Process(tmp_path / "log", PUBLISHER_INTERNAL_PORT=number)
+        processes.append(process)
+        assert process.end() == 1
+    assert process.log.read_text() == (
+        f"publisher: cannot listen on 127.0.0.1:{number}: Address already in use\n"
+    )
+
+
+def test_bad_settings(tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(
+        tmp_path / "log",
+        redis_url="redis://:secret#1@host",
+        CLARION_JWT_SECRET="short",
+        PUBLISHER_PORT="tcp://10.0.0.1:8080",
+        PUBLISHER_BATCH_MAX_EVENTS="0",
+    )
+    processes.append(process)
+    assert process.end() == 2
+    lines = process.log.read_text().splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == [
+        "CLARION_REDIS_URL",
+        "CLARION_JWT_SECRET",
+        "PUBLISHER_PORT",
+        "PUBLISHER_BATCH_MAX_EVENTS",
+    ]
+    assert "enableServiceLinks" in lines[2]
+    assert "secret#1" not in process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("CLARION_JWT_ALGORITHMS", {"jwt_secret": SECRET, "jwt_algorithms": ["none"]}),
+        ("CLARION_JWT_ALGORITHMS", {"jwt_secret": SECRET, "jwt_algorithms": ["RS256"]}),
+        ("CLARION_JWT_PUBLIC_KEY", {"jwt_public_key": "-----BEGIN nothing"}),
+    ],
+)
+async def test_settings_that_show_to_be_bad_when_used(name: str, settings: Any) -> None:
+    with pytest.raises(InvalidSettings, match=name):
+        async with running(PublisherSettings(**settings)):
+            pass
+
+
+def test_tokens_never_reach_the_log(tmp_path: Path, processes: list[Process]) -> None:
+    """Not when they are refused, nor when Redis is gone, nor at the chattiest level."""
+    process = Process(tmp_path / "log", CLARION_LOG_LEVEL="debug")
+    processes.append(process)
+    process.wait_until_it_listens()
+    tokens = [token(), token(exp=1), "not.a.token", token()[:-5]]
+    body = b'{"audience":"all","type":"t","data":1}'
+    with httpx.Client(base_url=process.url, trust_env=False) as client:
+        for each in tokens:
+            headers = {"authorization": f"Bearer {each}", "content-type": "application/json"}
+            client.post("/v1/events", content=body, headers=headers)
+            client.post(f"/v1/events?token={each}", content=b"{", headers=headers)
+            client.get(f"/nothing?token={each}", headers=headers)
+    process.process.send_signal(signal.SIGTERM)
+    assert process.end() == 0
+    log = process.log.read_text()
+    assert "bus lost" in log
+    assert re.search("drains", log)
+    for each in tokens:
+        for part in each.split("."):
+            assert len(part) < 4 or part not in log
