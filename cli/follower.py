@@ -122,7 +122,9 @@ class Follower:
                 reason = f"refused with status {status}"
             except InvalidURI:
                 raise Failure(f"expected a gateway's URL, got {url}", exit_code=2) from None
-            except (OSError, InvalidHandshake, EOFError) as error:
+            except OSError:
+                reason = f"no gateway answers at {urlsplit(url).netloc}"
+            except (InvalidHandshake, EOFError) as error:
                 reason = str(error) or type(error).__name__
             wait = self._next_wait()
             yield Lost(url, reason, wait)

@@ -33,8 +33,6 @@ from gateway.wire.encoder import Welcome
 _REPLAY_CHUNK_BYTES: Final = 65_536
 # A client that takes nothing for so long while it catches up is a slow consumer.
 _STALL_SECONDS: Final = 30.0
-# A position this far ahead of the pod is not one that any pod has seen.
-_AHEAD_MAX_MICROSECONDS: Final = 60_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -58,8 +56,12 @@ class Verifier(Protocol):
 class Joining(Protocol):
     """What admission needs of `gateway.subscription.Subscription`."""
 
-    async def join(self, user: str | None) -> None:
+    async def join(self, user: str | None, *, whole: bool = False) -> None:
         """Return when everything for the user will come in."""
+        ...
+
+    async def refresh(self) -> None:
+        """Return when everything that was published before the call has been delivered."""
         ...
 
 
@@ -187,7 +189,7 @@ class Admission:
             claims = await self._claims(opening.token)
             connection.user, connection.expires_at = claims.subject, claims.expires_at
         self._check_user(connection.user, None)
-        await self._subscription.join(connection.user)
+        await self._subscription.join(connection.user, whole=since is not None)
         self._check_user(connection.user, None)  # again: others came in while this one waited
         if connection.state is State.CLOSED:
             return []
@@ -261,15 +263,10 @@ class Admission:
             self._hub.go_live(connection)
 
     async def _reaches(self, since: int) -> bool:
-        """Whether the pod gets to a client's position: another pod may be ahead by a moment."""
-        if since > self._delivery.position + _AHEAD_MAX_MICROSECONDS:
-            return False
-        try:
-            async with asyncio.timeout(self._settings.handshake_seconds / 2):
-                await self._delivery.reached(since)
-        except TimeoutError:
-            return False
-        return True
+        """Whether a client's position is one that the bus has come to."""
+        if since > self._delivery.position:  # another pod was ahead by a moment
+            await self._subscription.refresh()
+        return since <= self._delivery.position
 
     def _welcome(self, connection: Connection, position: int, *, resumed: bool | None) -> None:
         welcome = Welcome(

@@ -13,6 +13,7 @@ everything up to N on every stream that he was subscribed to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,8 @@ class _Stream:
         audience: None for the pod's own probe stream.
         last: id of the newest event heard on it; 0: none yet.
         confirmed: Redis has confirmed the subscription on the connection of now.
+        whole_from: id of a probe sent after that: nothing above it can have passed the pod by.
+            None: no probe has come back since.
         idle_since: when its user's last socket was found gone; None while there is one.
     """
 
@@ -92,6 +95,7 @@ class _Stream:
     audience: Audience | None
     last: int = 0
     confirmed: bool = False
+    whole_from: int | None = None
     idle_since: float | None = None
 
 
@@ -137,6 +141,10 @@ class Subscription:
         # Everything up to here was read from the logs; what the channels say of it is old.
         self._caught_up_to = 0
         self._probe_heard = asyncio.Event()
+        # Whom the next probe serves: streams that were confirmed, and callers of `refresh`.
+        self._probe_wanted = asyncio.Event()
+        self._subscribed: list[_Stream] = []
+        self._asked: list[asyncio.Event] = []
         self._caught_up = asyncio.Event()
         self._verified_at: float | None = None
 
@@ -145,8 +153,14 @@ class Subscription:
         """Seconds since a probe last came back; infinite before the first one did."""
         return float("inf") if self._verified_at is None else self._clock() - self._verified_at
 
-    async def join(self, user: str | None) -> None:
-        """Return when everything that is published for a user, or for anybody, will come in."""
+    async def join(self, user: str | None, *, whole: bool = False) -> None:
+        """Return when everything that is published for a user, or for anybody, will come in.
+
+        Args:
+            whole: return only when what was published before lies at or below the pod's position
+                too. A client that resumes finds that in the log, and nothing falls between the log
+                and the subscription. It costs a probe, which others share.
+        """
         await self._caught_up.wait()
         if user is None:
             return
@@ -159,13 +173,25 @@ class Subscription:
         stream.idle_since = None
         if not stream.confirmed:
             await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
+        if whole:
+            if stream.whole_from is None:
+                await self.refresh()
+            await self._delivery.reached(stream.whole_from or 0)
+
+    async def refresh(self) -> None:
+        """Return when everything that was published before the call has been delivered."""
+        heard = asyncio.Event()
+        self._asked.append(heard)
+        self._probe_wanted.set()
+        await heard.wait()
+        await self._delivery.reached(self._heard)
 
     async def prune(self, users: Collection[str], linger_seconds: float) -> None:
         """Give up the streams of users who have had no socket here for a while."""
         now = self._clock()
         idle: list[str] = []
         for stream in self._streams.values():
-            if stream.audience is None or stream.audience.user is None:
+            if stream.audience is None or stream.audience.user is None or not stream.confirmed:
                 continue
             if stream.audience.user in users:
                 stream.idle_since = None
@@ -209,6 +235,7 @@ class Subscription:
             self._subscriber = None
             for stream in self._streams.values():
                 stream.confirmed = False
+                stream.whole_from = None
             await subscriber.aclose()
 
     async def _start(self, subscriber: SubscriberConnection) -> None:
@@ -222,6 +249,7 @@ class Subscription:
         self._subscriber = subscriber
         streams = list(self._streams.values())
         self._wanted.clear()
+        self._subscribed.clear()
         await subscriber.subscribe([stream.name for stream in streams])
         early: list[Message] = []
         confirmed: set[str] = set()
@@ -240,8 +268,9 @@ class Subscription:
         self._caught_up_to = self._heard = now
         self._delivery.advance(now)
         self._caught_up.set()
-        for name in confirmed & self._streams.keys():
-            self._confirm(self._streams[name])
+        for stream in streams:
+            stream.whole_from = now
+            self._confirm(stream)
         for message in early:
             await self._hear(message)
 
@@ -265,6 +294,7 @@ class Subscription:
             return
         if isinstance(item, Subscribed):
             self._confirm(stream)
+            self._subscribed.append(stream)
             return
         try:
             event = parse_message(stream.audience or ALL, item.payload)
@@ -355,21 +385,40 @@ class Subscription:
             self._tell_gap(lost, position)
 
     async def _verify(self) -> None:
-        """Send probes through the whole bus; a probe that stays away ends the connection."""
+        """Send probes through the whole bus; a probe that stays away ends the connection.
+
+        One per interval, and one at once where somebody waits; those who come meanwhile share the
+        next. Redis has the subscriptions that were confirmed before a probe was sent: its id is
+        where they begin.
+        """
         while True:
-            self._probe_heard.clear()
+            self._probe_wanted.clear()
+            subscribed, asked = len(self._subscribed), len(self._asked)
             try:
-                await self._bus.probe(self._pod)
+                id_ = await self._bus.probe(self._pod)
             except BusUnavailable as error:
                 _log.warning("probe not published", error=str(error))
-            else:
-                try:
-                    async with asyncio.timeout(self._probe_timeout_seconds):
-                        await self._probe_heard.wait()
-                except TimeoutError:
-                    raise BusUnavailable("a probe did not come back on the subscription") from None
-                self._verified_at = self._clock()
-            await asyncio.sleep(self._probe_interval_seconds)
+                await asyncio.sleep(self._probe_interval_seconds)
+                continue
+            await self._probe_back(id_)
+            self._verified_at = self._clock()
+            for stream in self._subscribed[:subscribed]:
+                stream.whole_from = id_
+            for heard in self._asked[:asked]:
+                heard.set()
+            del self._subscribed[:subscribed], self._asked[:asked]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._probe_interval_seconds):
+                    await self._probe_wanted.wait()
+
+    async def _probe_back(self, id_: int) -> None:
+        try:
+            async with asyncio.timeout(self._probe_timeout_seconds):
+                while self._probe_stream.last < id_:
+                    self._probe_heard.clear()
+                    await self._probe_heard.wait()
+        except TimeoutError:
+            raise BusUnavailable("a probe did not come back on the subscription") from None
 
 
 def _is_broken(history: History, last: int, since: int) -> bool:

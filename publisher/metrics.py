@@ -59,7 +59,7 @@ class Metrics:
         )
         self._bus_errors = Counter(
             "clarion_publisher_bus_errors_total",
-            "Round trips to Redis that failed.",
+            "Round trips to Redis that failed, or in which it refused every event.",
             registry=registry,
         )
         self._pending = Gauge(
@@ -108,5 +108,5 @@ class Metrics:
         self._pipeline_seconds.observe(seconds)
 
     def bus_error(self) -> None:
-        """A round trip to Redis failed."""
+        """A round trip to Redis published nothing."""
         self._bus_errors.inc()

@@ -30,14 +30,20 @@ class WatchedBus:
         try:
             answers = await self._bus.publish(publications)
         except BusUnavailable as error:
-            self._metrics.bus_error()
-            if not self._lost:
-                self._lost = True
-                _log.warning("bus lost", reason=str(error))
+            self._fail(error)
             raise
         finally:
             self._metrics.pipeline(len(publications), time.perf_counter() - started)
-        if self._lost:
+        refused = [answer for answer in answers if isinstance(answer, BusUnavailable)]
+        if refused and len(refused) == len(answers):  # such as a primary that became a replica
+            self._fail(refused[0])
+        elif self._lost:
             self._lost = False
             _log.info("bus found again")
         return answers
+
+    def _fail(self, error: BusUnavailable) -> None:
+        self._metrics.bus_error()
+        if not self._lost:
+            self._lost = True
+            _log.warning("bus lost", reason=str(error))

@@ -44,6 +44,7 @@ def test_channels_lead_back(user: str) -> None:
 def test_a_user_named_all_is_not_all() -> None:
     assert user_audience("all").stream == "user:all"
     assert (ALL.stream, AUTHENTICATED.stream) == ("all", "authenticated")
+    assert (audience_of("all"), audience_of("authenticated")) == (ALL, AUTHENTICATED)
 
 
 @pytest.mark.parametrize("stream", ["", "every", "user", "pod:a", "ALL"])

@@ -8,7 +8,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from publisher.problems import ROWS
 from tests.publisher.service import Service, bearer, serving
-from tests.valkey import Valkey
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
 OUTCOMES = {"published", "duplicate", "partial"} | {row.name for row in ROWS}
@@ -78,18 +77,3 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
 def test_names_have_the_prefix(service: Service) -> None:
     for family in text_string_to_metric_families(service.internal("/metrics").text):
         assert family.name.startswith(("clarion_publish", "process_", "python_"))
-
-
-def test_a_lost_bus_is_logged_once(
-    tmp_path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:  # type: ignore[no-untyped-def]
-    valkey = Valkey(tmp_path)
-    with serving(valkey.url) as service, service.client() as client:
-        for _ in range(3):
-            client.post("/v1/events", json=EVENT)
-        valkey.start()
-        client.post("/v1/events", json=EVENT)
-    output = "".join(capfd.readouterr()) + caplog.text
-    assert output.count("bus lost") == 1
-    assert output.count("bus found again") == 1
-    valkey.kill()

@@ -44,7 +44,7 @@ def test_schemathesis_finds_nothing(service: Service, path: str, mode: Generatio
 
     @given(operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
     )
     def check(case: schemathesis.Case) -> None:
         response = case.call(headers={"Authorization": f"Bearer {token()}"})

@@ -1,0 +1,54 @@
+# One image for both services: `docker run clarion gateway`, `docker run clarion publisher`; the
+# command `clarion` is in it as well. Every version comes from constraints.txt.
+
+ARG PYTHON_VERSION=3.13
+
+FROM python:${PYTHON_VERSION}-slim AS build
+WORKDIR /source
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+
+# The packages come before the code, so that a change of the code leaves their layer alone.
+COPY pyproject.toml constraints.txt ./
+RUN ["python", "-c", "import pathlib, tomllib; project = tomllib.loads(pathlib.Path('pyproject.toml').read_text()); pathlib.Path('requirements.txt').write_text('\\n'.join(project['project']['dependencies'])); pathlib.Path('build-requirements.txt').write_text('\\n'.join(project['build-system']['requires']))"]
+RUN python -m venv --without-pip /opt/clarion \
+    && pip --python /opt/clarion/bin/python install --constraint constraints.txt --requirement requirements.txt \
+    && pip install --constraint constraints.txt --requirement build-requirements.txt
+
+COPY README.md ./
+COPY bench bench
+COPY cli cli
+COPY contract contract
+COPY examples examples
+COPY gateway gateway
+COPY publisher publisher
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+    && pip --python /opt/clarion/bin/python install --no-deps wheels/*.whl
+
+
+FROM python:${PYTHON_VERSION}-slim
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="Clarion" \
+      org.opencontainers.image.description="Real-time events on every open browser and app: gateway and publisher in one image." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+
+# The root file system is meant to be read-only: the bytecode was compiled above.
+ENV PATH="/opt/clarion/bin:${PATH}" \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+COPY --from=build /opt/clarion /opt/clarion
+
+# A derived image puts an application's handlers here; `python -m` looks into the working directory.
+WORKDIR /app
+
+# A number, so that Kubernetes can see for itself that it is not root.
+USER 10001:10001
+EXPOSE 8000 8080 9090
+
+# No shell in between: SIGTERM reaches the service, which drains.
+ENTRYPOINT ["python", "-m"]
+CMD ["gateway"]
