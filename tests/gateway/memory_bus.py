@@ -33,7 +33,7 @@ class MemoryBus:
         self.now = now
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
-        self._issued = 0
+        self.issued = 0
         self._epoch: int | None = None
         self._logs: dict[str, _Log] = {}
 
@@ -67,7 +67,7 @@ class MemoryBus:
         """As a restart without persistence; it takes a while."""
         self.now += 1_000
         self._logs.clear()
-        self._issued, self._epoch = 0, None
+        self.issued, self._epoch = 0, None
 
     def lose_last(self, count: int) -> None:
         """As a failover to a replica that had not got the last writes."""
@@ -87,10 +87,10 @@ class MemoryBus:
         if self._epoch is None:
             self._epoch = self.now - 1
         log = self._logs.setdefault(stream, _Log())
-        id_ = max(self.now, self._issued + 1, (log.last or 0) + 1)
+        id_ = max(self.now, self.issued + 1, (log.last or 0) + 1)
         prev = log.last if log.last is not None else self._floor()
         message = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
-        self._issued = log.last = id_
+        self.issued = log.last = id_
         log.entries.append((id_, message))
         for listener in list(self.listeners):
             listener(Message(stream, message))

@@ -121,6 +121,20 @@ class Pod:
                 connection.write(connection.encoder.gap(position))
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who a connection was from a position on.
+
+    Attributes:
+        issued: the newest id when it became so. Events of the user's own up to here were published
+            before, perhaps before the pod listened to them: they may come or not.
+    """
+
+    position: int
+    user: str | None
+    issued: int
+
+
 class Client(Recorder):
     """One connection, with what it heard and who it was when."""
 
@@ -132,7 +146,7 @@ class Client(Recorder):
         self.resumes = resumes
         self.write = self._hear
         self.start: int | None = None  # of what it is due
-        self.identities: list[tuple[int, str | None]] = []  # from a position on
+        self.identities: list[Identity] = []
         self.heard: list[int] = []
         self.gaps: list[int] = []
         self.auth: asyncio.Task[None] | None = None
@@ -143,8 +157,8 @@ class Client(Recorder):
         positions = [self.start, *self.heard[-1:], *self.gaps[-1:]]
         return max((position for position in positions if position is not None), default=None)
 
-    def identity_at(self, id_: int) -> str | None:
-        return [user for position, user in self.identities if position < id_][-1]
+    def identity_at(self, id_: int) -> Identity:
+        return [identity for identity in self.identities if identity.position < id_][-1]
 
     def is_due(self, event: Event) -> bool:
         if self.start is None or event.id <= self.start:
@@ -153,12 +167,14 @@ class Client(Recorder):
             return False
         if event.exclude is not None and event.exclude == self.resumes and event.id not in self.heard:
             return False  # what was behind its former connection's exclusion may still come live
-        user = self.identity_at(event.id)
+        identity = self.identity_at(event.id)
         if event.audience == ALL:
             return True
         if event.audience == AUTHENTICATED:
-            return user is not None
-        return user == event.audience.user
+            return identity.user is not None
+        if event.id <= identity.issued and event.id not in self.heard:
+            return False
+        return identity.user == event.audience.user
 
     def _hear(self, data: bytes) -> None:
         for message in messages_of(data):
@@ -169,12 +185,14 @@ class Client(Recorder):
             elif kind == "welcome":
                 assert self.start is None, "welcomed twice"
                 self.start = int(message["id"])
+                issued = 0
                 if message["resumed"] is not True:
                     assert self.start == self.pod.delivery.position
-                self.identities.append((self.start, message["user"]))
-                self.written.append(data)
+                    issued = self.pod.bus.issued
+                self.identities.append(Identity(self.start, message["user"], issued))
             elif kind == "identity":
-                self.identities.append((self.pod.delivery.position, message["user"]))
+                position, issued = self.pod.delivery.position, self.pod.bus.issued
+                self.identities.append(Identity(position, message["user"], issued))
             elif kind == "gap":
                 self.gaps.append(int(message["id"]))
 
@@ -383,7 +401,7 @@ class Gateways(RuleBasedStateMachine):
         if client.start is not None:
             person.position = client.position
             person.last_id = client.id
-            person.user = client.identities[-1][1]
+            person.user = client.identities[-1].user
 
     def _take_all(self) -> None:
         for client in self.connections:

@@ -1,0 +1,305 @@
+"""The dashboard "Clarion gateway pods": what each pod does, and how far it is from its bounds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.grafana.panel import Dashboard, Panel, Query, Row, Thresholds
+from deploy.grafana.query import (
+    DRAINING,
+    VERIFIED_SECONDS,
+    gauge,
+    increase,
+    mean,
+    quantile,
+    rate,
+)
+
+_POD: Final = "{{pod}}"
+
+
+def _each_pod(metric: str) -> list[Query]:
+    return [Query(f"max by (pod) ({gauge(metric)})", _POD)]
+
+
+_CAPACITY: Final = Row(
+    "Capacity",
+    [
+        Panel(
+            "Gateway pods",
+            "Pods that are scraped, ready or not. The HPA adds and removes them.",
+            "short",
+            [Query(f"count ({gauge('clarion_connections_max')})", "pods")],
+            "a-pod-is-at-capacity",
+            kind="stat",
+            width=4,
+        ),
+        Panel(
+            "Free places",
+            "Connections that all pods together could still take.",
+            "short",
+            [
+                Query(
+                    f"sum ({gauge('clarion_connections_max')})"
+                    f" - sum ({gauge('clarion_connections')})",
+                    "free",
+                )
+            ],
+            "a-pod-is-at-capacity",
+            kind="stat",
+            width=4,
+        ),
+        Panel(
+            "Connections",
+            "Live connections of each pod. Far apart: clients have not spread since the last "
+            "scale-up.",
+            "short",
+            [Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD)],
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Connections as a share of the maximum",
+            "Of GATEWAY_MAX_CONNECTIONS. At 1 the pod turns clients away with 503.",
+            "percentunit",
+            [
+                Query(
+                    f"sum by (pod) ({gauge('clarion_connections')})"
+                    f" / max by (pod) ({gauge('clarion_connections_max')})",
+                    _POD,
+                )
+            ],
+            "a-pod-is-at-capacity",
+            thresholds=Thresholds(0.7, 0.85),
+            maximum=1,
+        ),
+        Panel(
+            "Users",
+            "Users with a connection to the pod, whose channels it subscribes to. Pods do not add "
+            "up, since a user may be on several.",
+            "short",
+            _each_pod("clarion_users"),
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Handshakes",
+            "Connections that each pod accepted per second.",
+            "ops",
+            [Query(rate("clarion_handshakes_total", 'outcome="accepted"', by="pod"), _POD)],
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Draining",
+            "1 from SIGTERM on: the pod sends its clients elsewhere.",
+            "bool_yes_no",
+            _each_pod("clarion_draining"),
+            "rolling-out",
+            maximum=1,
+        ),
+    ],
+)
+
+_FANOUT: Final = Row(
+    "Fan-out",
+    [
+        Panel(
+            "Deliveries",
+            "Events written to connections per second.",
+            "ops",
+            [Query(rate("clarion_deliveries_total", by="pod"), _POD)],
+            "events-come-late",
+        ),
+        Panel(
+            "Bytes",
+            "Bytes of these per second.",
+            "Bps",
+            [Query(rate("clarion_delivered_bytes_total", by="pod"), _POD)],
+            "events-come-late",
+        ),
+        Panel(
+            "Publish to write, p99",
+            "Per pod. One pod above the others: it lacks CPU, or a handler blocks it.",
+            "s",
+            [Query(quantile(0.99, "clarion_publish_to_write_seconds", by="pod"), _POD)],
+            "events-come-late",
+            thresholds=Thresholds(0.25, 1),
+        ),
+        Panel(
+            "Rounds",
+            "Delivery rounds per second. At low load a round holds one event; at high load rounds "
+            "grow and their number does not.",
+            "ops",
+            [Query(rate("clarion_fanout_duration_seconds_count", by="pod"), _POD)],
+            "events-come-late",
+        ),
+        Panel(
+            "Events per round",
+            "The mean. It grows when the pod is busy: fewer and larger writes.",
+            "short",
+            [Query(mean("clarion_fanout_events", by="pod"), _POD)],
+            "events-come-late",
+        ),
+        Panel(
+            "Recipients per round",
+            "The mean number of connections written to.",
+            "short",
+            [Query(mean("clarion_fanout_recipients", by="pod"), _POD)],
+            "events-come-late",
+        ),
+        Panel(
+            "Time of a round, p99",
+            "From its start to its last write.",
+            "s",
+            [Query(quantile(0.99, "clarion_fanout_duration_seconds", by="pod"), _POD)],
+            "events-come-late",
+            thresholds=Thresholds(0.25, 1),
+        ),
+        Panel(
+            "Share of time in rounds",
+            "How much of each second the pod delivers. Near 1 it can deliver no more.",
+            "percentunit",
+            [Query(rate("clarion_fanout_duration_seconds_sum", by="pod"), _POD)],
+            "events-come-late",
+            thresholds=Thresholds(0.5, 0.8),
+            maximum=1,
+        ),
+        Panel(
+            "Events that wait for a round",
+            "Read from Redis and not delivered yet. At GATEWAY_PENDING_MAX_EVENTS reading pauses.",
+            "short",
+            _each_pod("clarion_pending_events"),
+            "events-come-late",
+            thresholds=Thresholds(1_000, 10_000),
+        ),
+    ],
+)
+
+_PRESSURE: Final = Row(
+    "Slow clients",
+    [
+        Panel(
+            "Unsent bytes",
+            "Bytes that wait in the pod's memory for slow clients, over all connections.",
+            "bytes",
+            _each_pod("clarion_unsent_bytes"),
+            "slow-consumers",
+        ),
+        Panel(
+            "Unsent bytes per connection",
+            "The mean. At GATEWAY_MAX_UNSENT_BYTES a connection is closed.",
+            "bytes",
+            [
+                Query(
+                    f"sum by (pod) ({gauge('clarion_unsent_bytes')})"
+                    f" / sum by (pod) ({gauge('clarion_connections')})",
+                    _POD,
+                )
+            ],
+            "slow-consumers",
+        ),
+        Panel(
+            "Slow consumers",
+            "Connections closed with 4408 per second.",
+            "ops",
+            [Query(rate("clarion_slow_consumers_total", by="pod"), _POD)],
+            "slow-consumers",
+        ),
+    ],
+)
+
+_HEALTH: Final = Row(
+    "Health",
+    [
+        Panel(
+            "Loop lag",
+            "How late the event loop last woke a timer. Above 0.1 s: a handler blocks the loop, or "
+            "the pod has no CPU.",
+            "s",
+            _each_pod("clarion_loop_lag_seconds"),
+            "events-come-late",
+            thresholds=Thresholds(0.05, 0.1),
+        ),
+        Panel(
+            "Seconds since the bus was verified",
+            "Age of the last probe that came back over the whole bus. A pod is not ready above "
+            f"{VERIFIED_SECONDS} s.",
+            "s",
+            _each_pod("clarion_bus_verified_age_seconds"),
+            "the-bus-is-not-verified",
+            thresholds=Thresholds(VERIFIED_SECONDS, 30),
+        ),
+        Panel(
+            "Connections to the bus",
+            "Attempts to connect the subscription. More than one per pod: it was lost.",
+            "short",
+            [
+                Query(
+                    increase("clarion_bus_connects_total", by="pod, outcome"), "{{pod}} {{outcome}}"
+                )
+            ],
+            "the-bus-is-not-verified",
+        ),
+        Panel(
+            "Gaps in streams",
+            "`repaired` from the log: nobody noticed. `lost`: clients were told.",
+            "short",
+            [Query(increase("clarion_gaps_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
+            "gaps",
+        ),
+        Panel(
+            "Messages on the bus that are no events",
+            "Somebody else writes to Clarion's channels, or a handler publishes a bad type.",
+            "ops",
+            [Query(rate("clarion_bus_messages_invalid_total", by="pod"), _POD)],
+            "the-bus-is-not-verified",
+        ),
+        Panel(
+            "Events received by audience",
+            "Events that each pod heard and delivered, whether or not anybody was connected. `all` "
+            "and `authenticated` are alike on all pods.",
+            "ops",
+            [
+                Query(
+                    rate("clarion_events_received_total", by="pod, audience"),
+                    "{{pod}} {{audience}}",
+                )
+            ],
+            "the-bus-is-not-verified",
+        ),
+    ],
+)
+
+_RETURNS: Final = Row(
+    "Clients that come back",
+    [
+        Panel(
+            "Resumes",
+            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "ops",
+            [Query(rate("clarion_resumes_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
+            "clients-start-anew-instead-of-resuming",
+        ),
+        Panel(
+            "Where resumes read",
+            "`ring`: the pod's memory. `redis`: it did not reach back; many of them load Redis.",
+            "ops",
+            [Query(rate("clarion_resume_sources_total", by="pod, source"), "{{pod}} {{source}}")],
+            "clients-start-anew-instead-of-resuming",
+        ),
+        Panel(
+            "Closes by reason",
+            "Why each pod's connections ended.",
+            "ops",
+            [Query(rate("clarion_closes_total", by="pod, reason"), "{{pod}} {{reason}}")],
+            "a-pod-is-at-capacity",
+        ),
+    ],
+)
+
+GATEWAY_PODS: Final = Dashboard(
+    uid="clarion-gateway-pods",
+    title="Clarion gateway pods",
+    description="What each gateway pod does, and how far it is from its bounds. CPU and memory are "
+    "the container's: see the cluster's own dashboards.",
+    rows=[_CAPACITY, _FANOUT, _PRESSURE, _HEALTH, _RETURNS],
+    drains=DRAINING,
+)

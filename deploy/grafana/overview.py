@@ -1,0 +1,369 @@
+"""The dashboard "Clarion overview": what users and producers feel, over all pods."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.grafana.panel import Dashboard, Panel, Query, Row, Thresholds
+from deploy.grafana.query import (
+    DRAINING,
+    PUBLISHERS,
+    VERIFIED_SECONDS,
+    gauge,
+    increase,
+    mean,
+    or_none,
+    quantile,
+    rate,
+)
+
+_SLOW: Final = Thresholds(0.25, 1)
+_FAULTS: Final = 'outcome!~"internal|bus_unavailable|overloaded|keys_unavailable"'
+
+_LOST: Final = gauge("clarion_gaps_total", 'outcome="lost"')
+
+_READY: Final = (
+    f"sum ((max by (namespace, pod) ({gauge('clarion_bus_verified_age_seconds')})"
+    f" <= bool {VERIFIED_SECONDS})"
+    f" * (max by (namespace, pod) ({gauge('clarion_draining')}) == bool 0))"
+)
+
+_GLANCE: Final = Row(
+    "At a glance",
+    [
+        Panel(
+            "Connected",
+            "Live connections over all gateway pods. One user may have several.",
+            "short",
+            [Query(f"sum ({gauge('clarion_connections')})", "connections")],
+            "a-pod-is-at-capacity",
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Publish to write, p99",
+            "From Redis' clock at publishing to the last write of the round that carried the "
+            "event. What users feel, less the network to them.",
+            "s",
+            [Query(quantile(0.99, "clarion_publish_to_write_seconds"), "p99")],
+            "events-come-late",
+            kind="stat",
+            thresholds=_SLOW,
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Deliveries",
+            "Events written to connections per second: events times recipients.",
+            "ops",
+            [Query(rate("clarion_deliveries_total"), "deliveries")],
+            "events-come-late",
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Publishing that fails",
+            "Share of publish requests that failed by no fault of the producer: a bug, Redis, too "
+            "much to do, no keys.",
+            "percentunit",
+            [
+                Query(
+                    f"1 - {rate('clarion_publish_requests_total', _FAULTS, pods=PUBLISHERS)}"
+                    f" / {rate('clarion_publish_requests_total', pods=PUBLISHERS)}",
+                    "failed",
+                )
+            ],
+            "503-on-publish",
+            kind="stat",
+            thresholds=Thresholds(0.001, 0.01),
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Streams that lost events",
+            "Since each pod's start: gaps that no log could fill, since Redis itself lost data. "
+            "Clients were told to fetch their state again.",
+            "short",
+            [Query(or_none(f"sum ({_LOST})"), "lost")],
+            "gaps",
+            kind="stat",
+            thresholds=Thresholds(1, 1),
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Ready gateway pods",
+            f"Pods that have heard their own probe within {VERIFIED_SECONDS} s and do not drain.",
+            "short",
+            [Query(_READY, "ready")],
+            "a-pod-does-not-become-ready",
+            kind="stat",
+            thresholds=Thresholds(warning=2, critical=1, falling=True),
+            width=4,
+            height=4,
+        ),
+    ],
+)
+
+_DELIVERY: Final = Row(
+    "What users feel",
+    [
+        Panel(
+            "Connections by identity and wire",
+            "Live connections. Those that still catch up after a resume are not in it.",
+            "short",
+            [
+                Query(
+                    f"sum by (identity, wire) ({gauge('clarion_connections')})",
+                    "{{identity}}, {{wire}}",
+                )
+            ],
+            "a-pod-is-at-capacity",
+            stacked=True,
+        ),
+        Panel(
+            "Publish to write",
+            "Half of the events, and all but one in a hundred, were written within this time. It "
+            "holds the difference between the clocks of Redis and of the pods.",
+            "s",
+            [
+                Query(quantile(0.5, "clarion_publish_to_write_seconds"), "p50"),
+                Query(quantile(0.99, "clarion_publish_to_write_seconds"), "p99"),
+            ],
+            "events-come-late",
+            thresholds=_SLOW,
+        ),
+        Panel(
+            "Publish to write, all events",
+            "How the events of each interval spread over time: a second band is a pod that lags.",
+            "short",
+            [Query(increase("clarion_publish_to_write_seconds_bucket", by="le"), "{{le}}")],
+            "events-come-late",
+            kind="heatmap",
+        ),
+        Panel(
+            "Deliveries by audience",
+            "Events written to connections per second, without replays to clients that resume.",
+            "ops",
+            [Query(rate("clarion_deliveries_total", by="audience"), "{{audience}}")],
+            "events-come-late",
+            stacked=True,
+        ),
+        Panel(
+            "Events published by audience",
+            "Events that Redis took, alone or in batches.",
+            "ops",
+            [
+                Query(
+                    rate(
+                        "clarion_publish_events_total",
+                        'outcome="published"',
+                        by="audience",
+                        pods=PUBLISHERS,
+                    ),
+                    "{{audience}}",
+                )
+            ],
+            "503-on-publish",
+            stacked=True,
+        ),
+        Panel(
+            "Slow consumers",
+            "Connections closed with 4408 because they did not take what was sent. They come back "
+            "and resume.",
+            "ops",
+            [Query(rate("clarion_slow_consumers_total"), "closed")],
+            "slow-consumers",
+        ),
+    ],
+)
+
+_CLIENTS: Final = Row(
+    "Clients",
+    [
+        Panel(
+            "Handshakes by outcome",
+            "Connections asked for. `at_capacity`, `unavailable` and `internal_error` are ours to "
+            "mend, the others the clients'.",
+            "ops",
+            [Query(rate("clarion_handshakes_total", by="outcome"), "{{outcome}}")],
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Time to welcome",
+            "From the request to `welcome` or the refusal; for clients that resume, until they "
+            "have caught up.",
+            "s",
+            [
+                Query(quantile(0.5, "clarion_handshake_duration_seconds"), "p50"),
+                Query(quantile(0.99, "clarion_handshake_duration_seconds"), "p99"),
+            ],
+            "a-pod-is-at-capacity",
+            thresholds=Thresholds(1, 5),
+        ),
+        Panel(
+            "Closes by code",
+            "Why connections ended: docs/errors.md has a row for each.",
+            "ops",
+            [Query(rate("clarion_closes_total", by="code, reason"), "{{code}} {{reason}}")],
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Resumes by outcome",
+            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "ops",
+            [Query(rate("clarion_resumes_total", by="outcome"), "{{outcome}}")],
+            "clients-start-anew-instead-of-resuming",
+        ),
+        Panel(
+            "Messages from clients by outcome",
+            "`internal`, `timeout` and `unavailable` are the application's or Redis'; the others "
+            "the clients'.",
+            "ops",
+            [Query(rate("clarion_messages_received_total", by="outcome"), "{{outcome}}")],
+            "runbook",
+        ),
+        Panel(
+            "Time in handlers",
+            "The application's own code, interceptors and publishing included.",
+            "s",
+            [
+                Query(quantile(0.5, "clarion_handler_duration_seconds"), "p50"),
+                Query(quantile(0.99, "clarion_handler_duration_seconds"), "p99"),
+            ],
+            "runbook",
+            thresholds=Thresholds(1, 10),
+        ),
+        Panel(
+            "Refused tokens by reason",
+            "Tokens that identified nobody, at the gateways and at the publishers.",
+            "ops",
+            [
+                Query(rate("clarion_tokens_refused_total", by="reason"), "gateway: {{reason}}"),
+                Query(
+                    rate("clarion_publisher_tokens_refused_total", by="reason", pods=PUBLISHERS),
+                    "publisher: {{reason}}",
+                ),
+            ],
+            "tokens-are-refused",
+        ),
+        Panel(
+            "Refused requests by reason",
+            "Requests that never became connections.",
+            "ops",
+            [Query(rate("clarion_http_requests_refused_total", by="reason"), "{{reason}}")],
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Log-ins on open connections",
+            "Identities that changed in band: logged in, refreshed, logged out.",
+            "ops",
+            [Query(rate("clarion_identity_changes_total", by="change"), "{{change}}")],
+            "tokens-are-refused",
+        ),
+    ],
+)
+
+_PUBLISHING: Final = Row(
+    "Publishing",
+    [
+        Panel(
+            "Publish requests by outcome",
+            "`bus_unavailable`, `overloaded`, `keys_unavailable` and `internal` are ours to mend.",
+            "reqps",
+            [
+                Query(
+                    rate("clarion_publish_requests_total", by="outcome", pods=PUBLISHERS),
+                    "{{outcome}}",
+                )
+            ],
+            "503-on-publish",
+        ),
+        Panel(
+            "Publish time, p99",
+            "From a request's head to its answer.",
+            "s",
+            [
+                Query(
+                    quantile(
+                        0.99, "clarion_publish_duration_seconds", by="audience", pods=PUBLISHERS
+                    ),
+                    "{{audience}}",
+                )
+            ],
+            "503-on-publish",
+            thresholds=_SLOW,
+        ),
+        Panel(
+            "Round trip to Redis",
+            "One pipeline of events: publish.lua for each of them, and the network.",
+            "s",
+            [
+                Query(
+                    quantile(share, "clarion_publisher_pipeline_duration_seconds", pods=PUBLISHERS),
+                    legend,
+                )
+                for share, legend in ((0.5, "p50"), (0.99, "p99"))
+            ],
+            "503-on-publish",
+            thresholds=Thresholds(0.05, 0.25),
+        ),
+        Panel(
+            "Events per round trip",
+            "How many events went to Redis together, on average: it grows with load.",
+            "short",
+            [Query(mean("clarion_publisher_pipeline_events", pods=PUBLISHERS), "events")],
+            "503-on-publish",
+        ),
+        Panel(
+            "Events that wait for Redis",
+            "Per publisher pod; at PUBLISHER_MAX_PENDING producers get 503.",
+            "short",
+            [
+                Query(
+                    f"max by (pod) ({gauge('clarion_publisher_pending', pods=PUBLISHERS)})",
+                    "{{pod}}",
+                )
+            ],
+            "503-on-publish",
+            thresholds=Thresholds(1_000, 10_000),
+            width=4,
+        ),
+        Panel(
+            "Bodies in memory",
+            "Bytes of requests under way, per publisher pod; at PUBLISHER_BODIES_MAX_BYTES "
+            "producers get 503.",
+            "bytes",
+            [
+                Query(
+                    f"max by (pod) ({gauge('clarion_publisher_body_bytes', pods=PUBLISHERS)})",
+                    "{{pod}}",
+                )
+            ],
+            "503-on-publish",
+            width=4,
+        ),
+        Panel(
+            "Failed round trips",
+            "Round trips to Redis that ended in an error.",
+            "ops",
+            [
+                Query(
+                    rate("clarion_publisher_bus_errors_total", by="pod", pods=PUBLISHERS),
+                    "{{pod}}",
+                )
+            ],
+            "503-on-publish",
+        ),
+    ],
+)
+
+OVERVIEW: Final = Dashboard(
+    uid="clarion-overview",
+    title="Clarion overview",
+    description="What users and producers feel. Per pod: Clarion gateway pods.",
+    rows=[_GLANCE, _DELIVERY, _CLIENTS, _PUBLISHING],
+    drains=DRAINING,
+)

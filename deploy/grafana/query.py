@@ -1,0 +1,53 @@
+"""PromQL that both dashboards are written with: selectors, rates, quantiles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GATEWAYS: Final = 'namespace=~"$namespace", pod=~"$pod"'
+"""The gateway pods that are chosen at the top of a dashboard."""
+
+PUBLISHERS: Final = 'namespace=~"$namespace"'
+"""All publisher pods of the namespace: the variable lists gateways."""
+
+VERIFIED_SECONDS: Final = 10
+"""GATEWAY_PROBE_INTERVAL_SECONDS and GATEWAY_PROBE_TIMEOUT_SECONDS together, by default: above,
+a pod is not ready."""
+
+DRAINING: Final = f"max by (namespace, pod) (clarion_draining{{{GATEWAYS}}}) == 1"
+
+
+def gauge(metric: str, *matchers: str, pods: str = GATEWAYS) -> str:
+    """A selector."""
+    return f"{metric}{{{', '.join([pods, *matchers])}}}"
+
+
+def rate(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) -> str:
+    """A counter per second, summed over all pods or by these labels."""
+    return f"{_sum(by)} (rate({gauge(metric, *matchers, pods=pods)}[$__rate_interval]))"
+
+
+def increase(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) -> str:
+    """A counter over the time between two points, for what is too rare for a rate."""
+    return f"{_sum(by)} (increase({gauge(metric, *matchers, pods=pods)}[$__rate_interval]))"
+
+
+def quantile(share: float, metric: str, *, by: str = "", pods: str = GATEWAYS) -> str:
+    """A quantile of a histogram over all pods, or by these labels."""
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', by=labels, pods=pods)})"
+
+
+def mean(metric: str, *, by: str = "", pods: str = GATEWAYS) -> str:
+    """The mean of a histogram's observations."""
+    total = rate(f"{metric}_sum", by=by, pods=pods)
+    return f"{total} / {rate(f'{metric}_count', by=by, pods=pods)}"
+
+
+def or_none(expr: str) -> str:
+    """``expr``, or 0 where pods are watched and a counter with labels has not begun."""
+    return f"{expr} or 0 * sum ({gauge('clarion_connections_max')})"
+
+
+def _sum(by: str) -> str:
+    return f"sum by ({by})" if by else "sum"

@@ -1,0 +1,167 @@
+{{/* From values to environment variables. */}}
+
+{{/* A setting's text. Helm reads numbers of values.yaml as floats: 1048576 would be 1.048576e+06. */}}
+{{- define "clarion.scalar" -}}
+{{- if kindIs "slice" . -}}
+{{ join "," . }}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{ int64 . }}
+{{- else -}}
+{{ toString . }}
+{{- end -}}
+{{- end }}
+
+{{/* A component's settings as a map of YAML, its own before the shared ones. */}}
+{{- define "clarion.settings" -}}
+{{- $values := index .root.Values .component -}}
+{{- range $name, $value := merge (dict) $values.settings .root.Values.settings }}
+{{ $name }}: {{ include "clarion.scalar" $value | quote }}
+{{- end }}
+{{- $auth := fromYaml (include "clarion.auth" .) }}
+{{- with $auth.publicKey }}
+CLARION_JWT_PUBLIC_KEY: {{ . | quote }}
+{{- end }}
+{{- with $auth.jwksUrl }}
+CLARION_JWT_JWKS_URL: {{ . | quote }}
+{{- end }}
+{{- if eq .component "gateway" }}
+{{- with $values.handlers.name }}
+GATEWAY_HANDLERS: {{ . | quote }}
+{{- end }}
+{{- if include "clarion.handlersConfigMap" .root }}
+PYTHONPATH: /handlers
+{{- end }}
+{{- end }}
+{{- with .root.Values.otlp }}
+{{- with .endpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- range $name, $value := .settings }}
+{{ $name }}: {{ include "clarion.scalar" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The auth that a component uses: its own if there is anything in it, or the shared one. */}}
+{{- define "clarion.auth" -}}
+{{- $own := (index .root.Values .component).auth -}}
+{{- $auth := .root.Values.auth -}}
+{{- if $own }}{{ $auth = $own }}{{ end -}}
+{{- $existing := $auth.existingSecret | default dict -}}
+{{- $given := list -}}
+{{- if or $auth.secret $existing.name }}{{ $given = append $given "secret" }}{{ end -}}
+{{- if $auth.publicKey }}{{ $given = append $given "publicKey" }}{{ end -}}
+{{- if $auth.jwksUrl }}{{ $given = append $given "jwksUrl" }}{{ end -}}
+{{- if ne (len $given) 1 -}}
+{{- fail (printf "%s: expected exactly one of auth.secret (or auth.existingSecret.name), auth.publicKey and auth.jwksUrl; got %s. To try out: --set auth.secret=$(openssl rand -hex 32)" .component (join " and " $given | default "none")) -}}
+{{- end -}}
+{{ toYaml $auth }}
+{{- end }}
+
+{{/* The Secret and key of a component's shared secret, or nothing. */}}
+{{- define "clarion.jwtSecret" -}}
+{{- $auth := fromYaml (include "clarion.auth" .) -}}
+{{- $existing := $auth.existingSecret | default dict -}}
+{{- if $existing.name }}
+name: {{ $existing.name }}
+key: {{ $existing.key | default "jwt-secret" }}
+{{- else if $auth.secret }}
+name: {{ include "clarion.component" . }}
+key: jwt-secret
+{{- end }}
+{{- end }}
+
+{{- define "clarion.redisUrl" -}}
+{{- $redis := .Values.redis -}}
+{{- $given := list -}}
+{{- if $redis.url }}{{ $given = append $given "redis.url" }}{{ end -}}
+{{- if $redis.existingSecret.name }}{{ $given = append $given "redis.existingSecret" }}{{ end -}}
+{{- if $redis.valkey.enabled }}{{ $given = append $given "redis.valkey" }}{{ end -}}
+{{- if ne (len $given) 1 -}}
+{{- fail (printf "expected exactly one of redis.url, redis.existingSecret.name and redis.valkey.enabled; got %s. To try out: --set redis.valkey.enabled=true" (join " and " $given | default "none")) -}}
+{{- end -}}
+{{- if $redis.valkey.enabled -}}
+redis://{{ include "clarion.fullname" . }}-valkey:6379/0
+{{- else -}}
+{{ $redis.url }}
+{{- end -}}
+{{- end }}
+
+{{/* Variables whose values stand in Secrets or are the pod's own. */}}
+{{- define "clarion.env" -}}
+- name: CLARION_POD
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: CLARION_REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      {{- with .root.Values.redis.existingSecret }}
+      name: {{ .name | default (include "clarion.component" $) }}
+      key: {{ ternary .key "redis-url" (not (empty .name)) }}
+      {{- end }}
+{{- with fromYaml (include "clarion.jwtSecret" .) }}
+- name: CLARION_JWT_SECRET
+  valueFrom:
+    secretKeyRef:
+      {{- toYaml . | nindent 6 }}
+{{- end }}
+{{- with .root.Values.otlp.headersSecret }}
+{{- if .name }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- with (index .root.Values .component).extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the chart's own Secret for a component holds; nothing: no Secret is made. */}}
+{{- define "clarion.secretData" -}}
+{{- with include "clarion.redisUrl" .root }}
+redis-url: {{ . | quote }}
+{{- end }}
+{{- $auth := fromYaml (include "clarion.auth" .) -}}
+{{- if and $auth.secret (not ($auth.existingSecret | default dict).name) }}
+jwt-secret: {{ $auth.secret | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The ConfigMap with the handlers' files, or nothing. */}}
+{{- define "clarion.handlersConfigMap" -}}
+{{- $handlers := .Values.gateway.handlers -}}
+{{- if or $handlers.files $handlers.existingConfigMap -}}
+{{- if and $handlers.files $handlers.existingConfigMap }}{{ fail "expected either gateway.handlers.files or gateway.handlers.existingConfigMap, got both" }}{{ end -}}
+{{- if not $handlers.name }}{{ fail "expected gateway.handlers.name beside the handlers' files, e.g. chat:handlers" }}{{ end -}}
+{{ $handlers.existingConfigMap | default (printf "%s-handlers" (include "clarion.fullname" .)) }}
+{{- end -}}
+{{- end }}
+
+{{- define "clarion.port" -}}
+{{- index (index .root.Values .component).settings (printf "%s_PORT" (upper .component)) | int -}}
+{{- end }}
+
+{{- define "clarion.internalPort" -}}
+{{- index (index .root.Values .component).settings (printf "%s_INTERNAL_PORT" (upper .component)) | int -}}
+{{- end }}
+
+{{/* Seconds from SIGTERM to SIGKILL: the drain's times, rounded up, and the margin. */}}
+{{- define "clarion.graceSeconds" -}}
+{{- $values := index .root.Values .component -}}
+{{- $sum := 0.0 -}}
+{{- range $part := ternary (list "PAUSE" "SPREAD" "GRACE") (list "PAUSE" "GRACE") (eq .component "gateway") -}}
+{{- $name := printf "%s_DRAIN_%s_SECONDS" (upper $.component) $part -}}
+{{- $sum = addf $sum (required (printf "%s.settings.%s is needed: the termination grace period is derived from it" $.component $name) (toString (index $values.settings $name))) -}}
+{{- end -}}
+{{- add (ceil $sum | int64) (int64 $values.terminationMarginSeconds) -}}
+{{- end }}
+
+{{/* Connections per pod that autoscaling aims at. */}}
+{{- define "clarion.targetConnections" -}}
+{{- $gateway := .Values.gateway -}}
+{{- div (mul (int64 (index $gateway.settings "GATEWAY_MAX_CONNECTIONS")) (int64 $gateway.autoscaling.connections.targetPercent)) 100 | max 1 -}}
+{{- end }}

@@ -1,0 +1,302 @@
+"""Makes the chart's README.md and values.schema.json from values.yaml and the settings classes.
+
+Names, defaults and descriptions are those of values.yaml, whose comments are the documentation;
+types follow from the defaults, and what a default cannot say stands in `_REFINEMENTS`. A test
+compares both files with what this makes. Write them anew with ``python -m deploy.helm.pages``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from contract.settings import ContractSettings, variable
+from gateway.settings import GatewaySettings
+from publisher.settings import PublisherSettings
+
+CHART: Final = Path(__file__).parent / "clarion"
+VALUES: Final = CHART / "values.yaml"
+README: Final = CHART / "README.md"
+SCHEMA: Final = CHART / "values.schema.json"
+
+ELSEWHERE: Final = {
+    "CLARION_POD": "the pod's name",
+    "CLARION_REDIS_URL": "redis",
+    "CLARION_JWT_SECRET": "auth.secret, auth.existingSecret",
+    "CLARION_JWT_PUBLIC_KEY": "auth.publicKey",
+    "CLARION_JWT_JWKS_URL": "auth.jwksUrl",
+    "GATEWAY_HANDLERS": "gateway.handlers.name",
+}
+"""Settings that are no key of a `settings` map, and what sets them instead."""
+
+Schema = dict[str, Any]
+
+_STRINGS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "string"}}
+_OBJECTS: Final[Schema] = {"type": "array", "items": {"type": "object"}}
+_NAMES: Final[Schema] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_PERCENT: Final[Schema] = {"minimum": 1, "maximum": 100}
+_DURATION: Final[Schema] = {"pattern": r"^([0-9]+(ms|[smh]))+$"}
+_PORT: Final[Schema] = {"minimum": 1, "maximum": 65_535}
+_PULL_POLICY: Final[Schema] = {"enum": ["Always", "IfNotPresent", "Never"]}
+_SPREAD: Final[Schema] = {"enum": ["", "ScheduleAnyway", "DoNotSchedule"]}
+_COUNT_OR_SHARE: Final[Schema] = {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "pattern": r"^[1-9][0-9]*%$",
+}
+_QUANTITIES: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number"]},
+}
+_OTEL: Final[Schema] = {
+    "type": "object",
+    "propertyNames": {"pattern": "^OTEL_"},
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
+
+# By path; a later entry adds to an earlier one. `type` replaces what the default says.
+_REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
+    ("*abels", _STRINGS),
+    ("*nnotations", _STRINGS),
+    ("*nodeSelector", _STRINGS),
+    ("gateway.handlers.files", _STRINGS),
+    ("gateway.handlers.name", {"pattern": r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$"}),
+    ("otlp.settings", _OTEL),
+    ("otlp.endpoint", {"pattern": "^(https?://.+)?$"}),
+    ("auth.secret", {"pattern": "^(.{32,})?$"}),
+    ("auth.jwksUrl", {"pattern": "^(https?://.+)?$"}),
+    ("redis.url", {"pattern": "^(rediss?://.+)?$"}),
+    ("image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),
+    ("*image.repository", {"minLength": 1}),
+    ("*pullPolicy", _PULL_POLICY),
+    ("*.resources.requests", _QUANTITIES),
+    ("*.resources.limits", _QUANTITIES),
+    ("*.topologySpread.*", _SPREAD),
+    ("*.service.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
+    ("*.service.port", _PORT),
+    ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
+    ("networkPolicy.redisPort", _PORT),
+    ("*.hosts", _NAMES),
+    ("*.hostnames", _NAMES),
+    ("*.paths", {**_NAMES, "minItems": 1}),
+    ("*.minReplicas", {"minimum": 1}),
+    ("*.maxReplicas", {"minimum": 1}),
+    ("gateway.autoscaling.connections.targetPercent", _PERCENT),
+    ("*.cpu.targetPercent", {"minimum": 1}),
+    ("*.pollingIntervalSeconds", {"minimum": 1}),
+    ("*.scaleUp.pods", {"minimum": 1}),
+    ("*.scaleUp.percent", {"minimum": 1}),
+    ("*.scaleDown.pods", {"minimum": 1}),
+    ("*.stabilizationSeconds", {"maximum": 3_600}),
+    ("*.scaleDown.periodSeconds", {"minimum": 1, "maximum": 1_800}),
+    ("*.rollout.maxSurge", _COUNT_OR_SHARE),
+    ("*.pdb.maxUnavailable", _COUNT_OR_SHARE),
+    ("*.probes.*Seconds", {"minimum": 1}),
+    ("*.probes.*.failureThreshold", {"minimum": 1}),
+    ("*.interval", _DURATION),
+    ("*.scrapeTimeout", _DURATION),
+    ("*.httpRoute.requestTimeout", {"pattern": r"^([0-9]+(ms|[smh]))*$"}),
+)
+
+# Maps of Kubernetes' own or of a user's own names. Everything else refuses unknown keys.
+_FREE: Final = ("*affinity", "global")
+
+_INTRODUCTION: Final = """\
+<!-- Made by deploy/helm/pages.py. Change that file or values.yaml, then run
+     `python -m deploy.helm.pages`. -->
+
+# Clarion's chart
+
+Gateway pods that hold sockets and publisher pods that take events, between them a Redis of yours or
+a small Valkey for trying out. Needs Kubernetes 1.29 or newer and helm 3.17 or newer.
+[docs/kubernetes.md](../../../docs/kubernetes.md) goes through installing, scaling, upgrading and
+observing.
+
+```sh
+helm install clarion deploy/helm/clarion \\
+  --set image.repository=registry.example.com/clarion \\
+  --set auth.secret="$(openssl rand -hex 32)" \\
+  --set redis.valkey.enabled=true
+```
+
+Whole examples of values stand in [ci/](ci). Unknown keys and values out of range are refused before
+anything reaches the cluster. `settings`, `gateway.settings` and `publisher.settings` take every
+variable of [docs/settings.md](../../../docs/settings.md) by its name, except for these, which have
+values of their own:
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One key of values.yaml.
+
+    Attributes:
+        path: dotted, e.g. ``gateway.pdb.enabled``.
+        description: the comment above it, in one line.
+    """
+
+    path: str
+    description: str
+    default: Any
+
+
+def values() -> Iterator[Value]:
+    """Every key of values.yaml, in its order, with the comment above it."""
+    text = VALUES.read_text()
+    parsed = yaml.safe_load(text)
+    comment: list[str] = []
+    parents: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if match := re.match(r"( *)# ?(.*)", line):
+            comment.append(match[2])
+        elif match := re.match(r"( *)([^\s:]+):", line):
+            indent = len(match[1])
+            parents = [*(parent for parent in parents if parent[0] < indent), (indent, match[2])]
+            default = parsed
+            for _, key in parents:
+                default = default[key]
+            yield Value(".".join(key for _, key in parents), " ".join(comment), default)
+            comment = []
+        else:
+            comment = []
+
+
+def schema() -> Schema:
+    """values.schema.json: JSON Schema draft 7, which helm 3 and 4 both read."""
+    described = {value.path: value.description for value in values()}
+    root = _node("", yaml.safe_load(VALUES.read_text()), described)
+    root["properties"]["global"] = {
+        "type": "object",
+        "description": "Given by helm where this chart is a part of another one; not used.",
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of Clarion's chart",
+        **root,
+    }
+
+
+def setting_schemas(cls: type[ContractSettings]) -> dict[str, Schema]:
+    """A schema for each variable of a class that can stand in a `settings` map."""
+    fields = cls.model_json_schema(by_alias=False)["properties"]
+    return {
+        name: _setting(name, fields[field])
+        for field in cls.model_fields
+        if (name := variable(cls, field)) not in ELSEWHERE
+    }
+
+
+def readme() -> str:
+    """README.md: an introduction, and a table for each part of values.yaml."""
+    lines = [_INTRODUCTION + "| variable | set by |\n|---|---|"]
+    lines += [f"| `{name}` | {by} |" for name, by in ELSEWHERE.items()]
+    lines += ["", "## All of the chart"]
+    lines += ["", "| value | default | meaning |", "|---|---|---|"]
+    for value in values():
+        if "." not in value.path and isinstance(value.default, dict) and value.default:
+            lines += ["", f"## {value.path}", ""]
+            lines += [value.description, ""] if value.description else []
+            lines += ["| value | default | meaning |", "|---|---|---|"]
+        elif not isinstance(value.default, dict) or not value.default:
+            default = json.dumps(value.default, ensure_ascii=False)
+            lines.append(f"| `{value.path}` | `{default}` | {_cell(value.description)} |")
+        elif value.description:
+            lines.append(f"| `{value.path}` | | {_cell(value.description)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _node(path: str, default: Any, described: Mapping[str, str]) -> Schema:
+    """The schema of one value and what is below it."""
+    node: Schema = {}
+    if description := described.get(path):
+        node["description"] = description
+    if _is_settings(path):
+        return node | _settings_map(path, default, described)
+    if re.fullmatch(r"(gateway|publisher)\.auth", path):
+        return node | _without_description(_node("auth", _auth(), described))
+    node |= _of_default(path, default, described)
+    for pattern, refinement in _REFINEMENTS:
+        if fnmatchcase(path, pattern):
+            if refinement.get("type") == "object":
+                node.pop("properties", None)
+            node |= refinement
+    return node
+
+
+def _of_default(path: str, default: Any, described: Mapping[str, str]) -> Schema:
+    match default:
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer", "minimum": 0}
+        case str():
+            return {"type": "string"}
+        case list():
+            return dict(_OBJECTS)
+        case dict() if any(fnmatchcase(path, pattern) for pattern in _FREE):
+            return {"type": "object"}
+        case dict():
+            children = {
+                key: _node(f"{path}.{key}".lstrip("."), below, described)
+                for key, below in default.items()
+            }
+            return {"type": "object", "additionalProperties": False, "properties": children}
+        case _:
+            raise TypeError(f"expected {path} to have a default whose type is clear: {default!r}")
+
+
+def _auth() -> Any:
+    return yaml.safe_load(VALUES.read_text())["auth"]
+
+
+def _without_description(node: Schema) -> Schema:
+    return {key: value for key, value in node.items() if key != "description"}
+
+
+def _is_settings(path: str) -> bool:
+    return path in {"settings", "gateway.settings", "publisher.settings"}
+
+
+def _settings_map(path: str, default: Mapping[str, Any], described: Mapping[str, str]) -> Schema:
+    classes = {"gateway.settings": GatewaySettings, "publisher.settings": PublisherSettings}
+    properties = setting_schemas(classes.get(path, ContractSettings))
+    for name in default:  # why the chart sets it, after what it is
+        properties[name]["description"] += f" {described[f'{path}.{name}']}"
+    node: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return node | ({"required": sorted(default)} if default else {})
+
+
+def _setting(name: str, field: Schema) -> Schema:
+    node = {key: value for key, value in field.items() if key not in {"title", "anyOf"}}
+    for alternative in field.get("anyOf", []):
+        if alternative.get("type") != "null":
+            node |= alternative
+    if node.get("type") == "array":  # a list in YAML, or commas as in the variable itself
+        node["type"] = ["array", "string"]
+    if name.endswith("_PORT"):  # 0 picks a free one, which no Service could find
+        node["minimum"] = 1
+    if node.get("default", "") is None:
+        del node["default"]
+    return node
+
+
+def main() -> None:
+    """Write both files."""
+    README.write_text(readme())
+    SCHEMA.write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
