@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
+import structlog
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -23,11 +24,13 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from contract.audience import Audience
 from contract.errors import BusUnavailable, IdempotencyKeyReused
-from contract.event import Event, Publication, parse_message
+from contract.event import Event, InvalidMessage, Publication, parse_message
 from contract.keyspace import Keyspace, pod_stream
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 _DUPLICATE: Final = 1
 _KEY_REUSED: Final = 2
@@ -150,7 +153,7 @@ class Bus:
             ],
         )
         return [
-            History(int(floor), int(last), [_logged(audience, entry) for entry in entries])
+            History(int(floor), int(last), _events(audience, entries))
             for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
 
@@ -224,7 +227,7 @@ class Bus:
         """Send all calls in one write and read as many replies.
 
         Works on a pooled connection itself: redis-py's `Pipeline` costs 45 µs a command where this
-        costs 12 (docs/decisions/0003-publish-pipeline.md).
+        costs 13 to 15 (docs/decisions/0003-publish-pipeline.md).
         """
         pool = self._redis.connection_pool
         connection = await pool.get_connection()
@@ -277,6 +280,17 @@ def _answer(reply: tuple[bytes, int, int] | ResponseError) -> Answer:
     if outcome == _KEY_REUSED:
         return IdempotencyKeyReused(int(id_))
     return Published(int(id_), outcome == _DUPLICATE, gateways)
+
+
+def _events(audience: Audience, entries: list[tuple[bytes, list[bytes]]]) -> list[Event]:
+    """The events of log entries. An entry that is none costs nobody the others."""
+    events = []
+    for entry in entries:
+        try:
+            events.append(_logged(audience, entry))
+        except (InvalidMessage, KeyError):
+            _log.warning("not an event in a log", stream=audience.stream, entry=entry[0].decode())
+    return events
 
 
 def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:

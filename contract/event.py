@@ -22,12 +22,17 @@ KEY_MAX_CHARACTERS: Final = 255
 CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
 TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
 
+_TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
 
 
 class InvalidMessage(ValueError):
     """Bytes on a bus channel that are not a bus message."""
+
+
+class InvalidType(ValueError):
+    """A text that cannot be an event's type."""
 
 
 class InvalidPosition(ValueError):
@@ -82,6 +87,17 @@ class Event:
         """When the event was published: RFC 3339, UTC, microseconds. Read off the id."""
         seconds, microseconds = divmod(self.id, 1_000_000)
         return f"{_to_the_second(seconds)}.{microseconds:06}Z"
+
+
+def check_type(type_: str) -> str:
+    """Return ``type_`` unchanged when it can be an event's type.
+
+    Raises:
+        InvalidType: it does not match `TYPE_PATTERN`; the bus could not carry it.
+    """
+    if not _TYPE.match(type_):
+        raise InvalidType(f"expected an event type of the form {TYPE_PATTERN}, got {type_[:64]!r}")
+    return type_
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +17,15 @@ from starlette.routing import Route
 
 Readiness = Callable[[], Awaitable[Sequence[str]]]
 """Why no traffic should come in; nothing: it should."""
+
+
+def service_registry() -> CollectorRegistry:
+    """A registry with what every Python process says about itself."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
 
 
 def internal_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:

@@ -46,7 +46,7 @@ class Refused(Exception):
 
 
 class Verifier(Protocol):
-    """What admission needs of `contract.claims.TokenVerifier`."""
+    """What admission needs of `contract.tokens.TokenVerifier`."""
 
     async def verify_fetching(self, token: str) -> Claims:
         """The claims of a valid token."""

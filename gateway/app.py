@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,12 +19,13 @@ from starlette.routing import Route
 
 from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
-from contract.claims import TokenVerifier, algorithms_of, fixed_key
-from contract.internal import Readiness, internal_app
+from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.publish_queue import PublishQueue
+from contract.settings import InvalidSettings
 from contract.subscriber import Subscriber
-from contract.telemetry import tracer_provider
+from contract.telemetry import exports_traces, tracer_provider
+from contract.tokens import FixedKey, verifier_of
 from gateway import handlers as application
 from gateway.admission import Admission
 from gateway.delivery import Delivery
@@ -59,23 +60,29 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+async def running(
+    settings: GatewaySettings, provider: TracerProvider | None = None
+) -> AsyncIterator[Gateway]:
     """A gateway whose tasks run until the context ends.
 
+    Args:
+        provider: where spans go; None: where the ``OTEL_*`` variables say, or nowhere.
+
     Raises:
-        ValueError: a setting that only shows to be wrong when it is used.
+        InvalidSettings: a setting that only shows to be wrong when it is used.
     """
-    metrics = Metrics(CollectorRegistry())
-    provider = tracer_provider("clarion-gateway", settings.pod)
+    metrics = Metrics(service_registry())
+    if provider is None and exports_traces():
+        provider = tracer_provider("clarion-gateway", settings.pod)
     bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
-    keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
+    keys, verifier = verifier_of(settings)
     hub = Hub()
     ring = Ring(settings.replay_max_bytes)
     delivery = Delivery(
         hub,
         ring,
         metrics,
-        FanoutTracer(provider, settings.pod),
+        FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
         pending_max_events=settings.pending_max_events,
     )
     subscription = _subscription(settings, bus, hub, delivery, ring, metrics)
@@ -88,13 +95,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         subscription,
         delivery,
         Replay(bus, ring, metrics, max_events=settings.replay_max_events),
-        TokenVerifier(
-            keys,
-            algorithms=algorithms_of(settings),
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            leeway_seconds=settings.jwt_leeway_seconds,
-        ),
+        verifier,
         metrics,
         settings,
         watch_expiry=sweeper.watch_expiry,
@@ -114,7 +115,7 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         sessions = Sessions(
             admission, hub, inboxes, sweeper, metrics, origins, group.create_task, settings
         )
-        drain = Drain(hub, admission, lambda: inboxes.running, settings)
+        drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
         metrics.observe_pod(
             hub,
             pending=lambda: delivery.pending,
@@ -132,14 +133,17 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             tasks.append(group.create_task(keys.run()))
         yield Gateway(
             _public_app(settings),
-            internal_app(metrics.registry, _readiness(settings, subscription, drain)),
+            internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
             sessions,
             drain,
         )
         for task in tasks:
             task.cancel()
     await bus.aclose()
-    await asyncio.to_thread(provider.shutdown)
+    if isinstance(keys, JwksKeys):
+        await keys.aclose()
+    if provider is not None:
+        await asyncio.to_thread(provider.shutdown)
 
 
 def _subscription(
@@ -167,7 +171,10 @@ def _subscription(
 
 
 def _handlers(settings: GatewaySettings) -> Handlers:
-    handlers = application.load(settings.handlers) if settings.handlers else Handlers()
+    try:
+        handlers = application.load(settings.handlers) if settings.handlers else Handlers()
+    except ValueError as error:
+        raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)
     return handlers
 
@@ -184,7 +191,7 @@ def _public_app(settings: GatewaySettings) -> FastAPI:
     )
     app.router.routes += [
         Route("/ws", _expects_upgrade),
-        Route("/sse", _expects_get, methods=["POST", "PUT", "PATCH", "DELETE"]),
+        Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),
     ]
     if settings.profile == "dev":
         from gateway import dev_page  # noqa: PLC0415 - production never loads it
@@ -227,13 +234,20 @@ async def _problem(_request: Request, error: Exception) -> Response:
     )
 
 
-def _readiness(settings: GatewaySettings, subscription: Subscription, drain: Drain) -> Readiness:
+def _readiness(
+    settings: GatewaySettings,
+    subscription: Subscription,
+    drain: Drain,
+    keys: FixedKey | JwksKeys,
+) -> Readiness:
     fresh_seconds = settings.probe_interval_seconds + settings.probe_timeout_seconds
 
     async def readiness() -> Sequence[str]:
         reasons = []
         if drain.begun:
             reasons.append("draining")
+        if isinstance(keys, JwksKeys) and not keys.known:
+            reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
         age_seconds = subscription.verified_age_seconds
         if age_seconds > fresh_seconds:
             reasons.append(f"bus not verified for {age_seconds:.1f} s")

@@ -62,13 +62,9 @@ UNAUTHENTICATED: Final = Close(
     4401, "expected a valid token", "unauthenticated", 401, reconnect=False
 )
 EXPIRED: Final = Close(
-    4401, "the token has expired, reconnect with a fresh one", "expired", 401, reconnect=False
+    4401, "the token has expired, connect with a fresh one", "expired", 401, reconnect=False
 )
-FORBIDDEN: Final = Close(4403, "forbidden", "forbidden", 403, reconnect=False)
 SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
-HANDSHAKE_TIMEOUT: Final = Close(
-    4408, "the handshake took too long", "handshake_timeout", 408, reconnect=True
-)
 TOO_LARGE: Final = Close(4413, "message too large", "too_large", 413, reconnect=False)
 RATE_LIMITED: Final = Close(
     4429, "too many messages, reconnect later", "rate_limited", 429, reconnect=True

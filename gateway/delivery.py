@@ -128,7 +128,9 @@ class Delivery:
         plan = fanout.plan(events, self._hub)
         traced = self._tracer.begin(events, self._hub)
         await _write(plan)
-        self._tracer.end(traced)
+        if traced:
+            await asyncio.sleep(0)  # the transports write at the end of the loop's turn
+            self._tracer.end(traced, self._hub)
         self._metrics.round_delivered(
             plan, events, now=self._clock(), seconds=time.perf_counter() - started
         )

@@ -36,13 +36,13 @@ class Drain:
         self,
         hub: Hub,
         admission: Admission,
-        handlers_running: Callable[[], int],
+        busy: Callable[[], int],
         settings: GatewaySettings,
     ) -> None:
         self.begun = False
         self._hub = hub
         self._admission = admission
-        self._handlers_running = handlers_running
+        self._busy = busy
         self._pause_seconds = settings.drain_pause_seconds
         self._spread_seconds = settings.drain_spread_seconds
         self._grace_seconds = settings.drain_grace_seconds
@@ -51,17 +51,16 @@ class Drain:
         """Return when the pod may exit."""
         self.begun = True
         _log.info("draining", connections=len(self._hub), pause_seconds=self._pause_seconds)
-        if len(self._hub):
-            await asyncio.sleep(self._pause_seconds)
+        await asyncio.sleep(self._pause_seconds)
         self._admission.draining = True
         await self._close_all()
         try:
             async with asyncio.timeout(self._grace_seconds):
-                while self._handlers_running() or len(self._hub) or self._admission.opening:
+                while self._busy() or len(self._hub) or self._admission.opening:
                     await asyncio.sleep(_SLICE_SECONDS)
                     self._close(len(self._hub))  # those that were opening
         except TimeoutError:
-            _log.warning("drain ended by its deadline", handlers=self._handlers_running())
+            _log.warning("drain ended by its deadline", still_busy=self._busy())
         _log.info("drained")
 
     async def _close_all(self) -> None:

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ValidationError
 
 from contract.audience import Audience
 from contract.bus import Published
+from contract.event import check_type
 
 
 def _plain(value: object) -> object:
@@ -94,9 +95,10 @@ class Context:
         """Publish an event of one's own, to everyone in the audience, the sender included.
 
         Raises:
+            InvalidType: ``type_`` cannot be an event's type.
             BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
         """
-        return await self._publish(audience, type_, encode(data))
+        return await self._publish(audience, check_type(type_), encode(data))
 
     async def propagate(self, audience: Audience, reply: Reply) -> Published:
         """Publish a reply as it is, to everyone in the audience but the sender's connection."""
@@ -138,10 +140,11 @@ class Handlers:
         """Register the decorated function for messages of a type.
 
         Raises:
-            ValueError: the type has a handler already.
+            ValueError: the type has a handler already, or cannot be an event's type.
         """
 
         def register(handler: Handler) -> Handler:
+            check_type(type_)
             if type_ in self._routes:
                 raise ValueError(f"expected one handler for {type_!r}, got a second: {handler!r}")
             self._routes[type_] = Route(self._async(handler), _decoder(handler), interceptors)
@@ -204,24 +207,11 @@ async def answer(route: Route, data: bytes, context: Context) -> Reply:
         Refusal: the data do not fit the handler, or somebody refused.
         Exception: whatever the handler raises.
     """
-    message = route.decode(data)
-    outcome: Reply | Exception | None = None
-
-    async def handle() -> Reply:
-        nonlocal outcome
-        if outcome is None:
-            try:
-                outcome = Reply(context.type, encode(await route.call(message, context)))
-            except Exception as error:
-                # Kept: where an interceptor swallows it, the handler must not run a second time.
-                outcome = error
-                raise
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    await _wrap(route.interceptors, context, handle)()
-    return await handle()
+    run = _Run(route, route.decode(data), context)
+    proceed: Proceed = run.once
+    for interceptor in reversed(route.interceptors):
+        proceed = _inside(interceptor, context, proceed, run)
+    return await proceed()
 
 
 def encode(value: object) -> bytes:
@@ -235,19 +225,42 @@ def encode(value: object) -> bytes:
     return _json.encode(value)
 
 
-def _wrap(interceptors: Sequence[Interceptor], context: Context, handle: Proceed) -> Proceed:
-    proceed = handle
-    for interceptor in reversed(interceptors):
-        proceed = _inside(interceptor, context, proceed, handle)
-    return proceed
+class _Run:
+    """One run of a handler. Interceptors may ask for it twice, or swallow what it raises."""
+
+    def __init__(self, route: Route, message: Any, context: Context) -> None:  # noqa: ANN401
+        self._route = route
+        self._message = message
+        self._context = context
+        self._outcome: Reply | Exception | None = None
+
+    async def once(self) -> Reply:
+        """Run the handler the first time; the same outcome every time."""
+        if self._outcome is None:
+            try:
+                value = await self._route.call(self._message, self._context)
+                self._outcome = Reply(self._context.type, encode(value))
+            except Exception as error:  # noqa: BLE001 - raised below, and again where swallowed
+                self._outcome = error
+        return self.outcome()
+
+    def outcome(self) -> Reply:
+        """The reply, or what the handler raised.
+
+        Raises:
+            RuntimeError: it has not run: an interceptor neither proceeded nor refused.
+        """
+        if self._outcome is None:
+            raise RuntimeError("expected the interceptor to call proceed or to raise Refusal")
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
 
-def _inside(
-    interceptor: Interceptor, context: Context, proceed: Proceed, handle: Proceed
-) -> Proceed:
+def _inside(interceptor: Interceptor, context: Context, proceed: Proceed, run: _Run) -> Proceed:
     async def intercepted() -> Reply:
         await interceptor(context, proceed)
-        return await handle()
+        return run.outcome()
 
     return intercepted
 

@@ -6,11 +6,9 @@ once read nothing from Redis but their own users' streams.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final, Protocol
 
 from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
@@ -18,7 +16,6 @@ from contract.bus import History
 from contract.event import Event
 from gateway.metrics import Metrics
 
-_by_id: Final = attrgetter("id")
 # What an event costs beside its data: the objects around it.
 _EVENT_OVERHEAD_BYTES: Final = 400
 
@@ -141,8 +138,3 @@ def merge(missed: Missed, held: Sequence[Event], position: int) -> list[Event]:
     events = {id_: event for id_, event in missed.events.items() if id_ <= position}
     events.update((event.id, event) for event in held)
     return [events[id_] for id_ in sorted(events)]
-
-
-def after(events: Sequence[Event], position: int) -> Sequence[Event]:
-    """The tail of events in id order whose ids are above ``position``."""
-    return events[bisect_right(events, position, key=_by_id) :]

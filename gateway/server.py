@@ -19,6 +19,9 @@ from gateway.transports.http import protocol_class
 
 _log = structlog.get_logger(__name__)
 
+_PORT_IN_USE: Final = 1
+_BAD_SETTINGS: Final = 2
+
 # A full collection walks every object of every connection, tens of milliseconds at ten thousand.
 # Connections are built without cycles, so collecting seldom costs no memory.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -28,21 +31,21 @@ def main() -> int:
     """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
     try:
         settings = load(GatewaySettings)
-    except InvalidSettings as error:
-        print(error, file=sys.stderr)
-        return 2
-    configure_logging(
-        level=settings.log_level,
-        log_format=settings.log_format,
-        service="gateway",
-        pod=settings.pod,
-    )
-    try:
+        configure_logging(
+            level=settings.log_level,
+            log_format=settings.log_format,
+            service="gateway",
+            pod=settings.pod,
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except (PortInUse, ValueError) as error:
+    except InvalidSettings as error:
+        for problem in error.problems:
+            print(f"gateway: {problem}", file=sys.stderr)
+        return _BAD_SETTINGS
+    except PortInUse as error:
         print(f"gateway: {error}", file=sys.stderr)
-        return 1
+        return _PORT_IN_USE
     return 0
 
 
@@ -51,7 +54,7 @@ async def serve(settings: GatewaySettings) -> None:
 
     Raises:
         PortInUse: before anything was started.
-        ValueError: a setting that only shows to be wrong when it is used.
+        InvalidSettings: a setting that only shows to be wrong when it is used.
     """
     stopping = stop_signal()
     public_port = bind(settings.host, settings.port)

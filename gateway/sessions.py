@@ -30,7 +30,11 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Sessions:
-    """The life of every connection of the pod."""
+    """The life of every connection of the pod.
+
+    Attributes:
+        closing: connections whose close frame waits for the client's answer.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Sessions:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.closing = 0
         self.metrics = metrics
         self.origins = origins
         self.settings = settings

@@ -38,6 +38,9 @@ _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STREAMS_PER_READ: Final = 500
 _EVENTS_PER_READ: Final = 1_000
 
+# For Redis to confirm every stream; ten thousand take it a fraction of a second.
+_SUBSCRIBE_SECONDS: Final = 15.0
+
 _log = structlog.get_logger(__name__)
 _by_id = attrgetter("id")
 
@@ -250,15 +253,11 @@ class Subscription:
         streams = list(self._streams.values())
         self._wanted.clear()
         self._subscribed.clear()
-        await subscriber.subscribe([stream.name for stream in streams])
-        early: list[Message] = []
-        confirmed: set[str] = set()
-        while not confirmed.issuperset(stream.name for stream in streams):
-            item = await subscriber.receive()
-            if isinstance(item, Subscribed):
-                confirmed.add(item.stream)
-            else:
-                early.append(item)
+        try:
+            async with asyncio.timeout(_SUBSCRIBE_SECONDS):
+                early = await _subscribed(subscriber, {stream.name for stream in streams})
+        except TimeoutError:
+            raise BusUnavailable("Redis did not confirm the subscription in time") from None
         # Everything published from here on comes in by subscription: the id tells both apart.
         now = await self._bus.probe(self._pod)
         if self._ring.floor is None:
@@ -365,6 +364,7 @@ class Subscription:
                 for (stream, _), history in zip(todo, histories, strict=True):
                     if first and stream.audience and _is_broken(history, stream.last, since):
                         lost.append(stream.audience)
+                        stream.last = 0  # told once: what follows begins anew
                     wanted = [event for event in history.events if event.id <= until]
                     events += wanted
                     if wanted:
@@ -419,6 +419,20 @@ class Subscription:
                     await self._probe_heard.wait()
         except TimeoutError:
             raise BusUnavailable("a probe did not come back on the subscription") from None
+
+
+async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) -> list[Message]:
+    """Subscribe, and return the messages that came in before Redis had confirmed every stream."""
+    await subscriber.subscribe(names)
+    early: list[Message] = []
+    missing = set(names)
+    while missing:
+        item = await subscriber.receive()
+        if isinstance(item, Subscribed):
+            missing.discard(item.stream)
+        else:
+            early.append(item)
+    return early
 
 
 def _is_broken(history: History, last: int, since: int) -> bool:

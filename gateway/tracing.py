@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span, SpanKind, Tracer
 
 from contract.event import Event
 from contract.telemetry import context_of, is_sampled
@@ -18,31 +17,36 @@ from gateway.hub import Hub
 
 
 class FanoutTracer:
-    """Opens and closes the spans of a round."""
+    """Opens and closes the spans of a round; none without a tracer."""
 
-    def __init__(self, provider: TracerProvider, pod: str) -> None:
-        self._tracer = provider.get_tracer("clarion.gateway")
+    def __init__(self, tracer: Tracer | None, pod: str) -> None:
+        self._tracer = tracer
         self._pod = pod
 
     def begin(self, events: Sequence[Event], hub: Hub) -> list[Span]:
         """A span for each traced event, begun now."""
+        tracer = self._tracer
+        if tracer is None:
+            return []
         return [
-            self._span(event, hub)
+            self._span(tracer, event, event.trace, hub)
             for event in events
             if event.trace is not None and is_sampled(event.trace)
         ]
 
-    def end(self, spans: Sequence[Span]) -> None:
+    def end(self, spans: Sequence[Span], hub: Hub) -> None:
         """Every write of the round has been handed to the sockets."""
+        slow = sum(1 for connection in hub.connections if connection.unsent_bytes) if spans else 0
         now = time.time_ns()
         for span in spans:
+            span.set_attribute("clarion.slow", slow)
             span.end(now)
 
-    def _span(self, event: Event, hub: Hub) -> Span:
+    def _span(self, tracer: Tracer, event: Event, trace: str, hub: Hub) -> Span:
         recipients, size_bytes = fanout.reach(event, hub)
-        return self._tracer.start_span(
+        return tracer.start_span(
             f"fanout {event.audience.kind}",
-            context=context_of(event.trace or ""),
+            context=context_of(trace),
             kind=SpanKind.CONSUMER,
             attributes={
                 "messaging.system": "clarion",

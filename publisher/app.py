@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette import routing
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,13 +20,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contract.bus import Bus, redis_from_url
-from contract.claims import FixedKey, TokenVerifier, algorithms_of, fixed_key
 from contract.errors import BusUnavailable
-from contract.internal import Readiness, internal_app
+from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.publish_queue import PublishQueue
-from contract.settings import InvalidSettings
 from contract.telemetry import exports_traces, tracer_provider
+from contract.tokens import FixedKey, verifier_of
 from publisher.admission import Admission
 from publisher.callers import Callers
 from publisher.exchange import Bodies
@@ -76,12 +74,12 @@ async def running(
     Raises:
         InvalidSettings: a setting that only shows to be wrong when it is used.
     """
-    metrics = Metrics(_registry())
+    metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
     bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
     queue = PublishQueue(WatchedBus(bus, metrics), max_pending=settings.max_pending)
-    keys, verifier = _verifier(settings)
+    keys, verifier = verifier_of(settings)
     bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
     publishing = Publishing(
         Admission(data_max_bytes=settings.data_max_bytes),
@@ -183,21 +181,6 @@ class _Entrance:
         await app(scope, receive, send)
 
 
-def _verifier(settings: PublisherSettings) -> tuple[FixedKey | JwksKeys, TokenVerifier]:
-    try:
-        keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
-        algorithms = algorithms_of(settings)
-    except ValueError as error:
-        raise InvalidSettings([str(error)]) from None
-    return keys, TokenVerifier(
-        keys,
-        algorithms=algorithms,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        leeway_seconds=settings.jwt_leeway_seconds,
-    )
-
-
 def _readiness(drain: Drain, bus: Bus, keys: FixedKey | JwksKeys) -> Readiness:
     async def readiness() -> Sequence[str]:
         reasons = []
@@ -215,14 +198,6 @@ def _readiness(drain: Drain, bus: Bus, keys: FixedKey | JwksKeys) -> Readiness:
         return reasons
 
     return readiness
-
-
-def _registry() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
 
 
 async def _refuse_status(_request: Request, error: Any) -> Response:  # noqa: ANN401 - FastAPI's type

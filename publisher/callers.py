@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from contract.claims import Claims, TokenVerifier
+from contract.claims import Claims
 from contract.errors import InvalidToken, KeysUnavailable
+from contract.tokens import TokenVerifier
 from publisher.metrics import Metrics
 from publisher.problems import (
     INVALID_TOKEN,

@@ -37,6 +37,7 @@ ELSEWHERE: Final = {
 """Settings that are no key of a `settings` map, and what sets them instead."""
 
 Schema = dict[str, Any]
+Default = bool | int | str | list[Any] | dict[str, Any]
 
 _STRINGS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "string"}}
 _OBJECTS: Final[Schema] = {"type": "array", "items": {"type": "object"}}
@@ -108,6 +109,8 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
 # Maps of Kubernetes' own or of a user's own names. Everything else refuses unknown keys.
 _FREE: Final = ("*affinity", "global")
 
+_TABLE: Final = ("| value | default | meaning |", "|---|---|---|")
+
 _INTRODUCTION: Final = """\
 <!-- Made by deploy/helm/pages.py. Change that file or values.yaml, then run
      `python -m deploy.helm.pages`. -->
@@ -145,7 +148,7 @@ class Value:
 
     path: str
     description: str
-    default: Any
+    default: Default
 
 
 def values() -> Iterator[Value]:
@@ -198,31 +201,31 @@ def readme() -> str:
     """README.md: an introduction, and a table for each part of values.yaml."""
     lines = [_INTRODUCTION + "| variable | set by |\n|---|---|"]
     lines += [f"| `{name}` | {by} |" for name, by in ELSEWHERE.items()]
-    lines += ["", "## All of the chart"]
-    lines += ["", "| value | default | meaning |", "|---|---|---|"]
+    lines += ["", "## All of the chart", "", *_TABLE]
     for value in values():
-        if "." not in value.path and isinstance(value.default, dict) and value.default:
+        branch = isinstance(value.default, dict) and bool(value.default)
+        if "." not in value.path and (branch or value.path == "settings"):
             lines += ["", f"## {value.path}", ""]
-            lines += [value.description, ""] if value.description else []
-            lines += ["| value | default | meaning |", "|---|---|---|"]
-        elif not isinstance(value.default, dict) or not value.default:
+            lines += [value.description] if value.description else []
+            lines += ["", *_TABLE] if branch else []
+        elif not branch:
             default = json.dumps(value.default, ensure_ascii=False)
             lines.append(f"| `{value.path}` | `{default}` | {_cell(value.description)} |")
         elif value.description:
             lines.append(f"| `{value.path}` | | {_cell(value.description)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _node(path: str, default: Any, described: Mapping[str, str]) -> Schema:
+def _node(path: str, default: Default, described: Mapping[str, str]) -> Schema:
     """The schema of one value and what is below it."""
     node: Schema = {}
     if description := described.get(path):
         node["description"] = description
-    if _is_settings(path):
+    if isinstance(default, dict) and _is_settings(path):
         return node | _settings_map(path, default, described)
     if re.fullmatch(r"(gateway|publisher)\.auth", path):
         return node | _without_description(_node("auth", _auth(), described))
@@ -235,7 +238,7 @@ def _node(path: str, default: Any, described: Mapping[str, str]) -> Schema:
     return node
 
 
-def _of_default(path: str, default: Any, described: Mapping[str, str]) -> Schema:
+def _of_default(path: str, default: Default, described: Mapping[str, str]) -> Schema:
     match default:
         case bool():
             return {"type": "boolean"}
@@ -253,12 +256,11 @@ def _of_default(path: str, default: Any, described: Mapping[str, str]) -> Schema
                 for key, below in default.items()
             }
             return {"type": "object", "additionalProperties": False, "properties": children}
-        case _:
-            raise TypeError(f"expected {path} to have a default whose type is clear: {default!r}")
 
 
-def _auth() -> Any:
-    return yaml.safe_load(VALUES.read_text())["auth"]
+def _auth() -> dict[str, Any]:
+    auth: dict[str, Any] = yaml.safe_load(VALUES.read_text())["auth"]
+    return auth
 
 
 def _without_description(node: Schema) -> Schema:
@@ -270,7 +272,10 @@ def _is_settings(path: str) -> bool:
 
 
 def _settings_map(path: str, default: Mapping[str, Any], described: Mapping[str, str]) -> Schema:
-    classes = {"gateway.settings": GatewaySettings, "publisher.settings": PublisherSettings}
+    classes: dict[str, type[ContractSettings]] = {
+        "gateway.settings": GatewaySettings,
+        "publisher.settings": PublisherSettings,
+    }
     properties = setting_schemas(classes.get(path, ContractSettings))
     for name in default:  # why the chart sets it, after what it is
         properties[name]["description"] += f" {described[f'{path}.{name}']}"

@@ -16,10 +16,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway import close_codes
 from gateway.sessions import Sessions
 from gateway.transports.request import ConnectionRequest, refusal
-from gateway.transports.sse import SseConnection
+from gateway.transports.sse import SseConnection, turned_away
 from gateway.transports.websocket import WebSocketConnection
 
 WEBSOCKET_PATH: Final = b"/ws"
@@ -50,9 +49,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self._head_timer = self.loop.call_later(
-            self.sessions.settings.handshake_seconds, self._head_too_slow
-        )
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left before it said what it wanted, or after a plain request."""
@@ -66,8 +63,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-            return
+            if not self._wants_stream:  # an upgrade to h2c, which a server may ignore, stays a GET
+                self._upgrade(data[upgrade.args[0] :])
+                return
         except httptools.HttpParserError:
             self._refuse(400, "malformed_request", "expected an HTTP/1.1 request")
             return
@@ -84,9 +82,10 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
-        """A further request on a kept connection gets a head of its own."""
+        """A further request on a kept connection has its time and its bytes too."""
         super().on_message_begin()
-        self._head_bytes = 0
+        if self._head_timer is None:
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
         """The head is there: leave what becomes a connection to `data_received`."""
@@ -105,6 +104,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Nothing to run for a stream."""
+        self._head_bytes = 0
         if not self._wants_stream:
             super().on_message_complete()
 
@@ -145,7 +145,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         close = self.sessions.refuse_early()
         if close is not None:
             self.sessions.metrics.handshakes.labels(wire, close.label).inc()
-            self._refuse(close.status, close.label, close.reason, headers=(("retry-after", "1"),))
+            if wire == "sse":
+                self._answer(close.label, turned_away(close, _text(origin)))
+            else:
+                retry = (("retry-after", "1"),)
+                self._refuse(close.status, close.label, close.reason, headers=retry)
             return False
         return True
 
@@ -178,15 +182,22 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         detail: str,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
+        self._answer(reason, refusal(status, detail, headers=headers))
+
+    def _answer(self, reason: str, response: bytes) -> None:
         self._stop_timer()
         self.sessions.metrics.requests_refused.labels(reason).inc()
-        self.transport.write(refusal(status, detail, headers=headers))
+        self.transport.write(response)
         self.transport.close()
 
     def _head_too_slow(self) -> None:
         self._head_timer = None
-        self._refuse(
-            close_codes.HANDSHAKE_TIMEOUT.status, "head_too_slow", "the request took too long"
+        seconds = self.sessions.settings.handshake_seconds
+        self._refuse(408, "head_too_slow", f"expected the request within {seconds:g} seconds")
+
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(
+            self.sessions.settings.handshake_seconds, self._head_too_slow
         )
 
     def _stop_timer(self) -> None:

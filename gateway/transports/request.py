@@ -51,7 +51,7 @@ class ConnectionRequest:
 
         ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``.
         """
-        fields = parse_qs(self.query, max_num_fields=16) if self.query else {}
+        fields = parse_qs(self.query) if self.query else {}
         token = self._bearer() or _first(fields, "token")
         since = self.header("last-event-id") or _first(fields, "since")
         return Opening(token, since, _first(fields, "connection"))

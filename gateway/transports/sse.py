@@ -7,6 +7,7 @@ no length and ends with the connection.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Final
 
 from gateway import close_codes
@@ -16,24 +17,26 @@ from gateway.sessions import Sessions
 from gateway.transports.request import ConnectionRequest, refusal
 from gateway.wire.sse import COMMENT, SSE
 
-_RETRY_AFTER_SECONDS: Final = 1
+_RETRY_MS: Final = 2_000
 
 
 class SseConnection(Connection, asyncio.Protocol):
     """One event stream, from its request on."""
 
-    __slots__ = ("_head", "_sessions", "_taken", "_transport")
+    __slots__ = ("_head", "_origin", "_sessions", "_taken", "_transport")
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
         super().__init__(SSE)
         self._sessions = sessions
         self._transport = transport
         self._taken: asyncio.Event | None = None
+        self._origin: str | None = None
         self._head: bytes | None = None
 
     def respond(self, request: ConnectionRequest) -> None:
         """Have the stream admitted; the response begins then, so that a refusal has a status."""
-        self._head = _response_head(request.header("origin"))
+        self._origin = request.header("origin")
+        self._head = _response_head(self._origin)
         self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
         self.write = self._write_first
         self._sessions.open(self, request.opening())
@@ -94,12 +97,12 @@ class SseConnection(Connection, asyncio.Protocol):
             return
         if self._head is None:
             self._transport.write(message + SSE.error(None, close.label, close.reason))
+        elif close.reconnect:
+            self._transport.write(turned_away(close, self._origin))
         else:
-            headers = (("retry-after", str(_RETRY_AFTER_SECONDS)),) if close.reconnect else ()
-            if close.status == 401:
-                headers = (*headers, ("www-authenticate", "Bearer"))
+            headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
             self._transport.write(refusal(close.status, close.reason, headers=headers))
-            self._head = None
+        self._head = None
         self._ended(close)
         self._transport.close()
 
@@ -112,6 +115,19 @@ class SseConnection(Connection, asyncio.Protocol):
     def _ended(self, close: Close) -> None:
         self.write = discard
         self._sessions.ended(self, close)
+
+
+def turned_away(close: Close, origin: str | None) -> bytes:
+    """A whole response for a client that should come back.
+
+    Not with the close's own status: after anything but 200, a browser's EventSource never does.
+    """
+    after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
+    return (
+        _response_head(origin)
+        + b"retry: %d\n" % after_ms
+        + SSE.error(None, close.label, close.reason)
+    )
 
 
 def _response_head(origin: str | None) -> bytes:

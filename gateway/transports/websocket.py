@@ -84,6 +84,8 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
         head = _head(self._core, request)
         if isinstance(head, Response):
+            self.state = State.CLOSED
+            self._sessions.metrics.handshakes.labels("websocket", "malformed").inc()
             self._transport.write(_refusal(head))
             self._transport.close()
             return False
@@ -125,6 +127,8 @@ class WebSocketConnection(Connection, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The socket is gone, whoever closed it."""
+        if self._closing is not None:
+            self._sessions.closing -= 1
         self._ended(self._closing or close_codes.ABNORMAL)
         if self._taken is not None:
             self._taken.set()
@@ -165,6 +169,7 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         if self._closing is not None or self._transport.is_closing():
             return
         self._closing = close
+        self._sessions.closing += 1
         self._ended(close)
         if self._core.state is FrameState.OPEN:
             self._core.send_close(close.code, close.reason)

@@ -18,6 +18,8 @@ from gateway.wire.encoder import Welcome
 SUBPROTOCOL: Final = "clarion.v1"
 BEARER_PREFIX: Final = "clarion.bearer."
 REF_MAX_BYTES: Final = 64
+# How objects, arrays, true and false begin.
+_NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
 
 _json = msgspec.json.Encoder()
 
@@ -131,7 +133,7 @@ def check_ref(ref: bytes) -> None:
     Raises:
         Malformed: it is something else.
     """
-    if len(ref) > REF_MAX_BYTES or ref[:1] in (b"{", b"["):
+    if len(ref) > REF_MAX_BYTES or ref[:1] in _NO_REF:
         raise Malformed(
             f"Expected `int | str | null` of at most {REF_MAX_BYTES} bytes - at `$.ref`"
         )

@@ -10,7 +10,7 @@ import pytest
 from cli.failure import Failure
 from cli.token import SECRET_MIN_BYTES, Signer, check_scope
 from contract import settings
-from contract.claims import FixedKey, TokenVerifier
+from contract.tokens import FixedKey, TokenVerifier
 from tests.cli.clarion import SECRET, Clarion
 
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from contract import jwks as jwks_module
-from contract.claims import TokenVerifier
 from contract.errors import InvalidToken, KeysUnavailable
 from contract.jwks import MIN_INTERVAL_SECONDS, JwksKeys
+from contract.tokens import TokenVerifier
 from tests.valkey import free_port
 
 OLD = rsa.generate_private_key(65_537, 2_048)

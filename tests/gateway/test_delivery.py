@@ -30,7 +30,7 @@ class Stage:
             self.hub,
             self.ring,
             self.metrics,
-            FanoutTracer(TracerProvider(), "pod-test"),
+            FanoutTracer(TracerProvider().get_tracer("test"), "pod-test"),
             pending_max_events=pending_max_events,
             clock=lambda: 0.001,
         )

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from contract.claims import FixedKey, TokenVerifier
+from contract.tokens import FixedKey, TokenVerifier
 from gateway.dev_page import FILES, routes
 from gateway.settings import GatewaySettings
 from tests.conftest import SECRET

@@ -72,7 +72,7 @@ class Application:
                 self.tasks.append(group.create_task(work))
 
             self.inboxes = Inboxes(
-                cast(Admission, self.admission),
+                cast("Admission", self.admission),
                 self.handlers,
                 queue,
                 self.metrics,

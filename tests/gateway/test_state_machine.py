@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ from tests.gateway.recorder import settings as gateway_settings
 
 USERS = st.sampled_from([None, "alice", "bob"])
 PODS = st.integers(0, 1)
-TRACER = FanoutTracer(TracerProvider(), "pod-test")
+TRACER = FanoutTracer(TracerProvider().get_tracer("test"), "pod-test")
 
 
 class Verifier:

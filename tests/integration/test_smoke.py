@@ -1,6 +1,9 @@
-from tests.integration.pod import Pod, token
-from tests.integration.sockets import opened, upgraded, streamed
-import asyncio, pytest
+import asyncio
+
+import pytest
+
+from tests.integration.pod import Pod
+from tests.integration.sockets import opened, streamed, upgraded
 
 
 @pytest.mark.parametrize("i", range(4))

@@ -7,8 +7,9 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from contract.claims import Claims, FixedKey, TokenVerifier
+from contract.claims import Claims
 from contract.errors import KeysUnavailable
+from contract.tokens import FixedKey, TokenVerifier
 from publisher import problems
 from publisher.callers import REMEMBERED_SECONDS, Callers
 from publisher.metrics import Metrics

@@ -4,17 +4,14 @@ The event can only be sent where the chart knows the shared secret; with an issu
 test ends with readiness.
 """
 
-import http.client
-import json
 import os
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
 
+import httpx
 import jwt
 
 DEADLINE = time.monotonic() + 90
@@ -25,7 +22,7 @@ def insist(what: str, attempt: Callable[[], object]) -> None:
     while True:
         try:
             attempt()
-        except (OSError, http.client.HTTPException) as error:
+        except httpx.HTTPError as error:
             if time.monotonic() > DEADLINE:
                 sys.exit(f"FAILED: {what}: {error}")
             time.sleep(1)
@@ -34,10 +31,9 @@ def insist(what: str, attempt: Callable[[], object]) -> None:
             return
 
 
-def get(url: str) -> bytes:
-    """The body of an answer of 200."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return bytes(answer.read())
+def ready(service: str) -> None:
+    """Raise what stands in the way of a pod that is ready."""
+    httpx.get(f"{os.environ[f'{service}_INTERNAL']}/readyz", timeout=5).raise_for_status()
 
 
 def token(service: str, subject: str, scope: str | None = None) -> str:
@@ -57,37 +53,32 @@ def roundtrip() -> None:
     """Publish to one user, and read it from that user's stream."""
     user, mark = f"helm-test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     bearer = {"Authorization": f"Bearer {token('GATEWAY', user)}"}
-    stream = urllib.request.Request(f"{os.environ['GATEWAY']}/sse", headers=bearer)
-    with urllib.request.urlopen(stream, timeout=20) as lines:
+    url = f"{os.environ['GATEWAY']}/sse"
+    with httpx.stream("GET", url, headers=bearer, timeout=20) as stream:
+        stream.raise_for_status()
+        lines = stream.iter_lines()
         for line in lines:  # the stream begins with a welcome: from then on nothing is missed
-            if line.startswith(b"data:"):
+            if line.startswith("data:"):
                 threading.Thread(target=publish, args=(user, mark), daemon=True).start()
                 break
-        for line in lines:
-            if mark.encode() in line:
-                return
-    raise OSError("the stream ended before the event came")
+        if not any(mark in line for line in lines):
+            raise httpx.ReadError("the stream ended before the event came")
 
 
 def publish(user: str, mark: str) -> None:
     """One event to one user."""
-    event = {"audience": {"user": user}, "type": "helm.test", "data": {"mark": mark}}
-    request = urllib.request.Request(
+    answer = httpx.post(
         f"{os.environ['PUBLISHER']}/v1/events",
-        json.dumps(event).encode(),
-        {
-            "Authorization": f"Bearer {token('PUBLISHER', 'helm-test', 'publish:user')}",
-            "Content-Type": "application/json",
-        },
+        json={"audience": {"user": user}, "type": "helm.test", "data": {"mark": mark}},
+        headers={"Authorization": f"Bearer {token('PUBLISHER', 'helm-test', 'publish:user')}"},
+        timeout=5,
     )
-    try:
-        urllib.request.urlopen(request, timeout=5).close()
-    except urllib.error.HTTPError as error:
-        print(f"publishing: {error.code} {error.read().decode()}", flush=True)
+    if not answer.is_success:
+        print(f"publishing: {answer.status_code} {answer.text}", flush=True)
 
 
-insist("a gateway is ready", lambda: get(f"{os.environ['GATEWAY_INTERNAL']}/readyz"))
-insist("a publisher is ready", lambda: get(f"{os.environ['PUBLISHER_INTERNAL']}/readyz"))
+insist("a gateway is ready", lambda: ready("GATEWAY"))
+insist("a publisher is ready", lambda: ready("PUBLISHER"))
 if os.environ.get("GATEWAY_JWT_SECRET") and os.environ.get("PUBLISHER_JWT_SECRET"):
     insist("an event reaches its user", roundtrip)
 else:

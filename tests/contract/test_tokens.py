@@ -16,16 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.claims import (
-    Claims,
-    FixedKey,
-    TokenVerifier,
-    UnknownKey,
-    algorithms_of,
-    fixed_key,
-)
+from contract.claims import Claims
 from contract.errors import InvalidToken
 from contract.settings import ContractSettings
+from contract.tokens import FixedKey, TokenVerifier, UnknownKey, algorithms_of, fixed_key
 from tests.conftest import SECRET
 
 RSA_KEY = rsa.generate_private_key(65_537, 2_048)

@@ -1,0 +1,47 @@
+"""Fixtures: helm 4 and 3, and the chart rendered with each of its example values."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from deploy.helm.pages import CHART
+from tests.chart.helm import CI_VALUES, WHEELS, Helm, Rendered, Unavailable, find_helm
+
+_found = functools.cache(find_helm)
+
+
+def _helm(version: str) -> Helm:
+    try:
+        return _found(version)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=sorted(WHEELS))
+def each_helm(request: pytest.FixtureRequest) -> Helm:
+    return _helm(request.param)
+
+
+@pytest.fixture
+def helm() -> Helm:
+    """The newest."""
+    return _helm("helm4")
+
+
+@functools.cache
+def _rendered(helm: Helm, values: str) -> Rendered:
+    return helm.render("--values", str(CHART / "ci" / values))
+
+
+@pytest.fixture(params=CI_VALUES)
+def rendered(request: pytest.FixtureRequest, helm: Helm) -> Rendered:
+    """Each of the example values in turn."""
+    return _rendered(helm, request.param)
+
+
+@pytest.fixture
+def trial(helm: Helm) -> Rendered:
+    """The least that installs."""
+    return _rendered(helm, "trial-values.yaml")

@@ -1,0 +1,89 @@
+"""Every rendered object is what Kubernetes and the operators accept; unknown fields are errors."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate.utils import all_versions, major_minor
+
+from tests.chart.helm import Helm, Object, Rendered
+
+_CRDS: Final = Path(__file__).parents[2].parent / "shared" / "crds"
+_VERSIONS: Final = list(dict.fromkeys(major_minor(version) for version in all_versions()))[-4:]
+_BUILT_IN: Final = {"v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1"}
+
+
+@pytest.mark.parametrize("version", _VERSIONS)
+def test_kubernetes_knows_every_field(rendered: Rendered, version: str) -> None:
+    for found in rendered.objects:
+        if found["apiVersion"] in _BUILT_IN:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+def test_operators_know_every_field(rendered: Rendered) -> None:
+    custom = [found for found in rendered.objects if found["apiVersion"] not in _BUILT_IN]
+    if custom and not _CRDS.is_dir():
+        pytest.skip(f"no definitions of custom resources at {_CRDS}")
+    for found in custom:
+        _validator(found["apiVersion"], found["kind"]).validate(found)
+
+
+def test_every_custom_kind_is_among_the_examples(helm: Helm) -> None:
+    """What no example renders, nothing has checked."""
+    from tests.chart.conftest import CI_VALUES, _rendered  # noqa: PLC0415
+
+    kinds = {found["kind"] for values in CI_VALUES for found in _rendered(helm, values).objects}
+    assert kinds >= {"HTTPRoute", "PodMonitor", "ScaledObject", "ServiceMonitor"}
+
+
+def test_an_unknown_field_is_an_error() -> None:
+    """The check of custom resources is strict, as the API server's own would not be."""
+    if not _CRDS.is_dir():
+        pytest.skip(f"no definitions of custom resources at {_CRDS}")
+    monitor = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": "x"},
+        "spec": {"selector": {}, "podMetricsEndpoints": [{"port": "internal", "pathh": "/"}]},
+    }
+    with pytest.raises(jsonschema.ValidationError, match="pathh"):
+        _validator("monitoring.coreos.com/v1", "PodMonitor").validate(monitor)
+
+
+@functools.cache
+def _validator(api_version: str, kind: str) -> Any:
+    group, _, version = api_version.partition("/")
+    for path in _CRDS.glob("*.yaml"):
+        spec: Object = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]
+        if (spec["group"], spec["names"]["kind"]) == (group, kind):
+            (found,) = [one for one in spec["versions"] if one["name"] == version]
+            schema = _strict(found["schema"]["openAPIV3Schema"])
+            return jsonschema.Draft202012Validator(schema)
+    raise AssertionError(f"no definition of {api_version} {kind} in {_CRDS}")
+
+
+def _strict(schema: Any) -> Any:
+    """A definition's schema as JSON Schema that refuses fields which it does not name."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    strict = {
+        key: {name: _strict(below) for name, below in value.items()}
+        if key == "properties"
+        else _strict(value)
+        for key, value in schema.items()
+        if key not in {"format", "description"}
+    }
+    preserves = schema.get("x-kubernetes-preserve-unknown-fields")
+    if schema.get("properties") and "type" in schema and not preserves:
+        strict.setdefault("additionalProperties", False)
+    return strict

@@ -1,0 +1,282 @@
+"""What holds for every release, whatever the values: objects that agree with one another."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from gateway.settings import GatewaySettings
+from publisher.settings import PublisherSettings
+from tests.chart.helm import Helm, Object, Rendered
+from tests.chart.test_schema import TRIAL
+
+COMPONENTS = ("gateway", "publisher")
+
+
+@pytest.fixture(params=COMPONENTS)
+def component(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def pod_spec(rendered: Rendered, component: str) -> Object:
+    return dict(rendered.the("Deployment", component)["spec"]["template"]["spec"])
+
+
+def drain_seconds(rendered: Rendered, component: str) -> float:
+    """What the service itself will take at most."""
+    environment = rendered.environment(component)
+    parts = ("PAUSE", "SPREAD", "GRACE") if component == "gateway" else ("PAUSE", "GRACE")
+    return sum(float(environment[f"{component.upper()}_DRAIN_{part}_SECONDS"]) for part in parts)
+
+
+def test_a_drain_ends_before_the_pod_is_killed(rendered: Rendered, component: str) -> None:
+    grace_seconds = pod_spec(rendered, component)["terminationGracePeriodSeconds"]
+    assert grace_seconds >= math.ceil(drain_seconds(rendered, component)) + 10
+
+
+@pytest.mark.parametrize("cls", [GatewaySettings, PublisherSettings])
+def test_every_part_of_the_drain_is_in_the_grace_period(cls: type[Any]) -> None:
+    """A part added to the settings must be added to the sum."""
+    drains = {name for name in cls.model_fields if name.startswith("drain_")}
+    expected = {"drain_pause_seconds", "drain_grace_seconds"}
+    assert drains - {"drain_spread_seconds"} == expected
+
+
+def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
+    longer = helm.render(*TRIAL, "--set", "gateway.settings.GATEWAY_DRAIN_SPREAD_SECONDS=300.5")
+    assert pod_spec(longer, "gateway")["terminationGracePeriodSeconds"] == 5 + 301 + 5 + 15
+
+
+def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str) -> None:
+    """With both, every upgrade would throw the autoscaler's number away."""
+    owners = [
+        found
+        for kind in ("HorizontalPodAutoscaler", "ScaledObject")
+        for found in rendered.all(kind)
+        if found["spec"]["scaleTargetRef"]["name"].endswith(f"-{component}")
+    ]
+    deployment = rendered.the("Deployment", component)
+    assert len(owners) + ("replicas" in deployment["spec"]) == 1
+    for owner in owners:
+        assert owner["spec"]["scaleTargetRef"] == {
+            "apiVersion": deployment["apiVersion"],
+            "kind": deployment["kind"],
+            "name": deployment["metadata"]["name"],
+        }
+
+
+def test_gateways_leave_one_at_a_time_and_after_each_other(rendered: Rendered) -> None:
+    """Each sends its clients elsewhere; the next may go when that is over."""
+    if scaler := rendered.find("ScaledObject", "gateway"):
+        behavior = scaler["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    elif scaler := rendered.find("HorizontalPodAutoscaler", "gateway"):
+        behavior = scaler["spec"]["behavior"]
+    else:
+        return
+    (policy,) = behavior["scaleDown"]["policies"]
+    assert (policy["type"], policy["value"]) == ("Pods", 1)
+    if drain_seconds(rendered, "gateway") < 100:
+        assert policy["periodSeconds"] > drain_seconds(rendered, "gateway")
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+
+
+def test_connections_scale_below_what_a_pod_refuses(helm: Helm) -> None:
+    rendered = helm.render(
+        *TRIAL,
+        "--set", "gateway.autoscaling.connections.enabled=true",
+        "--set", "gateway.settings.GATEWAY_MAX_CONNECTIONS=50000",
+    )  # fmt: skip
+    metrics = rendered.the("HorizontalPodAutoscaler", "gateway")["spec"]["metrics"]
+    (pods,) = [metric["pods"] for metric in metrics if metric["type"] == "Pods"]
+    assert pods == {
+        "metric": {"name": "clarion_connections"},
+        "target": {"type": "AverageValue", "averageValue": "35000"},
+    }
+
+
+def test_a_rollout_adds_before_it_removes(rendered: Rendered, component: str) -> None:
+    strategy = rendered.the("Deployment", component)["spec"]["strategy"]
+    assert strategy["rollingUpdate"]["maxUnavailable"] == 0
+    assert strategy["rollingUpdate"]["maxSurge"]
+
+
+def test_a_disruption_budget_always_lets_a_node_drain(trial: Rendered, component: str) -> None:
+    spec = trial.the("PodDisruptionBudget", component)["spec"]
+    assert spec["maxUnavailable"] == 1
+    assert "minAvailable" not in spec
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_every_selector_finds_its_pods_and_no_others(rendered: Rendered) -> None:
+    labels = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["metadata"]["labels"]
+        for _, pod in rendered.pods()
+    }
+    for found in rendered.objects:
+        spec = found.get("spec", {})
+        selector: Object = {
+            "Deployment": lambda spec: spec["selector"]["matchLabels"],
+            "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+            "Service": lambda spec: spec["selector"],
+        }.get(found["kind"], lambda _: {})(spec)
+        if selector:
+            matched = {
+                component for component, own in labels.items() if selector.items() <= own.items()
+            }
+            assert matched == {found["metadata"]["labels"]["app.kubernetes.io/component"]}, found
+
+
+def test_monitors_select_what_has_the_internal_port(rendered: Rendered) -> None:
+    for kind, endpoints in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
+        for monitor in rendered.all(kind):
+            assert [end["port"] for end in monitor["spec"][endpoints]] == ["internal"]
+            (expression,) = monitor["spec"]["selector"]["matchExpressions"]
+            assert expression["values"] == list(COMPONENTS)
+            wanted = monitor["spec"]["selector"]["matchLabels"]
+            for component in COMPONENTS:
+                service = rendered.the("Service", f"{component}-internal")
+                assert wanted.items() <= service["metadata"]["labels"].items()
+                pod = rendered.the("Deployment", component)["spec"]["template"]
+                assert wanted.items() <= pod["metadata"]["labels"].items()
+
+
+def test_ports_are_those_that_the_service_listens_on(rendered: Rendered, component: str) -> None:
+    environment = rendered.environment(component)
+    container = rendered.container(component)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {
+        "public": int(environment[f"{component.upper()}_PORT"]),
+        "internal": int(environment[f"{component.upper()}_INTERNAL_PORT"]),
+    }
+    (public,) = rendered.the("Service", component)["spec"]["ports"]
+    (internal,) = rendered.the("Service", f"{component}-internal")["spec"]["ports"]
+    assert (public["targetPort"], internal["targetPort"]) == ("public", "internal")
+
+
+def test_ports_follow_the_settings(helm: Helm) -> None:
+    rendered = helm.render(*TRIAL, "--set", "gateway.settings.GATEWAY_INTERNAL_PORT=9999")
+    ports = {port["name"]: port["containerPort"] for port in rendered.container("gateway")["ports"]}
+    assert ports == {"public": 8000, "internal": 9999}
+    (internal,) = rendered.the("Service", "gateway-internal")["spec"]["ports"]
+    assert internal["port"] == 9999
+
+
+def test_nothing_public_leads_to_the_internal_port(rendered: Rendered) -> None:
+    """Metrics never face the internet."""
+    for service in rendered.all("Service"):
+        if service["spec"].get("clusterIP") != "None":
+            assert [port["name"] for port in service["spec"]["ports"]] in (["public"], ["redis"])
+    for ingress in rendered.all("Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                assert path["backend"]["service"]["port"] == {"name": "public"}
+    for route in rendered.all("HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            for backend in rule["backendRefs"]:
+                service = rendered.the("Service", backend["name"].rpartition("-")[2])
+                assert service["metadata"]["name"] == backend["name"]
+                assert backend["port"] == service["spec"]["ports"][0]["port"]
+
+
+def test_probes_ask_the_internal_port(rendered: Rendered, component: str) -> None:
+    container = rendered.container(component)
+    asked = {
+        probe: container[probe]["httpGet"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert asked == {
+        "startupProbe": {"path": "/healthz", "port": "internal"},
+        "livenessProbe": {"path": "/healthz", "port": "internal"},
+        "readinessProbe": {"path": "/readyz", "port": "internal"},
+    }
+
+
+def test_pods_are_restricted(rendered: Rendered) -> None:
+    """Pod Security Standards, profile "restricted", and a read-only root file system."""
+    for _, pod in rendered.pods():
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert not [volume for volume in spec.get("volumes", []) if "hostPath" in volume]
+        for container in spec["containers"]:
+            if container["name"] == "sidecar":  # an example's own
+                continue
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_service_accounts_have_no_token(rendered: Rendered) -> None:
+    for account in rendered.all("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_nothing_is_allowed_to_ask_kubernetes(rendered: Rendered) -> None:
+    kinds = {found["kind"] for found in rendered.objects}
+    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+
+def test_a_new_version_of_the_chart_alone_rolls_no_pod(rendered: Rendered) -> None:
+    """A roll sends every client through a reconnect."""
+    for kind, pod in rendered.pods():
+        if kind != "Pod":
+            assert "helm.sh/chart" not in pod["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "gateway.settings.GATEWAY_COMPRESSION=true",
+        "settings.CLARION_LOG_LEVEL=debug",
+        "auth.secret=" + "another secret, 32 bytes or more",
+    ],
+)
+def test_a_changed_setting_rolls_the_pods(helm: Helm, trial: Rendered, change: str) -> None:
+    """Settings are read once, at the start."""
+    changed = helm.render(*TRIAL, "--set", change.replace(", ", "\\, "))
+    assert pod_template(changed) != pod_template(trial)
+
+
+def pod_template(rendered: Rendered) -> Object:
+    return dict(rendered.the("Deployment", "gateway")["spec"]["template"])
+
+
+def test_names_fit(helm: Helm) -> None:
+    """Names of Services and labels end at 63 characters."""
+    rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 80)
+    for found in rendered.objects:
+        assert len(found["metadata"]["name"]) <= 63 - len("-0123456789-abcde"), found
+        assert all(len(str(value)) <= 63 for value in found["metadata"]["labels"].values())
+
+
+def test_what_refers_to_an_object_finds_it(rendered: Rendered) -> None:
+    """ConfigMaps and Secrets that the release does not hold must be the user's own."""
+    own = {(found["kind"], found["metadata"]["name"]) for found in rendered.objects}
+    theirs = {"tokens", "redis", "otlp", "chat"}
+    for _, pod in rendered.pods():
+        for container in pod["spec"]["containers"]:
+            for variable in container.get("env", []):
+                secret = variable.get("valueFrom", {}).get("secretKeyRef")
+                if secret and secret["name"] not in theirs:
+                    assert ("Secret", secret["name"]) in own
+            for source in container.get("envFrom", []):
+                if config := source.get("configMapRef"):
+                    assert ("ConfigMap", config["name"]) in own
+        for volume in pod["spec"].get("volumes", []):
+            if config := volume.get("configMap"):
+                assert ("ConfigMap", config["name"]) in own
+        account = pod["spec"].get("serviceAccountName", "default")
+        assert account == "default" or ("ServiceAccount", account) in own

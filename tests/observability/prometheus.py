@@ -1,0 +1,96 @@
+"""A real Prometheus, with the configuration that we ship."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from tests.observability.files import ALERTS, SCRAPE, load_yaml
+
+READY_SECONDS: Final = 20
+SCRAPE_SECONDS: Final = 0.5
+
+Series = list[tuple[dict[str, str], list[float]]]
+
+
+class Prometheus:
+    """One process; scrapes from `start` on, and answers until `kill`."""
+
+    def __init__(self, folder: Path, port: int, targets: Mapping[str, str]) -> None:
+        """``targets``: what stands in the shipped configuration, and where it is really."""
+        self._folder = folder
+        self._targets = targets
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=10
+        )
+
+    def start(self) -> None:
+        config = self._folder / "prometheus.yml"
+        config.write_text(yaml.safe_dump(self._config()))
+        with (self._folder / "prometheus.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    "prometheus",
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={self._folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                if self._client.get(f"http://127.0.0.1:{self._port}/-/ready").is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()
+            assert time.monotonic() < deadline, "Prometheus is not ready"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self._client.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        response = self._client.get(path, params=parameters)
+        assert response.is_success, response.text
+        return response.json()["data"]
+
+    def over(self, expr: str, start: float, end: float) -> Series:
+        """What a panel would draw: each series' labels and its finite values; those without any
+        are left out."""
+        data = self.get("/query_range", query=expr, start=start, end=end, step=SCRAPE_SECONDS)
+        drawn = []
+        for result in data["result"]:
+            values = [float(value) for _, value in result["values"]]
+            if finite := [value for value in values if math.isfinite(value)]:
+                drawn.append((result["metric"], finite))
+        return drawn
+
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = load_yaml(SCRAPE)
+        interval = f"{SCRAPE_SECONDS * 1000:.0f}ms"
+        config["global"] = {
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "evaluation_interval": "1s",
+        }
+        config["rule_files"] = [str(ALERTS)]
+        for job in config["scrape_configs"]:
+            for static in job["static_configs"]:
+                static["targets"] = [self._targets[target] for target in static["targets"]]
+        return config

@@ -1,0 +1,103 @@
+"""The dashboards are what their code says, and leave nobody to guess."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from deploy.grafana.generate import files
+from deploy.grafana.panel import RUNBOOK_URL
+from tests.observability.files import (
+    DASHBOARDS,
+    ROOT,
+    RUNBOOK,
+    Fields,
+    anchors,
+    dashboards,
+    metric_names,
+    panel_expressions,
+    panels,
+)
+
+TITLES = {"Clarion overview", "Clarion gateway pods"}
+each_dashboard = pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: each["title"])
+
+
+def test_are_what_their_code_generates() -> None:
+    """If not: python -m deploy.grafana.generate."""
+    assert {path.name: path.read_text() for path in DASHBOARDS.iterdir()} == files()
+    assert {dashboard["title"] for dashboard in dashboards()} == TITLES
+
+
+@each_dashboard
+def test_every_panel_says_what_it_shows_and_what_to_do(dashboard: Fields) -> None:
+    known = anchors(RUNBOOK)
+    for panel in panels(dashboard):
+        title = panel["title"]
+        assert panel["description"].endswith("."), title
+        assert panel["fieldConfig"]["defaults"]["unit"], title
+        assert all(target["legendFormat"] for target in panel["targets"]), title
+        (link,) = panel["links"]
+        address, _, anchor = link["url"].partition("#")
+        assert address == RUNBOOK_URL, title
+        assert anchor in known, title
+
+
+@each_dashboard
+def test_several_series_never_share_a_legend(dashboard: Fields) -> None:
+    """What an expression sums by is what its legend shows."""
+    for panel in panels(dashboard):
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert len(legends) == len(set(legends)), panel["title"]
+        for target in panel["targets"]:
+            outermost = re.search(r"\b(?:sum|max) by \(([^)]*)\)", target["expr"])
+            shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            summed = set(outermost[1].split(", ")) if outermost else set()
+            internal = {"le", "namespace"} if panel["type"] != "heatmap" else set()
+            if panel["title"] != "Ready gateway pods":  # counts what it has grouped
+                assert shown == summed - internal, panel["title"]
+
+
+@each_dashboard
+def test_panels_fill_the_grid_without_overlaps(dashboard: Fields) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + column, place["y"] + line)
+            for column in range(place["w"])
+            for line in range(place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(numbers) == len(set(numbers))
+
+
+@each_dashboard
+def test_every_expression_asks_for_the_chosen_namespace(dashboard: Fields) -> None:
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert variables == {"datasource", "namespace", "pod"}
+    for panel in panels(dashboard):
+        for target in panel["targets"]:
+            expr = target["expr"]
+            used = set(re.findall(r"\$(\w+)", expr)) - {"__rate_interval", "__range"}
+            assert used <= variables, panel["title"]
+            assert expr.count("{") == expr.count('namespace=~"$namespace"'), panel["title"]
+
+
+def test_every_metric_is_documented() -> None:
+    documented = set(re.findall(r"`(clarion_\w+)`", (ROOT / "docs/metrics.md").read_text()))
+    for expression in panel_expressions():
+        assert metric_names(expression.expr) <= documented, expression.where
+
+
+def test_every_metric_of_ours_is_shown() -> None:
+    """A number that nobody looks at is a number that nobody needs."""
+    documented = set(
+        re.findall(r"^\| `(clarion_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    )
+    shown = {name for each in panel_expressions() for name in metric_names(each.expr)}
+    assert documented - shown == {"clarion_publisher_draining"}  # over in 25 s, and costs no client

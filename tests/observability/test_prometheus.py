@@ -1,0 +1,182 @@
+"""Every expression of every panel, alert and adapter rule returns data from a real stack.
+
+A real Prometheus, configured as we ship it, scrapes a publisher and two gateways to which
+everything happens that they count. A panel that would show nothing fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.ports import free_ports
+from tests.e2e.stack import make_stack
+from tests.observability.files import (
+    Expression,
+    adapter_expressions,
+    alert_expressions,
+    alerts,
+    dashboards,
+    panel_expressions,
+    selectors,
+)
+from tests.observability.prometheus import SCRAPE_SECONDS, Prometheus, Series
+from tests.observability.traffic import SETTINGS, drive
+from tests.valkey import Valkey
+
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("prometheus") is None,
+        reason="prometheus is not here; on Debian and Ubuntu: apt-get install prometheus",
+    ),
+    # The first test waits for the traffic of all.
+    pytest.mark.timeout(120),
+]
+
+# As Grafana fills them in: four scrapes, everything chosen.
+VARIABLES = {
+    "$__rate_interval": f"{4 * SCRAPE_SECONDS:.0f}s",
+    "$namespace": ".+",
+    "$pod": ".+",
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What Prometheus has seen of a stack's life."""
+
+    prometheus: Prometheus
+    start: float
+    end: float
+
+    def drawn(self, expr: str) -> Series:
+        """What a panel would draw."""
+        for name, value in VARIABLES.items():
+            expr = expr.replace(name, value)
+        assert "$" not in expr, expr
+        return self.prometheus.over(expr, self.start, self.end)
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    folder = tmp_path_factory.mktemp("observed")
+    valkey = Valkey(folder)
+    valkey.start()
+    try:
+        stack = make_stack(folder, valkey.url, "test-observability", **SETTINGS)
+        targets = {
+            f"{service.program.name}:9090": urlsplit(service.internal_url).netloc
+            for service in stack.services
+        }
+        prometheus = Prometheus(folder, free_ports(1), targets)
+        try:
+            with stack.running():
+                prometheus.start()
+                start = time.time()
+                asyncio.run(drive(stack, valkey))
+                yield Observed(prometheus, start, time.time())
+        finally:
+            prometheus.kill()
+    finally:
+        valkey.kill()
+
+
+def without_thresholds(expr: str) -> str:
+    """What an alert looks at, whether or not it is bad."""
+    without = re.sub(r"\s*(?:==|!=|<=|>=|<|>)\s*(?:bool\s+)?[0-9.]+", "", expr)
+    return re.sub(r"\babsent\s*\(", "(", without)
+
+
+def every_selector_matches(observed: Observed, expr: str) -> None:
+    """In a sum or behind an `or`, a name that does not exist would go unnoticed."""
+    assert selectors(expr)
+    for selector in selectors(expr):
+        assert observed.drawn(f"count ({selector})"), selector
+
+
+@pytest.mark.parametrize("expression", list(panel_expressions()), ids=str)
+def test_every_panel_shows_something(observed: Observed, expression: Expression) -> None:
+    expr = expression.expr
+    every_selector_matches(observed, expr)
+    drawn = observed.drawn(without_thresholds(expr) if "Draining" in str(expression) else expr)
+    assert drawn, expr
+
+
+@pytest.mark.parametrize("expression", list(alert_expressions()), ids=str)
+def test_every_alert_looks_at_something(observed: Observed, expression: Expression) -> None:
+    every_selector_matches(observed, expression.expr)
+    looked_at = without_thresholds(expression.expr)
+    assert observed.drawn(looked_at), looked_at
+
+
+@pytest.mark.parametrize("expression", list(adapter_expressions()), ids=str)
+def test_the_adapter_finds_its_metric(observed: Observed, expression: Expression) -> None:
+    every_selector_matches(observed, expression.expr)
+    pods = {labels["pod"] for labels, _ in observed.drawn(expression.expr)}
+    assert pods == {"gateway-1", "gateway-2"}
+
+
+def test_the_variables_offer_what_there_is(observed: Observed) -> None:
+    offered = {}
+    for variable in dashboards()[0]["templating"]["list"]:
+        if variable["type"] == "query":
+            asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"])
+            assert asked
+            series = asked[1].replace("$namespace", ".+")
+            path = f"/label/{asked[2]}/values"
+            offered[variable["name"]] = observed.prometheus.get(path, **{"match[]": series})
+    assert offered == {"namespace": ["local"], "pod": ["gateway-1", "gateway-2"]}
+
+
+def panel(title: str) -> str:
+    return next(each.expr for each in panel_expressions() if each.where.startswith(title))
+
+
+def test_deliveries_are_told_apart_by_audience(observed: Observed) -> None:
+    drawn = observed.drawn(panel("Clarion overview: Deliveries by audience"))
+    highest = {labels["audience"]: max(values) for labels, values in drawn}
+    assert set(highest) == {"all", "authenticated", "user"}
+    assert all(value > 0 for value in highest.values()), highest
+
+
+def test_what_went_wrong_is_seen(observed: Observed) -> None:
+    """Not only is there a number: it moves with what it stands for."""
+    for title in (
+        "Clarion overview: Publishing that fails",
+        "Clarion overview: Streams that lost events",
+        "Clarion overview: Slow consumers",
+        "Clarion gateway pods: Draining",
+    ):
+        drawn = observed.drawn(panel(title))
+        assert max(max(values) for _, values in drawn) > 0, title
+
+
+def test_ready_pods_are_counted(observed: Observed) -> None:
+    ((_, values),) = observed.drawn(panel("Clarion overview: Ready gateway pods"))
+    assert max(values) == 2
+    assert values[-1] == 1  # the other drains
+
+
+def test_rules_load_and_run(observed: Observed) -> None:
+    groups = observed.prometheus.get("/rules")["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {alert["alert"] for alert in alerts()}
+    for rule in rules:
+        assert rule["health"] == "ok", rule
+
+
+def test_the_loss_of_events_alarms_at_once(observed: Observed) -> None:
+    firing = [
+        alert
+        for alert in observed.prometheus.get("/alerts")["alerts"]
+        if alert["state"] == "firing"
+    ]
+    assert {alert["labels"]["alertname"] for alert in firing} == {"ClarionEventsLost"}
+    assert all(alert["labels"]["namespace"] == "local" for alert in firing)

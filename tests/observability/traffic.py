@@ -1,0 +1,273 @@
+"""A day of a stack in twenty seconds: everything that a metric counts happens at least once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import redis
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.e2e.client import opened, streamed
+from tests.e2e.stack import Service, Stack
+from tests.integration.sockets import request_of
+from tests.valkey import Valkey
+
+MAX_CONNECTIONS: Final = 40
+SETTINGS: Final = {
+    "GATEWAY_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
+    "GATEWAY_MAX_UNSENT_BYTES": "65536",
+    "GATEWAY_PROBE_INTERVAL_SECONDS": "1",
+    "GATEWAY_PROBE_TIMEOUT_SECONDS": "1",
+    "GATEWAY_DRAIN_SPREAD_SECONDS": "2",
+}
+AUDIENCES: Final = ("all", "authenticated", {"user": "alice"}, {"user": "bob"})
+BIG: Final = "x" * 60_000
+SECONDS: Final = 15.0
+
+
+class Traffic:
+    """Clients and producers of one stack, on its own Valkey."""
+
+    def __init__(self, stack: Stack, valkey: Valkey, client: httpx.AsyncClient) -> None:
+        self._stack = stack
+        self._valkey = valkey
+        self._client = client
+        self._first, self._second = (gateway.url for gateway in stack.gateways)
+        self._alice = stack.token("alice")
+        self._bob = stack.token("bob")
+
+    async def run(self) -> None:
+        """Return when everything has happened and was scraped."""
+        publishing = asyncio.create_task(self._publish_for_ever())
+        try:
+            async with AsyncExitStack() as held:
+                for gateway in (self._first, self._second):
+                    for token in (None, self._alice, self._bob):
+                        await held.enter_async_context(self._held_socket(gateway, token))
+                        await held.enter_async_context(self._held_stream(gateway, token))
+                await self._bad_publishes()
+                await self._strangers()
+                await self._messages()
+                await self._resumes()
+                await self._slow_consumer()
+                await self._lost_subscription()
+                await self._lost_redis()
+                await self._crowd()
+                await self._resumes()
+                await self._messages()
+                await asyncio.sleep(2)
+            self._stack.gateways[1].terminate()  # drains for two seconds
+            await asyncio.sleep(1.5)
+        finally:
+            publishing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await publishing
+
+    # Producers
+
+    async def _post(
+        self, body: object, *, path: str = "/v1/events", token: str | None = "", **headers: str
+    ) -> httpx.Response:
+        scopes = "publish:all publish:authenticated publish:user"
+        if token == "":
+            token = self._stack.signer.sign("shop", scope=scopes, expires_seconds=60)
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return await self._client.post(self._stack.publisher.url + path, json=body, headers=headers)
+
+    async def _publish_for_ever(self) -> None:
+        number = 0
+        while True:
+            number += 1
+            events = [
+                {"audience": audience, "type": "tick", "data": {"number": number}}
+                for audience in AUDIENCES
+            ]
+            await self._post(events[number % len(events)], **{"Idempotency-Key": f"{number // 2}"})
+            if number % 5 == 0:
+                await self._post(events, path="/v1/events:batch")
+            await asyncio.sleep(0.05)
+
+    async def _bad_publishes(self) -> None:
+        event = {"audience": "all", "type": "tick", "data": None}
+        only_users = self._stack.signer.sign("shop", scope="publish:user", expires_seconds=60)
+        assert (await self._post({**event, "type": "a b"})).status_code == 422
+        assert (await self._post(event, token=None)).status_code == 401
+        assert (await self._post(event, token="no.token.atall")).status_code == 401
+        assert (await self._post(event, token=only_users)).status_code == 403
+
+    # Clients
+
+    @contextlib.asynccontextmanager
+    async def _held_socket(self, gateway: str, token: str | None) -> AsyncIterator[None]:
+        """A client that reads whatever comes."""
+        async with opened(gateway, token) as client:
+
+            async def read() -> None:
+                with contextlib.suppress(ConnectionClosed):
+                    async for _ in client.connection:
+                        pass
+
+            reading = asyncio.create_task(read())
+            try:
+                yield
+            finally:
+                await client.connection.close()
+                await reading
+
+    @contextlib.asynccontextmanager
+    async def _held_stream(self, gateway: str, token: str | None) -> AsyncIterator[None]:
+        async with streamed(gateway, token) as stream:
+
+            async def read() -> None:
+                async for _ in stream.response.aiter_bytes():
+                    pass
+
+            reading = asyncio.create_task(read())
+            try:
+                yield
+            finally:
+                reading.cancel()
+                with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError):
+                    await reading
+
+    async def _strangers(self) -> None:
+        """Bad tokens, bad paths, a position that is none, an origin that is not allowed."""
+        for query in ({"token": "no.token.atall"}, {"since": "yesterday"}):
+            with contextlib.suppress(AssertionError, ConnectionClosed):
+                async with opened(self._first, **query):
+                    pass
+        for path, headers in (("/nowhere", {}), ("/ws", {"Origin": "http://elsewhere.example"})):
+            reader, writer = await asyncio.open_connection(*self._address(self._first))
+            writer.write(request_of(path, headers=headers))
+            assert b" 40" in await reader.readline()
+            writer.close()
+
+    async def _messages(self) -> None:
+        """Logs in, says something, makes mistakes, logs out."""
+        async with opened(self._first) as client:
+            await client.send(kind="auth", ref=1, token=self._alice)
+            await client.send(kind="auth", ref=2, token=self._alice)
+            await client.send(kind="message", ref=3, type="chat.message", data={"text": "Hello"})
+            await client.send(kind="message", ref=4, type="chat.message", data={"text": 5})
+            await client.send(kind="message", ref=5, type="no.such", data=None)
+            await client.send(kind="nonsense")
+            await client.send(kind="auth", ref=6, token=None)
+            while (await client.receive()).get("ref") != 6:
+                pass
+
+    async def _resumes(self) -> None:
+        """One comes back from just now, one from long ago."""
+        async with opened(self._first, self._alice) as client:
+            position = client.welcome["id"]
+        for gateway, since in ((self._second, position), (self._first, "1")):
+            async with opened(gateway, self._alice, since=since) as client:
+                assert client.welcome["resumed"] is (since == position)
+
+    async def _slow_consumer(self) -> None:
+        """A client that takes nothing, until its gateway has had enough."""
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, self._address(self._first))
+            await loop.sock_sendall(sock, request_of())
+
+            async def was_closed() -> bool:
+                batch = [{"audience": "all", "type": "big", "data": BIG}] * 10
+                await self._post(batch, path="/v1/events:batch")
+                return await self._counted("clarion_slow_consumers_total") > 0
+
+            await until(was_closed, "a slow consumer")
+
+    async def _crowd(self) -> None:
+        """More clients than the second gateway takes."""
+        async with AsyncExitStack() as held:
+            with contextlib.suppress(InvalidStatus):
+                for _ in range(MAX_CONNECTIONS + 1):
+                    await held.enter_async_context(self._held_socket(self._second, None))
+                raise AssertionError("expected 503")
+            await asyncio.sleep(1)  # full for two scrapes
+
+    # The bus
+
+    async def _lost_subscription(self) -> None:
+        """The subscriptions die while events are published, until a gateway had to read a gap."""
+
+        async def was_repaired() -> bool:
+            with redis.Redis(port=self._valkey.port) as client:
+                client.client_kill_filter(_type="pubsub")
+                client.publish("test-observability:{all}", b"no event")
+            await asyncio.sleep(0.5)
+            return await self._counted("clarion_gaps_total", 'outcome="repaired"') > 0
+
+        await until(was_repaired, "a repaired gap")
+
+    async def _lost_redis(self) -> None:
+        """Redis goes, and comes back without its data."""
+        async with opened(self._first, self._alice) as client:
+            self._valkey.kill()
+            await client.send(kind="message", ref=1, type="chat.message", data={"text": "Hello?"})
+
+            async def is_noticed() -> bool:
+                failed = 'outcome="bus_unavailable"'
+                return (
+                    await self._counted("clarion_bus_connects_total", 'outcome="failed"') > 0
+                    and await self._counted("clarion_publish_requests_total", failed) > 0
+                    and await self._counted(
+                        "clarion_messages_received_total", 'outcome="unavailable"'
+                    )
+                    > 0
+                )
+
+            await until(is_noticed, "a Redis that is gone")
+        self._valkey.start()
+
+        async def is_lost() -> bool:
+            return await self._counted("clarion_gaps_total", 'outcome="lost"') > 0
+
+        await until(is_lost, "events that are lost")
+
+    # Looking
+
+    async def _counted(self, metric: str, label: str = "") -> float:
+        """The sum of a metric over all services."""
+        pages = await asyncio.gather(*map(self._metrics, self._stack.services))
+        return sum(
+            float(line.rpartition(" ")[2])
+            for page in pages
+            for line in page.splitlines()
+            if line.startswith((f"{metric}{{", f"{metric} ")) and label in line
+        )
+
+    async def _metrics(self, service: Service) -> str:
+        return (await self._client.get(f"{service.internal_url}/metrics")).text
+
+    @staticmethod
+    def _address(url: str) -> tuple[str, int]:
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        return parts.hostname, parts.port
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not await condition():  # noqa: ASYNC110 - nobody would set an event
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not within {SECONDS:g} s: {what}") from None
+
+
+async def drive(stack: Stack, valkey: Valkey) -> None:
+    """Let everything happen."""
+    async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
+        await Traffic(stack, valkey, client).run()
