@@ -178,11 +178,13 @@ class Traffic:
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(sock, self._address(self._first))
-            await loop.sock_sendall(sock, request_of())
+            bearer = {"Authorization": f"Bearer {self._stack.token('sleeper')}"}
+            await loop.sock_sendall(sock, request_of(headers=bearer))
 
             async def was_closed() -> bool:
-                batch = [{"audience": "all", "type": "big", "data": BIG}] * 10
-                await self._post(batch, path="/v1/events:batch")
+                batch = [{"audience": {"user": "sleeper"}, "type": "big", "data": BIG}] * 20
+                answer = await self._post(batch, path="/v1/events:batch")
+                assert answer.is_success, answer.text
                 return await self._counted("clarion_slow_consumers_total") > 0
 
             await until(was_closed, "a slow consumer")
