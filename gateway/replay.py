@@ -25,10 +25,12 @@ class Ring:
 
     Attributes:
         floor: the ring is whole for every position at or above it; None: it holds nothing yet.
+        broken_until: Redis has lost events at or below this, which its logs do not show.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.floor: int | None = None
+        self.broken_until = 0
         self._events: deque[Event] = deque()
         self._size_bytes = 0
         self._max_bytes = max_bytes
@@ -109,6 +111,8 @@ class Replay:
         Raises:
             BusUnavailable: Redis does not answer.
         """
+        if since < self._ring.broken_until:
+            return Missed(False, {})
         recent = self._ring.since(since)
         audiences = [] if user is None else [user_audience(user)]
         if recent is None:

@@ -346,7 +346,9 @@ class Subscription:
     ) -> tuple[list[Event], list[Audience]]:
         """All events after ``since`` and up to ``until``; and the audiences whose logs are broken.
 
-        Moves each stream's ``last`` along.
+        Where Redis has forgotten an event that the pod heard, a failover has dropped writes. Others
+        may be among them that nobody heard, on any stream: that concerns everyone, and whoever
+        comes back from before. Moves each stream's ``last`` along.
         """
         events: list[Event] = []
         lost: list[Audience] = []
@@ -362,8 +364,11 @@ class Subscription:
                 histories = await self._bus.history(ranges, limit=_EVENTS_PER_READ)
                 more: list[tuple[_Stream, int]] = []
                 for (stream, _), history in zip(todo, histories, strict=True):
-                    if first and stream.audience and _is_broken(history, stream.last, since):
+                    if first and stream.audience and history.floor > max(since, stream.last):
                         lost.append(stream.audience)
+                    if first and stream.last > _before(history):
+                        lost.append(ALL)
+                        self._ring.broken_until = until
                         stream.last = 0  # told once: what follows begins anew
                     wanted = [event for event in history.events if event.id <= until]
                     events += wanted
@@ -435,11 +440,6 @@ async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) 
     return early
 
 
-def _is_broken(history: History, last: int, since: int) -> bool:
-    """Whether a log shows that Redis lost events: it begins too late or ends before what was heard.
-
-    Args:
-        last: id of the newest event heard on the stream, 0 for none.
-        since: everything up to here was heard.
-    """
-    return history.floor > max(since, last) or last > max(history.last, history.floor)
+def _before(history: History) -> int:
+    """The newest id on the stream before the first event that was read."""
+    return history.events[0].prev if history.events else max(history.last, history.floor)

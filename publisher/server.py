@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
-import sys
-from typing import Final
 
 import structlog
-import uvloop
 
-from contract.serving import PortInUse, Server, bind, stop_signal
-from contract.settings import InvalidSettings, load
-from contract.telemetry import configure_logging
+from contract.serving import Server, bind, run, settle_memory, stop_signal
 from publisher.app import Drain, response_headers, running
 from publisher.protocol import RequestLimits, protocol_class
 from publisher.settings import PublisherSettings
 
 _log = structlog.get_logger(__name__)
 
-PORT_IN_USE: Final = 1
-BAD_SETTINGS: Final = 2
-
-# A batch makes thousands of objects that all die young, and none of them in cycles. With Python's
-# defaults, looking for cycles among them costs a fifth of the batch.
-_GC_THRESHOLDS: Final = (50_000, 20, 100)
-
 
 def main() -> int:
     """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
-    try:
-        settings = load(PublisherSettings)
-        configure_logging(
-            level=settings.log_level,
-            log_format=settings.log_format,
-            service="publisher",
-            pod=settings.pod,
-        )
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
-    except InvalidSettings as error:
-        for problem in error.problems:
-            print(f"publisher: {problem}", file=sys.stderr)
-        return BAD_SETTINGS
-    except PortInUse as error:
-        print(f"publisher: {error}", file=sys.stderr)
-        return PORT_IN_USE
-    return 0
+    return run("publisher", PublisherSettings, serve)
 
 
 async def serve(settings: PublisherSettings) -> None:
@@ -87,9 +57,7 @@ async def serve_on(
             timeout_graceful_shutdown=settings.drain_grace_seconds,
         )
         internal = Server(publisher.internal, internal_port, ws="none", proxy_headers=False)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        settle_memory()
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(public.run_until_stopped())
             group.create_task(internal.run_until_stopped())

@@ -129,8 +129,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def _stream(self) -> None:
         if self._may_connect("sse"):
-            connection = SseConnection(self.sessions, self.transport)
             request = self._request()
+            connection = SseConnection(self.sessions, self.transport, request)
             self._hand_over(connection)
             connection.respond(request)
 

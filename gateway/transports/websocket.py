@@ -22,14 +22,12 @@ from websockets.typing import Subprotocol
 
 from gateway import close_codes
 from gateway.close_codes import Close
-from gateway.connection import Connection, State, discard
+from gateway.connection import State
 from gateway.sessions import Sessions
 from gateway.transports.request import ConnectionRequest, refusal
+from gateway.transports.socket import SocketConnection
 from gateway.wire import frames
 from gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL
-
-# How long a client may take to answer a close frame, and to take what was written before it.
-CLOSE_SECONDS: Final = 5.0
 
 _SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
 # Without context takeover a frame depends on no earlier one, so that all sockets can share it.
@@ -55,19 +53,14 @@ _log = logging.getLogger("gateway.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
 
-class WebSocketConnection(Connection, asyncio.Protocol):
+class WebSocketConnection(SocketConnection):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_closing", "_core", "_fragments", "_head", "_sessions", "_taken", "_transport")
+    __slots__ = ("_core", "_fragments")
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
-        super().__init__(PLAIN)
-        self._sessions = sessions
-        self._transport = transport
-        self._head = b""
+        super().__init__(PLAIN, sessions, transport)
         self._fragments: list[bytes] | None = None
-        self._closing: Close | None = None
-        self._taken: asyncio.Event | None = None
         self._core = ServerProtocol(
             extensions=_DEFLATE if sessions.settings.compression else None,
             state=FrameState.OPEN,
@@ -91,18 +84,8 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             return False
         if self._core.extensions:
             self.encoder = DEFLATED
-        self._head = head
-        self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
-        self.write = self._write_first
-        self._sessions.open(self, request.opening())
+        self._open(head, request)
         return True
-
-    def _write_first(self, data: bytes) -> None:
-        self.write = self._transport.write
-        self._transport.write(self._head + data)
-        self._head = b""
-
-    # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
         """Parse frames; hand whole messages on."""
@@ -119,77 +102,25 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             self._transport.write(b"".join(output))
         if core.close_rcvd is not None:
             # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
-            self._ended(self._closing or close_codes.NORMAL)
+            self._end(self._closing or close_codes.NORMAL)
             self._transport.close()
-
-    def eof_received(self) -> None:
-        """The client will send no more; a WebSocket cannot be half closed."""
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The socket is gone, whoever closed it."""
-        if self._closing is not None:
-            self._sessions.closing -= 1
-        self._ended(self._closing or close_codes.ABNORMAL)
-        if self._taken is not None:
-            self._taken.set()
-
-    def pause_writing(self) -> None:
-        """More waits for the client than it is allowed to leave."""
-        if self.state is State.CATCHING_UP:
-            self._taken = asyncio.Event()
-        elif self.state is State.LIVE:
-            self._sessions.metrics.slow_consumers.inc()
-            self.close(close_codes.SLOW_CONSUMER)
-
-    def resume_writing(self) -> None:
-        """The client has taken most of what was written."""
-        if self._taken is not None:
-            self._taken.set()
-            self._taken = None
-
-    # Connection
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Connection`."""
-        return self._transport.get_write_buffer_size()
 
     def ping(self) -> None:
         """See `Connection`."""
         self.awaiting_pong = True
         self.write(frames.PING)
 
-    async def drained(self) -> None:
-        """See `Connection`."""
-        if self._taken is not None:
-            await self._taken.wait()
-
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection`."""
         if self._closing is not None or self._transport.is_closing():
             return
-        self._closing = close
-        self._sessions.closing += 1
-        self._ended(close)
         if self._core.state is FrameState.OPEN:
             self._core.send_close(close.code, close.reason)
             frame = b"".join(self._core.data_to_send())
         else:  # the core has failed the connection, with a close frame of its own
             frame = frames.close(close.code, close.reason)
-        self._transport.write(self._head + message + frame)
-        self._head = b""
+        self._close_with(close, self._head + message + frame)
         self._transport.resume_reading()  # to see the client's own close frame
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
-
-    def pause_reading(self) -> None:
-        """See `Connection`."""
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """See `Connection`."""
-        self._transport.resume_reading()
-
-    # Frames
 
     def _frame(self, frame: Frame) -> None:
         if self._closing is not None:
@@ -206,10 +137,11 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         if frame.fin and self._fragments is None:
             self._sessions.receive(self, data)
         elif self._sessions.spend(self):
-            self._fragments = [*(self._fragments or ()), data]
+            fragments = self._fragments = self._fragments or []
+            fragments.append(data)
             if frame.fin:
-                whole, self._fragments = b"".join(self._fragments), None
-                self._sessions.receive(self, whole)
+                self._fragments = None
+                self._sessions.receive(self, b"".join(fragments))
 
     def _fail(self, error: Exception) -> None:
         """The core found the stream broken: say so with the gateway's own reasons."""
@@ -221,10 +153,6 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             self.close(close_codes.INVALID_TEXT)
         else:
             self.close(close_codes.protocol_error(str(error)))
-
-    def _ended(self, close: Close) -> None:
-        self.write = discard
-        self._sessions.ended(self, close)
 
 
 def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:

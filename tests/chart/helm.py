@@ -7,6 +7,7 @@ user's cache.
 from __future__ import annotations
 
 import fcntl
+import functools
 import io
 import os
 import platform
@@ -62,7 +63,9 @@ class Helm:
         result = self.run("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *options)
         assert result.returncode == 0, result.stderr
         assert not result.stderr, result.stderr
-        return Rendered([found for found in yaml.safe_load_all(result.stdout) if found])
+        return Rendered(
+            [found for found in yaml.load_all(result.stdout, yaml.CSafeLoader) if found]
+        )
 
     def refusal(self, *options: str) -> str:
         """Why helm refuses to make a release."""
@@ -123,6 +126,12 @@ class Rendered:
             if secret["metadata"]["name"] == name:
                 return str(secret["stringData"][key])
         return None
+
+
+@functools.cache
+def rendered_once(helm: Helm, values: str) -> Rendered:
+    """The release that an example's values make."""
+    return helm.render("--values", str(CHART / "ci" / values))
 
 
 def find_helm(version: str) -> Helm:

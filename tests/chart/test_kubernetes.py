@@ -6,13 +6,13 @@ import functools
 from pathlib import Path
 from typing import Any, Final
 
-import jsonschema
-import kubernetes_validate
+import jsonschema  # type: ignore[import-untyped]
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
-from kubernetes_validate.utils import all_versions, major_minor
+from kubernetes_validate.utils import all_versions, major_minor  # type: ignore[import-untyped]
 
-from tests.chart.helm import Helm, Object, Rendered
+from tests.chart.helm import CI_VALUES, Helm, Object, Rendered, rendered_once
 
 _CRDS: Final = Path(__file__).parents[2].parent / "shared" / "crds"
 _VERSIONS: Final = list(dict.fromkeys(major_minor(version) for version in all_versions()))[-4:]
@@ -36,9 +36,7 @@ def test_operators_know_every_field(rendered: Rendered) -> None:
 
 def test_every_custom_kind_is_among_the_examples(helm: Helm) -> None:
     """What no example renders, nothing has checked."""
-    from tests.chart.conftest import CI_VALUES, _rendered  # noqa: PLC0415
-
-    kinds = {found["kind"] for values in CI_VALUES for found in _rendered(helm, values).objects}
+    kinds = {found["kind"] for values in CI_VALUES for found in rendered_once(helm, values).objects}
     assert kinds >= {"HTTPRoute", "PodMonitor", "ScaledObject", "ServiceMonitor"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.helm.pages import CHART
-from tests.chart.helm import CI_VALUES, Helm
+from tests.chart.helm import CI_VALUES, Helm, rendered_once
 
 
 @pytest.mark.parametrize("values", CI_VALUES)
@@ -17,9 +17,8 @@ def test_lints_without_a_warning(each_helm: Helm, values: str) -> None:
 
 @pytest.mark.parametrize("values", CI_VALUES)
 def test_both_versions_render_the_same(each_helm: Helm, helm: Helm, values: str) -> None:
-    options = ("--values", str(CHART / "ci" / values))
-    newest = helm.render(*options).objects
-    assert sorted(each_helm.render(*options).objects, key=repr) == sorted(newest, key=repr)
+    newest = rendered_once(helm, values).objects
+    assert sorted(rendered_once(each_helm, values).objects, key=repr) == sorted(newest, key=repr)
 
 
 def test_notes_tell_three_commands(helm: Helm) -> None:

@@ -45,8 +45,8 @@ def variables(cls: type[ContractSettings]) -> set[str]:
 
 def names(rendered: Rendered, component: str) -> set[str]:
     """Every variable that a component's container is given."""
-    given = {entry["name"] for entry in rendered.container(component)["env"]}
-    return given | rendered.the("ConfigMap", component)["data"].keys()
+    given: set[str] = {entry["name"] for entry in rendered.container(component)["env"]}
+    return given | set(rendered.the("ConfigMap", component)["data"])
 
 
 def test_every_variable_is_a_setting(rendered: Rendered, component: str) -> None:
@@ -80,7 +80,7 @@ def test_every_setting_has_a_place(component: str) -> None:
 def test_every_setting_arrives_as_it_was_given(
     helm: Helm, component: str, tmp_path: Path, clean_environment: pytest.MonkeyPatch
 ) -> None:
-    """Each at its greatest: helm reads 17179869184 as 1.7179869184e+10, Python would refuse that."""
+    """Each at its greatest: helm reads 17179869184 as 1.7179869184e+10, which Python refuses."""
     cls = CLASSES[component]
     extremes = {name: _extreme(name, schema) for name, schema in setting_schemas(cls).items()}
     values = tmp_path / "values.yaml"

@@ -13,6 +13,7 @@ from tests.chart.helm import Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
 
 COMPONENTS = ("gateway", "publisher")
+COMPONENT = "app.kubernetes.io/component"
 
 
 @pytest.fixture(params=COMPONENTS)
@@ -45,7 +46,8 @@ def test_every_part_of_the_drain_is_in_the_grace_period(cls: type[Any]) -> None:
 
 
 def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
-    longer = helm.render(*TRIAL, "--set", "gateway.settings.GATEWAY_DRAIN_SPREAD_SECONDS=300.5")
+    spread = "gateway.settings.GATEWAY_DRAIN_SPREAD_SECONDS=300.5"
+    longer = helm.render(*TRIAL, "--set-json", spread)
     assert pod_spec(longer, "gateway")["terminationGracePeriodSeconds"] == 5 + 301 + 5 + 15
 
 
@@ -110,24 +112,25 @@ def test_a_disruption_budget_always_lets_a_node_drain(trial: Rendered, component
 
 
 def test_every_selector_finds_its_pods_and_no_others(rendered: Rendered) -> None:
-    labels = {
-        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["metadata"]["labels"]
-        for _, pod in rendered.pods()
-    }
-    for found in rendered.objects:
-        spec = found.get("spec", {})
-        selector: Object = {
-            "Deployment": lambda spec: spec["selector"]["matchLabels"],
-            "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
-            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
-            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
-            "Service": lambda spec: spec["selector"],
-        }.get(found["kind"], lambda _: {})(spec)
+    labels = [pod["metadata"]["labels"] for _, pod in rendered.pods()]
+    selecting = [(found, _selector(found)) for found in rendered.objects]
+    for found, selector in selecting:
         if selector:
-            matched = {
-                component for component, own in labels.items() if selector.items() <= own.items()
-            }
-            assert matched == {found["metadata"]["labels"]["app.kubernetes.io/component"]}, found
+            matched = [own[COMPONENT] for own in labels if selector.items() <= own.items()]
+            assert matched == [found["metadata"]["labels"][COMPONENT]], found
+
+
+def _selector(found: Object) -> Object:
+    """The pods that an object speaks of; nothing: it speaks of none."""
+    match found["kind"]:
+        case "Deployment" | "StatefulSet" | "PodDisruptionBudget":
+            return dict(found["spec"]["selector"]["matchLabels"])
+        case "NetworkPolicy":
+            return dict(found["spec"]["podSelector"]["matchLabels"])
+        case "Service":
+            return dict(found["spec"]["selector"])
+        case _:
+            return {}
 
 
 def test_monitors_select_what_has_the_internal_port(rendered: Rendered) -> None:
@@ -255,10 +258,11 @@ def pod_template(rendered: Rendered) -> Object:
 
 
 def test_names_fit(helm: Helm) -> None:
-    """Names of Services and labels end at 63 characters."""
+    """Names of Services, host names of pods and values of labels end at 63 characters."""
     rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 80)
     for found in rendered.objects:
-        assert len(found["metadata"]["name"]) <= 63 - len("-0123456789-abcde"), found
+        suffix = "-0123456789-abcde" if found["kind"] == "Deployment" else ""
+        assert len(found["metadata"]["name"] + suffix) <= 63, found
         assert all(len(str(value)) <= 63 for value in found["metadata"]["labels"].values())
 
 

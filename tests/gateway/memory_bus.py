@@ -18,6 +18,7 @@ from contract.keyspace import pod_stream
 from contract.subscriber import Message, Subscribed
 
 MAX_AGE_MICROSECONDS = 600_000_000
+_EPOCH_MICROSECONDS = 1_000_000_000_000
 
 
 @dataclass
@@ -27,10 +28,15 @@ class _Log:
 
 
 class MemoryBus:
-    """Publishes, remembers, and tells who listens."""
+    """Publishes, remembers, and tells who listens.
 
-    def __init__(self, now: int = 1_000_000_000_000) -> None:
-        self.now = now
+    Attributes:
+        now: microseconds since the epoch, as of Redis' TIME; every look at it takes one.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self.now = _EPOCH_MICROSECONDS
+        self._clock = clock
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
         self.issued = 0
@@ -69,21 +75,25 @@ class MemoryBus:
         self._logs.clear()
         self.issued, self._epoch = 0, None
 
-    def lose_last(self, count: int) -> None:
-        """As a failover to a replica that had not got the last writes."""
-        newest = sorted((id_ for log in self._logs.values() for id_, _ in log.entries), reverse=True)
+    def lose_last(self, count: int) -> set[int]:
+        """As a failover to a replica that had not got the last writes, whose ids are returned."""
+        self.now += 1_000
+        newest = sorted(id_ for log in self._logs.values() for id_, _ in log.entries)[::-1][:count]
         for log in self._logs.values():
-            for id_ in newest[:count]:
-                log.entries = [entry for entry in log.entries if entry[0] != id_]
-            if log.last is not None and log.last in newest[:count]:
+            log.entries = [entry for entry in log.entries if entry[0] not in newest]
+            if log.last in newest:
                 log.last = log.entries[-1][0] if log.entries else None
+        return set(newest)
 
     def _check(self) -> None:
         if self.down:
             raise BusUnavailable("down")
 
+    def _tick(self) -> None:
+        self.now = max(self.now + 1, _EPOCH_MICROSECONDS + int(self._clock() * 1e6))
+
     def _publish(self, stream: str, header: str, data: bytes) -> bytes:
-        self.now += 1
+        self._tick()
         if self._epoch is None:
             self._epoch = self.now - 1
         log = self._logs.setdefault(stream, _Log())
@@ -103,6 +113,7 @@ class MemoryBus:
         elif log.last is not None:
             floor = log.last
         else:
+            self._tick()
             if self._epoch is None:
                 self._epoch = self.now - 1
             floor = self._floor()

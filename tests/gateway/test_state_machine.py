@@ -18,9 +18,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from opentelemetry.sdk.trace import TracerProvider
 
 from contract.audience import ALL, AUTHENTICATED, Audience
@@ -28,7 +29,7 @@ from contract.bus import History
 from contract.claims import Claims
 from contract.errors import BusUnavailable
 from contract.event import Event, Publication
-from gateway import delivery as delivery_module
+from gateway import delivery
 from gateway.admission import Admission, Opening
 from gateway.connection import State, discard
 from gateway.delivery import Delivery
@@ -43,6 +44,10 @@ from tests.gateway.recorder import settings as gateway_settings
 
 USERS = st.sampled_from([None, "alice", "bob"])
 PODS = st.integers(0, 1)
+TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8, 13])
+"""Steps of the event loop before the next thing happens; None: until all is quiet."""
+FEW = st.lists(st.sampled_from(AUDIENCES), max_size=3)
+SOME = st.lists(st.sampled_from(AUDIENCES), min_size=1, max_size=5)
 TRACER = FanoutTracer(TracerProvider().get_tracer("test"), "pod-test")
 
 
@@ -61,6 +66,7 @@ class Pod:
         self.reachable = True
         self.subscriber: MemorySubscriber | None = None
         self.stutters = False
+        self.unaware_of: set[int] = set()  # events that nobody can know were lost
         settings = gateway_settings(pod=name, handshake_seconds=10, max_connections_per_user=3)
         of = metrics()
         self.hub = Hub()
@@ -100,6 +106,9 @@ class Pod:
         id_ = await self.bus.probe(pod)
         await self._round_trip()
         return id_
+
+    def has_heard_one_of(self, ids: set[int]) -> bool:
+        return any(stream.last in ids for stream in self.subscription._streams.values())
 
     def sever(self) -> None:
         if self.subscriber is not None:
@@ -181,6 +190,7 @@ class Client(Recorder):
             kind = message["kind"]
             if kind == "event":
                 assert self.start is not None, "an event before welcome"
+                assert int(message["id"]) > max(self.gaps, default=0), "an event before a gap"
                 self.heard.append(int(message["id"]))
             elif kind == "welcome":
                 assert self.start is None, "welcomed twice"
@@ -224,9 +234,7 @@ class Gateways(RuleBasedStateMachine):
         super().__init__()
         self.loop = ClockworkLoop()
         asyncio.set_event_loop(self.loop)
-        self.slices = delivery_module._SOCKETS_PER_SLICE
-        delivery_module._SOCKETS_PER_SLICE = 1  # a round can be interrupted after every socket
-        self.bus = MemoryBus()
+        self.bus = MemoryBus(self.loop.time)
         self.pods = [Pod(f"pod-{number}", self.bus, self.loop) for number in range(2)]
         self.log: list[Event] = []
         self.people: list[Person] = []
@@ -238,92 +246,144 @@ class Gateways(RuleBasedStateMachine):
 
     # what happens
 
-    @rule(pod=PODS, user=USERS)
-    def connect(self, pod: int, user: str | None) -> None:
-        client = self._open(self.pods[pod], user, None, None)
-        self.people.append(Person(client, user))
+    @initialize(first=st.lists(st.tuples(PODS, USERS), min_size=2, max_size=4))
+    def begin(self, first: list[tuple[int, str | None]]) -> None:
+        for pod, user in first:
+            self.connect(pod, user, None)
 
-    @precondition(lambda self: self.people)
-    @rule(data=st.data())
-    def disconnect(self, data: st.DataObject) -> None:
+    @rule(pod=PODS, user=USERS, then=TURNS)
+    def connect(self, pod: int, user: str | None, then: int | None) -> None:
+        self.people.append(Person(self._open(self.pods[pod], user, None, None), user))
+        self._run(then)
+
+    @rule(audiences=SOME, data=st.data(), then=TURNS)
+    def publish(self, audiences: list[Audience], data: st.DataObject, then: int | None) -> None:
+        ids = [person.connection.id for person in self.people]
+        exclude = data.draw(st.none() | st.sampled_from(ids))
+        self._publish(audiences, exclude)
+        self._run(then)
+
+    @rule(data=st.data(), then=TURNS)
+    def disconnect(self, data: st.DataObject, then: int | None) -> None:
         self._leave(data.draw(st.sampled_from(self.people)))
+        self._run(then)
 
-    @precondition(lambda self: self.people)
-    @rule(data=st.data(), pod=PODS, stalls=st.booleans())
-    def resume(self, data: st.DataObject, pod: int, stalls: bool) -> None:
+    @rule(
+        data=st.data(),
+        pod=PODS,
+        missed=FEW,
+        trimmed=st.sampled_from([None, None, None, *AUDIENCES]),
+        away=TURNS,
+        stalls=st.booleans(),
+        arriving=TURNS,
+        meanwhile=FEW,
+        then=TURNS,
+    )
+    def come_back(
+        self,
+        data: st.DataObject,
+        pod: int,
+        missed: list[Audience],
+        trimmed: Audience | None,
+        away: int | None,
+        stalls: bool,
+        arriving: int | None,
+        meanwhile: list[Audience],
+        then: int | None,
+    ) -> None:
+        """Leave, miss something, resume; more happens while the client catches up."""
         person = data.draw(st.sampled_from(self.people))
         self._leave(person)
+        self._publish(missed)
+        if trimmed is not None:
+            self._trim(trimmed, 1)
+        self._run(away)
         client = self._open(self.pods[pod], person.user, person.position, person.last_id)
         if stalls:
             client.taking.clear()
         person.connection = client
+        self._run(arriving)
+        self._publish(meanwhile)
+        self._run(then)
 
-    @precondition(lambda self: any(person.connection.state is State.LIVE for person in self.people))
-    @rule(data=st.data(), user=USERS)
-    def log_in_or_out(self, data: st.DataObject, user: str | None) -> None:
-        live = [person for person in self.people if person.connection.state is State.LIVE]
-        person = data.draw(st.sampled_from(live))
-        client = person.connection
-        if client.auth is None or client.auth.done():  # an inbox handles one message at a time
+    @rule(data=st.data(), user=USERS, before=FEW, mid_round=TURNS, after=FEW, then=TURNS)
+    def log_in_or_out(
+        self,
+        data: st.DataObject,
+        user: str | None,
+        before: list[Audience],
+        mid_round: int | None,
+        after: list[Audience],
+        then: int | None,
+    ) -> None:
+        self._publish(before)
+        self._run(mid_round)
+        client = data.draw(st.sampled_from(self.people)).connection
+        # An inbox begins when the client is live, and handles one message at a time.
+        if client.state is State.LIVE and (client.auth is None or client.auth.done()):
             work = client.pod.admission.authenticate(client, user, b"1")
             client.auth = self.loop.create_task(work)
+        self._publish(after)
+        self._run(then)
 
-    @rule(audience=st.sampled_from(AUDIENCES), count=st.integers(1, 3), data=st.data())
-    def publish(self, audience: Audience, count: int, data: st.DataObject) -> None:
-        ids = [person.connection.id for person in self.people]
-        exclude = data.draw(st.none() | st.sampled_from(ids)) if ids else None
-        for _ in range(count):
-            self._clock()
-            publication = Publication(audience, "tick", b"{}", exclude=exclude)
-            self.log.append(self.bus.publish(publication))
-
-    @rule(pod=PODS)
-    def lose_the_subscription(self, pod: int) -> None:
+    @rule(pod=PODS, down=st.sampled_from([0.0, 0.0, 0.3, 20.0]), during=FEW, then=TURNS)
+    def lose_the_bus(
+        self, pod: int, down: float, during: list[Audience], then: int | None
+    ) -> None:
+        """Only the connection, or Redis altogether for a time."""
+        if down:
+            self.pods[pod].reachable = False
+            self.loop.call_later(down, setattr, self.pods[pod], "reachable", True)
         self.pods[pod].sever()
+        self._publish(during)
+        self._run(then)
 
-    @rule(pod=PODS)
-    def lose_redis(self, pod: int) -> None:
-        self.pods[pod].reachable = False
-        self.pods[pod].sever()
-
-    @rule(pod=PODS)
-    def find_redis_again(self, pod: int) -> None:
-        self.pods[pod].reachable = True
+    @rule(
+        how=st.sampled_from(["trim", "empty", "failover"]),
+        audience=st.sampled_from(AUDIENCES),
+        count=st.integers(0, 3),
+        unnoticed=FEW,
+        then=TURNS,
+    )
+    def redis_suffers(
+        self,
+        how: str,
+        audience: Audience,
+        count: int,
+        unnoticed: list[Audience],
+        then: int | None,
+    ) -> None:
+        """A log is trimmed; Redis restarts empty; or a replica takes over that was behind."""
+        if how == "trim":
+            self._trim(audience, count)
+        else:
+            for pod in self.pods:
+                pod.sever()
+            self._publish(unnoticed)
+            if how == "empty":
+                self.bus.lose_everything()
+                self._lost(self.log)
+            else:
+                lost = self.bus.lose_last(count)
+                self._lost([event for event in self.log if event.id in lost])
+                for pod in self.pods:
+                    if not pod.has_heard_one_of(lost):
+                        pod.unaware_of |= lost
+            self.history_from = self.bus.now
+        self._run(then)
 
     @rule(pod=PODS, stutters=st.booleans())
     def stutter(self, pod: int, stutters: bool) -> None:
+        """Every message comes twice, or no longer."""
         self.pods[pod].stutters = stutters
         subscriber = self.pods[pod].subscriber
         if subscriber is not None:
             subscriber.stutters = stutters
 
-    @precondition(lambda self: self.log)
-    @rule(audience=st.sampled_from([*AUDIENCES, None]), keep=st.integers(0, 3))
-    def history_suffers(self, audience: Audience | None, keep: int) -> None:
-        """A log is trimmed; or Redis restarts empty."""
-        self._clock()
-        if audience is None:
-            self.bus.lose_everything()
-            self._lose(self.log)
-            self.history_from = self.bus.now
-            for pod in self.pods:
-                pod.sever()
-        elif self.bus.knows(audience.stream):
-            self._lose([event for event in self.log if event.audience == audience])
-            self.bus.trim(audience.stream, keep)
-
     @rule(pod=PODS)
     def prune(self, pod: int) -> None:
         subscription, hub = self.pods[pod].subscription, self.pods[pod].hub
         self.loop.create_task(subscription.prune(hub.users.keys(), 0.5))
-
-    @rule(turns=st.integers(1, 12))
-    def run_a_little(self, turns: int) -> None:
-        self.loop.run(turns)
-
-    @rule()
-    def settle(self) -> None:
-        self.loop.settle()
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 11.0]))
     def wait(self, seconds: float) -> None:
@@ -332,10 +392,8 @@ class Gateways(RuleBasedStateMachine):
 
     @rule()
     def everything_works_again(self) -> None:
-        for pod in self.pods:
-            pod.reachable = True
         self._take_all()
-        self.loop.advance(30)
+        self.loop.advance(50)
         self._check_all_is_there()
 
     # what must hold
@@ -368,7 +426,6 @@ class Gateways(RuleBasedStateMachine):
                 self._leave(person)
             assert [len(pod.hub) for pod in self.pods] == [0, 0]
         finally:
-            delivery_module._SOCKETS_PER_SLICE = self.slices
             self.loop.finish()
             asyncio.set_event_loop(None)
 
@@ -407,10 +464,24 @@ class Gateways(RuleBasedStateMachine):
         for client in self.connections:
             client.taking.set()
 
-    def _clock(self) -> None:
-        self.bus.now = max(self.bus.now + 1, 1_000_000_000_000 + int(self.loop.time() * 1e6))
+    def _run(self, turns: int | None) -> None:
+        if turns is None:
+            self.loop.settle()
+        else:
+            self.loop.run(turns)
 
-    def _lose(self, events: list[Event]) -> None:
+    def _publish(self, audiences: Sequence[Audience], exclude: str | None = None) -> None:
+        for audience in audiences:
+            publication = Publication(audience, "tick", b"{}", exclude=exclude)
+            self.log.append(self.bus.publish(publication))
+
+    def _trim(self, audience: Audience, keep: int) -> None:
+        if self.bus.knows(audience.stream):
+            self.bus.trim(audience.stream, keep)
+            events = [event for event in self.log if event.audience == audience]
+            self._lost(events[: len(events) - keep])
+
+    def _lost(self, events: list[Event]) -> None:
         """Who has not got these yet may never do so. He must be told, or not resume."""
         self.gone.update(event.id for event in events)
         if events:
@@ -425,7 +496,7 @@ class Gateways(RuleBasedStateMachine):
             if client.state is not State.LIVE:
                 continue
             due = [event.id for event in self.log if client.is_due(event)]
-            missing = set(due) - set(client.heard)
+            missing = set(due) - set(client.heard) - client.pod.unaware_of
             if missing:
                 assert missing <= self.gone
                 assert client.gaps, "events are missing and nobody said so"
@@ -435,6 +506,13 @@ class Gateways(RuleBasedStateMachine):
             if opened.client.start is not None and not may_be_refused:
                 assert opened.client.start == opened.since, "not resumed, though nothing was gone"
         self.resumed = []
+
+
+@pytest.fixture(autouse=True)
+def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round takes two events, and can be interrupted after every socket."""
+    monkeypatch.setattr(delivery, "_ROUND_MAX_EVENTS", 2)
+    monkeypatch.setattr(delivery, "_SOCKETS_PER_SLICE", 1)
 
 
 EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))

