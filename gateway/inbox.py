@@ -24,7 +24,7 @@ from gateway import close_codes
 from gateway.admission import Admission
 from gateway.connection import Connection, State
 from gateway.handlers import Context, Handlers, Refusal, Route, answer
-from gateway.metrics import Metrics
+from gateway.metrics import MESSAGE_OUTCOMES, Metrics
 from gateway.settings import GatewaySettings
 from gateway.wire.native import Auth, Message
 
@@ -153,11 +153,6 @@ class Inboxes:
         return await self._queue.publish(Publication(audience, type_, data, exclude=exclude))
 
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
-        label = code if code in _ERROR_CODES else "refused"
+        label = code if code in MESSAGE_OUTCOMES else "refused"
         self._metrics.messages.labels(label).inc()
         connection.write(connection.encoder.error(ref, code, message))
-
-
-_ERROR_CODES: Final = frozenset(
-    {"unknown_type", "invalid", "timeout", "unavailable", "internal", "unauthenticated"}
-)

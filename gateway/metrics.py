@@ -21,6 +21,20 @@ from gateway.histogram import BulkHistogram
 from gateway.hub import Hub
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# What became of a client's message; `refused` is any code of the application's own.
+MESSAGE_OUTCOMES: Final = (
+    "handled",
+    "internal",
+    "invalid",
+    "invalid_text",
+    "malformed",
+    "rate_limited",
+    "refused",
+    "timeout",
+    "unauthenticated",
+    "unavailable",
+    "unknown_type",
+)
 _COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
@@ -153,6 +167,24 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Begin each known series: `increase()` misses the event that one begins with."""
+        for counter, labels in (
+            (self.gaps, ("repaired", "lost")),
+            (self.resumes, ("resumed", "not_resumed")),
+            (self.resume_reads, ("ring", "redis")),
+            (self.bus_connects, ("connected", "failed")),
+            (self.identities, ("login", "refresh", "logout")),
+            (self.messages, MESSAGE_OUTCOMES),
+        ):
+            for label in labels:
+                counter.labels(label)
+        for wire in ("websocket", "sse"):
+            for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
+                self.handshakes.labels(wire, outcome)
 
     def round_delivered(
         self, plan: Plan, events: Sequence[Event], *, now: float, seconds: float

@@ -223,7 +223,7 @@ _CLIENTS: Final = Row(
             "the clients'.",
             "ops",
             [Query(rate("clarion_messages_received_total", by="outcome"), "{{outcome}}")],
-            "runbook",
+            "handlers-fail",
         ),
         Panel(
             "Time in handlers",
@@ -233,7 +233,7 @@ _CLIENTS: Final = Row(
                 Query(quantile(0.5, "clarion_handler_duration_seconds"), "p50"),
                 Query(quantile(0.99, "clarion_handler_duration_seconds"), "p99"),
             ],
-            "runbook",
+            "handlers-fail",
             thresholds=Thresholds(1, 10),
         ),
         Panel(

@@ -101,6 +101,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.pdb.maxUnavailable", _COUNT_OR_SHARE),
     ("*.probes.*Seconds", {"minimum": 1}),
     ("*.probes.*.failureThreshold", {"minimum": 1}),
+    ("metrics.runbookUrl", {"pattern": "^https?://.+"}),
     ("*.interval", _DURATION),
     ("*.scrapeTimeout", _DURATION),
     ("*.httpRoute.requestTimeout", {"pattern": r"^([0-9]+(ms|[smh]))*$"}),

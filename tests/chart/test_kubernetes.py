@@ -7,23 +7,35 @@ from pathlib import Path
 from typing import Any, Final
 
 import jsonschema  # type: ignore[import-untyped]
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
-from kubernetes_validate.utils import all_versions, major_minor  # type: ignore[import-untyped]
+from kubernetes_validate import utils as kubernetes  # type: ignore[import-untyped]
 
 from tests.chart.helm import CI_VALUES, Helm, Object, Rendered, rendered_once
 
 _CRDS: Final = Path(__file__).parents[2].parent / "shared" / "crds"
-_VERSIONS: Final = list(dict.fromkeys(major_minor(version) for version in all_versions()))[-4:]
+_VERSIONS: Final = list(dict.fromkeys(map(kubernetes.major_minor, kubernetes.all_versions())))[-4:]
+_schema_contents = functools.cache(kubernetes.schema_contents)
 _BUILT_IN: Final = {"v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1"}
+
+
+@pytest.fixture(autouse=True)
+def _schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version's definitions are megabytes of JSON, and would be read for each object."""
+    monkeypatch.setattr(kubernetes, "schema_contents", _schema_contents)
 
 
 @pytest.mark.parametrize("version", _VERSIONS)
 def test_kubernetes_knows_every_field(rendered: Rendered, version: str) -> None:
     for found in rendered.objects:
         if found["apiVersion"] in _BUILT_IN:
-            kubernetes_validate.validate(found, version, strict=True)
+            kubernetes.validate(found, version, strict=True)
+
+
+def test_kubernetes_refuses_an_unknown_field() -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"selectr": {}}}
+    with pytest.raises(jsonschema.ValidationError, match="selectr"):
+        kubernetes.validate(service, _VERSIONS[-1], strict=True)
 
 
 def test_operators_know_every_field(rendered: Rendered) -> None:
@@ -37,7 +49,7 @@ def test_operators_know_every_field(rendered: Rendered) -> None:
 def test_every_custom_kind_is_among_the_examples(helm: Helm) -> None:
     """What no example renders, nothing has checked."""
     kinds = {found["kind"] for values in CI_VALUES for found in rendered_once(helm, values).objects}
-    assert kinds >= {"HTTPRoute", "PodMonitor", "ScaledObject", "ServiceMonitor"}
+    assert kinds >= {"HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 
 
 def test_an_unknown_field_is_an_error() -> None:

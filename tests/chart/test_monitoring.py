@@ -1,20 +1,28 @@
-"""Dashboards and alerts reach the cluster exactly as they stand in the repository."""
+"""Dashboards and alerts reach the cluster as they stand here, with two replacements."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import yaml
 
 from deploy.helm.pages import CHART
-from tests.chart.helm import Helm, rendered_once
+from tests.chart.helm import NAMESPACE, Helm, rendered_once
 from tests.chart.test_schema import TRIAL
 
+_PLACEHOLDER: Final = "https://clarion.example/docs/runbook.md"
+_RUNBOOK: Final = "https://wiki.example.com/clarion"
 
-def test_dashboards_arrive_unaltered(helm: Helm) -> None:
-    """Grafana's templates and Prometheus' braces look like helm's own: they must survive."""
-    rendered = rendered_once(helm, "external-values.yaml")
+
+def test_dashboards_arrive_with_links_to_the_users_runbook(helm: Helm) -> None:
+    """Grafana's and Prometheus' braces look like helm's own: they must survive."""
+    rendered = helm.render(
+        *TRIAL,
+        "--set", "metrics.dashboards.enabled=true",
+        "--set", f"metrics.runbookUrl={_RUNBOOK}",
+    )  # fmt: skip
     found = {
         name: json.loads(text)
         for config in rendered.all("ConfigMap")
@@ -22,7 +30,8 @@ def test_dashboards_arrive_unaltered(helm: Helm) -> None:
         for name, text in config["data"].items()
     }
     assert found == {
-        path.name: json.loads(path.read_text()) for path in _files("dashboards/*.json")
+        path.name: json.loads(path.read_text().replace(_PLACEHOLDER, _RUNBOOK))
+        for path in _files("dashboards/*.json")
     }
 
 
@@ -36,11 +45,24 @@ def test_dashboards_go_where_the_sidecar_looks(helm: Helm) -> None:
     assert places == ({"grafana"} if _files("dashboards/*.json") else set())
 
 
-def test_alerts_arrive_unaltered(helm: Helm) -> None:
-    rendered = rendered_once(helm, "external-values.yaml")
+def test_alerts_watch_the_release_and_link_to_the_users_runbook(helm: Helm) -> None:
+    """Two releases must not ring for each other; all else is as in the file."""
+    rendered = helm.render(
+        *TRIAL,
+        "--set", "metrics.prometheusRule.enabled=true",
+        "--set", f"metrics.runbookUrl={_RUNBOOK}",
+    )  # fmt: skip
     groups = [rule["spec"]["groups"] for rule in rendered.all("PrometheusRule")]
-    files = _files("alerts/*.yaml")
-    assert groups == [yaml.safe_load(path.read_text())["groups"] for path in files]
+    expected = [
+        yaml.safe_load(
+            path.read_text()
+            .replace('namespace=~".+"', f'namespace="{NAMESPACE}"')
+            .replace(_PLACEHOLDER, _RUNBOOK)
+        )["groups"]
+        for path in _files("alerts/*.yaml")
+    ]
+    assert groups == expected
+    assert ".+" not in json.dumps(groups)
 
 
 def test_nothing_of_it_without_being_asked(helm: Helm) -> None:

@@ -30,6 +30,7 @@ def release(helm: Helm, namespace: str) -> Rendered:
         "publisher.settings.PUBLISHER_HOST": "127.0.0.1",
         "publisher.settings.PUBLISHER_PORT": free_port(),
         "publisher.settings.PUBLISHER_INTERNAL_PORT": free_port(),
+        "gateway.settings.GATEWAY_DRAIN_PAUSE_SECONDS": 0,
         "publisher.settings.PUBLISHER_DRAIN_PAUSE_SECONDS": 0,
     }
     return helm.render(*TRIAL, "--set", ",".join(f"{k}={v}" for k, v in settings.items()))

@@ -108,7 +108,8 @@ class Pod:
         return id_
 
     def has_heard_one_of(self, ids: set[int]) -> bool:
-        return any(stream.last in ids for stream in self.subscription._streams.values())
+        streams = self.subscription._streams.values()
+        return any(stream.last in ids for stream in streams if stream.audience)
 
     def sever(self) -> None:
         if self.subscriber is not None:

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 DASHBOARDS: Final = ROOT / "deploy/helm/clarion/dashboards"
 ALERTS: Final = ROOT / "deploy/helm/clarion/alerts/clarion.yaml"
 ALERT_TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
-ADAPTER: Final = ROOT / "deploy/prometheus/adapter.yaml"
+ADAPTER: Final = ROOT / "deploy/helm/prometheus-adapter-values.yaml"
 SCRAPE: Final = ROOT / "deploy/prometheus/prometheus.yml"
 RUNBOOK: Final = ROOT / "docs/runbook.md"
 

@@ -106,3 +106,10 @@ def test_every_metric_is_documented() -> None:
     documented = set(re.findall(r"`(clarion_\w+)`", (ROOT / "docs/metrics.md").read_text()))
     for expression in alert_expressions():
         assert metric_names(expression.expr) <= documented, expression.where
+
+
+def test_every_alert_is_documented() -> None:
+    text = RUNBOOK.read_text()
+    if "## Alerts" not in text:
+        pytest.skip("docs/runbook.md has no section Alerts yet")
+    assert set(re.findall(r"`(Clarion\w+)`", text)) == {alert["alert"] for alert in alerts()}

@@ -19,7 +19,7 @@ from publisher.settings import PublisherSettings
 from tests.e2e.client import opened, streamed
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Stack, make_stack
-from tests.observability.files import ADAPTER, ROOT, SCRAPE, Fields, load_yaml
+from tests.observability.files import ROOT, SCRAPE, Fields, load_yaml
 from tests.valkey import Valkey
 
 COMPOSE = ROOT / "compose.yaml"
@@ -110,7 +110,6 @@ def test_prometheus_scrapes_what_runs() -> None:
             (target,) = static["targets"]
             assert target == f"{static['labels']['pod']}:9090"
             assert target.partition(":")[0] in OURS
-    assert ADAPTER.exists()
 
 
 @contextmanager

@@ -152,6 +152,10 @@ def test_what_went_wrong_is_seen(observed: Observed) -> None:
         "Clarion overview: Publishing that fails",
         "Clarion overview: Streams that lost events",
         "Clarion overview: Slow consumers",
+        "Clarion overview: Failed round trips",
+        "Clarion gateway pods: Connections to the bus",
+        "Clarion gateway pods: Gaps in streams",
+        "Clarion gateway pods: Messages on the bus that are no events",
         "Clarion gateway pods: Draining",
     ):
         drawn = observed.drawn(panel(title))

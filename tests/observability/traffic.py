@@ -37,6 +37,7 @@ class Traffic:
 
     def __init__(self, stack: Stack, valkey: Valkey, client: httpx.AsyncClient) -> None:
         self._stack = stack
+        self._namespace = stack.publisher.program.environment["CLARION_NAMESPACE"]
         self._valkey = valkey
         self._client = client
         self._first, self._second = (gateway.url for gateway in stack.gateways)
@@ -211,8 +212,8 @@ class Traffic:
 
         async def was_repaired() -> bool:
             with redis.Redis(port=self._valkey.port) as client:
+                client.publish(f"{self._namespace}:{{all}}", b"no event")
                 client.client_kill_filter(_type="pubsub")
-                client.publish("test-observability:{all}", b"no event")
             await asyncio.sleep(0.5)
             return await self._counted("clarion_gaps_total", 'outcome="repaired"') > 0
 
