@@ -54,7 +54,7 @@ spec:
       priorityClassName: {{ . }}
       {{- end }}
       securityContext:
-        {{- include "clarion.podSecurity" (dict "user" 10001) | nindent 8 }}
+        {{- include "clarion.podSecurity" . | nindent 8 }}
       {{- with $values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
@@ -153,12 +153,12 @@ spec:
         {{- end }}
 {{- end }}
 
-{{/* Pod Security "restricted". */}}
+{{/* Pod Security "restricted". The user need not exist in the image. */}}
 {{- define "clarion.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ .user }}
-runAsGroup: {{ .user }}
-fsGroup: {{ .user }}
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
