@@ -16,14 +16,21 @@ from tests.chart.helm import (
     rendered_once,
 )
 
-_found = functools.cache(find_helm)
+
+@functools.cache
+def _found(version: str) -> Helm | str:
+    """helm, or why there is none: asked once, since a registry out of reach takes its time."""
+    try:
+        return find_helm(version)
+    except Unavailable as error:
+        return str(error)
 
 
 def _helm(version: str) -> Helm:
-    try:
-        return _found(version)
-    except Unavailable as error:
-        pytest.skip(str(error))
+    found = _found(version)
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
 
 
 @pytest.fixture(params=sorted(WHEELS))

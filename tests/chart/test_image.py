@@ -143,9 +143,33 @@ def test_sigterm_drains(release: Rendered, services: dict[str, str]) -> None:
     assert '"event": "drained"' in logs
 
 
-def test_the_command_line_is_in_the_image(services: dict[str, str]) -> None:
-    """NOTES.txt tells to use it."""
-    assert docker("exec", services["publisher"], "clarion", "token", "alice").count(".") == 2
+def test_what_the_notes_tell_to_try_works(release: Rendered, services: dict[str, str]) -> None:
+    """`clarion tail` on a gateway, `clarion publish` on a publisher, with the pods' own secret."""
+    gateway = release.the("ConfigMap", "gateway")["data"]
+    publisher = release.the("ConfigMap", "publisher")["data"]
+    ready(services["gateway"], gateway["GATEWAY_INTERNAL_PORT"])
+    ready(services["publisher"], publisher["PUBLISHER_INTERNAL_PORT"])
+    tail = subprocess.Popen(
+        [
+            "docker", "exec", services["gateway"], "clarion", "tail", "--user", "alice",
+            "--url", f"http://127.0.0.1:{gateway['GATEWAY_PORT']}",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with tail:
+        holds_a_connection(
+            services["gateway"], gateway["GATEWAY_INTERNAL_PORT"], identity="authenticated"
+        )
+        docker(
+            "exec", services["publisher"], "clarion", "publish", "--to", "user:alice",
+            "order.updated", '{"id": 42}',
+            "--publisher-url", f"http://127.0.0.1:{publisher['PUBLISHER_PORT']}",
+        )  # fmt: skip
+        assert tail.stdout
+        lines = iter(tail.stdout.readline, "")
+        event = next(json.loads(line) for line in lines if "order.updated" in line)
+        tail.terminate()
+    assert event["data"] == {"id": 42}
 
 
 def test_says_what_it_is() -> None:
@@ -162,11 +186,11 @@ def ready(container: str, port: str) -> None:
     eventually(container, probe)
 
 
-def holds_a_connection(container: str, port: str) -> None:
-    series = 'clarion_connections{identity="anonymous",wire="websocket"} 1.0'
+def holds_a_connection(container: str, port: str, *, identity: str = "anonymous") -> None:
+    series = f'clarion_connections{{identity="{identity}",wire="websocket"}} 1.0'
     eventually(
         container,
-        f"import httpx; assert '{series}' in httpx.get('http://127.0.0.1:{port}/metrics').text",
+        f"import httpx; assert {series!r} in httpx.get('http://127.0.0.1:{port}/metrics').text",
     )
 
 

@@ -81,6 +81,7 @@ def test_says_what_is_missing(helm: Helm, options: list[str], expected: str) -> 
         ("gateway.ingress.enabled=true", "gateway.ingress.hosts"),
         ("publisher.httpRoute.enabled=true", "publisher.httpRoute.parentRefs"),
         ("gateway.handlers.existingConfigMap=chat", "gateway.handlers.name"),
+        ("publisher.autoscaling.minReplicas=11", "to be at most maxReplicas, got 11 and 10"),
     ],
 )
 def test_says_what_belongs_together(helm: Helm, option: str, expected: str) -> None:

@@ -48,7 +48,10 @@ def test_every_part_of_the_drain_is_in_the_grace_period(cls: type[Any]) -> None:
 def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
     spread = "gateway.settings.GATEWAY_DRAIN_SPREAD_SECONDS=300.5"
     longer = helm.render(*TRIAL, "--set-json", spread)
-    assert pod_spec(longer, "gateway")["terminationGracePeriodSeconds"] == 5 + 301 + 5 + 15
+    grace_seconds = 5 + 301 + 5 + 15
+    assert pod_spec(longer, "gateway")["terminationGracePeriodSeconds"] == grace_seconds
+    behavior = longer.the("HorizontalPodAutoscaler", "gateway")["spec"]["behavior"]
+    assert behavior["scaleDown"]["policies"][0]["periodSeconds"] == grace_seconds
 
 
 def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str) -> None:
@@ -79,8 +82,7 @@ def test_gateways_leave_one_at_a_time_and_after_each_other(rendered: Rendered) -
         return
     (policy,) = behavior["scaleDown"]["policies"]
     assert (policy["type"], policy["value"]) == ("Pods", 1)
-    if drain_seconds(rendered, "gateway") < 100:
-        assert policy["periodSeconds"] > drain_seconds(rendered, "gateway")
+    assert policy["periodSeconds"] > drain_seconds(rendered, "gateway")
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
 
 

@@ -276,22 +276,25 @@ spec:
 {{- end }}
 
 {{- define "clarion.scalingBehavior" -}}
+{{- $values := (index .root.Values .component).autoscaling -}}
+{{- if gt (int $values.minReplicas) (int $values.maxReplicas) }}{{ fail (printf "expected %s.autoscaling.minReplicas to be at most maxReplicas, got %v and %v" .component $values.minReplicas $values.maxReplicas) }}{{ end -}}
 scaleUp:
-  stabilizationWindowSeconds: {{ .scaleUp.stabilizationSeconds }}
+  stabilizationWindowSeconds: {{ $values.scaleUp.stabilizationSeconds }}
   selectPolicy: Max
   policies:
     - type: Pods
-      value: {{ .scaleUp.pods }}
+      value: {{ $values.scaleUp.pods }}
       periodSeconds: 15
     - type: Percent
-      value: {{ .scaleUp.percent }}
+      value: {{ $values.scaleUp.percent }}
       periodSeconds: 15
 scaleDown:
-  stabilizationWindowSeconds: {{ .scaleDown.stabilizationSeconds }}
+  stabilizationWindowSeconds: {{ $values.scaleDown.stabilizationSeconds }}
   policies:
     - type: Pods
-      value: {{ .scaleDown.pods }}
-      periodSeconds: {{ .scaleDown.periodSeconds }}
+      value: {{ $values.scaleDown.pods }}
+      # The next pod goes when the one before has gone; 1800 is the most that an HPA takes.
+      periodSeconds: {{ min 1800 (max $values.scaleDown.periodSeconds (include "clarion.graceSeconds" . | int)) }}
 {{- end }}
 
 {{- define "clarion.hpa" -}}
@@ -326,7 +329,7 @@ spec:
           averageValue: {{ include "clarion.targetConnections" .root | quote }}
     {{- end }}
   behavior:
-    {{- include "clarion.scalingBehavior" $values | nindent 4 }}
+    {{- include "clarion.scalingBehavior" . | nindent 4 }}
 {{- end }}
 
 {{- define "clarion.ingress" -}}

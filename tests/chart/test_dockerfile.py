@@ -1,0 +1,43 @@
+"""The Dockerfile copies what the package is made of, and .dockerignore lets it through."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path(__file__).parents[2]
+_DOCKERFILE: Final = (_ROOT / "Dockerfile").read_text()
+
+
+def copied() -> set[str]:
+    """What is copied from the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", _DOCKERFILE, re.MULTILINE)
+    return {name for line in lines for name in line.split()}
+
+
+def test_every_package_is_in_the_image() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert copied() >= {*wheel["packages"], "pyproject.toml", "constraints.txt", "README.md"}
+
+
+def test_nothing_else_is_sent_to_the_daemon() -> None:
+    lines = (_ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert "*" in lines
+    assert allowed == copied()
+
+
+def test_its_version_is_the_packages() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())
+    assert f"ARG VERSION={project['project']['version']}\n" in _DOCKERFILE
+    chart = (_ROOT / "deploy" / "helm" / "clarion" / "Chart.yaml").read_text()
+    assert f"\nappVersion: {project['project']['version']}\n" in chart
+
+
+def test_signals_reach_the_service() -> None:
+    """A shell in between would keep SIGTERM to itself."""
+    commands = re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", _DOCKERFILE, re.MULTILINE)
+    assert commands == ['["python", "-m"]', '["gateway"]']

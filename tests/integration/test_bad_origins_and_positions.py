@@ -1,0 +1,233 @@
+"""Where a connection comes from, and where it says it stands."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from contract.audience import user_audience
+from tests.integration.conftest import Start
+from tests.integration.pod import Pod, token
+from tests.integration.sockets import connected, dialled, opened, request_of, streamed
+from tests.integration.test_bad_frames import unaffected
+
+APP = "https://app.example.com"
+FAR_AHEAD = "9999999999999999"
+
+
+async def handshake_status(pod: Pod, **headers: str) -> int:
+    """The status of a WebSocket handshake with these headers; of a refusal, which says why."""
+    async with connected(pod) as raw:
+        await raw.send(request_of(headers=headers))
+        response = await raw.response()
+        if response.status != 101:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.detail == "this Origin may not connect"
+            assert await raw.rest() == b""
+    return response.status
+
+
+async def refused_origins(pod: Pod, wire: str) -> float:
+    outcome = {"wire": wire, "outcome": "forbidden_origin"}
+    return await pod.metric("clarion_handshakes_total", **outcome)
+
+
+STRANGERS = (
+    "https://evil.example.com",
+    "http://app.example.com",  # another scheme
+    "https://app.example.com:8443",  # another port
+    "https://app.example.com.evil.com",
+    "https://evilapp.example.com",
+    "null",
+    "",
+    "https://[::1",
+)
+
+
+async def test_an_unknown_origin_is_forbidden(start: Start) -> None:
+    async with start(allowed_origins=(APP,)) as pod, unaffected(pod) as is_served:
+        for count, origin in enumerate(STRANGERS, 1):
+            assert await handshake_status(pod, Origin=origin) == 403, origin
+            async with streamed(pod, Origin=origin) as stream:
+                assert stream.response.status == 403, origin
+                assert stream.response.detail == "this Origin may not connect"
+                assert "access-control-allow-origin" not in stream.response.headers
+            refused = "clarion_http_requests_refused_total"
+            assert await pod.metric(refused, reason="forbidden_origin") == 2 * count
+            assert await refused_origins(pod, "websocket") == count
+            assert await refused_origins(pod, "sse") == count
+            await is_served()
+        assert await pod.metric("clarion_closes_total") == 0, "they were no connections yet"
+
+
+async def test_an_allowed_origin_is_let_in(start: Start) -> None:
+    async with start(allowed_origins=(APP, "https://admin.example.com/")) as pod:
+        for origin in (APP, "https://admin.example.com", "HTTPS://App.Example.Com"):
+            assert await handshake_status(pod, Origin=origin) == 101
+            async with streamed(pod, Origin=origin) as stream:
+                assert stream.response.status == 200
+                assert stream.response.headers["access-control-allow-origin"] == origin
+                assert stream.response.headers["vary"].lower() == "origin"
+                assert "access-control-allow-credentials" not in stream.response.headers
+                await stream.welcomed()
+        async with streamed(pod) as stream:
+            assert "access-control-allow-origin" not in stream.response.headers
+        assert await refused_origins(pod, "websocket") == 0
+
+
+async def test_without_a_list_only_the_gateways_own_pages_may_connect(pod: Pod) -> None:
+    async with unaffected(pod):
+        host = f"127.0.0.1:{pod.port}"
+        assert await handshake_status(pod, Host=host, Origin=f"http://{host}") == 101
+        assert await handshake_status(pod, Host=host, Origin="http://127.0.0.1:1") == 403
+        assert await handshake_status(pod, Host=host, Origin="null") == 403
+        assert await handshake_status(pod, Host=host) == 101, "no browser"
+        assert await refused_origins(pod, "websocket") == 2
+
+
+async def test_any_origin_may_be_let_in(start: Start) -> None:
+    async with start(allowed_origins=("*",)) as pod:
+        assert await handshake_status(pod, Origin="https://anybody.example.com") == 101
+        assert await handshake_status(pod, Origin="null") == 101
+
+
+async def test_a_preflight_is_answered(start: Start) -> None:
+    """For `fetch` with a token in the header (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    async with start(allowed_origins=(APP,)) as pod, unaffected(pod), httpx.AsyncClient() as http:
+        asked = {
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "authorization, last-event-id",
+        }
+        allowed = await http.options(pod.url("/sse"), headers={"Origin": APP, **asked})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == APP
+        assert "GET" in allowed.headers["access-control-allow-methods"]
+        names = allowed.headers["access-control-allow-headers"].lower()
+        assert "authorization" in names
+        assert "last-event-id" in names
+        assert "access-control-allow-credentials" not in allowed.headers
+        refused = await http.options(pod.url("/sse"), headers={"Origin": STRANGERS[0], **asked})
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+
+
+NO_POSITIONS = (
+    "abc",
+    "-1",
+    "+1",
+    "1.5",
+    "1e9",
+    "0x10",
+    " 7",
+    "1" * 17,
+    "\uff11\uff12",
+    "1_000",
+    "null",
+)
+
+
+async def test_a_position_that_is_none_is_refused(pod: Pod) -> None:
+    async with unaffected(pod) as is_served:
+        for count, since in enumerate(NO_POSITIONS, 1):
+            async with dialled(pod, since=since) as connection:
+                await connection.wait_closed()
+                assert connection.close_code == 4400, since
+                assert connection.close_reason == (
+                    "expected since to be an event id of 1 to 16 digits"
+                )
+            outcome = {"wire": "websocket", "outcome": "invalid_since"}
+            assert await pod.metric("clarion_handshakes_total", **outcome) == count
+            closes = await pod.metric("clarion_closes_total", code="4400", reason="invalid_since")
+            assert closes == count
+            await is_served()
+
+
+async def test_a_stream_with_such_a_position_is_refused(pod: Pod) -> None:
+    async with unaffected(pod):
+        for count, stream in enumerate(
+            (
+                streamed(pod, "/sse?since=abc"),
+                streamed(pod, Last_Event_ID="abc"),
+                streamed(pod, "/sse?since=1", Last_Event_ID="abc"),
+            ),
+            1,
+        ):
+            async with stream as refused:
+                assert refused.response.status == 400
+                assert refused.response.headers["content-type"] == "application/problem+json"
+                assert "event id of 1 to 16 digits" in refused.response.detail
+            outcome = {"wire": "sse", "outcome": "invalid_since"}
+            assert await pod.metric("clarion_handshakes_total", **outcome) == count
+
+
+async def test_an_empty_position_is_none(pod: Pod) -> None:
+    async with connected(pod) as raw:
+        await raw.send(request_of("/ws?since="))
+        assert (await raw.response()).status == 101
+        assert (await raw.message())["resumed"] is None
+
+
+async def not_resumed(pod: Pod, since: str, count: int) -> None:
+    """Both wires say that they did not resume, and go on from where the pod is."""
+    last = await pod.publish()
+    async with opened(pod, since=since) as client, streamed(pod, Last_Event_ID=since) as stream:
+        assert client.welcome["resumed"] is False
+        assert int(client.welcome["id"]) >= last
+        welcome = await stream.welcomed()
+        assert welcome.value["resumed"] is False
+        assert int(welcome.id) >= last
+        next_ = await pod.publish()
+        assert (await client.receive("event"))["id"] == str(next_)
+        assert (await stream.receive()).id == str(next_)
+    assert await pod.metric("clarion_resumes_total", outcome="not_resumed") == 2 * count
+    assert await pod.metric("clarion_resumes_total", outcome="resumed") == 0
+
+
+async def test_a_position_in_the_future_is_not_resumed(pod: Pod) -> None:
+    async with unaffected(pod):
+        ahead = await pod.publish() + 3_600_000_000
+        for count, since in enumerate((FAR_AHEAD, str(ahead)), 1):
+            await not_resumed(pod, since, count)
+
+
+async def test_a_position_older_than_history_is_not_resumed(start: Start) -> None:
+    async with start(history_max_events=5) as pod, unaffected(pod):
+        first = await pod.publish()
+        for _ in range(20):
+            await pod.publish()
+        for count, since in enumerate((str(first), "1", "0"), 1):
+            await not_resumed(pod, since, count)
+
+
+@pytest.mark.parametrize("replay_max_bytes", [0, 1 << 20], ids=["of Redis", "of the ring"])
+async def test_too_much_missed_is_not_resumed(start: Start, replay_max_bytes: int) -> None:
+    limits = {"replay_max_events": 10, "replay_max_bytes": replay_max_bytes}
+    async with start(**limits) as pod, unaffected(pod):
+        first = await pod.publish()
+        for _ in range(20):
+            await pod.publish()
+        await not_resumed(pod, str(first), 1)
+
+
+async def test_a_users_position_older_than_his_history_is_not_resumed(start: Start) -> None:
+    """What was published to `all` is there still; his own events are not."""
+    async with start(history_max_events=5) as pod, unaffected(pod):
+        first = await pod.publish(user_audience("alice"))
+        for _ in range(20):
+            await pod.publish(user_audience("alice"))
+        async with opened(pod, since=str(first), token=token("alice")) as alice:
+            assert alice.welcome["resumed"] is False
+        async with opened(pod, since=str(first), token=token("bob")) as bob:
+            assert bob.welcome["resumed"] is True
+
+
+async def test_the_pods_own_position_is_resumed(pod: Pod) -> None:
+    async with unaffected(pod):
+        async with opened(pod) as client:
+            position = client.welcome["id"]
+        missed = await pod.publish()
+        async with opened(pod, since=position) as client:
+            assert client.welcome["resumed"] is True
+            assert client.welcome["id"] == position
+            assert (await client.receive("event"))["id"] == str(missed)
+        assert await pod.metric("clarion_resumes_total", outcome="resumed") == 1

@@ -1,0 +1,336 @@
+"""Redis is absent, dies, stalls, loses its data: what clients see of it is nothing, or the truth.
+
+Each test has a server of its own, since it does to it what would hurt the others'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
+from contract.bus import Published
+from contract.errors import BusUnavailable
+from contract.event import Publication
+from tests.integration.pod import Pod, eventually, started, token
+from tests.integration.sockets import Client, dialled, opened
+from tests.valkey import Valkey
+
+ALICE = user_audience("alice")
+LATE_SECONDS = 12.0
+"""For what waits for a restarted Redis: the gateway asks for it every two seconds at most."""
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """What it has answered to is on its disk."""
+    server = Valkey(tmp_path, persist=True)
+    server.start()
+    yield server
+    server.kill()
+
+
+class Producer:
+    """Publishes numbered events one after the other, each until Redis has confirmed it.
+
+    With an idempotency key, as a producer must that tries again: Redis may have taken an event
+    whose answer was lost.
+    """
+
+    def __init__(self, pod: Pod, audiences: tuple[Audience, ...] = (ALL,)) -> None:
+        self._pod = pod
+        self._audiences = audiences
+        self.sent: list[Audience] = []
+
+    async def publish(self, count: int, *, pause_seconds: float = 0.001) -> None:
+        for _ in range(count):
+            number = len(self.sent)
+            audience = self._audiences[number % len(self._audiences)]
+            publication = Publication(audience, "tick", b"%d" % number, key=f"key-{number}")
+            await eventually(partial(self._confirmed, publication), seconds=LATE_SECONDS)
+            self.sent.append(audience)
+            await asyncio.sleep(pause_seconds)
+
+    async def reach(self, count: int) -> None:
+        """Return when so many are out."""
+
+        async def out() -> bool:
+            return len(self.sent) >= count
+
+        await eventually(out, seconds=LATE_SECONDS, what=f"{count} events published")
+
+    def numbers(self, *audiences: Audience) -> list[int]:
+        return [number for number, audience in enumerate(self.sent) if audience in audiences]
+
+    async def _confirmed(self, publication: Publication) -> bool:
+        try:
+            (answer,) = await self._pod.bus.publish([publication])
+        except BusUnavailable:
+            return False
+        return isinstance(answer, Published)
+
+
+@contextlib.asynccontextmanager
+async def producing(
+    pod: Pod, count: int, *audiences: Audience, pause_seconds: float = 0.001
+) -> AsyncIterator[Producer]:
+    """Events that flow while the test does something else; all are out when the context ends."""
+    producer = Producer(pod, audiences or (ALL,))
+    async with asyncio.timeout(40), asyncio.TaskGroup() as group:
+        group.create_task(producer.publish(count, pause_seconds=pause_seconds))
+        yield producer
+
+
+async def numbers_until(client: Client, last: int) -> list[int]:
+    """The numbers of all events up to that one. Anything else than an event fails."""
+    numbers: list[int] = []
+    async with asyncio.timeout(LATE_SECONDS):
+        while last not in numbers:
+            numbers.append((await client.receive("event"))["data"])
+    return numbers
+
+
+async def kill_subscriptions(valkey: Valkey) -> None:
+    async with redis.asyncio.Redis(port=valkey.port) as client:
+        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+async def restarted(valkey: Valkey) -> None:
+    valkey.kill()
+    await asyncio.to_thread(valkey.start)
+
+
+async def not_ready(pod: Pod) -> list[str]:
+    """Wait until readiness says so; its reasons."""
+
+    async def fails() -> bool:
+        return (await pod.readiness())[0] == 503
+
+    await eventually(fails, what="not ready")
+    return (await pod.readiness())[1]
+
+
+async def test_a_gateway_starts_without_redis_and_is_ready_when_it_appears(
+    valkey: Valkey, namespace: str
+) -> None:
+    """Pods and Redis start in any order. A client that came too early waits and is welcomed."""
+    valkey.kill()
+    async with started(valkey.url, namespace, wait=False) as pod:
+        status, reasons = await pod.readiness()
+        assert status == 503
+        assert any("bus" in reason for reason in reasons)
+        await pod.counted("clarion_bus_connects_total", outcome="failed")
+        async with contextlib.AsyncExitStack() as stack:
+            waiting = asyncio.create_task(stack.enter_async_context(opened(pod)))
+            await asyncio.to_thread(valkey.start)
+            await pod.ready()
+            async with asyncio.timeout(LATE_SECONDS):
+                early = await waiting
+            await pod.publish(data=b"1")
+            assert (await early.receive("event"))["data"] == 1
+
+
+async def test_without_redis_a_client_is_sent_away_after_the_handshakes_time(
+    valkey: Valkey, namespace: str
+) -> None:
+    """1013: nothing it did was wrong, it comes back."""
+    valkey.kill()
+    async with (
+        started(valkey.url, namespace, wait=False, handshake_seconds=0.3) as pod,
+        dialled(pod) as connection,
+    ):
+        async with asyncio.timeout(5):
+            await connection.wait_closed()
+        assert connection.close_code == 1013
+        await pod.counted("clarion_closes_total", code="1013", reason="unavailable")
+        assert await pod.metric("clarion_connections") == 0
+
+
+async def test_a_restart_with_data_goes_unnoticed(lasting_valkey: Valkey, namespace: str) -> None:
+    """Killed while events flow. Clients stay; everything from before, during and after comes in,
+    in order, none twice, on all three audiences."""
+    async with (
+        started(lasting_valkey.url, namespace) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        async with producing(pod, 300, ALL, AUTHENTICATED, ALICE) as producer:
+            await producer.reach(100)
+            await restarted(lasting_valkey)
+            await producer.reach(200)
+            await restarted(lasting_valkey)
+
+        assert await numbers_until(anonymous, 297) == producer.numbers(ALL)
+        assert await numbers_until(alice, 299) == list(range(300))
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+        assert await pod.metric("clarion_bus_connects_total", outcome="connected") >= 3
+        assert await pod.metric("clarion_closes_total") == 0
+
+
+async def test_a_client_comes_back_over_a_restart_with_data(
+    lasting_valkey: Valkey, namespace: str
+) -> None:
+    """Its position reaches back over Redis' death, on this pod and on one that starts later."""
+    async with started(lasting_valkey.url, namespace) as pod:
+        async with opened(pod) as client:
+            since = client.welcome["id"]
+        producer = Producer(pod)
+        await producer.publish(1)
+        await restarted(lasting_valkey)
+        await pod.counted("clarion_bus_connects_total", 2, outcome="connected")
+        await producer.publish(1)
+        async with started(lasting_valkey.url, namespace, pod="pod-late") as late:
+            for any_pod in (pod, late):
+                async with opened(any_pod, since=since) as client:
+                    assert client.welcome["resumed"] is True
+                    assert [event["data"] for event in await client.events(2)] == [0, 1]
+
+
+async def test_a_restart_without_data_is_told_once(valkey: Valkey, namespace: str) -> None:
+    """The events are gone, so every client hears of it: one `gap`, then what is published anew."""
+    async with (
+        started(valkey.url, namespace) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        for number, audience in enumerate((ALL, AUTHENTICATED, ALICE)):
+            await pod.publish(audience, data=b"%d" % number)
+        assert [event["data"] for event in await anonymous.events(1)] == [0]
+        assert [event["data"] for event in await alice.events(3)] == [0, 1, 2]
+        before = int(alice.welcome["id"])
+
+        await restarted(valkey)
+        await pod.counted("clarion_gaps_total", outcome="lost")
+        await Producer(pod, (ALL, AUTHENTICATED, ALICE)).publish(4)
+
+        gap = await anonymous.receive("gap")
+        assert [event["data"] for event in await anonymous.events(2)] == [0, 3]
+        assert int((await alice.receive("gap"))["id"]) == int(gap["id"]) > before
+        assert [event["data"] for event in await alice.events(4)] == [0, 1, 2, 3]
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 1
+
+        async with opened(pod, since=before) as back:
+            assert back.welcome["resumed"] is False
+        async with opened(pod, since=gap["id"], token=token("alice")) as back:
+            assert back.welcome["resumed"] is True
+            assert [event["data"] for event in await back.events(4)] == [0, 1, 2, 3]
+
+
+async def test_a_pod_that_starts_after_the_loss_says_resumed_false_too(
+    valkey: Valkey, namespace: str
+) -> None:
+    """It has not seen the old ids. That a position lies before the data is enough to know."""
+    async with started(valkey.url, namespace) as pod, opened(pod) as client:
+        await pod.publish(data=b"1")
+        before = (await client.receive("event"))["id"]
+        await restarted(valkey)
+        await pod.counted("clarion_gaps_total", outcome="lost")
+        async with (
+            started(valkey.url, namespace, pod="pod-late") as late,
+            opened(late, since=before) as back,
+        ):
+            assert back.welcome["resumed"] is False
+
+
+async def test_subscriptions_cut_again_and_again_lose_nothing(
+    valkey: Valkey, namespace: str
+) -> None:
+    """Redis does so when a client reads too slowly (client-output-buffer-limit pubsub)."""
+    cuts = 10
+    async with (
+        started(valkey.url, namespace) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        async with producing(pod, 900, ALL, AUTHENTICATED, ALICE) as producer:
+            for cut in range(1, cuts + 1):
+                await producer.reach(80 * cut)
+                await kill_subscriptions(valkey)
+                await pod.counted("clarion_bus_connects_total", cut + 1, outcome="connected")
+
+        assert await numbers_until(anonymous, 897) == producer.numbers(ALL)
+        assert await numbers_until(alice, 899) == list(range(900))
+        assert await pod.metric("clarion_gaps_total", outcome="repaired") >= 1
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+        assert await pod.metric("clarion_closes_total") == 0
+
+
+async def test_a_redis_that_hangs_for_three_seconds_goes_unnoticed(
+    valkey: Valkey, namespace: str
+) -> None:
+    """Its connections stay open and say nothing: only probes tell. Readiness does; clients stay."""
+    async with (
+        started(
+            valkey.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=0.4
+        ) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        async with producing(pod, 200, ALL, AUTHENTICATED, ALICE) as producer:
+            await producer.reach(60)
+            valkey.signal(signal.SIGSTOP)
+            try:
+                hung_at = time.monotonic()
+                assert any("not verified" in reason for reason in await not_ready(pod))
+                await asyncio.sleep(hung_at + 3 - time.monotonic())
+            finally:
+                valkey.signal(signal.SIGCONT)
+            async with asyncio.timeout(LATE_SECONDS):
+                await pod.ready()
+
+        assert await numbers_until(anonymous, 198) == producer.numbers(ALL)
+        assert await numbers_until(alice, 199) == list(range(200))
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+        assert await pod.metric("clarion_closes_total") == 0
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["connected", "reconnected"])
+async def test_a_quiet_stream_is_no_loss(valkey: Valkey, namespace: str, cut: bool) -> None:
+    """History has expired between two events; nobody missed any, so nobody is told of a gap."""
+    async with (
+        started(valkey.url, namespace, history_max_age_seconds=1) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        await publish_to_each(pod, b"before")
+        await asyncio.sleep(3)  # the history's age is Redis' clock: nothing to wait for but time
+        if cut:
+            await kill_subscriptions(valkey)
+            await pod.counted("clarion_bus_connects_total", 2, outcome="connected")
+        await publish_to_each(pod, b"after")
+        await publish_to_each(pod, b"last")
+
+        heard = [await heard_until_last(anonymous, 1), await heard_until_last(alice, 3)]
+        lost = await pod.metric("clarion_gaps_total", outcome="lost")
+    assert heard == [["before", "after", "last"], [*["before"] * 3, *["after"] * 3, *["last"] * 3]]
+    assert lost == 0
+
+
+async def publish_to_each(pod: Pod, word: bytes) -> None:
+    for audience in (ALL, AUTHENTICATED, ALICE):
+        await pod.publish(audience, data=b'"%b"' % word)
+
+
+async def heard_until_last(client: Client, count: int) -> list[str]:
+    """Data of events and kinds of anything else, until ``last`` has come so often."""
+    heard: list[str] = []
+    while heard.count("last") < count:
+        message = await client.receive()
+        heard.append(message["data"] if message["kind"] == "event" else message["kind"])
+    return heard

@@ -1,0 +1,249 @@
+"""The docs are whole: what a program can be told, can say or can count stands in them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from contract.internal import service_registry
+from contract.settings import variable
+from docs import settings_page
+from gateway import close_codes
+from gateway.close_codes import Close
+from gateway.hub import Hub
+from gateway.metrics import MESSAGE_OUTCOMES
+from gateway.metrics import Metrics as GatewayMetrics
+from gateway.settings import GatewaySettings
+from publisher import problems
+from publisher.metrics import Metrics as PublisherMetrics
+from publisher.settings import PublisherSettings
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+CLOSES = {name: row for name, row in vars(close_codes).items() if isinstance(row, Close)}
+
+# The client closes with these, or nobody is told: they are no answers to a message.
+NO_ERROR_CODES = {"handled", "refused", "rate_limited", "invalid_text"}
+# What an `auth` may be answered with (`gateway.admission`).
+AUTH_ERROR_CODES = {"unauthenticated", "too_many_connections", "unavailable"}
+
+
+def section(page: str, title: str) -> str:
+    """The text below a heading of the second rank."""
+    _, _, rest = (DOCS / page).read_text().partition(f"\n## {title}\n")
+    assert rest, f"expected a section {title!r} in {page}"
+    return rest.partition("\n## ")[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of every table's lines."""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def names(text: str, column: int = 0) -> list[str]:
+    """The names in one column of a text's tables, in the order in which they stand there."""
+    found: list[str] = []
+    for cells in rows(text):
+        if len(cells) > column:
+            found += re.findall(r"`([^`]+)`", cells[column])
+    return found
+
+
+def metrics_of(registry: CollectorRegistry) -> set[str]:
+    return {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in registry.collect()
+    }
+
+
+def gateway_metrics() -> set[str]:
+    registry = CollectorRegistry()
+    GatewayMetrics(registry).observe_pod(
+        Hub(),
+        pending=lambda: 0,
+        verified_age_seconds=lambda: 0.0,
+        loop_lag_seconds=lambda: 0.0,
+        draining=lambda: False,
+        max_connections=1,
+    )
+    return metrics_of(registry)
+
+
+def publisher_metrics() -> set[str]:
+    registry = CollectorRegistry()
+    PublisherMetrics(registry)
+    return metrics_of(registry)
+
+
+def test_the_settings_page_is_what_the_classes_say() -> None:
+    """If not: python -m docs.settings_page."""
+    assert settings_page.PAGE.read_text() == settings_page.render()
+
+
+@pytest.mark.parametrize("cls", [GatewaySettings, PublisherSettings])
+def test_every_setting_stands_on_its_page(cls: type[GatewaySettings | PublisherSettings]) -> None:
+    page = set(names(settings_page.PAGE.read_text()))
+
+    assert {variable(cls, field) for field in cls.model_fields} - page == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_setting_that_a_page_names_exists(page: Path) -> None:
+    """A setting that was renamed is renamed everywhere. The command line has variables too."""
+    known = {
+        variable(cls, field)
+        for cls in (GatewaySettings, PublisherSettings)
+        for field in cls.model_fields
+    }
+    for module in (ROOT / "cli").glob("*.py"):
+        known |= set(re.findall(r"\bCLARION_[A-Z_]+", module.read_text()))
+    named = set(re.findall(r"`((?:CLARION|GATEWAY|PUBLISHER)_[A-Z_]*[A-Z])[`=]", page.read_text()))
+
+    assert named - known == set()
+
+
+def test_every_metric_of_a_gateway_stands_in_its_table() -> None:
+    found = names(section("metrics.md", "Gateway"))
+
+    assert {name for name in found if name.startswith("clarion_")} == gateway_metrics()
+
+
+def test_every_metric_of_a_publisher_stands_in_its_table() -> None:
+    found = names(section("metrics.md", "Publisher"))
+
+    assert {name for name in found if name.startswith("clarion_")} == publisher_metrics()
+
+
+@pytest.mark.parametrize("service", ["Gateway", "Publisher"])
+def test_what_every_python_process_says_stands_in_both_tables(service: str) -> None:
+    """Both registries begin with `contract.internal.service_registry`."""
+    prefixes = {f"{family.name.partition('_')[0]}_*" for family in service_registry().collect()}
+
+    assert prefixes - set(names(section("metrics.md", service))) == set()
+
+
+def test_every_outcome_of_a_message_stands_among_the_label_values() -> None:
+    cells = dict(
+        cells[:2] for cells in rows(section("metrics.md", "Gateway")) if len(cells[:2]) == 2
+    )
+    documented = re.findall(r"`([^`]+)`", cells["`outcome` of messages"])
+
+    assert sorted(documented) == sorted(MESSAGE_OUTCOMES)
+
+
+@pytest.mark.parametrize("row", CLOSES.values(), ids=CLOSES.keys())
+def test_every_close_has_its_row(row: Close) -> None:
+    """With the code, and with the word on coming back that the table in the code has."""
+    documented = [
+        cells
+        for cells in rows(section("errors.md", "Why connections close"))
+        if cells[:2] == [str(row.code), f"`{row.label}`"]
+    ]
+
+    assert len(documented) == 1
+    come_back = documented[0][4]
+    if row.reconnect:
+        assert come_back.startswith("yes"), come_back
+    elif row.code != 1000:
+        assert come_back.startswith(("no", "with a")), come_back
+
+
+def test_no_close_is_documented_that_no_gateway_sends() -> None:
+    """Reserved ones say so."""
+    documented = {
+        cells[1].strip("`")
+        for cells in rows(section("errors.md", "Why connections close"))
+        if cells[0].isdigit() and not cells[2].startswith("Reserved")
+    }
+
+    assert documented - {row.label for row in CLOSES.values()} - {"handshake_timeout"} == set()
+
+
+def _error_codes() -> set[str]:
+    """Codes that stand as literals where gateway/ makes a `Refusal` or an error message."""
+    position = {"Refusal": 0, "error": 1, "_error": 2}
+    found: set[str] = set()
+    for module in (ROOT / "gateway").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            arguments = node.args[position.get(name, 0) :]
+            if name in position and arguments and isinstance(arguments[0], ast.Constant):
+                found.add(str(arguments[0].value))
+    return found
+
+
+def test_every_error_of_the_protocol_has_its_row() -> None:
+    documented = set(names(section("errors.md", "Errors on an open connection")))
+    known = set(MESSAGE_OUTCOMES) - NO_ERROR_CODES | AUTH_ERROR_CODES
+
+    assert known - documented == set()
+    assert _error_codes() <= known
+    assert {"internal", "timeout", "unknown_type"} <= _error_codes()
+
+
+def test_every_problem_of_the_publisher_has_its_row() -> None:
+    documented = {
+        cells[0].strip("`"): cells[1]
+        for cells in rows(section("errors.md", "Problems of the publisher"))
+        if len(cells) == 5 and cells[1].isdigit()
+    }
+
+    assert documented == {row.name: str(row.status) for row in problems.ROWS}
+
+
+def _prose(page: Path) -> str:
+    """A page without its code, in which brackets are no links and hashes no headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", _prose(page), flags=re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        found[slug] = found.get(slug, -1) + 1
+        if found[slug]:
+            found[f"{slug}-{found[slug]}"] = 0
+    return set(found) | set(re.findall(r'<a (?:id|name)="([^"]+)"', page.read_text()))
+
+
+def _links(page: Path) -> list[str]:
+    prose = re.sub(r"`[^`\n]*`", "", _prose(page))
+    inline = re.findall(r"\]\(<?([^)\s>]+)", prose)
+    return inline + re.findall(r"^\[[^\]]+\]: *(\S+)", prose, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for link in _links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        address, _, anchor = link.partition("#")
+        target = (page.parent / unquote(address)).resolve() if address else page
+        if not target.exists() or (
+            anchor and target.suffix == ".md" and anchor not in _anchors(target)
+        ):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_the_links_are_looked_at() -> None:
+    """The test above is not green because it sees none."""
+    assert sum(len(_links(page)) for page in PAGES) > 100
+    assert "resume" in _anchors(DOCS / "protocol.md")
