@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 from hiredis import pack_command
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -29,6 +29,8 @@ from contract.keyspace import Keyspace, pod_stream
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
+# Enough to keep one Redis busy. More callers than that wait their turn instead of being refused.
+_CONNECTIONS_MAX: Final = 16
 
 _log = structlog.get_logger(__name__)
 
@@ -85,12 +87,16 @@ def redis_from_url(url: str) -> Redis:
     Raises:
         ValueError: the URL names no scheme or database that redis-py knows.
     """
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=_CONNECTIONS_MAX,
+        timeout=COMMAND_TIMEOUT_SECONDS,
         protocol=3,
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_timeout=COMMAND_TIMEOUT_SECONDS,
+        # redis-py keeps it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation;
+        # every command here has a timeout around it instead.
+        socket_timeout=None,
         socket_keepalive=True,
     )
     return Redis.from_pool(pool)
@@ -137,18 +143,21 @@ class Bus:
         ((id_, _, _),) = _whole(await self._run(self._publish, [arguments]))
         return int(id_)
 
-    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
         """For each (audience, since): what its stream's log holds after ``since``.
 
         Args:
             ranges: read in one pipeline; the answers stand in the same order.
             limit: events per stream, at most.
+            broken_too: read the events of a log that does not reach back to ``since`` as well.
         """
-        max_age = str(self._limits.max_age_seconds * 1000)
+        rest = (str(limit), str(self._limits.max_age_seconds * 1000), str(int(broken_too)))
         replies = await self._run(
             self._history,
             [
-                (3, *self._stream_keys(audience.stream), str(since), str(limit), max_age)
+                (3, *self._stream_keys(audience.stream), str(since), *rest)
                 for audience, since in ranges
             ],
         )
@@ -160,7 +169,8 @@ class Bus:
     async def ping(self) -> None:
         """Raise `BusUnavailable` unless Redis answers."""
         try:
-            await self._redis.ping()
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                await self._redis.ping()
         except (RedisError, OSError) as error:
             raise BusUnavailable(_one_line(error)) from error
 
@@ -213,7 +223,8 @@ class Bus:
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # A restarted Redis. None of these ran, so running them now keeps their order.
-                await self._redis.script_load(script.text)
+                async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                    await self._redis.script_load(script.text)
                 again = await self._pipeline(script.sha, [calls[i] for i in unknown])
                 for i, reply in zip(unknown, again, strict=True):
                     replies[i] = reply
@@ -230,7 +241,8 @@ class Bus:
         costs 13 to 15 (docs/decisions/0003-publish-pipeline.md).
         """
         pool = self._redis.connection_pool
-        connection = await pool.get_connection()
+        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+            connection = await pool.get_connection()
         replies: list[Any] = []
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):

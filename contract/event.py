@@ -25,6 +25,11 @@ TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
+# What publish.lua writes; a message that is anything else must not get as far as a socket.
+_HEADER: Final = re.compile(
+    rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) (-|[A-Za-z0-9_-]{1,64})"
+    rb" (-|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"
+)
 
 
 class InvalidMessage(ValueError):
@@ -113,15 +118,15 @@ def parse_message(audience: Audience, message: bytes) -> Event:
         InvalidMessage: the header is not the five fields that publish.lua writes.
     """
     header, separator, data = message.partition(b"\n")
-    try:
-        event_id, prev, kind, exclude, trace = header.decode("ascii").split(" ")
-        if not separator:
-            raise ValueError
-        return Event(int(event_id), int(prev), audience, kind, data, _some(exclude), _some(trace))
-    except ValueError:
+    fields = _HEADER.fullmatch(header)
+    if fields is None or not separator:
         raise InvalidMessage(
             f"expected '<id> <prev> <type> <exclude> <trace>' and a newline, got {header[:200]!r}"
-        ) from None
+        )
+    event_id, prev, kind, exclude, trace = fields.groups()
+    return Event(
+        int(event_id), int(prev), audience, kind.decode(), data, _some(exclude), _some(trace)
+    )
 
 
 def parse_position(text: str) -> int:
@@ -135,5 +140,5 @@ def parse_position(text: str) -> int:
     return int(text)
 
 
-def _some(field: str) -> str | None:
-    return None if field == _NONE else field
+def _some(field: bytes) -> str | None:
+    return None if field == b"-" else field.decode()

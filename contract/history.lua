@@ -5,6 +5,7 @@
 -- ARGV[1] since       read the events with a greater id
 -- ARGV[2] limit       events at most
 -- ARGV[3] max age ms  as in publish.lua
+-- ARGV[4] broken too  1: the events even where the log does not reach back to since
 --
 -- Returns {floor, last, entries}: the log is whole for every since >= floor; last is the id of the
 -- stream's newest event (0: none remembered).
@@ -29,7 +30,8 @@ else
   floor = string.format('%.0f', math.max(epoch, now - 2000 * tonumber(ARGV[3])))
 end
 local entries = {}
-if not last or tonumber(last) > tonumber(ARGV[1]) then
+local reaches = tonumber(ARGV[1]) >= tonumber(floor)
+if (reaches or ARGV[4] == '1') and (not last or tonumber(last) > tonumber(ARGV[1])) then
   entries = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])
 end
 return {floor, last or '0', entries}

@@ -98,6 +98,7 @@ def _signing_keys(document: bytes) -> dict[str | None, Any]:
     """Keys by id, without those that are meant for encryption (RFC 7517, section 4.2)."""
     try:
         jwks = jwt.PyJWKSet.from_json(document.decode())
-    except (AttributeError, RecursionError) as error:  # PyJWT takes any JSON for an object
+        return {key.key_id: key.key for key in jwks.keys if key.public_key_use in (None, "sig")}
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
+        # PyJWT takes any JSON for an object, and any value in it for a string.
         raise jwt.PyJWKSetError("expected a JSON object with keys") from error
-    return {key.key_id: key.key for key in jwks.keys if key.public_key_use in {None, "sig"}}

@@ -47,8 +47,12 @@ local text = string.format('%.0f', id)
 -- for two max ages, or since the data set began: either is an honest floor.
 local max_age = tonumber(ARGV[5])
 local prev = remembered[1]
+local told = prev
 if not prev then
   prev = string.format('%.0f', math.max(epoch, now - 2000 * max_age))
+  -- Who listens is told where the data set began, as it may have lost what he heard; that a stream
+  -- has been quiet for long is no gap.
+  told = epoch > now - 2000 * max_age and prev or '0'
 end
 
 -- First, as the one write that Redis may refuse (another type under the key, memory): a script is
@@ -66,7 +70,7 @@ else
   redis.call('PEXPIRE', KEYS[1], max_age + 1000)
   redis.call('PEXPIRE', KEYS[2], 2 * max_age + 1000)
 end
-local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. prev .. ' ' .. ARGV[2] .. '\n' .. ARGV[3])
+local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. told .. ' ' .. ARGV[2] .. '\n' .. ARGV[3])
 if fingerprint ~= '' then
   redis.call('SET', KEYS[4], text .. ' ' .. gateways .. ' ' .. fingerprint, 'PX', ARGV[7])
 end

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -92,7 +93,8 @@ def stop_signal() -> asyncio.Event:
 
     def stop(number: signal.Signals) -> None:
         stopping.set()
-        loop.remove_signal_handler(number)
+        # As a container's first process it has no default handlers to fall back on.
+        loop.add_signal_handler(number, os._exit, 128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)

@@ -52,6 +52,7 @@ class Subscriber:
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=None,
             socket_keepalive=True,
         )
         self._connection: AbstractConnection = pool.make_connection()

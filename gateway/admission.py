@@ -27,6 +27,7 @@ from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.replay import Replay, merge
 from gateway.settings import GatewaySettings
+from gateway.sweeper import Sweeper
 from gateway.wire.encoder import Welcome
 
 # Written at once while a client catches up; then it must take most of it before more follows.
@@ -93,10 +94,10 @@ class Admission:
         metrics: Metrics,
         settings: GatewaySettings,
         *,
-        watch_expiry: Callable[[Connection], None],
+        sweeper: Sweeper,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._watch_expiry = watch_expiry
+        self._sweeper = sweeper
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -127,13 +128,19 @@ class Admission:
 
     async def open(self, connection: Connection, opening: Opening) -> None:
         """Take a connection in, or close it and say why; after `begin`. Never raises."""
+        missed = await self._handshake(connection, opening)
+        if connection.state is not State.CLOSED:
+            self._sweeper.add(connection)
+            await self._catch_up(connection, missed)
+
+    async def _handshake(self, connection: Connection, opening: Opening) -> list[Event]:
+        """Everything up to `welcome`, measured; what the client missed is still to be written."""
         started = time.perf_counter()
         outcome = "accepted"
+        missed: list[Event] = []
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 missed = await self._open(connection, opening)
-            self._watch_expiry(connection)
-            await self._catch_up(connection, missed)
             if connection.state is State.CLOSED:
                 outcome = "abandoned"
         except Refused as refused:
@@ -151,6 +158,7 @@ class Admission:
             self._opening -= 1
             self._metrics.handshakes.labels(connection.encoder.wire, outcome).inc()
             self._metrics.handshake_seconds.observe(time.perf_counter() - started)
+        return missed
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
         """Log in, refresh or log out in band. A token that fails changes nothing."""
@@ -176,10 +184,16 @@ class Admission:
         async with self._delivery.between_rounds():
             if connection.state is State.CLOSED:
                 return
+            try:
+                self._check_user(user, connection.user)  # again: others came in meanwhile
+            except Refused:
+                message = close_codes.TOO_MANY_CONNECTIONS.reason
+                connection.write(connection.encoder.error(ref, "too_many_connections", message))
+                return
             self._hub.identify(connection, user, None if claims is None else claims.expires_at)
             expires_in = self._expires_in(connection)
             connection.write(connection.encoder.identity(ref, user, expires_in))
-        self._watch_expiry(connection)
+        self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Event]:
@@ -249,17 +263,21 @@ class Admission:
     async def _catch_up(self, connection: Connection, events: list[Event]) -> None:
         """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
 
-        Each write waits for the client, so a slow one costs the pod no more than its held events.
+        Each write waits for the client, so a slow one costs the pod no more than its held events,
+        whose number `gateway.fanout.hold` bounds.
         """
         try:
             while events and connection.state is State.CATCHING_UP:
                 await _write_chunks(connection, events)
                 events, connection.held = connection.held or [], []
-                if len(events) > self._settings.replay_max_events:
-                    raise TimeoutError
         except TimeoutError:
             connection.close(close_codes.SLOW_CONSUMER)
+        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
+            _log.exception("catching up failed", connection=connection.id)
+            connection.close(close_codes.INTERNAL_ERROR)
         if connection.state is State.CATCHING_UP:
+            if connection.gap is not None:
+                connection.write(connection.encoder.gap(connection.gap))
             self._hub.go_live(connection)
 
     async def _reaches(self, since: int) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
@@ -28,6 +29,7 @@ from contract.telemetry import exports_traces, tracer_provider
 from contract.tokens import FixedKey, verifier_of
 from gateway import handlers as application
 from gateway.admission import Admission
+from gateway.connection import State
 from gateway.delivery import Delivery
 from gateway.drain import Drain
 from gateway.handlers import Handlers
@@ -84,6 +86,7 @@ async def running(
         metrics,
         FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
         pending_max_events=settings.pending_max_events,
+        held_max_events=settings.replay_max_events,
     )
     subscription = _subscription(settings, bus, hub, delivery, ring, metrics)
     sweeper = Sweeper(
@@ -98,52 +101,54 @@ async def running(
         verifier,
         metrics,
         settings,
-        watch_expiry=sweeper.watch_expiry,
+        sweeper=sweeper,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     handlers = _handlers(settings)
-    async with asyncio.TaskGroup() as group:
-        inboxes = Inboxes(
-            admission,
-            handlers,
-            queue,
-            metrics,
-            group.create_task,
-            settings,
-        )
-        origins = Origins(settings.allowed_origins)
-        sessions = Sessions(
-            admission, hub, inboxes, sweeper, metrics, origins, group.create_task, settings
-        )
-        drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
-        metrics.observe_pod(
-            hub,
-            pending=lambda: delivery.pending,
-            verified_age_seconds=lambda: subscription.verified_age_seconds,
-            loop_lag_seconds=lambda: sweeper.lag_seconds,
-            draining=lambda: drain.begun,
-            max_connections=settings.max_connections,
-        )
-        tasks = [
-            group.create_task(job)
-            for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run())
-        ]
-        tasks.append(group.create_task(_prune(subscription, hub, settings.linger_seconds)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            inboxes = Inboxes(
+                admission,
+                handlers,
+                queue,
+                metrics,
+                group.create_task,
+                settings,
+            )
+            origins = Origins(settings.allowed_origins)
+            sessions = Sessions(
+                admission, hub, inboxes, sweeper, metrics, origins, group.create_task, settings
+            )
+            drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
+            metrics.observe_pod(
+                hub,
+                pending=lambda: delivery.pending,
+                verified_age_seconds=lambda: subscription.verified_age_seconds,
+                loop_lag_seconds=lambda: sweeper.lag_seconds,
+                draining=lambda: drain.begun,
+                max_connections=settings.max_connections,
+            )
+            tasks = [
+                group.create_task(job)
+                for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run())
+            ]
+            tasks.append(group.create_task(_prune(subscription, hub, settings.linger_seconds)))
+            if isinstance(keys, JwksKeys):
+                tasks.append(group.create_task(keys.run()))
+            yield Gateway(
+                _public_app(settings),
+                internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
+                sessions,
+                drain,
+            )
+            for task in tasks:
+                task.cancel()
+    finally:
+        await bus.aclose()
         if isinstance(keys, JwksKeys):
-            tasks.append(group.create_task(keys.run()))
-        yield Gateway(
-            _public_app(settings),
-            internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
-            sessions,
-            drain,
-        )
-        for task in tasks:
-            task.cancel()
-    await bus.aclose()
-    if isinstance(keys, JwksKeys):
-        await keys.aclose()
-    if provider is not None:
-        await asyncio.to_thread(provider.shutdown)
+            await keys.aclose()
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)
 
 
 def _subscription(
@@ -157,7 +162,10 @@ def _subscription(
     def tell_gap(audiences: Collection[Audience], position: int) -> None:
         for connection in list(hub.connections):
             if any(hub.receives(connection, audience) for audience in audiences):
-                connection.write(connection.encoder.gap(position))
+                if connection.state is State.LIVE:
+                    connection.write(connection.encoder.gap(position))
+                else:  # after what it still has to hear
+                    connection.gap = position
 
     return Subscription(
         bus,
@@ -188,6 +196,9 @@ def _public_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
         exception_handlers={HTTPException: _problem},
         middleware=_cors(settings),
+    )
+    app.router.redirect_slashes = (
+        False  # it would answer with the Host header that a client made up
     )
     app.router.routes += [
         Route("/ws", _expects_upgrade),
@@ -226,9 +237,16 @@ async def _problem(_request: Request, error: Exception) -> Response:
     """Every refusal is a problem document (RFC 9457)."""
     if not isinstance(error, HTTPException):
         raise error
+    status = error.status_code
+    title = HTTPStatus(status).phrase
     return JSONResponse(
-        {"type": "about:blank", "status": error.status_code, "detail": error.detail},
-        status_code=error.status_code,
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status_code,
+            "detail": error.detail,
+        },
+        status_code=status,
         headers=error.headers,
         media_type="application/problem+json",
     )

@@ -46,6 +46,7 @@ class Connection(ABC):
         expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
         write: hands encoded bytes to the transport; never blocks, never raises.
         held: events that came in while the client catches up with what it missed.
+        gap: a gap to tell of once the client has caught up.
         awaiting_pong: a ping was sent and nothing has come in since.
         malformed: messages that were not of the protocol, so far.
         slot: of the sweeper's wheel; -1 while it does not look after the connection.
@@ -54,8 +55,8 @@ class Connection(ABC):
     """
 
     __slots__ = (
-        "awaiting_pong", "bucket", "encoder", "expires_at", "held", "id", "inbox", "malformed",
-        "slot", "state", "user", "write",
+        "awaiting_pong", "bucket", "encoder", "expires_at", "gap", "held", "id", "inbox",
+        "malformed", "slot", "state", "user", "write",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder) -> None:
@@ -66,6 +67,7 @@ class Connection(ABC):
         self.expires_at: float | None = None
         self.write: Callable[[bytes], None] = discard
         self.held: list[Event] | None = None
+        self.gap: int | None = None
         self.awaiting_pong = False
         self.malformed = 0
         self.slot = -1

@@ -25,6 +25,8 @@ _SOCKETS_PER_SLICE: Final = 256
 # Bounds one write to a socket, far below what may wait for it unsent.
 _ROUND_MAX_BYTES: Final = 128 * 1024
 _ROUND_MAX_EVENTS: Final = 1_000
+# Each targeted event's receivers get all shared events merged in, about 1 µs each.
+_ROUND_MAX_MERGES: Final = 10_000
 
 
 class Delivery:
@@ -43,6 +45,7 @@ class Delivery:
         tracer: FanoutTracer,
         *,
         pending_max_events: int,
+        held_max_events: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.position = 0
@@ -52,6 +55,7 @@ class Delivery:
         self._tracer = tracer
         self._pending: deque[Event] = deque()
         self._pending_max_events = pending_max_events
+        self._held_max_events = held_max_events
         self._seen = 0
         self._clock = clock
         self._arrived = asyncio.Event()
@@ -75,6 +79,10 @@ class Delivery:
         self._seen = max(self._seen, position)
         if not self._pending:
             self._move_to(self._seen)
+
+    def rewind(self, position: int) -> None:
+        """Begin anew at an earlier position: ids went back."""
+        self.position = self._seen = position
 
     async def room(self) -> None:
         """Return when few enough events wait: a pod that falls behind stops reading Redis."""
@@ -109,8 +117,12 @@ class Delivery:
     def _take(self) -> list[Event]:
         events: list[Event] = []
         size_bytes = 0
+        targeted = 0
         while self._pending and size_bytes < _ROUND_MAX_BYTES and len(events) < _ROUND_MAX_EVENTS:
+            if targeted * (len(events) - targeted) > _ROUND_MAX_MERGES:
+                break
             event = self._pending.popleft()
+            targeted += event.audience.user is not None
             size_bytes += len(event.data)
             events.append(event)
         if not self._pending:
@@ -124,7 +136,7 @@ class Delivery:
         for event in events:
             self._ring.append(event)
         self._move_to(events[-1].id if self._pending else self._seen)
-        fanout.hold(events, self._hub)
+        fanout.hold(events, self._hub, self._held_max_events)
         plan = fanout.plan(events, self._hub)
         traced = self._tracer.begin(events, self._hub)
         await _write(plan)

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Final
 
 from contract.event import Event
+from gateway import close_codes
 from gateway.connection import Connection
 from gateway.hub import Hub
 from gateway.wire.encoder import Encoder
@@ -66,11 +67,16 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
     return result
 
 
-def hold(events: Iterable[Event], hub: Hub) -> None:
-    """Keep events for the connections that are still catching up with what they missed."""
-    for connection in hub.catching_up:
+def hold(events: Iterable[Event], hub: Hub, max_events: int) -> None:
+    """Keep events for the connections that are still catching up with what they missed.
+
+    One that leaves more than ``max_events`` of them is a slow consumer.
+    """
+    for connection in list(hub.catching_up):
         if connection.held is not None:
             connection.held += [event for event in events if is_for(connection, event, hub)]
+            if len(connection.held) > max_events:
+                connection.close(close_codes.SLOW_CONSUMER)
 
 
 def is_for(connection: Connection, event: Event, hub: Hub) -> bool:
@@ -79,21 +85,26 @@ def is_for(connection: Connection, event: Event, hub: Hub) -> bool:
 
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:
-    """Connections that an event goes to on this pod, and bytes: for its span, if it is traced."""
+    """Live connections that an event goes to on this pod, and bytes: for its span."""
+    sizes: Counter[Encoder] = Counter()
     if event.audience.user is not None:
-        connections: Iterable[Connection] = hub.of_user(event.audience.user)
+        for connection in hub.of_user(event.audience.user):
+            if connection.held is None and is_for(connection, event, hub):
+                sizes[connection.encoder] += 1
     else:
-        connections = hub.connections
-    sizes: dict[Encoder, int] = {}
-    recipients = size_bytes = 0
-    for connection in connections:
-        if is_for(connection, event, hub):
-            recipients += 1
-            encoder = connection.encoder
-            if encoder not in sizes:
-                sizes[encoder] = len(encoder.event(event))
-            size_bytes += sizes[encoder]
-    return recipients, size_bytes
+        for group in hub.groups:
+            sizes[group.encoder] = len(group.authenticated)
+            if event.audience.kind == "all":
+                sizes[group.encoder] += len(group.anonymous)
+        excluded = None if event.exclude is None else hub.find(event.exclude)
+        if (
+            excluded is not None
+            and excluded.held is None
+            and hub.receives(excluded, event.audience)
+        ):
+            sizes[excluded.encoder] -= 1
+    size_bytes = sum(len(encoder.event(event)) * count for encoder, count in sizes.items() if count)
+    return sizes.total(), size_bytes
 
 
 def _singled_out(

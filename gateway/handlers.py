@@ -15,9 +15,11 @@ interceptor propagates them to.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
@@ -133,8 +135,7 @@ class Handlers:
 
     def __init__(self, *, threads: int = 40) -> None:
         self._routes: dict[str, Route] = {}
-        self._threads = threads
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._slots = asyncio.Semaphore(threads)
 
     def on(self, type_: str, *interceptors: Interceptor) -> Callable[[Handler], Handler]:
         """Register the decorated function for messages of a type.
@@ -163,8 +164,7 @@ class Handlers:
 
     def limit_threads(self, threads: int) -> None:
         """How many plain functions may run at once."""
-        self._threads = threads
-        self._limiter = None
+        self._slots = asyncio.Semaphore(threads)
 
     def _async(self, handler: Callable[..., Any]) -> Callable[[Any, Context], Awaitable[Any]]:
         if inspect.iscoroutinefunction(handler):
@@ -172,14 +172,29 @@ class Handlers:
 
         @functools.wraps(handler)
         async def in_thread(message: Any, context: Context) -> Any:  # noqa: ANN401
-            if self._limiter is None:
-                self._limiter = anyio.CapacityLimiter(self._threads)
-            # Abandoned when it takes too long: the thread ends by itself, its result is dropped.
-            return await to_thread.run_sync(
-                handler, message, context, abandon_on_cancel=True, limiter=self._limiter
+            slots = self._slots
+            await slots.acquire()
+            work = asyncio.ensure_future(
+                to_thread.run_sync(
+                    handler,
+                    message,
+                    context,
+                    abandon_on_cancel=True,
+                    limiter=anyio.CapacityLimiter(math.inf),
+                )
             )
+            work.add_done_callback(lambda work: _ended(work, slots))
+            # When the handler takes too long, the sender is told; the thread keeps its slot until
+            # it ends by itself.
+            return await asyncio.shield(work)
 
         return in_thread
+
+
+def _ended(work: asyncio.Future[Any], slots: asyncio.Semaphore) -> None:
+    slots.release()
+    if not work.cancelled():
+        work.exception()  # seen, also where nobody waits any more
 
 
 def load(path: str) -> Handlers:

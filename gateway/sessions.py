@@ -107,7 +107,6 @@ class Sessions:
     async def _open(self, connection: Connection, opening: Opening) -> None:
         await self._admission.open(connection, opening)
         if connection.state is not State.CLOSED:
-            self._sweeper.add(connection)
             self._inboxes.start(connection)
 
     def _malformed(self, connection: Connection, message: str) -> None:

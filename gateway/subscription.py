@@ -17,32 +17,28 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final, Protocol
 
 import structlog
 
 from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from contract.bus import History
 from contract.errors import BusUnavailable
 from contract.event import Event, InvalidMessage, parse_message
 from contract.keyspace import pod_stream
 from contract.subscriber import Message, Subscribed
+from gateway import catch_up
+from gateway.catch_up import Heard, Missed, ReadingBus
 from gateway.delivery import Delivery
 from gateway.metrics import Metrics
 from gateway.replay import Ring
 from gateway.settings import GatewaySettings
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-# Streams read in one pipeline, and events of each, when catching up.
-_STREAMS_PER_READ: Final = 500
-_EVENTS_PER_READ: Final = 1_000
 
 # For Redis to confirm every stream; ten thousand take it a fraction of a second.
 _SUBSCRIBE_SECONDS: Final = 15.0
 
 _log = structlog.get_logger(__name__)
-_by_id = attrgetter("id")
 
 
 class SubscriberConnection(Protocol):
@@ -69,12 +65,8 @@ class SubscriberConnection(Protocol):
         ...
 
 
-class ReadingBus(Protocol):
+class ProbingBus(ReadingBus, Protocol):
     """What the subscription needs of `contract.bus.Bus`."""
-
-    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
-        """See `contract.bus.Bus.history`."""
-        ...
 
     async def probe(self, pod: str) -> int:
         """See `contract.bus.Bus.probe`."""
@@ -92,6 +84,7 @@ class _Stream:
         whole_from: id of a probe sent after that: nothing above it can have passed the pod by.
             None: no probe has come back since.
         idle_since: when its user's last socket was found gone; None while there is one.
+        joining: connections that wait for it.
     """
 
     name: str
@@ -100,6 +93,7 @@ class _Stream:
     confirmed: bool = False
     whole_from: int | None = None
     idle_since: float | None = None
+    joining: int = 0
 
 
 class Subscription:
@@ -107,7 +101,7 @@ class Subscription:
 
     def __init__(
         self,
-        bus: ReadingBus,
+        bus: ProbingBus,
         delivery: Delivery,
         ring: Ring,
         metrics: Metrics,
@@ -173,13 +167,17 @@ class Subscription:
             stream = self._streams[audience.stream] = _Stream(audience.stream, audience)
             self._wanted.append(stream.name)
             self._wants.set()
-        stream.idle_since = None
-        if not stream.confirmed:
-            await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
-        if whole:
-            if stream.whole_from is None:
-                await self.refresh()
-            await self._delivery.reached(stream.whole_from or 0)
+        stream.joining += 1
+        try:
+            if not stream.confirmed:
+                await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
+            if whole:
+                if stream.whole_from is None:
+                    await self.refresh()
+                await self._delivery.reached(stream.whole_from or 0)
+        finally:
+            stream.joining -= 1
+            stream.idle_since = None
 
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
@@ -196,7 +194,7 @@ class Subscription:
         for stream in self._streams.values():
             if stream.audience is None or stream.audience.user is None or not stream.confirmed:
                 continue
-            if stream.audience.user in users:
+            if stream.joining or stream.audience.user in users:
                 stream.idle_since = None
             elif stream.idle_since is None:
                 stream.idle_since = now
@@ -262,6 +260,8 @@ class Subscription:
         now = await self._bus.probe(self._pod)
         if self._ring.floor is None:
             await self._fill_ring(now)
+        elif now < self._heard:
+            await self._begin_anew(now)
         else:
             await self._catch_up([stream for stream in streams if stream.audience], now)
         self._caught_up_to = self._heard = now
@@ -309,28 +309,50 @@ class Subscription:
             if 0 < stream.last < event.prev:
                 await self._repair(stream, event)
             self._delivery.put(event)
-            await self._delivery.room()
         stream.last = event.id
         self._heard = max(self._heard, event.id)
         self._delivery.advance(self._heard)
+        # Last, since a lost connection may cancel it: by then the event counts as heard.
+        await self._delivery.room()
 
     async def _repair(self, stream: _Stream, event: Event) -> None:
         """Deliver what the log holds between the last event heard and this one."""
-        missed, lost = await self._read([stream], stream.last, event.id - 1)
-        for each in missed:
-            self._delivery.put(each)
-        await self._report(lost, repaired=len(missed), position=event.prev)
+        missed = await catch_up.read(self._bus, _heard([stream]), stream.last, event.id - 1)
+        self._deliver(missed, event.id - 1)
+        await self._report(missed, position=event.id - 1)
 
     async def _catch_up(self, streams: Sequence[_Stream], now: int) -> None:
         """Deliver everything after the last id heard, up to ``now``, on every stream."""
-        missed, lost = await self._read(streams, self._heard, now)
-        for event in missed:
-            self._delivery.put(event)
-            await self._delivery.room()
-        if lost:
+        missed = await catch_up.read(self._bus, _heard(streams), self._heard, now)
+        self._deliver(missed, now)
+        if missed.lost:
             # What the ring holds and what follows no longer join.
             self._ring.fill(now, [])
-        await self._report(lost, repaired=len(missed), position=now)
+        await self._report(missed, position=now)
+
+    def _deliver(self, missed: Missed, until: int) -> None:
+        """Take over what was read, in one step."""
+        for audience in missed.lost & {stream.audience for stream in self._streams.values()}:
+            self._streams[audience.stream].last = 0  # told once: what follows begins anew
+        for audience, last in missed.last.items():
+            if audience.stream in self._streams:
+                self._streams[audience.stream].last = last
+        if missed.forgotten:
+            self._ring.broken_until = until
+        for event in missed.events:
+            self._delivery.put(event)
+
+    async def _begin_anew(self, now: int) -> None:
+        """Ids went back: another data set, whose clock is behind. Nothing joins what was heard."""
+        _log.error("Redis began anew with earlier ids; clients are told")
+        self._metrics.gaps.labels("lost").inc()
+        await self._delivery.flushed()
+        for stream in self._streams.values():
+            stream.last = 0
+        self._delivery.rewind(now)
+        self._ring.fill(now, [])
+        self._ring.broken_until = 0
+        self._tell_gap({ALL}, now)
 
     async def _fill_ring(self, now: int) -> None:
         """Give a fresh pod the recent past, so that clients of other pods can resume here."""
@@ -338,56 +360,21 @@ class Subscription:
         shared = (self._all, self._authenticated)
         histories = await self._bus.history([(ALL, since), (AUTHENTICATED, since)], limit=1)
         floor = max(since, *(history.floor for history in histories))
-        missed, _ = await self._read(shared, floor, now)
-        self._ring.fill(floor, missed)
+        missed = await catch_up.read(self._bus, _heard(shared), floor, now)
+        if missed.lost:  # trimmed since the floor was read: the next connection will try again
+            self._ring.fill(now, [])
+        else:
+            self._ring.fill(floor, missed.events)
 
-    async def _read(
-        self, streams: Sequence[_Stream], since: int, until: int
-    ) -> tuple[list[Event], list[Audience]]:
-        """All events after ``since`` and up to ``until``; and the audiences whose logs are broken.
-
-        Where Redis has forgotten an event that the pod heard, a failover has dropped writes. Others
-        may be among them that nobody heard, on any stream: that concerns everyone, and whoever
-        comes back from before. Moves each stream's ``last`` along.
-        """
-        events: list[Event] = []
-        lost: list[Audience] = []
-        for start in range(0, len(streams), _STREAMS_PER_READ):
-            todo = [
-                (stream, since)
-                for stream in streams[start : start + _STREAMS_PER_READ]
-                if stream.audience
-            ]
-            first = True
-            while todo:
-                ranges = [(stream.audience, from_) for stream, from_ in todo if stream.audience]
-                histories = await self._bus.history(ranges, limit=_EVENTS_PER_READ)
-                more: list[tuple[_Stream, int]] = []
-                for (stream, _), history in zip(todo, histories, strict=True):
-                    if first and stream.audience and history.floor > max(since, stream.last):
-                        lost.append(stream.audience)
-                    if first and stream.last > _before(history):
-                        lost.append(ALL)
-                        self._ring.broken_until = until
-                        stream.last = 0  # told once: what follows begins anew
-                    wanted = [event for event in history.events if event.id <= until]
-                    events += wanted
-                    if wanted:
-                        stream.last = wanted[-1].id
-                    if len(wanted) == _EVENTS_PER_READ:
-                        more.append((stream, stream.last))
-                todo, first = more, False
-        return sorted(events, key=_by_id), lost
-
-    async def _report(self, lost: Collection[Audience], *, repaired: int, position: int) -> None:
-        if repaired:
+    async def _report(self, missed: Missed, *, position: int) -> None:
+        if missed.events:
             self._metrics.gaps.labels("repaired").inc()
-            _log.info("gap repaired from the log", events=repaired)
-        if lost:
+            _log.info("gap repaired from the log", events=len(missed.events))
+        if missed.lost:
             self._metrics.gaps.labels("lost").inc()
-            _log.error("Redis lost events; clients are told", streams=len(lost))
+            _log.error("Redis lost events; clients are told", streams=len(missed.lost))
             await self._delivery.flushed()
-            self._tell_gap(lost, position)
+            self._tell_gap(missed.lost, position)
 
     async def _verify(self) -> None:
         """Send probes through the whole bus; a probe that stays away ends the connection.
@@ -440,6 +427,5 @@ async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) 
     return early
 
 
-def _before(history: History) -> int:
-    """The newest id on the stream before the first event that was read."""
-    return history.events[0].prev if history.events else max(history.last, history.floor)
+def _heard(streams: Iterable[_Stream]) -> list[Heard]:
+    return [Heard(stream.audience, stream.last) for stream in streams if stream.audience]

@@ -45,6 +45,7 @@ class Sweeper:
         """Look after a connection from now on."""
         connection.slot = self._choose(len(self._slots))
         self._slots[connection.slot][connection] = None
+        self.watch_expiry(connection)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -67,6 +68,8 @@ class Sweeper:
         slot = self._slots[self._tick % len(self._slots)]
         self._tick += 1
         for connection in list(slot):
+            if connection.inbox is not None and connection.inbox.paused:
+                continue  # its pongs wait in the kernel, behind the messages it was told to hold
             if connection.awaiting_pong:
                 connection.close(close_codes.KEEP_ALIVE)
             else:

@@ -42,6 +42,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._head_max_bytes = self.sessions.settings.request_head_max_bytes
         self._head_timer: asyncio.TimerHandle | None = None
         self._wants_stream = False
+        self._answered = False  # a plain request has gone to the ASGI app
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the head. Nobody needs the addresses: two system calls less."""
@@ -63,23 +64,20 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self._wants_stream:  # an upgrade to h2c, which a server may ignore, stays a GET
+            if (
+                not self._wants_stream and not self.transport.is_closing()
+            ):  # an upgrade to h2c, which a server may ignore, stays a GET
                 self._upgrade(data[upgrade.args[0] :])
                 return
         except httptools.HttpParserError:
             self._refuse(400, "malformed_request", "expected an HTTP/1.1 request")
             return
+        if self.transport.is_closing():
+            return
         if self._wants_stream:
             self._stream()
-        elif (
-            self._head_timer is not None
-            and self._head_bytes > self.sessions.settings.request_head_max_bytes
-        ):
-            self._refuse(
-                431,
-                "head_too_large",
-                f"expected a request head of at most {self._head_max_bytes} bytes",
-            )
+        elif self._head_timer is not None and self._head_bytes > self._head_max_bytes:
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A further request on a kept connection has its time and its bytes too."""
@@ -90,23 +88,36 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there: leave what becomes a connection to `data_received`."""
         self._stop_timer()
-        if self._head_bytes > self._head_max_bytes:
-            self._wants_stream = False
-        elif self._path() == SSE_PATH and self.parser.get_method() == b"GET":
-            self._wants_stream = True
+        if self._answered:  # pipelined behind a plain request, whose answer ends the connection
             return
-        super().on_headers_complete()
+        if self._exact_head_bytes() > self._head_max_bytes:
+            self._refuse_head()
+        elif self._path() == SSE_PATH and self.parser.get_method() == b"GET":
+            self._wants_stream = self._get_upgrade() != b"websocket"
+        if not self._wants_stream and not self.transport.is_closing():
+            super().on_headers_complete()
+            self._answered = not self.parser.should_upgrade()
+            if self._answered:  # nobody has a reason to ask this port twice on one connection
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A stream's request has no body worth reading."""
-        if not self._wants_stream:
+        if self._answered:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Nothing to run for a stream."""
         self._head_bytes = 0
-        if not self._wants_stream:
+        if self._answered:
             super().on_message_complete()
+
+    def _exact_head_bytes(self) -> int:
+        """Without what came in the same piece behind it."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _refuse_head(self) -> None:
+        most = self._head_max_bytes
+        self._refuse(431, "head_too_large", f"expected a request head of at most {most} bytes")
 
     def _should_upgrade(self) -> bool:
         # uvicorn asks its `ws` setting too; here the upgrade is ours, and that is "none".

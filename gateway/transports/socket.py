@@ -60,6 +60,12 @@ class SocketConnection(Connection, asyncio.Protocol):
         self._transport.write(last_words)
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
+    def _is_ending(self) -> bool:
+        """Whether there is nothing left to close; a transport that only waits is cut short."""
+        if self._closing is None and self._transport.is_closing():
+            self._transport.abort()
+        return self._closing is not None or self._transport.is_closing()
+
     def _end(self, close: Close) -> None:
         self.write = discard
         self._sessions.ended(self, close)
@@ -67,7 +73,11 @@ class SocketConnection(Connection, asyncio.Protocol):
     # asyncio.Protocol
 
     def eof_received(self) -> None:
-        """The client will send no more: neither a WebSocket nor a stream is half closed."""
+        """The client will send no more: neither a WebSocket nor a stream is half closed.
+
+        Aborted, since closing would wait for a client to read what it may never read.
+        """
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The socket is gone, whoever closed it."""

@@ -48,7 +48,7 @@ class SseConnection(SocketConnection):
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection`. A stream that has not begun is refused with the close's HTTP status."""
-        if self._closing is not None or self._transport.is_closing():
+        if self._is_ending():
             return
         if not self._head:
             last_words = message + SSE.error(None, close.label, close.reason)

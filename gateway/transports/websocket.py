@@ -13,7 +13,10 @@ from typing import Final
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, PayloadTooBig
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State as FrameState
@@ -27,8 +30,9 @@ from gateway.sessions import Sessions
 from gateway.transports.request import ConnectionRequest, refusal
 from gateway.transports.socket import SocketConnection
 from gateway.wire import frames
-from gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL
+from gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
 
+_PIECE_BYTES: Final = 4_096
 _SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
 # Without context takeover a frame depends on no earlier one, so that all sockets can share it.
 _DEFLATE: Final = (
@@ -49,6 +53,7 @@ _HANDSHAKE_HEADERS: Final = frozenset(
         "sec-websocket-protocol",
     }
 )
+_KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", "Sec-WebSocket-Version"})
 _log = logging.getLogger("gateway.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
@@ -56,10 +61,11 @@ _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count t
 class WebSocketConnection(SocketConnection):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_core", "_fragments")
+    __slots__ = ("_core", "_early", "_fragments")
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
         super().__init__(PLAIN, sessions, transport)
+        self._early = b""
         self._fragments: list[bytes] | None = None
         self._core = ServerProtocol(
             extensions=_DEFLATE if sessions.settings.compression else None,
@@ -82,28 +88,59 @@ class WebSocketConnection(SocketConnection):
             self._transport.write(_refusal(head))
             self._transport.close()
             return False
-        if self._core.extensions:
-            self.encoder = DEFLATED
+        for extension in self._core.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                self.encoder = _encoder(extension)
         self._open(head, request)
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse frames; hand whole messages on."""
-        self.awaiting_pong = False
+        """Parse frames; hand whole messages on.
+
+        In pieces, so that whoever sends thousands of tiny frames is stopped after a few hundred.
+        """
+        if self._head:  # nothing may be answered before the response to the handshake
+            self._early += data
+            self._transport.pause_reading()
+            return
+        for start in range(0, len(data), _PIECE_BYTES):
+            self._receive(data[start : start + _PIECE_BYTES])
+            if self._transport.is_closing() or self._gave_up:
+                return
+
+    def _receive(self, data: bytes) -> None:
         core = self._core
         core.receive_data(data)
         for event in core.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
+        self.awaiting_pong = False
         output = core.data_to_send()
         if core.parser_exc is not None:
             self._fail(core.parser_exc)
+        elif core.close_rcvd is not None:
+            # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
+            if self._closing is None:
+                self._close_with(close_codes.NORMAL, b"".join(output))
+            self._transport.close()
         elif output and self._closing is None:
             self._transport.write(b"".join(output))
-        if core.close_rcvd is not None:
-            # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
-            self._end(self._closing or close_codes.NORMAL)
-            self._transport.close()
+
+    @property
+    def _gave_up(self) -> bool:
+        """The client broke a limit: what it still sends is not worth parsing."""
+        return self._closing is not None and not self._closing.reconnect
+
+    def _write_first(self, data: bytes) -> None:
+        super()._write_first(data)
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._receive_early)
+
+    def _receive_early(self) -> None:
+        early, self._early = self._early, b""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self.data_received(early)
 
     def ping(self) -> None:
         """See `Connection`."""
@@ -112,7 +149,7 @@ class WebSocketConnection(SocketConnection):
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection`."""
-        if self._closing is not None or self._transport.is_closing():
+        if self._is_ending():
             return
         if self._core.state is FrameState.OPEN:
             self._core.send_close(close.code, close.reason)
@@ -131,6 +168,10 @@ class WebSocketConnection(SocketConnection):
             self.close(close_codes.UNSUPPORTED_DATA)
         elif frame.opcode is Opcode.PING:
             self._sessions.spend(self)  # the core has answered it already
+        elif frame.opcode is Opcode.PONG:
+            if not self.awaiting_pong:
+                self._sessions.spend(self)  # nobody asked
+            self.awaiting_pong = False
 
     def _text(self, frame: Frame) -> None:
         data = bytes(frame.data)
@@ -153,6 +194,12 @@ class WebSocketConnection(SocketConnection):
             self.close(close_codes.INVALID_TEXT)
         else:
             self.close(close_codes.protocol_error(str(error)))
+
+
+def _encoder(deflate: PerMessageDeflate) -> NativeEncoder:
+    """Shared frames need the window they were compressed with; who has less gets plain ones."""
+    fits = deflate.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
+    return DEFLATED if fits else PLAIN
 
 
 def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
@@ -180,5 +227,5 @@ def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
 
 
 def _refusal(response: Response) -> bytes:
-    kept = [(k, v) for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")]
+    kept = [(k, v) for k, v in response.headers.raw_items() if k in _KEPT_HEADERS]
     return refusal(response.status_code, response.body.decode().strip(), headers=tuple(kept))

@@ -38,7 +38,7 @@ async def start(source: str, lines: Lines) -> Process:
 
 async def until(lines: Lines, line: str) -> None:
     async with asyncio.timeout(10):
-        while ("p", line) not in lines:  # noqa: ASYNC110 - a list fills, nothing to wait on
+        while ("p", line) not in lines:
             await asyncio.sleep(0.01)
 
 
@@ -104,7 +104,7 @@ async def test_ends_what_it_started_as_well() -> None:
     grandchild = int(lines[0][1])
     await process.stop(10)
     async with asyncio.timeout(10):
-        while is_alive(grandchild):  # noqa: ASYNC110 - not our child, so nobody tells
+        while is_alive(grandchild):
             await asyncio.sleep(0.01)
 
 

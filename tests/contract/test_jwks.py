@@ -213,7 +213,7 @@ async def test_nobody_listens(clock: Clock) -> None:
 
 async def until(reached: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not reached():  # noqa: ASYNC110 - the server is in another thread
+        while not reached():
             await asyncio.sleep(0.01)
 
 

@@ -1,6 +1,6 @@
 """Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at hand.
 
-Held against the scripts themselves by tests/integration/test_memory_bus.py.
+Held against the scripts themselves by tests/gateway/test_memory_bus.py.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ class MemoryBus:
         message = self._publish(pod_stream(pod), "clarion.probe - -", b"null")
         return int(message.partition(b" ")[0])
 
-    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
         """As `contract.bus.Bus.history`."""
         self._check()
-        return [self._read(audience, since, limit) for audience, since in ranges]
+        return [self._read(audience, since, limit, broken_too) for audience, since in ranges]
 
     def knows(self, stream: str) -> bool:
         """Whether anything was published on a stream since the data set began."""
@@ -98,15 +100,19 @@ class MemoryBus:
             self._epoch = self.now - 1
         log = self._logs.setdefault(stream, _Log())
         id_ = max(self.now, self.issued + 1, (log.last or 0) + 1)
-        prev = log.last if log.last is not None else self._floor()
-        message = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
+        prev = told = log.last
+        if prev is None or told is None:
+            prev = self._floor()
+            told = prev if self._epoch > self.now - 2 * MAX_AGE_MICROSECONDS else 0
+        entry = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
+        message = b"%d %d %b\n%b" % (id_, told, header.encode(), data)
         self.issued = log.last = id_
-        log.entries.append((id_, message))
+        log.entries.append((id_, entry))
         for listener in list(self.listeners):
             listener(Message(stream, message))
         return message
 
-    def _read(self, audience: Audience, since: int, limit: int) -> History:
+    def _read(self, audience: Audience, since: int, limit: int, broken_too: bool) -> History:
         log = self._logs.get(audience.stream, _Log())
         if log.entries:
             floor = int(log.entries[0][1].split(b" ", 2)[1])
@@ -120,7 +126,7 @@ class MemoryBus:
         newer = [
             parse_message(audience_of(audience.stream), message)
             for id_, message in log.entries
-            if id_ > since
+            if id_ > since and (broken_too or since >= floor)
         ]
         return History(floor, log.last or 0, newer[:limit])
 

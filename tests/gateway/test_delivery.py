@@ -32,6 +32,7 @@ class Stage:
             self.metrics,
             FanoutTracer(TracerProvider().get_tracer("test"), "pod-test"),
             pending_max_events=pending_max_events,
+            held_max_events=1_000,
             clock=lambda: 0.001,
         )
 
@@ -66,9 +67,7 @@ async def test_all_that_has_come_in_leaves_in_one_write_per_socket() -> None:
     assert sample(stage.metrics, "clarion_fanout_events_sum") == 4
     assert sample(stage.metrics, "clarion_fanout_recipients_sum") == 2
     assert sample(stage.metrics, "clarion_events_received_total", audience="all") == 2
-    delivered = sample(
-        stage.metrics, "clarion_deliveries_total", audience="all", wire="websocket"
-    )
+    delivered = sample(stage.metrics, "clarion_deliveries_total", audience="all", wire="websocket")
     assert delivered == 4
     assert sample(stage.metrics, "clarion_delivered_bytes_total") == sum(
         len(b"".join(connection.written)) for connection in (nobody, alice)

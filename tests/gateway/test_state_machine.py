@@ -36,6 +36,7 @@ from gateway.delivery import Delivery
 from gateway.hub import Hub
 from gateway.replay import Replay, Ring
 from gateway.subscription import Subscription
+from gateway.sweeper import Sweeper
 from gateway.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
@@ -71,7 +72,9 @@ class Pod:
         of = metrics()
         self.hub = Hub()
         self.ring = Ring(1 << 20)
-        self.delivery = Delivery(self.hub, self.ring, of, TRACER, pending_max_events=1_000)
+        self.delivery = Delivery(
+            self.hub, self.ring, of, TRACER, pending_max_events=1_000, held_max_events=1_000
+        )
         self.subscription = Subscription(
             self,
             self.delivery,
@@ -90,14 +93,16 @@ class Pod:
             Verifier(),
             of,
             settings,
-            watch_expiry=lambda connection: None,
+            sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
         )
         loop.create_task(self.delivery.run())
         loop.create_task(self.subscription.run())
 
-    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
         await self._round_trip()
-        answer = await self.bus.history(ranges, limit=limit)
+        answer = await self.bus.history(ranges, limit=limit, broken_too=broken_too)
         await self._round_trip()
         return answer
 
@@ -128,7 +133,10 @@ class Pod:
     def _tell_gap(self, audiences: object, position: int) -> None:
         for connection in list(self.hub.connections):
             if any(self.hub.receives(connection, audience) for audience in audiences):  # type: ignore[attr-defined]
-                connection.write(connection.encoder.gap(position))
+                if connection.state is State.LIVE:
+                    connection.write(connection.encoder.gap(position))
+                else:
+                    connection.gap = position
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class Client(Recorder):
 
     @property
     def position(self) -> int | None:
-        """What a real client would name when it resumes."""
+        """What a real client would name when it resumes: the last id that it was told."""
         positions = [self.start, *self.heard[-1:], *self.gaps[-1:]]
         return max((position for position in positions if position is not None), default=None)
 
@@ -175,7 +183,11 @@ class Client(Recorder):
             return False
         if event.exclude == self.id:
             return False
-        if event.exclude is not None and event.exclude == self.resumes and event.id not in self.heard:
+        if (
+            event.exclude is not None
+            and event.exclude == self.resumes
+            and event.id not in self.heard
+        ):
             return False  # what was behind its former connection's exclusion may still come live
         identity = self.identity_at(event.id)
         if event.audience == ALL:
@@ -205,6 +217,7 @@ class Client(Recorder):
                 position, issued = self.pod.delivery.position, self.pod.bus.issued
                 self.identities.append(Identity(position, message["user"], issued))
             elif kind == "gap":
+                assert int(message["id"]) >= (self.position or 0), "a gap takes the client back"
                 self.gaps.append(int(message["id"]))
 
 
@@ -328,9 +341,7 @@ class Gateways(RuleBasedStateMachine):
         self._run(then)
 
     @rule(pod=PODS, down=st.sampled_from([0.0, 0.0, 0.3, 20.0]), during=FEW, then=TURNS)
-    def lose_the_bus(
-        self, pod: int, down: float, during: list[Audience], then: int | None
-    ) -> None:
+    def lose_the_bus(self, pod: int, down: float, during: list[Audience], then: int | None) -> None:
         """Only the connection, or Redis altogether for a time."""
         if down:
             self.pods[pod].reachable = False
@@ -386,9 +397,11 @@ class Gateways(RuleBasedStateMachine):
         subscription, hub = self.pods[pod].subscription, self.pods[pod].hub
         self.loop.create_task(subscription.prune(hub.users.keys(), 0.5))
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 11.0]))
-    def wait(self, seconds: float) -> None:
-        self._take_all()
+    @rule(seconds=st.sampled_from([0.1, 0.1, 1.0, 4.0, 11.0]), stalled=st.booleans())
+    def wait(self, seconds: float, stalled: bool) -> None:
+        """Who stalls does so for less than half a minute, or is closed as a slow consumer."""
+        if not stalled:
+            self._take_all()
         self.loop.advance(seconds)
 
     @rule()
@@ -432,9 +445,7 @@ class Gateways(RuleBasedStateMachine):
 
     # how
 
-    def _open(
-        self, pod: Pod, user: str | None, since: int | None, resumes: str | None
-    ) -> Client:
+    def _open(self, pod: Pod, user: str | None, since: int | None, resumes: str | None) -> Client:
         client = Client(pod, resumes)
         client.id = f"c-{len(self.connections)}"
         self.connections.append(client)

@@ -122,18 +122,24 @@ async def started(
     settings = settings_of(redis_url, namespace, **overrides)
     listener = bind("127.0.0.1", 0)
     bus = Bus(redis_from_url(redis_url), settings.keyspace, settings.history)
-    async with running(settings) as gateway:
-        server = Server(gateway.public, listener, http=protocol_class(gateway.sessions), ws="none")
-        serving = asyncio.create_task(server.run_until_stopped())
-        transport = httpx.ASGITransport(gateway.internal)
-        async with httpx.AsyncClient(transport=transport, base_url="http://internal") as internal:
-            pod = Pod(gateway, settings, listener.getsockname()[1], bus, internal)
-            try:
-                if wait:
-                    await pod.ready()
-                yield pod
-            finally:
-                await gateway.drain.run()
-                server.stop()
-                await serving
-    await bus.aclose()
+    try:
+        async with running(settings) as gateway:
+            server = Server(
+                gateway.public, listener, http=protocol_class(gateway.sessions), ws="none"
+            )
+            serving = asyncio.create_task(server.run_until_stopped())
+            transport = httpx.ASGITransport(gateway.internal)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://internal"
+            ) as internal:
+                pod = Pod(gateway, settings, listener.getsockname()[1], bus, internal)
+                try:
+                    if wait:
+                        await pod.ready()
+                    yield pod
+                finally:
+                    await gateway.drain.run()
+                    server.stop()
+                    await serving
+    finally:
+        await bus.aclose()

@@ -260,12 +260,21 @@ async def test_a_flood_of_fragments_is_refused(pod: Pod) -> None:
         assert await pod.metric("clarion_messages_received_total", outcome="rate_limited") == 1
 
 
-async def test_a_flood_of_pongs_harms_nobody(pod: Pod) -> None:
-    """Unsolicited pongs are allowed (RFC 6455, section 5.5.3)."""
+async def test_a_few_pongs_that_nobody_asked_for_are_allowed(pod: Pod) -> None:
+    """RFC 6455, section 5.5.3."""
     async with unaffected(pod), upgraded(pod) as raw:
-        await raw.send(frame(PONG, b"!") * 20_000)
+        await raw.send(frame(PONG, b"!") * 20)
         await answered(raw)
         assert await pod.metric("clarion_closes_total") == 0
+
+
+async def test_a_flood_of_pongs_is_ended(pod: Pod) -> None:
+    """They cost as much to read as anything else."""
+    async with unaffected(pod) as is_served:
+        async with upgraded(pod) as raw:
+            await raw.send(frame(PONG, b"!") * 20_000)
+            await ended(pod, 4429, "rate_limited", 1)
+        await is_served()
 
 
 CLOSES = {

@@ -271,7 +271,7 @@ class Traffic:
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     try:
         async with asyncio.timeout(SECONDS):
-            while not await condition():  # noqa: ASYNC110 - nobody would set an event
+            while not await condition():
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"not within {SECONDS:g} s: {what}") from None

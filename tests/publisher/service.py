@@ -57,7 +57,7 @@ class Service:
     async def _history(self, audience: Audience, since: int) -> list[Event]:
         settings = self.settings
         bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
-        (history,) = await bus.history([(audience, since)], limit=10_000)
+        (history,) = await bus.history([(audience, since)], limit=10_000, broken_too=True)
         await bus.aclose()
         return history.events
 

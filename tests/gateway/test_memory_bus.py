@@ -1,0 +1,111 @@
+"""The bus in memory, on which the state machine rests, answers as the Lua scripts do on a Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.audience import ALL, AUTHENTICATED, Audience
+from contract.bus import Bus, History, HistoryLimits, redis_from_url
+from contract.event import Event, Publication, parse_message
+from contract.keyspace import Keyspace
+from contract.subscriber import Message, Subscriber
+from tests.gateway.memory_bus import MemoryBus
+
+STREAMS = (ALL, AUTHENTICATED, Audience("user", "alice"))
+LIMITS = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=60)
+
+AUDIENCE = st.sampled_from(STREAMS)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), AUDIENCE, st.sampled_from([None, "connection-1"])),
+        st.tuples(st.just("read"), AUDIENCE, st.integers(0, 8), st.integers(1, 3), st.booleans()),
+        st.tuples(st.just("trim"), AUDIENCE, st.integers(0, 2)),
+        st.tuples(st.just("lose everything")),
+    ),
+    max_size=14,
+)
+
+
+@dataclass
+class Ids:
+    """Ids of one bus as ranks: two buses never agree on the time, but on everything else."""
+
+    known: list[int] = field(default_factory=list)
+
+    def rank(self, id_: int) -> tuple[int, bool]:
+        """How many events are at or below an id, and whether it is one of theirs."""
+        return bisect_right(self.known, id_), id_ in self.known
+
+    def event(self, event: Event) -> tuple[Any, ...]:
+        rest = (event.audience, event.type, event.data, event.exclude, event.trace)
+        return self.rank(event.id), self.rank(event.prev), rest
+
+    def history(self, history: History) -> tuple[Any, ...]:
+        events = [self.event(event) for event in history.events]
+        return self.rank(history.floor), self.rank(history.last), events
+
+    def since(self, rank: int) -> int:
+        if rank == 0 or not self.known:
+            return 0
+        return self.known[min(rank, len(self.known)) - 1]
+
+
+async def compare(url: str, steps: list[tuple[Any, ...]]) -> None:
+    redis = redis_from_url(url)
+    keyspace = Keyspace(f"test-{uuid.uuid4().hex[:12]}")
+    real, memory = Bus(redis, keyspace, LIMITS), MemoryBus()
+    real_ids, memory_ids = Ids(), Ids()
+    subscriber = Subscriber(url, keyspace)
+    heard: list[Message] = []
+    memory.listeners.append(heard.append)
+    await subscriber.connect()
+    await subscriber.subscribe([audience.stream for audience in STREAMS])
+    for _ in STREAMS:
+        await subscriber.receive()
+    for step in steps:
+        if step[0] == "publish":
+            publication = Publication(step[1], "tick", b"[1]", exclude=step[2])
+            (answer,) = await real.publish([publication])
+            real_ids.known.append(answer.id)  # type: ignore[union-attr]
+            memory_ids.known.append(memory.publish(publication).id)
+            message = await subscriber.receive()
+            assert isinstance(message, Message)
+            assert message.stream == heard[-1].stream == step[1].stream
+            assert real_ids.event(parse_message(step[1], message.payload)) == memory_ids.event(
+                parse_message(step[1], heard[-1].payload)
+            )
+        elif step[0] == "read":
+            _, audience, rank, limit, broken_too = step
+            options: dict[str, Any] = {"limit": limit, "broken_too": broken_too}
+            (expected,) = await real.history([(audience, real_ids.since(rank))], **options)
+            (got,) = await memory.history([(audience, memory_ids.since(rank))], **options)
+            assert memory_ids.history(got) == real_ids.history(expected)
+        elif step[0] == "trim":
+            if memory.knows(step[1].stream):
+                await redis.xtrim(keyspace.log(step[1].stream), maxlen=step[2], approximate=False)
+                memory.trim(step[1].stream, step[2])
+        else:
+            async for key in redis.scan_iter(f"{keyspace.namespace}:*"):
+                await redis.delete(key)
+            memory.lose_everything()
+    assert real_ids.known == sorted(set(real_ids.known))
+    assert memory_ids.known == sorted(set(memory_ids.known))
+    await subscriber.aclose()
+    await real.aclose()
+
+
+@given(steps=STEPS)
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_whatever_is_done_to_both_they_answer_alike(redis_url: str, steps: Any) -> None:
+    asyncio.run(compare(redis_url, steps))

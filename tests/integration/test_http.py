@@ -1,0 +1,244 @@
+"""Requests that never become connections: each has a status, a problem document and a count."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+from tests.integration.conftest import Start
+from tests.integration.pod import Pod, eventually
+from tests.integration.sockets import Raw, Response, connected, request_of
+from tests.integration.test_bad_frames import unaffected
+
+
+async def answer_to(pod: Pod, request: bytes) -> Response:
+    """The response to a request, which must be a problem document that says its own status."""
+    async with connected(pod) as raw:
+        await raw.send(request)
+        return await problem(raw)
+
+
+async def problem(raw: Raw) -> Response:
+    response = await raw.response()
+    assert response.headers["content-type"] == "application/problem+json", response
+    assert json.loads(response.body)["status"] == response.status
+    assert response.detail
+    return response
+
+
+async def refused(pod: Pod, reason: str) -> float:
+    return await pod.metric("clarion_http_requests_refused_total", reason=reason)
+
+
+def plain(method: str, path: str, body: bytes = b"") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def trickle(raw: Raw, data: bytes) -> None:
+    """Byte by byte, slowly: a slow loris."""
+    for byte in data:
+        await raw.send(bytes([byte]))
+        await asyncio.sleep(0.02)
+
+
+async def test_a_handshake_byte_by_byte_is_cut_off(start: Start) -> None:
+    async with start(handshake_seconds=0.5) as pod, unaffected(pod), connected(pod) as raw:
+        trickling = asyncio.create_task(trickle(raw, request_of()))
+        response = await problem(raw)
+        assert response.status == 408
+        assert response.detail == "expected the request within 0.5 seconds"
+        assert await raw.rest() == b""
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
+        assert await refused(pod, "head_too_slow") == 1
+
+
+async def test_a_client_that_says_nothing_is_cut_off(start: Start) -> None:
+    async with start(handshake_seconds=0.2) as pod, unaffected(pod), connected(pod) as raw:
+        assert (await problem(raw)).status == 408
+        assert await raw.rest() == b""
+        assert await refused(pod, "head_too_slow") == 1
+
+
+async def test_a_plain_answer_ends_the_connection(pod: Pod) -> None:
+    """So that no further request on it needs bounds; what was pipelined behind it is not served."""
+    async with unaffected(pod), connected(pod) as raw:
+        await raw.send(plain("GET", "/nothing") + plain("GET", "/sse"))
+        response = await problem(raw)
+        assert response.status == 404
+        assert await raw.rest() == b""
+
+
+async def test_a_handshake_in_many_pieces_is_let_in(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+        for byte in request_of():
+            await raw.send(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await raw.response()).status == 101
+        assert (await raw.message())["kind"] == "welcome"
+
+
+async def test_a_huge_head_is_refused(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+        await raw.send(request_of(headers={"Cookie": "c" * 20_000})[:-4])
+        response = await problem(raw)
+        assert response.status == 431
+        assert response.detail == "expected a request head of at most 16384 bytes"
+        assert await raw.rest() == b""
+        assert await refused(pod, "head_too_large") == 1
+
+
+async def test_a_head_without_end_is_refused(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+
+        async def go_on() -> None:
+            await raw.send(b"GET /ws HTTP/1.1\r\n")
+            while True:
+                await raw.send(b"X-Filler: %b\r\n" % (b"x" * 100))
+                await asyncio.sleep(0)
+
+        endless = asyncio.create_task(go_on())
+        assert (await problem(raw)).status == 431
+        endless.cancel()
+        await asyncio.gather(endless, return_exceptions=True)
+        assert await refused(pod, "head_too_large") == 1
+
+
+async def test_a_huge_head_in_one_piece_is_let_through_or_refused(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+        await raw.send(request_of(headers={"Cookie": "c" * 20_000}))
+        assert (await raw.response()).status in {101, 431}
+
+
+async def test_a_streams_huge_head_in_one_piece_is_let_through_or_refused(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+        await raw.send(plain("GET", "/sse?x=" + "x" * 20_000))
+        response = await raw.response()
+        assert response.status in {200, 431}, response
+
+
+async def test_other_methods_are_not_allowed(pod: Pod) -> None:
+    async with unaffected(pod):
+        for path in ("/ws", "/sse"):
+            for method in ("POST", "PUT", "DELETE", "PATCH"):
+                response = await answer_to(pod, plain(method, path, b"{}"))
+                assert response.status == 405, (method, path)
+                assert "GET" in response.headers["allow"]
+        upgrade = request_of().replace(b"GET", b"POST", 1)
+        response = await answer_to(pod, upgrade)
+        assert response.status == 405
+        assert response.headers["allow"] == "GET"
+        assert await refused(pod, "method") == 1
+        assert await pod.metric("clarion_closes_total") == 0
+
+
+async def test_ws_without_an_upgrade_expects_one(pod: Pod) -> None:
+    async with unaffected(pod):
+        response = await answer_to(pod, plain("GET", "/ws"))
+        assert response.status == 426
+        assert response.headers["upgrade"] == "websocket"
+        assert response.detail == "expected an upgrade to websocket"
+
+
+async def test_an_unknown_path_is_not_found(pod: Pod) -> None:
+    async with unaffected(pod):
+        for path in ("/", "/nothing", "/SSE", "/ws/alice", "/metrics", "/healthz", "/docs"):
+            assert (await answer_to(pod, plain("GET", path))).status == 404, path
+        assert await refused(pod, "not_found") == 0, "counted for upgrades only"
+        for count, path in enumerate(("/", "/ws/", "/ws/alice"), 1):
+            response = await answer_to(pod, request_of(path))
+            assert response.status == 404, path
+            assert response.detail == "expected /ws"
+            assert await refused(pod, "not_found") == count
+
+
+async def test_a_websocket_at_the_streams_path_is_not_found(pod: Pod) -> None:
+    async with unaffected(pod):
+        response = await answer_to(pod, request_of("/sse"))
+        assert response.status == 404
+        assert await refused(pod, "not_found") == 1
+
+
+async def test_a_slash_too_many_is_not_found(pod: Pod) -> None:
+    """And never a redirect to whatever the Host header says."""
+    for path in ("/ws/", "/sse/"):
+        async with connected(pod) as raw:
+            await raw.send(plain("GET", path))
+            response = await raw.response()
+            assert response.status == 404, response
+
+
+async def test_an_upgrade_to_something_else_is_refused(pod: Pod) -> None:
+    async with unaffected(pod):
+        response = await answer_to(pod, request_of(headers={"Upgrade": "mqtt"}))
+        assert response.status == 400
+        assert response.detail == "expected an upgrade to websocket"
+        assert await refused(pod, "unknown_upgrade") == 1
+
+
+async def test_what_is_not_http_is_refused(pod: Pod) -> None:
+    nonsense = (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),  # TLS
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"GET /ws HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    )
+    async with unaffected(pod) as is_served:
+        for count, request in enumerate(nonsense, 1):
+            response = await answer_to(pod, request)
+            assert response.status == 400, request
+            assert response.detail == "expected an HTTP/1.1 request"
+            assert await refused(pod, "malformed_request") == count, request
+            await is_served()
+
+
+BAD_HANDSHAKES: dict[str, dict[str, str | None]] = {
+    "no key": {"Sec-WebSocket-Key": None},
+    "short key": {"Sec-WebSocket-Key": "c2hvcnQ="},
+    "key is no base64": {"Sec-WebSocket-Key": "!" * 24},
+    "no version": {"Sec-WebSocket-Version": None},
+    "version 8": {"Sec-WebSocket-Version": "8"},
+    "another subprotocol": {"Sec-WebSocket-Protocol": "graphql-ws, mqtt"},
+    "a token only": {"Sec-WebSocket-Protocol": "clarion.bearer.token"},
+}
+
+
+async def test_a_handshake_that_is_none_is_refused(pod: Pod) -> None:
+    async with unaffected(pod) as is_served:
+        for count, (name, headers) in enumerate(BAD_HANDSHAKES.items(), 1):
+            response = await answer_to(pod, request_of(headers=headers))
+            assert response.status == 400, name
+            outcome = {"wire": "websocket", "outcome": "malformed"}
+            assert await pod.metric("clarion_handshakes_total", **outcome) == count, name
+            await is_served()
+
+
+async def test_clients_that_leave_before_they_say_what_they_want_leave_nothing(pod: Pod) -> None:
+    async with unaffected(pod) as is_served:
+        for part in (b"", b"GET /ws HTT", request_of()[:-2]):
+            async with connected(pod) as raw:
+                await raw.send(part)
+                raw.abort()
+            await is_served()
+        assert await pod.metric("clarion_closes_total") == 0
+        assert await pod.metric("clarion_connections") == 1
+
+
+async def test_a_hundred_clients_that_leave_at_once_leave_nothing(pod: Pod) -> None:
+    """They ask for a connection and reset TCP before they can have had the answer."""
+    async with unaffected(pod) as is_served:
+        async with contextlib.AsyncExitStack() as stack:
+            raws = [await stack.enter_async_context(connected(pod)) for _ in range(100)]
+            for raw in raws:
+                raw.writer.write(request_of())
+            for raw in raws:
+                raw.abort()
+        await is_served()
+
+        async def only_the_bystander() -> bool:
+            return await pod.metric("clarion_connections") == 1
+
+        await eventually(only_the_bystander, what="they are forgotten")

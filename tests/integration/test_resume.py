@@ -1,0 +1,234 @@
+"""Clients that come and go under load: what they have in the end is what was theirs, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
+from contract.bus import Published
+from contract.event import Publication
+from tests.integration.conftest import Start
+from tests.integration.pod import Pod, token
+from tests.integration.sockets import dialled, opened
+
+CLIENTS = 30
+EVENTS = 1_500
+USERS = ("alice", "bob", None)
+AUDIENCES = (ALL, AUTHENTICATED, user_audience("alice"), user_audience("bob"))
+END = "the.end"
+
+
+class Follower:
+    """A client as docs/protocol.md describes it, which drops its connection again and again."""
+
+    def __init__(self, pods: Sequence[Pod], user: str | None, seed: int) -> None:
+        self._pods = pods
+        self._random = random.Random(seed)
+        self._query: dict[str, Any] = {} if user is None else {"token": token(user)}
+        self.user = user
+        self.numbers: list[int] = []
+        self.ids: list[int] = []
+        self.resumed: list[bool | None] = []
+        self.surprises: list[dict[str, Any]] = []
+        self.began = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Until the end has come."""
+        while not await self._one_connection():
+            pass
+
+    async def _one_connection(self) -> bool:
+        patience = self._random.randrange(1, 120)
+        async with dialled(self._random.choice(self._pods), **self._query) as connection:
+            for _ in range(patience):
+                try:
+                    message = json.loads(await connection.recv(decode=True))
+                except ConnectionClosed as closed:
+                    self.surprises.append({"closed": str(closed)})
+                    return False
+                if self._take(message):
+                    return True
+            if self._random.random() < 0.5:
+                connection.transport.abort()
+        return False
+
+    def _take(self, message: dict[str, Any]) -> bool:
+        if message["kind"] == "welcome":
+            self.resumed.append(message["resumed"])
+            self._origin = message["connection"]
+            self.began.set()
+        elif message["kind"] == "event" and message["type"] == END:
+            return True
+        elif message["kind"] == "event":
+            self.numbers.append(message["data"])
+            self.ids.append(int(message["id"]))
+        else:
+            self.surprises.append(message)
+        self._query["since"] = message["id"]
+        if message.get("resumed") is not True:
+            self._query["connection"] = self._origin
+        return False
+
+
+def is_for(user: str | None, audience: Audience) -> bool:
+    return audience == ALL or (user is not None and audience.user in {None, user})
+
+
+async def publish_all(pod: Pod, audiences: Sequence[Audience]) -> None:
+    """In batches with a breath between, so that they last while clients come and go."""
+    numbered = list(enumerate(audiences))
+    for start in range(0, len(numbered), 10):
+        batch = [
+            Publication(audience, "tick", b"%d" % number)
+            for number, audience in numbered[start : start + 10]
+        ]
+        answers = await pod.bus.publish(batch)
+        assert all(isinstance(answer, Published) for answer in answers)
+        await asyncio.sleep(0.015)
+    await pod.publish(type_=END)
+
+
+@pytest.mark.parametrize("replay_max_bytes", [0, 64 << 20], ids=["from redis", "from the ring"])
+async def test_thirty_clients_that_reconnect_lose_nothing(
+    start: Start, replay_max_bytes: int
+) -> None:
+    """Each on any of two pods, anonymous or one of two users, by close or by a lost connection."""
+    chosen = random.Random(1)
+    audiences = [chosen.choice(AUDIENCES) for _ in range(EVENTS)]
+    limits = {"replay_max_bytes": replay_max_bytes}
+    async with start(pod="pod-a", **limits) as here, start(pod="pod-b", **limits) as there:
+        followers = [
+            Follower((here, there), USERS[seed % len(USERS)], seed) for seed in range(CLIENTS)
+        ]
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for follower in followers:
+                group.create_task(follower.follow())
+            for follower in followers:
+                await follower.began.wait()
+            await publish_all(here, audiences)
+        sources = {
+            source: await here.metric("clarion_resume_sources_total", source=source)
+            for source in ("ring", "redis")
+        }
+
+    for follower in followers:
+        wanted = [n for n, audience in enumerate(audiences) if is_for(follower.user, audience)]
+        assert follower.surprises == []
+        assert follower.numbers == wanted
+        assert follower.ids == sorted(set(follower.ids))
+        assert follower.resumed[0] is None
+        assert all(follower.resumed[1:])
+    assert sum(len(follower.resumed) for follower in followers) > 5 * CLIENTS
+    assert sources["redis" if replay_max_bytes == 0 else "ring"] > 0
+
+
+@pytest.mark.parametrize("history", [0, 3], ids=["no stream yet", "with events"])
+async def test_a_user_who_is_new_to_the_pod_resumes(start: Start, history: int) -> None:
+    """Whatever was published for the user after the position is there, though no pod listened."""
+    carol = user_audience("carol")
+    async with start() as pod:
+        async with opened(pod) as anonymous:
+            since = anonymous.welcome["id"]
+        for number in range(history):
+            await pod.publish(carol, data=b"%d" % number)
+        async with opened(pod, since=since, token=token("carol")) as client:
+            resumed = client.welcome["resumed"]
+            await pod.publish(carol, data=b"%d" % history)
+            numbers = [event["data"] for event in await client.events(history + 1)]
+
+    assert resumed is True
+    assert numbers == list(range(history + 1))
+
+
+async def test_a_pod_that_has_just_started_resumes_clients_of_others(start: Start) -> None:
+    async with start(pod="pod-a") as pod:
+        async with opened(pod, token=token("alice")) as client:
+            since = client.welcome["id"]
+        for number, audience in enumerate((ALL, AUTHENTICATED, user_audience("alice"))):
+            await pod.publish(audience, data=b"%d" % number)
+        async with (
+            start(pod="pod-late") as late,
+            opened(late, since=since, token=token("alice")) as client,
+        ):
+            resumed = client.welcome["resumed"]
+            numbers = [event["data"] for event in await client.events(3)]
+
+    assert resumed is True
+    assert numbers == [0, 1, 2]
+
+
+async def test_a_client_does_not_get_back_what_excluded_its_last_connection(start: Start) -> None:
+    """It had the reply there. Without `connection` the gateway cannot know, and sends it."""
+    async with start() as pod:
+        async with opened(pod) as client:
+            since, connection = client.welcome["id"], client.id
+        await pod.publish(type_="own", exclude=connection)
+        await pod.publish(type_="other")
+        async with opened(pod, since=since, connection=connection) as back:
+            knowing = (await back.receive("event"))["type"]
+        async with opened(pod, since=since) as back:
+            unknowing = [event["type"] for event in await back.events(2)]
+
+    assert knowing == "other"
+    assert unknowing == ["own", "other"]
+
+
+async def test_what_was_missed_is_only_what_is_the_identitys(start: Start) -> None:
+    """A position says nothing about who had it: whoever resumes gets the own events alone."""
+    async with start() as pod:
+        async with opened(pod, token=token("alice")) as client:
+            since = client.welcome["id"]
+        for audience in (user_audience("alice"), AUTHENTICATED, user_audience("bob"), ALL):
+            await pod.publish(audience)
+        heard = {}
+        for user in (None, "alice", "bob"):
+            query = {} if user is None else {"token": token(user)}
+            async with opened(pod, since=since, **query) as back:
+                assert back.welcome["resumed"] is True
+                events = [await back.receive("event")]
+                while events[-1]["audience"] != "all":
+                    events.append(await back.receive("event"))
+                heard[user] = [event["audience"] for event in events]
+
+    assert heard == {
+        None: ["all"],
+        "alice": ["user", "authenticated", "all"],
+        "bob": ["authenticated", "user", "all"],
+    }
+
+
+@pytest.mark.parametrize("since", ["0", "1", "9999999999999999"])
+async def test_a_position_out_of_reach_is_said_to_be(start: Start, since: str) -> None:
+    """Before all data, or ahead of all that was published: welcome says false, and what follows
+    comes in."""
+    async with start() as pod:
+        await pod.publish(data=b"0")
+        async with opened(pod, since=since) as client:
+            resumed = client.welcome["resumed"]
+            await pod.publish(data=b"1")
+            event = await client.receive("event")
+
+    assert resumed is False
+    assert event["data"] == 1
+
+
+async def test_more_than_a_replay_may_hold_is_not_resumed(start: Start) -> None:
+    async with start(replay_max_events=5) as pod:
+        async with opened(pod) as client:
+            since = client.welcome["id"]
+        for _ in range(5):
+            await pod.publish()
+        async with opened(pod, since=since) as client:
+            enough = client.welcome["resumed"]
+        await pod.publish()
+        async with opened(pod, since=since) as client:
+            too_many = client.welcome["resumed"]
+
+    assert (enough, too_many) == (True, False)
