@@ -37,8 +37,9 @@ and [`publisher/settings.py`](../publisher/settings.py).
 - The last part of a name is its unit: `_SECONDS`, `_BYTES`, `_EVENTS`.
 - Yes or no: `true` or `false`. Lists: `a,b` or `["a","b"]`.
 - Settings are read once, at the start. A value out of its range ends the process at once, with one
-  line for each bad variable and exit code 2. Values that may be secrets are not printed. Exit code
-  1: a port is taken, or (gateway) a key, an algorithm or the handlers cannot be used.
+  line for each bad variable and exit code 2; so does a key, an algorithm or (gateway) an object of
+  handlers that cannot be used. Values that may be secrets are not printed. Exit code 1: a port is
+  taken.
 - `rediss://` stands for TLS. A Redis behind Sentinel or in cluster mode is not supported yet:
   [guarantees](guarantees.md#not-yet).
 
@@ -94,7 +95,7 @@ Prometheus to scrape, logs go to standard error).
 
 | Variable | What it does |
 |---|---|
-| `CLARION_TOKEN` | The token that `clarion publish` and `clarion tail` use instead of signing one. |
+| `CLARION_TOKEN` | The token that `clarion publish` and `clarion tail` use instead of signing one. Excludes `clarion tail --user`. |
 | `CLARION_PUBLISHER_URL` | The publisher of `clarion publish`. Default: the running `clarion up`. |
 | `CLARION_GATEWAY_URL` | The gateways of `clarion tail`, separated by spaces. Default: the running `clarion up`. |
 | `CLARION_STATE` | The folder for the local secret and addresses. Default: `.clarion`, here or in a parent folder. |
@@ -102,7 +103,7 @@ Prometheus to scrape, logs go to standard error).
 | `CLARION_REDIS_URL`, `GATEWAY_HANDLERS` | What `clarion up` uses instead of its own Valkey and the example. |
 
 `clarion up` passes its environment on to the services, but sets their ports, hosts, names, secret
-and profile itself.
+and profile itself. It shortens their drain, unless the environment names its times.
 """
 
 _ADVICE: Final[dict[str, str]] = {
@@ -139,7 +140,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.allowed_origins": "The pages come from another host than the gateway's: name it. "
     "`*` lets every page on the web connect.",
     "gateway.max_connections": "Measure what a pod holds, then set it a little below, so that the "
-    "autoscaler has time. Past it: 503.",
+    "autoscaler has time. Past it clients are turned away: `at_capacity`.",
     "gateway.max_connections_per_user": "Users have more tabs and devices, or one service account "
     "holds many.",
     "gateway.max_unsent_bytes": "Slow but patient clients are closed too early: raise. Memory of a "
@@ -153,7 +154,8 @@ _ADVICE: Final[dict[str, str]] = {
     "below its timeout. Batteries matter: raise.",
     "gateway.token_grace_seconds": "Clients need longer to fetch a fresh token.",
     "gateway.handler_seconds": "Handlers wait for something slow: raise. Past it: `timeout`.",
-    "gateway.handler_threads": "Many plain-function handlers block at the same time.",
+    "gateway.handler_threads": "Many plain-function handlers block at the same time. One that hangs "
+    "keeps its slot until it ends by itself.",
     "gateway.handler_backlog": "Rarely. Past it the client's messages wait in the network.",
     "gateway.replay_max_bytes": "Events are large or many and resumes read Redis "
     "(`clarion_resume_sources_total`): raise.",
@@ -166,10 +168,11 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "
-    "connections skips the pause.",
+    "connections pauses too.",
     "gateway.drain_spread_seconds": "Many clients per pod: raise, and "
     "`terminationGracePeriodSeconds` with it, which must exceed pause + spread + grace.",
-    "gateway.drain_grace_seconds": "Handlers take longer.",
+    "gateway.drain_grace_seconds": "Handlers take longer. The process exits when all sockets are "
+    "closed and all handlers done, or when this time is over.",
     "gateway.dev_publisher_url": "The page of the dev profile should publish elsewhere.",
     # publisher
     "publisher.host": "Behind a proxy on the same machine: `127.0.0.1`.",

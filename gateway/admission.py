@@ -277,7 +277,9 @@ class Admission:
             connection.close(close_codes.INTERNAL_ERROR)
         if connection.state is State.CATCHING_UP:
             if connection.gap is not None:
-                connection.write(connection.encoder.gap(connection.gap))
+                # Not below what was written since: a client comes back from the last id it is told.
+                position = max(connection.gap, self._delivery.position)
+                connection.write(connection.encoder.gap(position))
             self._hub.go_live(connection)
 
     async def _reaches(self, since: int) -> bool:

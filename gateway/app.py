@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
@@ -107,18 +108,16 @@ async def running(
     handlers = _handlers(settings)
     try:
         async with asyncio.TaskGroup() as group:
-            inboxes = Inboxes(
-                admission,
-                handlers,
-                queue,
-                metrics,
-                group.create_task,
-                settings,
-            )
+            tasks: set[asyncio.Task[None]] = set()
+
+            def spawn(job: Coroutine[Any, Any, None]) -> None:
+                task = group.create_task(job)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            inboxes = Inboxes(admission, handlers, queue, metrics, spawn, settings)
             origins = Origins(settings.allowed_origins)
-            sessions = Sessions(
-                admission, hub, inboxes, sweeper, metrics, origins, group.create_task, settings
-            )
+            sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
             drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
             metrics.observe_pod(
                 hub,
@@ -128,20 +127,19 @@ async def running(
                 draining=lambda: drain.begun,
                 max_connections=settings.max_connections,
             )
-            tasks = [
-                group.create_task(job)
-                for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run())
-            ]
-            tasks.append(group.create_task(_prune(subscription, hub, settings.linger_seconds)))
+            for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run()):
+                spawn(job)
+            spawn(_prune(subscription, hub, settings.linger_seconds))
             if isinstance(keys, JwksKeys):
-                tasks.append(group.create_task(keys.run()))
+                spawn(keys.run())
             yield Gateway(
                 _public_app(settings),
                 internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
                 sessions,
                 drain,
             )
-            for task in tasks:
+            # Handlers too: they had their time while the pod drained.
+            for task in tuple(tasks):
                 task.cancel()
     finally:
         await bus.aclose()

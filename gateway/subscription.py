@@ -133,6 +133,8 @@ class Subscription:
         self._wanted: list[str] = []
         self._wants = asyncio.Event()
         self._waiters: dict[str, asyncio.Event] = {}
+        self._unconfirmed: set[str] = set()
+        self._all_confirmed = asyncio.Event()
         # Everything up to here was heard, on every stream.
         self._heard = 0
         # Everything up to here was read from the logs; what the channels say of it is old.
@@ -274,12 +276,19 @@ class Subscription:
             await self._hear(message)
 
     async def _subscribe_wanted(self, subscriber: SubscriberConnection) -> None:
-        """Ask for streams as they are joined; those joined meanwhile go into one command."""
+        """Ask for streams as they are joined.
+
+        One command at a time: those joined while Redis has not confirmed it go into the next one,
+        so that a storm of log-ins costs few system calls, and a single one does not wait.
+        """
         while True:
             await self._wants.wait()
             self._wants.clear()
             wanted, self._wanted = self._wanted, []
+            self._unconfirmed = set(wanted)
+            self._all_confirmed.clear()
             await subscriber.subscribe(wanted)
+            await self._all_confirmed.wait()
 
     def _confirm(self, stream: _Stream) -> None:
         stream.confirmed = True
@@ -288,6 +297,10 @@ class Subscription:
             waiter.set()
 
     async def _hear(self, item: Message | Subscribed) -> None:
+        if isinstance(item, Subscribed):
+            self._unconfirmed.discard(item.stream)
+            if not self._unconfirmed:
+                self._all_confirmed.set()
         stream = self._streams.get(item.stream)
         if stream is None:  # unsubscribed a moment ago
             return

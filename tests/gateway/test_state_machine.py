@@ -204,6 +204,7 @@ class Client(Recorder):
             if kind == "event":
                 assert self.start is not None, "an event before welcome"
                 assert int(message["id"]) > max(self.gaps, default=0), "an event before a gap"
+                assert int(message["id"]) > self.identities[-1].position, "of another identity"
                 self.heard.append(int(message["id"]))
             elif kind == "welcome":
                 assert self.start is None, "welcomed twice"
@@ -340,14 +341,40 @@ class Gateways(RuleBasedStateMachine):
         self._publish(after)
         self._run(then)
 
-    @rule(pod=PODS, down=st.sampled_from([0.0, 0.0, 0.3, 20.0]), during=FEW, then=TURNS)
-    def lose_the_bus(self, pod: int, down: float, during: list[Audience], then: int | None) -> None:
-        """Only the connection, or Redis altogether for a time."""
+    @rule(
+        pod=PODS,
+        down=st.sampled_from([0.0, 0.0, 0.3, 20.0]),
+        during=FEW,
+        back_after=st.sampled_from([0.05, 0.1]),
+        turns=st.integers(0, 20),
+        back=FEW,
+        then=TURNS,
+    )
+    def lose_the_bus(
+        self,
+        pod: int,
+        down: float,
+        during: list[Audience],
+        back_after: float,
+        turns: int,
+        back: list[Audience],
+        then: int | None,
+    ) -> None:
+        """Only the connection, or Redis altogether for a time; more comes as the pod comes back."""
         if down:
             self.pods[pod].reachable = False
             self.loop.call_later(down, setattr, self.pods[pod], "reachable", True)
         self.pods[pod].sever()
         self._publish(during)
+
+        async def publish_as_it_comes_back() -> None:
+            await asyncio.sleep(back_after)  # as long as the subscription does
+            for audience in back:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                self._publish([audience])
+
+        self.loop.create_task(publish_as_it_comes_back())
         self._run(then)
 
     @rule(

@@ -190,6 +190,19 @@ async def test_a_handler_under_way_finishes(gateway: Process, start: Start, tmp_
 async def test_a_handler_that_never_ends_does_not_keep_the_pod(
     gateway: Process, start: Start, tmp_path: Path
 ) -> None:
+    """It is cancelled when the drain's grace is over."""
+    async with start(pod="pod-staying") as staying, opened(staying) as witness:
+        async with opened(gateway) as sender:
+            await sender.send(kind="message", ref=1, type="work", data=str(tmp_path / "never"))
+            await witness.receive("event")
+            gateway.terminate()
+            await sender.closed()
+        code = await gateway.exit_code()
+
+    assert code == 0
+
+
+async def test_a_second_signal_ends_the_pod(gateway: Process, start: Start, tmp_path: Path) -> None:
     """A second signal ends the process at once, as an impatient operator expects."""
     async with start(pod="pod-staying") as staying, opened(staying) as witness:
         async with opened(gateway) as sender:
