@@ -156,8 +156,8 @@ class Admission:
             connection.close(close_codes.INTERNAL_ERROR)
         finally:
             self._opening -= 1
-            self._metrics.handshakes.labels(connection.encoder.wire, outcome).inc()
-            self._metrics.handshake_seconds.observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.handshake(connection.encoder.wire, outcome, seconds)
         return missed
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:

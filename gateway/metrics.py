@@ -49,12 +49,10 @@ class Metrics:
             ["wire", "outcome"],
             registry=registry,
         )
-        self.handshake_seconds = Histogram(
-            "clarion_handshake_duration_seconds",
-            "From the request to welcome.",
-            buckets=_SECONDS,
-            registry=registry,
+        self.handshake_seconds = BulkHistogram(
+            "clarion_handshake_duration_seconds", "From the request to welcome.", _SECONDS
         )
+        registry.register(self.handshake_seconds)
         self.tokens_refused = Counter(
             "clarion_tokens_refused_total",
             "Tokens that identified nobody, by reason.",
@@ -182,6 +180,11 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
+        # Looked up once: a storm of handshakes is when every microsecond counts.
+        self._accepted = {
+            wire: self.handshakes.labels(wire, "accepted")
+            for wire in ("websocket", "websocket-deflate", "sse")
+        }
         for wire in ("websocket", "sse"):
             for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
                 self.handshakes.labels(wire, outcome)
@@ -201,6 +204,14 @@ class Metrics:
         self.publish_to_write_seconds.observe_all(
             max(0.0, now - event.id / 1_000_000) for event in events
         )
+
+    def handshake(self, wire: str, outcome: str, seconds: float) -> None:
+        """Count a handshake that was admitted or refused."""
+        if outcome == "accepted":
+            self._accepted[wire].inc()
+        else:
+            self.handshakes.labels(wire, outcome).inc()
+        self.handshake_seconds.observe_all((seconds,))
 
     def closed(self, close: Close) -> None:
         """Count a close."""

