@@ -172,12 +172,9 @@ class Admission:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 await self._subscription.join(user)
         except Refused as refused:
-            code = "unauthenticated" if refused.close.code == 4401 else "forbidden"
-            if refused.close is close_codes.TOO_MANY_CONNECTIONS:
-                code = "too_many_connections"
-            connection.write(connection.encoder.error(ref, code, refused.close.reason))
+            connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
             return
-        except (TimeoutError, KeysUnavailable):
+        except (TimeoutError, BusUnavailable, KeysUnavailable):
             connection.write(connection.encoder.error(ref, "unavailable", "try again"))
             return
         # Between rounds, so that none writes what the old identity was meant to get.
@@ -186,9 +183,8 @@ class Admission:
                 return
             try:
                 self._check_user(user, connection.user)  # again: others came in meanwhile
-            except Refused:
-                message = close_codes.TOO_MANY_CONNECTIONS.reason
-                connection.write(connection.encoder.error(ref, "too_many_connections", message))
+            except Refused as refused:
+                connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
                 return
             self._hub.identify(connection, user, None if claims is None else claims.expires_at)
             expires_in = self._expires_in(connection)
@@ -325,6 +321,12 @@ async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None
 async def _drained(connection: Connection) -> None:
     async with asyncio.timeout(_STALL_SECONDS):
         await connection.drained()
+
+
+def _refused_auth(close: Close) -> tuple[str, str]:
+    """Code and message of the error that answers a log-in which would have been a refusal."""
+    many = close is close_codes.TOO_MANY_CONNECTIONS
+    return (close.label if many else "unauthenticated"), close.reason
 
 
 def _since(text: str | None) -> int | None:

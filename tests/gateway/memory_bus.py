@@ -39,6 +39,7 @@ class MemoryBus:
         self._clock = clock
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
+        self.probes: list[int] = []
         self.issued = 0
         self._epoch: int | None = None
         self._logs: dict[str, _Log] = {}
@@ -53,7 +54,8 @@ class MemoryBus:
         """As `contract.bus.Bus.probe`."""
         self._check()
         message = self._publish(pod_stream(pod), "clarion.probe - -", b"null")
-        return int(message.partition(b" ")[0])
+        self.probes.append(int(message.partition(b" ")[0]))
+        return self.probes[-1]
 
     async def history(
         self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
@@ -70,6 +72,10 @@ class MemoryBus:
         """As XADD with MAXLEN."""
         log = self._logs[stream]
         del log.entries[: max(0, len(log.entries) - keep)]
+
+    def forget_quiet_streams(self) -> None:
+        """As PEXPIRE does when nothing was published for two max ages."""
+        self._logs.clear()
 
     def lose_everything(self) -> None:
         """As a restart without persistence; it takes a while."""
@@ -141,6 +147,7 @@ class MemorySubscriber:
         self.streams: set[str] = set()
         self.deaf = False
         self.stutters = False
+        self.commands = 0
         self._bus = bus
         self._reachable = reachable
         self._cut = False
@@ -154,6 +161,7 @@ class MemorySubscriber:
 
     async def subscribe(self, streams: Iterable[str]) -> None:
         self._check()
+        self.commands += 1
         for stream in streams:
             self.streams.add(stream)
             self._put(Subscribed(stream))

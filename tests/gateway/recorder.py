@@ -73,7 +73,7 @@ def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
 class Recorder(Connection):
     """A client of the native protocol that takes everything at once, unless told to `stall`."""
 
-    __slots__ = ("closed_with", "pings", "reading", "taking", "written")
+    __slots__ = ("closed_with", "pings", "reading", "taking", "unsent", "written")
 
     def __init__(self, user: str | None = None, encoder: Encoder = PLAIN) -> None:
         super().__init__(encoder)
@@ -83,6 +83,7 @@ class Recorder(Connection):
         self.closed_with: Close | None = None
         self.pings = 0
         self.reading = True
+        self.unsent = 0
         self.taking = asyncio.Event()
         self.taking.set()
 
@@ -96,7 +97,7 @@ class Recorder(Connection):
 
     @property
     def unsent_bytes(self) -> int:
-        return 0
+        return self.unsent
 
     def ping(self) -> None:
         self.pings += 1

@@ -142,6 +142,20 @@ async def test_an_emptied_redis_is_not_whole() -> None:
     assert not (await past.replay.missed("alice", past.begin)).whole
 
 
+@pytest.mark.parametrize("user", [None, "alice"])
+async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
+    user: str | None,
+) -> None:
+    """The logs look whole: what they have forgotten does not show in them."""
+    past = Past()
+    past.publish(ALL)
+    lost = past.publish(ALL)
+    past.bus.lose_last(1)
+    past.ring.broken_until = lost
+    assert not (await past.replay.missed(user, past.begin)).whole
+    assert (await past.replay.missed(user, lost)).whole
+
+
 @pytest.mark.parametrize("audience", [ALL, ALICE])
 async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience) -> None:
     """The client is better off with its state fetched anew; a pod is with bounded memory."""
