@@ -139,6 +139,8 @@ class Subscription:
         self._heard = 0
         # Everything up to here was read from the logs; what the channels say of it is old.
         self._caught_up_to = 0
+        # Audiences that lost events and have not been told so yet.
+        self._untold: set[Audience] = set()
         self._probe_heard = asyncio.Event()
         # Whom the next probe serves: streams that were confirmed, and callers of `refresh`.
         self._probe_wanted = asyncio.Event()
@@ -354,6 +356,8 @@ class Subscription:
             self._ring.broken_until = until
         for event in missed.events:
             self._delivery.put(event)
+        # Other streams have been heard up to here, since ids rise over all of them.
+        self._heard = max(self._heard, until)
 
     async def _begin_anew(self, now: int) -> None:
         """Ids went back: another data set, whose clock is behind. Nothing joins what was heard."""
@@ -386,8 +390,12 @@ class Subscription:
         if missed.lost:
             self._metrics.gaps.labels("lost").inc()
             _log.error("Redis lost events; clients are told", streams=len(missed.lost))
+        # Kept until it is told: a lost connection may cancel this while it waits.
+        self._untold |= missed.lost
+        if self._untold:
             await self._delivery.flushed()
-            self._tell_gap(missed.lost, position)
+            lost, self._untold = self._untold, set()
+            self._tell_gap(lost, position)
 
     async def _verify(self) -> None:
         """Send probes through the whole bus; a probe that stays away ends the connection.

@@ -70,8 +70,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
                 self._upgrade(data[upgrade.args[0] :])
                 return
         except httptools.HttpParserError:
-            self._refuse(400, "malformed_request", "expected an HTTP/1.1 request")
-            return
+            if not self._is_decided:
+                self._refuse(400, "malformed_request", "expected an HTTP/1.1 request")
+                return
         if self.transport.is_closing():
             return
         if self._wants_stream:
@@ -79,17 +80,20 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         elif self._head_timer is not None and self._head_bytes > self._head_max_bytes:
             self._refuse_head()
 
+    @property
+    def _is_decided(self) -> bool:
+        """The connection's one request has been read: what comes behind it is not looked at."""
+        return self._wants_stream or self._answered
+
     def on_message_begin(self) -> None:
-        """A further request on a kept connection has its time and its bytes too."""
+        """Stop the parser at a second request, before it takes the place of the first."""
+        if self._is_decided:
+            raise ValueError("expected one request on a connection")
         super().on_message_begin()
-        if self._head_timer is None:
-            self._start_timer()
 
     def on_headers_complete(self) -> None:
         """The head is there: leave what becomes a connection to `data_received`."""
         self._stop_timer()
-        if self._answered:  # pipelined behind a plain request, whose answer ends the connection
-            return
         if self._exact_head_bytes() > self._head_max_bytes:
             self._refuse_head()
         elif self._path() == SSE_PATH and self.parser.get_method() == b"GET":

@@ -33,6 +33,8 @@ from gateway.wire import frames
 from gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
 
 _PIECE_BYTES: Final = 4_096
+# Looked at after a close, for the client's own close frame behind what it had sent already.
+_LATE_MAX_BYTES: Final = 16_384
 _SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
 # Without context takeover a frame depends on no earlier one, so that all sockets can share it.
 _DEFLATE: Final = (
@@ -61,12 +63,13 @@ _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count t
 class WebSocketConnection(SocketConnection):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_core", "_early", "_fragments")
+    __slots__ = ("_core", "_early", "_fragments", "_late_bytes")
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
         super().__init__(PLAIN, sessions, transport)
         self._early = b""
         self._fragments: list[bytes] | None = None
+        self._late_bytes = 0
         self._core = ServerProtocol(
             extensions=_DEFLATE if sessions.settings.compression else None,
             state=FrameState.OPEN,
@@ -104,8 +107,13 @@ class WebSocketConnection(SocketConnection):
             self._transport.pause_reading()
             return
         for start in range(0, len(data), _PIECE_BYTES):
-            self._receive(data[start : start + _PIECE_BYTES])
-            if self._transport.is_closing() or self._gave_up:
+            piece = data[start : start + _PIECE_BYTES]
+            self._receive(piece)
+            if self._closing is not None:
+                self._late_bytes += len(piece)
+                if self._late_bytes > _LATE_MAX_BYTES:
+                    self._transport.abort()
+            if self._transport.is_closing():
                 return
 
     def _receive(self, data: bytes) -> None:
@@ -125,11 +133,6 @@ class WebSocketConnection(SocketConnection):
             self._transport.close()
         elif output and self._closing is None:
             self._transport.write(b"".join(output))
-
-    @property
-    def _gave_up(self) -> bool:
-        """The client broke a limit: what it still sends is not worth parsing."""
-        return self._closing is not None and not self._closing.reconnect
 
     def _write_first(self, data: bytes) -> None:
         super()._write_first(data)

@@ -39,6 +39,7 @@ class Listening:
         self.ring = Ring(1 << 20)
         self.subscribers: list[MemorySubscriber] = []
         self.gaps: list[tuple[set[Audience], int]] = []
+        self.deaf_at_first = False
         configured = settings(probe_interval_seconds=INTERVAL, **overrides)
         self.delivery = Delivery(
             self.hub,
@@ -87,6 +88,7 @@ class Listening:
 
     def _connect(self) -> MemorySubscriber:
         self.subscribers.append(MemorySubscriber(self.bus, reachable=lambda: not self.bus.down))
+        self.subscriber.deaf = self.deaf_at_first and len(self.subscribers) == 1
         return self.subscriber
 
     def _tell_gap(self, audiences: Collection[Audience], position: int) -> None:
@@ -161,6 +163,25 @@ def test_a_gap_that_the_log_no_longer_fills_is_told(pod: Listening) -> None:
     assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
 
 
+def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_nothing(
+    pod: Listening,
+) -> None:
+    """What was read from the log is not read again; that something is missing is still told."""
+    (first,) = pod.publish()
+    for _ in range(3):
+        pod.bus.publish(Publication(ALL, "tick", b"{}"))
+        pod.subscriber.swallow()
+    pod.bus.trim("all", 1)
+    pod.loop.run_until_complete(pod.delivery.between_rounds().acquire())  # a round that takes long
+    (last,) = pod.publish()
+    pod.loop.advance(2 * INTERVAL + 1)
+    pod.delivery.between_rounds().release()
+    pod.loop.advance(1)
+    assert len(pod.subscribers) > 1
+    assert pod.nobody.event_ids == [first, last - 1, last]
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+
+
 def test_a_lost_connection_is_made_up_for(pod: Listening) -> None:
     pod.log_alice_in()
     before = pod.publish()
@@ -201,6 +222,19 @@ def test_a_subscription_that_has_gone_deaf_is_replaced(pod: Listening) -> None:
     assert len(pod.subscribers) == 2
     assert pod.nobody.event_ids == [id_]
     assert pod.subscription.verified_age_seconds < INTERVAL
+
+
+def test_a_connection_on_which_nothing_is_ever_confirmed_is_given_up(loop: ClockworkLoop) -> None:
+    """A Redis that accepts connections and does not answer: its node has lost its network."""
+    pod = Listening(loop, begin=False)
+    pod.deaf_at_first = True
+    pod.begin()
+    joined = pod.joining(None)
+    loop.advance(14)
+    assert len(pod.subscribers) == 1
+    loop.advance(3)
+    assert len(pod.subscribers) == 2
+    assert joined.done()
 
 
 def test_it_is_verified_once_per_interval(pod: Listening) -> None:

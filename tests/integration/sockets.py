@@ -193,9 +193,10 @@ class Raw:
                 return b""
 
     def abort(self) -> None:
-        """Close with a reset."""
+        """Close with a reset, unless the gateway has done so."""
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
@@ -206,7 +207,11 @@ async def connected(pod: Pod, *, receive_buffer: int | None = None) -> AsyncIter
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", pod.port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", pod.port))
+    except BaseException:
+        sock.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
     raw = Raw(reader, writer)
     try:

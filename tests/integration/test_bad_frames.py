@@ -277,6 +277,18 @@ async def test_a_flood_of_pongs_is_ended(pod: Pod) -> None:
         await is_served()
 
 
+async def test_a_flood_that_goes_on_behind_the_close_is_not_read(pod: Pod) -> None:
+    """The gateway looks for the client's close frame for five seconds, but not among thousands of
+    others: one client kept the pod busy for all that time."""
+    async with unaffected(pod), upgraded(pod) as raw:
+        async with asyncio.timeout(2):
+            with contextlib.suppress(ConnectionError):
+                while not raw.writer.transport.is_closing():
+                    raw.writer.write(frame(PING) * 5_000)
+                    await raw.writer.drain()
+        await ended(pod, 4429, "rate_limited")
+
+
 CLOSES = {
     "with code and reason": struct.pack("!H", 1000) + b"bye",
     "without a code": b"",

@@ -23,6 +23,8 @@ from tests.integration.sockets import dialled, opened, streamed
 from tests.valkey import free_port
 
 ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 30
+"""Imports take seconds where other tests use every core."""
 
 # Runs until its file has appeared; others hear of its beginning and of its end.
 SLOW = """
@@ -68,7 +70,7 @@ class Process:
             assert self.process.returncode is None, self.log.read_text()
             return (await self.readiness())[0] == status
 
-        await eventually(does, what=f"/readyz answers {status}")
+        await eventually(does, seconds=START_SECONDS, what=f"/readyz answers {status}")
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import json
 
+from contract.audience import user_audience
 from tests.integration.conftest import Start
-from tests.integration.pod import Pod, eventually
-from tests.integration.sockets import Raw, Response, connected, request_of
+from tests.integration.pod import Pod, eventually, token
+from tests.integration.sockets import EventStream, Raw, Response, connected, request_of
 from tests.integration.test_bad_frames import unaffected
 
 
@@ -242,3 +243,30 @@ async def test_a_hundred_clients_that_leave_at_once_leave_nothing(pod: Pod) -> N
             return await pod.metric("clarion_connections") == 1
 
         await eventually(only_the_bystander, what="they are forgotten")
+
+
+async def test_a_request_behind_a_plain_one_is_not_looked_at(pod: Pod) -> None:
+    """Also when it would become a connection: its socket belongs to the first one's answer."""
+    for behind in (
+        request_of(),
+        plain("GET", "/sse"),
+        plain("GET", "/"),
+        request_of("http://[/ws"),
+    ):
+        async with unaffected(pod), connected(pod) as raw:
+            await raw.send(plain("GET", "/nothing") + behind)
+            assert (await problem(raw)).status == 404
+            assert await raw.rest() == b""
+    assert await pod.metric("clarion_handshakes_total", outcome="accepted") == 4, "the bystanders'"
+
+
+async def test_a_request_behind_a_streams_does_not_take_its_place(pod: Pod) -> None:
+    """The stream is whose token asked for it, not who is named in the next request."""
+    first = plain("GET", f"/sse?token={token('alice')}")
+    for behind in (plain("GET", f"/sse?token={token('bob')}"), request_of(), plain("GET", "//[")):
+        async with unaffected(pod), connected(pod) as raw:
+            await raw.send(first + behind)
+            stream = EventStream(raw, await raw.response())
+            assert (await stream.welcomed()).value["user"] == "alice"
+            id_ = await pod.publish(user_audience("alice"))
+            assert (await stream.receive()).id == str(id_)

@@ -1,0 +1,143 @@
+"""The failure that the probes are for: the subscription has died, and nobody has said so.
+
+Redis answers, sockets stay open, every publish succeeds; only the pod hears nothing any more. Between
+gateway and Redis stands a TCP proxy that can swallow what Redis sends on one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+
+from contract.audience import ALL, user_audience
+from tests.integration.pod import Pod, eventually, started, token
+from tests.integration.sockets import opened
+
+ALICE = user_audience("alice")
+PROBES = {"probe_interval_seconds": 0.1, "probe_timeout_seconds": 0.3}
+
+
+@dataclass(eq=False)
+class Link:
+    """One connection through the proxy."""
+
+    subscribes: bool = False
+    silent: bool = False
+
+
+@dataclass
+class Proxy:
+    """In front of a Redis."""
+
+    target: int
+    port: int = 0
+    links: list[Link] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    all_silent: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def subscriptions(self) -> list[Link]:
+        return [link for link in self.links if link.subscribes]
+
+    def silence_subscriptions(self) -> None:
+        """Those of now; whoever connects anew is heard."""
+        for link in self.subscriptions:
+            link.silent = True
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        link = Link(silent=self.all_silent)
+        self.links.append(link)
+        answers, requests = await asyncio.open_connection("127.0.0.1", self.target)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, requests, link, back=False))
+                group.create_task(self._pass_on(answers, writer, link, back=True))
+        finally:
+            requests.close()
+            writer.close()
+            self.links.remove(link)
+            self.tasks.discard(task)
+
+    async def _pass_on(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: Link, *, back: bool
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65_536):
+                link.subscribes = link.subscribes or (not back and b"SUBSCRIBE" in data)
+                if not (back and link.silent):
+                    sink.write(data)
+                    await sink.drain()
+        sink.close()
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
+    port = urlsplit(redis_url).port
+    assert port is not None
+    proxy = Proxy(port)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    yield proxy
+    server.close()
+    for task in list(proxy.tasks):
+        task.cancel()
+    await asyncio.gather(*proxy.tasks, return_exceptions=True)
+
+
+async def not_ready(pod: Pod) -> list[str]:
+    reasons: list[str] = []
+
+    async def fails() -> bool:
+        status, reasons[:] = await pod.readiness()
+        return status == 503
+
+    await eventually(fails, what="not ready")
+    return reasons
+
+
+async def test_a_subscription_that_dies_in_silence_is_replaced_and_nothing_is_lost(
+    proxy: Proxy, namespace: str
+) -> None:
+    async with (
+        started(proxy.url, namespace, **PROBES) as pod,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        proxy.silence_subscriptions()
+        ids = [await pod.publish(audience) for audience in (ALL, ALICE, ALL)]
+        got = [message["id"] for message in await alice.events(3)]
+        assert got == [str(id_) for id_ in ids]
+        assert await pod.metric("clarion_bus_connects_total", outcome="connected") == 2
+        await pod.counted("clarion_gaps_total", outcome="repaired")
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+        assert len(proxy.subscriptions) == 1, "the dead connection is closed"
+
+
+async def test_a_pod_that_hears_nothing_is_not_ready_and_says_why(
+    proxy: Proxy, namespace: str
+) -> None:
+    """Traffic goes to pods that hear; this one's clients stay, and get all of it in the end."""
+    async with started(proxy.url, namespace, **PROBES) as pod, opened(pod) as client:
+        proxy.all_silent = True
+        for link in proxy.links:
+            link.silent = True
+        (reason,) = await not_ready(pod)
+        assert reason.startswith("bus not verified for ")
+        assert await pod.metric("clarion_bus_verified_age_seconds") > 0.3
+        proxy.all_silent = False
+        for link in proxy.links:
+            link.silent = False
+        id_ = await pod.publish()
+        assert (await client.receive("event"))["id"] == str(id_)
+        await pod.ready()
