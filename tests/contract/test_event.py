@@ -47,7 +47,17 @@ def test_whatever_comes_is_an_event_or_invalid(message: bytes) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"1 0 t - -", b"1 0 t -\nx", b"a 0 t - -\nx", b"1 0 t - - -\nx", b"1 0 \xff - -\nx"],
+    [
+        b"",
+        b"1 0 t - -",
+        b"1 0 t -\nx",
+        b"a 0 t - -\nx",
+        b"1 0 t - - -\nx",
+        b"1 0 \xff - -\nx",
+        b"9" * 17 + b" 0 t - -\nx",
+        b"1 0 t - 00-zz\nx",
+        b"1 0 t /etc -\nx",
+    ],
 )
 def test_what_is_no_message(message: bytes) -> None:
     with pytest.raises(InvalidMessage):

@@ -171,7 +171,9 @@ async def test_a_shared_secret_in_the_set_verifies_nothing(keys: JwksKeys, issue
 
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"1", b'"keys"', b"{}", b'{"keys":[]}', b'{"keys":[1]}',
-             b'{"keys":[{"kty":"new"}]}', b"\xff", b"[" * 100_000],
+             b'{"keys":[{"kty":"new"}]}', b"\xff", b"[" * 100_000,
+             b'{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":"HS256","kid":["x"]}]}',
+             b'{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":["HS256"]}]}'],
 )  # fmt: skip
 async def test_answers_that_are_no_key_set(keys: JwksKeys, issuer: Issuer, body: bytes) -> None:
     issuer.body = body

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract.audience import ALL, AUTHENTICATED, Audience
 from contract.event import Event
-from gateway import fanout
+from gateway import close_codes, fanout
 from gateway.connection import Connection
 from gateway.hub import Hub
 from gateway.wire.encoder import Encoder
@@ -140,3 +140,16 @@ def test_an_excluded_connection_of_another_pod_changes_nothing() -> None:
     hub.add(connection)
     (batch,) = fanout.plan([event(1, exclude="on-another-pod")], hub).batches
     assert list(batch[1]) == [connection]
+
+
+def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
+    """Held events cost memory: their number is bounded, and the client comes back for them."""
+    hub = Hub()
+    slow, quick = Recorder(), Recorder()
+    hub.add(slow, catching_up=True)
+    hub.add(quick, catching_up=True)
+    slow.held = [event(id_) for id_ in range(1, 100)]
+    fanout.hold([event(101), event(102)], hub, 100)
+    assert slow.closed_with == close_codes.SLOW_CONSUMER
+    assert quick.closed_with is None
+    assert [each.id for each in quick.held or []] == [101, 102]
