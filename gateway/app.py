@@ -195,9 +195,8 @@ def _public_app(settings: GatewaySettings) -> FastAPI:
         exception_handlers={HTTPException: _problem},
         middleware=_cors(settings),
     )
-    app.router.redirect_slashes = (
-        False  # it would answer with the Host header that a client made up
-    )
+    # It would send people to whatever Host a client names.
+    app.router.redirect_slashes = False
     app.router.routes += [
         Route("/ws", _expects_upgrade),
         Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),

@@ -253,7 +253,9 @@ class Subscription:
         self._metrics.bus_connects.labels("connected").inc()
         self._subscriber = subscriber
         streams = list(self._streams.values())
+        # These are all that anybody has asked for so far: nothing is left to want.
         self._wanted.clear()
+        self._wants.clear()
         self._subscribed.clear()
         try:
             async with asyncio.timeout(_SUBSCRIBE_SECONDS):

@@ -353,6 +353,21 @@ def test_joins_of_the_same_moment_share_commands(pod: Listening) -> None:
     assert pod.subscriber.commands <= 3
 
 
+def test_who_joins_while_redis_is_away_does_not_keep_later_ones_waiting(pod: Listening) -> None:
+    """The new connection subscribes to him with all others: nothing is left to ask for."""
+    pod.bus.down = True
+    pod.subscriber.cut()
+    pod.loop.settle()
+    meanwhile = pod.joining("alice")
+    pod.loop.settle()
+    pod.bus.down = False
+    pod.loop.advance(10)
+    assert meanwhile.done()
+    later = pod.joining("bob")
+    pod.loop.settle()
+    assert later.done()
+
+
 def test_who_resumes_waits_for_the_position_to_pass_his_subscription(pod: Listening) -> None:
     """What was published for him before would otherwise lie above the position, where a resume
     expects it to come by subscription; and it never would."""
