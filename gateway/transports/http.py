@@ -64,9 +64,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if (
-                not self._wants_stream and not self.transport.is_closing()
-            ):  # an upgrade to h2c, which a server may ignore, stays a GET
+            # An upgrade to h2c, which a server may ignore, leaves a stream's request what it is.
+            if not self._wants_stream and not self.transport.is_closing():
                 self._upgrade(data[upgrade.args[0] :])
                 return
         except httptools.HttpParserError:
@@ -187,7 +186,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """Let the connection have the socket, and this object be freed at once."""
         self.connections.discard(self)
         self.transport.set_protocol(connection)
-        self.parser = None  # type: ignore[assignment]  # a cycle through C that only the garbage collector would find
+        # A cycle through C, which only the garbage collector would find.
+        self.parser = None  # type: ignore[assignment]
         self.transport = self.flow = None  # type: ignore[assignment]
 
     def _refuse(
