@@ -6,13 +6,15 @@ by `contract.jwks`, at most once per interval whatever tokens come in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-import jwt
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from contract import jws
 from contract.claims import Claims
 from contract.errors import InvalidToken
 from contract.jwks import JwksKeys
@@ -23,19 +25,6 @@ TOKEN_MAX_CHARACTERS: Final = 8_192
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
-
-# Most specific first: PyJWT's errors form a tree. Labels of `InvalidToken.reason`.
-_REASONS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
-    (jwt.ExpiredSignatureError, "expired", "the token has expired"),
-    (jwt.ImmatureSignatureError, "not_yet_valid", "the token is not valid yet"),
-    (jwt.InvalidIssuedAtError, "not_yet_valid", "the token was issued in the future"),
-    (jwt.InvalidAudienceError, "audience", "the token is for another audience"),
-    (jwt.InvalidIssuerError, "issuer", "the token comes from another issuer"),
-    (jwt.InvalidAlgorithmError, "algorithm", "the token's algorithm is not accepted"),
-    (jwt.InvalidSignatureError, "signature", "the token's signature does not match"),
-    (jwt.exceptions.InvalidSubjectError, "claims", "the token's sub is not a string"),
-    (jwt.DecodeError, "malformed", "the token is not a well-formed JWT"),
 )
 
 
@@ -82,6 +71,22 @@ class UnknownKey(InvalidToken):
         super().__init__("signature", "the token is signed with an unknown key")
 
 
+class Payload(msgspec.Struct, frozen=True):
+    """The claims that Clarion looks at (RFC 7519, section 4.1), before they are checked."""
+
+    sub: str | None = None
+    exp: float | None = None
+    nbf: float | None = None
+    iat: float | None = None
+    iss: Any = None
+    aud: str | list[str] | None = None
+    jti: str | None = None
+    scope: Any = None
+
+
+_PAYLOADS: Final = msgspec.json.Decoder(Payload)
+
+
 class TokenVerifier:
     """Verifies tokens against one key source."""
 
@@ -93,12 +98,14 @@ class TokenVerifier:
         audience: str | None,
         issuer: str | None,
         leeway_seconds: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
-        self._algorithms = list(algorithms)
+        self._signatures = jws.Signatures(algorithms, keys.only)
         self._audience = audience
         self._issuer = issuer
         self._leeway_seconds = leeway_seconds
+        self._clock = clock
 
     def verify(self, token: str) -> Claims:
         """The claims of a valid token, without waiting for anything.
@@ -111,28 +118,51 @@ class TokenVerifier:
             raise InvalidToken(
                 "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
             )
+        signed = jws.parse(token)
+        self._signatures.check_algorithm(signed)
+        self._signatures.check(signed, self._own_key(signed.header.kid))
         try:
-            payload = jwt.decode(
-                token,
-                self._key(token),
-                algorithms=self._algorithms,
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=self._leeway_seconds,
-                options={"require": ["exp", "sub"]},
-            )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise _refusal(error) from None
-        return Claims(payload["sub"], _scopes(payload.get("scope")), float(payload["exp"]))
+            payload = _PAYLOADS.decode(signed.payload)
+        except msgspec.ValidationError as error:
+            raise InvalidToken("claims", f"the token's claims: {error}") from None
+        except (ValueError, RecursionError):
+            raise InvalidToken("malformed", "the token's claims are not JSON") from None
+        return self._checked(payload)
 
-    def _key(self, token: str) -> Any:  # noqa: ANN401
-        """The key for a token; its header is read only where the id in it decides."""
-        key = self._keys.only
-        if key is None:
-            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+    def _own_key(self, key_id: str | None) -> Any | None:  # noqa: ANN401
+        """The key that a token names; None where all tokens have the same."""
+        if self._keys.only is not None:
+            return None
+        key = self._keys.find(key_id)
         if key is None:
             raise UnknownKey
         return key
+
+    def _checked(self, payload: Payload) -> Claims:
+        """RFC 7519, section 4.1: when the token is valid, from whom, and for whom."""
+        now, leeway = self._clock(), self._leeway_seconds
+        if payload.sub is None or payload.exp is None:
+            missing = "sub" if payload.sub is None else "exp"
+            raise InvalidToken("claims", f"the token lacks the claim {missing}")
+        if payload.exp <= now - leeway:
+            raise InvalidToken("expired", "the token has expired")
+        if payload.nbf is not None and payload.nbf > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token is not valid yet")
+        if payload.iat is not None and payload.iat > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token was issued in the future")
+        if self._issuer is not None and payload.iss != self._issuer:
+            raise InvalidToken("issuer", "the token comes from another issuer")
+        if not self._is_meant(payload.aud):
+            raise InvalidToken("audience", "the token is for another audience")
+        return Claims(payload.sub, _scopes(payload.scope), payload.exp)
+
+    def _is_meant(self, audience: str | list[str] | None) -> bool:
+        """Whether a token is for us; one that names an audience is not for who has no name."""
+        if self._audience is None:
+            return not audience
+        return audience == self._audience or (
+            isinstance(audience, list) and self._audience in audience
+        )
 
     async def verify_fetching(self, token: str) -> Claims:
         """As `verify`, but fetches keys when the token's is unknown.
@@ -200,16 +230,6 @@ def verifier_of(settings: ContractSettings) -> tuple[FixedKey | JwksKeys, TokenV
         issuer=settings.jwt_issuer,
         leeway_seconds=settings.jwt_leeway_seconds,
     )
-
-
-def _refusal(error: Exception) -> InvalidToken:
-    if isinstance(error, jwt.InvalidTokenError):
-        if isinstance(error, jwt.MissingRequiredClaimError):
-            return InvalidToken("claims", f"the token lacks the claim {error.claim}")
-        for kind, reason, message in _REASONS:
-            if isinstance(error, kind):
-                return InvalidToken(reason, message)
-    return InvalidToken("malformed", "the token is not a well-formed JWT")
 
 
 def _scopes(scope: object) -> frozenset[str]:

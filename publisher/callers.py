@@ -18,8 +18,8 @@ from publisher.problems import (
     Refusal,
 )
 
-# Producers send the same token for minutes, and verifying it costs 65 µs, half as much as all the
-# rest of a publish. A key that the issuer withdraws is honoured for this long.
+# Producers send the same token for minutes, and verifying it costs 17 µs (HS256) to 97 µs (ES256),
+# of 190 for a whole publish. A key that the issuer withdraws is honoured for this long.
 REMEMBERED_SECONDS: Final = 30.0
 _REMEMBERED_MAX: Final = 1_000
 
