@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from contract.audience import Audience
 
 # `$` alone also matches before a last newline in Python, which would break the message's header.
@@ -68,9 +70,10 @@ class Publication:
         return f"{self.type} {self.exclude or _NONE} {self.trace or _NONE}"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event as the bus delivers it.
+
+    A struct, since a pod makes tens of thousands a second: 0.1 µs each, a frozen data class 1.5.
 
     Attributes:
         id: microseconds since the epoch, forced above every id issued before: a hybrid logical
