@@ -88,6 +88,7 @@ async def running(
         FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
         pending_max_events=settings.pending_max_events,
         held_max_events=settings.replay_max_events,
+        unsent_max_bytes=settings.max_unsent_bytes,
     )
     subscription = _subscription(settings, bus, hub, delivery, ring, metrics)
     sweeper = Sweeper(

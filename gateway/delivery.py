@@ -22,7 +22,7 @@ from gateway.tracing import FanoutTracer
 
 # A slice of sockets takes about 2 ms: what anything else in the loop waits at most.
 _SOCKETS_PER_SLICE: Final = 256
-# Bounds one write to a socket, far below what may wait for it unsent.
+# Bounds one write to a socket: large enough that its system call costs little by the byte.
 _ROUND_MAX_BYTES: Final = 128 * 1024
 _ROUND_MAX_EVENTS: Final = 1_000
 # Each targeted event's receivers get all shared events merged in, about 1 µs each.
@@ -46,6 +46,7 @@ class Delivery:
         *,
         pending_max_events: int,
         held_max_events: int,
+        unsent_max_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.position = 0
@@ -56,6 +57,8 @@ class Delivery:
         self._pending: deque[Event] = deque()
         self._pending_max_events = pending_max_events
         self._held_max_events = held_max_events
+        # A client that takes all it gets must not be slow by the size of one round.
+        self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
         self._seen = 0
         self._clock = clock
         self._arrived = asyncio.Event()
@@ -118,7 +121,9 @@ class Delivery:
         events: list[Event] = []
         size_bytes = 0
         targeted = 0
-        while self._pending and size_bytes < _ROUND_MAX_BYTES and len(events) < _ROUND_MAX_EVENTS:
+        while (
+            self._pending and size_bytes < self._round_max_bytes and len(events) < _ROUND_MAX_EVENTS
+        ):
             if targeted * (len(events) - targeted) > _ROUND_MAX_MERGES:
                 break
             event = self._pending.popleft()

@@ -43,7 +43,8 @@ class GatewaySettings(ContractSettings):
         1 << 20,
         ge=16_384,
         le=1 << 30,
-        description="Bytes that may wait for one slow socket before it is closed with 4408.",
+        description="Bytes that may wait for one slow socket before it is closed with 4408; more "
+        "than the largest event.",
     )
     message_max_bytes: int = Field(
         65_536, ge=256, le=1 << 26, description="Size of one message from a client."

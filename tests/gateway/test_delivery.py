@@ -21,7 +21,7 @@ from tests.gateway.recorder import Recorder, event, metrics, sample
 class Stage:
     """A delivery and what it needs; nothing runs unless `running`."""
 
-    def __init__(self, pending_max_events: int = 1_000) -> None:
+    def __init__(self, pending_max_events: int = 1_000, unsent_max_bytes: int = 1 << 20) -> None:
         self.hub = Hub()
         self.ring = Ring(1 << 20)
         self.ring.fill(0, [])
@@ -33,6 +33,7 @@ class Stage:
             FanoutTracer(TracerProvider().get_tracer("test"), "pod-test"),
             pending_max_events=pending_max_events,
             held_max_events=1_000,
+            unsent_max_bytes=unsent_max_bytes,
             clock=lambda: 0.001,
         )
 
@@ -112,6 +113,18 @@ async def test_a_burst_is_cut_into_rounds_of_bounded_size() -> None:
     assert connection.event_ids == list(range(1, 3_001))
     assert 3 <= len(connection.written) < 100
     assert max(len(payload) for payload in connection.written) < 300_000
+
+
+async def test_no_round_is_larger_than_what_may_wait_for_a_client() -> None:
+    """A client that takes whatever comes is not slow because much came at once."""
+    stage = Stage(unsent_max_bytes=16_384)
+    connection = stage.connect()
+    for i in range(300):
+        stage.delivery.put(event(i + 1, data=b'"' + b"x" * 200 + b'"'))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert connection.event_ids == list(range(1, 301))
+    assert max(len(payload) for payload in connection.written) <= 16_384
 
 
 async def test_position_follows_what_was_handed_over() -> None:

@@ -73,7 +73,13 @@ class Pod:
         self.hub = Hub()
         self.ring = Ring(1 << 20)
         self.delivery = Delivery(
-            self.hub, self.ring, of, TRACER, pending_max_events=1_000, held_max_events=1_000
+            self.hub,
+            self.ring,
+            of,
+            TRACER,
+            pending_max_events=1_000,
+            held_max_events=1_000,
+            unsent_max_bytes=settings.max_unsent_bytes,
         )
         self.subscription = Subscription(
             self,

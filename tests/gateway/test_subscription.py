@@ -48,6 +48,7 @@ class Listening:
             FanoutTracer(None, "pod-test"),
             pending_max_events=configured.pending_max_events,
             held_max_events=1_000,
+            unsent_max_bytes=configured.max_unsent_bytes,
         )
         self.subscription = Subscription(
             self.bus,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
 from contract.audience import user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
@@ -194,6 +196,23 @@ async def test_a_stream_that_never_reads_is_closed(start: Start) -> None:
             rest = await raw.rest()
             assert rest.count(b"\n\nid: ") > 1, "it got what had been written before"
         await check_slow_consumer(pod, most)
+
+
+@pytest.mark.parametrize("path", ["/ws", "/sse"])
+async def test_a_client_that_reads_nothing_and_ends_its_side_is_let_go_at_once(
+    start: Start, path: str
+) -> None:
+    """Closing would first wait for it to read what it may never read."""
+    async with start() as pod, unaffected(pod), connected(pod, receive_buffer=4_096) as raw:
+        await raw.send(request_of() if path == "/ws" else b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n")
+        await raw.response()
+        published = 0
+        while not await pod.metric("clarion_unsent_bytes"):
+            await pod.publish(data=b'"%s"' % (b"x" * 100_000))
+            published += 100_000
+        raw.writer.write_eof()
+        await pod.counted("clarion_closes_total")
+        assert len(await raw.rest()) < published, "what waited was dropped"
 
 
 async def test_a_client_that_never_reads_its_replies_is_closed(start: Start) -> None:
