@@ -97,11 +97,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._refuse_head()
         elif self._path() == SSE_PATH and self.parser.get_method() == b"GET":
             self._wants_stream = self._get_upgrade() != b"websocket"
-        if not self._wants_stream and not self.transport.is_closing():
+        # `data_received` hears of an upgrade: no ASGI scope needs to be made for it.
+        self._answered = not (
+            self._wants_stream or self.transport.is_closing() or self.parser.should_upgrade()
+        )
+        if self._answered:
             super().on_headers_complete()
-            self._answered = not self.parser.should_upgrade()
-            if self._answered:  # nobody has a reason to ask this port twice on one connection
-                self.cycle.keep_alive = False
+            self.cycle.keep_alive = False  # nobody asks this port twice on one connection
 
     def on_body(self, body: bytes) -> None:
         """A stream's request has no body worth reading."""
