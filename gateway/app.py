@@ -38,6 +38,7 @@ from gateway.hub import Hub
 from gateway.inbox import Inboxes
 from gateway.metrics import Metrics
 from gateway.origins import Origins
+from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.replay import Replay, Ring
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
@@ -132,6 +133,15 @@ async def running(
             spawn(_prune(subscription, hub, settings.linger_seconds))
             if isinstance(keys, JwksKeys):
                 spawn(keys.run())
+            if settings.pod_deletion_cost:
+                cost = PodDeletionCost(
+                    settings.pod,
+                    hub.__len__,
+                    metrics,
+                    interval_seconds=settings.pod_deletion_cost_interval_seconds,
+                    service_account=SERVICE_ACCOUNT,
+                )
+                spawn(cost.run())
             yield Gateway(
                 _public_app(settings),
                 internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
