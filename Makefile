@@ -20,11 +20,12 @@ run: $(VENV)/.ready-to-run ## start Clarion here: Valkey, a publisher, two gatew
 test: check ## run the checks and the whole test suite
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
-check: $(VENV)/.ready-to-test ## lint, types, layers; no tests
+check: $(VENV)/.ready-to-test ## lint, types, layers, known vulnerabilities; no tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --silent $(VENV)/.audited-$$(date +%Y-%m-%d)
 
 format: $(VENV)/.ready-to-test ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only
@@ -44,6 +45,12 @@ $(VENV)/.ready-to-test: extras := dev,bench
 $(VENV)/.ready-to-run $(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Clarion and its packages into $(VENV) (the first time takes about a minute)"
 	@$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(extras)]'
+	@touch $@
+
+# Once a day, and whenever a version has changed. Says so where nobody can be asked, and goes on.
+$(VENV)/.audited-%: constraints.txt
+	@$(BIN)/python -m deploy.audit
+	@rm -f $(VENV)/.audited-*
 	@touch $@
 
 $(BIN)/pip:

@@ -26,6 +26,15 @@ _BACKLOG: Final = 4_096
 _PORT_IN_USE: Final = 1
 _BAD_SETTINGS: Final = 2
 
+RESPONSE_HEADERS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""What every response on a public port says: keep it nowhere, run nothing of it and show it in no
+frame, tell nobody its address (a token may stand there), and do not guess its type."""
+
 # With Python's defaults, the collector looks for cycles a thousand times a second, and a full
 # collection walks every object of every connection: tens of milliseconds at ten thousand. Requests
 # and connections are built without cycles, so collecting seldom costs no memory.

@@ -173,6 +173,10 @@ _ADVICE: Final[dict[str, str]] = {
     "`terminationGracePeriodSeconds` with it, which must exceed pause + spread + grace.",
     "gateway.drain_grace_seconds": "Handlers take longer. The process exits when all sockets are "
     "closed and all handlers done, or when this time is over.",
+    "gateway.pod_deletion_cost": "On Kubernetes, by the chart's `gateway.podDeletionCost`, which also "
+    "gives the pod the right to do it.",
+    "gateway.pod_deletion_cost_interval_seconds": "Hundreds of pods: raise. Each write is one for the "
+    "cluster's database.",
     "gateway.dev_publisher_url": "The page of the dev profile should publish elsewhere.",
     # publisher
     "publisher.host": "Behind a proxy on the same machine: `127.0.0.1`.",

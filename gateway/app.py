@@ -12,18 +12,21 @@ from typing import Any
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.publish_queue import PublishQueue
+from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
 from contract.subscriber import Subscriber
 from contract.telemetry import exports_traces, tracer_provider
@@ -38,6 +41,7 @@ from gateway.hub import Hub
 from gateway.inbox import Inboxes
 from gateway.metrics import Metrics
 from gateway.origins import Origins
+from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.replay import Replay, Ring
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
@@ -56,7 +60,7 @@ class Gateway:
         sessions: what the public port's protocol hands its connections to.
     """
 
-    public: FastAPI
+    public: ASGIApp
     internal: Starlette
     sessions: Sessions
     drain: Drain
@@ -133,8 +137,17 @@ async def running(
             spawn(_prune(subscription, hub, settings.linger_seconds))
             if isinstance(keys, JwksKeys):
                 spawn(keys.run())
+            if settings.pod_deletion_cost:
+                cost = PodDeletionCost(
+                    settings.pod,
+                    hub.__len__,
+                    metrics,
+                    interval_seconds=settings.pod_deletion_cost_interval_seconds,
+                    service_account=SERVICE_ACCOUNT,
+                )
+                spawn(cost.run())
             yield Gateway(
-                _public_app(settings),
+                _ResponseHeaders(_public_app(settings)),
                 internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
                 sessions,
                 drain,
@@ -207,6 +220,26 @@ def _public_app(settings: GatewaySettings) -> FastAPI:
 
         app.router.routes.extend(dev_page.routes(settings))
     return app
+
+
+class _ResponseHeaders:
+    """Adds the headers that every response has, where the app has not said otherwise.
+
+    Not uvicorn's own setting: a page's Content-Security-Policy would stand beside the general one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in RESPONSE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 def _cors(settings: GatewaySettings) -> list[Middleware]:

@@ -165,6 +165,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.pod_deletion_cost_patches = Counter(
+            "clarion_pod_deletion_cost_patches_total",
+            "Writes of the pod's deletion cost to Kubernetes, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
 
         self._begin_at_zero()
 
@@ -177,6 +183,7 @@ class Metrics:
             (self.bus_connects, ("connected", "failed")),
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
+            (self.pod_deletion_cost_patches, ("written", "failed")),
         ):
             for label in labels:
                 counter.labels(label)

@@ -133,6 +133,14 @@ class GatewaySettings(ContractSettings):
     drain_grace_seconds: float = Field(
         5, ge=0, le=600, description="From the last close to the exit, for handlers under way."
     )
+    pod_deletion_cost: bool = Field(
+        False,
+        description="Whether the pod tells Kubernetes how many connections it holds, so that "
+        "scaling down takes the emptiest pod.",
+    )
+    pod_deletion_cost_interval_seconds: float = Field(
+        60, ge=1, le=3_600, description="Seconds between two writes of it, at least."
+    )
     dev_publisher_url: str = Field(
         "http://127.0.0.1:8080", description="dev profile: the publisher that the page uses."
     )

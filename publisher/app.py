@@ -24,6 +24,7 @@ from contract.errors import BusUnavailable
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.publish_queue import PublishQueue
+from contract.serving import RESPONSE_HEADERS
 from contract.telemetry import exports_traces, tracer_provider
 from contract.tokens import FixedKey, verifier_of
 from publisher.admission import Admission
@@ -123,17 +124,13 @@ async def running(
 
 def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
     """What every response says about itself, set by uvicorn."""
-    sources = "'none'"
+    headers = dict(RESPONSE_HEADERS)
     if settings.profile == "dev":  # /docs: Swagger UI comes from a CDN
         sources = (
             "'self' 'unsafe-inline' data: https://cdn.jsdelivr.net https://fastapi.tiangolo.com"
         )
-    return [
-        ("x-content-type-options", "nosniff"),
-        ("cache-control", "no-store"),
-        ("referrer-policy", "no-referrer"),
-        ("content-security-policy", f"default-src {sources}; frame-ancestors 'none'"),
-    ]
+        headers["content-security-policy"] = f"default-src {sources}; frame-ancestors 'none'"
+    return list(headers.items())
 
 
 def _public_app(settings: PublisherSettings, routes: Mapping[str, Route]) -> ASGIApp:

@@ -88,6 +88,19 @@ _CAPACITY: Final = Row(
             "a-pod-is-at-capacity",
         ),
         Panel(
+            "Writes of the deletion cost",
+            "How many connections a pod holds, told to Kubernetes. `failed`: scaling down takes "
+            "any pod. 0 where GATEWAY_POD_DELETION_COST is off.",
+            "short",
+            [
+                Query(
+                    increase("clarion_pod_deletion_cost_patches_total", by="pod, outcome"),
+                    "{{pod}} {{outcome}}",
+                )
+            ],
+            "scaling-down-takes-full-pods",
+        ),
+        Panel(
             "Draining",
             "1 from SIGTERM on: the pod sends its clients elsewhere.",
             "bool_yes_no",

@@ -33,6 +33,7 @@ ELSEWHERE: Final = {
     "CLARION_JWT_PUBLIC_KEY": "auth.publicKey",
     "CLARION_JWT_JWKS_URL": "auth.jwksUrl",
     "GATEWAY_HANDLERS": "gateway.handlers.name",
+    "GATEWAY_POD_DELETION_COST": "gateway.podDeletionCost.enabled",
 }
 """Settings that are no key of a `settings` map, and what sets them instead."""
 
@@ -84,6 +85,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.service.port", _PORT),
     ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
     ("networkPolicy.redisPort", _PORT),
+    ("networkPolicy.apiPorts", {"items": {"type": "integer", **_PORT}, "minItems": 1}),
     ("*.hosts", _NAMES),
     ("*.hostnames", _NAMES),
     ("*.paths", {**_NAMES, "minItems": 1}),

@@ -9,6 +9,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from contract.serving import RESPONSE_HEADERS
 from gateway.admission import Opening
 from gateway.wire.native import BEARER_PREFIX
 
@@ -76,8 +77,7 @@ def refusal(status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = 
         f"HTTP/1.1 {status} {title}",
         "content-type: application/problem+json",
         f"content-length: {len(body)}",
-        "cache-control: no-store",
-        "x-content-type-options: nosniff",
+        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
         "connection: close",
         *(f"{name}: {value}" for name, value in headers),
     ]

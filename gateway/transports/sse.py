@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from contract.serving import RESPONSE_HEADERS
 from gateway import close_codes
 from gateway.close_codes import Close
 from gateway.sessions import Sessions
@@ -78,8 +79,7 @@ def _response_head(origin: str | None) -> bytes:
     lines = [
         "HTTP/1.1 200 OK",
         "content-type: text/event-stream; charset=utf-8",
-        "cache-control: no-store",
-        "x-content-type-options: nosniff",
+        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
         "x-accel-buffering: no",  # nginx would hold events back
         "connection: close",
     ]

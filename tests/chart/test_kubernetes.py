@@ -16,7 +16,14 @@ from tests.chart.helm import CI_VALUES, Helm, Object, Rendered, rendered_once
 _CRDS: Final = Path(__file__).parents[2].parent / "shared" / "crds"
 _VERSIONS: Final = list(dict.fromkeys(map(kubernetes.major_minor, kubernetes.all_versions())))[-4:]
 _schema_contents = functools.cache(kubernetes.schema_contents)
-_BUILT_IN: Final = {"v1", "apps/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1"}
+_BUILT_IN: Final = {
+    "v1",
+    "apps/v1",
+    "autoscaling/v2",
+    "networking.k8s.io/v1",
+    "policy/v1",
+    "rbac.authorization.k8s.io/v1",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,9 @@ TRIAL = ("--values", str(CHART / "ci" / "trial-values.yaml"))
         "gateway.handlers.name=chat",
         "otlp.settings.PATH=/",
         "metrics.serviceMonitor.interval=15",
+        "gateway.podDeletionCost=true",
+        "gateway.settings.GATEWAY_POD_DELETION_COST=true",
+        "networkPolicy.apiPorts={https}",
     ],
 )
 def test_refuses(helm: Helm, wrong: str) -> None:
@@ -81,6 +84,10 @@ def test_says_what_is_missing(helm: Helm, options: list[str], expected: str) -> 
         ("gateway.ingress.enabled=true", "gateway.ingress.hosts"),
         ("publisher.httpRoute.enabled=true", "publisher.httpRoute.parentRefs"),
         ("gateway.handlers.existingConfigMap=chat", "gateway.handlers.name"),
+        (
+            "gateway.podDeletionCost.enabled=true,gateway.serviceAccount.create=false",
+            "expected gateway.serviceAccount.create",
+        ),
         ("publisher.autoscaling.minReplicas=11", "to be at most maxReplicas, got 11 and 10"),
     ],
 )

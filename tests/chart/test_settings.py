@@ -100,7 +100,8 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
     jwks = helm.render("--set", "auth.jwksUrl=https://login/keys,redis.url=redis://r")
     pem = helm.render("--set", "auth.publicKey=-----BEGIN,redis.url=redis://r")
     handlers = helm.render(*TRIAL, "--set", "gateway.handlers.name=chat:handlers")
-    reached = set().union(*(names(one, "gateway") for one in (trial, jwks, pem, handlers)))
+    cost = helm.render(*TRIAL, "--set", "gateway.podDeletionCost.enabled=true")
+    reached = set().union(*(names(one, "gateway") for one in (trial, jwks, pem, handlers, cost)))
     assert ELSEWHERE.keys() <= reached
 
 

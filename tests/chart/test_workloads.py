@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.pod_deletion_cost import SERVICE_ACCOUNT
 from gateway.settings import GatewaySettings
 from publisher.settings import PublisherSettings
-from tests.chart.helm import Helm, Object, Rendered
+from tests.chart.helm import NAMESPACE, Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
 
 COMPONENTS = ("gateway", "publisher")
@@ -229,9 +230,61 @@ def test_service_accounts_have_no_token(rendered: Rendered) -> None:
         assert account["automountServiceAccountToken"] is False
 
 
-def test_nothing_is_allowed_to_ask_kubernetes(rendered: Rendered) -> None:
+def test_nothing_is_allowed_to_ask_kubernetes_without_being_told_to(rendered: Rendered) -> None:
     kinds = {found["kind"] for found in rendered.objects}
-    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+    asked = "GATEWAY_POD_DELETION_COST" in rendered.environment("gateway")
+    assert ({"Role", "RoleBinding"} <= kinds) == asked
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    for pod in (pod["spec"] for _, pod in rendered.pods()):
+        projected = [one for one in pod.get("volumes", []) if "projected" in one]
+        assert bool(projected) == (asked and pod["containers"][0]["name"] == "gateway")
+
+
+def test_the_deletion_cost_needs_one_right_and_has_no_other(helm: Helm) -> None:
+    rendered = helm.render(*TRIAL, "--set", "gateway.podDeletionCost.enabled=true")
+    role = rendered.the("Role", "gateway")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}]
+    binding = rendered.the("RoleBinding", "gateway")
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    (subject,) = binding["subjects"]
+    assert subject == {
+        "kind": "ServiceAccount",
+        "name": pod_spec(rendered, "gateway")["serviceAccountName"],
+        "namespace": NAMESPACE,
+    }
+
+
+def test_the_token_is_where_the_gateway_looks_for_it_and_in_no_sidecar(helm: Helm) -> None:
+    rendered = helm.render(
+        *TRIAL,
+        "--set", "gateway.podDeletionCost.enabled=true",
+        "--set-json", 'gateway.extraContainers=[{"name": "sidecar", "image": "sidecar"}]',
+    )  # fmt: skip
+    spec = pod_spec(rendered, "gateway")
+    (volume,) = [one for one in spec["volumes"] if "projected" in one]
+    mounted = {
+        container["name"]: mount["mountPath"]
+        for container in spec["containers"]
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] == volume["name"]
+    }
+    assert mounted == {"gateway": str(SERVICE_ACCOUNT)}
+    token, authority, own = volume["projected"]["sources"]
+    assert token == {"serviceAccountToken": {"path": "token"}}
+    assert authority["configMap"]["name"] == "kube-root-ca.crt"
+    assert authority["configMap"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    (namespace,) = own["downwardAPI"]["items"]
+    assert namespace == {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_deletion_cost_gets_through_the_network_policy(helm: Helm, asked: bool) -> None:
+    cost = f"gateway.podDeletionCost.enabled={str(asked).lower()}"
+    rendered = helm.render(*TRIAL, "--set", f"networkPolicy.enabled=true,{cost}")
+    api = {"ports": [{"port": 443}, {"port": 6443}]}
+    for component in COMPONENTS:
+        egress = rendered.the("NetworkPolicy", component)["spec"]["egress"]
+        assert (api in egress) == (asked and component == "gateway")
 
 
 def test_a_new_version_of_the_chart_alone_rolls_no_pod(rendered: Rendered) -> None:

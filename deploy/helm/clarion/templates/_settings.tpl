@@ -31,6 +31,9 @@ GATEWAY_HANDLERS: {{ . | quote }}
 {{- if include "clarion.handlersConfigMap" .root }}
 PYTHONPATH: /handlers
 {{- end }}
+{{- if $values.podDeletionCost.enabled }}
+GATEWAY_POD_DELETION_COST: "true"
+{{- end }}
 {{- end }}
 {{- with .root.Values.otlp }}
 {{- with .endpoint }}

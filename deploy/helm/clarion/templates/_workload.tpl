@@ -131,6 +131,11 @@ spec:
               mountPath: /handlers
               readOnly: true
             {{- end }}
+            {{- if and (eq .component "gateway") $values.podDeletionCost.enabled }}
+            - name: service-account
+              mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+              readOnly: true
+            {{- end }}
             {{- with $values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -146,6 +151,24 @@ spec:
         - name: handlers
           configMap:
             name: {{ . }}
+        {{- end }}
+        {{- if $values.podDeletionCost.enabled }}
+        # In the gateway's container alone; automounting would hand the token to sidecars too.
+        - name: service-account
+          projected:
+            sources:
+              - serviceAccountToken:
+                  path: token
+              - configMap:
+                  name: kube-root-ca.crt
+                  items:
+                    - key: ca.crt
+                      path: ca.crt
+              - downwardAPI:
+                  items:
+                    - path: namespace
+                      fieldRef:
+                        fieldPath: metadata.namespace
         {{- end }}
         {{- end }}
         {{- with $values.extraVolumes }}
