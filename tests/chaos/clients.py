@@ -122,6 +122,8 @@ class SocketClient(Client):
         async with self._dialled(url) as connection:
             async with asyncio.timeout(_WELCOME_SECONDS):
                 welcome = json.loads(await connection.recv(decode=True))
+            if welcome["kind"] == "reconnect":  # the pod began to drain meanwhile
+                raise TurnedAway(welcome["reason"])
             assert welcome["kind"] == "welcome", welcome
             session = self._begin(welcome["id"], welcome["resumed"])
             self._connection_id = welcome["connection"]
