@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean
+.PHONY: help run test chaos check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: $(VENV)/.ready-to-run ## start Clarion here: Valkey, a publisher, two gatew
 
 test: check ## run the checks and the whole test suite
 	@$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.ready-to-test ## failures at random for 5 minutes; ARGS="--seconds 3600 --seed 7"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/.ready-to-test ## lint, types, layers, known vulnerabilities; no tests
 	@$(BIN)/ruff check

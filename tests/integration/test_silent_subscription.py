@@ -6,10 +6,7 @@ gateway and Redis stands a TCP proxy that can swallow what Redis sends on one co
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,83 +14,18 @@ import pytest
 from contract.audience import ALL, user_audience
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import opened
+from tests.proxy import Proxy, proxied
 
 ALICE = user_audience("alice")
 PROBES = {"probe_interval_seconds": 0.1, "probe_timeout_seconds": 0.3}
-
-
-@dataclass(eq=False)
-class Link:
-    """One connection through the proxy."""
-
-    subscribes: bool = False
-    silent: bool = False
-
-
-@dataclass
-class Proxy:
-    """In front of a Redis."""
-
-    target: int
-    port: int = 0
-    links: list[Link] = field(default_factory=list)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    all_silent: bool = False
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def subscriptions(self) -> list[Link]:
-        return [link for link in self.links if link.subscribes]
-
-    def silence_subscriptions(self) -> None:
-        """Those of now; whoever connects anew is heard."""
-        for link in self.subscriptions:
-            link.silent = True
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        link = Link(silent=self.all_silent)
-        self.links.append(link)
-        answers, requests = await asyncio.open_connection("127.0.0.1", self.target)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, requests, link, back=False))
-                group.create_task(self._pass_on(answers, writer, link, back=True))
-        finally:
-            requests.close()
-            writer.close()
-            self.links.remove(link)
-            self.tasks.discard(task)
-
-    async def _pass_on(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: Link, *, back: bool
-    ) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await source.read(65_536):
-                link.subscribes = link.subscribes or (not back and b"SUBSCRIBE" in data)
-                if not (back and link.silent):
-                    sink.write(data)
-                    await sink.drain()
-        sink.close()
 
 
 @pytest.fixture
 async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
     port = urlsplit(redis_url).port
     assert port is not None
-    proxy = Proxy(port)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    yield proxy
-    server.close()
-    for task in list(proxy.tasks):
-        task.cancel()
-    await asyncio.gather(*proxy.tasks, return_exceptions=True)
+    async with proxied(port) as proxy:
+        yield proxy
 
 
 async def not_ready(pod: Pod) -> list[str]:

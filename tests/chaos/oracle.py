@@ -1,0 +1,177 @@
+"""The judge: holds what every client heard against what was published.
+
+Each entitled client hears each event once, in id order, or is told (`gap`, `resumed: false`), and
+told only where Redis has lost data. No I/O; `test_oracle.py` shows that it finds each kind of fault.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.session import Event, Gap, Identity, Session
+
+# How a welcomed connection may end in these scenarios: a drain, a kill or a cut, a slow client.
+_RIGHTFUL_ENDS = {"1012", "1006", "4408", ""}
+
+_ABOVE_ALL_IDS = 1 << 62
+
+
+@dataclass
+class Verdict:
+    """What the oracle found; each fault in words."""
+
+    due: int = 0
+    delivered: int = 0
+    excused: int = 0
+    gaps: int = 0
+    anew: int = 0
+    faults: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, what: str) -> None:
+        self.faults.setdefault(kind, []).append(what)
+
+    def count(self, kind: str) -> int:
+        return len(self.faults.get(kind, ()))
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Ids between ``low`` and ``high`` may have met the connection as one of ``user``."""
+
+    user: str | None
+    low: int
+    high: int
+
+
+def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
+    """Judge every client by its sessions, in the order in which it had them."""
+    verdict = Verdict()
+    accepted = sorted(
+        (entry for entry in ledger.entries if entry.id is not None), key=lambda entry: entry.id or 0
+    )
+    for client, sessions in clients.items():
+        numbers: dict[int, int] = {}
+        for index, session in enumerate(sessions):
+            name = f"{client}, connection {index + 1}"
+            _judge_start(verdict, ledger, name, session)
+            _judge_heard(verdict, ledger, name, session, numbers)
+            _judge_missing(verdict, ledger, name, session, accepted)
+            if session.end not in _RIGHTFUL_ENDS:
+                verdict.add("thrown out", f"{name}: closed with {session.end}")
+    return verdict
+
+
+def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int]]) -> None:
+    """Judge what stands in Redis' logs, as (id, number): once each, whoever was listening."""
+    ids: dict[int, set[int]] = {}
+    for id_, number in logged:
+        ids.setdefault(number, set()).add(id_)
+    for number, found in ids.items():
+        if len(found) > 1 and not ledger.may_be_doubled(ledger.entries[number]):
+            verdict.add("doubled", f"event {number} stands in the logs as {sorted(found)}")
+
+
+def _judge_start(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+    if session.since is None:
+        if session.resumed is not None:
+            verdict.add("dishonest", f"{name}: resumed={session.resumed} to one who began")
+    elif session.resumed is False:
+        verdict.anew += 1
+        if not ledger.was_wiped(session.since):
+            verdict.add("told without loss", f"{name}: resumed false from {session.since}")
+    elif session.start != session.since:
+        verdict.add("dishonest", f"{name}: resumed from {session.start}, asked {session.since}")
+
+
+def _judge_heard(
+    verdict: Verdict, ledger: Ledger, name: str, session: Session, numbers: dict[int, int]
+) -> None:
+    """Order, repetitions and entitlement; ``numbers`` are the ids of all that the client had."""
+    user, position = session.user, session.start
+    told = Counter[str]()
+    for heard in session.heard:
+        if isinstance(heard, Identity):
+            user = heard.user
+            continue
+        if isinstance(heard, Gap):
+            told["gap"] += 1
+            verdict.gaps += 1
+            if told["gap"] > len(ledger.wipes_us):
+                verdict.add("told without loss", f"{name}: gap at {heard.id}")
+            if heard.id < position:
+                verdict.add("disordered", f"{name}: gap at {heard.id} after {position}")
+        else:
+            _judge_event(verdict, ledger, name, heard, user, position, numbers)
+        position = max(position, heard.id)
+
+
+def _judge_event(
+    verdict: Verdict,
+    ledger: Ledger,
+    name: str,
+    event: Event,
+    user: str | None,
+    position: int,
+    numbers: dict[int, int],
+) -> None:
+    what = f"{name}: event {event.number} with id {event.id}"
+    entry = ledger.entries[event.number]
+    before = numbers.get(event.number)
+    numbers[event.number] = event.id
+    if before == event.id:
+        verdict.add("doubled", f"{what}, again")
+    elif before is not None and not ledger.may_be_doubled(entry):
+        verdict.add("doubled", f"{what}, before with {before}")
+    elif event.id <= position:
+        verdict.add("disordered", f"{what} at position {position}")
+    if not entry.is_for(user):
+        verdict.add("leaked", f"{what} is for {entry.audience}, not for {user}")
+
+
+def _judge_missing(
+    verdict: Verdict, ledger: Ledger, name: str, session: Session, accepted: Sequence[Entry]
+) -> None:
+    """What the client's position says that it has had, and what it has not."""
+    heard = {event.id for event in session.heard if isinstance(event, Event)}
+    gaps = [gap.id for gap in session.heard if isinstance(gap, Gap)]
+    spans = list(_spans(session))
+    for entry in accepted:
+        assert entry.id is not None
+        if not session.start < entry.id <= session.position:
+            continue
+        if not all(entry.is_for(span.user) for span in spans if span.low < entry.id < span.high):
+            continue
+        verdict.due += 1
+        if entry.id in heard:
+            verdict.delivered += 1
+        elif ledger.was_wiped(entry.id) and any(entry.id <= gap for gap in gaps):
+            verdict.excused += 1
+        else:
+            what = f"{name}: event {entry.number} with id {entry.id} for {entry.audience}"
+            verdict.add("lost", f"{what} ({session.start} to {session.position})")
+
+
+def _spans(session: Session) -> Iterator[_Span]:
+    """Who the connection spoke for, and at which ids that may have been.
+
+    An identity changes between the last event before `identity` and the first one after it; what
+    lies between both ids is due only to one who was entitled to it before and after.
+    """
+    user, low, position = session.user, 0, session.start
+    changed: list[tuple[str | None, int]] = []
+    for heard in session.heard:
+        if isinstance(heard, Identity):
+            changed.append((user, low))
+            user, low = heard.user, position
+        else:
+            if isinstance(heard, Event):
+                for before, since in changed:
+                    yield _Span(before, since, heard.id)
+                changed = []
+            position = max(position, heard.id)
+    for before, since in changed:
+        yield _Span(before, since, position + 1)
+    yield _Span(user, low, _ABOVE_ALL_IDS)

@@ -1,0 +1,90 @@
+"""Producers as docs/publishing.md asks for them: a key for each event, the same bytes until 201."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.chaos.ledger import Entry, Ledger
+
+_ANSWER_SECONDS = 8.0
+_RETRY_SECONDS = (0.02, 0.3)
+_RETRIED = {408, 500, 502, 503, 504}
+_BATCH_SHARE = 0.2
+_BATCH_MOST = 8
+_PADDED_SHARE = 0.15
+_PADDING_MOST_BYTES = 12_000
+
+
+@dataclass
+class Producer:
+    """Publishes one request after the other.
+
+    Attributes:
+        address: where a load balancer would send it now.
+    """
+
+    ledger: Ledger
+    users: Sequence[str]
+    address: Callable[[], str]
+    token: str
+    dice: random.Random
+
+    async def run(self, pause_seconds: float, until: asyncio.Event) -> None:
+        """Publish until told to stop; what was begun is finished."""
+        async with self._client() as client:
+            while not until.is_set():
+                many = self.dice.random() < _BATCH_SHARE
+                count = self.dice.randint(2, _BATCH_MOST) if many else 1
+                await self._publish(client, [self._entry() for _ in range(count)])
+                await asyncio.sleep(self.dice.uniform(0, 2 * pause_seconds))
+
+    async def publish(self, entry: Entry) -> None:
+        """Publish one event, however often it takes."""
+        async with self._client() as client:
+            await self._publish(client, [entry])
+
+    def _entry(self) -> Entry:
+        audience = self.dice.choice(["all", "all", "authenticated", self.dice.choice(self.users)])
+        padded = self.dice.random() < _PADDED_SHARE
+        return self.ledger.new(audience, self.dice.randint(0, _PADDING_MOST_BYTES * padded))
+
+    def _client(self) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS, headers=headers)
+
+    async def _publish(self, client: httpx.AsyncClient, entries: list[Entry]) -> None:
+        while entries:
+            entries = await self._attempt(client, entries)
+            if entries:
+                await asyncio.sleep(self.dice.uniform(*_RETRY_SECONDS))
+
+    async def _attempt(self, client: httpx.AsyncClient, entries: list[Entry]) -> list[Entry]:
+        """Send them; returns those that must be sent again."""
+        for entry in entries:
+            self.ledger.sent(entry)
+        single = len(entries) == 1
+        path = "/v1/events" if single else "/v1/events:batch"
+        body: Any = entries[0].json if single else {"events": [entry.json for entry in entries]}
+        try:
+            response = await client.post(self.address() + path, json=body)
+        except httpx.TransportError:
+            return entries
+        if response.status_code in _RETRIED:
+            return entries
+        assert response.is_success, response.text
+        answer = response.json()
+        results = [{"status": response.status_code, **answer}] if single else answer["results"]
+        again = []
+        for entry, result in zip(entries, results, strict=True):
+            if result["status"] in {200, 201}:
+                self.ledger.accepted(entry, int(result["id"]), duplicate=result["duplicate"])
+            else:
+                assert result["status"] in _RETRIED, result
+                again.append(entry)
+        return again

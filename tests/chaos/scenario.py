@@ -1,0 +1,225 @@
+"""One scenario: a world, producers, clients, failures drawn by a seed; then calm, and judgement.
+
+A seed fixes what is drawn: settings, clients and their habits, events, failures and their order. It
+cannot fix how processes and the kernel interleave, so a seed that failed may pass the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.clients import Client, SocketClient, StreamClient
+from tests.chaos.failures import HARMLESS, Failure, redis_emptied
+from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.oracle import Verdict, judge, judge_logs
+from tests.chaos.producers import Producer
+from tests.chaos.world import World
+
+_SETTLE_SECONDS = 60.0
+_BETWEEN_FAILURES_SECONDS = (0.1, 1.2)
+_AT_ONCE = 3
+_FAULTS_SHOWN = 12
+
+# Drawn for each scenario: what should make no difference to anybody.
+_VARIED = {
+    "GATEWAY_REPLAY_MAX_BYTES": ("0", "20000", "67108864"),
+    "GATEWAY_PENDING_MAX_EVENTS": ("100", "10000"),
+    "GATEWAY_COMPRESSION": ("false", "true"),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything, and for how long."""
+
+    seconds: float
+    clients: int = 40
+    gateways: int = 2
+    publishers: int = 2
+    producers: int = 4
+    events_per_second: float = 40.0
+
+
+@dataclass
+class Report:
+    """What happened, and what the oracle says of it."""
+
+    seed: int
+    scale: Scale
+    verdict: Verdict
+    ledger: Ledger
+    failures: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    settled_seconds: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        return not self.verdict.faults
+
+    def __str__(self) -> str:
+        verdict, entries = self.verdict, self.ledger.entries
+        attempts = sum(entry.attempts for entry in entries)
+        text = (
+            f"seed {self.seed}: {len(entries):,} events sent, {verdict.delivered:,} of "
+            f"{verdict.due:,} deliveries made, {verdict.count('lost')} lost, "
+            f"{verdict.count('doubled')} doubled\n"
+            f"  {attempts - len(entries)} sent again, {self.ledger.duplicates} of them were known; "
+            f"{len(self.ledger.wipes_us)} times Redis lost all: {verdict.excused:,} deliveries "
+            f"gone and told, by {verdict.gaps} gaps; {verdict.anew} resumed false\n"
+            f"  failures: {_counts(self.failures)}\n"
+            f"  connections ended: {_counts(self.ends)}; "
+            f"all caught up {self.settled_seconds:.1f} s after the last failure"
+        )
+        lines = [text]
+        for kind, faults in verdict.faults.items():
+            lines.append(f"  {kind.upper()}: {len(faults)}")
+            lines += [f"    {fault}" for fault in faults[:_FAULTS_SHOWN]]
+        return "\n".join(lines)
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none"
+
+
+async def run(
+    seed: int,
+    scale: Scale,
+    folder: Path,
+    *,
+    empties: bool = False,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Run one scenario to its end, and judge it.
+
+    Args:
+        folder: for logs and data; empty.
+        empties: Redis may also lose all its data.
+        announce: is told each failure when it begins.
+    """
+    dice = random.Random(seed)
+    ledger = Ledger()
+    settings = {name: dice.choice(values) for name, values in _VARIED.items()}
+    world = World(folder, ledger, random.Random(dice.random()), settings)
+    calm, stop = asyncio.Event(), asyncio.Event()
+    clients = _clients(world, scale, dice, calm)
+    producers = _producers(world, scale, dice)
+    report = Report(seed, scale, Verdict(), ledger)
+    async with world.running(gateways=scale.gateways, publishers=scale.publishers):
+        async with asyncio.TaskGroup() as group:
+            listening = [group.create_task(client.run()) for client in clients]
+            pause_seconds = scale.producers / scale.events_per_second
+            producing = [group.create_task(p.run(pause_seconds, stop)) for p in producers]
+            await _fail(world, clients, scale, dice, report, announce, empties=empties)
+            calm.set()
+            stop.set()
+            await asyncio.wait(producing)
+            began = time.monotonic()
+            end = ledger.new("all")
+            await producers[0].publish(end)
+            missing = await _settle(clients, end)
+            report.settled_seconds = time.monotonic() - began
+            for task in listening:
+                task.cancel()
+        report.verdict = judge(ledger, {client.name: client.sessions for client in clients})
+        judge_logs(report.verdict, ledger, await world.logged())
+    for client in missing:
+        report.verdict.add("stuck", f"{client.name} stands at {client.position}, end is {end.id}")
+    for line in world.logs():
+        report.verdict.add("in a log", line)
+    ends = [session.end for client in clients for session in client.sessions]
+    report.ends.update(end for end in ends if end)
+    return report
+
+
+async def _fail(
+    world: World,
+    clients: Sequence[Client],
+    scale: Scale,
+    dice: random.Random,
+    report: Report,
+    announce: Callable[[str], None],
+    *,
+    empties: bool,
+) -> None:
+    """Let things go wrong, a few at a time, until the time is over and all of it has passed."""
+    choices = [*HARMLESS, redis_emptied] if empties else HARMLESS
+    pack: list[Failure] = []
+    began = time.monotonic()
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def happen(failure: Failure) -> None:
+        chance = random.Random(dice.random())
+        report.failures[failure.__name__] += 1
+        announce(f"{time.monotonic() - began:6.1f} s  {failure.__name__}")
+        try:
+            await failure(world, clients, chance)
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        while time.monotonic() - began < scale.seconds:
+            await asyncio.sleep(dice.uniform(*_BETWEEN_FAILURES_SECONDS))
+            await slots.acquire()
+            if not pack:  # each once, then all again: a short scenario should see most of them
+                pack = dice.sample(choices, len(choices))
+            group.create_task(happen(pack.pop()))
+
+
+async def _settle(clients: Sequence[Client], end: Entry) -> list[Client]:
+    """Wait until every client has come to the last event; returns those that have not."""
+    assert end.id is not None
+    missing = list(clients)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while missing := [client for client in missing if (client.position or 0) < end.id]:
+                await asyncio.sleep(0.05)
+    return missing
+
+
+def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Event) -> list[Client]:
+    """A third anonymous, each user with several connections; all habits among them."""
+    users = _users(scale)
+    clients: list[Client] = []
+    for number in range(scale.clients):
+        user = dice.choice([None, *users[: len(users) // 2], *users])
+        own = random.Random(dice.random())
+        habit = dice.choice(
+            ["stream", "stream", "steady", "slow", "commuter", "commuter", "fleeing"]
+        )
+        name = f"client {number} ({habit}, {user})"
+        if habit == "stream":
+            clients.append(StreamClient(name, user, world.gateway, world.signer, own, calm))
+            continue
+        clients.append(
+            SocketClient(
+                name,
+                None if habit == "commuter" else user,
+                world.gateway,
+                world.signer,
+                own,
+                calm,
+                slow=habit == "slow",
+                commutes=dice.choice(users) if habit == "commuter" else None,
+                flees=habit == "fleeing",
+            )
+        )
+    return clients
+
+
+def _users(scale: Scale) -> list[str]:
+    return [f"user-{number}" for number in range(max(2, scale.clients // 4))]
+
+
+def _producers(world: World, scale: Scale, dice: random.Random) -> list[Producer]:
+    token = world.producer_token()
+    return [
+        Producer(world.ledger, _users(scale), world.publisher, token, random.Random(dice.random()))
+        for _ in range(scale.producers)
+    ]

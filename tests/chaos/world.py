@@ -1,0 +1,224 @@
+"""The system under chaos: Valkey that keeps its data, publishers, gateways, and what befalls them.
+
+Real processes, some of them behind a TCP proxy that can break their connection to Redis. New pods
+take the place of those that go, as a ReplicaSet would see to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from cli.stack import Plan
+from cli.token import SCOPES, Signer
+from contract.keyspace import Keyspace
+from tests.chaos.ledger import Ledger, number_of
+from tests.cli.clarion import SECRET, environment
+from tests.e2e.ports import free_ports
+from tests.e2e.stack import Service
+from tests.proxy import Proxy, proxied
+from tests.valkey import Valkey
+
+NAMESPACE = "chaos"
+_PROXIED_SHARE = 0.7
+
+# Short, so that a scenario of seconds sees what takes a cluster minutes.
+_SETTINGS = {
+    "GATEWAY_PROBE_INTERVAL_SECONDS": "0.5",
+    "GATEWAY_PROBE_TIMEOUT_SECONDS": "1",
+    "GATEWAY_LINGER_SECONDS": "1",
+    "GATEWAY_HANDSHAKE_SECONDS": "5",
+    "GATEWAY_MAX_UNSENT_BYTES": "65536",
+    "GATEWAY_DRAIN_PAUSE_SECONDS": "0.3",
+    "GATEWAY_DRAIN_SPREAD_SECONDS": "1",
+    "GATEWAY_DRAIN_GRACE_SECONDS": "2",
+    "PUBLISHER_DRAIN_PAUSE_SECONDS": "0.3",
+}
+
+
+@dataclass
+class World:
+    """Everything that runs, and where a load balancer would send whom.
+
+    Attributes:
+        redis_lock: held by whoever stops or starts it.
+        deploy_lock: held by whoever makes pods come and go.
+    """
+
+    folder: Path
+    ledger: Ledger
+    dice: random.Random
+    settings: Mapping[str, str] = field(default_factory=dict)
+    gateways: list[Service] = field(default_factory=list)
+    publishers: list[Service] = field(default_factory=list)
+    proxies: list[Proxy] = field(default_factory=list)
+    redis_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    deploy_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    signer: Signer = field(default_factory=lambda: Signer(SECRET))
+
+    def __post_init__(self) -> None:
+        self.valkey = Valkey(self.folder / "valkey", persist=True)
+        self.valkey.directory.mkdir()
+        self._started: list[Service] = []
+        self._numbers = itertools.count()
+        self._pods = AsyncExitStack()
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, gateways: int, publishers: int) -> AsyncIterator[None]:
+        """Started and ready; everything is killed at the end."""
+        try:
+            async with self._pods:
+                await asyncio.to_thread(self.valkey.start)
+                self.publishers, self.gateways = await asyncio.gather(
+                    self._start_all(publishers, self._publisher),
+                    self._start_all(gateways, self._gateway),
+                )
+                yield
+        finally:
+            for service in self._started:
+                service.kill()
+            self.valkey.kill()
+
+    def gateway(self) -> str:
+        """Where the load balancer sends a client."""
+        return self.dice.choice(self.gateways).url
+
+    def publisher(self) -> str:
+        """Where the load balancer sends a request."""
+        return self.dice.choice(self.publishers).url
+
+    def producer_token(self) -> str:
+        return self.signer.sign("chaos", scope=" ".join(SCOPES), expires_seconds=86_400)
+
+    async def pause_redis(self, seconds: float) -> None:
+        async with self.redis_lock:
+            self.valkey.signal(signal.SIGSTOP)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.valkey.signal(signal.SIGCONT)
+
+    async def restart_redis(self, away_seconds: float, *, empty: bool = False) -> None:
+        async with self.redis_lock:
+            self.valkey.kill()
+            await asyncio.sleep(away_seconds)
+            if empty:
+                shutil.rmtree(self.valkey.directory)
+                self.valkey.directory.mkdir()
+                self.ledger.wiped()
+            await asyncio.to_thread(self.valkey.start)
+
+    async def ask_redis(self, *command: str) -> None:
+        async with self.redis_lock, self._redis() as client:
+            await client.execute_command(*command)
+
+    async def replace_gateway(self, *, killed: bool) -> None:
+        """One goes, by SIGKILL or as a rolling deploy would have it; a new one comes."""
+        async with self.deploy_lock:
+            old = self.dice.choice(self.gateways)
+            if killed:
+                self.gateways.remove(old)
+                await asyncio.to_thread(old.kill)
+                self.gateways += await self._start_all(1, self._gateway)
+                return
+            self.gateways += await self._start_all(1, self._gateway)
+            self.gateways.remove(old)
+            old.terminate()
+            assert await asyncio.to_thread(old.wait) == 0, old.log.read_text()[-2_000:]
+
+    async def kill_publisher(self) -> None:
+        async with self.deploy_lock:
+            old = self.dice.choice(self.publishers)
+            old.kill()
+            self.publishers.remove(old)
+            self.publishers += await self._start_all(1, self._publisher)
+
+    async def logged(self) -> list[tuple[int, int]]:
+        """Id and number of every event in Redis' logs."""
+        keys = Keyspace(NAMESPACE)
+        found = []
+        async with self._redis() as client:
+            async for key in client.scan_iter(match=keys.log("*")):
+                if b"{pod:" in key:  # probes
+                    continue
+                for entry, fields in await client.xrange(key):
+                    found.append((int(entry.partition(b"-")[0]), number_of(fields[b"d"])))
+        return found
+
+    def logs(self) -> list[str]:
+        """Lines of the services that should not stand in any log: failures nobody foresaw."""
+        lines = []
+        for service in self._started:
+            for line in service.log.read_text(errors="replace").splitlines():
+                if "Traceback" in line or '"level":"critical"' in line:
+                    lines.append(f"{service.program.name}: {line[:2_000]}")
+        return lines
+
+    def _redis(self) -> Any:  # redis-py's types know no binary answers
+        return redis.asyncio.Redis(port=self.valkey.port)
+
+    async def _start_all(self, count: int, make: Callable[[str], Service]) -> list[Service]:
+        """New pods, each with its own way to Redis; returns when all are ready."""
+        services = [make(await self._way_to_redis()) for _ in range(count)]
+        for service in services:
+            self._started.append(service)
+            service.start()
+        for service in services:
+            await asyncio.to_thread(service.wait_until_ready)
+        return services
+
+    async def _way_to_redis(self) -> str:
+        if self.dice.random() >= _PROXIED_SHARE:
+            return self.valkey.url
+        proxy = await self._pods.enter_async_context(proxied(self.valkey.port))
+        self.proxies.append(proxy)
+        return proxy.url
+
+    def _gateway(self, redis_url: str) -> Service:
+        plan, index = self._plan()
+        return Service(
+            plan.gateway(index, redis_url, self._environment()),
+            f"http://127.0.0.1:{plan.gateway_port + index}",
+            f"http://127.0.0.1:{plan.gateway_internal_port + index}",
+            self.folder / f"gateway-{index + 1}.log",
+        )
+
+    def _publisher(self, redis_url: str) -> Service:
+        plan, index = self._plan()
+        return Service(
+            plan.publisher(redis_url, self._environment()),
+            plan.addresses.publisher,
+            f"http://127.0.0.1:{plan.publisher_internal_port}",
+            self.folder / f"publisher-{index + 1}.log",
+        )
+
+    def _plan(self) -> tuple[Plan, int]:
+        """Ports for the next pod, and its number: no two pods share a name."""
+        index = next(self._numbers)
+        first = free_ports(2)
+        plan = Plan(
+            secret=SECRET,
+            gateways=1,
+            gateway_port=first - index,
+            gateway_internal_port=first + 1 - index,
+            publisher_port=first,
+            publisher_internal_port=first + 1,
+            redis_url=None,
+            handlers=None,
+            pretty=False,
+        )
+        return plan, index
+
+    def _environment(self) -> dict[str, str]:
+        return environment(CLARION_NAMESPACE=NAMESPACE, **{**_SETTINGS, **self.settings})

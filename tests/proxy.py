@@ -1,0 +1,113 @@
+"""A TCP proxy in front of a Redis: what the network does to connections, on demand.
+
+It can swallow what Redis sends without closing anything, and cut a connection in the middle of a
+message. Runs in the test's own event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+_CHUNK_BYTES = 65_536
+
+
+@dataclass(eq=False)
+class Link:
+    """One connection through the proxy.
+
+    Attributes:
+        subscribes: it has asked for channels.
+        silent: what Redis sends on it is swallowed.
+        cut_after: bytes of Redis' next chunk that still pass before the connection is closed.
+    """
+
+    subscribes: bool = False
+    silent: bool = False
+    cut_after: int | None = None
+
+
+@dataclass
+class Proxy:
+    """In front of the Redis at 127.0.0.1:``target``."""
+
+    target: int
+    port: int = 0
+    links: list[Link] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    all_silent: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def subscriptions(self) -> list[Link]:
+        return [link for link in self.links if link.subscribes]
+
+    def silence_subscriptions(self) -> None:
+        """Those of now; whoever connects anew is heard."""
+        for link in self.subscriptions:
+            link.silent = True
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio.start_server would log that it was cancelled at the end.
+        task = asyncio.create_task(self._serve(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = Link(silent=self.all_silent)
+        self.links.append(link)
+        try:
+            await self._join(link, reader, writer)
+        finally:
+            writer.close()
+            self.links.remove(link)
+
+    async def _join(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            answers, requests = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:  # nobody listens: the client sees its connection close
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, requests, link, back=False))
+                group.create_task(self._pass_on(answers, writer, link, back=True))
+        finally:
+            requests.close()
+
+    async def _pass_on(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: Link, *, back: bool
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(_CHUNK_BYTES):
+                link.subscribes = link.subscribes or (not back and b"SUBSCRIBE" in data)
+                if back and link.silent:
+                    continue
+                if back and link.cut_after is not None:
+                    sink.write(data[: link.cut_after])
+                    await sink.drain()
+                    break
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied(target: int) -> AsyncIterator[Proxy]:
+    """A proxy in front of a port, until the context ends."""
+    proxy = Proxy(target)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in list(proxy.tasks):
+            task.cancel()
+        await asyncio.gather(*proxy.tasks, return_exceptions=True)
