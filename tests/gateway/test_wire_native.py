@@ -102,9 +102,8 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
 def test_a_message_is_decoded_without_a_look_into_its_data(
     type_: str, data: object, ref: object
 ) -> None:
-    decoded = decode(
-        json.dumps({"kind": "message", "type": type_, "data": data, "ref": ref}).encode()
-    )
+    message = {"kind": "message", "type": type_, "data": data, "ref": ref}
+    decoded = decode(json.dumps(message, ensure_ascii=False).encode())
     assert isinstance(decoded, Message)
     assert decoded.type == type_
     assert json.loads(bytes(decoded.data)) == data
