@@ -35,6 +35,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (jwt.InvalidAlgorithmError, "algorithm", "the token's algorithm is not accepted"),
     (jwt.InvalidSignatureError, "signature", "the token's signature does not match"),
     (jwt.exceptions.InvalidSubjectError, "claims", "the token's sub is not a string"),
+    (jwt.exceptions.InvalidJTIError, "claims", "the token's jti is not a string"),
     (jwt.DecodeError, "malformed", "the token is not a well-formed JWT"),
 )
 
@@ -123,7 +124,14 @@ class TokenVerifier:
             )
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refusal(error) from None
-        return Claims(payload["sub"], _scopes(payload.get("scope")), float(payload["exp"]))
+        issued_at = payload.get("iat")
+        return Claims(
+            payload["sub"],
+            _scopes(payload.get("scope")),
+            float(payload["exp"]),
+            payload.get("jti"),
+            None if issued_at is None else float(issued_at),
+        )
 
     def _key(self, token: str) -> Any:  # noqa: ANN401
         """The key for a token; its header is read only where the id in it decides."""
