@@ -30,7 +30,7 @@ _RENEW_MIN_SECONDS: Final = 5.0
 
 _UNAUTHENTICATED: Final = 4401
 # Closed with these, the same client would be closed again: docs/errors.md says "do not reconnect".
-_FINAL_CODES: Final = frozenset({1002, 1003, 1007, 4400, 4413})
+_FINAL_CODES: Final = frozenset({1002, 1003, 1007, 4400, 4403, 4413})
 _FINAL_STATUS: Final = frozenset({400, 403, 404, 426})
 
 

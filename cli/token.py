@@ -21,7 +21,13 @@ from cli.output import print_line
 from cli.state import State, find_state
 from contract.audience import InvalidUserId, check_user_id
 
-SCOPES: Final = ("publish:all", "publish:authenticated", "publish:user")
+SCOPES: Final = (
+    "publish:all",
+    "publish:authenticated",
+    "publish:user",
+    "users:read",
+    "users:disconnect",
+)
 # As `contract.settings` demands (RFC 7518, section 3.2), whose import costs every command 0.3 s.
 SECRET_MIN_BYTES: Final = 32
 DEFAULT_EXPIRES_SECONDS: Final = 86_400

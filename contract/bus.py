@@ -102,7 +102,7 @@ def redis_from_url(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-class _Script:
+class Script:
     """A Lua script and the SHA-1 by which Redis caches it."""
 
     def __init__(self, name: str) -> None:
@@ -117,8 +117,8 @@ class Bus:
         self._redis = redis
         self._keys = keyspace
         self._limits = limits
-        self._publish = _Script("publish.lua")
-        self._history = _Script("history.lua")
+        self._publish = Script("publish.lua")
+        self._history = Script("history.lua")
 
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
@@ -166,6 +166,20 @@ class Bus:
             for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
 
+    async def run(
+        self, script: Script, calls: Sequence[tuple[str | bytes | int, ...]]
+    ) -> list[Any]:
+        """Run another module's script once for each call, in one pipeline.
+
+        Args:
+            calls: what follows EVALSHA and the script: number of keys, keys, arguments. A call's
+                keys share a slot.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused one of the calls; some may have run.
+        """
+        return _whole(await self._run(script, calls))
+
     async def ping(self) -> None:
         """Raise `BusUnavailable` unless Redis answers."""
         try:
@@ -212,7 +226,7 @@ class Bus:
         return self._keys.log(stream), self._keys.meta(stream), self._keys.clock
 
     async def _run(
-        self, script: _Script, calls: Sequence[tuple[str | bytes | int, ...]]
+        self, script: Script, calls: Sequence[tuple[str | bytes | int, ...]]
     ) -> list[Any]:
         """EVALSHA each call in one pipeline; load the script where Redis does not know it.
 

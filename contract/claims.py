@@ -13,8 +13,12 @@ class Claims:
         subject: user id or service name.
         scopes: of the ``scope`` claim (RFC 8693, section 4.2).
         expires_at: seconds since the epoch.
+        token_id: the token's ``jti``, by which it can be revoked; None: it has none.
+        issued_at: its ``iat``, seconds since the epoch; None: it does not say.
     """
 
     subject: str
     scopes: frozenset[str]
     expires_at: float
+    token_id: str | None = None
+    issued_at: float | None = None

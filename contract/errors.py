@@ -15,6 +15,10 @@ class IdempotencyKeyReused(Exception):
         self.id = id_
 
 
+class OrdersFull(Exception):
+    """More orders are in force than Redis and the gateways are to hold. Temporary: they end."""
+
+
 class InvalidToken(Exception):
     """A token that identifies nobody.
 

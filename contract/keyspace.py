@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+CONTROL_STREAM: Final = "control"
+"""The stream on which all gateways get orders; it belongs to no audience."""
+
 _POD_PREFIX: Final = "pod:"
 
 
@@ -41,6 +44,11 @@ class Keyspace:
     def key(self, stream: str, key: str) -> str:
         """The memory of one idempotency key."""
         return f"{self.namespace}:{{{stream}}}:key:{key}"
+
+    @property
+    def orders(self) -> str:
+        """The sorted set of orders to all gateways, by their end."""
+        return f"{self.namespace}:{{{CONTROL_STREAM}}}:orders"
 
     @property
     def clock(self) -> str:

@@ -127,6 +127,21 @@ class ContractSettings(BaseSettings):
         le=300,
         description="Clock difference forgiven when `exp`, `nbf` and `iat` are checked.",
     )
+    token_max_seconds: int = Field(
+        86_400,
+        validation_alias="CLARION_TOKEN_MAX_SECONDS",
+        ge=60,
+        le=366 * 86_400,
+        description="The longest life of a token that the issuer signs: how long a revocation is "
+        "kept that names no end of its own.",
+    )
+    orders_max: int = Field(
+        100_000,
+        validation_alias="CLARION_ORDERS_MAX",
+        ge=100,
+        le=10_000_000,
+        description="Revocations and disconnects in force at the same time. Past it: 503.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="CLARION_LOG_LEVEL", description="Least severe level logged."
     )

@@ -154,7 +154,7 @@ class TokenVerifier:
             raise InvalidToken("issuer", "the token comes from another issuer")
         if not self._is_meant(payload.aud):
             raise InvalidToken("audience", "the token is for another audience")
-        return Claims(payload.sub, _scopes(payload.scope), payload.exp)
+        return Claims(payload.sub, _scopes(payload.scope), payload.exp, payload.jti, payload.iat)
 
     def _is_meant(self, audience: str | list[str] | None) -> bool:
         """Whether a token is for us; one that names an audience is not for who has no name."""

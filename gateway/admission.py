@@ -66,6 +66,14 @@ class Joining(Protocol):
         ...
 
 
+class Revoking(Protocol):
+    """What admission needs of `gateway.revocations.Revocations`."""
+
+    def revokes(self, claims: Claims) -> bool:
+        """Whether the token with these claims is good no more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What a client asked for in its handshake.
@@ -84,7 +92,7 @@ class Opening:
 class Admission:
     """Opens connections and changes their identity."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a handshake meets, joined in app.py
         self,
         hub: Hub,
         subscription: Joining,
@@ -95,9 +103,11 @@ class Admission:
         settings: GatewaySettings,
         *,
         sweeper: Sweeper,
+        revocations: Revoking,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
+        self._revocations = revocations
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -183,10 +193,12 @@ class Admission:
                 return
             try:
                 self._check_user(user, connection.user)  # again: others came in meanwhile
+                self._check_revoked(claims)
             except Refused as refused:
                 connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
                 return
             self._hub.identify(connection, user, None if claims is None else claims.expires_at)
+            _note_token(connection, claims)
             expires_in = self._expires_in(connection)
             connection.write(connection.encoder.identity(ref, user, expires_in))
         self._sweeper.watch_expiry(connection)
@@ -195,12 +207,15 @@ class Admission:
     async def _open(self, connection: Connection, opening: Opening) -> list[Event]:
         """Authenticate, register, welcome; what the client missed is still to be written."""
         since = _since(opening.since)
+        claims = None
         if opening.token is not None:
             claims = await self._claims(opening.token)
             connection.user, connection.expires_at = claims.subject, claims.expires_at
+            _note_token(connection, claims)
         self._check_user(connection.user, None)
         await self._subscription.join(connection.user, whole=since is not None)
         self._check_user(connection.user, None)  # again: others came in while this one waited
+        self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
         if since is None:
@@ -219,7 +234,14 @@ class Admission:
         except InvalidUserId as invalid:
             self._metrics.tokens_refused.labels("claims").inc()
             raise Refused(close_codes.unauthenticated(str(invalid))) from None
+        self._check_revoked(claims)
         return claims
+
+    def _check_revoked(self, claims: Claims | None) -> None:
+        """Before anything is spent on a token, and once more when the pod would hear of it."""
+        if claims is not None and self._revocations.revokes(claims):
+            self._metrics.tokens_refused.labels("revoked").inc()
+            raise Refused(close_codes.REVOKED)
 
     def _check_user(self, user: str | None, before: str | None) -> None:
         if user is None:
@@ -321,6 +343,12 @@ async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None
 async def _drained(connection: Connection) -> None:
     async with asyncio.timeout(_STALL_SECONDS):
         await connection.drained()
+
+
+def _note_token(connection: Connection, claims: Claims | None) -> None:
+    """Remember which token a connection holds, so that it can be closed when that is revoked."""
+    connection.token_id = None if claims is None else claims.token_id
+    connection.issued_at = None if claims is None else claims.issued_at
 
 
 def _refused_auth(close: Close) -> tuple[str, str]:

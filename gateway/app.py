@@ -25,6 +25,7 @@ from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
+from contract.orders import Orders
 from contract.publish_queue import PublishQueue
 from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
@@ -43,6 +44,7 @@ from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.replay import Replay, Ring
+from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
 from gateway.subscription import Subscription
@@ -94,7 +96,10 @@ async def running(
         held_max_events=settings.replay_max_events,
         unsent_max_bytes=settings.max_unsent_bytes,
     )
-    subscription = _subscription(settings, bus, hub, delivery, ring, metrics)
+    revocations = Revocations(
+        Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
+    )
+    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, _Control(revocations))
     sweeper = Sweeper(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
@@ -108,6 +113,7 @@ async def running(
         metrics,
         settings,
         sweeper=sweeper,
+        revocations=revocations,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     handlers = _handlers(settings)
@@ -130,11 +136,12 @@ async def running(
                 verified_age_seconds=lambda: subscription.verified_age_seconds,
                 loop_lag_seconds=lambda: sweeper.lag_seconds,
                 draining=lambda: drain.begun,
+                revocations=lambda: len(revocations),
                 max_connections=settings.max_connections,
             )
             for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run()):
                 spawn(job)
-            spawn(_prune(subscription, hub, settings.linger_seconds))
+            spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
             if isinstance(keys, JwksKeys):
                 spawn(keys.run())
             if settings.pod_deletion_cost:
@@ -163,6 +170,19 @@ async def running(
             await asyncio.to_thread(provider.shutdown)
 
 
+class _Control:
+    """What the pod does beside delivering, when it comes back to Redis and when it gets orders."""
+
+    def __init__(self, revocations: Revocations) -> None:
+        self._revocations = revocations
+
+    async def begin(self) -> None:
+        await self._revocations.load()
+
+    def hear(self, payload: bytes) -> None:
+        self._revocations.hear(payload)
+
+
 def _subscription(
     settings: GatewaySettings,
     bus: Bus,
@@ -170,6 +190,7 @@ def _subscription(
     delivery: Delivery,
     ring: Ring,
     metrics: Metrics,
+    control: _Control,
 ) -> Subscription:
     def tell_gap(audiences: Collection[Audience], position: int) -> None:
         for connection in list(hub.connections):
@@ -187,6 +208,7 @@ def _subscription(
         settings,
         connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
         tell_gap=tell_gap,
+        control=control,
     )
 
 
@@ -305,7 +327,10 @@ def _readiness(
     return readiness
 
 
-async def _prune(subscription: Subscription, hub: Hub, linger_seconds: float) -> None:
+async def _prune(
+    subscription: Subscription, revocations: Revocations, hub: Hub, linger_seconds: float
+) -> None:
     while True:
         await asyncio.sleep(max(1.0, linger_seconds / 4))
+        revocations.forget_ended()
         await subscription.prune(hub.users.keys(), linger_seconds)

@@ -64,7 +64,12 @@ UNAUTHENTICATED: Final = Close(
 EXPIRED: Final = Close(
     4401, "the token has expired, connect with a fresh one", "expired", 401, reconnect=False
 )
+REVOKED: Final = Close(
+    4401, "the token was revoked, connect with a fresh one", "revoked", 401, reconnect=False
+)
+BARRED: Final = Close(4403, "disconnected, do not come back", "barred", 403, reconnect=False)
 SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
+DISCONNECTED: Final = Close(4409, "disconnected, reconnect", "disconnected", 409, reconnect=True)
 TOO_LARGE: Final = Close(4413, "message too large", "too_large", 413, reconnect=False)
 RATE_LIMITED: Final = Close(
     4429, "too many messages, reconnect later", "rate_limited", 429, reconnect=True
@@ -87,6 +92,12 @@ def protocol_error(detail: str) -> Close:
 def unauthenticated(detail: str) -> Close:
     """`UNAUTHENTICATED` with what was wrong with the token."""
     return replace(UNAUTHENTICATED, reason=_fitting(detail))
+
+
+def disconnected(reason: str | None, *, reconnect: bool) -> Close:
+    """`DISCONNECTED` or `BARRED`, with the application's own reason where it gave one."""
+    close = DISCONNECTED if reconnect else BARRED
+    return replace(close, reason=_fitting(reason)) if reason else close
 
 
 def _fitting(detail: str) -> str:

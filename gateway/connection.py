@@ -44,6 +44,8 @@ class Connection(ABC):
         encoder: of the wire format that the client speaks; shared by all connections that do.
         user: the authenticated user, None while anonymous.
         expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
+        token_id: that token's ``jti``; None: it has none.
+        issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
         write: hands encoded bytes to the transport; never blocks, never raises.
         held: events that came in while the client catches up with what it missed.
         gap: a gap to tell of once the client has caught up.
@@ -56,7 +58,7 @@ class Connection(ABC):
 
     __slots__ = (
         "awaiting_pong", "bucket", "encoder", "expires_at", "gap", "held", "id", "inbox",
-        "malformed", "slot", "state", "user", "write",
+        "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder) -> None:
@@ -65,6 +67,8 @@ class Connection(ABC):
         self.state = State.OPENING
         self.user: str | None = None
         self.expires_at: float | None = None
+        self.token_id: str | None = None
+        self.issued_at: float | None = None
         self.write: Callable[[bytes], None] = discard
         self.held: list[Event] | None = None
         self.gap: int | None = None

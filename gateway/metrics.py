@@ -148,6 +148,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.orders = Counter(
+            "clarion_orders_total",
+            "Orders of publishers that the pod has carried out, by kind.",
+            ["order"],
+            registry=registry,
+        )
         self.bus_messages_invalid = Counter(
             "clarion_bus_messages_invalid_total",
             "Messages on the bus that are no events.",
@@ -184,6 +190,7 @@ class Metrics:
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
             (self.pod_deletion_cost_patches, ("written", "failed")),
+            (self.orders, ("revoke_token", "revoke_user", "disconnect")),
         ):
             for label in labels:
                 counter.labels(label)
@@ -232,6 +239,7 @@ class Metrics:
         verified_age_seconds: Callable[[], float],
         loop_lag_seconds: Callable[[], float],
         draining: Callable[[], bool],
+        revocations: Callable[[], int],
         max_connections: int,
     ) -> None:
         """Register the gauges that are read off the pod when it is scraped."""
@@ -246,6 +254,10 @@ class Metrics:
                 loop_lag_seconds,
             ),
             "clarion_draining": ("1 while the pod sends its clients elsewhere.", draining),
+            "clarion_revocations": (
+                "Revocations in force: single tokens, and users' tokens of before a moment.",
+                revocations,
+            ),
             "clarion_users": ("Users with a connection to this pod.", lambda: len(hub.users)),
             "clarion_connections_max": (
                 "Connections that the pod takes at most.",

@@ -24,7 +24,7 @@ import structlog
 from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
 from contract.errors import BusUnavailable
 from contract.event import Event, InvalidMessage, parse_message
-from contract.keyspace import pod_stream
+from contract.keyspace import CONTROL_STREAM, pod_stream
 from contract.subscriber import Message, Subscribed
 from gateway import catch_up
 from gateway.catch_up import Heard, Missed, ReadingBus
@@ -65,6 +65,18 @@ class SubscriberConnection(Protocol):
         ...
 
 
+class Control(Protocol):
+    """Who gets what comes on the control stream."""
+
+    async def begin(self) -> None:
+        """The pod listens, after a time in which it did not."""
+        ...
+
+    def hear(self, payload: bytes) -> None:
+        """A message."""
+        ...
+
+
 class ProbingBus(ReadingBus, Protocol):
     """What the subscription needs of `contract.bus.Bus`."""
 
@@ -78,7 +90,7 @@ class _Stream:
     """A stream that the pod listens to.
 
     Attributes:
-        audience: None for the pod's own probe stream.
+        audience: None for the pod's own probe stream and the control stream.
         last: id of the newest event heard on it; 0: none yet.
         confirmed: Redis has confirmed the subscription on the connection of now.
         whole_from: id of a probe sent after that: nothing above it can have passed the pod by.
@@ -109,6 +121,7 @@ class Subscription:
         *,
         connect: Callable[[], SubscriberConnection],
         tell_gap: Callable[[Collection[Audience], int], None],
+        control: Control | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
@@ -118,6 +131,7 @@ class Subscription:
         self._pod = settings.pod
         self._connect = connect
         self._tell_gap = tell_gap
+        self._control = control
         self._replay_seconds = settings.history_max_age_seconds
         self._probe_interval_seconds = settings.probe_interval_seconds
         self._probe_timeout_seconds = settings.probe_timeout_seconds
@@ -128,6 +142,8 @@ class Subscription:
         self._streams = {
             stream.name: stream for stream in (self._all, self._authenticated, self._probe_stream)
         }
+        if control is not None:
+            self._streams[CONTROL_STREAM] = _Stream(CONTROL_STREAM, None)
         self._subscriber: SubscriberConnection | None = None
         # Streams to ask Redis for, and who waits for which to be confirmed.
         self._wanted: list[str] = []
@@ -262,6 +278,8 @@ class Subscription:
                 early = await _subscribed(subscriber, {stream.name for stream in streams})
         except TimeoutError:
             raise BusUnavailable("Redis did not confirm the subscription in time") from None
+        if self._control is not None:
+            await self._control.begin()
         # Everything published from here on comes in by subscription: the id tells both apart.
         now = await self._bus.probe(self._pod)
         if self._ring.floor is None:
@@ -311,6 +329,9 @@ class Subscription:
         if isinstance(item, Subscribed):
             self._confirm(stream)
             self._subscribed.append(stream)
+            return
+        if self._control is not None and stream.name == CONTROL_STREAM:
+            self._control.hear(item.payload)
             return
         try:
             event = parse_message(stream.audience or ALL, item.payload)

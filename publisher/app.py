@@ -23,11 +23,13 @@ from contract.bus import Bus, redis_from_url
 from contract.errors import BusUnavailable
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
+from contract.orders import Orders
 from contract.publish_queue import PublishQueue
 from contract.serving import RESPONSE_HEADERS
 from contract.telemetry import exports_traces, tracer_provider
 from contract.tokens import FixedKey, verifier_of
 from publisher.admission import Admission
+from publisher.authorise import DISCONNECT_USERS
 from publisher.callers import Callers
 from publisher.exchange import Bodies
 from publisher.metrics import Metrics
@@ -37,6 +39,14 @@ from publisher.rate_limit import RateLimit
 from publisher.routes import BATCH, BATCH_PATH, EVENTS_PATH, UNKNOWN, Publishing, Route
 from publisher.settings import PublisherSettings
 from publisher.tracing import PublishTracer
+from publisher.users import (
+    DISCONNECT_PATH,
+    REVOKE_TOKEN_PATH,
+    REVOKE_USER_PATH,
+    Handle,
+    Operation,
+    Users,
+)
 from publisher.watched_bus import WatchedBus
 
 _READINESS_SECONDS: Final = 1.0
@@ -98,6 +108,7 @@ async def running(
         EVENTS_PATH: Route(publishing.publish_event, UNKNOWN, callers, bodies, metrics),
         BATCH_PATH: Route(publishing.publish_batch, BATCH, callers, bodies, metrics),
     }
+    operations = _operations(settings, bus, callers, bodies, metrics)
     drain = Drain()
     metrics.observe_pod(
         pending=lambda: queue.pending,
@@ -109,7 +120,7 @@ async def running(
         if isinstance(keys, JwksKeys):
             tasks.append(group.create_task(keys.run()))
         yield Publisher(
-            _public_app(settings, routes),
+            _public_app(settings, routes, operations),
             internal_app(metrics.registry, _readiness(drain, bus, keys)),
             drain,
         )
@@ -133,7 +144,33 @@ def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
     return list(headers.items())
 
 
-def _public_app(settings: PublisherSettings, routes: Mapping[str, Route]) -> ASGIApp:
+def _operations(
+    settings: PublisherSettings, bus: Bus, callers: Callers, bodies: Bodies, metrics: Metrics
+) -> list[routing.Route]:
+    """What is served beside publishing."""
+    users = Users(
+        Orders(bus, settings.keyspace, max_orders=settings.orders_max),
+        token_max_seconds=settings.token_max_seconds,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        disconnect_seconds=settings.history_max_age_seconds,
+    )
+
+    def route(method: str, path: str, name: str, scope: str, handle: Handle) -> routing.Route:
+        operation = Operation(name, scope, handle, callers, bodies, metrics)
+        return routing.Route(path, operation, methods=[method])
+
+    return [
+        route("POST", DISCONNECT_PATH, "disconnect_user", DISCONNECT_USERS, users.disconnect),
+        route("POST", REVOKE_USER_PATH, "revoke_user", DISCONNECT_USERS, users.revoke_user),
+        route("POST", REVOKE_TOKEN_PATH, "revoke_token", DISCONNECT_USERS, users.revoke_token),
+    ]
+
+
+def _public_app(
+    settings: PublisherSettings,
+    routes: Mapping[str, Route],
+    operations: Sequence[routing.Route],
+) -> ASGIApp:
     """The publishing routes, and FastAPI for everything else: documents, 404, 405."""
     dev = settings.profile == "dev"
     fastapi = FastAPI(
@@ -149,12 +186,13 @@ def _public_app(settings: PublisherSettings, routes: Mapping[str, Route]) -> ASG
     for path, route in routes.items():
         # For the other methods: 405, with Allow.
         fastapi.router.routes.append(routing.Route(path, route, methods=["POST"]))
+    fastapi.router.routes.extend(operations)
     app: ASGIApp = _Entrance(routes, fastapi)
     if settings.allowed_origins:
         app = CORSMiddleware(
             app,
             allow_origins=settings.allowed_origins,
-            allow_methods=["POST"],
+            allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
         )
@@ -172,10 +210,13 @@ class _Entrance:
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app: ASGIApp = self._otherwise
-        if scope["type"] == "http" and scope["method"] == "POST":
-            app = self._routes.get(scope["path"], app)
-        await app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._otherwise(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"] in self._routes:
+            await self._routes[scope["path"]](scope, receive, send)
+        else:  # the path as it was sent: a slash in a user's id is none of the path's
+            encoded = {**scope, "path": scope["raw_path"].decode("ascii")}
+            await self._otherwise(encoded, receive, send)
 
 
 def _readiness(drain: Drain, bus: Bus, keys: FixedKey | JwksKeys) -> Readiness:

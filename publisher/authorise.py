@@ -1,4 +1,4 @@
-"""Who may publish to whom: one scope for each kind of audience. Pure."""
+"""Who may do what: one scope for each kind of audience, and for what concerns users. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ SCOPES: Final[dict[AudienceKind, str]] = {
     "user": "publish:user",
 }
 
+DISCONNECT_USERS: Final = "users:disconnect"
+READ_USERS: Final = "users:read"
+
 
 def authorise(caller: Claims, audience: Audience) -> None:
     """Let the caller pass.
@@ -23,10 +26,14 @@ def authorise(caller: Claims, audience: Audience) -> None:
     Raises:
         Refusal: the caller's token lacks the audience's scope.
     """
-    scope = SCOPES[audience.kind]
+    require(caller, SCOPES[audience.kind], f"publishing to {audience.kind}")
+
+
+def require(caller: Claims, scope: str, deed: str) -> None:
+    """Let the caller pass.
+
+    Raises:
+        Refusal: the caller's token lacks the scope.
+    """
     if scope not in caller.scopes:
-        raise Refusal(
-            INSUFFICIENT_SCOPE,
-            f"publishing to {audience.kind} needs the scope {scope}",
-            scope=scope,
-        )
+        raise Refusal(INSUFFICIENT_SCOPE, f"{deed} needs the scope {scope}", scope=scope)

@@ -6,22 +6,26 @@ object reads them whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from starlette.types import Receive, Scope, Send
 
 from publisher.problems import (
     BODY_TOO_LARGE,
     CONTENT_TYPE,
+    INTERNAL,
     MALFORMED_REQUEST,
     OVERLOADED,
     RETRY_SECONDS,
     UNSUPPORTED_MEDIA_TYPE,
     Refusal,
 )
+
+_log = structlog.get_logger(__name__)
 
 _JSON: Final = b"application/json"
 # Of these a second one would be a second opinion on who, what or how much; a proxy in front may
@@ -42,8 +46,10 @@ class Answer:
     """What the client gets.
 
     Attributes:
-        outcome: metric label: ``published``, ``duplicate``, ``partial`` or a problem's name.
-        audience: metric label: an audience's kind, ``batch`` or ``unknown``.
+        outcome: metric label: ``published``, ``duplicate``, ``partial``, ``done`` or a problem's
+            name.
+        audience: metric label: an audience's kind, ``batch`` or ``unknown``; what was asked for
+            where that is no publishing.
     """
 
     status: int
@@ -74,6 +80,24 @@ def refused(refusal: Refusal, audience: str) -> Answer:
         CONTENT_TYPE,
         refusal.headers,
     )
+
+
+async def answered(work: Awaitable[Answer], audience: str, path: str) -> Answer:
+    """What comes of serving one request: whatever fails, somebody is answered.
+
+    Raises:
+        Disconnected: nobody is there.
+    """
+    try:
+        return await work
+    except Refusal as refusal:
+        return refused(refusal, audience)
+    except Disconnected:
+        raise
+    except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
+        _log.exception("request failed by a bug", path=path)
+        bug = Refusal(INTERNAL, "the publisher failed, before or after it did what was asked")
+        return refused(bug, audience)
 
 
 def read_headers(scope: Scope) -> Headers:

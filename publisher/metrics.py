@@ -39,6 +39,13 @@ class Metrics:
             ["outcome", "audience"],
             registry=registry,
         )
+        self._operations = Counter(
+            "clarion_publisher_operations_total",
+            "Requests that do something else than publish, by operation and outcome (done, or a "
+            "problem).",
+            ["operation", "outcome"],
+            registry=registry,
+        )
         self._tokens_refused = Counter(
             "clarion_publisher_tokens_refused_total",
             "Requests without a token that identifies somebody, by reason.",
@@ -97,6 +104,10 @@ class Metrics:
         """Events have been published or refused: how many, by outcome and audience."""
         for (outcome, audience), count in counts.items():
             self._events.labels(outcome, audience).inc(count)
+
+    def operation(self, operation: str, outcome: str) -> None:
+        """One request that was no publishing has been answered."""
+        self._operations.labels(operation, outcome).inc()
 
     def token_refused(self, reason: str) -> None:
         """A token identified nobody."""

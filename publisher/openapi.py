@@ -10,43 +10,75 @@ from typing import Any
 
 import msgspec
 
+from contract.audience import USER_ID_MAX_BYTES
 from publisher import problems
-from publisher.authorise import SCOPES
+from publisher.authorise import DISCONNECT_USERS, SCOPES
 from publisher.problems import CONTENT_TYPE, Problem, Row
 from publisher.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
-from publisher.schemas import BatchReceipt, NewEvent, NewEvents, Receipt
+from publisher.schemas import (
+    BatchReceipt,
+    DisconnectUser,
+    NewEvent,
+    NewEvents,
+    OrderReceipt,
+    Receipt,
+    RevokeToken,
+    RevokeUser,
+)
+from publisher.users import (
+    DISCONNECT_PATH,
+    REVOKE_TOKEN_PATH,
+    REVOKE_USER_PATH,
+    TOKEN_ID_MAX_BYTES,
+)
 
 _REFERENCE = "#/components/schemas/{name}"
 
 # What every path may refuse with, beside its own.
-_COMMON = (
+_ALWAYS = (
     problems.MALFORMED_REQUEST,
-    problems.MALFORMED_JSON,
     problems.UNAUTHENTICATED,
     problems.INVALID_TOKEN,
     problems.REQUEST_TIMEOUT,
-    problems.BODY_TOO_LARGE,
-    problems.UNSUPPORTED_MEDIA_TYPE,
-    problems.RATE_LIMITED,
     problems.HEAD_TOO_LARGE,
     problems.INTERNAL,
     problems.BUS_UNAVAILABLE,
-    problems.OVERLOADED,
     problems.KEYS_UNAVAILABLE,
 )
+# And where there is a body.
+_COMMON = (
+    *_ALWAYS,
+    problems.MALFORMED_JSON,
+    problems.BODY_TOO_LARGE,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.OVERLOADED,
+)
 _EVENT = (
+    problems.RATE_LIMITED,
     problems.INSUFFICIENT_SCOPE,
     problems.DATA_TOO_LARGE,
     problems.INVALID_EVENT,
     problems.KEY_REUSED,
 )
-_BATCH = (problems.INVALID_BATCH,)
+_BATCH = (problems.RATE_LIMITED, problems.INVALID_BATCH)
+_USERS = (problems.INSUFFICIENT_SCOPE, problems.INVALID_REQUEST)
 
 
 def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
     """The document for ``/openapi.json``."""
     _, components = msgspec.json.schema_components(
-        [NewEvent, NewEvents, Receipt, BatchReceipt, Problem], ref_template=_REFERENCE
+        [
+            NewEvent,
+            NewEvents,
+            Receipt,
+            BatchReceipt,
+            DisconnectUser,
+            RevokeUser,
+            RevokeToken,
+            OrderReceipt,
+            Problem,
+        ],
+        ref_template=_REFERENCE,
     )
     components["NewEvents"]["properties"]["events"]["maxItems"] = batch_max_events
     return {
@@ -60,6 +92,30 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
         "paths": {
             EVENTS_PATH: {"post": _event_operation()},
             BATCH_PATH: {"post": _batch_operation()},
+            DISCONNECT_PATH: {
+                "post": _order(
+                    "disconnectUser",
+                    "Close all connections of a user, on every gateway",
+                    _user(),
+                    "DisconnectUser",
+                )
+            },
+            REVOKE_USER_PATH: {
+                "post": _order(
+                    "revokeUser",
+                    "Revoke a user's tokens of before a moment, and close what holds one",
+                    _user(),
+                    "RevokeUser",
+                )
+            },
+            REVOKE_TOKEN_PATH: {
+                "post": _order(
+                    "revokeToken",
+                    "Revoke one token, and close what holds it",
+                    _name("token_id", "The token's `jti`, percent-encoded.", TOKEN_ID_MAX_BYTES),
+                    "RevokeToken",
+                )
+            },
         },
         "components": {
             "schemas": components,
@@ -69,7 +125,7 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": f"`scope` holds {', '.join(SCOPES.values())}, for the audience "
-                    "of each event.",
+                    f"of each event, or {DISCONNECT_USERS}.",
                 }
             },
         },
@@ -113,6 +169,36 @@ def _batch_operation() -> dict[str, Any]:
             "207": _answer("Some events are not published; see each result.", "BatchReceipt"),
             **_refusals((*_COMMON, *_BATCH)),
         },
+    }
+
+
+def _order(identifier: str, summary: str, name: dict[str, Any], schema: str) -> dict[str, Any]:
+    """An operation that tells all gateways something."""
+    return {
+        "operationId": identifier,
+        "summary": summary,
+        "description": f"Needs the scope {DISCONNECT_USERS}. It does no harm to say it again.",
+        "security": [{"bearer": []}],
+        "parameters": [name],
+        "requestBody": {**_body(schema), "required": False},
+        "responses": {
+            "200": _answer("The order stands.", "OrderReceipt"),
+            **_refusals((*_COMMON, *_USERS)),
+        },
+    }
+
+
+def _user() -> dict[str, Any]:
+    return _name("user", "The user's id, percent-encoded.", USER_ID_MAX_BYTES)
+
+
+def _name(name: str, description: str, max_bytes: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1, "maxLength": max_bytes},
     }
 
 

@@ -54,6 +54,7 @@ DATA_TOO_LARGE: Final = Row("data_too_large", 413, "The event's data is too larg
 UNSUPPORTED_MEDIA_TYPE: Final = Row("unsupported_media_type", 415, "The body is of another type")
 INVALID_EVENT: Final = Row("invalid_event", 422, "The event is invalid")
 INVALID_BATCH: Final = Row("invalid_batch", 422, "The batch is invalid")
+INVALID_REQUEST: Final = Row("invalid_request", 422, "The request has invalid fields")
 KEY_REUSED: Final = Row("key_reused", 422, "The idempotency key belongs to another event")
 RATE_LIMITED: Final = Row("rate_limited", 429, "Too many events from this caller", True)
 HEAD_TOO_LARGE: Final = Row("head_too_large", 431, "The request's line and headers are too large")
@@ -76,6 +77,7 @@ ROWS: Final = (
     UNSUPPORTED_MEDIA_TYPE,
     INVALID_EVENT,
     INVALID_BATCH,
+    INVALID_REQUEST,
     KEY_REUSED,
     RATE_LIMITED,
     HEAD_TOO_LARGE,
@@ -168,11 +170,16 @@ class Refusal(Exception):
 
 def invalid_event(*errors: FieldError) -> Refusal:
     """The refusal of an event with bad fields."""
+    return invalid(INVALID_EVENT, *errors)
+
+
+def invalid(row: Row, *errors: FieldError) -> Refusal:
+    """The refusal of something with bad fields."""
     first = errors[0]
     detail = f"expected {first.expected} at {first.pointer or 'the root'}, got {first.got}"
     if len(errors) > 1:
         detail += f", and {len(errors) - 1} more"
-    return Refusal(INVALID_EVENT, detail, errors=errors)
+    return Refusal(row, detail, errors=errors)
 
 
 def of_status(status: int, detail: str, headers: Sequence[tuple[str, str]] = ()) -> Refusal:

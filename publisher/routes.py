@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from contract.bus import Answer as BusAnswer
@@ -29,13 +28,13 @@ from publisher.exchange import (
     Bodies,
     Disconnected,
     Headers,
+    answered,
     read_headers,
     refused,
 )
 from publisher.metrics import Metrics
 from publisher.problems import (
     BUS_UNAVAILABLE,
-    INTERNAL,
     INVALID_BATCH,
     KEY_REUSED,
     OVERLOADED,
@@ -55,8 +54,6 @@ from publisher.schemas import (
     decode_event,
 )
 from publisher.tracing import PublishTracer
-
-_log = structlog.get_logger(__name__)
 
 EVENTS_PATH: Final = "/v1/events"
 BATCH_PATH: Final = "/v1/events:batch"
@@ -95,28 +92,18 @@ class Route:
         """Serve one request."""
         started = time.perf_counter()
         try:
-            answer = await self._answer(scope, receive)
+            work = self._serve(scope, receive)
+            answer = await answered(work, self._audience, scope["path"])
         except Disconnected:
             return
         self._metrics.request(answer.outcome, answer.audience, time.perf_counter() - started)
         await answer.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        try:
-            headers = read_headers(scope)
-            caller = await self._callers.identify(headers.get(b"authorization"))
-            with self._bodies.hold() as body:
-                return await self._handle(caller, headers, await body.read(headers, receive))
-        except Refusal as refusal:
-            return refused(refusal, self._audience)
-        except Disconnected:
-            raise
-        except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
-            _log.exception("request failed by a bug", path=scope["path"])
-            return refused(
-                Refusal(INTERNAL, "the publisher failed, before or after publishing"),
-                self._audience,
-            )
+    async def _serve(self, scope: Scope, receive: Receive) -> Answer:
+        headers = read_headers(scope)
+        caller = await self._callers.identify(headers.get(b"authorization"))
+        with self._bodies.hold() as body:
+            return await self._handle(caller, headers, await body.read(headers, receive))
 
 
 class Publishing:

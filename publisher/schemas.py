@@ -7,8 +7,9 @@ producer wrote them, numbers and key order and white space included.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, DecodeError, Meta, Raw, Struct, UnsetType, ValidationError
@@ -17,10 +18,12 @@ from contract.audience import USER_ID_MAX_BYTES
 from contract.event import CONNECTION_ID_PATTERN, KEY_MAX_CHARACTERS, TYPE_PATTERN
 from publisher.problems import (
     INVALID_BATCH,
+    INVALID_REQUEST,
     MALFORMED_JSON,
     FieldError,
     Problem,
     Refusal,
+    invalid,
     invalid_event,
 )
 
@@ -143,25 +146,101 @@ class BatchReceipt(Struct, frozen=True):
     results: list[BatchResult]
 
 
+_SECONDS_MAX: Final = 253_402_300_799  # the last second of the year 9999
+Seconds = Annotated[float, Meta(ge=0, le=_SECONDS_MAX)]
+
+REASON_MAX_CHARACTERS: Final = 123
+
+
+class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to close a user's connections."""
+
+    reason: Annotated[
+        Annotated[str, Meta(max_length=REASON_MAX_CHARACTERS)] | None,
+        Meta(
+            description="What the user's clients are told, cut to 123 bytes in UTF-8.",
+            examples=["your plan has changed"],
+            extra={"expected": f"a string of at most {REASON_MAX_CHARACTERS} characters"},
+        ),
+    ] = None
+    reconnect: Annotated[
+        bool,
+        Meta(
+            description="Whether the clients may come back by themselves: close code 4409 if so, "
+            "4403 if not.",
+            extra={"expected": "true or false"},
+        ),
+    ] = True
+    revoke: Annotated[
+        bool,
+        Meta(
+            description="Revoke all tokens of the user that were issued before now, too.",
+            extra={"expected": "true or false"},
+        ),
+    ] = False
+
+
+class RevokeUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tokens of a user to revoke."""
+
+    issued_before: Annotated[
+        Seconds | None,
+        Meta(
+            description="Tokens whose `iat` lies before this moment, in seconds since 1970, or "
+            "that have none. Default: now.",
+            extra={"expected": "seconds since 1970"},
+        ),
+    ] = None
+
+
+class RevokeToken(Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long to revoke a token."""
+
+    expires_at: Annotated[
+        Seconds | None,
+        Meta(
+            description="The token's `exp`, in seconds since 1970: later, the revocation is "
+            "forgotten. Default: CLARION_TOKEN_MAX_SECONDS from now.",
+            extra={"expected": "seconds since 1970"},
+        ),
+    ] = None
+
+
+class OrderReceipt(Struct, frozen=True):
+    """What became of an order to all gateways."""
+
+    gateways: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Gateway pods that were told at once. A pod that has lost Redis carries "
+            "the order out when it comes back.",
+        ),
+    ]
+
+
 class _RawEvents(Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Raw]
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How to check one field of `NewEvent` by itself, and what to say when it is wrong."""
+    """How to check one field by itself, and what to say when it is wrong."""
 
     decoder: msgspec.json.Decoder[Any]
     expected: str
     required: bool
 
 
-def _fields() -> dict[str, _Field]:
+_Fields = Mapping[str, _Field]
+
+
+def _fields(cls: type[Struct]) -> _Fields:
     return {
         field.encode_name: _Field(
             msgspec.json.Decoder(field.type), _expected(field.type), field.required
         )
-        for field in msgspec.structs.fields(NewEvent)
+        for field in msgspec.structs.fields(cls)
     }
 
 
@@ -170,7 +249,7 @@ def _expected(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     return text
 
 
-_FIELDS: Final = _fields()
+_FIELDS: Final = _fields(NewEvent)
 _EVENT: Final = msgspec.json.Decoder(NewEvent)
 _EVENTS: Final = msgspec.json.Decoder(NewEvents)
 _RAW_EVENTS: Final = msgspec.json.Decoder(_RawEvents)
@@ -187,7 +266,28 @@ def decode_event(body: bytes) -> NewEvent:
     try:
         return _EVENT.decode(body)
     except ValidationError:
-        raise invalid_event(*_field_errors(_syntax_checked(body))) from None
+        raise invalid_event(*_field_errors(_syntax_checked(body), _FIELDS)) from None
+    except (DecodeError, RecursionError) as error:
+        raise _malformed(body, error) from None
+
+
+AnyBody = TypeVar("AnyBody", DisconnectUser, RevokeUser, RevokeToken)
+
+
+def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
+    """What a request beside publishing says; no body at all stands for ``{}``.
+
+    Raises:
+        Refusal: the body is not JSON, or its fields are wrong.
+    """
+    if not body:
+        return cls()
+    check_text(body)
+    try:
+        return msgspec.json.decode(body, type=cls)
+    except ValidationError:
+        errors = _field_errors(_syntax_checked(body), _fields(cls))
+        raise invalid(INVALID_REQUEST, *errors) from None
     except (DecodeError, RecursionError) as error:
         raise _malformed(body, error) from None
 
@@ -248,7 +348,7 @@ def _event_or_refusal(raw: Raw) -> NewEvent | Refusal:
     try:
         return _EVENT.decode(raw)
     except ValidationError:
-        return invalid_event(*_field_errors(raw))
+        return invalid_event(*_field_errors(raw, _FIELDS))
 
 
 def _check_count(count: int, max_events: int) -> None:
@@ -277,23 +377,23 @@ def _syntax_checked(body: bytes) -> Raw:
         raise _malformed(body, error) from None
 
 
-def _field_errors(raw: Raw) -> list[FieldError]:
-    """All that is wrong with an event; msgspec itself stops at the first bad field."""
+def _field_errors(raw: Raw, known: _Fields) -> list[FieldError]:
+    """All that is wrong with an object; msgspec itself stops at the first bad field."""
     try:
-        fields = _OBJECT.decode(raw)
+        got = _OBJECT.decode(raw)
     except ValidationError:
         return [FieldError("", "a JSON object", _shown(raw))]
     errors = []
-    for name, field in _FIELDS.items():
-        if name in fields:
-            errors += _value_errors(name, field, fields[name])
+    for name, field in known.items():
+        if name in got:
+            errors += _value_errors(name, field, got[name])
         elif field.required:
             errors.append(FieldError(f"/{name}", field.expected, "nothing"))
-    known = ", ".join(_FIELDS)
+    names = ", ".join(known)
     errors += [
-        FieldError(_pointer(name), f"no fields but {known}", _shown(value))
-        for name, value in fields.items()
-        if name not in _FIELDS
+        FieldError(_pointer(name), f"no fields but {names}", _shown(value))
+        for name, value in got.items()
+        if name not in known
     ]
     return errors[:_ERRORS_MAX]
 

@@ -74,6 +74,7 @@ def gateway_metrics() -> set[str]:
         verified_age_seconds=lambda: 0.0,
         loop_lag_seconds=lambda: 0.0,
         draining=lambda: False,
+        revocations=lambda: 0,
         max_connections=1,
     )
     return metrics_of(registry)

@@ -259,6 +259,14 @@ _HEALTH: Final = Row(
             "gaps",
         ),
         Panel(
+            "Revocations",
+            "In force, as each pod holds them. Pods that differ for longer than a moment do not "
+            "hear the same.",
+            "short",
+            _each_pod("clarion_revocations"),
+            "tokens-are-refused",
+        ),
+        Panel(
             "Messages on the bus that are no events",
             "Somebody else writes to Clarion's channels, or a handler publishes a bad type.",
             "ops",

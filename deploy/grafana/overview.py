@@ -257,6 +257,24 @@ _CLIENTS: Final = Row(
             "a-pod-is-at-capacity",
         ),
         Panel(
+            "Orders",
+            "Publishers' requests that revoke tokens or disconnect users, and how often a gateway "
+            "carried one out: once on each pod.",
+            "ops",
+            [
+                Query(
+                    rate(
+                        "clarion_publisher_operations_total",
+                        by="operation, outcome",
+                        pods=PUBLISHERS,
+                    ),
+                    "asked: {{operation}} {{outcome}}",
+                ),
+                Query(rate("clarion_orders_total", by="order"), "carried out: {{order}}"),
+            ],
+            "tokens-are-refused",
+        ),
+        Panel(
             "Log-ins on open connections",
             "Identities that changed in band: logged in, refreshed, logged out.",
             "ops",

@@ -9,7 +9,7 @@ const TIMER_LAST_MS = 2 ** 31 - 1;
 
 // Closed with these, the same client would be closed again.
 const UNAUTHENTICATED = 4401;
-const FINAL_CODES = new Set([1002, 1003, 1007, 4400, UNAUTHENTICATED, 4413]);
+const FINAL_CODES = new Set([1002, 1003, 1007, 4400, UNAUTHENTICATED, 4403, 4413]);
 const FINAL_STATUS = new Set([400, 401, 403, 404, 413]);
 
 export class Connection {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contract.keyspace import Keyspace, pod_stream
+from contract.keyspace import CONTROL_STREAM, Keyspace, pod_stream
 
 
 def test_every_key_of_a_stream_shares_its_tag() -> None:
     keys = Keyspace("ns")
     names = [keys.log("all"), keys.meta("all"), keys.key("all", "k"), keys.channel("all")]
     assert names == ["ns:{all}:log", "ns:{all}:meta", "ns:{all}:key:k", "ns:{all}"]
+    assert [keys.orders, keys.channel(CONTROL_STREAM)] == ["ns:{control}:orders", "ns:{control}"]
 
 
 def test_channels_lead_back_to_streams() -> None:

@@ -61,6 +61,13 @@ def test_a_good_token() -> None:
     )
 
 
+def test_what_a_token_can_be_revoked_by() -> None:
+    issued = int(time.time()) - 5
+    verified = verifier().verify(token(jti="one", iat=issued))
+    assert (verified.token_id, verified.issued_at) == ("one", issued)
+    assert reason(token(jti=1)) == "claims"
+
+
 @pytest.mark.parametrize(
     ("scope", "scopes"),
     [

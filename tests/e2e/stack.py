@@ -115,11 +115,21 @@ class Stack:
         assert response.is_success, response.text
         return str(response.json()["id"])
 
+    async def order(self, path: str, body: object = None) -> int:
+        """Give an order to all gateways; returns how many were told."""
+        response = await asyncio.to_thread(self._request, "POST", path, body)
+        assert response.is_success, response.text
+        return int(response.json()["gateways"])
+
     def _post(self, event: object) -> httpx.Response:
+        return self._request("POST", "/v1/events", event)
+
+    def _request(self, method: str, path: str, body: object = None) -> httpx.Response:
         token = self.signer.sign("tests", scope=" ".join(SCOPES), expires_seconds=60)
-        return self._client.post(
-            f"{self.publisher.url}/v1/events",
-            json=event,
+        return self._client.request(
+            method,
+            f"{self.publisher.url}{path}",
+            json={} if body is None and method == "POST" else body,
             headers={"Authorization": f"Bearer {token}"},
         )
 

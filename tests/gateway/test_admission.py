@@ -13,12 +13,16 @@ from contract.audience import ALL, AUTHENTICATED, Audience
 from contract.claims import Claims
 from contract.errors import InvalidToken, KeysUnavailable
 from contract.event import Publication
+from contract.orders import Order, RevokeToken, RevokeUser, encode_order
 from gateway import admission as module
+from gateway import close_codes
 from gateway.admission import Admission, Opening
 from gateway.connection import State
 from gateway.replay import Replay
+from gateway.revocations import Revocations
 from gateway.sweeper import Sweeper
 from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.memory_orders import MemoryOrders
 from tests.gateway.recorder import Recorder, sample
 from tests.gateway.recorder import settings as settings_of
 from tests.gateway.test_subscription import Listening
@@ -43,7 +47,7 @@ class Verifier:
         if token == "bug":
             raise ZeroDivisionError
         user, _, ends = token.partition("@")
-        return Claims(user, frozenset(), float(ends or 1_000))
+        return Claims(user, frozenset(), float(ends or 1_000), f"id of {token}", 50.0)
 
 
 class Door(Listening):
@@ -56,6 +60,7 @@ class Door(Listening):
         self.sweeper = Sweeper(
             ping_interval_seconds=25, token_grace_seconds=30, clock=loop.time, choose=lambda _: 0
         )
+        self.revocations = Revocations(MemoryOrders(), self.hub, self.metrics, clock=loop.time)
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -65,6 +70,7 @@ class Door(Listening):
             self.metrics,
             configured,
             sweeper=self.sweeper,
+            revocations=self.revocations,
             clock=loop.time,
         )
 
@@ -432,3 +438,76 @@ def test_an_events_own_connection_does_not_get_it_back_when_it_returns(door: Doo
     others = door.publish()
     second = door.enter(Opening("alice", position, first.id))
     assert second.event_ids == others
+
+
+def revoke(door: Door, *orders: Order) -> None:
+    door.revocations.hear(b"\n".join(encode_order(order) for order in orders))
+
+
+ALICES_TOKEN = RevokeToken("id of alice", 1_000)
+ALICES_OLD_TOKENS = RevokeUser("alice", 50.5, 1_000)
+
+
+@pytest.mark.parametrize("order", [ALICES_TOKEN, ALICES_OLD_TOKENS])
+def test_a_revoked_token_is_refused_at_the_handshake(door: Door, order: Order) -> None:
+    revoke(door, order)
+    refused, other = door.enter(Opening("alice", None)), door.enter(Opening("bob", None))
+    assert refused.closed_with == close_codes.REVOKED
+    assert other.state is State.LIVE
+    assert sample(door.metrics, "clarion_tokens_refused_total", reason="revoked") == 1
+    assert door.outcomes("revoked") == 1
+
+
+def test_a_token_that_is_revoked_during_its_handshake_does_not_slip_through(
+    loop: ClockworkLoop,
+) -> None:
+    """Before the pod has heard of Redis, it cannot know; before it is in the hub, nobody closes."""
+    door = Door(loop, begin=False)
+    connection = door.knock(Opening("alice", None))
+    loop.settle()
+    assert connection.closed_with is None
+    revoke(door, ALICES_TOKEN)
+    door.begin()
+    assert connection.closed_with == close_codes.REVOKED
+    assert connection not in set(door.hub.connections)
+
+
+@pytest.mark.parametrize("before", [None, "alice@90", "bob"], ids=["login", "refresh", "switch"])
+def test_a_revoked_token_is_refused_in_band(door: Door, before: str | None) -> None:
+    connection = door.enter(Opening(before, None))
+    revoke(door, ALICES_TOKEN)
+    answer = door.log_in(connection, "alice")
+    assert (answer["kind"], answer["code"]) == ("error", "unauthenticated")
+    assert "revoked" in answer["message"]
+    assert connection.user == (before and before.partition("@")[0])
+    assert connection.closed_with is None
+
+
+def test_a_connection_is_closed_for_the_token_that_it_holds_now(door: Door) -> None:
+    """Neither for one that was replaced, nor for one that was given up."""
+    refreshed, logged_out = door.enter(Opening("alice", None)), door.enter(Opening("alice", None))
+    logged_in = door.enter()
+    door.log_in(refreshed, "alice@90")
+    door.log_in(logged_out, None)
+    door.log_in(logged_in, "alice")
+    revoke(door, ALICES_TOKEN)
+    assert logged_in.closed_with == close_codes.REVOKED
+    assert refreshed.closed_with is logged_out.closed_with is None
+    revoke(door, RevokeToken("id of alice@90", 1_000))
+    assert refreshed.closed_with == close_codes.REVOKED
+
+
+def test_a_token_that_is_revoked_between_two_rounds_is_refused_in_band(door: Door) -> None:
+    connection = door.enter()
+
+    async def revoked_meanwhile() -> None:
+        async with door.delivery.between_rounds():
+            log_in = door.loop.create_task(door.admission.authenticate(connection, "alice", b"1"))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            revoke(door, ALICES_TOKEN)
+        await log_in
+
+    door.loop.run_until_complete(revoked_meanwhile())
+    assert connection.messages[-1]["code"] == "unauthenticated"
+    assert connection.user is None

@@ -35,11 +35,13 @@ from gateway.connection import State, discard
 from gateway.delivery import Delivery
 from gateway.hub import Hub
 from gateway.replay import Replay, Ring
+from gateway.revocations import Revocations
 from gateway.subscription import Subscription
 from gateway.sweeper import Sweeper
 from gateway.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
+from tests.gateway.memory_orders import MemoryOrders
 from tests.gateway.recorder import AUDIENCES, Recorder, messages_of, metrics
 from tests.gateway.recorder import settings as gateway_settings
 
@@ -100,6 +102,7 @@ class Pod:
             of,
             settings,
             sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
+            revocations=Revocations(MemoryOrders(), self.hub, of),
         )
         loop.create_task(self.delivery.run())
         loop.create_task(self.subscription.run())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from contract.audience import ALL, AUTHENTICATED, Audience
+from contract.errors import BusUnavailable
 from contract.event import Publication
 from contract.subscriber import Message
 from gateway.delivery import Delivery
@@ -446,3 +447,70 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
     assert recent is not None
     assert [event.id for event in recent] == past
     assert pod.nobody.event_ids == []
+
+
+class Control:
+    """What came on the control stream, and each time that the pod began to listen anew."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.bus = bus
+        self.heard: list[bytes | str] = []
+        self.fails = 0
+
+    async def begin(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise BusUnavailable("down")
+        self.heard.append("began")
+
+    def hear(self, payload: bytes) -> None:
+        self.heard.append(payload)
+
+
+class Controlled(Listening):
+    """A pod that takes orders."""
+
+    def __init__(self, loop: ClockworkLoop) -> None:
+        super().__init__(loop, begin=False)
+        self.control = Control(self.bus)
+        self.subscription = Subscription(
+            self.bus,
+            self.delivery,
+            self.ring,
+            self.metrics,
+            settings(probe_interval_seconds=INTERVAL),
+            connect=self._connect,
+            tell_gap=self._tell_gap,
+            control=self.control,
+            clock=loop.time,
+        )
+
+
+def test_orders_are_handed_on_and_are_no_events(loop: ClockworkLoop) -> None:
+    pod = Controlled(loop)
+    pod.begin()
+    pod.subscriber._put(Message("control", b"an order"))
+    (id_,) = pod.publish()
+    assert pod.control.heard == ["began", b"an order"]
+    assert pod.nobody.event_ids == [id_]
+    assert sample(pod.metrics, "clarion_bus_messages_invalid_total") == 0
+
+
+def test_a_pod_asks_for_orders_each_time_that_it_was_away(loop: ClockworkLoop) -> None:
+    """After it listens again, so that none falls between."""
+    pod = Controlled(loop)
+    pod.begin()
+    pod.subscriber.cut()
+    loop.advance(1)
+    assert pod.control.heard == ["began", "began"]
+
+
+def test_nobody_joins_before_the_orders_are_known(loop: ClockworkLoop) -> None:
+    pod = Controlled(loop)
+    pod.control.fails = 2
+    joined = pod.joining("alice")
+    pod.begin()
+    assert not joined.done()
+    loop.advance(5)
+    assert joined.done()
+    assert pod.control.heard == ["began"]

@@ -17,12 +17,13 @@ import uvloop
 from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
 from contract.event import Event
+from contract.orders import Order, Orders, decode_order
 from contract.serving import bind
 from publisher.server import serve_on
 from publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 
-ALL_SCOPES = "publish:all publish:authenticated publish:user"
+ALL_SCOPES = "publish:all publish:authenticated publish:user users:read users:disconnect"
 
 
 def token(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> str:
@@ -53,6 +54,17 @@ class Service:
     def published(self, audience: Audience, since: int = 0) -> list[Event]:
         """What a gateway would find in an audience's log."""
         return asyncio.run(self._history(audience, since))
+
+    def orders(self) -> list[Order]:
+        """What gateways would find when they come back to Redis."""
+        return asyncio.run(self._orders())
+
+    async def _orders(self) -> list[Order]:
+        settings = self.settings
+        bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+        orders = await Orders(bus, settings.keyspace, max_orders=settings.orders_max).read()
+        await bus.aclose()
+        return [decode_order(text) for text in orders]
 
     async def _history(self, audience: Audience, since: int) -> list[Event]:
         settings = self.settings

@@ -10,7 +10,8 @@ from publisher.problems import ROWS
 from tests.publisher.service import Service, bearer, serving
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
-OUTCOMES = {"published", "duplicate", "partial"} | {row.name for row in ROWS}
+OUTCOMES = {"published", "duplicate", "partial", "done"} | {row.name for row in ROWS}
+OPERATIONS = {"disconnect_user", "revoke_user", "revoke_token"}
 AUDIENCES = {"all", "authenticated", "user", "batch", "unknown"}
 
 
@@ -64,12 +65,15 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
     client.post(f"/made-up/{odd}", json=EVENT)
     client.post("/v1/events", json=EVENT, headers={"content-type": "made/up"})
     client.post("/v1/events", json=EVENT, headers=bearer(subject="made-up", scope="made:up"))
+    client.post("/v1/users/made-up/disconnect")
+    client.post("/v1/tokens/made-up/revoke", json={"made": "up"})
     page = service.internal("/metrics").text
     assert "made" not in page
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if family.name.startswith("clarion_"):
-                assert set(sample.labels) <= {"outcome", "audience", "reason", "le"}
+                assert set(sample.labels) <= {"outcome", "audience", "reason", "operation", "le"}
+                assert sample.labels.get("operation", "revoke_user") in OPERATIONS
                 assert sample.labels.get("outcome", "published") in OUTCOMES
                 assert sample.labels.get("audience", "all") in AUDIENCES
 

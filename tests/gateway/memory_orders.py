@@ -1,0 +1,34 @@
+"""The orders in Redis as `contract.orders.Orders` keeps them, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contract.errors import BusUnavailable, OrdersFull
+from contract.orders import Order, encode_order
+
+
+class MemoryOrders:
+    """Keeps what is given; tells nobody.
+
+    Attributes:
+        kept: what Redis holds.
+        down: Redis does not answer.
+        full: it takes no more.
+    """
+
+    def __init__(self, *kept: Order) -> None:
+        self.kept = [encode_order(order) for order in kept]
+        self.down = False
+        self.full = False
+
+    async def give(self, orders: Sequence[Order]) -> int:
+        if self.full:
+            raise OrdersFull("full")
+        self.kept += [encode_order(order) for order in orders]
+        return 1
+
+    async def read(self) -> list[bytes]:
+        if self.down:
+            raise BusUnavailable("down")
+        return list(self.kept)
