@@ -73,6 +73,7 @@ class Traffic:
     async def _mistakes(self) -> None:
         """What happens on any day. Twice: a counter that begins with 1 shows no rise at first."""
         await self._bad_publishes()
+        await self._orders()
         await self._strangers()
         await self._messages()
         await self._resumes()
@@ -109,6 +110,12 @@ class Traffic:
         assert (await self._post(event, token=None)).status_code == 401
         assert (await self._post(event, token="no.token.atall")).status_code == 401
         assert (await self._post(event, token=only_users)).status_code == 403
+
+    async def _orders(self) -> None:
+        """To close somebody's connections, and to take no more of his tokens."""
+        support = self._stack.signer.sign("support", scope="users:disconnect", expires_seconds=60)
+        for path in ("/v1/users/mallory/disconnect", "/v1/users/mallory/revoke"):
+            assert (await self._post({}, path=path, token=support)).status_code == 200
 
     # Clients
 
