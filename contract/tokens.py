@@ -126,7 +126,7 @@ class TokenVerifier:
         except msgspec.ValidationError as error:
             raise InvalidToken("claims", f"the token's claims: {error}") from None
         except (ValueError, RecursionError):
-            raise InvalidToken("malformed", "the token's claims are not JSON") from None
+            raise InvalidToken("malformed", "the token's claims are not valid JSON") from None
         return self._checked(payload)
 
     def _own_key(self, key_id: str | None) -> Any | None:  # noqa: ANN401
@@ -142,27 +142,32 @@ class TokenVerifier:
         """RFC 7519, section 4.1: when the token is valid, from whom, and for whom."""
         now, leeway = self._clock(), self._leeway_seconds
         if payload.sub is None or payload.exp is None:
-            missing = "sub" if payload.sub is None else "exp"
-            raise InvalidToken("claims", f"the token lacks the claim {missing}")
+            raise _lacks("sub" if payload.sub is None else "exp")
         if payload.exp <= now - leeway:
             raise InvalidToken("expired", "the token has expired")
         if payload.nbf is not None and payload.nbf > now + leeway:
             raise InvalidToken("not_yet_valid", "the token is not valid yet")
         if payload.iat is not None and payload.iat > now + leeway:
             raise InvalidToken("not_yet_valid", "the token was issued in the future")
-        if self._issuer is not None and payload.iss != self._issuer:
-            raise InvalidToken("issuer", "the token comes from another issuer")
-        if not self._is_meant(payload.aud):
-            raise InvalidToken("audience", "the token is for another audience")
+        self._check_issuer(payload.iss)
+        self._check_audience(payload.aud)
         return Claims(payload.sub, _scopes(payload.scope), payload.exp, payload.jti, payload.iat)
 
-    def _is_meant(self, audience: str | list[str] | None) -> bool:
-        """Whether a token is for us; one that names an audience is not for who has no name."""
-        if self._audience is None:
-            return not audience
-        return audience == self._audience or (
-            isinstance(audience, list) and self._audience in audience
-        )
+    def _check_issuer(self, issuer: object) -> None:
+        if self._issuer is None:
+            return
+        if issuer is None:
+            raise _lacks("iss")
+        if issuer != self._issuer:
+            raise InvalidToken("issuer", "the token comes from another issuer")
+
+    def _check_audience(self, audience: str | list[str] | None) -> None:
+        """A token that names an audience is not for those who have no name."""
+        if not audience:
+            if self._audience is not None:
+                raise _lacks("aud")
+        elif self._audience not in ([audience] if isinstance(audience, str) else audience):
+            raise InvalidToken("audience", "the token is for another audience")
 
     async def verify_fetching(self, token: str) -> Claims:
         """As `verify`, but fetches keys when the token's is unknown.
@@ -230,6 +235,10 @@ def verifier_of(settings: ContractSettings) -> tuple[FixedKey | JwksKeys, TokenV
         issuer=settings.jwt_issuer,
         leeway_seconds=settings.jwt_leeway_seconds,
     )
+
+
+def _lacks(claim: str) -> InvalidToken:
+    return InvalidToken("claims", f"the token lacks the claim {claim}")
 
 
 def _scopes(scope: object) -> frozenset[str]:

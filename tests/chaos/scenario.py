@@ -150,7 +150,7 @@ async def _fail(
 ) -> None:
     """Let things go wrong, a few at a time, until the time is over and all of it has passed."""
     choices = [*HARMLESS, redis_emptied] if empties else HARMLESS
-    pack: list[Failure] = []
+    pack: list[Failure] = [redis_emptied] if empties else []
     began = time.monotonic()
     slots = asyncio.Semaphore(_AT_ONCE)
 

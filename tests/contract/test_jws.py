@@ -98,7 +98,7 @@ def we_accept(token: str, audience: str | None, issuer: str | None) -> bool:
     audience=st.sampled_from([None, "clarion"]),
     issuer=st.sampled_from([None, "clarion"]),
 )
-@example({"alg": "HS256"}, {"sub": "a", "exp": NOW + 60}, SECRET, None, None)
+@example({"alg": "HS256"}, {"sub": "a", "exp": NOW + 3_600}, SECRET, None, None)
 def test_accepts_nothing_that_pyjwt_refuses(
     header: dict[str, Any],
     payload: dict[str, Any],
@@ -136,7 +136,7 @@ def test_accepts_all_well_formed_tokens_that_pyjwt_accepts(
 
 def test_padded_segments() -> None:
     """As some issuers write them, against RFC 7515, section 2."""
-    token = signed({"alg": "HS256"}, {"sub": "a", "exp": NOW + 60})
+    token = signed({"alg": "HS256"}, {"sub": "a", "exp": NOW + 3_600})
     head, payload, signature = token.split(".")
     signature += "=" * (-len(signature) % 4)
     assert we_accept(f"{head}.{payload}.{signature}", None, None)

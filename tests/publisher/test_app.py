@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from contract.settings import ContractSettings
 from publisher.app import response_headers
@@ -71,8 +73,13 @@ def test_not_ready_without_the_issuers_keys(redis_url: str) -> None:
         response = service.internal("/readyz")
         assert response.json()["reasons"] == ["no keys from CLARION_JWT_JWKS_URL yet"]
         with service.client() as client:
-            answer = client.post("/v1/events", json=EVENT)
+            key = rsa.generate_private_key(65_537, 2_048)
+            unknown = jwt.encode({"sub": "orders", "exp": 4e9}, key, "RS256")
+            headers = {"authorization": f"Bearer {unknown}"}
+            answer = client.post("/v1/events", json=EVENT, headers=headers)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            refused = client.post("/v1/events", json=EVENT)
+            assert refused.status_code == 401, "with HS256, for which no key is fetched"
 
 
 def test_a_bug_leaks_nothing(
