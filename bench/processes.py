@@ -65,6 +65,10 @@ class ServerProcess:
                 )
             time.sleep(0.05)
 
+    def terminate(self) -> None:
+        """Ask it to leave (SIGTERM), and do not wait for it."""
+        self._child.terminate()
+
     def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL when that is not heeded."""
         if self._child.poll() is None:
