@@ -22,15 +22,26 @@ from bench.packages import PackagesError
 from bench.plot import draw
 from bench.processes import StartError
 from bench.publishing import PublishingOptions, publishing
-from bench.results import Avalanche, Fanout, Idle, Publishing, Report, Targeted, read, write
+from bench.results import (
+    Avalanche,
+    Fanout,
+    Idle,
+    Publishing,
+    Report,
+    Soak,
+    Targeted,
+    read,
+    write,
+)
+from bench.soak import SoakOptions, soak
 from bench.table import tables
 from bench.targeted import TargetedOptions, targeted
 
 app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
 console = Console()
 
-Result = Idle | Fanout | Targeted | Publishing | Avalanche
-Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing, Avalanche)
+Result = Idle | Fanout | Targeted | Publishing | Avalanche | Soak
+Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing, Avalanche, Soak)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
@@ -110,6 +121,18 @@ def avalanche_command(
     _run("avalanche", lambda bench, announce: avalanche(options, bench, announce), output)
 
 
+@app.command("soak")
+def soak_command(
+    connections: Annotated[int, typer.Option(min=100, max=60_000)] = 10_000,
+    seconds: Annotated[float, typer.Option(min=5, max=86_400)] = 1_200,
+    rate: Annotated[float, typer.Option(min=1, max=1_000, help="Events/s, mixed.")] = 10,
+    output: Output = None,
+) -> None:
+    """Many sockets and mixed events on one gateway for a long time: does anything grow?"""
+    options = SoakOptions(connections=connections, seconds=seconds, events_per_second=rate)
+    _run("soak", lambda bench, announce: soak(options, bench, announce), output)
+
+
 @app.command("show")
 def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Print the tables of earlier results, and draw their plot again beside them."""
@@ -163,6 +186,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         _of(Targeted, found),
         _of(Publishing, found),
         _of(Avalanche, found),
+        _of(Soak, found),
     )
 
 

@@ -170,8 +170,9 @@ class Moment:
 class Soak:
     """Many sockets and mixed events for a long time, on one gateway.
 
-    `lost` and `doubled` are deliveries, counted when everything had been waited for; `p50_ms` and
-    `p99_ms` from publish to receipt on sampled sockets, over the whole time.
+    `lost` and `doubled` are deliveries, counted when everything had been waited for; `even`: every
+    single socket had exactly what was due to it. `resumed`: connections of clients that came and
+    went. `p50_ms` and `p99_ms` from publish to receipt on sampled sockets, over the whole time.
     """
 
     connections: int
@@ -181,7 +182,9 @@ class Soak:
     due: int
     lost: int
     doubled: int
+    even: bool
     closed: int
+    resumed: int
     p50_ms: float
     p99_ms: float
     moments: list[Moment]

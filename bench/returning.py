@@ -214,7 +214,8 @@ class Client(asyncio.Protocol):
         if self._last is not None and number <= self._last:
             self.doubled += 1
             return
-        self.lost += 0 if self._last is None else number - self._last - 1
+        if self._last is not None:
+            self.lost += (number - self._last) // self._crowd.stride - 1
         self._last = number
         self.events += 1
 
@@ -232,14 +233,18 @@ class Returning:
 
     Attributes:
         port: where a load balancer sends whoever connects now.
+        stride: the step from one number to the next that a client is due.
         refused: attempts that a server answered with a no.
         opened_at: when a client was welcomed, each time, by the monotonic clock.
         away_seconds: how long each was without a connection, each time.
     """
 
-    def __init__(self, policy: Policy, port: int, credentials: Sequence[str]) -> None:
+    def __init__(
+        self, policy: Policy, port: int, credentials: Sequence[str], stride: int = 1
+    ) -> None:
         self.policy = policy
         self.port = port
+        self.stride = stride
         self.clients = [Client(self, query) for query in credentials]
         self.refused = 0
         self.attempts = 0

@@ -6,11 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.contenders import CONTENDERS
-from bench.results import Avalanche, Fanout, Idle, Publishing, Report, Targeted
+from bench.results import Avalanche, Fanout, Idle, Publishing, Report, Soak, Targeted
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
 _BUSY = "busy %"
+_MOMENTS_SHOWN = 12
 
 
 def tables(report: Report) -> list[Table]:
@@ -26,6 +27,7 @@ def tables(report: Report) -> list[Table]:
         made.append(_publishing(report.publishing))
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
+    made += [_soak(result) for result in report.soak]
     return made
 
 
@@ -183,5 +185,31 @@ def _avalanche(results: Sequence[Avalanche]) -> Table:
             f"{result.missed:,}",
             f"{result.doubled:,}",
             f"{result.told:,}",
+        )
+    return table
+
+
+def _soak(result: Soak) -> Table:
+    columns = ["s", "own\nMB", "resident\nMB", "tasks", "files", "lag\nms", "CPU\n%", "deliveries"]
+    title = (
+        f"{result.connections:,} sockets, {result.users:,} of them users, {result.events:,} events "
+        f"in {result.seconds:,.0f} s:\n{result.lost:,} lost, {result.doubled:,} doubled, "
+        f"{result.closed:,} closed, {'even' if result.even else 'UNEVEN'}; "
+        f"{result.resumed:,} resumes; p50 {_milliseconds(result.p50_ms)} ms, "
+        f"p99 {_milliseconds(result.p99_ms)} ms"
+    )
+    table = _table(title, columns, busy=False)
+    moments = result.moments
+    step = max(1, len(moments) // _MOMENTS_SHOWN)
+    for moment in [*moments[:-1:step], moments[-1]]:
+        table.add_row(
+            f"{moment.seconds:,.0f}",
+            f"{moment.memory_bytes / 1e6:,.1f}",
+            f"{moment.resident_bytes / 1e6:,.1f}",
+            f"{moment.tasks:,}",
+            f"{moment.files:,}",
+            f"{moment.lag_seconds * 1e3:,.1f}",
+            f"{moment.cpu_share * 100:,.0f}",
+            f"{moment.delivered:,}",
         )
     return table
