@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
+from bench.avalanche import POLICIES, AvalancheOptions, avalanche
 from bench.broker import NoBrokerError
 from bench.callers import CallError
 from bench.clarion import RefusedError
@@ -21,15 +22,26 @@ from bench.packages import PackagesError
 from bench.plot import draw
 from bench.processes import StartError
 from bench.publishing import PublishingOptions, publishing
-from bench.results import Fanout, Idle, Publishing, Report, Targeted, read, write
+from bench.results import (
+    Avalanche,
+    Fanout,
+    Idle,
+    Publishing,
+    Report,
+    Soak,
+    Targeted,
+    read,
+    write,
+)
+from bench.soak import SoakOptions, soak
 from bench.table import tables
 from bench.targeted import TargetedOptions, targeted
 
 app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
 console = Console()
 
-Result = Idle | Fanout | Targeted | Publishing
-Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing)
+Result = Idle | Fanout | Targeted | Publishing | Avalanche | Soak
+Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing, Avalanche, Soak)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
@@ -50,11 +62,8 @@ def fanout_command(
     output: Output = None,
 ) -> None:
     """One event to every socket: Clarion and its peers, one after another."""
-    names = [name.strip() for name in servers.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        raise typer.BadParameter(f"expected some of {', '.join(CONTENDERS)}, got {unknown[0]}")
     options = FanoutOptions(
-        servers=names,
+        servers=_names(servers, CONTENDERS),
         connections=connections,
         rates=(20.0, 200.0) if rate is None else rate,
         seconds=seconds,
@@ -92,12 +101,52 @@ def publish_command(
     _run("publish", lambda bench, announce: publishing(options, bench, announce), output)
 
 
+@app.command("avalanche")
+def avalanche_command(
+    connections: Annotated[int, typer.Option(min=100, max=20_000)] = 5_000,
+    rate: Annotated[float, typer.Option(min=0.1, max=100, help="Events/s to all.")] = 2,
+    pause: Annotated[float, typer.Option(min=0, max=60, help="Clarion's drain: seconds.")] = 5,
+    spread: Annotated[float, typer.Option(min=0, max=600, help="Clarion's drain: seconds.")] = 20,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}.")] = "clarion,socketio",
+    output: Output = None,
+) -> None:
+    """SIGTERM to a server with thousands of clients: how they come back to another."""
+    options = AvalancheOptions(
+        servers=_names(servers, POLICIES),
+        connections=connections,
+        events_per_second=rate,
+        pause_seconds=pause,
+        spread_seconds=spread,
+    )
+    _run("avalanche", lambda bench, announce: avalanche(options, bench, announce), output)
+
+
+@app.command("soak")
+def soak_command(
+    connections: Annotated[int, typer.Option(min=100, max=60_000)] = 10_000,
+    seconds: Annotated[float, typer.Option(min=5, max=86_400)] = 1_200,
+    rate: Annotated[float, typer.Option(min=1, max=1_000, help="Events/s, mixed.")] = 10,
+    output: Output = None,
+) -> None:
+    """Many sockets and mixed events on one gateway for a long time: does anything grow?"""
+    options = SoakOptions(connections=connections, seconds=seconds, events_per_second=rate)
+    _run("soak", lambda bench, announce: soak(options, bench, announce), output)
+
+
 @app.command("show")
 def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Print the tables of earlier results, and draw their plot again beside them."""
     report = read(results)
     _print(report)
     draw(report, [results.with_suffix(".png"), results.with_suffix(".svg")])
+
+
+def _names(text: str, known: Iterable[str]) -> list[str]:
+    """The servers that an option names."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"expected some of {', '.join(known)}, got {unknown[0]}")
+    return names
 
 
 def _run(name: str, measure: Measurement, output: Path | None) -> None:
@@ -136,6 +185,8 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         _of(Fanout, found),
         _of(Targeted, found),
         _of(Publishing, found),
+        _of(Avalanche, found),
+        _of(Soak, found),
     )
 
 

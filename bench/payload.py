@@ -22,6 +22,11 @@ def encode(sequence: int, at_ns: int | None = None) -> bytes:
     return (_TEMPLATE % (sequence, time.monotonic_ns() if at_ns is None else at_ns)).encode()
 
 
+def numbered(message: bytes) -> bool:
+    """Say whether a server's message carries such data."""
+    return _SEQUENCE_KEY in message
+
+
 def decode(message: bytes) -> tuple[int, int]:
     """Find the sequence number and the publishing time (monotonic ns) in any server's message."""
     sequence = message.index(_SEQUENCE_KEY) + len(_SEQUENCE_KEY)

@@ -53,6 +53,14 @@ class ServerProcess:
                 total += int(process.memory_full_info().uss)
         return total
 
+    def resident_bytes(self) -> int:
+        """Memory of the process alone, pages that it shares with others included."""
+        return int(self._process.memory_info().rss)
+
+    def files(self) -> int:
+        """Open file descriptors of the process alone."""
+        return int(self._process.num_fds())
+
     def wait_ready(self, ready: Callable[[], bool]) -> None:
         """Wait until `ready` says so; fail when the process ends or takes too long."""
         deadline = time.monotonic() + _START_SECONDS
@@ -64,6 +72,10 @@ class ServerProcess:
                     f"{self.name} was not ready in {_START_SECONDS:.0f} s:\n{self._last_lines()}"
                 )
             time.sleep(0.05)
+
+    def terminate(self) -> None:
+        """Ask it to leave (SIGTERM), and do not wait for it."""
+        self._child.terminate()
 
     def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL when that is not heeded."""

@@ -3,7 +3,7 @@
 Frozen, JSON both ways. Everything that shows results (table, plot, a page of docs) reads these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -119,6 +119,79 @@ class Publishing:
 
 
 @dataclass(frozen=True)
+class Avalanche:
+    """Every client of one server loses it, and comes back to another.
+
+    Seconds count from SIGTERM: `first_closed_seconds` to the first connection that ended,
+    `back_seconds` to the last client that was welcomed again. `highest_per_second`: the most that
+    came back within any one second. `away_…`: how long a client was without a connection. `missed`:
+    deliveries of the `events` published meanwhile that clients never got; `told`: clients that were
+    told of a loss.
+    """
+
+    server: str
+    connections: int
+    back_seconds: float
+    first_closed_seconds: float
+    highest_per_second: float
+    highest_in_100_ms: int
+    away_p50_seconds: float
+    away_p99_seconds: float
+    attempts: int
+    refused: int
+    events: int
+    missed: int
+    doubled: int
+    told: int
+    others_busy: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A gateway and its clients at one moment of a soak.
+
+    `memory_bytes` is what the process holds for itself, `resident_bytes` with shared pages; `tasks`
+    are those of its event loop. `lag_seconds` is the loop's own metric. `delivered` counts since
+    the soak began, `due` what should have been by then, but for what is on its way.
+    """
+
+    seconds: float
+    memory_bytes: int
+    resident_bytes: int
+    tasks: int
+    files: int
+    lag_seconds: float
+    cpu_share: float
+    due: int
+    delivered: int
+
+
+@dataclass(frozen=True)
+class Soak:
+    """Many sockets and mixed events for a long time, on one gateway.
+
+    `lost` and `doubled` are deliveries, counted when everything had been waited for; `even`: every
+    single socket had exactly what was due to it. `resumed`: connections of clients that came and
+    went. `p50_ms` and `p99_ms` from publish to receipt on sampled sockets, over the whole time.
+    """
+
+    connections: int
+    users: int
+    seconds: float
+    events: int
+    due: int
+    lost: int
+    doubled: int
+    even: bool
+    closed: int
+    resumed: int
+    p50_ms: float
+    p99_ms: float
+    moments: list[Moment]
+    others_busy: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything from one run of the benchmark."""
 
@@ -127,12 +200,15 @@ class Report:
     fanout: list[Fanout]
     targeted: list[Targeted]
     publishing: list[Publishing]
+    avalanche: list[Avalanche] = field(default_factory=list)
+    soak: list[Soak] = field(default_factory=list)
 
     @property
     def others_busy(self) -> float:
         """The most that other programs used meanwhile, in cores."""
-        results: list[Idle | Fanout | Targeted | Publishing]
+        results: list[Idle | Fanout | Targeted | Publishing | Avalanche | Soak]
         results = [*self.idle, *self.fanout, *self.targeted, *self.publishing]
+        results += [*self.avalanche, *self.soak]
         return max((result.others_busy for result in results), default=0.0)
 
     @property

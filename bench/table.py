@@ -6,11 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.contenders import CONTENDERS
-from bench.results import Fanout, Idle, Publishing, Report, Targeted
+from bench.results import Avalanche, Fanout, Idle, Publishing, Report, Soak, Targeted
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
 _BUSY = "busy %"
+_MOMENTS_SHOWN = 12
 
 
 def tables(report: Report) -> list[Table]:
@@ -24,6 +25,9 @@ def tables(report: Report) -> list[Table]:
         made.append(_targeted(report.targeted))
     if report.publishing:
         made.append(_publishing(report.publishing))
+    if report.avalanche:
+        made.append(_avalanche(report.avalanche))
+    made += [_soak(result) for result in report.soak]
     return made
 
 
@@ -38,18 +42,18 @@ def _busy(result: Idle | Fanout | Targeted | Publishing) -> str:
     return "/".join(f"{share * 100:.0f}" for share in shares)
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], *, busy: bool = True) -> Table:
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        caption=f"{_BUSY}: of a core, by server/load/other programs",
+        caption=f"{_BUSY}: of a core, by server/load/other programs" if busy else None,
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column(columns[0], no_wrap=True)
-    for column in [*columns[1:], _BUSY]:
+    for column in [*columns[1:], *([_BUSY] if busy else [])]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
@@ -161,5 +165,51 @@ def _publishing(results: Sequence[Publishing]) -> Table:
             _milliseconds(result.p99_ms),
             f"{result.refusals:,}",
             _busy(result),
+        )
+    return table
+
+
+def _avalanche(results: Sequence[Avalanche]) -> Table:
+    columns = ["", "all back\ns", "peak\n/s", "peak in\n0.1 s", "away\np50 s", "away\np99 s"]
+    columns += ["tries", "missed", "twice", "told"]
+    table = _table(f"{results[0].connections:,} clients lose their server", columns, busy=False)
+    for result in results:
+        table.add_row(
+            label(result.server),
+            f"{result.back_seconds:.1f}",
+            f"{result.highest_per_second:,.0f}",
+            f"{result.highest_in_100_ms:,}",
+            f"{result.away_p50_seconds:.2f}",
+            f"{result.away_p99_seconds:.2f}",
+            f"{result.attempts:,}",
+            f"{result.missed:,}",
+            f"{result.doubled:,}",
+            f"{result.told:,}",
+        )
+    return table
+
+
+def _soak(result: Soak) -> Table:
+    columns = ["s", "own\nMB", "resident\nMB", "tasks", "files", "lag\nms", "CPU\n%", "deliveries"]
+    title = (
+        f"{result.connections:,} sockets, {result.users:,} of them users, {result.events:,} events "
+        f"in {result.seconds:,.0f} s:\n{result.lost:,} lost, {result.doubled:,} doubled, "
+        f"{result.closed:,} closed, {'even' if result.even else 'UNEVEN'}; "
+        f"{result.resumed:,} resumes; p50 {_milliseconds(result.p50_ms)} ms, "
+        f"p99 {_milliseconds(result.p99_ms)} ms"
+    )
+    table = _table(title, columns, busy=False)
+    moments = result.moments
+    step = max(1, len(moments) // _MOMENTS_SHOWN)
+    for moment in [*moments[:-1:step], moments[-1]]:
+        table.add_row(
+            f"{moment.seconds:,.0f}",
+            f"{moment.memory_bytes / 1e6:,.1f}",
+            f"{moment.resident_bytes / 1e6:,.1f}",
+            f"{moment.tasks:,}",
+            f"{moment.files:,}",
+            f"{moment.lag_seconds * 1e3:,.1f}",
+            f"{moment.cpu_share * 100:,.0f}",
+            f"{moment.delivered:,}",
         )
     return table

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -22,10 +23,17 @@ def free_port() -> int:
 class Valkey:
     """One server process. Data live in ``directory`` and survive `kill` when ``persist``."""
 
-    def __init__(self, directory: Path, *, persist: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        persist: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self.persist = persist
+        self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -39,6 +47,7 @@ class Valkey:
                 str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1",
                 "--dir", str(self.directory), "--save", "", "--loglevel", "warning", *append_only,
             ],
+            env=self.environment,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         with redis.Redis(port=self.port) as client:

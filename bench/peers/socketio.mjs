@@ -11,7 +11,7 @@ const publisher = await createClient({ url: redisUrl }).connect();
 const subscriber = await publisher.duplicate().connect();
 
 const http = createServer();
-new Server(http, {
+const io = new Server(http, {
   adapter: createAdapter(publisher, subscriber, { key: channel }),
   serveClient: false,
   transports: ["websocket"],
@@ -19,3 +19,5 @@ new Server(http, {
 // The adapter does not say when its subscription stands: ask the connection, which answers in order.
 await subscriber.ping();
 http.listen({ host: "127.0.0.1", port: Number(port), backlog: 4096 });
+// As its documentation shuts a server down: every client is disconnected, then the process ends.
+process.on("SIGTERM", () => io.close(() => process.exit(0)));

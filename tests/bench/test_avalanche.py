@@ -1,0 +1,32 @@
+"""A deploy, small: real servers, real clients that come back, every event counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.avalanche import AvalancheOptions, avalanche
+from bench.laboratory import laboratory
+from bench.results import Report
+from bench.table import tables
+from tests.bench.test_results import MACHINE
+
+
+@pytest.mark.timeout(120)
+def test_clients_of_a_draining_gateway_come_back_over_its_spread_and_miss_nothing() -> None:
+    options = AvalancheOptions(
+        servers=["clarion"],
+        connections=150,
+        events_per_second=20,
+        pause_seconds=0.5,
+        spread_seconds=2,
+    )
+    with laboratory() as bench:
+        (result,) = avalanche(options, bench, lambda _: None)
+
+    assert (result.missed, result.doubled, result.told, result.refused) == (0, 0, 0, 0)
+    assert result.events > 40
+    assert result.attempts >= result.connections == 150
+    assert 0.5 <= result.first_closed_seconds < result.back_seconds < 10
+    assert 0 < result.highest_in_100_ms < result.highest_per_second < 150
+    assert 0 < result.away_p50_seconds <= result.away_p99_seconds < 3
+    assert len(tables(Report(MACHINE, [], [], [], [], [result]))) == 1
