@@ -1,7 +1,7 @@
 """What `helm install` promises, in a real cluster: nothing is lost while pods come and go.
 
-``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. docs/kubernetes.md says what
-the cluster needs.
+``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster` says
+what the cluster needs.
 """
 
 from __future__ import annotations
