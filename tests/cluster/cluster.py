@@ -1,0 +1,247 @@
+"""A cluster, through kubectl and helm alone: whose it is and how it was made, nobody here knows.
+
+What it needs: the image that ``CLARION_IMAGE`` names, on its nodes or in a registry that they reach,
+and the bundled Valkey's (``CLARION_VALKEY_IMAGE`` names another copy of it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from deploy.helm.pages import CHART
+from tests.chart.helm import Helm, Object
+from tests.conftest import SECRET
+from tests.e2e import witness
+from tests.e2e.watch import Watch, watched
+
+RELEASE: Final = "clarion"
+WITNESS: Final = "witness"
+MINUTE: Final = 60.0
+
+# Small, so that a cluster on one laptop takes it; quick, so that a test does not take all day.
+VALUES: Final[Object] = {
+    "auth": {"secret": SECRET},
+    "redis": {
+        "valkey": {
+            "enabled": True,
+            "persistence": {"enabled": False},  # who knows what storage there is
+            "resources": {"requests": {"cpu": "50m"}},
+        }
+    },
+    "gateway": {
+        "replicas": 3,
+        "autoscaling": {"enabled": False},
+        "podDeletionCost": {"enabled": True},
+        "rollout": {"minReadySeconds": 2},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "settings": {
+            "GATEWAY_DRAIN_SPREAD_SECONDS": 3,
+            "GATEWAY_POD_DELETION_COST_INTERVAL_SECONDS": 5,
+        },
+    },
+    "publisher": {
+        "replicas": 2,
+        "autoscaling": {"enabled": False},
+        "rollout": {"minReadySeconds": 2},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "settings": {"PUBLISHER_DRAIN_GRACE_SECONDS": 5},
+    },
+}
+
+
+def image(reference: str) -> dict[str, str]:
+    """The chart's values for an image: ``repository`` and ``tag`` or ``digest``."""
+    repository, at, digest = reference.partition("@")
+    if at:
+        return {"repository": repository, "digest": digest}
+    tagged = re.fullmatch(r"(.+):([^:/]+)", reference)
+    if tagged is None:
+        return {"repository": reference}
+    return {"repository": tagged[1], "tag": tagged[2]}
+
+
+def values(environment: dict[str, str]) -> Object:
+    """What the tests install, with the images that the environment names."""
+    made: Object = json.loads(json.dumps(VALUES))
+    made["image"] = image(environment["CLARION_IMAGE"])
+    if valkey := environment.get("CLARION_VALKEY_IMAGE"):
+        made["redis"]["valkey"]["image"] = image(valkey)
+    return made
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One namespace of a cluster, and the release in it."""
+
+    kubectl: Path
+    helm: Helm
+    namespace: str
+    scratch: Path
+
+    # kubectl
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        return [str(self.kubectl), "--namespace", self.namespace, *arguments]
+
+    def run(self, *arguments: str, stdin: str = "", seconds: float = 60) -> str:
+        """Run kubectl.
+
+        Raises:
+            AssertionError: it failed; with what it said.
+        """
+        return _run(self.kubectl_command(*arguments), stdin, seconds)
+
+    def get(self, *arguments: str) -> Object:
+        found: Object = json.loads(self.run("get", *arguments, "--output", "json"))
+        return found
+
+    def apply(self, *objects: Object) -> None:
+        text = "\n---\n".join(yaml.safe_dump(one) for one in objects)
+        self.run("apply", "--filename", "-", stdin=text)
+
+    def serves(self, path: str) -> bool:
+        """Whether the API answers at a path, such as that of a metrics API."""
+        try:
+            self.run("get", "--raw", path)
+        except AssertionError:
+            return False
+        return True
+
+    def pods(self, component: str) -> list[Object]:
+        """Of the release, those that are on their way out left aside."""
+        found = self.get(
+            "pods",
+            "--selector",
+            f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}",
+        )["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def rolled_out(self, seconds: float = 5 * MINUTE) -> None:
+        """Wait until both Deployments are what they should be."""
+        for component in ("gateway", "publisher"):
+            self.run(
+                "rollout", "status", f"deployment/{RELEASE}-{component}",
+                f"--timeout={seconds:.0f}s", seconds=seconds + 10,
+            )  # fmt: skip
+
+    # helm
+
+    def helm_command(self, *arguments: str) -> list[str]:
+        return [str(self.helm.binary), "--namespace", self.namespace, *arguments]
+
+    def release(self, verb: str, *arguments: str, wait: bool = True) -> str:
+        """Run helm; with ``wait``, until the release's pods are ready or gone."""
+        options = ["--wait", "--timeout", "8m"] if wait else []
+        return _run(self.helm_command(verb, *arguments, *options), "", 9 * MINUTE)
+
+    def install(self, changes: Sequence[str] = ()) -> None:
+        path = self.scratch / "values.yaml"
+        path.write_text(yaml.safe_dump(values(dict(os.environ))))
+        sets = [part for change in changes for part in ("--set", change)]
+        self.release("install", RELEASE, str(CHART), "--values", str(path), *sets)
+
+    # The witness
+
+    def call_witness(self) -> None:
+        """Start the pod that clients and producer live in: as restricted as the release's own,
+        with the release's image and secret."""
+        hooks = yaml.safe_load_all(_run(self.helm_command("get", "hooks", RELEASE), "", MINUTE))
+        (pod,) = [one for one in hooks if one and one["kind"] == "Pod"]
+        self.apply(*witness_objects(pod["spec"]))
+        self.run(
+            "wait", "--for=condition=Ready", f"pod/{WITNESS}", "--timeout=180s",
+            seconds=190,
+        )  # fmt: skip
+
+    @contextmanager
+    def watched(self, *options: str) -> Iterator[Watch]:
+        """Clients and a producer count, through the Services, while the body does its worst."""
+        command = self.kubectl_command("exec", "--stdin", WITNESS, "--", *WITNESS_COMMAND, *options)
+        with watched(command) as watch:
+            yield watch
+
+
+WITNESS_COMMAND: Final = (
+    "python", "/witness/witness.py",
+    "--gateway", f"http://{RELEASE}-gateway", "--publisher", f"http://{RELEASE}-publisher",
+)  # fmt: skip
+
+
+def witness_objects(spec: Object) -> list[Object]:
+    """Program and pod, made from the pod of ``helm test``, which is confined as it should be."""
+    (container,) = spec["containers"]
+    program = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": WITNESS},
+        "data": {"witness.py": Path(witness.__file__).read_text()},
+    }
+    secret = {"name": f"{RELEASE}-gateway", "key": "jwt-secret"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": WITNESS},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": spec["securityContext"],
+            "imagePullSecrets": spec.get("imagePullSecrets", []),
+            "containers": [
+                {
+                    "name": WITNESS,
+                    "image": container["image"],
+                    "imagePullPolicy": container["imagePullPolicy"],
+                    "command": ["python", "-c", "import time; time.sleep(86400)"],
+                    "env": [{"name": "CLARION_JWT_SECRET", "valueFrom": {"secretKeyRef": secret}}],
+                    "securityContext": container["securityContext"],
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "64Mi"},
+                        "limits": {"memory": "512Mi"},
+                    },
+                    "volumeMounts": [{"name": "program", "mountPath": "/witness"}],
+                }
+            ],
+            "volumes": [{"name": "program", "configMap": {"name": WITNESS}}],
+        },
+    }
+    return [program, pod]
+
+
+def namespace_object(name: str) -> Object:
+    """Pod Security "restricted" is enforced: a pod of ours that is not would never start."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float, what: Callable[[], object]) -> None:
+    """Return once the condition holds; asked every two seconds, as an API server likes it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
+        time.sleep(2)
+
+
+def _run(command: Sequence[str], stdin: str, seconds: float) -> str:
+    result = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout

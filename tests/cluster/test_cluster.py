@@ -1,0 +1,141 @@
+"""What `helm install` promises, in a real cluster: nothing is lost while pods come and go.
+
+``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster` says
+what the cluster needs.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from deploy.helm.pages import CHART
+from gateway.pod_deletion_cost import ANNOTATION
+from tests.cluster.cluster import MINUTE, RELEASE, Cluster, eventually
+from tests.e2e.watch import Watch
+
+CLIENTS = 24
+
+pytestmark = pytest.mark.timeout(20 * MINUTE)
+
+
+def lost_nothing(watch: Watch) -> None:
+    assert watch.seen.nothing_lost(), watch.seen
+    assert watch.seen.published > 20, watch.seen
+
+
+def names(cluster: Cluster, component: str) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in cluster.pods(component))
+
+
+def test_the_charts_own_test_passes(cluster: Cluster) -> None:
+    assert "Phase:          Succeeded" in cluster.release("test", RELEASE, wait=False)
+
+
+def test_three_audiences_reach_every_client_on_every_pod(cluster: Cluster) -> None:
+    """Through the Services; an event is published on one pod and delivered on all."""
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        time.sleep(10)
+    lost_nothing(watch)
+    assert watch.seen.reconnects == 0
+    assert watch.seen.pods == names(cluster, "gateway")
+
+
+def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
+    before = names(cluster, "gateway") + names(cluster, "publisher")
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        for component in ("gateway", "publisher"):
+            cluster.run("rollout", "restart", f"deployment/{RELEASE}-{component}")
+        cluster.rolled_out()
+        # The last old pods still drain when the roll-out is over.
+        eventually(
+            lambda: not set(before) & _all_pods(cluster),
+            seconds=2 * MINUTE,
+            what=lambda: _all_pods(cluster),
+        )
+    lost_nothing(watch)
+    assert watch.seen.reconnects >= CLIENTS, "every client was sent to a new pod"
+
+
+def _all_pods(cluster: Cluster) -> set[str]:
+    """Names of all pods, those on their way out too."""
+    return {pod["metadata"]["name"] for pod in cluster.get("pods")["items"]}
+
+
+@pytest.mark.parametrize("how", [(), ("--grace-period=0", "--force")], ids=["ends", "is killed"])
+@pytest.mark.parametrize("component", ["gateway", "publisher"])
+def test_a_pod_that_goes_takes_nothing_along(
+    cluster: Cluster, component: str, how: tuple[str, ...]
+) -> None:
+    gone = names(cluster, component)[0]
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        cluster.run("delete", "pod", gone, *how, seconds=2 * MINUTE)
+        cluster.rolled_out()
+    lost_nothing(watch)
+    assert gone not in names(cluster, component)
+
+
+def test_an_upgrade_and_the_way_back_lose_nothing(cluster: Cluster) -> None:
+    setting = "GATEWAY_PING_INTERVAL_SECONDS"
+
+    def configured() -> str | None:
+        found = cluster.get("configmap", f"{RELEASE}-gateway")["data"].get(setting)
+        return None if found is None else str(found)
+
+    before = names(cluster, "gateway")
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        changed = ("--reset-then-reuse-values", "--set", f"gateway.settings.{setting}=20")
+        cluster.release("upgrade", RELEASE, str(CHART), *changed)
+        upgraded = configured()
+        between = names(cluster, "gateway")
+        cluster.release("rollback", RELEASE)
+    lost_nothing(watch)
+    assert upgraded == "20"
+    assert configured() is None
+    assert not set(before) & set(between)
+    assert not set(between) & set(names(cluster, "gateway"))
+
+
+def test_pods_tell_how_full_they_are(cluster: Cluster) -> None:
+    """With a Role for `pods/status` alone, the API takes the annotation."""
+
+    def told() -> list[int]:
+        annotations = [pod["metadata"].get("annotations", {}) for pod in cluster.pods("gateway")]
+        return [int(found.get(ANNOTATION, "0")) for found in annotations]
+
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        eventually(lambda: sum(told()) == CLIENTS, seconds=MINUTE, what=told)
+    lost_nothing(watch)
+    eventually(lambda: sum(told()) == 0, seconds=MINUTE, what=told)
+
+
+def test_uninstalling_leaves_nothing(empty_cluster: Cluster) -> None:
+    """Neither objects nor a disk, where the cluster has disks to give."""
+    classes = empty_cluster.get("storageclass")["items"]
+    default = "storageclass.kubernetes.io/is-default-class"
+    has_disks = any(
+        one["metadata"].get("annotations", {}).get(default) == "true" for one in classes
+    )
+    empty_cluster.install([f"redis.valkey.persistence.enabled={str(has_disks).lower()}"])
+    before = _left(empty_cluster)
+    empty_cluster.release("uninstall", RELEASE)
+    assert f"service/{RELEASE}-gateway" in before
+    eventually(
+        lambda: not _left(empty_cluster), seconds=3 * MINUTE, what=lambda: _left(empty_cluster)
+    )
+
+
+def _left(cluster: Cluster) -> list[str]:
+    """Whatever has to do with the release, of every kind that there is; and helm's own record."""
+    listed = cluster.run("api-resources", "--namespaced", "--verbs=list,delete", "--output=name")
+    kinds = sorted(set(listed.split()) - {"events", "events.events.k8s.io"})
+    found = cluster.run(
+        "get", ",".join(kinds), "--output=name", "--ignore-not-found",
+        "--selector", f"app.kubernetes.io/instance={RELEASE}",
+        seconds=2 * MINUTE,
+    )  # fmt: skip
+    records = cluster.run(
+        "get", "secrets", "--output=name", "--selector", f"owner=helm,name={RELEASE}"
+    )
+    return found.split() + records.split()

@@ -1,0 +1,83 @@
+"""Gateways are added when there is more to do: by CPU, and by connections."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.cluster.cluster import MINUTE, RELEASE, Cluster, eventually
+
+pytestmark = pytest.mark.timeout(20 * MINUTE)
+
+FEWEST = 2
+AUTOSCALING = (
+    "gateway.autoscaling.enabled=true",
+    f"gateway.autoscaling.minReplicas={FEWEST}",
+    "gateway.autoscaling.maxReplicas=4",
+)
+
+
+def replicas(cluster: Cluster) -> int:
+    return int(cluster.get("deployment", f"{RELEASE}-gateway")["spec"]["replicas"])
+
+
+def autoscaler(cluster: Cluster) -> str:
+    """Why it does what it does."""
+    return cluster.run("describe", "hpa", f"{RELEASE}-gateway")
+
+
+def test_cpu_adds_pods(empty_cluster: Cluster) -> None:
+    """A request of 20m and a target of half of it: idle gateways stay below, busy ones above."""
+    cluster = empty_cluster
+    if not cluster.serves("/apis/metrics.k8s.io/v1beta1/nodes"):
+        pytest.skip("the cluster has no metrics-server")
+    cluster.install(
+        [
+            *AUTOSCALING,
+            "gateway.resources.requests.cpu=20m",
+            "gateway.autoscaling.cpu.targetPercent=50",
+        ]
+    )
+    cluster.call_witness()
+    with cluster.watched("--clients", "120", "--rate", "500") as watch:
+        eventually(
+            lambda: replicas(cluster) > FEWEST,
+            seconds=6 * MINUTE,
+            what=lambda: autoscaler(cluster),
+        )
+        cluster.rolled_out()
+    assert watch.seen.nothing_lost(), watch.seen
+
+
+def test_connections_add_pods(empty_cluster: Cluster) -> None:
+    """Idle ones, which cost next to no CPU: 70 against a target of 20 for each pod."""
+    cluster = empty_cluster
+    has_operator = cluster.serves("/apis/monitoring.coreos.com/v1")
+    cluster.install(
+        [
+            *AUTOSCALING,
+            "gateway.autoscaling.connections.enabled=true",
+            "gateway.autoscaling.connections.targetPercent=50",
+            "gateway.settings.GATEWAY_MAX_CONNECTIONS=40",
+            f"metrics.podMonitor.enabled={str(has_operator).lower()}",
+        ]
+    )
+    metric = (
+        f"/apis/custom.metrics.k8s.io/v1beta1/namespaces/{cluster.namespace}"
+        "/pods/*/clarion_connections"
+    )
+    deadline = time.monotonic() + 3 * MINUTE  # for Prometheus to find the pods
+    while not cluster.serves(metric):
+        if time.monotonic() > deadline:
+            pytest.skip("no prometheus-adapter serves clarion_connections in this cluster")
+        time.sleep(5)
+    cluster.call_witness()
+    with cluster.watched("--clients", "70", "--rate", "1") as watch:
+        eventually(
+            lambda: replicas(cluster) > FEWEST,
+            seconds=6 * MINUTE,
+            what=lambda: autoscaler(cluster),
+        )
+        cluster.rolled_out()
+    assert watch.seen.nothing_lost(), watch.seen

@@ -1,0 +1,266 @@
+"""Clients and a producer that keep count while things are done to a stack.
+
+A program of its own, so that it runs beside local processes and in a pod of a cluster alike; it
+needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes to
+the three audiences in turn until its standard input ends, waits until the last event has come
+everywhere, and prints a `Report` as one line of JSON.
+
+The clients follow as `clarion tail` does: they resume by themselves, wherever a gateway answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx
+
+from cli.follower import Follower, Lost, Message
+from cli.token import SCOPES, Signer
+
+PATIENCE_SECONDS = 60.0
+RETRY_SECONDS = 0.2
+TOKEN_SECONDS = 6 * 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the events, summed over all clients.
+
+    Attributes:
+        published: events, each accepted once.
+        expected: deliveries: events times the clients that each was for.
+        lost: of those, never delivered. What a client was told it may have missed is in it.
+        doubled: delivered again.
+        misplaced: delivered after a later one.
+        foreign: delivered to a client that they were not for.
+        told: times that a client heard ``gap`` or ``resumed: false``.
+        reconnects: connections after the first of each client.
+        refused: attempts to publish that failed and were repeated.
+        silence_seconds: the longest time from an event's publication to its last delivery.
+        pods: that welcomed a client.
+    """
+
+    published: int
+    expected: int
+    lost: int
+    doubled: int
+    misplaced: int
+    foreign: int
+    told: int
+    reconnects: int
+    refused: int
+    silence_seconds: float
+    pods: Sequence[str]
+
+    def nothing_lost(self) -> bool:
+        """Each client had each of its events once, in order, and was told of no loss."""
+        return not (self.lost or self.doubled or self.misplaced or self.foreign or self.told)
+
+
+@dataclass
+class Producer:
+    """Publishes one event after the other, each until it is accepted."""
+
+    url: str
+    bearer: str
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    audiences: list[str] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    async def publish(self, client: httpx.AsyncClient, audience: str) -> None:
+        """The next event, whose number is how many there were before."""
+        number = len(self.audiences)
+        event = {
+            "audience": {"user": audience[5:]} if audience.startswith("user:") else audience,
+            "type": "witness",
+            "data": {"run": self.run, "number": number},
+            "key": f"{self.run}-{number}",
+        }
+        while not await self._accepted(client, event):
+            self.refused += 1
+            await asyncio.sleep(RETRY_SECONDS)
+        self.audiences.append(audience)
+        self.accepted_at.append(time.monotonic())
+
+    async def _accepted(self, client: httpx.AsyncClient, event: object) -> bool:
+        try:
+            response = await client.post(
+                f"{self.url}/v1/events",
+                json=event,
+                headers={"Authorization": f"Bearer {self.bearer}"},
+            )
+        except httpx.HTTPError:
+            return False
+        if response.status_code in {401, 403, 404, 422}:
+            raise SystemExit(f"cannot publish: {response.status_code} {response.text}")
+        return response.is_success
+
+
+@dataclass
+class Client:
+    """One client; ``user`` None is anonymous."""
+
+    user: str | None
+    follower: Follower
+    run: str
+    numbers: list[int] = field(default_factory=list)
+    heard_at: dict[int, float] = field(default_factory=dict)
+    told: int = 0
+    welcomes: list[str] = field(default_factory=list)
+    welcomed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self) -> None:
+        """Take what comes, for ever."""
+        async for message in self.follower.follow():
+            if isinstance(message, Message):
+                self._take(message)
+            else:
+                assert isinstance(message, Lost)
+
+    def _take(self, message: Message) -> None:
+        fields = message.fields
+        match message.kind:
+            case "welcome":
+                self.told += bool(self.welcomes) and fields["resumed"] is not True
+                self.welcomes.append(fields["pod"])
+                self.welcomed.set()
+            case "gap":
+                self.told += 1
+            case "event" if fields["type"] == "witness" and fields["data"]["run"] == self.run:
+                self.numbers.append(fields["data"]["number"])
+                self.heard_at.setdefault(fields["data"]["number"], time.monotonic())
+
+    def expects(self, audience: str) -> bool:
+        """Whether an event for that audience is for this client."""
+        return audience == "all" or (
+            self.user is not None and audience in {"authenticated", f"user:{self.user}"}
+        )
+
+
+def judge(client: Client, audiences: Sequence[str]) -> Counter[str]:
+    """What one client should have had against what it had, by the names of `Report`."""
+    expected = {number for number, audience in enumerate(audiences) if client.expects(audience)}
+    times = Counter(client.numbers)
+    return Counter(
+        expected=len(expected),
+        lost=len(expected - times.keys()),
+        foreign=len(times.keys() - expected),
+        doubled=sum(count - 1 for count in times.values()),
+        misplaced=sum(later < earlier for earlier, later in itertools.pairwise(client.numbers)),
+        told=client.told,
+        reconnects=len(client.welcomes) - 1,
+    )
+
+
+def report(clients: Sequence[Client], producer: Producer) -> Report:
+    """The sum over all clients."""
+    total = Counter[str]()
+    for client in clients:
+        total.update(judge(client, producer.audiences))
+    delays = [
+        heard_at - producer.accepted_at[number]
+        for client in clients
+        for number, heard_at in client.heard_at.items()
+        if number < len(producer.accepted_at)
+    ]
+    names = ("expected", "lost", "doubled", "misplaced", "foreign", "told", "reconnects")
+    return Report(
+        published=len(producer.audiences),
+        **{name: total[name] for name in names},
+        refused=producer.refused,
+        silence_seconds=round(max(delays, default=0.0), 3),
+        pods=sorted({pod for client in clients for pod in client.welcomes}),
+    )
+
+
+async def witness(
+    gateways: Sequence[str],
+    publisher: str,
+    signer: Signer,
+    *,
+    clients: int,
+    rate: float,
+    patience: float,
+) -> Report:
+    """Publish and listen until standard input ends; then wait ``patience`` seconds at most."""
+    scope = " ".join(SCOPES)
+    producer = Producer(
+        publisher, signer.sign("witness", scope=scope, expires_seconds=TOKEN_SECONDS)
+    )
+    listeners = [_client(index, gateways, signer, producer.run) for index in range(clients)]
+    users = sorted({client.user for client in listeners if client.user is not None})
+    async with asyncio.TaskGroup() as group:
+        following = [group.create_task(client.follow()) for client in listeners]
+        for client in listeners:
+            await client.welcomed.wait()
+        print("ready", flush=True)
+        stopped = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+        audiences = itertools.cycle(["all", "authenticated", *(f"user:{user}" for user in users)])
+        async with httpx.AsyncClient(timeout=5) as client:
+            while not stopped.done():
+                await producer.publish(client, next(audiences))
+                await asyncio.wait([stopped], timeout=1 / rate)
+        await _until_the_last(listeners, producer, patience)
+        for task in following:
+            task.cancel()
+    return report(listeners, producer)
+
+
+def _client(index: int, gateways: Sequence[str], signer: Signer, run: str) -> Client:
+    """A third is anonymous; of the others, two and two are one user's, on whichever pods."""
+    turned = [*gateways[index % len(gateways) :], *gateways[: index % len(gateways)]]
+    if index % 3 == 0:
+        return Client(None, Follower(turned), run)
+    user = f"witness-{index // 3}"
+    token = signer.sign(user, expires_seconds=TOKEN_SECONDS)
+    return Client(user, Follower(turned, token=lambda: token), run)
+
+
+async def _until_the_last(clients: Sequence[Client], producer: Producer, patience: float) -> None:
+    """Return when nothing is missing any more, or when it will not come."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if not any(judge(client, producer.audiences)["lost"] for client in clients):
+            break
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)  # for what comes twice
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python witness.py --gateway URL --publisher URL``, with ``CLARION_JWT_SECRET``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gateway", action="append", required=True)
+    parser.add_argument("--publisher", required=True)
+    parser.add_argument("--clients", type=int, default=24)
+    parser.add_argument("--rate", type=float, default=20, help="events per second")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE_SECONDS, help="for the last event"
+    )
+    options: Any = parser.parse_args(arguments)
+    found = asyncio.run(
+        witness(
+            options.gateway,
+            options.publisher,
+            Signer(os.environ["CLARION_JWT_SECRET"]),
+            clients=options.clients,
+            rate=options.rate,
+            patience=options.patience,
+        )
+    )
+    print(json.dumps(asdict(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
