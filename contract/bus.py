@@ -20,7 +20,7 @@ from contract.errors import BusUnavailable, IdempotencyKeyReused
 from contract.event import Event, InvalidMessage, Publication, parse_message
 from contract.keyspace import Keyspace, pod_stream
 from contract.redis_connections import pool_from_url
-from contract.redis_server import Call, RedisServer, Script, one_line
+from contract.redis_server import NO_REPLICAS, Call, RedisServer, Replication, Script, one_line
 
 _log = structlog.get_logger(__name__)
 
@@ -83,8 +83,15 @@ def redis_from_url(url: str) -> RedisServer:
 class Bus:
     """Publishes to and reads from the streams of one namespace."""
 
-    def __init__(self, redis: RedisServer, keyspace: Keyspace, limits: HistoryLimits) -> None:
+    def __init__(
+        self,
+        redis: RedisServer,
+        keyspace: Keyspace,
+        limits: HistoryLimits,
+        replication: Replication = NO_REPLICAS,
+    ) -> None:
         self._redis = redis
+        self._replication = replication
         self._keys = keyspace
         self._limits = limits
         self._publish = Script("publish.lua")
@@ -93,7 +100,8 @@ class Bus:
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
 
-        A `BusUnavailable` among the answers is one publication that Redis refused.
+        A `BusUnavailable` among the answers is one publication that Redis refused, or that too few
+        replicas have confirmed: then publishing it again with its key waits for them again.
 
         Raises:
             BusUnavailable: Redis did not answer. Each of the publications ran whole or not at all;
@@ -104,6 +112,7 @@ class Bus:
         replies = await self._redis.run(
             self._publish,
             [self._publish_arguments(publication) for publication in publications],
+            self._replication,
         )
         return [_answer(reply) for reply in replies]
 
@@ -205,7 +214,9 @@ def _whole(replies: list[Any]) -> list[Any]:
     return replies
 
 
-def _answer(reply: tuple[bytes, int, int] | ResponseError) -> Answer:
+def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> Answer:
+    if isinstance(reply, BusUnavailable):
+        return reply
     if isinstance(reply, ResponseError):
         return BusUnavailable(one_line(reply))
     id_, outcome, gateways = reply

@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool
@@ -34,27 +35,50 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What must have been copied before a call counts as answered.
+
+    Attributes:
+        replicas: that must have it; 0: none.
+        seconds: to wait for them.
+    """
+
+    replicas: int = 0
+    seconds: float = 1.0
+
+
+NO_REPLICAS: Final = Replication()
+
+
+class NotReplicated(BusUnavailable):
+    """The call ran, but too few replicas have confirmed it in time: a failover may lose it."""
+
+
 class RedisServer:
     """One server: a fixed one, or whichever is the primary when a connection is made."""
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self._pool = pool
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def run(
+        self, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICAS
+    ) -> list[Any]:
         """EVALSHA each call in one pipeline; load the script where Redis does not know it.
 
-        A `ResponseError` that a call got stands in the place of its reply.
+        A `ResponseError` that a call got stands in the place of its reply; so does `NotReplicated`,
+        in the place of all of them.
 
         Raises:
             BusUnavailable: no answer. Each of the calls ran whole or not at all.
         """
         async with self._failing():
-            replies = await self._evaluate(script, calls)
+            replies = await self._evaluate(script, calls, replication)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # A restarted Redis. None of these ran, so running them now keeps their order.
                 await self._command("SCRIPT", "LOAD", script.text)
-                again = await self._evaluate(script, [calls[i] for i in unknown])
+                again = await self._evaluate(script, [calls[i] for i in unknown], replication)
                 for i, reply in zip(unknown, again, strict=True):
                     replies[i] = reply
         return replies
@@ -82,8 +106,25 @@ class RedisServer:
         if isinstance(reply, ResponseError):
             raise reply
 
-    async def _evaluate(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        return await self._pipeline([_pack(("EVALSHA", script.sha, *call)) for call in calls])
+    async def _evaluate(
+        self, script: Script, calls: Sequence[Call], replication: Replication
+    ) -> list[Any]:
+        commands = [_pack(("EVALSHA", script.sha, *call)) for call in calls]
+        wanted = replication.replicas
+        if not wanted:
+            return await self._pipeline(commands)
+        # One for all: it waits for everything that this connection has written before.
+        commands.append(_pack(("WAIT", wanted, round(replication.seconds * 1_000))))
+        *replies, confirmed = await self._pipeline(commands)
+        if isinstance(confirmed, ResponseError):
+            raise confirmed
+        if confirmed < wanted:
+            failure = f"{confirmed} of {wanted} replicas have it"
+            replies = [
+                reply if isinstance(reply, ResponseError) else NotReplicated(failure)
+                for reply in replies
+            ]
+        return replies
 
     async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
         """Send all commands in one write and read as many replies.

@@ -193,6 +193,8 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.bodies_max_bytes": "Less than the pod's memory limit, with room to spare.",
     "publisher.batch_max_events": "Rarely. Larger batches hold up others.",
     "publisher.max_pending": "Rarely. Bounds memory while Redis is slow.",
+    "publisher.wait_replicas": "Redis has replicas that may be promoted: as many as there are.",
+    "publisher.wait_seconds": "Far replicas: raise. While too few live, every publish takes it.",
     "publisher.rate_events_per_second": "One producer must not starve the others.",
     "publisher.rate_burst_events": "As above.",
     "publisher.request_head_max_bytes": "Large tokens: raise. Past it: 431.",
