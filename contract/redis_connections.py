@@ -1,7 +1,7 @@
 """Connections to Redis: a pool for commands, and single ones for subscriptions.
 
 They lead to one server, or to whatever server Sentinels name as the primary at the moment of
-connecting. Which node of a cluster an address is, `contract.redis_cluster` knows.
+connecting.
 """
 
 from __future__ import annotations
@@ -40,21 +40,15 @@ _SOCKET: Final[dict[str, Any]] = {
 
 
 def pool_from_url(url: str) -> BlockingConnectionPool:
-    """Connections for commands, to one server or a primary, none of them made yet.
-
-    Raises:
-        ValueError: the URL is none, or that of a cluster.
-    """
-    return pool(_options(parse_redis_url(url)))
-
-
-def pool(options: dict[str, Any]) -> BlockingConnectionPool:
-    """Connections for commands, to the address that is among the options.
+    """Connections for commands, none of them made yet.
 
     No command is ever sent again by itself: a publish that got no answer may have run.
+
+    Raises:
+        ValueError: the URL is none that `contract.redis_url` knows.
     """
     return BlockingConnectionPool(
-        **_once(options),
+        **_options(url),
         max_connections=_CONNECTIONS_MAX,
         timeout=COMMAND_TIMEOUT_SECONDS,
         protocol=3,
@@ -62,30 +56,24 @@ def pool(options: dict[str, Any]) -> BlockingConnectionPool:
 
 
 def subscribing_connection(url: str) -> AbstractConnection:
-    """A connection for subscriptions, not connected yet, to one server or a primary.
+    """A connection for subscriptions, not connected yet.
 
     Raises:
-        ValueError: as `pool_from_url`.
+        ValueError: the URL is none that `contract.redis_url` knows.
     """
-    return subscribing(_options(parse_redis_url(url)))
-
-
-def subscribing(options: dict[str, Any]) -> AbstractConnection:
-    """A connection for subscriptions, not connected yet, to the address among the options."""
     # RESP2: redis-py passes its messages on as they are, while for RESP3 pushes it awaits two
     # handlers for each message. Replies are told from pushes by their first field either way.
-    connection: AbstractConnection = ConnectionPool(**_once(options), protocol=2).make_connection()
+    connection: AbstractConnection = ConnectionPool(**_options(url), protocol=2).make_connection()
     return connection
 
 
-def _options(parsed: RedisUrl) -> dict[str, Any]:
-    if parsed.kind == "cluster":
-        raise ValueError("expected the URL of one server or of Sentinels, got a cluster's")
-    if parsed.kind == "single":
-        return parsed.options
+def _options(url: str) -> dict[str, Any]:
+    parsed = parse_redis_url(url)
+    if not parsed.sentinels:
+        return _once(parsed.options)
     secure = parsed.options.get("connection_class") is SSLConnection
     return {
-        **parsed.options,
+        **_once(parsed.options),
         "connection_class": _SecurePrimaryConnection if secure else _PrimaryConnection,
         "connection_pool": _Primary(parsed),
     }
@@ -104,7 +92,7 @@ class _Primary:
 
     def __init__(self, parsed: RedisUrl) -> None:
         self._service = parsed.service
-        self._sentinels = list(parsed.hosts)
+        self._sentinels = list(parsed.sentinels)
         self._options = _once(_plain(parsed.sentinel_options))
 
     async def get_master_address(self) -> Host:

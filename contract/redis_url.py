@@ -1,29 +1,27 @@
 """Where Redis is: what ``CLARION_REDIS_URL`` says. No I/O.
 
-Three forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), a
-primary that Sentinels name (``redis+sentinel://``), and a cluster (``redis+cluster://``).
+Two forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), and a
+primary that Sentinels name (``redis+sentinel://``).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import parse_url
 
 SENTINEL_PORT: Final = 26_379
-REDIS_PORT: Final = 6_379
 
 FORMS: Final = (
-    "expected redis://[user:password@]host:port/db, "
-    "redis+sentinel://[user:password@]host:port,host:port/service/db or "
-    "redis+cluster://[user:password@]host:port,host:port, rediss instead of redis for TLS, "
-    "with special characters in the password percent-encoded"
+    "expected redis://[user:password@]host:port/db or "
+    "redis+sentinel://[user:password@]host:port,host:port/service/db, rediss instead of redis for "
+    "TLS, with special characters in the password percent-encoded; clusters are not supported yet"
 )
 
-_SCHEME: Final = re.compile(r"(rediss?)\+(sentinel|cluster)")
+_SCHEME: Final = re.compile(r"(rediss?)\+sentinel")
 _HOST: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d{1,5}))?"
 )
@@ -37,23 +35,21 @@ class RedisUrl:
     """A parsed URL.
 
     Attributes:
-        kind: one server, the primary of a Sentinel service, or a cluster.
-        hosts: the Sentinels, or nodes of the cluster to ask for the others; empty for one server.
+        sentinels: their addresses; none for one server.
         service: the name by which Sentinels know the primary.
         options: for a connection to a data node, as redis-py takes them; the address of a single
             server is among them.
         sentinel_options: for a connection to a Sentinel.
     """
 
-    kind: Literal["single", "sentinel", "cluster"]
-    hosts: tuple[Host, ...]
+    sentinels: tuple[Host, ...]
     service: str
     options: dict[str, Any]
     sentinel_options: dict[str, Any]
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Read a URL of any of the three forms.
+    """Read a URL of either form.
 
     Raises:
         ValueError: it is none of them; the text holds nothing of the URL, which has a password.
@@ -68,7 +64,7 @@ def _parse(url: str) -> RedisUrl:
     parts = urlsplit(url)
     scheme = _SCHEME.fullmatch(parts.scheme)
     if scheme is None:
-        return RedisUrl("single", (), "", dict(parse_url(url)), {})
+        return RedisUrl((), "", dict(parse_url(url)), {})
     login, _, netloc = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     sentinel_login = {
@@ -77,14 +73,7 @@ def _parse(url: str) -> RedisUrl:
         if f"sentinel_{name}" in query
     }
     path = [unquote(piece) for piece in parts.path.split("/")[1:]]
-    if scheme[2] == "sentinel":
-        service, db = _service(path)
-        hosts = _hosts(netloc, SENTINEL_PORT)
-    else:
-        if sentinel_login or path not in ([], [""], ["0"]):
-            raise ValueError("a cluster has neither Sentinels nor databases")
-        service, db = "", 0
-        hosts = _hosts(netloc, REDIS_PORT)
+    service, db = _service(path)
     at = f"{login}@" if login else ""
     # redis-py's reading of login, TLS and options; the host is of no use to it.
     options = dict(parse_url(f"{scheme[1]}://{at}host/{db}?{urlencode(query)}"))
@@ -93,8 +82,7 @@ def _parse(url: str) -> RedisUrl:
         name: value for name, value in options.items() if name not in ("username", "password", "db")
     }
     return RedisUrl(
-        "sentinel" if service else "cluster",
-        hosts,
+        _hosts(netloc),
         service,
         options,
         sentinel_options | sentinel_login,
@@ -109,13 +97,13 @@ def _service(path: list[str]) -> tuple[str, int]:
     return service, int(db or "0")
 
 
-def _hosts(netloc: str, default_port: int) -> tuple[Host, ...]:
+def _hosts(netloc: str) -> tuple[Host, ...]:
     hosts = []
     for text in netloc.split(","):
         host = _HOST.fullmatch(text)
         if host is None:
             raise ValueError("no host")
-        port = int(host["port"] or default_port)
+        port = int(host["port"] or SENTINEL_PORT)
         if not 0 < port <= _PORT_MAX:
             raise ValueError("no port")
         hosts.append((host["six"] or unquote(host["name"]), port))

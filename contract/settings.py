@@ -170,8 +170,7 @@ class ContractSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_to_redis(cls, url: str) -> str:
-        if parse_redis_url(url).kind == "cluster":
-            raise ValueError("expected one server or Sentinels: clusters are not supported yet")
+        parse_redis_url(url)
         return url
 
     @field_validator("jwt_secret")

@@ -10,7 +10,7 @@ from contract.redis_url import parse_redis_url
 
 def test_one_server_is_read_as_redis_py_reads_it() -> None:
     parsed = parse_redis_url("redis://user:p%40ss@cache:6380/3?socket_read_size=100")
-    assert parsed.kind == "single"
+    assert parsed.sentinels == ()
     assert parsed.options == {
         "username": "user", "password": "p@ss", "host": "cache", "port": 6380, "db": 3,
         "socket_read_size": 100,
@@ -19,8 +19,7 @@ def test_one_server_is_read_as_redis_py_reads_it() -> None:
 
 def test_sentinels() -> None:
     parsed = parse_redis_url("redis+sentinel://user:p%40ss@one:26380,two,[::1]:1/mymaster/2")
-    assert parsed.kind == "sentinel"
-    assert parsed.hosts == (("one", 26380), ("two", 26379), ("::1", 1))
+    assert parsed.sentinels == (("one", 26380), ("two", 26379), ("::1", 1))
     assert parsed.service == "mymaster"
     assert parsed.options == {"username": "user", "password": "p@ss", "db": 2}
     assert parsed.sentinel_options == {}, "the login is the data nodes'"
@@ -32,17 +31,8 @@ def test_sentinels_may_have_a_login_of_their_own() -> None:
     assert parsed.sentinel_options == {"username": "s", "password": "%"}
 
 
-def test_a_cluster() -> None:
-    parsed = parse_redis_url("redis+cluster://:secret@one:7000,two/0")
-    assert parsed.kind == "cluster"
-    assert parsed.hosts == (("one", 7000), ("two", 6379))
-    assert parsed.options == {"password": "secret", "db": 0}
-
-
-@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
-def test_tls_holds_for_every_connection(kind: str) -> None:
-    path = "/mymaster" if kind == "sentinel" else ""
-    parsed = parse_redis_url(f"rediss+{kind}://one{path}?ssl_cert_reqs=none")
+def test_tls_holds_for_every_connection() -> None:
+    parsed = parse_redis_url("rediss+sentinel://one/mymaster?ssl_cert_reqs=none")
     for options in (parsed.options, parsed.sentinel_options):
         assert options["connection_class"] is SSLConnection
         assert options["ssl_cert_reqs"] == "none"
@@ -61,11 +51,7 @@ def test_tls_holds_for_every_connection(kind: str) -> None:
         "redis+sentinel://:secret@host:99999/service",
         "redis+sentinel://:secret@host,,other/service",
         "redis+sentinel://:sec/ret@host/service",
-        "redis+cluster://:secret@host/1",
-        "redis+cluster://:secret@host/service",
-        "redis+cluster://:secret@host?sentinel_password=secret",
-        "redis+cluster://:secret@",
-        "redis+other://:secret@host",
+        "redis+cluster://:secret@host",
     ],
 )
 def test_anything_else_is_refused_without_its_password(url: str) -> None:
