@@ -1,36 +1,26 @@
 """The bus: publishing events to Redis and reading them back from their logs.
 
 Stands between a publisher (or a handler's reply) and every gateway's `contract.subscriber`. Owns
-the Lua scripts; knows nothing of HTTP, sockets or tokens. Redis' errors leave as `BusUnavailable`.
+what the Lua scripts are given and what they answer; knows nothing of HTTP, sockets or tokens, and
+leaves to `contract.redis_server` how a script gets to Redis.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
 import structlog
-from hiredis import pack_command
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from contract.audience import Audience
 from contract.errors import BusUnavailable, IdempotencyKeyReused
 from contract.event import Event, InvalidMessage, Publication, parse_message
 from contract.keyspace import Keyspace, pod_stream
-
-CONNECT_TIMEOUT_SECONDS: Final = 2.0
-COMMAND_TIMEOUT_SECONDS: Final = 5.0
-# Enough to keep one Redis busy. More callers than that wait their turn instead of being refused.
-_CONNECTIONS_MAX: Final = 16
+from contract.redis_connections import pool_from_url
+from contract.redis_server import NO_REPLICAS, Call, RedisServer, Replication, Script, one_line
 
 _log = structlog.get_logger(__name__)
 
@@ -81,40 +71,27 @@ class History:
     events: list[Event]
 
 
-def redis_from_url(url: str) -> Redis:
-    """A client that never resends a command by itself: a publish that got no answer may have run.
+def redis_from_url(url: str) -> RedisServer:
+    """Redis as a bus needs it, not connected yet.
 
     Raises:
-        ValueError: the URL names no scheme or database that redis-py knows.
+        ValueError: the URL is none that `contract.redis_url` knows.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS_MAX,
-        timeout=COMMAND_TIMEOUT_SECONDS,
-        protocol=3,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        # redis-py keeps it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation;
-        # every command here has a timeout around it instead.
-        socket_timeout=None,
-        socket_keepalive=True,
-    )
-    return Redis.from_pool(pool)
-
-
-class Script:
-    """A Lua script and the SHA-1 by which Redis caches it."""
-
-    def __init__(self, name: str) -> None:
-        self.text = resources.files("contract").joinpath(name).read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    return RedisServer(pool_from_url(url))
 
 
 class Bus:
     """Publishes to and reads from the streams of one namespace."""
 
-    def __init__(self, redis: Redis, keyspace: Keyspace, limits: HistoryLimits) -> None:
+    def __init__(
+        self,
+        redis: RedisServer,
+        keyspace: Keyspace,
+        limits: HistoryLimits,
+        replication: Replication = NO_REPLICAS,
+    ) -> None:
         self._redis = redis
+        self._replication = replication
         self._keys = keyspace
         self._limits = limits
         self._publish = Script("publish.lua")
@@ -123,7 +100,8 @@ class Bus:
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
 
-        A `BusUnavailable` among the answers is one publication that Redis refused.
+        A `BusUnavailable` among the answers is one publication that Redis refused, or that too few
+        replicas have confirmed: then publishing it again with its key waits for them again.
 
         Raises:
             BusUnavailable: Redis did not answer. Each of the publications ran whole or not at all;
@@ -131,16 +109,17 @@ class Bus:
         """
         if not publications:
             return []
-        replies = await self._run(
+        replies = await self._redis.run(
             self._publish,
             [self._publish_arguments(publication) for publication in publications],
+            self._replication,
         )
         return [_answer(reply) for reply in replies]
 
     async def probe(self, pod: str) -> int:
         """Send an event through the whole publish path to ``pod`` itself; returns its id."""
         arguments = self._arguments(pod_stream(pod), _PROBE_HEADER, b"null")
-        ((id_, _, _),) = _whole(await self._run(self._publish, [arguments]))
+        ((id_, _, _),) = _whole(await self._redis.run(self._publish, [arguments]))
         return int(id_)
 
     async def history(
@@ -154,7 +133,7 @@ class Bus:
             broken_too: read the events of a log that does not reach back to ``since`` as well.
         """
         rest = (str(limit), str(self._limits.max_age_seconds * 1000), str(int(broken_too)))
-        replies = await self._run(
+        replies = await self._redis.run(
             self._history,
             [
                 (3, *self._stream_keys(audience.stream), str(since), *rest)
@@ -166,9 +145,7 @@ class Bus:
             for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
 
-    async def run(
-        self, script: Script, calls: Sequence[tuple[str | bytes | int, ...]]
-    ) -> list[Any]:
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         """Run another module's script once for each call, in one pipeline.
 
         Args:
@@ -178,21 +155,17 @@ class Bus:
         Raises:
             BusUnavailable: Redis did not answer, or refused one of the calls; some may have run.
         """
-        return _whole(await self._run(script, calls))
+        return _whole(await self._redis.run(script, calls))
 
     async def ping(self) -> None:
         """Raise `BusUnavailable` unless Redis answers."""
-        try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise BusUnavailable(_one_line(error)) from error
+        await self._redis.ping()
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
 
-    def _publish_arguments(self, publication: Publication) -> tuple[str | bytes | int, ...]:
+    def _publish_arguments(self, publication: Publication) -> Call:
         stream = publication.audience.stream
         if publication.key is None:
             return self._arguments(stream, publication.header, publication.data)
@@ -206,7 +179,7 @@ class Bus:
 
     def _arguments(
         self, stream: str, header: str, data: bytes, key: str = "", fingerprint: str = ""
-    ) -> tuple[str | bytes | int, ...]:
+    ) -> Call:
         keys = self._stream_keys(stream)
         return (
             4,
@@ -225,64 +198,6 @@ class Bus:
     def _stream_keys(self, stream: str) -> tuple[str, str, str]:
         return self._keys.log(stream), self._keys.meta(stream), self._keys.clock
 
-    async def _run(
-        self, script: Script, calls: Sequence[tuple[str | bytes | int, ...]]
-    ) -> list[Any]:
-        """EVALSHA each call in one pipeline; load the script where Redis does not know it.
-
-        A `ResponseError` that a call got stands in the place of its reply.
-        """
-        try:
-            replies = await self._pipeline(script.sha, calls)
-            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                # A restarted Redis. None of these ran, so running them now keeps their order.
-                async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                    await self._redis.script_load(script.text)
-                again = await self._pipeline(script.sha, [calls[i] for i in unknown])
-                for i, reply in zip(unknown, again, strict=True):
-                    replies[i] = reply
-        except (RedisError, OSError, asyncio.IncompleteReadError) as error:
-            raise BusUnavailable(_one_line(error)) from error
-        return replies
-
-    async def _pipeline(
-        self, sha: str, calls: Sequence[tuple[str | bytes | int, ...]]
-    ) -> list[Any]:
-        """Send all calls in one write and read as many replies.
-
-        Works on a pooled connection itself: redis-py's `Pipeline` costs 45 µs a command where this
-        costs 13 to 15 (docs/decisions/0003-publish-pipeline.md).
-        """
-        pool = self._redis.connection_pool
-        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            connection = await pool.get_connection()
-        replies: list[Any] = []
-        try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                await connection.send_packed_command(b"".join([_pack(sha, call) for call in calls]))
-                for _ in calls:
-                    replies.append(await _reply(connection))
-        finally:
-            # Replies left unread, also when cancelled, would reach the next user. And a primary
-            # that became a replica must be left: its name may lead to the new primary by now.
-            if len(replies) < len(calls) or any(isinstance(r, ReadOnlyError) for r in replies):
-                await connection.disconnect(nowait=True)
-            await pool.release(connection)
-        return replies
-
-
-def _pack(sha: str, call: tuple[str | bytes | int, ...]) -> bytes:
-    packed: bytes = pack_command(("EVALSHA", sha, *call))  # type: ignore[arg-type]  # see its stub
-    return packed
-
-
-async def _reply(connection: AbstractConnection) -> object:
-    try:
-        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-    except ResponseError as error:
-        return error
-
 
 def _fingerprint(publication: Publication) -> str:
     digest = hashlib.blake2b(digest_size=12)
@@ -295,13 +210,15 @@ def _fingerprint(publication: Publication) -> str:
 def _whole(replies: list[Any]) -> list[Any]:
     for reply in replies:
         if isinstance(reply, ResponseError):
-            raise BusUnavailable(_one_line(reply)) from reply
+            raise BusUnavailable(one_line(reply)) from reply
     return replies
 
 
-def _answer(reply: tuple[bytes, int, int] | ResponseError) -> Answer:
+def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> Answer:
+    if isinstance(reply, BusUnavailable):
+        return reply
     if isinstance(reply, ResponseError):
-        return BusUnavailable(_one_line(reply))
+        return BusUnavailable(one_line(reply))
     id_, outcome, gateways = reply
     if outcome == _KEY_REUSED:
         return IdempotencyKeyReused(int(id_))
@@ -327,7 +244,3 @@ def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:
     return parse_message(
         audience, b"%b %b %b\n%b" % (event_id, values[b"p"], values[b"h"], values[b"d"])
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

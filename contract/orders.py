@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from contract.bus import Script
 from contract.errors import OrdersFull
 from contract.keyspace import CONTROL_STREAM, Keyspace
+from contract.redis_server import Script
 
 _SEPARATOR: Final = b"\n"  # JSON as msgspec writes it holds none
 _ORDERS_PER_CALL: Final = 1_000

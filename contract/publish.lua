@@ -23,6 +23,9 @@ if fingerprint ~= '' then
   if seen then
     local id, gateways, known = string.match(seen, '^(%d+) (%d+) (.*)$')
     if known == fingerprint then
+      -- Changes nothing, but is a write: without one on its connection, WAIT waits for nothing, and
+      -- who tries again would be told that replicas have what they may lack.
+      redis.call('PEXPIREAT', KEYS[4], redis.call('PEXPIRETIME', KEYS[4]))
       return {id, 1, tonumber(gateways)}
     end
     return {id, 2, 0}

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from redis.asyncio.connection import parse_url
 
 from contract.bus import HistoryLimits
 from contract.keyspace import Keyspace
+from contract.redis_url import parse_redis_url
 
 SECRET_MIN_BYTES: Final = 32
 
@@ -59,8 +59,8 @@ class ContractSettings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias="CLARION_REDIS_URL",
-        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db; "
-        "rediss:// for TLS.",
+        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, or "
+        "redis+sentinel://[user:password@]host:26379,host:26379/service/db; rediss for TLS.",
     )
     namespace: str = Field(
         "clarion",
@@ -170,13 +170,7 @@ class ContractSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_to_redis(cls, url: str) -> str:
-        try:
-            parse_url(url)
-        except ValueError:  # its text may hold a piece of the password
-            raise ValueError(
-                "expected redis://[user:password@]host:port/db, rediss:// or unix://, "
-                "with special characters in the password percent-encoded"
-            ) from None
+        parse_redis_url(url)
         return url
 
     @field_validator("jwt_secret")

@@ -12,15 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from contract.bus import CONNECT_TIMEOUT_SECONDS
 from contract.errors import BusUnavailable
 from contract.keyspace import Keyspace
+from contract.redis_connections import subscribing_connection
 
 # Channels named by one SUBSCRIBE: keeps each command, and the pause it causes in Redis, small.
 _CHANNELS_PER_COMMAND: Final = 1000
@@ -45,17 +41,7 @@ class Subscriber:
     """One connection in subscriber mode. Not restartable: make a new one after a failure."""
 
     def __init__(self, redis_url: str, keyspace: Keyspace) -> None:
-        # RESP2: redis-py passes its messages on as they are, while for RESP3 pushes it awaits two
-        # handlers for each message. Replies are told from pushes by their first field either way.
-        pool = ConnectionPool.from_url(
-            redis_url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_timeout=None,
-            socket_keepalive=True,
-        )
-        self._connection: AbstractConnection = pool.make_connection()
+        self._connection = subscribing_connection(redis_url)
         self._keys = keyspace
         self._write = asyncio.Lock()
 

@@ -40,8 +40,9 @@ and [`publisher/settings.py`](../publisher/settings.py).
   line for each bad variable and exit code 2; so does a key, an algorithm or (gateway) an object of
   handlers that cannot be used. Values that may be secrets are not printed. Exit code 1: a port is
   taken.
-- `rediss://` stands for TLS. A Redis behind Sentinel or in cluster mode is not supported yet:
-  [guarantees](guarantees.md#not-yet).
+- `rediss://` stands for TLS, also to Sentinels. User and password in a URL are Redis' own; those of
+  Sentinels that ask for some go into its query: `?sentinel_username=…&sentinel_password=…`. A Redis
+  in cluster mode is not supported yet: [guarantees](guarantees.md#not-yet).
 
 Exactly one of `CLARION_JWT_SECRET`, `CLARION_JWT_PUBLIC_KEY` and `CLARION_JWT_JWKS_URL` must be
 set. Nothing else has to be.
@@ -192,6 +193,8 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.bodies_max_bytes": "Less than the pod's memory limit, with room to spare.",
     "publisher.batch_max_events": "Rarely. Larger batches hold up others.",
     "publisher.max_pending": "Rarely. Bounds memory while Redis is slow.",
+    "publisher.wait_replicas": "Redis has replicas that may be promoted: as many as there are.",
+    "publisher.wait_seconds": "Far replicas: raise. While too few live, every publish takes it.",
     "publisher.rate_events_per_second": "One producer must not starve the others.",
     "publisher.rate_burst_events": "As above.",
     "publisher.request_head_max_bytes": "Large tokens: raise. Past it: 431.",

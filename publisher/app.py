@@ -88,7 +88,8 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
-    bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+    redis = redis_from_url(settings.redis_url)
+    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     queue = PublishQueue(WatchedBus(bus, metrics), max_pending=settings.max_pending)
     keys, verifier = verifier_of(settings)
     bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)

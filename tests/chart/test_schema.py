@@ -33,6 +33,7 @@ TRIAL = ("--values", str(CHART / "ci" / "trial-values.yaml"))
         "auth.secret=short",
         "auth.jwksUrl=login.example.com",
         "redis.url=redis.example.com:6379",
+        "redis.url=redis+cluster://redis.example.com:6379",
         "image.digest=latest",
         "image.pullPolicy=Sometimes",
         "gateway.topologySpread.zone=Maybe",

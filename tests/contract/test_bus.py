@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from contract import bus as bus_module
+from contract import redis_server
 from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
 from contract.bus import Bus, History, HistoryLimits, Published, redis_from_url
 from contract.errors import BusUnavailable, IdempotencyKeyReused
@@ -33,7 +33,7 @@ def keys(namespace: str) -> Keyspace:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """Redis itself, to look into and to meddle with."""
-    client = redis_from_url(redis_url)
+    client = Redis.from_url(redis_url)
     yield client
     await client.aclose()
 
@@ -438,7 +438,7 @@ class TestFailures:
         self, tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The publish gives up in time; what it sent is published once Redis wakes, as said."""
-        monkeypatch.setattr(bus_module, "COMMAND_TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.3)
         valkey = Valkey(tmp_path)
         valkey.start()
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
@@ -479,7 +479,7 @@ class TestFailures:
         """Its name may lead to the new primary by now: the next publish connects anew."""
         valkey = Valkey(tmp_path)
         valkey.start()
-        admin = redis_from_url(valkey.url)
+        admin = Redis.from_url(valkey.url)
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event())
         connections = (await admin.info("stats"))["total_connections_received"]

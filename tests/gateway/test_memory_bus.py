@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from contract.audience import ALL, AUTHENTICATED, Audience
 from contract.bus import Bus, History, HistoryLimits, redis_from_url
@@ -58,9 +59,9 @@ class Ids:
 
 
 async def compare(url: str, steps: list[tuple[Any, ...]]) -> None:
-    redis = redis_from_url(url)
+    redis = Redis.from_url(url)
     keyspace = Keyspace(f"test-{uuid.uuid4().hex[:12]}")
-    real, memory = Bus(redis, keyspace, LIMITS), MemoryBus()
+    real, memory = Bus(redis_from_url(url), keyspace, LIMITS), MemoryBus()
     real_ids, memory_ids = Ids(), Ids()
     subscriber = Subscriber(url, keyspace)
     heard: list[Message] = []
@@ -99,6 +100,7 @@ async def compare(url: str, steps: list[tuple[Any, ...]]) -> None:
     assert memory_ids.known == sorted(set(memory_ids.known))
     await subscriber.aclose()
     await real.aclose()
+    await redis.aclose()
 
 
 @given(steps=STEPS)

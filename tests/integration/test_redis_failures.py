@@ -9,25 +9,25 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis.asyncio
 
-from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from contract.bus import Published
-from contract.errors import BusUnavailable
-from contract.event import Publication
+from contract.audience import ALL, AUTHENTICATED, user_audience
 from tests.integration.pod import Pod, eventually, started, token
-from tests.integration.sockets import Client, dialled, opened
+from tests.integration.producer import (
+    LATE_SECONDS,
+    Producer,
+    heard_until,
+    numbers_until,
+    producing,
+)
+from tests.integration.sockets import dialled, opened
 from tests.valkey import Valkey
 
 ALICE = user_audience("alice")
-LATE_SECONDS = 12.0
-"""For what waits for a restarted Redis: the gateway asks for it every two seconds at most."""
 
 
 @pytest.fixture
@@ -45,66 +45,6 @@ def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.start()
     yield server
     server.kill()
-
-
-class Producer:
-    """Publishes numbered events one after the other, each until Redis has confirmed it.
-
-    With an idempotency key, as a producer must that tries again: Redis may have taken an event
-    whose answer was lost.
-    """
-
-    def __init__(self, pod: Pod, audiences: tuple[Audience, ...] = (ALL,)) -> None:
-        self._pod = pod
-        self._audiences = audiences
-        self.sent: list[Audience] = []
-
-    async def publish(self, count: int, *, pause_seconds: float = 0.001) -> None:
-        for _ in range(count):
-            number = len(self.sent)
-            audience = self._audiences[number % len(self._audiences)]
-            publication = Publication(audience, "tick", b"%d" % number, key=f"key-{number}")
-            await eventually(partial(self._confirmed, publication), seconds=LATE_SECONDS)
-            self.sent.append(audience)
-            await asyncio.sleep(pause_seconds)
-
-    async def reach(self, count: int) -> None:
-        """Return when so many are out."""
-
-        async def out() -> bool:
-            return len(self.sent) >= count
-
-        await eventually(out, seconds=LATE_SECONDS, what=f"{count} events published")
-
-    def numbers(self, *audiences: Audience) -> list[int]:
-        return [number for number, audience in enumerate(self.sent) if audience in audiences]
-
-    async def _confirmed(self, publication: Publication) -> bool:
-        try:
-            (answer,) = await self._pod.bus.publish([publication])
-        except BusUnavailable:
-            return False
-        return isinstance(answer, Published)
-
-
-@contextlib.asynccontextmanager
-async def producing(
-    pod: Pod, count: int, *audiences: Audience, pause_seconds: float = 0.001
-) -> AsyncIterator[Producer]:
-    """Events that flow while the test does something else; all are out when the context ends."""
-    producer = Producer(pod, audiences or (ALL,))
-    async with asyncio.timeout(40), asyncio.TaskGroup() as group:
-        group.create_task(producer.publish(count, pause_seconds=pause_seconds))
-        yield producer
-
-
-async def numbers_until(client: Client, last: int) -> list[int]:
-    """The numbers of all events up to that one. Anything else than an event fails."""
-    numbers: list[int] = []
-    async with asyncio.timeout(LATE_SECONDS):
-        while last not in numbers:
-            numbers.append((await client.receive("event"))["data"])
-    return numbers
 
 
 async def kill_subscriptions(valkey: Valkey) -> None:
@@ -352,12 +292,3 @@ async def test_a_quiet_stream_is_no_loss(
 async def publish_to_each(pod: Pod, word: bytes) -> None:
     for audience in (ALL, AUTHENTICATED, ALICE):
         await pod.publish(audience, data=b'"%b"' % word)
-
-
-async def heard_until(client: Client, last: Any, count: int = 1) -> list[Any]:
-    """Data of events and kinds of anything else, until the last has come so often."""
-    heard: list[Any] = []
-    while heard.count(last) < count:
-        message = await client.receive()
-        heard.append(message["data"] if message["kind"] == "event" else message["kind"])
-    return heard

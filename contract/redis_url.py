@@ -1,0 +1,110 @@
+"""Where Redis is: what ``CLARION_REDIS_URL`` says. No I/O.
+
+Two forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), and a
+primary that Sentinels name (``redis+sentinel://``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from redis.asyncio.connection import parse_url
+
+SENTINEL_PORT: Final = 26_379
+
+FORMS: Final = (
+    "expected redis://[user:password@]host:port/db or "
+    "redis+sentinel://[user:password@]host:port,host:port/service/db, rediss instead of redis for "
+    "TLS, with special characters in the password percent-encoded; clusters are not supported yet"
+)
+
+_SCHEME: Final = re.compile(r"(rediss?)\+sentinel")
+_HOST: Final = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d{1,5}))?"
+)
+_PORT_MAX: Final = 65_535
+
+Host = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A parsed URL.
+
+    Attributes:
+        sentinels: their addresses; none for one server.
+        service: the name by which Sentinels know the primary.
+        options: for a connection to a data node, as redis-py takes them; the address of a single
+            server is among them.
+        sentinel_options: for a connection to a Sentinel.
+    """
+
+    sentinels: tuple[Host, ...]
+    service: str
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
+
+
+def parse_redis_url(url: str) -> RedisUrl:
+    """Read a URL of either form.
+
+    Raises:
+        ValueError: it is none of them; the text holds nothing of the URL, which has a password.
+    """
+    try:
+        return _parse(url)
+    except ValueError:
+        raise ValueError(FORMS) from None
+
+
+def _parse(url: str) -> RedisUrl:
+    parts = urlsplit(url)
+    scheme = _SCHEME.fullmatch(parts.scheme)
+    if scheme is None:
+        return RedisUrl((), "", dict(parse_url(url)), {})
+    login, _, netloc = parts.netloc.rpartition("@")
+    query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    sentinel_login = {
+        name: query.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in query
+    }
+    path = [unquote(piece) for piece in parts.path.split("/")[1:]]
+    service, db = _service(path)
+    at = f"{login}@" if login else ""
+    # redis-py's reading of login, TLS and options; the host is of no use to it.
+    options = dict(parse_url(f"{scheme[1]}://{at}host/{db}?{urlencode(query)}"))
+    del options["host"]
+    sentinel_options = {
+        name: value for name, value in options.items() if name not in ("username", "password", "db")
+    }
+    return RedisUrl(
+        _hosts(netloc),
+        service,
+        options,
+        sentinel_options | sentinel_login,
+    )
+
+
+def _service(path: list[str]) -> tuple[str, int]:
+    """``/service`` or ``/service/db``."""
+    service, db = path if len(path) > 1 else (*path, "0")
+    if not service:
+        raise ValueError("no service")
+    return service, int(db or "0")
+
+
+def _hosts(netloc: str) -> tuple[Host, ...]:
+    hosts = []
+    for text in netloc.split(","):
+        host = _HOST.fullmatch(text)
+        if host is None:
+            raise ValueError("no host")
+        port = int(host["port"] or SENTINEL_PORT)
+        if not 0 < port <= _PORT_MAX:
+            raise ValueError("no port")
+        hosts.append((host["six"] or unquote(host["name"]), port))
+    return tuple(hosts)

