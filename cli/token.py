@@ -25,7 +25,6 @@ SCOPES: Final = (
     "publish:all",
     "publish:authenticated",
     "publish:user",
-    "users:read",
     "users:disconnect",
 )
 # As `contract.settings` demands (RFC 7518, section 3.2), whose import costs every command 0.3 s.

@@ -89,8 +89,7 @@ class Revocations:
             BusUnavailable: Redis did not answer.
         """
         kept = await self._orders.read()
-        for text in kept:
-            self._take(text)
+        self._take(kept)
         self.forget_ended()
         lost = [self._carried_out[text] for text in self._carried_out.keys() - set(kept)]
         if lost:
@@ -102,8 +101,7 @@ class Revocations:
 
     def hear(self, payload: bytes) -> None:
         """A message on the control stream."""
-        for text in split_message(payload):
-            self._take(text)
+        self._take(split_message(payload))
         self.forget_ended()
 
     def forget_ended(self) -> None:
@@ -117,24 +115,35 @@ class Revocations:
             elif isinstance(order, RevokeUser) and self._users[order.user] is order:
                 del self._users[order.user]
 
-    def _take(self, text: bytes) -> None:
-        """Carry an order out, unless that was done before."""
-        if text in self._carried_out:
+    def _take(self, texts: Iterable[bytes]) -> None:
+        """Carry out what was not carried out before, with one look at the sockets for all of it."""
+        orders = [order for text in texts if (order := self._new(text)) is not None]
+        if not orders:
             return
+        closed = sum(self._carry_out(order) for order in orders)
+        revoked = {order.token_id for order in orders if isinstance(order, RevokeToken)}
+        if revoked:
+            holders = [each for each in self._hub.connections if each.token_id in revoked]
+            closed += _close(holders, close_codes.REVOKED)
+        _log.info("orders carried out", orders=len(orders), closed=closed)
+
+    def _new(self, text: bytes) -> Order | None:
+        """The order in a text; None where it is known already, or no order."""
+        if text in self._carried_out:
+            return None
         try:
             order = decode_order(text)
         except MsgspecError as error:
             self._metrics.bus_messages_invalid.inc()
             _log.warning("not an order on the bus", error=str(error))
-            return
+            return None
         self._carried_out[text] = order
         heapq.heappush(self._ends, (order.expires_at, text))
-        closed = self._carry_out(order)
         self._metrics.orders.labels(_kind(order)).inc()
-        _log.info("order carried out", order=_kind(order), closed=closed)
+        return order
 
     def _carry_out(self, order: Order) -> int:
-        """Returns how many connections were closed."""
+        """Returns how many connections were closed; who holds a revoked token is yet to be."""
         if isinstance(order, Disconnect):
             close = close_codes.disconnected(order.reason, reconnect=order.reconnect)
             return _close(self._hub.of_user(order.user), close)
@@ -142,8 +151,7 @@ class Revocations:
             known = self._tokens.get(order.token_id)
             if known is None or known.expires_at < order.expires_at:
                 self._tokens[order.token_id] = order
-            holders = [each for each in self._hub.connections if each.token_id == order.token_id]
-            return _close(holders, close_codes.REVOKED)
+            return 0
         newest = self._users.get(order.user)
         if newest is None or newest.issued_before < order.issued_before:
             self._users[order.user] = order

@@ -17,7 +17,6 @@ SCOPES: Final[dict[AudienceKind, str]] = {
 }
 
 DISCONNECT_USERS: Final = "users:disconnect"
-READ_USERS: Final = "users:read"
 
 
 def authorise(caller: Claims, audience: Audience) -> None:

@@ -60,6 +60,16 @@ def test_a_token_is_revoked_by_its_id_whoever_holds_it() -> None:
     assert other.closed_with is without.closed_with is None
 
 
+def test_orders_that_come_together_are_all_carried_out() -> None:
+    bench = Bench()
+    holders = [bench.connect(token_id=f"{number}") for number in range(3)]
+    last = bench.connect("bob", token_id="three")
+    bench.hear(*(RevokeToken(f"{number}", LATER) for number in range(100)), BEFORE_NOW)
+    assert [holder.closed_with for holder in holders] == [close_codes.REVOKED] * 3
+    assert sample(bench.metrics, "clarion_orders_total", order="revoke_token") == 100
+    assert last.closed_with is None
+
+
 def test_a_users_tokens_are_revoked_by_when_they_were_issued() -> None:
     """One that does not say when counts as old: it cannot be told from one that is."""
     bench = Bench()

@@ -23,7 +23,7 @@ from publisher.server import serve_on
 from publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 
-ALL_SCOPES = "publish:all publish:authenticated publish:user users:read users:disconnect"
+ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect"
 
 
 def token(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> str:

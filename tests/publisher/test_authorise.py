@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from contract.audience import AudienceKind
-from publisher.authorise import DISCONNECT_USERS, READ_USERS, SCOPES
+from publisher.authorise import DISCONNECT_USERS, SCOPES
 
 
 def test_every_audience_has_a_scope() -> None:
     assert set(SCOPES) == set(get_args(AudienceKind))
-    assert len({*SCOPES.values(), DISCONNECT_USERS, READ_USERS}) == len(SCOPES) + 2
+    assert len({*SCOPES.values(), DISCONNECT_USERS}) == len(SCOPES) + 1
