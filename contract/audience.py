@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 USER_ID_MAX_BYTES: Final = 256
 
@@ -65,18 +65,3 @@ def check_user_id(user: str) -> str:
             f"expected a user id of 1 to {USER_ID_MAX_BYTES} bytes in UTF-8, got {size} bytes"
         )
     return user
-
-
-def audience_of(stream: str) -> Audience:
-    """The inverse of `Audience.stream`.
-
-    Raises:
-        ValueError: the stream belongs to no audience.
-    """
-    if stream == ALL.kind:
-        return ALL
-    if stream == AUTHENTICATED.kind:
-        return AUTHENTICATED
-    if stream.startswith(_USER_PREFIX):
-        return Audience("user", unquote(stream.removeprefix(_USER_PREFIX)))
-    raise ValueError(f"expected all, authenticated or user:<id>, got stream {stream!r}")

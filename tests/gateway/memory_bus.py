@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from contract.audience import Audience, audience_of
+from contract.audience import Audience
 from contract.bus import History
 from contract.errors import BusUnavailable
 from contract.event import Event, Publication, parse_message
@@ -130,7 +130,7 @@ class MemoryBus:
                 self._epoch = self.now - 1
             floor = self._floor()
         newer = [
-            parse_message(audience_of(audience.stream), message)
+            parse_message(audience, message)
             for id_, message in log.entries
             if id_ > since and (broken_too or since >= floor)
         ]
