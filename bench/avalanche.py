@@ -132,10 +132,11 @@ def _cpu_seconds(leaving: Started, staying: Started, bench: Laboratory) -> float
 async def _publishing(server: Started, events_per_second: float) -> AsyncIterator[list[int]]:
     """Events to all at a rate, for the length of the block; the list holds their number."""
     published = [0]
+    ending = False
 
     async def publish() -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not ending:  # cancelled in the middle, it would not count what it has published
             data = payload.encode(published[0])
             await loop.run_in_executor(thread, server.publisher.publish, [data])
             published[0] += 1
@@ -147,6 +148,5 @@ async def _publishing(server: Started, events_per_second: float) -> AsyncIterato
         try:
             yield published
         finally:
-            publishing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publishing
+            ending = True
+            await publishing
