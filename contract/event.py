@@ -73,7 +73,8 @@ class Publication:
 class Event(msgspec.Struct, frozen=True, gc=False):
     """An event as the bus delivers it.
 
-    A struct, since a pod makes tens of thousands a second: 0.1 µs each, a frozen data class 1.5.
+    A struct, since a pod makes tens of thousands a second: 0.1 to 0.2 µs each, a frozen
+    data class 1.4 to 1.8.
 
     Attributes:
         id: microseconds since the epoch, forced above every id issued before: a hybrid logical
