@@ -99,7 +99,7 @@ async def running(
     revocations = Revocations(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
     )
-    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, _Control(revocations))
+    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, revocations)
     sweeper = Sweeper(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
@@ -170,19 +170,6 @@ async def running(
             await asyncio.to_thread(provider.shutdown)
 
 
-class _Control:
-    """What the pod does beside delivering, when it comes back to Redis and when it gets orders."""
-
-    def __init__(self, revocations: Revocations) -> None:
-        self._revocations = revocations
-
-    async def begin(self) -> None:
-        await self._revocations.load()
-
-    def hear(self, payload: bytes) -> None:
-        self._revocations.hear(payload)
-
-
 def _subscription(
     settings: GatewaySettings,
     bus: Bus,
@@ -190,7 +177,7 @@ def _subscription(
     delivery: Delivery,
     ring: Ring,
     metrics: Metrics,
-    control: _Control,
+    revocations: Revocations,
 ) -> Subscription:
     def tell_gap(audiences: Collection[Audience], position: int) -> None:
         for connection in list(hub.connections):
@@ -208,7 +195,7 @@ def _subscription(
         settings,
         connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
         tell_gap=tell_gap,
-        control=control,
+        control=revocations,
     )
 
 

@@ -68,8 +68,8 @@ class SubscriberConnection(Protocol):
 class Control(Protocol):
     """Who gets what comes on the control stream."""
 
-    async def begin(self) -> None:
-        """The pod listens, after a time in which it did not."""
+    async def load(self) -> None:
+        """The pod listens, after a time in which it did not: make up for that."""
         ...
 
     def hear(self, payload: bytes) -> None:
@@ -279,7 +279,7 @@ class Subscription:
         except TimeoutError:
             raise BusUnavailable("Redis did not confirm the subscription in time") from None
         if self._control is not None:
-            await self._control.begin()
+            await self._control.load()
         # Everything published from here on comes in by subscription: the id tells both apart.
         now = await self._bus.probe(self._pod)
         if self._ring.floor is None:

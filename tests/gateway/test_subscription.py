@@ -457,7 +457,7 @@ class Control:
         self.heard: list[bytes | str] = []
         self.fails = 0
 
-    async def begin(self) -> None:
+    async def load(self) -> None:
         if self.fails:
             self.fails -= 1
             raise BusUnavailable("down")
