@@ -157,9 +157,17 @@ class Bus:
         """
         return _whole(await self._redis.run(script, calls))
 
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+        """Run another module's command.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused.
+        """
+        return await self._redis.command(*command)
+
     async def ping(self) -> None:
         """Raise `BusUnavailable` unless Redis answers."""
-        await self._redis.ping()
+        await self._redis.command("PING")
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from contract.errors import OrdersFull
 from contract.keyspace import CONTROL_STREAM, Keyspace
-from contract.redis_server import Script
+from contract.redis_server import Call, Script
 
 _SEPARATOR: Final = b"\n"  # JSON as msgspec writes it holds none
 _ORDERS_PER_CALL: Final = 1_000
@@ -80,10 +80,12 @@ def split_message(payload: bytes) -> list[bytes]:
 class ScriptingBus(Protocol):
     """What orders need of `contract.bus.Bus`."""
 
-    async def run(
-        self, script: Script, calls: Sequence[tuple[str | bytes | int, ...]]
-    ) -> list[Any]:
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         """See `contract.bus.Bus.run`."""
+        ...
+
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
+        """See `contract.bus.Bus.command`."""
         ...
 
 
@@ -96,7 +98,6 @@ class Orders:
         self._channel = keyspace.channel(CONTROL_STREAM)
         self._max_orders = max_orders
         self._give = Script("order.lua")
-        self._command = Script("command.lua")
 
     async def give(self, orders: Sequence[Order]) -> int:
         """Keep orders and tell all gateways; returns how many were told at once.
@@ -122,5 +123,4 @@ class Orders:
         Raises:
             BusUnavailable: Redis did not answer.
         """
-        (orders,) = await self._bus.run(self._command, [(1, self._key, "ZRANGE", 0, -1)])
-        return list(orders)
+        return list(await self._bus.command("ZRANGE", self._key, 0, -1))

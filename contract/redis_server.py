@@ -24,7 +24,7 @@ from contract.errors import BusUnavailable
 from contract.redis_connections import COMMAND_TIMEOUT_SECONDS
 
 Call = tuple[str | bytes | int, ...]
-"""What follows the name of a script in EVALSHA: how many keys, the keys, the arguments."""
+"""A command, or what follows the script in EVALSHA: how many keys, the keys, the arguments."""
 
 
 class Script:
@@ -77,16 +77,20 @@ class RedisServer:
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # A restarted Redis. None of these ran, so running them now keeps their order.
-                await self._command("SCRIPT", "LOAD", script.text)
+                await self._answer(("SCRIPT", "LOAD", script.text))
                 again = await self._evaluate(script, [calls[i] for i in unknown], replication)
                 for i, reply in zip(unknown, again, strict=True):
                     replies[i] = reply
         return replies
 
-    async def ping(self) -> None:
-        """Raise `BusUnavailable` unless Redis answers."""
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+        """Redis' answer to one command.
+
+        Raises:
+            BusUnavailable: no answer, or an error.
+        """
         async with self._failing():
-            await self._command("PING")
+            return await self._answer(command)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -101,10 +105,11 @@ class RedisServer:
             await self._pool.disconnect(inuse_connections=False)
             raise BusUnavailable(one_line(error)) from error
 
-    async def _command(self, *command: str) -> None:
+    async def _answer(self, command: Call) -> Any:  # noqa: ANN401
         (reply,) = await self._pipeline([_pack(command)])
         if isinstance(reply, ResponseError):
             raise reply
+        return reply
 
     async def _evaluate(
         self, script: Script, calls: Sequence[Call], replication: Replication
