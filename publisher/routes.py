@@ -23,6 +23,7 @@ from contract.event import KEY_MAX_CHARACTERS, Publication
 from contract.publish_queue import PublishQueue, QueueFull
 from publisher.admission import Admission
 from publisher.callers import Callers
+from publisher.decoder import decode_batch, decode_event
 from publisher.exchange import (
     Answer,
     Bodies,
@@ -50,8 +51,6 @@ from publisher.schemas import (
     NewEvent,
     Receipt,
     UserAudience,
-    decode_batch,
-    decode_event,
 )
 from publisher.tracing import PublishTracer
 

@@ -21,6 +21,7 @@ from contract.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
 from publisher import schemas
 from publisher.authorise import require
 from publisher.callers import Callers
+from publisher.decoder import decode_body
 from publisher.exchange import Answer, Bodies, Disconnected, Headers, answered, read_headers
 from publisher.metrics import Metrics
 from publisher.problems import (
@@ -30,7 +31,7 @@ from publisher.problems import (
     RETRY_SECONDS,
     Refusal,
 )
-from publisher.schemas import OrderReceipt, decode_body
+from publisher.schemas import OrderReceipt
 
 DISCONNECT_PATH: Final = "/v1/users/{user}/disconnect"
 REVOKE_USER_PATH: Final = "/v1/users/{user}/revoke"
