@@ -193,7 +193,7 @@ def _public_app(
         app = CORSMiddleware(
             app,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
         )
