@@ -11,6 +11,7 @@ import contextlib
 import json
 import random
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class TurnedAway(Exception):
 
 
 @dataclass
-class Client:
+class Client(ABC):
     """What both kinds share: a position, an identity, and the way back.
 
     Attributes:
@@ -71,13 +72,13 @@ class Client:
                 self.turned_away += 1
             await asyncio.sleep(self.dice.uniform(*_BACK_SECONDS))
 
+    @abstractmethod
     def cut(self) -> None:
         """Its connection breaks, now."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _connection(self) -> None:
         """One connection, to its end."""
-        raise NotImplementedError
 
     def _token(self) -> str | None:
         if self.user is None:
