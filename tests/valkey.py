@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import redis
@@ -21,7 +21,11 @@ def free_port() -> int:
 
 
 class Valkey:
-    """One server process. Data live in ``directory`` and survive `kill` when ``persist``."""
+    """One server process. Data live in ``directory`` and survive `kill` when ``persist``.
+
+    Attributes:
+        options: go before all others on its command line.
+    """
 
     def __init__(
         self,
@@ -29,9 +33,12 @@ class Valkey:
         *,
         persist: bool = False,
         environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = port or free_port()
+        self.options = options
         self.persist = persist
         self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -44,7 +51,8 @@ class Valkey:
         append_only = ["--appendonly", "yes", "--appendfsync", "always"] if self.persist else []
         self.process = subprocess.Popen(
             [
-                str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1",
+                str(get_binary_path()), *self.options,
+                "--port", str(self.port), "--bind", "127.0.0.1",
                 "--dir", str(self.directory), "--save", "", "--loglevel", "warning", *append_only,
             ],
             env=self.environment,

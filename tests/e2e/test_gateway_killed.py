@@ -28,15 +28,6 @@ BACK_SECONDS = 40
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """Of its own: its commands are counted."""
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def quiet_stack(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
     raise_file_limit()
     made = make_stack(tmp_path, valkey.url, namespace)

@@ -31,14 +31,6 @@ ALICE = user_audience("alice")
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """What it has answered to is on its disk."""
     server = Valkey(tmp_path, persist=True)

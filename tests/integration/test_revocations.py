@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +17,6 @@ from tests.integration.conftest import Start
 from tests.integration.pod import SECONDS, Pod, eventually, started, token
 from tests.integration.sockets import dialled, opened, streamed
 from tests.valkey import Valkey
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 def orders_of(pod: Pod) -> Orders:
