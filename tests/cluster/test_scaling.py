@@ -27,6 +27,19 @@ def autoscaler(cluster: Cluster) -> str:
     return cluster.run("describe", "hpa", f"{RELEASE}-gateway")
 
 
+def check_pods_are_added(cluster: Cluster, *crowd: str) -> None:
+    """By this crowd, which loses nothing meanwhile."""
+    cluster.call_witness()
+    with cluster.watched(*crowd) as watch:
+        eventually(
+            lambda: replicas(cluster) > FEWEST,
+            seconds=6 * MINUTE,
+            what=lambda: autoscaler(cluster),
+        )
+        cluster.rolled_out()
+    assert watch.seen.nothing_lost(), watch.seen
+
+
 def test_cpu_adds_pods(empty_cluster: Cluster) -> None:
     """A request of 20m and a target of half of it: idle gateways stay below, busy ones above."""
     cluster = empty_cluster
@@ -39,15 +52,7 @@ def test_cpu_adds_pods(empty_cluster: Cluster) -> None:
             "gateway.autoscaling.cpu.targetPercent=50",
         ]
     )
-    cluster.call_witness()
-    with cluster.watched("--clients", "120", "--rate", "500") as watch:
-        eventually(
-            lambda: replicas(cluster) > FEWEST,
-            seconds=6 * MINUTE,
-            what=lambda: autoscaler(cluster),
-        )
-        cluster.rolled_out()
-    assert watch.seen.nothing_lost(), watch.seen
+    check_pods_are_added(cluster, "--clients", "120", "--rate", "500")
 
 
 def test_connections_add_pods(empty_cluster: Cluster) -> None:
@@ -72,12 +77,4 @@ def test_connections_add_pods(empty_cluster: Cluster) -> None:
         if time.monotonic() > deadline:
             pytest.skip("no prometheus-adapter serves clarion_connections in this cluster")
         time.sleep(5)
-    cluster.call_witness()
-    with cluster.watched("--clients", "70", "--rate", "1") as watch:
-        eventually(
-            lambda: replicas(cluster) > FEWEST,
-            seconds=6 * MINUTE,
-            what=lambda: autoscaler(cluster),
-        )
-        cluster.rolled_out()
-    assert watch.seen.nothing_lost(), watch.seen
+    check_pods_are_added(cluster, "--clients", "70", "--rate", "1")
