@@ -403,8 +403,8 @@ def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
     assert connection.closed_with.code == 4408
 
 
-def test_a_gap_is_told_after_what_was_missed_and_does_not_lead_back(door: Door) -> None:
-    """A client comes back from the last id that it was told."""
+def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Door) -> None:
+    """A client that is lost in between must not come back from beyond a loss unaware."""
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.knock(Opening(None, str(seen)))
@@ -417,10 +417,28 @@ def test_a_gap_is_told_after_what_was_missed_and_does_not_lead_back(door: Door) 
     assert [message["kind"] for message in connection.messages] == [
         "welcome",
         "event",
-        "event",
         "gap",
+        "event",
     ]
-    assert connection.messages[-1]["id"] == str(meanwhile[-1])
+    assert [int(message["id"]) for message in connection.messages[1:]] == [
+        *missed,
+        *missed,
+        *meanwhile,
+    ]
+
+
+def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) -> None:
+    """A client comes back from the last id that it was told."""
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.knock(Opening(None, str(seen)))
+    connection.taking.clear()
+    door.loop.settle()
+    connection.gap = seen
+    connection.taking.set()
+    door.loop.settle()
+    assert [message["kind"] for message in connection.messages] == ["welcome", "event", "gap"]
+    assert connection.messages[-1]["id"] == str(missed[-1])
 
 
 def test_nothing_that_a_token_holds_reaches_the_client(door: Door) -> None:
