@@ -278,6 +278,9 @@ class Admission:
             and (event.exclude is None or event.exclude != resumes)
             and is_for(connection, event, self._hub)
         ]
+        if connection.gap is not None and connection.gap < since:
+            # Another pod has found that loss before, and told it: no position leads past it else.
+            connection.gap = None
         self._metrics.resumes.labels("resumed").inc()
         self._welcome(connection, since, resumed=True)
         return events

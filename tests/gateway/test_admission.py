@@ -441,6 +441,29 @@ def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) 
     assert connection.messages[-1]["id"] == str(missed[-1])
 
 
+def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> None:
+    """It comes from a pod that found the loss first, and waits here until this one has found it."""
+    door.publish()
+    door.subscriber.cut()
+    door.bus.lose_everything()
+    since = door.publish()[0]
+    connection = door.knock(Opening(None, str(since)))
+    told: list[int] = []
+
+    def tell_gap(_: object, position: int) -> None:
+        told.append(position)
+        connection.gap = position
+
+    door.subscription._tell_gap = tell_gap
+    door.loop.settle()
+    assert connection.messages == []
+    door.loop.advance(1)
+    assert [position < since for position in told] == [True]
+    assert welcome_of(connection)["resumed"] is True
+    after = door.publish()
+    assert [message["id"] for message in connection.messages] == [str(since), str(after[0])]
+
+
 def test_nothing_that_a_token_holds_reaches_the_client(door: Door) -> None:
     connection = door.enter()
     door.log_in(connection, "forged")
