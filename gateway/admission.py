@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, Protocol
 
 import structlog
@@ -34,6 +36,8 @@ from gateway.wire.encoder import Welcome
 _REPLAY_CHUNK_BYTES: Final = 65_536
 # A client that takes nothing for so long while it catches up is a slow consumer.
 _STALL_SECONDS: Final = 30.0
+
+_by_id: Final = attrgetter("id")
 
 _log = structlog.get_logger(__name__)
 
@@ -274,6 +278,9 @@ class Admission:
             and (event.exclude is None or event.exclude != resumes)
             and is_for(connection, event, self._hub)
         ]
+        if connection.gap is not None and connection.gap < since:
+            # Another pod has found that loss before, and told it: no position leads past it else.
+            connection.gap = None
         self._metrics.resumes.labels("resumed").inc()
         self._welcome(connection, since, resumed=True)
         return events
@@ -286,7 +293,7 @@ class Admission:
         """
         try:
             while events and connection.state is State.CATCHING_UP:
-                await _write_chunks(connection, events)
+                await _write_around_gap(connection, events)
                 events, connection.held = connection.held or [], []
         except TimeoutError:
             connection.close(close_codes.SLOW_CONSUMER)
@@ -321,6 +328,17 @@ class Admission:
         if connection.expires_at is None:
             return None
         return max(0, round(connection.expires_at - self._clock()))
+
+
+async def _write_around_gap(connection: Connection, events: Sequence[Event]) -> None:
+    """Write events, and a gap that lies before some of them in its place: see `Subscription`."""
+    gap = connection.gap
+    later = len(events) if gap is None else bisect_right(events, gap, key=_by_id)
+    await _write_chunks(connection, events[:later])
+    if gap is not None and later < len(events):
+        connection.gap = None
+        connection.write(connection.encoder.gap(gap))
+        await _write_chunks(connection, events[later:])
 
 
 async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None:

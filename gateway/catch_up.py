@@ -45,16 +45,16 @@ class Missed:
 
     Attributes:
         events: in id order.
-        last: newest id by audience, of those that had events.
-        lost: audiences whose logs do not reach back to where reading began.
-        forgotten: Redis has forgotten an event that was heard: a failover has dropped writes.
-            Others may be among them that nobody heard, on any stream: that concerns everyone.
+        lost: audiences whose logs do not reach back to where reading began, and up to which id
+            their events may be missing: none of the events above it is.
+        forgotten: streams of which Redis has forgotten an event that was heard: a failover has
+            dropped writes. Others may be among them that nobody heard, on any stream: that
+            concerns everyone, so that ``lost`` names `all` too.
     """
 
     events: list[Event] = field(default_factory=list)
-    last: dict[Audience, int] = field(default_factory=dict)
-    lost: set[Audience] = field(default_factory=set)
-    forgotten: bool = False
+    lost: dict[Audience, int] = field(default_factory=dict)
+    forgotten: set[Audience] = field(default_factory=set)
 
 
 async def read(bus: ReadingBus, streams: Sequence[Heard], since: int, until: int) -> Missed:
@@ -76,20 +76,20 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], since: int, until: int
                     _judge(missed, stream, history, since)
                 events = [event for event in history.events if event.id <= until]
                 missed.events += events
-                if events:
-                    missed.last[stream.audience] = events[-1].id
                 if len(events) == _EVENTS_PER_READ:
                     more.append((stream, events[-1].id))
             todo, first = more, False
     missed.events.sort(key=_by_id)
+    if missed.forgotten:
+        # Replicas get writes in their order: what is there was published after what is not.
+        missed.lost[ALL] = missed.events[0].id - 1 if missed.events else until
     return missed
 
 
 def _judge(missed: Missed, stream: Heard, history: History, since: int) -> None:
     """What the first page of a log says of it."""
     if history.floor > max(since, stream.last):
-        missed.lost.add(stream.audience)
+        missed.lost[stream.audience] = history.floor
     before = history.events[0].prev if history.events else max(history.last, history.floor)
     if stream.last > before:
-        missed.lost.add(ALL)
-        missed.forgotten = True
+        missed.forgotten.add(stream.audience)

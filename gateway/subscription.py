@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -155,8 +156,8 @@ class Subscription:
         self._heard = 0
         # Everything up to here was read from the logs; what the channels say of it is old.
         self._caught_up_to = 0
-        # Audiences that lost events and have not been told so yet.
-        self._untold: set[Audience] = set()
+        # Audiences that lost events and have not been told so yet, by the position of the loss.
+        self._untold: dict[int, set[Audience]] = {}
         self._probe_heard = asyncio.Event()
         # Whom the next probe serves: streams that were confirmed, and callers of `refresh`.
         self._probe_wanted = asyncio.Event()
@@ -356,31 +357,60 @@ class Subscription:
     async def _repair(self, stream: _Stream, event: Event) -> None:
         """Deliver what the log holds between the last event heard and this one."""
         missed = await catch_up.read(self._bus, _heard([stream]), stream.last, event.id - 1)
-        self._deliver(missed, event.id - 1)
-        await self._report(missed, position=event.id - 1)
+        await self._deliver(missed, event.id - 1)
 
     async def _catch_up(self, streams: Sequence[_Stream], now: int) -> None:
         """Deliver everything after the last id heard, up to ``now``, on every stream."""
         missed = await catch_up.read(self._bus, _heard(streams), self._heard, now)
-        self._deliver(missed, now)
-        if missed.lost:
-            # What the ring holds and what follows no longer join.
-            self._ring.fill(now, [])
-        await self._report(missed, position=now)
+        await self._deliver(missed, now)
 
-    def _deliver(self, missed: Missed, until: int) -> None:
-        """Take over what was read, in one step."""
-        for audience in missed.lost & {stream.audience for stream in self._streams.values()}:
-            self._streams[audience.stream].last = 0  # told once: what follows begins anew
-        for audience, last in missed.last.items():
-            if audience.stream in self._streams:
-                self._streams[audience.stream].last = last
+    async def _deliver(self, missed: Missed, until: int) -> None:
+        """Take over what was read.
+
+        A loss is told where it lies: after what came before it and before what came after it. A
+        client whose connection ends in between would otherwise resume from beyond a loss that
+        nobody has told it of.
+        """
+        self._note_losses(missed)
+        events = deque(missed.events)
+        for position in sorted(self._untold):
+            self._put_until(events, position)
+            # A lost connection may cancel this: what is not put yet will be read again, from here.
+            await self._delivery.flushed()
+            # Whoever comes from here on begins behind the loss, and the ring does.
+            self._delivery.advance(position)
+            self._ring.fill(position, [])
+            self._tell_gap(self._untold.pop(position), position)
+        self._put_until(events, until)
+
+    def _note_losses(self, missed: Missed) -> None:
+        if missed.events:
+            self._metrics.gaps.labels("repaired").inc()
+            _log.info("gap repaired from the log", events=len(missed.events))
+        if not missed.lost:
+            return
+        self._metrics.gaps.labels("lost").inc()
+        _log.error("Redis lost events; clients are told", streams=len(missed.lost))
+        for audience, floor in missed.lost.items():
+            # No client is led back, though another stream may be ahead of this one's loss.
+            self._untold.setdefault(max(floor, self._heard), set()).add(audience)
+        for audience in missed.lost.keys() | missed.forgotten:
+            stream = self._streams.get(audience.stream)
+            if stream is not None:
+                stream.last = 0  # told once: what follows begins anew
         if missed.forgotten:
-            self._ring.broken_until = until
-        for event in missed.events:
+            self._ring.broken_until = max(missed.lost[ALL], self._heard)
+
+    def _put_until(self, events: deque[Event], position: int) -> None:
+        """Deliver the events up to a position: then all streams have been heard up to there."""
+        while events and events[0].id <= position:
+            event = events.popleft()
+            stream = self._streams.get(event.audience.stream)
+            if stream is not None:
+                stream.last = event.id
             self._delivery.put(event)
-        # Other streams have been heard up to here, since ids rise over all of them.
-        self._heard = max(self._heard, until)
+        # On every stream, since ids rise over all of them.
+        self._heard = max(self._heard, position)
 
     async def _begin_anew(self, now: int) -> None:
         """Ids went back: another data set, whose clock is behind. Nothing joins what was heard."""
@@ -389,6 +419,7 @@ class Subscription:
         await self._delivery.flushed()
         for stream in self._streams.values():
             stream.last = 0
+        self._untold.clear()
         self._delivery.rewind(now)
         self._ring.fill(now, [])
         self._ring.broken_until = 0
@@ -405,20 +436,6 @@ class Subscription:
             self._ring.fill(now, [])
         else:
             self._ring.fill(floor, missed.events)
-
-    async def _report(self, missed: Missed, *, position: int) -> None:
-        if missed.events:
-            self._metrics.gaps.labels("repaired").inc()
-            _log.info("gap repaired from the log", events=len(missed.events))
-        if missed.lost:
-            self._metrics.gaps.labels("lost").inc()
-            _log.error("Redis lost events; clients are told", streams=len(missed.lost))
-        # Kept until it is told: a lost connection may cancel this while it waits.
-        self._untold |= missed.lost
-        if self._untold:
-            await self._delivery.flushed()
-            lost, self._untold = self._untold, set()
-            self._tell_gap(lost, position)
 
     async def _verify(self) -> None:
         """Send probes through the whole bus; a probe that stays away ends the connection.

@@ -250,11 +250,24 @@ def test_the_links_are_looked_at() -> None:
     assert "resume" in _anchors(DOCS / "protocol.md")
 
 
-def test_every_test_that_the_security_page_names_exists() -> None:
-    """What is claimed is shown; a test that was renamed would leave a claim without proof."""
-    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+def _tests() -> set[str]:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    defined = set(re.findall(r"^ *(?:async )?def (test_\w+)", sources, flags=re.MULTILINE))
+    return set(re.findall(r"^ *(?:async )?def (test_\w+)", sources, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", ["security.md", "guarantees.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    """What is claimed is shown; a test that was renamed would leave a claim without proof."""
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / page).read_text()))
 
     assert len(named) > 30
-    assert named - defined == set()
+    assert named - _tests() == set()
+
+
+@pytest.mark.parametrize("title", ["Promised", "Failures survived"])
+def test_every_guarantee_names_a_test(title: str) -> None:
+    head, _, *promises = rows(section("guarantees.md", title).partition("\n### ")[0])
+    unproven = [cells[0] for cells in promises if "`test_" not in cells[head.index("shown by")]]
+
+    assert len(promises) > 10
+    assert unproven == []

@@ -403,8 +403,8 @@ def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
     assert connection.closed_with.code == 4408
 
 
-def test_a_gap_is_told_after_what_was_missed_and_does_not_lead_back(door: Door) -> None:
-    """A client comes back from the last id that it was told."""
+def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Door) -> None:
+    """A client that is lost in between must not come back from beyond a loss unaware."""
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.knock(Opening(None, str(seen)))
@@ -417,10 +417,51 @@ def test_a_gap_is_told_after_what_was_missed_and_does_not_lead_back(door: Door) 
     assert [message["kind"] for message in connection.messages] == [
         "welcome",
         "event",
-        "event",
         "gap",
+        "event",
     ]
-    assert connection.messages[-1]["id"] == str(meanwhile[-1])
+    assert [int(message["id"]) for message in connection.messages[1:]] == [
+        *missed,
+        *missed,
+        *meanwhile,
+    ]
+
+
+def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) -> None:
+    """A client comes back from the last id that it was told."""
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.knock(Opening(None, str(seen)))
+    connection.taking.clear()
+    door.loop.settle()
+    connection.gap = seen
+    connection.taking.set()
+    door.loop.settle()
+    assert [message["kind"] for message in connection.messages] == ["welcome", "event", "gap"]
+    assert connection.messages[-1]["id"] == str(missed[-1])
+
+
+def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> None:
+    """It comes from a pod that found the loss first, and waits here until this one has found it."""
+    door.publish()
+    door.subscriber.cut()
+    door.bus.lose_everything()
+    since = door.publish()[0]
+    connection = door.knock(Opening(None, str(since)))
+    told: list[int] = []
+
+    def tell_gap(_: object, position: int) -> None:
+        told.append(position)
+        connection.gap = position
+
+    door.subscription._tell_gap = tell_gap
+    door.loop.settle()
+    assert connection.messages == []
+    door.loop.advance(1)
+    assert [position < since for position in told] == [True]
+    assert welcome_of(connection)["resumed"] is True
+    after = door.publish()
+    assert [message["id"] for message in connection.messages] == [str(since), str(after[0])]
 
 
 def test_nothing_that_a_token_holds_reaches_the_client(door: Door) -> None:

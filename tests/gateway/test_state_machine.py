@@ -504,6 +504,7 @@ class Gateways(RuleBasedStateMachine):
         client.write = discard
         client.taking.set()
         if client.start is not None:
+            self._check_position_is_honest(client)
             person.position = client.position
             person.last_id = client.id
             person.user = client.identities[-1].user
@@ -535,6 +536,13 @@ class Gateways(RuleBasedStateMachine):
         if events:
             self.history_from = max(self.history_from, events[-1].id + 1)
 
+    def _check_position_is_honest(self, client: Client) -> None:
+        """It leads past no loss that the client has not been told of, whenever it leaves."""
+        position = client.position or 0
+        due = {event.id for event in self.log if event.id <= position and client.is_due(event)}
+        missing = due - set(client.heard) - client.pod.unaware_of
+        assert max(missing, default=0) <= max(client.gaps, default=0), "led past a loss unaware"
+
     def _check_all_is_there(self) -> None:
         for person in self.people:
             client = person.connection
@@ -550,7 +558,10 @@ class Gateways(RuleBasedStateMachine):
                 assert client.gaps, "events are missing and nobody said so"
                 assert max(missing) <= client.gaps[-1]
         for opened in self.resumed:
-            may_be_refused = opened.since < self.history_from
+            # A failover's loss shows in no log: each pod puts it where it has found it, and another
+            # pod's client may come from just before.
+            reach = max(self.history_from, opened.client.pod.ring.broken_until)
+            may_be_refused = opened.since < reach
             if opened.client.start is not None and not may_be_refused:
                 assert opened.client.start == opened.since, "not resumed, though nothing was gone"
         self.resumed = []

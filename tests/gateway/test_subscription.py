@@ -40,6 +40,7 @@ class Listening:
         self.ring = Ring(1 << 20)
         self.subscribers: list[MemorySubscriber] = []
         self.gaps: list[tuple[set[Audience], int]] = []
+        self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
         self.deaf_at_first = False
         configured = settings(probe_interval_seconds=INTERVAL, **overrides)
         self.delivery = Delivery(
@@ -95,6 +96,7 @@ class Listening:
 
     def _tell_gap(self, audiences: Collection[Audience], position: int) -> None:
         self.gaps.append((set(audiences), position))
+        self.heard_before_gaps.append(self.nobody.event_ids)
 
 
 @pytest.fixture
@@ -161,7 +163,8 @@ def test_a_gap_that_the_log_no_longer_fills_is_told(pod: Listening) -> None:
     pod.bus.trim("all", 1)
     (last,) = pod.publish()
     assert pod.nobody.event_ids == [first, last - 1, last]
-    assert pod.gaps == [({ALL}, last - 1)]
+    assert pod.gaps == [({ALL}, last - 2)]
+    assert pod.heard_before_gaps == [[first]]
     assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
 
 
@@ -182,6 +185,7 @@ def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_n
     assert len(pod.subscribers) > 1
     assert pod.nobody.event_ids == [first, last - 1, last]
     assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+    assert pod.heard_before_gaps == [[first]]
 
 
 def test_a_lost_connection_is_made_up_for(pod: Listening) -> None:
@@ -295,9 +299,10 @@ def test_a_redis_that_has_lost_everything_is_told_to_everyone_once(pod: Listenin
     pod.loop.advance(1)
     ((audiences, position),) = pod.gaps
     assert audiences >= {ALL, AUTHENTICATED, ALICE}
-    assert position > meanwhile[-1]
+    assert before[-1] < position < meanwhile[0]
     after = pod.publish()
     assert pod.nobody.event_ids == before + meanwhile + after
+    assert pod.heard_before_gaps == [before]
     pod.subscriber.cut()
     pod.loop.advance(1)
     assert len(pod.gaps) == 1
@@ -324,6 +329,37 @@ def test_a_failover_shows_although_more_was_published_since(pod: Listening) -> N
     pod.loop.advance(1)
     assert len(pod.gaps) == 1
     assert pod.nobody.event_ids[-1:] == after
+    assert after[0] not in pod.heard_before_gaps[0]
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+
+
+def test_a_failover_that_forgot_an_event_of_a_quiet_user_is_told_once(pod: Listening) -> None:
+    pod.log_alice_in()
+    pod.publish(ALICE)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.loop.advance(1)
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.subscribers) == 3
+    assert len(pod.gaps) == 1
+
+
+def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
+    """Each before what came after it on its own stream, all in the order of the ids."""
+    before = pod.publish()
+    pod.publish(AUTHENTICATED)
+    pod.subscriber.cut()
+    lost, kept = pod.publish(), pod.publish()
+    others_lost, others_kept = pod.publish(AUTHENTICATED), pod.publish(AUTHENTICATED)
+    pod.bus.trim("all", 1)
+    pod.bus.trim("authenticated", 1)
+    pod.loop.advance(1)
+    assert pod.gaps == [({ALL}, lost[0]), ({AUTHENTICATED}, others_lost[0])]
+    assert pod.heard_before_gaps == [before, before + kept]
+    assert others_kept[0] > others_lost[0]
 
 
 def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
