@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -24,20 +22,12 @@ from gateway import close_codes
 from gateway.close_codes import Close
 from gateway.connection import Connection, State
 from gateway.delivery import Delivery
-from gateway.fanout import is_for
 from gateway.hub import Hub
 from gateway.metrics import Metrics
-from gateway.replay import Replay, merge
+from gateway.resumption import Resumption
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from gateway.wire.encoder import Welcome
-
-# Written at once while a client catches up; then it must take most of it before more follows.
-_REPLAY_CHUNK_BYTES: Final = 65_536
-# A client that takes nothing for so long while it catches up is a slow consumer.
-_STALL_SECONDS: Final = 30.0
-
-_by_id: Final = attrgetter("id")
 
 _log = structlog.get_logger(__name__)
 
@@ -63,10 +53,6 @@ class Joining(Protocol):
 
     async def join(self, user: str | None, *, whole: bool = False) -> None:
         """Return when everything for the user will come in."""
-        ...
-
-    async def refresh(self) -> None:
-        """Return when everything that was published before the call has been delivered."""
         ...
 
 
@@ -101,7 +87,7 @@ class Admission:
         hub: Hub,
         subscription: Joining,
         delivery: Delivery,
-        replay: Replay,
+        resumption: Resumption,
         verifier: Verifier,
         metrics: Metrics,
         settings: GatewaySettings,
@@ -115,7 +101,7 @@ class Admission:
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
-        self._replay = replay
+        self._resumption = resumption
         self._verifier = verifier
         self._metrics = metrics
         self._settings = settings
@@ -145,7 +131,7 @@ class Admission:
         missed = await self._handshake(connection, opening)
         if connection.state is not State.CLOSED:
             self._sweeper.add(connection)
-            await self._catch_up(connection, missed)
+            await self._resumption.send(connection, missed)
 
     async def _handshake(self, connection: Connection, opening: Opening) -> list[Event]:
         """Everything up to `welcome`, measured; what the client missed is still to be written."""
@@ -258,60 +244,19 @@ class Admission:
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
     async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Event]:
-        """Register the connection holding events back, and collect what it missed."""
+        """Register the connection holding events back, and welcome it with what it missed."""
         self._hub.add(connection, catching_up=True)
-        missed = None
-        if await self._reaches(since):
-            missed = await self._replay.missed(connection.user, since)
+        missed = await self._resumption.collect(connection, since, resumes)
         if connection.state is State.CLOSED:
             return []
-        if missed is None or not missed.whole:
+        if missed is None:
             self._metrics.resumes.labels("not_resumed").inc()
             self._hub.go_live(connection)
             self._welcome(connection, self._delivery.position, resumed=False)
             return []
-        held, connection.held = connection.held or [], []
-        events = [
-            event
-            for event in merge(missed, held, self._delivery.position)
-            if event.id > since
-            and (event.exclude is None or event.exclude != resumes)
-            and is_for(connection, event, self._hub)
-        ]
-        if connection.gap is not None and connection.gap < since:
-            # Another pod has found that loss before, and told it: no position leads past it else.
-            connection.gap = None
         self._metrics.resumes.labels("resumed").inc()
         self._welcome(connection, since, resumed=True)
-        return events
-
-    async def _catch_up(self, connection: Connection, events: list[Event]) -> None:
-        """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
-
-        Each write waits for the client, so a slow one costs the pod no more than its held events,
-        whose number `gateway.fanout.hold` bounds.
-        """
-        try:
-            while events and connection.state is State.CATCHING_UP:
-                await _write_around_gap(connection, events)
-                events, connection.held = connection.held or [], []
-        except TimeoutError:
-            connection.close(close_codes.SLOW_CONSUMER)
-        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
-            _log.exception("catching up failed", connection=connection.id)
-            connection.close(close_codes.INTERNAL_ERROR)
-        if connection.state is State.CATCHING_UP:
-            if connection.gap is not None:
-                # Not below what was written since: a client comes back from the last id it is told.
-                position = max(connection.gap, self._delivery.position)
-                connection.write(connection.encoder.gap(position))
-            self._hub.go_live(connection)
-
-    async def _reaches(self, since: int) -> bool:
-        """Whether a client's position is one that the bus has come to."""
-        if since > self._delivery.position:  # another pod was ahead by a moment
-            await self._subscription.refresh()
-        return since <= self._delivery.position
+        return missed
 
     def _welcome(self, connection: Connection, position: int, *, resumed: bool | None) -> None:
         welcome = Welcome(
@@ -328,39 +273,6 @@ class Admission:
         if connection.expires_at is None:
             return None
         return max(0, round(connection.expires_at - self._clock()))
-
-
-async def _write_around_gap(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events, and a gap that lies before some of them in its place: see `Subscription`."""
-    gap = connection.gap
-    later = len(events) if gap is None else bisect_right(events, gap, key=_by_id)
-    await _write_chunks(connection, events[:later])
-    if gap is not None and later < len(events):
-        connection.gap = None
-        connection.write(connection.encoder.gap(gap))
-        await _write_chunks(connection, events[later:])
-
-
-async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events as fast as the client takes them."""
-    chunk: list[bytes] = []
-    size_bytes = 0
-    for event in events:
-        frame = connection.encoder.event(event)
-        chunk.append(frame)
-        size_bytes += len(frame)
-        if size_bytes >= _REPLAY_CHUNK_BYTES:
-            connection.write(b"".join(chunk))
-            chunk, size_bytes = [], 0
-            await _drained(connection)
-    if chunk:
-        connection.write(b"".join(chunk))
-        await _drained(connection)
-
-
-async def _drained(connection: Connection) -> None:
-    async with asyncio.timeout(_STALL_SECONDS):
-        await connection.drained()
 
 
 def _note_token(connection: Connection, claims: Claims | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+import functools
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -21,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
@@ -34,7 +34,6 @@ from contract.telemetry import exports_traces, tracer_provider
 from contract.tokens import FixedKey, verifier_of
 from gateway import handlers as application
 from gateway.admission import Admission
-from gateway.connection import State
 from gateway.delivery import Delivery
 from gateway.drain import Drain
 from gateway.handlers import Handlers
@@ -44,6 +43,7 @@ from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.replay import Replay, Ring
+from gateway.resumption import Resumption, tell_gap
 from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
@@ -104,11 +104,12 @@ async def running(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
     )
+    replay = Replay(bus, ring, metrics, max_events=settings.replay_max_events)
     admission = Admission(
         hub,
         subscription,
         delivery,
-        Replay(bus, ring, metrics, max_events=settings.replay_max_events),
+        Resumption(hub, subscription, delivery, replay),
         verifier,
         metrics,
         settings,
@@ -179,14 +180,6 @@ def _subscription(
     metrics: Metrics,
     revocations: Revocations,
 ) -> Subscription:
-    def tell_gap(audiences: Collection[Audience], position: int) -> None:
-        for connection in list(hub.connections):
-            if any(hub.receives(connection, audience) for audience in audiences):
-                if connection.state is State.LIVE:
-                    connection.write(connection.encoder.gap(position))
-                else:  # after what it still has to hear
-                    connection.gap = position
-
     return Subscription(
         bus,
         delivery,
@@ -194,7 +187,7 @@ def _subscription(
         metrics,
         settings,
         connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
-        tell_gap=tell_gap,
+        tell_gap=functools.partial(tell_gap, hub),
         control=revocations,
     )
 

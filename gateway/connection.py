@@ -48,7 +48,7 @@ class Connection(ABC):
         issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
         write: hands encoded bytes to the transport; never blocks, never raises.
         held: events that came in while the client catches up with what it missed.
-        gap: a gap to tell of once the client has caught up.
+        untold_gaps: positions of losses; told in their place, or once it has caught up.
         awaiting_pong: a ping was sent and nothing has come in since.
         malformed: messages that were not of the protocol, so far.
         slot: of the sweeper's wheel; -1 while it does not look after the connection.
@@ -57,8 +57,8 @@ class Connection(ABC):
     """
 
     __slots__ = (
-        "awaiting_pong", "bucket", "encoder", "expires_at", "gap", "held", "id", "inbox",
-        "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
+        "awaiting_pong", "bucket", "encoder", "expires_at", "held", "id", "inbox",
+        "issued_at", "malformed", "slot", "state", "token_id", "untold_gaps", "user", "write",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder) -> None:
@@ -71,7 +71,7 @@ class Connection(ABC):
         self.issued_at: float | None = None
         self.write: Callable[[bytes], None] = discard
         self.held: list[Event] | None = None
-        self.gap: int | None = None
+        self.untold_gaps: tuple[int, ...] = ()
         self.awaiting_pong = False
         self.malformed = 0
         self.slot = -1

@@ -14,11 +14,12 @@ from contract.claims import Claims
 from contract.errors import InvalidToken, KeysUnavailable
 from contract.event import Publication
 from contract.orders import Order, RevokeToken, RevokeUser, encode_order
-from gateway import admission as module
 from gateway import close_codes
+from gateway import resumption as module
 from gateway.admission import Admission, Opening
 from gateway.connection import State
 from gateway.replay import Replay
+from gateway.resumption import Resumption
 from gateway.revocations import Revocations
 from gateway.sweeper import Sweeper
 from tests.gateway.clockwork import ClockworkLoop
@@ -65,7 +66,12 @@ class Door(Listening):
             self.hub,
             self.subscription,
             self.delivery,
-            Replay(self.bus, self.ring, self.metrics, max_events=configured.replay_max_events),
+            Resumption(
+                self.hub,
+                self.subscription,
+                self.delivery,
+                Replay(self.bus, self.ring, self.metrics, max_events=configured.replay_max_events),
+            ),
             self.verifier,
             self.metrics,
             configured,
@@ -366,7 +372,7 @@ def test_what_comes_in_while_a_slow_client_catches_up_follows_in_order(door: Doo
 def test_a_long_replay_is_written_in_pieces_as_the_client_takes_them(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_REPLAY_CHUNK_BYTES", 300)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 300)
     (seen,) = door.publish()
     missed = door.publish(count=50)
     connection = door.knock(Opening(None, str(seen)))
@@ -410,7 +416,7 @@ def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Doo
     connection = door.knock(Opening(None, str(seen)))
     connection.taking.clear()
     door.loop.settle()
-    connection.gap = missed[-1]
+    connection.untold_gaps = (missed[-1],)
     meanwhile = door.publish()
     connection.taking.set()
     door.loop.settle()
@@ -427,6 +433,27 @@ def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Doo
     ]
 
 
+def test_each_of_two_gaps_is_told_in_its_place(door: Door) -> None:
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.knock(Opening(None, str(seen)))
+    connection.taking.clear()
+    door.loop.settle()
+    connection.untold_gaps = (missed[-1],)
+    (between,) = door.publish()
+    connection.untold_gaps += (between,)
+    (after,) = door.publish()
+    connection.taking.set()
+    door.loop.settle()
+    assert [(message["kind"], int(message["id"])) for message in connection.messages[1:]] == [
+        ("event", missed[-1]),
+        ("gap", missed[-1]),
+        ("event", between),
+        ("gap", between),
+        ("event", after),
+    ]
+
+
 def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) -> None:
     """A client comes back from the last id that it was told."""
     (seen,) = door.publish()
@@ -434,7 +461,7 @@ def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) 
     connection = door.knock(Opening(None, str(seen)))
     connection.taking.clear()
     door.loop.settle()
-    connection.gap = seen
+    connection.untold_gaps = (seen,)
     connection.taking.set()
     door.loop.settle()
     assert [message["kind"] for message in connection.messages] == ["welcome", "event", "gap"]
@@ -452,7 +479,7 @@ def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> No
 
     def tell_gap(_: object, position: int) -> None:
         told.append(position)
-        connection.gap = position
+        connection.untold_gaps = (position,)
 
     door.subscription._tell_gap = tell_gap
     door.loop.settle()

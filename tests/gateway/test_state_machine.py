@@ -17,6 +17,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,6 +36,7 @@ from gateway.connection import State, discard
 from gateway.delivery import Delivery
 from gateway.hub import Hub
 from gateway.replay import Replay, Ring
+from gateway.resumption import Resumption, tell_gap
 from gateway.revocations import Revocations
 from gateway.subscription import Subscription
 from gateway.sweeper import Sweeper
@@ -90,14 +92,19 @@ class Pod:
             of,
             settings,
             connect=self._connect,
-            tell_gap=self._tell_gap,
+            tell_gap=partial(tell_gap, self.hub),
             clock=loop.time,
         )
         self.admission = Admission(
             self.hub,
             self.subscription,
             self.delivery,
-            Replay(self, self.ring, of, max_events=1_000),
+            Resumption(
+                self.hub,
+                self.subscription,
+                self.delivery,
+                Replay(self, self.ring, of, max_events=1_000),
+            ),
             Verifier(),
             of,
             settings,
@@ -138,14 +145,6 @@ class Pod:
         self.subscriber = MemorySubscriber(self.bus, reachable=lambda: self.reachable)
         self.subscriber.stutters = self.stutters
         return self.subscriber
-
-    def _tell_gap(self, audiences: object, position: int) -> None:
-        for connection in list(self.hub.connections):
-            if any(self.hub.receives(connection, audience) for audience in audiences):  # type: ignore[attr-defined]
-                if connection.state is State.LIVE:
-                    connection.write(connection.encoder.gap(position))
-                else:
-                    connection.gap = position
 
 
 @dataclass(frozen=True)
