@@ -9,8 +9,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 import hiredis
@@ -115,15 +113,8 @@ class BusPublisher:
             if not isinstance(answer, Published):
                 raise RefusedError(str(answer)) from answer
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection to Redis."""
         self._runner.run(self._bus.aclose())
         self._runner.close()
 
@@ -173,15 +164,8 @@ class ChannelPublisher:
         packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # see its stub
         return packed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection to Redis."""
         self._socket.close()
 
 

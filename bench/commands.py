@@ -24,12 +24,11 @@ from bench.processes import StartError
 from bench.publishing import PublishingOptions, publishing
 from bench.results import (
     Avalanche,
-    Fanout,
     Idle,
     Publishing,
     Report,
     Soak,
-    Targeted,
+    Trial,
     read,
     write,
 )
@@ -40,8 +39,8 @@ from bench.targeted import TargetedOptions, targeted
 app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
 console = Console()
 
-Result = Idle | Fanout | Targeted | Publishing | Avalanche | Soak
-Kind = TypeVar("Kind", Idle, Fanout, Targeted, Publishing, Avalanche, Soak)
+Result = Idle | Trial | Publishing | Avalanche | Soak
+Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
@@ -181,12 +180,11 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
     found = list(results)
     return Report(
         describe(bench.broker.url, pinned=bench.cores.pinned),
-        _of(Idle, found),
-        _of(Fanout, found),
-        _of(Targeted, found),
-        _of(Publishing, found),
-        _of(Avalanche, found),
-        _of(Soak, found),
+        idle=_of(Idle, found),
+        trials=_of(Trial, found),
+        publishing=_of(Publishing, found),
+        avalanche=_of(Avalanche, found),
+        soak=_of(Soak, found),
     )
 
 

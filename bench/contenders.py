@@ -100,5 +100,5 @@ def started(
         env=launch.env,
     ) as process:
         process.wait_ready(launch.ready)
-        with contender.publisher(broker.url) as publisher:
+        with contextlib.closing(contender.publisher(broker.url)) as publisher:
             yield Started(contender, process, port, publisher)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from bench.contenders import CONTENDERS, DEFAULT_SERVERS, Contender, started
 from bench.crowd import Crowd
 from bench.laboratory import Laboratory
-from bench.results import Fanout, Idle, percentile
-from bench.stream import EventStream
+from bench.results import Idle, Trial
 from bench.trial import Load, run
 from bench.window import Instruments, between
 
@@ -36,9 +35,7 @@ class FanoutOptions:
     burst: bool = True
 
 
-def fanout(
-    options: FanoutOptions, bench: Laboratory, announce: Announce
-) -> Iterator[Idle | Fanout]:
+def fanout(options: FanoutOptions, bench: Laboratory, announce: Announce) -> Iterator[Idle | Trial]:
     """Run every server through every workload, yielding each result as it comes."""
     contenders = [CONTENDERS[name] for name in options.servers]
     if options.idle:
@@ -75,45 +72,22 @@ def idle(contender: Contender, connections: int, bench: Laboratory) -> Idle:
             server=contender.name,
             connections=connections,
             handshakes_per_second=connections / opened.seconds,
-            cpu_us_per_handshake=window.server_busy * window.seconds * 1e6 / connections,
+            cpu_us_per_handshake=window.busy.server * window.seconds * 1e6 / connections,
             kilobytes_per_connection=held / 1024 / connections,
-            server_busy=window.server_busy,
-            client_busy=window.client_busy,
-            others_busy=window.others_busy,
+            busy=window.busy,
         )
 
 
 def steady(
     contender: Contender, rate: float | None, options: FanoutOptions, bench: Laboratory
-) -> Fanout:
+) -> Trial:
     """Deliver events at a rate, or in a burst where it is None, and measure a steady window."""
-    load = Load(rate, options.warmup_seconds, options.seconds)
-    with (
-        started(contender, bench.broker, bench.cores, bench.directory) as server,
-        contextlib.closing(Crowd(server.port, contender.dialect)) as crowd,
-    ):
-        crowd.open(contender.queries(options.connections), sampled=_SAMPLED)
-        stream = EventStream(server.publisher, crowd, options.connections)
-        instruments = Instruments(server.process, bench.broker, crowd)
-        trial = run(load, stream, instruments)
-        window, tally = trial.window, trial.tally
-        return Fanout(
-            server=contender.name,
-            connections=options.connections,
-            seconds=window.seconds,
-            offered_per_second=rate,
-            deliveries_per_second=window.events_per_second,
-            cpu_us_per_delivery=window.cpu_us_per_event,
-            p50_ms=percentile(window.latencies_ns, 0.50) / 1e6,
-            p99_ms=percentile(window.latencies_ns, 0.99) / 1e6,
-            frame_bytes=tally.frame_bytes,
-            # The sum alone could hide a socket with too few behind one with too many.
-            complete=tally.fewest == tally.most == stream.published,
-            kept_up=trial.kept_up,
-            missing=trial.missing,
-            misordered=tally.misordered,
-            closed=tally.closed,
-            server_busy=window.server_busy,
-            client_busy=window.client_busy,
-            others_busy=window.others_busy,
-        )
+    load = Load(
+        rate,
+        sockets=options.connections,
+        recipients=options.connections,
+        sampled=_SAMPLED,
+        seconds=options.seconds,
+        warmup_seconds=options.warmup_seconds,
+    )
+    return run(contender, load, bench)

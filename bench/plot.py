@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results import Fanout, Report
+from bench.results import Report, Trial
 from bench.table import label
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def charts(report: Report) -> list[Chart]:
     made = []
     for rate in sorted({r.offered_per_second for r in report.fanout if r.offered_per_second}):
         results = [result for result in report.fanout if result.offered_per_second == rate]
-        at = f"{rate:g} events/s to {results[0].connections:,} sockets"
+        at = f"{rate:g} events/s to {results[0].sockets:,} sockets"
         cost = [_bar(result, result.cpu_us_per_delivery) for result in results]
         made.append(Chart(f"CPU µs per delivery\n{at}", "less", cost, _plain))
         delay = [_bar(result, result.p99_ms) for result in results]
         made.append(Chart(f"p99 publish to receipt, ms\n{at}", "less", delay, _plain))
     if bursts := [result for result in report.fanout if result.offered_per_second is None]:
         most = [Bar(result.server, result.deliveries_per_second) for result in bursts]
-        title = f"Deliveries/s on one core\nburst to {bursts[0].connections:,} sockets"
+        title = f"Deliveries/s on one core\nburst to {bursts[0].sockets:,} sockets"
         made.append(Chart(title, "more", most, _thousands))
     if report.idle:
         title = f"KB per idle connection\n{report.idle[0].connections:,} sockets"
@@ -101,7 +101,7 @@ def _draw_chart(ax: "Axes", chart: Chart) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _bar(result: Fanout, value: float) -> Bar:
+def _bar(result: Trial, value: float) -> Bar:
     return Bar(result.server, value, "" if result.kept_up else "falls behind", not result.kept_up)
 
 

@@ -5,8 +5,7 @@ the benchmark's process, which shares a core with Redis and the load client, not
 """
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import msgspec
 import redis
@@ -21,14 +20,8 @@ class Publisher(Protocol):
     def publish(self, payloads: Sequence[bytes]) -> None:
         """Publish events, each the JSON of its data, in order; return when Redis has them."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def close(self) -> None:
+        """Close the connection to Redis."""
 
 
 class PlainPublisher:
@@ -52,15 +45,8 @@ class PlainPublisher:
         """Return the message for an event's data."""
         return payload
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection to Redis."""
         self._redis.close()
 
 

@@ -1,11 +1,8 @@
 """Publishing over HTTP: what one publisher on one core accepts, event by event and in batches."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import psutil
 
 from bench import clarion, payload
 from bench.callers import Callers, Calls, request
@@ -13,7 +10,7 @@ from bench.laboratory import Laboratory
 from bench.processes import ServerProcess, free_port, running
 from bench.publishers import EVENT_TYPE
 from bench.results import Publishing, percentile
-from bench.window import machine_cpu_seconds
+from bench.window import Clock, clock
 
 _EVENTS_UNDER_WAY = 8_000
 
@@ -34,16 +31,6 @@ class PublishingOptions:
     def callers(self, batch: int) -> int:
         """Return how many callers send batches of this size at a time."""
         return min(self.concurrency, max(1, _EVENTS_UNDER_WAY // batch))
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """CPU time used, by whom."""
-
-    at: float
-    server: float
-    client: float
-    machine: float
 
 
 def publishing(
@@ -84,36 +71,24 @@ def _measure(
     concurrency = options.callers(batch)
     with contextlib.closing(Callers(port, message(port, batch), concurrency)) as callers:
         callers.run(options.warmup_seconds)
-        before = _read(server, bench)
+        before = clock(server, bench.broker, 0.0)
         calls = callers.run(options.seconds)
-        after = _read(server, bench)
-    return _result(batch, concurrency, calls, (before, after))
+        after = clock(server, bench.broker, 0.0)
+    return _result(batch, concurrency, calls, before, after)
 
 
-def _read(server: ServerProcess, bench: Laboratory) -> _Clock:
-    client = sum(psutil.Process().cpu_times()[:2]) + bench.broker.process.cpu_seconds()
-    return _Clock(time.monotonic(), server.cpu_seconds(), client, machine_cpu_seconds())
-
-
-def _result(
-    batch: int, concurrency: int, calls: Calls, clocks: tuple[_Clock, _Clock]
-) -> Publishing:
-    before, after = clocks
+def _result(batch: int, concurrency: int, calls: Calls, before: Clock, after: Clock) -> Publishing:
     seconds = after.at - before.at
     events = (calls.answered - calls.refusals) * batch
-    server, client = after.server - before.server, after.client - before.client
-    machine = after.machine - before.machine
     return Publishing(
         batch=batch,
         concurrency=concurrency,
         seconds=seconds,
         requests_per_second=calls.answered / seconds,
         events_per_second=events / seconds,
-        cpu_us_per_event=server * 1e6 / events if events else 0.0,
+        cpu_us_per_event=(after.server - before.server) * 1e6 / events if events else 0.0,
         p50_ms=percentile(calls.latencies_ns, 0.50) / 1e6,
         p99_ms=percentile(calls.latencies_ns, 0.99) / 1e6,
         refusals=calls.refusals,
-        server_busy=server / seconds,
-        client_busy=client / seconds,
-        others_busy=max(0.0, machine - server - client) / seconds,
+        busy=after.busy_since(before),
     )

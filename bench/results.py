@@ -29,38 +29,46 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Idle:
-    """Opening sockets and then leaving them alone.
+class Busy:
+    """CPU time by whom, in cores, while something was measured.
 
-    `server_busy` and `client_busy` are shares of one core while the sockets were opened. Where the
-    server's is well below 1, the load client was the limit, and only the CPU figure counts.
+    Where the server's is well below 1, the load client was the limit, and only the figures of CPU
+    count.
     """
+
+    server: float
+    client: float
+    others: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Opening sockets and then leaving them alone; `busy` while they were opened."""
 
     server: str
     connections: int
     handshakes_per_second: float
     cpu_us_per_handshake: float
     kilobytes_per_connection: float
-    server_busy: float
-    client_busy: float
-    others_busy: float
+    busy: Busy
 
 
 @dataclass(frozen=True)
-class Fanout:
-    """Events delivered to every socket.
+class Trial:
+    """Events into one server for a while, each to `recipients` of its `sockets`, and what came.
 
-    `offered_per_second` is None for a burst: as many events as the server takes, with a bounded
-    number under way. `complete`: every socket had received every event when the grace after the
+    `offered_per_second` counts events; None for a burst: as many events as the server takes, with a
+    bounded number under way. `deliveries_per_second` and `cpu_us_per_delivery` are those of the
+    window. `complete`: every socket had received every event due to it when the grace after the
     last one was over; `kept_up`: that, and the window saw as many deliveries as were offered.
-    `missing` counts the deliveries that had not come by then; where the server
-    fell behind they are late rather than lost. `misordered` counts breaks in sequence on sampled
-    sockets: doubled, lost or out of order. `p50_ms`, `p99_ms`: from publish to receipt, on the
-    sampled sockets. `server_busy` and the like are in cores.
+    `missing` counts the deliveries that had not come by then; where the server fell behind they are
+    late rather than lost. `misordered` counts breaks in sequence on sampled sockets: doubled, lost
+    or out of order. `p50_ms`, `p99_ms`: from publish to receipt, on the sampled sockets.
     """
 
     server: str
-    connections: int
+    sockets: int
+    recipients: int
     seconds: float
     offered_per_second: float | None
     deliveries_per_second: float
@@ -73,31 +81,7 @@ class Fanout:
     missing: int
     misordered: int
     closed: int
-    server_busy: float
-    client_busy: float
-    others_busy: float
-
-
-@dataclass(frozen=True)
-class Targeted:
-    """Events to single users, in turn, through one gateway; fields as in `Fanout`."""
-
-    server: str
-    users: int
-    seconds: float
-    offered_per_second: float | None
-    events_per_second: float
-    cpu_us_per_event: float
-    p50_ms: float
-    p99_ms: float
-    complete: bool
-    kept_up: bool
-    missing: int
-    misordered: int
-    closed: int
-    server_busy: float
-    client_busy: float
-    others_busy: float
+    busy: Busy
 
 
 @dataclass(frozen=True)
@@ -113,9 +97,7 @@ class Publishing:
     p50_ms: float
     p99_ms: float
     refusals: int
-    server_busy: float
-    client_busy: float
-    others_busy: float
+    busy: Busy
 
 
 @dataclass(frozen=True)
@@ -196,20 +178,35 @@ class Report:
     """Everything from one run of the benchmark."""
 
     machine: Machine
-    idle: list[Idle]
-    fanout: list[Fanout]
-    targeted: list[Targeted]
-    publishing: list[Publishing]
+    idle: list[Idle] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    publishing: list[Publishing] = field(default_factory=list)
     avalanche: list[Avalanche] = field(default_factory=list)
     soak: list[Soak] = field(default_factory=list)
 
     @property
+    def fanout(self) -> list[Trial]:
+        """Every event to every socket."""
+        return [trial for trial in self.trials if trial.recipients == trial.sockets]
+
+    @property
+    def targeted(self) -> list[Trial]:
+        """Every event to one socket, in turn."""
+        return [trial for trial in self.trials if trial.recipients < trial.sockets]
+
+    @property
     def others_busy(self) -> float:
         """The most that other programs used meanwhile, in cores."""
-        results: list[Idle | Fanout | Targeted | Publishing | Avalanche | Soak]
-        results = [*self.idle, *self.fanout, *self.targeted, *self.publishing]
-        results += [*self.avalanche, *self.soak]
-        return max((result.others_busy for result in results), default=0.0)
+        return max(
+            [
+                *(result.busy.others for result in self.idle),
+                *(result.busy.others for result in self.trials),
+                *(result.busy.others for result in self.publishing),
+                *(result.others_busy for result in self.avalanche),
+                *(result.others_busy for result in self.soak),
+            ],
+            default=0.0,
+        )
 
     @property
     def disturbed(self) -> bool:

@@ -122,7 +122,7 @@ def soak(
         running(
             "gateway", launch.command, cores=bench.cores.server, directory=bench.directory, env=env
         ) as process,
-        clarion.BusPublisher(bench.broker.url, due.audience) as publisher,
+        contextlib.closing(clarion.BusPublisher(bench.broker.url, due.audience)) as publisher,
     ):
         process.wait_ready(launch.ready)
         sockets = _Sockets(

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.contenders import CONTENDERS
-from bench.results import Avalanche, Fanout, Idle, Publishing, Report, Soak, Targeted
+from bench.results import Avalanche, Busy, Idle, Publishing, Report, Soak, Trial
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
@@ -36,10 +36,9 @@ def label(server: str) -> str:
     return CONTENDERS[server].label if server in CONTENDERS else server
 
 
-def _busy(result: Idle | Fanout | Targeted | Publishing) -> str:
+def _busy(busy: Busy) -> str:
     """Show how busy the server, the load and other programs kept a core each, in percent."""
-    shares = (result.server_busy, result.client_busy, result.others_busy)
-    return "/".join(f"{share * 100:.0f}" for share in shares)
+    return "/".join(f"{share * 100:.0f}" for share in (busy.server, busy.client, busy.others))
 
 
 def _table(title: str, columns: Sequence[str], *, busy: bool = True) -> Table:
@@ -68,7 +67,7 @@ def _short(number: float) -> str:
     return f"{number / 1e3:.0f} k" if number >= 1e4 else f"{number:,.0f}"
 
 
-def _received(result: Fanout | Targeted) -> str:
+def _received(result: Trial) -> str:
     """Say what share of the deliveries came, and what else went wrong."""
     wrong = []
     if result.closed:
@@ -88,56 +87,46 @@ def _idle(results: Sequence[Idle]) -> Table:
     columns = ["", "sockets", "handshakes/s", "CPU µs each", "KB each"]
     table = _table("Opening and holding sockets", columns)
     for result in results:
-        bound = "" if result.server_busy > _BOUND else "≥ "
+        bound = "" if result.busy.server > _BOUND else "≥ "
         table.add_row(
             label(result.server),
             f"{result.connections:,}",
             f"{bound}{result.handshakes_per_second:,.0f}",
             f"{result.cpu_us_per_handshake:,.0f}",
             f"{result.kilobytes_per_connection:,.1f}",
-            _busy(result),
+            _busy(result.busy),
         )
     return table
 
 
-def _fanout(results: Sequence[Fanout]) -> Table:
-    columns = ["", "events\n/s", "deliveries\n/s", "CPU µs\neach", "p50\nms", "p99\nms"]
-    columns += ["received"]
-    table = _table(f"One event to {results[0].connections:,} sockets", columns)
+def _fanout(results: Sequence[Trial]) -> Table:
+    return _trials(f"One event to {results[0].sockets:,} sockets", "deliveries\n/s", results)
+
+
+def _targeted(results: Sequence[Trial]) -> Table:
+    return _trials(f"Events to one of {results[0].sockets:,} users", "received\n/s", results)
+
+
+def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
+    columns = ["", "events\n/s", rate, "CPU µs\neach", "p50\nms", "p99\nms", "received"]
+    table = _table(title, columns)
+    several = len({result.server for result in results}) > 1
     before = results[0].offered_per_second
     for result in results:
-        if result.offered_per_second != before:
-            table.add_section()
-            before = result.offered_per_second
-        table.add_row(
-            label(result.server),
-            f"{before:,.0f}" if before else "burst",
-            f"{result.deliveries_per_second:,.0f}",
-            f"{result.cpu_us_per_delivery:,.2f}",
-            # In a burst events wait by design.
-            _milliseconds(result.p50_ms) if before else "",
-            _milliseconds(result.p99_ms) if before else "",
-            _received(result),
-            _busy(result),
-        )
-    return table
-
-
-def _targeted(results: Sequence[Targeted]) -> Table:
-    columns = ["", "offered\n/s", "events\n/s", "CPU µs\neach", "p50\nms", "p99\nms"]
-    columns += ["received"]
-    table = _table(f"Events to one of {results[0].users:,} users", columns)
-    for result in results:
         offered = result.offered_per_second
+        if several and offered != before:
+            table.add_section()
+        before = offered
         table.add_row(
             label(result.server),
             f"{offered:,.0f}" if offered else "burst",
-            f"{result.events_per_second:,.0f}",
-            f"{result.cpu_us_per_event:,.1f}",
+            f"{result.deliveries_per_second:,.0f}",
+            f"{result.cpu_us_per_delivery:,.2f}",
+            # In a burst events wait by design.
             _milliseconds(result.p50_ms) if offered else "",
             _milliseconds(result.p99_ms) if offered else "",
             _received(result),
-            _busy(result),
+            _busy(result.busy),
         )
     return table
 
@@ -164,7 +153,7 @@ def _publishing(results: Sequence[Publishing]) -> Table:
             _milliseconds(result.p50_ms),
             _milliseconds(result.p99_ms),
             f"{result.refusals:,}",
-            _busy(result),
+            _busy(result.busy),
         )
     return table
 

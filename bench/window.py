@@ -8,30 +8,51 @@ import psutil
 from bench.broker import Broker
 from bench.crowd import Crowd, Tally
 from bench.processes import ServerProcess
+from bench.results import Busy
+
+
+@dataclass(frozen=True)
+class Clock:
+    """CPU seconds gone by a moment: the server's, of all that shares the client's core, and all."""
+
+    at: float
+    server: float
+    client: float
+    machine: float
+
+    def busy_since(self, before: "Clock") -> Busy:
+        """Who used how much since an earlier moment."""
+        seconds = self.at - before.at
+        server, client = self.server - before.server, self.client - before.client
+        others = max(0.0, self.machine - before.machine - server - client)
+        return Busy(server / seconds, client / seconds, others / seconds)
+
+
+def clock(server: ServerProcess, broker: Broker, load_cpu_seconds: float) -> Clock:
+    """Read the clocks; the load's are those of processes that the caller knows of."""
+    server_seconds = server.cpu_seconds()
+    at = time.monotonic()
+    client = load_cpu_seconds + time.process_time() + broker.process.cpu_seconds()
+    return Clock(at, server_seconds, client, machine_cpu_seconds())
 
 
 @dataclass(frozen=True)
 class Reading:
     """All counters at one moment."""
 
-    at: float
-    server_cpu_seconds: float
-    client_cpu_seconds: float
-    machine_cpu_seconds: float
+    clock: Clock
     tally: Tally
 
 
 @dataclass(frozen=True)
 class Window:
-    """What happened between two readings."""
+    """What happened between two readings; an event counts once for each socket that got it."""
 
     seconds: float
     events: int
     cpu_us_per_event: float
     events_per_second: float
-    server_busy: float
-    client_busy: float
-    others_busy: float
+    busy: Busy
     latencies_ns: list[int]
 
 
@@ -47,27 +68,20 @@ class Instruments:
         """Take a reading; latencies since the last one come with it."""
         # The crowd first: it reads all there is, and nothing is published meanwhile.
         tally = self.crowd.tally()
-        server = self.server.cpu_seconds()
-        at = time.monotonic()
-        client = tally.cpu_seconds + time.process_time() + self.broker.process.cpu_seconds()
-        return Reading(at, server, client, machine_cpu_seconds(), tally)
+        return Reading(clock(self.server, self.broker, tally.cpu_seconds), tally)
 
 
 def between(before: Reading, after: Reading) -> Window:
     """Turn two readings into rates."""
-    seconds = after.at - before.at
+    seconds = after.clock.at - before.clock.at
     events = after.tally.events - before.tally.events
-    server = after.server_cpu_seconds - before.server_cpu_seconds
-    client = after.client_cpu_seconds - before.client_cpu_seconds
-    machine = after.machine_cpu_seconds - before.machine_cpu_seconds
+    server = after.clock.server - before.clock.server
     return Window(
         seconds=seconds,
         events=events,
         cpu_us_per_event=server * 1e6 / events if events else 0.0,
         events_per_second=events / seconds,
-        server_busy=server / seconds,
-        client_busy=client / seconds,
-        others_busy=max(0.0, machine - server - client) / seconds,
+        busy=after.clock.busy_since(before.clock),
         latencies_ns=after.tally.latencies_ns,
     )
 

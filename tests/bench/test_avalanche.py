@@ -29,4 +29,4 @@ def test_clients_of_a_draining_gateway_come_back_over_its_spread_and_miss_nothin
     assert 0.5 <= result.first_closed_seconds < result.back_seconds < 10
     assert 0 < result.highest_in_100_ms < result.highest_per_second < 150
     assert 0 < result.away_p50_seconds <= result.away_p99_seconds < 3
-    assert len(tables(Report(MACHINE, [], [], [], [], [result]))) == 1
+    assert len(tables(Report(MACHINE, avalanche=[result]))) == 1

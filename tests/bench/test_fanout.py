@@ -7,7 +7,7 @@ import pytest
 
 from bench.fanout import FanoutOptions, fanout
 from bench.laboratory import laboratory
-from bench.results import Fanout, Idle
+from bench.results import Idle, Trial
 
 
 @pytest.mark.timeout(120)
@@ -30,7 +30,7 @@ def test_every_socket_of_the_fastapi_route_receives_every_event() -> None:
     assert idle.handshakes_per_second > 0
     assert idle.cpu_us_per_handshake > 0
     for result in (steady, burst):
-        assert isinstance(result, Fanout)
+        assert isinstance(result, Trial)
         assert result.complete
         assert (result.missing, result.misordered, result.closed) == (0, 0, 0)
         assert 0 < result.p50_ms <= result.p99_ms

@@ -36,4 +36,4 @@ def test_files_are_written(tmp_path: Path) -> None:
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
-    assert not draw(Report(MACHINE, [], [], [], []), [tmp_path / "plot.png"])
+    assert not draw(Report(MACHINE), [tmp_path / "plot.png"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import redis
 
@@ -13,7 +15,7 @@ def received(redis_url: str, channel: str, publisher: PlainPublisher, count: int
     with redis.Redis.from_url(redis_url) as client, client.pubsub() as pubsub:
         pubsub.subscribe(channel)
         assert pubsub.get_message(timeout=5)
-        with publisher:
+        with contextlib.closing(publisher):
             publisher.publish([payload.encode(sequence, 0) for sequence in range(count)])
         messages = [pubsub.get_message(timeout=5) for _ in range(count)]
         return [message["data"] for message in messages if message]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.results import Fanout, Idle, Machine, Report, percentile, read, write
+from bench.results import Busy, Idle, Machine, Report, Trial, percentile, read, write
 
 MACHINE = Machine(
     time="2026-01-01T00:00:00+00:00",
@@ -25,10 +25,11 @@ MACHINE = Machine(
 )
 
 
-def fanout(server: str, rate: float | None, *, kept_up: bool = True) -> Fanout:
-    return Fanout(
+def fanout(server: str, rate: float | None, *, kept_up: bool = True) -> Trial:
+    return Trial(
         server=server,
-        connections=2_000,
+        sockets=2_000,
+        recipients=2_000,
         seconds=10.0,
         offered_per_second=rate,
         deliveries_per_second=40_000.0,
@@ -41,16 +42,14 @@ def fanout(server: str, rate: float | None, *, kept_up: bool = True) -> Fanout:
         missing=0 if kept_up else 1_600_000,
         misordered=0,
         closed=0,
-        server_busy=0.5,
-        client_busy=0.5,
-        others_busy=0.0,
+        busy=Busy(0.5, 0.5, 0.0),
     )
 
 
 def report() -> Report:
-    idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, 0.97, 0.4, 0.0)
+    idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, Busy(0.97, 0.4, 0.0))
     results = [fanout("clarion", 200.0), fanout("ws", 200.0, kept_up=False), fanout("ws", None)]
-    return Report(MACHINE, [idle], results, [], [])
+    return Report(MACHINE, idle=[idle], trials=results)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])
@@ -77,7 +76,7 @@ def test_a_file_of_another_shape_is_an_error(tmp_path: Path) -> None:
 
 def test_a_report_says_whether_other_programs_disturbed_it() -> None:
     quiet = report()
-    noisy = replace(quiet, fanout=[replace(quiet.fanout[0], others_busy=0.4)])
+    noisy = replace(quiet, trials=[replace(quiet.trials[0], busy=Busy(0.5, 0.5, 0.4))])
     assert not quiet.disturbed
     assert noisy.disturbed
     assert noisy.others_busy == 0.4
