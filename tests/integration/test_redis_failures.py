@@ -219,7 +219,7 @@ async def test_subscriptions_cut_again_and_again_lose_nothing(
         assert await pod.metric("clarion_closes_total") == 0
 
 
-async def test_a_redis_that_hangs_for_three_seconds_goes_unnoticed(
+async def test_a_redis_that_hangs_for_ten_seconds_goes_unnoticed(
     valkey: Valkey, namespace: str
 ) -> None:
     """Its connections stay open and say nothing: only probes tell. Readiness does; clients stay."""
@@ -236,7 +236,7 @@ async def test_a_redis_that_hangs_for_three_seconds_goes_unnoticed(
             try:
                 hung_at = time.monotonic()
                 assert any("not verified" in reason for reason in await not_ready(pod))
-                await asyncio.sleep(hung_at + 3 - time.monotonic())
+                await asyncio.sleep(hung_at + 10 - time.monotonic())
             finally:
                 valkey.signal(signal.SIGCONT)
             async with asyncio.timeout(LATE_SECONDS):
