@@ -169,6 +169,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.probe_interval_seconds": "A silent subscription should be found sooner: lower. Each "
     "probe is one publish. Readiness fails when none came back for interval + timeout.",
     "gateway.probe_timeout_seconds": "Redis is far away or often stalls: raise.",
+    "gateway.heartbeat_seconds": "What a killed pod held must be out of the presence sooner: lower. "
+    "Redis or the pods stall for longer than that: raise.",
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "
