@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ import structlog
 from contract.errors import BusUnavailable
 from contract.presence import NO_PODS, PRESENCE_SECONDS, PodLoad, Pods, Stay
 from gateway import close_codes
+from gateway.connection import Connection
 from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
@@ -50,6 +51,10 @@ class Register(Protocol):
 
     async def leave(self, name: str) -> None:
         """See `contract.presence.PresenceRegister.leave`."""
+        ...
+
+    async def pods(self) -> Pods:
+        """See `contract.presence.PresenceRegister.pods`."""
         ...
 
     async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
@@ -236,19 +241,19 @@ class Presence:
         stays = [(user, self._stay(user, now)) for user in users]
         try:
             answers = await self._register.write(name, stays)
+            pods = self._pods
+            if any(map(self._excess, stays, answers, itertools.repeat(pods))):
+                # Nobody is closed for the sake of a pod that has died since it was last heard of.
+                pods = await self._register.pods()
         except BusUnavailable:
             self._change(users)
             raise
         self._metrics.presence_writes.labels("written").inc()
         gone: list[tuple[str, str]] = []
         for (user, stay), others in zip(stays, answers, strict=True):
-            gone += [(user, other) for other in others if self._pods.is_gone(other)]
-            elsewhere = sum(
-                there.connections
-                for other, there in others.items()
-                if not self._pods.is_gone(other)
-            )
-            self._close_newest(user, stay, elsewhere)
+            gone += [(user, other) for other in others if pods.is_gone(other)]
+            for connection in self._newest(user, self._excess((user, stay), others, pods)):
+                connection.close(close_codes.TOO_MANY_CONNECTIONS)
             self._note(user, stay)
         await self._register.forget(gone)
 
@@ -262,18 +267,20 @@ class Presence:
         if stay.connections:
             self._written[user] = _Written(stay, time.monotonic())
 
-    def _close_newest(self, user: str, stay: Stay, elsewhere: int) -> None:
-        """Close what has come since the last write, as far as the user has too many by it.
+    def _excess(self, written: tuple[str, Stay], others: Mapping[str, Stay], pods: Pods) -> int:
+        """How many of the connections that have come since the last write are too many.
 
         Redis takes the writes of all pods one after the other, so of several that pass the limit
         together each closes its own, and those that were there before stay.
         """
-        written = self._written.get(user)
-        new = stay.connections - (written.stay.connections if written else 0)
-        here = self._hub.of_user(user)
-        left = max(0, stay.connections - len(here))  # since this was written
-        excess = stay.connections + elsewhere - self._max_connections - left
-        closing = min(new, excess)
-        if closing > 0:
-            for connection in here[-closing:]:
-                connection.close(close_codes.TOO_MANY_CONNECTIONS)
+        user, stay = written
+        before = self._written.get(user)
+        new = stay.connections - (before.stay.connections if before else 0)
+        left = max(0, stay.connections - len(self._hub.of_user(user)))  # since this was written
+        elsewhere = sum(
+            there.connections for other, there in others.items() if not pods.is_gone(other)
+        )
+        return max(0, min(new, stay.connections + elsewhere - self._max_connections - left))
+
+    def _newest(self, user: str, count: int) -> Sequence[Connection]:
+        return self._hub.of_user(user)[-count:] if count else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -60,7 +61,7 @@ async def eventually(
         passed = time.monotonic() - started
         if condition(said):
             return passed
-        assert passed < seconds, said
+        assert passed < seconds, said["pods"]
         await asyncio.sleep(0.02)
 
 
@@ -112,6 +113,28 @@ async def test_presence_follows_sockets_pods_and_redis(
     await eventually(lively, "/v1/users/iris", is_on())
     lively.gateways[1].wait()
     assert (await lively.read("/v1/connections"))["pods"] == []
+
+
+async def test_a_pod_that_stood_still_is_gone_and_comes_back(
+    lively: Stack, exits: AsyncExitStack
+) -> None:
+    """Its sockets are open, but nobody can say so; when it goes on, all of it counts again."""
+    held = [await connect(lively, gateway, exits) for gateway in (0, 0, 1)]
+    await eventually(lively, "/v1/users/iris", is_on(gateway_1=2, gateway_2=1))
+    stopped = lively.gateways[0].process
+    assert stopped is not None
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        took = await eventually(lively, "/v1/users/iris", is_on(gateway_2=1))
+        assert took <= HEARTBEAT_SECONDS + 0.5
+        meanwhile = [await connect(lively, 1, exits) for _ in range(LIMIT - 1)]
+        await eventually(lively, "/v1/users/iris", is_on(gateway_2=LIMIT))
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    await eventually(lively, "/v1/users/iris", is_on(gateway_1=2, gateway_2=LIMIT))
+    one_too_many = await connect(lively, 0, exits)
+    assert await one_too_many.close_code() == 4429
+    assert {each.connection.close_code for each in held + meanwhile} == {None}
 
 
 async def test_a_user_has_one_limit_on_all_gateways(lively: Stack, exits: AsyncExitStack) -> None:
