@@ -242,17 +242,19 @@ class Presence:
         try:
             answers = await self._register.write(name, stays)
             pods = self._pods
-            if any(map(self._excess, stays, answers, itertools.repeat(pods))):
+            excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
+            if any(excesses):
                 # Nobody is closed for the sake of a pod that has died since it was last heard of.
                 pods = await self._register.pods()
+                excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
         except BusUnavailable:
             self._change(users)
             raise
         self._metrics.presence_writes.labels("written").inc()
         gone: list[tuple[str, str]] = []
-        for (user, stay), others in zip(stays, answers, strict=True):
+        for (user, stay), others, excess in zip(stays, answers, excesses, strict=True):
             gone += [(user, other) for other in others if pods.is_gone(other)]
-            for connection in self._newest(user, self._excess((user, stay), others, pods)):
+            for connection in self._newest(user, excess):
                 connection.close(close_codes.TOO_MANY_CONNECTIONS)
             self._note(user, stay)
         await self._register.forget(gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.clarion import SECRET, Clarion
 from tests.e2e.client import Socket, opened
 from tests.e2e.stack import Stack, make_stack
 from tests.valkey import Valkey
@@ -43,6 +45,11 @@ def lively(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
     )
     with made.running():
         yield made
+
+
+@pytest.fixture
+def clarion(tmp_path: Path) -> Clarion:
+    return Clarion(tmp_path)
 
 
 @pytest.fixture
@@ -113,6 +120,31 @@ async def test_presence_follows_sockets_pods_and_redis(
     await eventually(lively, "/v1/users/iris", is_on())
     lively.gateways[1].wait()
     assert (await lively.read("/v1/connections"))["pods"] == []
+
+
+async def test_a_person_sees_and_disconnects_a_user(
+    stack: Stack, clarion: Clarion, exits: AsyncExitStack
+) -> None:
+    """By the commands, from a folder that knows nothing but the secret."""
+
+    async def run(*arguments: str) -> dict[str, Any]:
+        url = stack.publisher.url
+        completed = await asyncio.to_thread(
+            clarion.run, *arguments, CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=url
+        )
+        assert completed.stderr == ""
+        said: dict[str, Any] = json.loads(completed.stdout)
+        return said
+
+    socket = await connect(stack, 0, exits, "ada")
+    await eventually(stack, "/v1/users/ada", is_on(gateway_1=1))
+    assert is_on(gateway_1=1)(await run("users", "ada"))
+    assert [pod["pod"] for pod in (await run("connections"))["pods"]] == ["gateway-1", "gateway-2"]
+    assert (await run("disconnect", "ada", "--bar", "--reason", "goodbye"))["gateways"] == 2
+    assert await socket.close_code() == 4403
+    assert socket.connection.close_reason == "goodbye"
+    await eventually(stack, "/v1/users/ada", is_on())
+    assert (await run("users", "ada"))["connected"] is False
 
 
 async def test_a_pod_that_stood_still_is_gone_and_comes_back(
