@@ -96,8 +96,8 @@ Prometheus to scrape, logs go to standard error).
 
 | Variable | What it does |
 |---|---|
-| `CLARION_TOKEN` | The token that `clarion publish` and `clarion tail` use instead of signing one. Excludes `clarion tail --user`. |
-| `CLARION_PUBLISHER_URL` | The publisher of `clarion publish`. Default: the running `clarion up`. |
+| `CLARION_TOKEN` | The token that the commands use instead of signing one. Excludes `clarion tail --user`. |
+| `CLARION_PUBLISHER_URL` | The publisher of `clarion publish`, `users`, `connections` and `disconnect`. Default: the running `clarion up`. |
 | `CLARION_GATEWAY_URL` | The gateways of `clarion tail`, separated by spaces. Default: the running `clarion up`. |
 | `CLARION_STATE` | The folder for the local secret and addresses. Default: `.clarion`, here or in a parent folder. |
 | `CLARION_JWT_SECRET`, `CLARION_JWT_AUDIENCE`, `CLARION_JWT_ISSUER` | What `clarion token` signs with and writes into its tokens. |

@@ -192,7 +192,8 @@ class Presence:
             pods = await self._register.beat(name, load, timeout_seconds=self._timeout_seconds)
             if pods.name is None:
                 _log.warning("Redis has forgotten the pod; it begins anew", name=name)
-                name = None
+            # None too where the name was given up meanwhile: see `_bound`.
+            name = pods.name and self._pods.name
         if name is None:
             if self._leaving:
                 return

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 from contract import redis_server
 from contract.bus import Bus, HistoryLimits, redis_from_url
 from contract.keyspace import Keyspace
-from contract.presence import PodLoad, PresenceRegister, Stay, pod_of
+from contract.presence import PodLoad, Pods, PresenceRegister, Stay, pod_of
 from gateway import close_codes
 from gateway import presence as module
 from gateway.hub import Hub
@@ -324,6 +325,26 @@ async def test_who_comes_and_goes_while_redis_takes_nothing_is_not_remembered_fo
         await stays_are(register, "staying", a=1)
         await stays_are(register, "gone")
         assert staying.closed_with is None
+
+
+async def test_a_name_that_is_given_up_while_it_is_renewed_is_not_used_again(
+    register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users who were forgotten with it would count again."""
+    async with start() as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        given_up = pod.presence._pods.name
+        beat = register.beat
+
+        async def beat_meanwhile(name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+            pods = await beat(name, load, timeout_seconds=timeout_seconds)
+            pod.presence._pods = replace(pod.presence._pods, name=None)
+            return pods
+
+        monkeypatch.setattr(register, "beat", beat_meanwhile)
+        await pod.presence._beat(renewed=False)
+        assert pod.presence._pods.name not in {None, given_up}
 
 
 async def test_a_pod_that_leaves_is_not_made_known_again_by_a_beat(
