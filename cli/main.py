@@ -16,6 +16,7 @@ from cli.publish import publish
 from cli.tail import tail
 from cli.token import token
 from cli.up import up
+from cli.users import connections, disconnect, users
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -29,6 +30,9 @@ app.command()(up)
 app.command()(token)
 app.command()(publish)
 app.command()(tail)
+app.command()(users)
+app.command()(connections)
+app.command()(disconnect)
 app.command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
-import httpx
 import msgspec
 import typer
 from rich.text import Text
 
-from cli.address import is_local
 from cli.failure import Failure
 from cli.output import print_result
-from cli.state import find_state
-from cli.token import TOKEN_VARIABLE, checked_user, make_signer
+from cli.publisher import UrlOption, find_publisher
+from cli.token import checked_user
 from contract.event import TYPE_PATTERN
-
-_SERVICE: Final = "clarion-cli"
-_TOKEN_SECONDS: Final = 60
-_TIMEOUT_SECONDS: Final = 10.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -77,30 +69,6 @@ def build_request(audience: object, kind: str, data: bytes, key: str | None) -> 
     return b"{" + b",".join(fields) + b"}"
 
 
-def send(url: str, token: str, body: bytes) -> Answer:
-    """Post the event.
-
-    Raises:
-        Failure: the publisher does not answer, or refuses.
-    """
-    try:
-        response = httpx.post(
-            f"{url.rstrip('/')}/v1/events",
-            content=body,
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            timeout=_TIMEOUT_SECONDS,
-            trust_env=not is_local(url),
-        )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Failure(f"no publisher at {url} ({error}); is `clarion up` running?") from None
-    if not response.is_success:
-        raise Failure(f"the publisher refused ({response.status_code}): {_reason(response)}")
-    try:
-        return msgspec.json.decode(response.content, type=Answer)
-    except msgspec.DecodeError:
-        raise Failure(f"{url} answers, but not as a publisher of Clarion") from None
-
-
 def publish(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as order.updated.")],
     data: Annotated[str, typer.Argument(metavar="JSON", help="The data; - reads standard input.")],
@@ -113,14 +81,7 @@ def publish(
             help="Idempotency key: a second event with it is not published.", show_default=False
         ),
     ] = None,
-    publisher_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CLARION_PUBLISHER_URL",
-            help="Default: the running `clarion up`.",
-            show_default=False,
-        ),
-    ] = None,
+    publisher_url: UrlOption = None,
 ) -> None:
     """Publish one event.
 
@@ -134,11 +95,7 @@ def publish(
         raise Failure(f"expected a type such as order.updated, got {type_!r}", exit_code=2)
     audience, scope = read_audience(to)
     body = build_request(audience, type_, read_data(data), key)
-    state = find_state(Path.cwd())
-    token = os.environ.get(TOKEN_VARIABLE) or make_signer(state).sign(
-        _SERVICE, scope=scope, expires_seconds=_TOKEN_SECONDS
-    )
-    answer = send(publisher_url or state.addresses().publisher, token, body)
+    answer = find_publisher(publisher_url, scope=scope).ask("POST", "/v1/events", Answer, body=body)
     print_result(msgspec.structs.asdict(answer), _describe(answer))
 
 
@@ -151,16 +108,6 @@ def _describe(answer: Answer) -> Text:
     return Text.assemble(
         ("published ", "green"), answer.id, f" to {answer.gateways} gateway{plural}"
     )
-
-
-def _reason(response: httpx.Response) -> str:
-    """What an RFC 9457 problem document says, or the start of whatever came instead."""
-    try:
-        problem = response.json()
-        title, detail = problem.get("title"), problem.get("detail")
-    except (ValueError, AttributeError):
-        return response.text[:200] or response.reason_phrase
-    return ": ".join(str(part) for part in (title, detail) if part) or response.reason_phrase
 
 
 def _refuse_constant(name: str) -> None:

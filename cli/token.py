@@ -26,6 +26,7 @@ SCOPES: Final = (
     "publish:authenticated",
     "publish:user",
     "users:disconnect",
+    "users:read",
 )
 # As `contract.settings` demands (RFC 7518, section 3.2), whose import costs every command 0.3 s.
 SECRET_MIN_BYTES: Final = 32

@@ -50,6 +50,15 @@ class Keyspace:
         """The sorted set of orders to all gateways, by their end."""
         return f"{self.namespace}:{{{CONTROL_STREAM}}}:orders"
 
+    def presence(self, stream: str) -> str:
+        """The hash with the pods that hold connections of a user, by his stream."""
+        return f"{self.namespace}:{{{stream}}}:presence"
+
+    @property
+    def pods(self) -> str:
+        """The hash of the gateway pods that are there."""
+        return f"{self.namespace}:{{pods}}:alive"
+
     @property
     def clock(self) -> str:
         """The hash with the last id issued and the epoch of the data set."""

@@ -96,8 +96,8 @@ Prometheus to scrape, logs go to standard error).
 
 | Variable | What it does |
 |---|---|
-| `CLARION_TOKEN` | The token that `clarion publish` and `clarion tail` use instead of signing one. Excludes `clarion tail --user`. |
-| `CLARION_PUBLISHER_URL` | The publisher of `clarion publish`. Default: the running `clarion up`. |
+| `CLARION_TOKEN` | The token that the commands use instead of signing one. Excludes `clarion tail --user`. |
+| `CLARION_PUBLISHER_URL` | The publisher of `clarion publish`, `users`, `connections` and `disconnect`. Default: the running `clarion up`. |
 | `CLARION_GATEWAY_URL` | The gateways of `clarion tail`, separated by spaces. Default: the running `clarion up`. |
 | `CLARION_STATE` | The folder for the local secret and addresses. Default: `.clarion`, here or in a parent folder. |
 | `CLARION_JWT_SECRET`, `CLARION_JWT_AUDIENCE`, `CLARION_JWT_ISSUER` | What `clarion token` signs with and writes into its tokens. |
@@ -169,6 +169,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.probe_interval_seconds": "A silent subscription should be found sooner: lower. Each "
     "probe is one publish. Readiness fails when none came back for interval + timeout.",
     "gateway.probe_timeout_seconds": "Redis is far away or often stalls: raise.",
+    "gateway.heartbeat_seconds": "What a killed pod held must be out of the presence sooner: lower. "
+    "Redis or the pods stall for longer than that: raise.",
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "

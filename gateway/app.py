@@ -26,6 +26,7 @@ from contract.bus import Bus, redis_from_url
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.orders import Orders
+from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
 from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
@@ -42,12 +43,13 @@ from gateway.inbox import Inboxes
 from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
+from gateway.presence import Presence
 from gateway.replay import Replay, Ring
 from gateway.resumption import Resumption, tell_gap
 from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
-from gateway.subscription import Subscription
+from gateway.subscription import Control, Subscription
 from gateway.sweeper import Sweeper
 from gateway.tracing import FanoutTracer
 
@@ -99,7 +101,10 @@ async def running(
     revocations = Revocations(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
     )
-    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, revocations)
+    presence = Presence(PresenceRegister(bus, settings.keyspace), hub, metrics, settings)
+    hub.changed = presence.changed
+    control = _Control(revocations, presence)
+    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, control)
     sweeper = Sweeper(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
@@ -138,9 +143,16 @@ async def running(
                 loop_lag_seconds=lambda: sweeper.lag_seconds,
                 draining=lambda: drain.begun,
                 revocations=lambda: len(revocations),
+                presence_pending=lambda: presence.pending,
                 max_connections=settings.max_connections,
             )
-            for job in (subscription.run(), delivery.run(), queue.run(), sweeper.run()):
+            for job in (
+                subscription.run(),
+                delivery.run(),
+                queue.run(),
+                sweeper.run(),
+                presence.run(),
+            ):
                 spawn(job)
             spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
             if isinstance(keys, JwksKeys):
@@ -160,6 +172,7 @@ async def running(
                 sessions,
                 drain,
             )
+            await presence.leave()
             # Handlers too: they had their time while the pod drained.
             for task in tuple(tasks):
                 task.cancel()
@@ -171,6 +184,21 @@ async def running(
             await asyncio.to_thread(provider.shutdown)
 
 
+class _Control:
+    """What the pod does beside delivering, when it comes back to Redis and when it gets orders."""
+
+    def __init__(self, revocations: Revocations, presence: Presence) -> None:
+        self._revocations = revocations
+        self._presence = presence
+
+    async def load(self) -> None:
+        await self._revocations.load()
+        self._presence.renew()
+
+    def hear(self, payload: bytes) -> None:
+        self._revocations.hear(payload)
+
+
 def _subscription(
     settings: GatewaySettings,
     bus: Bus,
@@ -178,7 +206,7 @@ def _subscription(
     delivery: Delivery,
     ring: Ring,
     metrics: Metrics,
-    revocations: Revocations,
+    control: Control,
 ) -> Subscription:
     return Subscription(
         bus,
@@ -188,7 +216,7 @@ def _subscription(
         settings,
         connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
         tell_gap=functools.partial(tell_gap, hub),
-        control=revocations,
+        control=control,
     )
 
 

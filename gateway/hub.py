@@ -6,7 +6,7 @@ authenticated one, so that a round can write one buffer to a whole group.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contract.audience import Audience
@@ -26,10 +26,19 @@ class Group:
     authenticated: Members = field(default_factory=dict)
 
 
+def _tell_nobody(user: str) -> None:
+    """What `Hub.changed` is until somebody wants to know."""
+
+
 class Hub:
-    """Connections by id, by user and by group."""
+    """Connections by id, by user and by group.
+
+    Attributes:
+        changed: called with each user one of whose connections has come or gone.
+    """
 
     def __init__(self) -> None:
+        self.changed: Callable[[str], None] = _tell_nobody
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
         self._groups: dict[Encoder, Group] = {}
@@ -63,6 +72,7 @@ class Hub:
         self._by_id[connection.id] = connection
         if connection.user is not None:
             self._by_user.setdefault(connection.user, []).append(connection)
+            self.changed(connection.user)
         if catching_up:
             connection.held = []
             connection.state = State.CATCHING_UP
@@ -97,6 +107,7 @@ class Hub:
             connection.user = user
             if user is not None:
                 self._by_user.setdefault(user, []).append(connection)
+                self.changed(user)
             if live:
                 self._members(connection)[connection] = None
         connection.expires_at = expires_at
@@ -131,3 +142,4 @@ class Hub:
         connections.remove(connection)
         if not connections:
             del self._by_user[connection.user]
+        self.changed(connection.user)

@@ -154,6 +154,12 @@ class Metrics:
             ["order"],
             registry=registry,
         )
+        self.presence_writes = Counter(
+            "clarion_presence_writes_total",
+            "Round trips that told Redis who is connected, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
         self.bus_messages_invalid = Counter(
             "clarion_bus_messages_invalid_total",
             "Messages on the bus that are no events.",
@@ -187,6 +193,7 @@ class Metrics:
             (self.resumes, ("resumed", "not_resumed")),
             (self.resume_reads, ("ring", "redis")),
             (self.bus_connects, ("connected", "failed")),
+            (self.presence_writes, ("written", "failed")),
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
             (self.pod_deletion_cost_patches, ("written", "failed")),
@@ -240,6 +247,7 @@ class Metrics:
         loop_lag_seconds: Callable[[], float],
         draining: Callable[[], bool],
         revocations: Callable[[], int],
+        presence_pending: Callable[[], int],
         max_connections: int,
     ) -> None:
         """Register the gauges that are read off the pod when it is scraped."""
@@ -257,6 +265,10 @@ class Metrics:
             "clarion_revocations": (
                 "Revocations in force: single tokens, and users' tokens of before a moment.",
                 revocations,
+            ),
+            "clarion_presence_pending": (
+                "Users of whom Redis does not know yet what has changed.",
+                presence_pending,
             ),
             "clarion_users": ("Users with a connection to this pod.", lambda: len(hub.users)),
             "clarion_connections_max": (

@@ -37,7 +37,7 @@ class GatewaySettings(ContractSettings):
         20_000, ge=1, le=1_000_000, description="Connections one pod holds at most."
     )
     max_connections_per_user: int = Field(
-        100, ge=1, le=100_000, description="Connections one user may have on one pod."
+        100, ge=1, le=100_000, description="Connections one user may have over all pods together."
     )
     max_unsent_bytes: int = Field(
         1 << 20,
@@ -109,6 +109,13 @@ class GatewaySettings(ContractSettings):
         gt=0,
         le=300,
         description="Time for a probe to come back before the subscription is rebuilt.",
+    )
+    heartbeat_seconds: float = Field(
+        10,
+        ge=1,
+        le=300,
+        description="A pod that Redis has not heard of for so long counts as gone, and its "
+        "connections with it. A pod says that it is there three times in that.",
     )
     linger_seconds: float = Field(
         15,

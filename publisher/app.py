@@ -24,12 +24,13 @@ from contract.errors import BusUnavailable
 from contract.internal import Readiness, internal_app, service_registry
 from contract.jwks import JwksKeys
 from contract.orders import Orders
+from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
 from contract.serving import RESPONSE_HEADERS
 from contract.telemetry import exports_traces, tracer_provider
 from contract.tokens import FixedKey, verifier_of
 from publisher.admission import Admission
-from publisher.authorise import DISCONNECT_USERS
+from publisher.authorise import DISCONNECT_USERS, READ_USERS
 from publisher.callers import Callers
 from publisher.exchange import Bodies
 from publisher.metrics import Metrics
@@ -40,9 +41,11 @@ from publisher.routes import BATCH, BATCH_PATH, EVENTS_PATH, UNKNOWN, Publishing
 from publisher.settings import PublisherSettings
 from publisher.tracing import PublishTracer
 from publisher.users import (
+    CONNECTIONS_PATH,
     DISCONNECT_PATH,
     REVOKE_TOKEN_PATH,
     REVOKE_USER_PATH,
+    USER_PATH,
     Handle,
     Operation,
     Users,
@@ -151,6 +154,7 @@ def _operations(
     """What is served beside publishing."""
     users = Users(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max),
+        PresenceRegister(bus, settings.keyspace),
         token_max_seconds=settings.token_max_seconds,
         leeway_seconds=settings.jwt_leeway_seconds,
         disconnect_seconds=settings.history_max_age_seconds,
@@ -161,6 +165,8 @@ def _operations(
         return routing.Route(path, operation, methods=[method])
 
     return [
+        route("GET", USER_PATH, "read_user", READ_USERS, users.read),
+        route("GET", CONNECTIONS_PATH, "read_connections", READ_USERS, users.read_connections),
         route("POST", DISCONNECT_PATH, "disconnect_user", DISCONNECT_USERS, users.disconnect),
         route("POST", REVOKE_USER_PATH, "revoke_user", DISCONNECT_USERS, users.revoke_user),
         route("POST", REVOKE_TOKEN_PATH, "revoke_token", DISCONNECT_USERS, users.revoke_token),
@@ -193,7 +199,7 @@ def _public_app(
         app = CORSMiddleware(
             app,
             allow_origins=settings.allowed_origins,
-            allow_methods=["POST"],
+            allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
         )

@@ -17,6 +17,7 @@ SCOPES: Final[dict[AudienceKind, str]] = {
 }
 
 DISCONNECT_USERS: Final = "users:disconnect"
+READ_USERS: Final = "users:read"
 
 
 def authorise(caller: Claims, audience: Audience) -> None:

@@ -12,10 +12,11 @@ import msgspec
 
 from contract.audience import USER_ID_MAX_BYTES
 from publisher import problems
-from publisher.authorise import DISCONNECT_USERS, SCOPES
+from publisher.authorise import DISCONNECT_USERS, READ_USERS, SCOPES
 from publisher.problems import CONTENT_TYPE, Problem, Row
 from publisher.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
 from publisher.schemas import (
+    AllConnections,
     BatchReceipt,
     DisconnectUser,
     NewEvent,
@@ -24,12 +25,15 @@ from publisher.schemas import (
     Receipt,
     RevokeToken,
     RevokeUser,
+    UserPresence,
 )
 from publisher.users import (
+    CONNECTIONS_PATH,
     DISCONNECT_PATH,
     REVOKE_TOKEN_PATH,
     REVOKE_USER_PATH,
     TOKEN_ID_MAX_BYTES,
+    USER_PATH,
 )
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -76,6 +80,8 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
             RevokeUser,
             RevokeToken,
             OrderReceipt,
+            UserPresence,
+            AllConnections,
             Problem,
         ],
         ref_template=_REFERENCE,
@@ -92,6 +98,14 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
         "paths": {
             EVENTS_PATH: {"post": _event_operation()},
             BATCH_PATH: {"post": _batch_operation()},
+            USER_PATH: {
+                "get": _reading(
+                    "readUser", "Whether and where a user is connected", "UserPresence", _user()
+                )
+            },
+            CONNECTIONS_PATH: {
+                "get": _reading("readConnections", "What each gateway pod holds", "AllConnections")
+            },
             DISCONNECT_PATH: {
                 "post": _order(
                     "disconnectUser",
@@ -125,7 +139,7 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": f"`scope` holds {', '.join(SCOPES.values())}, for the audience "
-                    f"of each event, or {DISCONNECT_USERS}.",
+                    f"of each event, or {READ_USERS}, {DISCONNECT_USERS}.",
                 }
             },
         },
@@ -168,6 +182,24 @@ def _batch_operation() -> dict[str, Any]:
             "200": _answer("Every event is published.", "BatchReceipt"),
             "207": _answer("Some events are not published; see each result.", "BatchReceipt"),
             **_refusals((*_COMMON, *_BATCH)),
+        },
+    }
+
+
+def _reading(
+    identifier: str, summary: str, schema: str, *parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """An operation that changes nothing."""
+    own = _USERS if parameters else (problems.INSUFFICIENT_SCOPE,)
+    return {
+        "operationId": identifier,
+        "summary": summary,
+        "description": f"Needs the scope {READ_USERS}.",
+        "security": [{"bearer": []}],
+        "parameters": list(parameters),
+        "responses": {
+            "200": _answer("As the gateways have told Redis.", schema),
+            **_refusals((*_ALWAYS, *own)),
         },
     }
 

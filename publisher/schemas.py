@@ -6,6 +6,7 @@ producer wrote them, numbers and key order and white space included.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -195,3 +196,44 @@ class OrderReceipt(Struct, frozen=True):
             "the order out when it comes back.",
         ),
     ]
+
+
+class UserOnPod(Struct, frozen=True):
+    """A user's connections to one gateway pod."""
+
+    pod: Annotated[str, Meta(description="The pod's name.", examples=["gateway-0"])]
+    connections: Annotated[int, Meta(ge=1)]
+    since: Annotated[
+        datetime, Meta(description="When the first of them came after a time without any.")
+    ]
+
+
+class UserPresence(Struct, frozen=True):
+    """Whether and where a user is connected."""
+
+    user: str
+    connected: bool
+    connections: Annotated[int, Meta(ge=0, description="On all pods together.")]
+    since: Annotated[
+        datetime | None, Meta(description="The earliest of the pods'; null: not connected.")
+    ]
+    pods: list[UserOnPod]
+
+
+class ConnectionsOnPod(Struct, frozen=True):
+    """What one gateway pod holds."""
+
+    pod: Annotated[str, Meta(description="The pod's name.", examples=["gateway-0"])]
+    connections: Annotated[int, Meta(ge=0)]
+    anonymous: Annotated[int, Meta(ge=0)]
+    authenticated: Annotated[int, Meta(ge=0)]
+    users: Annotated[int, Meta(ge=0, description="Users with a connection to the pod.")]
+
+
+class AllConnections(Struct, frozen=True):
+    """What all gateway pods hold."""
+
+    connections: Annotated[int, Meta(ge=0)]
+    anonymous: Annotated[int, Meta(ge=0)]
+    authenticated: Annotated[int, Meta(ge=0)]
+    pods: list[ConnectionsOnPod]

@@ -1,4 +1,4 @@
-"""What concerns users beside publishing: closing their connections and revoking their tokens.
+"""What concerns users beside publishing: who is connected, disconnecting, revoking tokens.
 
 Each operation is one method on one path. Names of users and tokens stand in the path, encoded
 (RFC 3986, section 2.1), so that any of them can be named, slashes included.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from contract.audience import InvalidUserId, check_user_id
 from contract.errors import BusUnavailable, OrdersFull
 from contract.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from contract.presence import PresenceRegister, pod_of
 from publisher import schemas
 from publisher.authorise import require
 from publisher.callers import Callers
@@ -31,8 +33,16 @@ from publisher.problems import (
     RETRY_SECONDS,
     Refusal,
 )
-from publisher.schemas import OrderReceipt
+from publisher.schemas import (
+    AllConnections,
+    ConnectionsOnPod,
+    OrderReceipt,
+    UserOnPod,
+    UserPresence,
+)
 
+USER_PATH: Final = "/v1/users/{user}"
+CONNECTIONS_PATH: Final = "/v1/connections"
 DISCONNECT_PATH: Final = "/v1/users/{user}/disconnect"
 REVOKE_USER_PATH: Final = "/v1/users/{user}/revoke"
 REVOKE_TOKEN_PATH: Final = "/v1/tokens/{token_id}/revoke"  # noqa: S105 - a path
@@ -81,7 +91,7 @@ class Operation:
         caller = await self._callers.identify(headers.get(b"authorization"))
         require(caller, self._scope, "this")
         with self._bodies.hold() as body:
-            content = await body.read(headers, receive) if _has_body(headers) else b""
+            content = await body.read(headers, receive) if _has_body(scope, headers) else b""
             receipt = await self._handle(_name_in(scope), content)
         return Answer(200, msgspec.json.encode(receipt), "done", self._name)
 
@@ -92,6 +102,7 @@ class Users:
     def __init__(
         self,
         orders: Orders,
+        register: PresenceRegister,
         *,
         token_max_seconds: float,
         leeway_seconds: float,
@@ -106,10 +117,57 @@ class Users:
             disconnect_seconds: how late a gateway may learn that it is to disconnect a user.
         """
         self._orders = orders
+        self._register = register
         self._token_max_seconds = token_max_seconds
         self._leeway_seconds = leeway_seconds
         self._disconnect_seconds = disconnect_seconds
         self._clock = clock
+
+    async def read(self, user: str, _body: bytes) -> UserPresence:
+        """Whether and where a user is connected.
+
+        Raises:
+            Refusal: the id is no user's; Redis does not answer.
+        """
+        try:
+            stays = await self._register.user(_checked_user(user))
+        except BusUnavailable:
+            raise _bus_unavailable() from None
+        pods = [
+            UserOnPod(pod_of(name), stay.connections, _time(stay.since))
+            for name, stay in sorted(stays.items())
+        ]
+        return UserPresence(
+            user,
+            bool(pods),
+            sum(pod.connections for pod in pods),
+            min((pod.since for pod in pods), default=None),
+            pods,
+        )
+
+    async def read_connections(self, _name: str, _body: bytes) -> AllConnections:
+        """What each pod holds.
+
+        Raises:
+            Refusal: Redis does not answer.
+        """
+        try:
+            loads = (await self._register.pods()).loads
+        except BusUnavailable:
+            raise _bus_unavailable() from None
+        pods = [
+            ConnectionsOnPod(
+                pod_of(name),
+                load.anonymous + load.authenticated,
+                load.anonymous,
+                load.authenticated,
+                load.users,
+            )
+            for name, load in sorted(loads.items())
+        ]
+        anonymous = sum(pod.anonymous for pod in pods)
+        authenticated = sum(pod.authenticated for pod in pods)
+        return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
 
     async def disconnect(self, user: str, body: bytes) -> OrderReceipt:
         """Close all connections of a user.
@@ -164,17 +222,27 @@ class Users:
         try:
             return OrderReceipt(await self._orders.give(orders))
         except BusUnavailable:
-            raise Refusal(
-                BUS_UNAVAILABLE,
-                "the bus did not confirm the order; it does no harm to send it again",
-                retry_after_seconds=RETRY_SECONDS,
-            ) from None
+            raise _bus_unavailable() from None
         except OrdersFull as full:
             raise Refusal(OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS) from None
 
 
-def _has_body(headers: Headers) -> bool:
-    """Whether a request carries content (RFC 9112, section 6.3)."""
+def _bus_unavailable() -> Refusal:
+    return Refusal(
+        BUS_UNAVAILABLE,
+        "the bus did not answer; it does no harm to ask again",
+        retry_after_seconds=RETRY_SECONDS,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def _has_body(scope: Scope, headers: Headers) -> bool:
+    """Whether a request carries content that means something (RFC 9110, section 9.3.1)."""
+    if scope["method"] == "GET":
+        return False
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
@@ -190,12 +258,12 @@ def _not_in_path(expected: str) -> Refusal:
 
 
 def _name_in(scope: Scope) -> str:
-    """The one name in a path.
+    """The one name in a path, or nothing.
 
     Raises:
         Refusal: its bytes are no UTF-8.
     """
-    (encoded,) = scope["path_params"].values()
+    encoded = "".join(scope["path_params"].values())
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:

@@ -75,6 +75,7 @@ def gateway_metrics() -> set[str]:
         loop_lag_seconds=lambda: 0.0,
         draining=lambda: False,
         revocations=lambda: 0,
+        presence_pending=lambda: 0,
         max_connections=1,
     )
     return metrics_of(registry)

@@ -267,6 +267,25 @@ _HEALTH: Final = Row(
             "tokens-are-refused",
         ),
         Panel(
+            "Users whose presence is not written",
+            "Whose connections have changed since Redis was told. It goes back to 0 in a moment, "
+            "unless Redis takes nothing.",
+            "short",
+            _each_pod("clarion_presence_pending"),
+            "presence-is-behind",
+        ),
+        Panel(
+            "Writes of presence",
+            "Times that each pod told Redis who is connected, up to 500 users at once.",
+            "ops",
+            [
+                Query(
+                    rate("clarion_presence_writes_total", by="pod, outcome"), "{{pod}} {{outcome}}"
+                )
+            ],
+            "presence-is-behind",
+        ),
+        Panel(
             "Messages on the bus that are no events",
             "Somebody else writes to Clarion's channels, or a handler publishes a bad type.",
             "ops",

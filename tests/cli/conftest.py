@@ -1,14 +1,27 @@
-"""The command in a folder of its own."""
+"""The command in a folder of its own, and a publisher's place for it to speak to."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.clarion import Clarion
+from tests.cli.publisher import Publisher
 
 
 @pytest.fixture
 def clarion(tmp_path: Path) -> Clarion:
     return Clarion(tmp_path)
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.clarion import ROOT, Clarion, command, environment
 from tests.valkey import free_port
 
-COMMANDS = ("up", "token", "publish", "tail")
+COMMANDS = ("up", "token", "publish", "tail", "users", "connections", "disconnect")
 
 
 def test_without_arguments_it_tells_what_it_can_do(clarion: Clarion) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from cli.failure import Failure
 from cli.publish import build_request, read_audience, read_data
 from tests.cli.clarion import SECRET, Clarion
+from tests.cli.publisher import Publisher
 from tests.valkey import free_port
 
 # Numbers and spaces that a parser in between would change.
@@ -52,47 +50,6 @@ def test_passes_the_data_on_byte_for_byte() -> None:
 def test_refuses_what_is_not_json(data: str) -> None:
     with pytest.raises(Failure, match="expected JSON"):
         read_data(data)
-
-
-class _Publisher(BaseHTTPRequestHandler):
-    """Answers as the server's ``answer`` says and keeps what it was asked."""
-
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Publisher)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.asked.append((self.path, dict(self.headers), body))
-        status, answer = server.answer
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class Publisher(ThreadingHTTPServer):
-    """A publisher's place, to see the bytes that come. The real one stands in tests/e2e."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Publisher)
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
-        self.answer = (201, b'{"id":"1700000000000000","duplicate":false,"gateways":2}')
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_sends_standard_input_unchanged_and_prints_the_answer(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -120,6 +121,15 @@ class Stack:
         response = await asyncio.to_thread(self._request, "POST", path, body)
         assert response.is_success, response.text
         return int(response.json()["gateways"])
+
+    async def read(self, path: str) -> dict[str, Any]:
+        """What the publisher says of users and connections; asks again while Redis is away."""
+        response = await asyncio.to_thread(self._request, "GET", path)
+        while response.status_code == 503:
+            await asyncio.sleep(0.1)
+            response = await asyncio.to_thread(self._request, "GET", path)
+        assert response.is_success, response.text
+        return dict(response.json())
 
     def _post(self, event: object) -> httpx.Response:
         return self._request("POST", "/v1/events", event)

@@ -143,3 +143,22 @@ def test_a_connection_is_found_by_its_unguessable_id() -> None:
     assert hub.find(connection.id) is connection
     assert len({Recorder().id for _ in range(1000)}) == 1000
     assert len(connection.id) >= 16
+
+
+def test_whose_connections_have_changed_is_told() -> None:
+    """Of users only, and of both where one takes a connection over from the other."""
+    hub, told = Hub(), list[str]()
+    hub.changed = told.append
+    connection = Recorder()
+    hub.add(connection)
+    assert told == []
+    hub.identify(connection, "alice", 1.0)
+    hub.identify(connection, "alice", 2.0)
+    assert told == ["alice"]
+    hub.identify(connection, "bob", 2.0)
+    assert told == ["alice", "alice", "bob"]
+    hub.remove(connection)
+    hub.remove(connection)
+    assert told == ["alice", "alice", "bob", "bob"]
+    hub.add(Recorder("carol"), catching_up=True)
+    assert told[4:] == ["carol"]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from contract.audience import Audience
 from contract.bus import Bus, redis_from_url
 from contract.event import Event
 from contract.orders import Order, Orders, decode_order
+from contract.presence import PodLoad, PresenceRegister, Stay
 from contract.serving import bind
 from publisher.server import serve_on
 from publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 
-ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect"
+ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect users:read"
 
 
 def token(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> str:
@@ -58,6 +59,19 @@ class Service:
     def orders(self) -> list[Order]:
         """What gateways would find when they come back to Redis."""
         return asyncio.run(self._orders())
+
+    def register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
+        """Say what a gateway pod says that holds these users."""
+        asyncio.run(self._register(pod, load, stays))
+
+    async def _register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
+        settings = self.settings
+        bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+        register = PresenceRegister(bus, settings.keyspace)
+        name = (await register.begin(pod, load, timeout_seconds=60)).name
+        assert name is not None
+        await register.write(name, list(stays.items()))
+        await bus.aclose()
 
     async def _orders(self) -> list[Order]:
         settings = self.settings

@@ -11,7 +11,7 @@ from tests.publisher.service import Service, bearer, serving
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
 OUTCOMES = {"published", "duplicate", "partial", "done"} | {row.name for row in ROWS}
-OPERATIONS = {"disconnect_user", "revoke_user", "revoke_token"}
+OPERATIONS = {"disconnect_user", "revoke_user", "revoke_token", "read_user", "read_connections"}
 AUDIENCES = {"all", "authenticated", "user", "batch", "unknown"}
 
 
@@ -66,6 +66,8 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
     client.post("/v1/events", json=EVENT, headers={"content-type": "made/up"})
     client.post("/v1/events", json=EVENT, headers=bearer(subject="made-up", scope="made:up"))
     client.post("/v1/users/made-up/disconnect")
+    client.get("/v1/users/made-up")
+    client.get("/v1/connections")
     client.post("/v1/tokens/made-up/revoke", json={"made": "up"})
     page = service.internal("/metrics").text
     assert "made" not in page

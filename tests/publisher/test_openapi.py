@@ -14,7 +14,13 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from publisher import problems
 from publisher.openapi import openapi_document
 from publisher.routes import BATCH_PATH, EVENTS_PATH
-from publisher.users import DISCONNECT_PATH, REVOKE_TOKEN_PATH, REVOKE_USER_PATH
+from publisher.users import (
+    CONNECTIONS_PATH,
+    DISCONNECT_PATH,
+    REVOKE_TOKEN_PATH,
+    REVOKE_USER_PATH,
+    USER_PATH,
+)
 from tests.publisher.service import Service, token
 
 DOCUMENT = openapi_document(version="1", batch_max_events=5)
@@ -40,12 +46,23 @@ def excuse(response: schemathesis.Response) -> list[Any]:
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize(
-    "path", [EVENTS_PATH, BATCH_PATH, DISCONNECT_PATH, REVOKE_USER_PATH, REVOKE_TOKEN_PATH]
+    ("method", "path"),
+    [
+        ("POST", EVENTS_PATH),
+        ("POST", BATCH_PATH),
+        ("GET", USER_PATH),
+        ("GET", CONNECTIONS_PATH),
+        ("POST", DISCONNECT_PATH),
+        ("POST", REVOKE_USER_PATH),
+        ("POST", REVOKE_TOKEN_PATH),
+    ],
 )
-def test_schemathesis_finds_nothing(service: Service, path: str, mode: GenerationMode) -> None:
+def test_schemathesis_finds_nothing(
+    service: Service, method: str, path: str, mode: GenerationMode
+) -> None:
     """Requests that fit the document are served, others refused, all as the document says."""
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
-    operation = schema[path]["POST"]
+    operation = schema[path][method]
 
     @given(operation.as_strategy(generation_mode=mode))
     @settings(

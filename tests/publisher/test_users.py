@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from contract.orders import Disconnect, RevokeToken, RevokeUser
+from contract.presence import PodLoad, Stay
 from publisher import problems
 from tests.publisher.service import Service, bearer, serving
 from tests.publisher.test_routes import assert_problem
@@ -108,6 +109,53 @@ def test_any_user_can_be_named(client: httpx.Client, service: Service, odd: str)
     assert orders_about(service, odd + "x")
 
 
+def test_a_user_is_found_on_all_pods(redis_url: str, namespace: str) -> None:
+    load = PodLoad(anonymous=5, authenticated=3, users=2)
+    with serving(redis_url, namespace=namespace) as service, service.client() as client:
+        service.register("b", load, {"alice": Stay(1, 1_800_000_000.25), "a/b": Stay(1, 0.0)})
+        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
+        alice = client.get("/v1/users/alice")
+        assert (alice.status_code, alice.json()) == (
+            200,
+            {
+                "user": "alice",
+                "connected": True,
+                "connections": 3,
+                "since": "2027-01-15T08:00:00.250000Z",
+                "pods": [
+                    {"pod": "a", "connections": 2, "since": "2027-01-15T08:00:01Z"},
+                    {"pod": "b", "connections": 1, "since": "2027-01-15T08:00:00.250000Z"},
+                ],
+            },
+        )
+        assert client.get("/v1/users/a%2Fb").json()["connections"] == 1
+        assert client.get("/v1/connections").json() == {
+            "connections": 10,
+            "anonymous": 5,
+            "authenticated": 5,
+            "pods": [
+                {"pod": "a", "connections": 2, "anonymous": 0, "authenticated": 2, "users": 1},
+                {"pod": "b", "connections": 8, "anonymous": 5, "authenticated": 3, "users": 2},
+            ],
+        }
+
+
+def test_a_user_who_is_not_connected(client: httpx.Client, user: str) -> None:
+    response = client.get(f"/v1/users/{user}")
+    assert (response.status_code, response.json()) == (
+        200,
+        {"user": user, "connected": False, "connections": 0, "since": None, "pods": []},
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/users/alice", "/v1/connections"])
+def test_reading_has_a_scope_of_its_own(client: httpx.Client, path: str) -> None:
+    other = bearer(scope="publish:all publish:authenticated publish:user users:disconnect")
+    problem = assert_problem(client.get(path, headers=other), problems.INSUFFICIENT_SCOPE)
+    assert problem["scope"] == "users:read"
+    assert client.get(path, headers=bearer(scope="users:read")).status_code == 200
+
+
 @pytest.mark.parametrize("path", [path_of("\u20ac" * 86), "/v1/users/%FF/disconnect"])
 def test_what_can_be_no_users_id(client: httpx.Client, path: str) -> None:
     problem = assert_problem(client.post(path), problems.INVALID_REQUEST)
@@ -170,6 +218,8 @@ def test_other_methods_and_paths(client: httpx.Client) -> None:
 def test_without_redis_the_caller_is_told(tmp_path: Path) -> None:
     with serving(Valkey(tmp_path).url) as service, service.client() as client:
         assert_problem(client.post(path_of("alice")), problems.BUS_UNAVAILABLE)
+        for path in ("/v1/users/alice", "/v1/connections"):
+            assert_problem(client.get(path), problems.BUS_UNAVAILABLE)
 
 
 def test_orders_are_bounded(redis_url: str, namespace: str) -> None:
