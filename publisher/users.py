@@ -162,7 +162,7 @@ class Users:
 
     async def _give(self, orders: Sequence[Order]) -> OrderReceipt:
         try:
-            return OrderReceipt(await self._orders.give(orders))
+            return OrderReceipt(await self._orders.give(orders, replicated=True))
         except BusUnavailable:
             raise Refusal(
                 BUS_UNAVAILABLE,

@@ -53,6 +53,32 @@ class Node(Valkey):
         return str(self.client.info("replication")["role"])
 
 
+def wait_for_replica(primary: Node) -> None:
+    """Return when one confirms what is written; a new one does so a second after it has come."""
+
+    def confirms() -> bool:
+        with primary.client.client() as connection:
+            connection.set("in-step", 1)
+            return bool(connection.wait(1, 500))
+
+    wait_until(confirms, "a replica")
+
+
+@contextlib.contextmanager
+def replicated(folder: Path) -> Iterator[tuple[Node, Node]]:
+    """A primary and its replica, in step."""
+    primary = Node(folder / "primary", free_ports(1), ("--repl-diskless-sync-delay", "0"))
+    replica = Node(folder / "replica", free_ports(1), ("--replicaof", f"127.0.0.1 {primary.port}"))
+    try:
+        primary.start()
+        replica.start()
+        wait_for_replica(primary)
+        yield primary, replica
+    finally:
+        replica.kill()
+        primary.kill()
+
+
 @dataclass
 class Sentinels:
     """A primary with replicas, and three Sentinels that watch them."""
