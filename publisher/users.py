@@ -70,7 +70,7 @@ class Operation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
-            answer = await answered(self._serve(scope, receive), self._name, scope["path"])
+            answer = await answered(self._serve(scope, receive), self._name, scope)
         except Disconnected:
             return
         self._metrics.operation(self._name, answer.outcome)
