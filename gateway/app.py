@@ -157,7 +157,11 @@ async def running(
                 spawn(cost.run())
             yield Gateway(
                 _ResponseHeaders(_public_app(settings)),
-                internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
+                internal_app(
+                    metrics.registry,
+                    _readiness(settings, subscription, drain, keys),
+                    metrics.ready,
+                ),
                 sessions,
                 drain,
             )
