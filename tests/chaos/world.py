@@ -34,6 +34,8 @@ from tests.proxy import Proxy, proxied
 
 NAMESPACE = "chaos"
 _PROXIED_SHARE = 0.7
+# Redis may be away meanwhile, and more than a hundred processes and clients share the machine.
+_READY_SECONDS = 90.0
 
 # Short, so that a scenario of seconds sees what takes a cluster minutes.
 _SETTINGS = {
@@ -187,7 +189,7 @@ class World:
             self._started.append(service)
             service.start()
         for service in services:
-            await asyncio.to_thread(service.wait_until_ready)
+            await asyncio.to_thread(service.wait_until_ready, _READY_SECONDS)
         return services
 
     async def _way_to_redis(self) -> str:

@@ -46,9 +46,9 @@ class Service:
                 stderr=log,
             )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         assert self.process is not None
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + seconds
         with httpx.Client(trust_env=False) as client:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, self.log.read_text()
