@@ -111,18 +111,19 @@ class Stack:
     ) -> str:
         """Publish one event; returns its id."""
         event = {"audience": audience, "type": type_, "data": data, **more}
-        response = await asyncio.to_thread(self._post, event)
+        response = await self.attempt(event)
         assert response.is_success, response.text
         return str(response.json()["id"])
+
+    async def attempt(self, event: object) -> httpx.Response:
+        """Try to publish one event."""
+        return await asyncio.to_thread(self._request, "POST", "/v1/events", event)
 
     async def order(self, path: str, body: object = None) -> int:
         """Give an order to all gateways; returns how many were told."""
         response = await asyncio.to_thread(self._request, "POST", path, body)
         assert response.is_success, response.text
         return int(response.json()["gateways"])
-
-    def _post(self, event: object) -> httpx.Response:
-        return self._request("POST", "/v1/events", event)
 
     def _request(self, method: str, path: str, body: object = None) -> httpx.Response:
         token = self.signer.sign("tests", scope=" ".join(SCOPES), expires_seconds=60)
