@@ -10,13 +10,14 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from cli.failure import Failure
+from contract.errors import BusUnavailable
 
 OLDEST_VERSION: Final = (7, 0)
 _TIMEOUT_SECONDS: Final = 2.0
@@ -74,23 +75,29 @@ def check_redis(url: str) -> None:
     Raises:
         Failure: it does not, or is not; the message hides the URL's password.
     """
-    import redis  # noqa: PLC0415
-
     shown = without_password(url)
     try:
-        with redis.Redis.from_url(
-            url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=_TIMEOUT_SECONDS
-        ) as client:
-            client.ping()
-            info: Mapping[str, Any] = client.info("server")
+        version = asyncio.run(_version(url))
     except ValueError as error:
         raise Failure(f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}") from None
-    except (redis.RedisError, OSError) as error:
+    except BusUnavailable as error:
         raise Failure(f"no Redis answers at {shown}: {error}") from None
-    version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         raise Failure(f"the Redis at {shown} is {version}; Clarion needs {oldest} or newer")
+
+
+async def _version(url: str) -> str:
+    """Of the server that the services would use: the one that a URL names, or the primary."""
+    from contract.bus import redis_from_url  # noqa: PLC0415
+
+    server = redis_from_url(url)
+    try:
+        info = bytes(await server.command("INFO", "server")).decode()
+    finally:
+        await server.aclose()
+    found = re.search(r"^redis_version:(\S+)", info, re.MULTILINE)
+    return found[1] if found else "0"
 
 
 async def wait_for_redis(url: str) -> None:

@@ -145,17 +145,22 @@ class Bus:
             for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def run(
+        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
+    ) -> list[Any]:
         """Run another module's script once for each call, in one pipeline.
 
         Args:
             calls: what follows EVALSHA and the script: number of keys, keys, arguments. A call's
                 keys share a slot.
+            replicated: wait for the replicas that publications wait for.
 
         Raises:
-            BusUnavailable: Redis did not answer, or refused one of the calls; some may have run.
+            BusUnavailable: Redis did not answer, or refused one of the calls, or too few replicas
+                have confirmed them; some may have run.
         """
-        return _whole(await self._redis.run(script, calls))
+        replication = self._replication if replicated else NO_REPLICAS
+        return _whole(await self._redis.run(script, calls, replication))
 
     async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
         """Run another module's command.
@@ -217,6 +222,8 @@ def _fingerprint(publication: Publication) -> str:
 
 def _whole(replies: list[Any]) -> list[Any]:
     for reply in replies:
+        if isinstance(reply, BusUnavailable):
+            raise reply
         if isinstance(reply, ResponseError):
             raise BusUnavailable(one_line(reply)) from reply
     return replies

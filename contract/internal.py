@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,10 +34,15 @@ def service_registry() -> CollectorRegistry:
     return registry
 
 
-def internal_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
-    """The ASGI app of the internal port."""
+def internal_app(registry: CollectorRegistry, readiness: Readiness, ready: Gauge) -> Starlette:
+    """The ASGI app of the internal port.
+
+    Args:
+        ready: is set at each scrape to what ``/readyz`` would answer, 1 or 0.
+    """
 
     async def metrics(request: Request) -> Response:
+        ready.set(not await readiness())
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 

@@ -15,6 +15,8 @@ if redis.call('ZCARD', KEYS[1]) + (#ARGV - 3) / 2 > tonumber(ARGV[2]) then
 end
 local orders = {}
 for i = 4, #ARGV, 2 do
+  -- So that an order given again is a write too: without one on its connection, WAIT waits for nothing.
+  redis.call('ZREM', KEYS[1], ARGV[i + 1])
   redis.call('ZADD', KEYS[1], ARGV[i], ARGV[i + 1])
   orders[#orders + 1] = ARGV[i + 1]
 end

@@ -80,7 +80,9 @@ def split_message(payload: bytes) -> list[bytes]:
 class ScriptingBus(Protocol):
     """What orders need of `contract.bus.Bus`."""
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def run(
+        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
+    ) -> list[Any]:
         """See `contract.bus.Bus.run`."""
         ...
 
@@ -99,12 +101,16 @@ class Orders:
         self._max_orders = max_orders
         self._give = Script("order.lua")
 
-    async def give(self, orders: Sequence[Order]) -> int:
+    async def give(self, orders: Sequence[Order], *, replicated: bool = False) -> int:
         """Keep orders and tell all gateways; returns how many were told at once.
+
+        Args:
+            replicated: see `contract.bus.Bus.run`.
 
         Raises:
             OrdersFull: too many are in force.
-            BusUnavailable: Redis did not answer. To give the same orders again does no harm.
+            BusUnavailable: Redis or its replicas did not answer. To give the same orders again does
+                no harm.
         """
         told = 0
         for start in range(0, len(orders), _ORDERS_PER_CALL):
@@ -112,7 +118,7 @@ class Orders:
             for order in orders[start : start + _ORDERS_PER_CALL]:
                 pairs += [str(order.expires_at), encode_order(order)]
             arguments = (1, self._key, self._channel, self._max_orders, "PUBLISH", *pairs)
-            (told,) = await self._bus.run(self._give, [arguments])
+            (told,) = await self._bus.run(self._give, [arguments], replicated=replicated)
             if told < 0:
                 raise OrdersFull(f"expected at most {self._max_orders} orders in force")
         return told

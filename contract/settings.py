@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contract.bus import HistoryLimits
 from contract.keyspace import Keyspace
+from contract.redis_server import Replication
 from contract.redis_url import parse_redis_url
 
 SECRET_MIN_BYTES: Final = 32
@@ -88,6 +89,23 @@ class ContractSettings(BaseSettings):
         ge=1,
         le=30 * 86_400,
         description="How long an idempotency key is remembered.",
+    )
+    wait_replicas: int = Field(
+        0,
+        validation_alias="CLARION_WAIT_REPLICAS",
+        ge=0,
+        le=5,
+        description="Replicas of Redis that must have an event or a revocation before it counts as "
+        "accepted: 201, or the reply of a handler that publishes. Too few in time: 503 "
+        "(`unavailable` for a client's message), safe to retry with the same key. 0: a failover "
+        "may lose what was accepted just before.",
+    )
+    wait_seconds: float = Field(
+        1,
+        validation_alias="CLARION_WAIT_SECONDS",
+        ge=0.01,
+        le=4,
+        description="Time for CLARION_WAIT_REPLICAS to have it.",
     )
     jwt_secret: SecretStr | None = Field(
         None,
@@ -211,6 +229,11 @@ class ContractSettings(BaseSettings):
         return HistoryLimits(
             self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
         )
+
+    @property
+    def replication(self) -> Replication:
+        """What must have been copied before something counts as accepted."""
+        return Replication(self.wait_replicas, self.wait_seconds)
 
 
 AnySettings = TypeVar("AnySettings", bound=ContractSettings)

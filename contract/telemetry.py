@@ -8,14 +8,16 @@ service (`gateway.metrics`, `publisher.metrics`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Literal
+from collections.abc import Iterator, MutableMapping
+from typing import Any, Final, Literal
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -24,7 +26,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from contract.event import TRACEPARENT_PATTERN
+
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACEPARENT: Final = re.compile(TRACEPARENT_PATTERN)
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = "0" * 16
 
 
 def configure_logging(
@@ -91,14 +98,34 @@ def is_sampled(traceparent: str) -> bool:
     return bool(int(traceparent[-2:], 16) & TraceFlags.SAMPLED)
 
 
+def read_traceparent(header: bytes | None) -> str | None:
+    """A valid traceparent, or None: an invalid one counts as none (W3C Trace Context, 4.3)."""
+    if header is None:
+        return None
+    text = header.decode("latin-1")
+    if not _TRACEPARENT.match(text) or text[3:35] == _NO_TRACE or text[36:52] == _NO_SPAN:
+        return None
+    return text
+
+
+@contextlib.contextmanager
+def traced_logs(traceparent: str | None) -> Iterator[None]:
+    """Within it, records carry the ids that a traceparent names; none without one."""
+    token = context.attach(Context() if traceparent is None else context_of(traceparent))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
 def context_of(traceparent: str) -> Context:
     """The OpenTelemetry context that a traceparent names."""
     return _PROPAGATOR.extract({"traceparent": traceparent})
 
 
-def traceparent_of(context: SpanContext) -> str:
+def traceparent_of(span: SpanContext) -> str:
     """The W3C traceparent of a span (https://www.w3.org/TR/trace-context/#traceparent-header)."""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
 
 
 def _add_trace_ids(
@@ -106,10 +133,10 @@ def _add_trace_ids(
     _name: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = f"{context.trace_id:032x}"
-        event["span_id"] = f"{context.span_id:016x}"
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = f"{span.trace_id:032x}"
+        event["span_id"] = f"{span.span_id:016x}"
     return event
 
 

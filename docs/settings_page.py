@@ -117,6 +117,8 @@ _ADVICE: Final[dict[str, str]] = {
     "memory in Redis, and in each gateway's ring.",
     "idempotency_seconds": "Producers retry for longer than a day: raise. Each key costs memory in "
     "Redis: lower when there are many.",
+    "wait_replicas": "Redis has replicas that may be promoted: as many as there are.",
+    "wait_seconds": "Far replicas: raise. While too few live, every publish takes it.",
     "jwt_secret": "The issuer signs with a shared secret.",
     "jwt_public_key": "The issuer signs with one key pair that seldom changes.",
     "jwt_jwks_url": "The issuer is an identity provider that rotates its keys.",
@@ -195,8 +197,6 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.bodies_max_bytes": "Less than the pod's memory limit, with room to spare.",
     "publisher.batch_max_events": "Rarely. Larger batches hold up others.",
     "publisher.max_pending": "Rarely. Bounds memory while Redis is slow.",
-    "publisher.wait_replicas": "Redis has replicas that may be promoted: as many as there are.",
-    "publisher.wait_seconds": "Far replicas: raise. While too few live, every publish takes it.",
     "publisher.rate_events_per_second": "One producer must not starve the others.",
     "publisher.rate_burst_events": "As above.",
     "publisher.request_head_max_bytes": "Large tokens: raise. Past it: 431.",

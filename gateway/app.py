@@ -85,7 +85,8 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-gateway", settings.pod)
-    bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+    redis = redis_from_url(settings.redis_url)
+    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     keys, verifier = verifier_of(settings)
     hub = Hub()
     ring = Ring(settings.replay_max_bytes)
@@ -168,7 +169,11 @@ async def running(
                 spawn(cost.run())
             yield Gateway(
                 _ResponseHeaders(_public_app(settings)),
-                internal_app(metrics.registry, _readiness(settings, subscription, drain, keys)),
+                internal_app(
+                    metrics.registry,
+                    _readiness(settings, subscription, drain, keys),
+                    metrics.ready,
+                ),
                 sessions,
                 drain,
             )

@@ -43,6 +43,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.ready = Gauge("clarion_ready", "1 while /readyz says so.", registry=registry)
         self.handshakes = Counter(
             "clarion_handshakes_total",
             "Connections asked for, by wire and outcome.",

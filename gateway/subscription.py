@@ -334,12 +334,17 @@ class Subscription:
         if self._control is not None and stream.name == CONTROL_STREAM:
             self._control.hear(item.payload)
             return
+        await self._hear_event(stream, item.payload)
+
+    async def _hear_event(self, stream: _Stream, payload: bytes) -> None:
         try:
-            event = parse_message(stream.audience or ALL, item.payload)
+            event = parse_message(stream.audience or ALL, payload)
         except InvalidMessage as error:
             self._metrics.bus_messages_invalid.inc()
-            _log.warning("not an event on the bus", stream=item.stream, error=str(error))
+            _log.warning("not an event on the bus", stream=stream.name, error=str(error))
             return
+        if stream is self._probe_stream and 0 < event.prev < stream.last < event.id:
+            await self._part(stream)
         if event.id <= self._caught_up_to or event.id <= stream.last:
             return
         if stream.audience is None:
@@ -353,6 +358,15 @@ class Subscription:
         self._delivery.advance(self._heard)
         # Last, since a lost connection may cancel it: by then the event counts as heard.
         await self._delivery.room()
+
+    async def _part(self, probes: _Stream) -> None:
+        """Redis does not know a probe that came back: a failover has dropped writes, or the pod has
+        listened to a primary that was replaced. What passed by on the new one meanwhile may have
+        ids below those that were heard on the old one, and no event's `prev` tells of it.
+        """
+        probes.last = 0
+        audiences = {stream.audience for stream in self._streams.values() if stream.audience}
+        await self._deliver(Missed(lost={ALL: self._heard}, forgotten=audiences), self._heard)
 
     async def _repair(self, stream: _Stream, event: Event) -> None:
         """Deliver what the log holds between the last event heard and this one."""
@@ -398,6 +412,8 @@ class Subscription:
             stream = self._streams.get(audience.stream)
             if stream is not None:
                 stream.last = 0  # told once: what follows begins anew
+        if ALL in missed.lost:
+            self._probe_stream.last = 0  # it concerns everyone: a lost probe has nothing to add
         if missed.forgotten:
             self._ring.broken_until = max(missed.lost[ALL], self._heard)
 

@@ -125,7 +125,7 @@ async def running(
             tasks.append(group.create_task(keys.run()))
         yield Publisher(
             _public_app(settings, routes, operations),
-            internal_app(metrics.registry, _readiness(drain, bus, keys)),
+            internal_app(metrics.registry, _readiness(drain, bus, keys), metrics.ready),
             drain,
         )
         for task in tasks:

@@ -14,6 +14,7 @@ from typing import Final, Self
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from contract.telemetry import read_traceparent, traced_logs
 from publisher.problems import (
     BODY_TOO_LARGE,
     CONTENT_TYPE,
@@ -82,7 +83,7 @@ def refused(refusal: Refusal, audience: str) -> Answer:
     )
 
 
-async def answered(work: Awaitable[Answer], audience: str, path: str) -> Answer:
+async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answer:
     """What comes of serving one request: whatever fails, somebody is answered.
 
     Raises:
@@ -95,7 +96,8 @@ async def answered(work: Awaitable[Answer], audience: str, path: str) -> Answer:
     except Disconnected:
         raise
     except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
-        _log.exception("request failed by a bug", path=path)
+        with traced_logs(read_traceparent(dict(scope["headers"]).get(b"traceparent"))):
+            _log.exception("request failed by a bug", path=scope["path"])
         bug = Refusal(INTERNAL, "the publisher failed, before or after it did what was asked")
         return refused(bug, audience)
 

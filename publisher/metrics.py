@@ -19,6 +19,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.ready = Gauge("clarion_publisher_ready", "1 while /readyz says so.", registry=registry)
         self._requests = Counter(
             "clarion_publish_requests_total",
             "Requests, by outcome (published, duplicate, partial or a problem) and audience (batch "

@@ -92,7 +92,7 @@ class Route:
         started = time.perf_counter()
         try:
             work = self._serve(scope, receive)
-            answer = await answered(work, self._audience, scope["path"])
+            answer = await answered(work, self._audience, scope)
         except Disconnected:
             return
         self._metrics.request(answer.outcome, answer.audience, time.perf_counter() - started)

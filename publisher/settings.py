@@ -7,7 +7,6 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from contract.redis_server import Replication
 from contract.settings import ContractSettings, Names, split_names
 
 
@@ -42,16 +41,6 @@ class PublisherSettings(ContractSettings):
         ge=1,
         le=1_000_000,
         description="Events that may wait for Redis. Past it: 503, retry.",
-    )
-    wait_replicas: int = Field(
-        0,
-        ge=0,
-        le=5,
-        description="Replicas of Redis that must have an event before 201 is answered. Too few in "
-        "time: 503, retry with the same key. 0: a failover may lose what was accepted just before.",
-    )
-    wait_seconds: float = Field(
-        1, ge=0.01, le=4, description="Time for PUBLISHER_WAIT_REPLICAS to have an event."
     )
     rate_events_per_second: float = Field(
         0,
@@ -94,11 +83,6 @@ class PublisherSettings(ContractSettings):
         description="Origins whose pages may publish (CORS), e.g. http://127.0.0.1:8001. For "
         "development: a page that publishes holds a token with publish scopes.",
     )
-
-    @property
-    def replication(self) -> Replication:
-        """What must have been copied before an event counts as published."""
-        return Replication(self.wait_replicas, self.wait_seconds)
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -80,7 +80,7 @@ class Operation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
-            answer = await answered(self._serve(scope, receive), self._name, scope["path"])
+            answer = await answered(self._serve(scope, receive), self._name, scope)
         except Disconnected:
             return
         self._metrics.operation(self._name, answer.outcome)
@@ -220,7 +220,7 @@ class Users:
 
     async def _give(self, orders: Sequence[Order]) -> OrderReceipt:
         try:
-            return OrderReceipt(await self._orders.give(orders))
+            return OrderReceipt(await self._orders.give(orders, replicated=True))
         except BusUnavailable:
             raise _bus_unavailable() from None
         except OrdersFull as full:

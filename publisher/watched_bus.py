@@ -11,6 +11,7 @@ from contract.bus import Answer
 from contract.errors import BusUnavailable
 from contract.event import Publication
 from contract.publish_queue import PublishingBus
+from contract.telemetry import traced_logs
 from publisher.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -30,20 +31,24 @@ class WatchedBus:
         try:
             answers = await self._bus.publish(publications)
         except BusUnavailable as error:
-            self._fail(error)
+            self._fail(error, publications)
             raise
         finally:
             self._metrics.pipeline(len(publications), time.perf_counter() - started)
         refused = [answer for answer in answers if isinstance(answer, BusUnavailable)]
         if refused and len(refused) == len(answers):  # such as a primary that became a replica
-            self._fail(refused[0])
+            self._fail(refused[0], publications)
         elif self._lost:
             self._lost = False
             _log.info("bus found again")
         return answers
 
-    def _fail(self, error: BusUnavailable) -> None:
+    def _fail(self, error: BusUnavailable, publications: Sequence[Publication]) -> None:
         self._metrics.bus_error()
-        if not self._lost:
-            self._lost = True
+        if self._lost:
+            return
+        self._lost = True
+        # Of all the requests that fail with it, one that can be looked at.
+        traces = (each.trace for each in publications if each.trace is not None)
+        with traced_logs(next(traces, None)):
             _log.warning("bus lost", reason=str(error))

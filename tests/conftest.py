@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.valkey import Valkey
 
@@ -40,3 +42,14 @@ def redis_url(shared_valkey: Valkey) -> str:
 def namespace() -> str:
     """Keeps each test's keys and channels apart on the shared server."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Logging may be configured, as a service does it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()

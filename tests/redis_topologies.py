@@ -53,6 +53,32 @@ class Node(Valkey):
         return str(self.client.info("replication")["role"])
 
 
+def wait_for_replica(primary: Node) -> None:
+    """Return when one confirms what is written; a new one does so a second after it has come."""
+
+    def confirms() -> bool:
+        with primary.client.client() as connection:
+            connection.set("in-step", 1)
+            return bool(connection.wait(1, 500))
+
+    wait_until(confirms, "a replica")
+
+
+@contextlib.contextmanager
+def replicated(folder: Path) -> Iterator[tuple[Node, Node]]:
+    """A primary and its replica, in step."""
+    primary = Node(folder / "primary", free_ports(1), ("--repl-diskless-sync-delay", "0"))
+    replica = Node(folder / "replica", free_ports(1), ("--replicaof", f"127.0.0.1 {primary.port}"))
+    try:
+        primary.start()
+        replica.start()
+        wait_for_replica(primary)
+        yield primary, replica
+    finally:
+        replica.kill()
+        primary.kill()
+
+
 @dataclass
 class Sentinels:
     """A primary with replicas, and three Sentinels that watch them."""
@@ -93,7 +119,13 @@ class Sentinels:
 
 
 @contextlib.contextmanager
-def sentinels(folder: Path, *, replicas: int = 2) -> Iterator[Sentinels]:
+def sentinels(
+    folder: Path,
+    *,
+    replicas: int = 2,
+    down_milliseconds: int = _DOWN_MILLISECONDS,
+    min_replicas: int = 0,
+) -> Iterator[Sentinels]:
     """Started, in step, and known to each Sentinel with all others."""
     first = free_ports(4 + replicas)
     nodes = [Node(folder / f"node-{number}", first + number) for number in range(1 + replicas)]
@@ -101,10 +133,11 @@ def sentinels(folder: Path, *, replicas: int = 2) -> Iterator[Sentinels]:
     with ExitStack() as stack:
         for number, node in enumerate(nodes):
             stack.callback(node.kill)
-            options = ["--repl-diskless-sync-delay", "0"]
-            if number:
-                options += ["--replicaof", f"127.0.0.1 {first}"]
-            node.options = options
+            node.options = [
+                *("--repl-diskless-sync-delay", "0"),
+                *("--min-replicas-to-write", str(min_replicas)),
+                *(("--replicaof", f"127.0.0.1 {first}") if number else ()),
+            ]
             node.start()
         for number in range(3):
             port = first + 1 + replicas + number
@@ -113,7 +146,7 @@ def sentinels(folder: Path, *, replicas: int = 2) -> Iterator[Sentinels]:
             conf = sentinel_folder / "sentinel.conf"
             conf.write_text(
                 f"sentinel monitor {SERVICE} 127.0.0.1 {first} 2\n"
-                f"sentinel down-after-milliseconds {SERVICE} {_DOWN_MILLISECONDS}\n"
+                f"sentinel down-after-milliseconds {SERVICE} {down_milliseconds}\n"
                 f"sentinel failover-timeout {SERVICE} 3000\n"
             )
             sentinel = Node(sentinel_folder, port, (str(conf), "--sentinel"))

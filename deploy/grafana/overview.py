@@ -8,7 +8,6 @@ from deploy.grafana.panel import Dashboard, Panel, Query, Row, Thresholds
 from deploy.grafana.query import (
     DRAINING,
     PUBLISHERS,
-    VERIFIED_SECONDS,
     gauge,
     increase,
     mean,
@@ -22,11 +21,7 @@ _FAULTS: Final = 'outcome!~"internal|bus_unavailable|overloaded|keys_unavailable
 
 _LOST: Final = gauge("clarion_gaps_total", 'outcome="lost"')
 
-_READY: Final = (
-    f"sum ((max by (namespace, pod) ({gauge('clarion_bus_verified_age_seconds')})"
-    f" <= bool {VERIFIED_SECONDS})"
-    f" * (max by (namespace, pod) ({gauge('clarion_draining')}) == bool 0))"
-)
+_READY: Final = f"sum (max by (namespace, pod) ({gauge('clarion_ready')}))"
 
 _GLANCE: Final = Row(
     "At a glance",
@@ -95,7 +90,7 @@ _GLANCE: Final = Row(
         ),
         Panel(
             "Ready gateway pods",
-            f"Pods that have heard their own probe within {VERIFIED_SECONDS} s and do not drain.",
+            "Pods that have heard their own probe in time, have keys and do not drain.",
             "short",
             [Query(_READY, "ready")],
             "a-pod-does-not-become-ready",
@@ -362,6 +357,19 @@ _PUBLISHING: Final = Row(
             ],
             "503-on-publish",
             width=4,
+        ),
+        Panel(
+            "Ready publisher pods",
+            "1 where Redis answers, keys are there and the pod does not drain.",
+            "bool_yes_no",
+            [
+                Query(
+                    f"max by (pod) ({gauge('clarion_publisher_ready', pods=PUBLISHERS)})",
+                    "{{pod}}",
+                )
+            ],
+            "a-pod-does-not-become-ready",
+            maximum=1,
         ),
         Panel(
             "Failed round trips",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Final
 
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, PayloadTooBig
+from websockets.exceptions import InvalidHandshake, InvalidHeaderValue, PayloadTooBig
 from websockets.extensions.permessage_deflate import (
     PerMessageDeflate,
     ServerPerMessageDeflateFactory,
@@ -55,7 +56,8 @@ _HANDSHAKE_HEADERS: Final = frozenset(
         "sec-websocket-protocol",
     }
 )
-_KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", "Sec-WebSocket-Version"})
+_VERSION_HEADER: Final = "Sec-WebSocket-Version"
+_KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", _VERSION_HEADER})
 _log = logging.getLogger("gateway.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
@@ -214,8 +216,14 @@ def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
     handshake = Request(request.path, headers)
     try:
         accept, extensions, subprotocol = core.process_request(handshake)
-    except InvalidHandshake:
-        return core.accept(handshake)  # the same again: it knows the status for each error
+    except InvalidHandshake as error:
+        response = core.accept(handshake)  # the same again: it knows the status for each error
+        if isinstance(error, InvalidHeaderValue) and error.name == _VERSION_HEADER:
+            # But for this one (RFC 6455, section 4.4).
+            response.status_code = HTTPStatus.UPGRADE_REQUIRED
+            response.headers["Upgrade"] = "websocket"
+            response.headers[_VERSION_HEADER] = "13"
+        return response
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",

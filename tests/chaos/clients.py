@@ -21,18 +21,25 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from cli.token import Signer
-from tests.chaos.ledger import number_of
+from tests.chaos.handlers import TYPES
+from tests.chaos.ledger import Entry, Ledger, number_of
+from tests.chaos.moments import now_us
+from tests.chaos.revoking import Token
 from tests.chaos.session import Event, Gap, Heard, Identity, Session
 from tests.integration.sockets import EventStream, Raw, Response
 
 _WELCOME_SECONDS = 15.0
-_TOKEN_SECONDS = 3_600
 _BACK_SECONDS = (0.02, 0.4)
 _SLOW_BUFFER_BYTES = 4_096
 
 # Why event streams end, as the close codes of WebSockets.
-_STREAM_ENDS = {"draining": "1012", "slow_consumer": "4408"}
+_STREAM_ENDS = {
+    "draining": "1012",
+    "slow_consumer": "4408",
+    "revoked": "4401",
+    "disconnected": "4409",
+}
+_REVOKED = "4401"
 
 # Fidgets now and then, and leaves the rest to chance.
 _FIDGET_SECONDS = (0.3, 3.0)
@@ -51,17 +58,22 @@ class Client(ABC):
         user: whom it wants to speak for; None: nobody.
         address: where a load balancer would send it now.
         calm: set when it should only listen from now on.
+        token: what it comes with, until a gateway says that it is good no more.
+        refused: tokens of which one said so at the door.
     """
 
     name: str
     user: str | None
     address: Callable[[], str]
-    signer: Signer
+    ledger: Ledger
     dice: random.Random
     calm: asyncio.Event
     sessions: list[Session] = field(default_factory=list)
     turned_away: int = 0
     position: int | None = None
+    token: Token | None = None
+    refused: list[Token] = field(default_factory=list)
+    _dialled_us: int = 0
 
     async def run(self) -> None:
         """Connect, listen, come back, for ever."""
@@ -80,13 +92,29 @@ class Client(ABC):
     async def _connection(self) -> None:
         """One connection, to its end."""
 
-    def _token(self) -> str | None:
+    def _dial(self) -> Token | None:
+        """Begin to connect: what to come with, a fresh one where the last was revoked."""
         if self.user is None:
-            return None
-        return self.signer.sign(self.user, expires_seconds=_TOKEN_SECONDS)
+            self.token = None
+        elif self.token is None or self.token.user != self.user:
+            self.token = Token(self.user)
+        self._dialled_us = now_us()
+        return self.token
+
+    def _refuse_token(self) -> None:
+        """A gateway says that the token is good no more, before `welcome`."""
+        assert self.token is not None
+        self.refused.append(self.token)
+        self.token = None
+
+    def _end(self, session: Session, end: str) -> None:
+        session.end = end
+        if end == _REVOKED:
+            self.token = None
 
     def _begin(self, id_: str, resumed: bool | None) -> Session:
-        session = Session(self.position, int(id_), resumed, self.user)
+        session = Session(self.position, int(id_), resumed, self.user, token=self.token)
+        session.dialled_us, session.welcomed_us = self._dialled_us, now_us()
         self.sessions.append(session)
         self.position = session.position
         return session
@@ -104,15 +132,18 @@ class SocketClient(Client):
         slow: it stops reading now and then, with a small buffer in its kernel.
         commutes: the user that it becomes and ceases to be, in band; None: it stays who it is.
         flees: it cuts its own connection now and then.
+        talks: it sends messages to a handler that publishes its replies.
     """
 
     slow: bool = False
     commutes: str | None = None
     flees: bool = False
+    talks: bool = False
     _open: ClientConnection | None = None
     _reading: asyncio.Event = field(default_factory=asyncio.Event)
     _connection_id: str = ""
-    _wishes: dict[int, str | None] = field(default_factory=dict)
+    _wishes: dict[int, Token | None] = field(default_factory=dict)
+    _said: dict[int, Entry] = field(default_factory=dict)
 
     def cut(self) -> None:
         if self._open is not None:
@@ -121,8 +152,13 @@ class SocketClient(Client):
     async def _connection(self) -> None:
         url = self.address()
         async with self._dialled(url) as connection:
-            async with asyncio.timeout(_WELCOME_SECONDS):
-                welcome = json.loads(await connection.recv(decode=True))
+            try:
+                async with asyncio.timeout(_WELCOME_SECONDS):
+                    welcome = json.loads(await connection.recv(decode=True))
+            except ConnectionClosed as closed:
+                if _code(closed) == _REVOKED:
+                    self._refuse_token()
+                raise
             if welcome["kind"] == "reconnect":  # the pod began to drain meanwhile
                 raise TurnedAway(welcome["reason"])
             assert welcome["kind"] == "welcome", welcome
@@ -131,11 +167,12 @@ class SocketClient(Client):
             self._open = connection
             self._reading.set()
             self._wishes.clear()
-            fidgeting = asyncio.create_task(self._fidget(connection))
+            self._said.clear()
+            fidgeting = asyncio.create_task(self._fidget(connection, session))
             try:
                 await self._listen(connection, session)
             except ConnectionClosed as closed:
-                session.end = str(closed.rcvd.code if closed.rcvd is not None else 1006)
+                self._end(session, _code(closed))
             finally:
                 self._open = None
                 fidgeting.cancel()
@@ -145,8 +182,8 @@ class SocketClient(Client):
         query = {"connection": self._connection_id} if self._connection_id else {}
         if self.position is not None:
             query["since"] = str(self.position)
-        token = self._token()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        token = self._dial()
+        headers = {} if token is None else {"Authorization": f"Bearer {token.signed}"}
         with socket.socket() as sock:
             if self.slow:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER_BYTES)
@@ -179,16 +216,30 @@ class SocketClient(Client):
             elif kind == "gap":
                 self._note(session, Gap(int(message["id"])))
             elif kind == "identity":
-                self.user = self._wishes.pop(message["ref"])
+                self.token = self._wishes.pop(message["ref"])
+                self.user = None if self.token is None else self.token.user
                 assert message["user"] == self.user, message
                 self._note(session, Identity(self.user))
-            elif kind == "error":  # the log-in could not be served just now
-                assert message["code"] == "unavailable", message
-                self._wishes.pop(message["ref"])
+            elif kind == "reply":
+                self.ledger.replied(self._said.pop(message["ref"]))
+            elif kind == "error":
+                self._note_failure(message["ref"], message["code"])
             else:
                 assert kind == "reconnect", message
 
-    async def _fidget(self, connection: ClientConnection) -> None:
+    def _note_failure(self, ref: int, code: str) -> None:
+        """A message or a log-in that could not be served just now."""
+        if self._said.pop(ref, None) is not None:
+            assert code in {"unavailable", "timeout"}, code
+            return
+        wish = self._wishes.pop(ref)
+        if code == "unauthenticated":  # revoked before it came in
+            assert wish is not None
+            self.refused.append(wish)
+        else:
+            assert code == "unavailable", code
+
+    async def _fidget(self, connection: ClientConnection, session: Session) -> None:
         ref = 0
         while not self.calm.is_set():
             await asyncio.sleep(self.dice.uniform(*_FIDGET_SECONDS))
@@ -198,16 +249,35 @@ class SocketClient(Client):
                 self._reading.set()
             if self.commutes is not None and not self._wishes:
                 ref += 1
-                self._wishes[ref] = self.commutes if self.user is None else None
+                self._wishes[ref] = Token(self.commutes) if self.user is None else None
                 await self._wish(connection, ref)
+            if self.talks:
+                ref += 1
+                await self._say(connection, session, ref)
             if self.flees:
                 connection.transport.abort()
 
     async def _wish(self, connection: ClientConnection, ref: int) -> None:
         wish = self._wishes[ref]
-        token = None if wish is None else self.signer.sign(wish, expires_seconds=_TOKEN_SECONDS)
+        token = None if wish is None else wish.signed
         with contextlib.suppress(ConnectionClosed):
             await connection.send(json.dumps({"kind": "auth", "ref": ref, "token": token}))
+
+    async def _say(self, connection: ClientConnection, session: Session, ref: int) -> None:
+        """Once: a message has no key, so that nobody may say it again for sure."""
+        type_, audience = self.dice.choice(list(TYPES.items()))
+        entry = self.ledger.new(audience, sender=self.name)
+        self.ledger.sent(entry)
+        session.said.add(entry.number)
+        self._said[ref] = entry
+        data = {"number": entry.number}
+        message = {"kind": "message", "ref": ref, "type": type_, "data": data}
+        with contextlib.suppress(ConnectionClosed):
+            await connection.send(json.dumps(message))
+
+
+def _code(closed: ConnectionClosed) -> str:
+    return str(closed.rcvd.code if closed.rcvd is not None else 1006)
 
 
 @dataclass
@@ -227,6 +297,8 @@ class StreamClient(Client):
         try:
             await raw.send(self._request(parts.netloc))
             response = await raw.response()
+            if response.status == 401:
+                self._refuse_token()
             if response.status != 200:
                 raise TurnedAway(str(response))
             await self._listen(raw, response)
@@ -235,10 +307,10 @@ class StreamClient(Client):
             writer.close()
 
     def _request(self, host: str) -> bytes:
-        token = self._token()
+        token = self._dial()
         fields: dict[str, Any] = {"Host": host, "Last-Event-ID": self.position}
         if token is not None:
-            fields["Authorization"] = f"Bearer {token}"
+            fields["Authorization"] = f"Bearer {token.signed}"
         lines = ["GET /sse HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -256,7 +328,7 @@ class StreamClient(Client):
                 if event.type == "$gap":
                     self._note(session, Gap(int(event.id)))
                 elif event.type == "$error":
-                    session.end = _STREAM_ENDS.get(event.value["code"], event.data)
+                    self._end(session, _STREAM_ENDS.get(event.value["code"], event.data))
                 elif event.type != "$reconnect":
                     self._note(session, Event(int(event.id), number_of(event.data)))
         except (OSError, EOFError, TimeoutError):

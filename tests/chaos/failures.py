@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from tests.chaos.clients import Client
+from tests.chaos.moments import now_us
+from tests.chaos.revoking import Order
 from tests.chaos.world import World
 
 Failure = Callable[[World, Sequence[Client], random.Random], Coroutine[Any, Any, None]]
@@ -82,17 +84,63 @@ async def clients_cut(_: World, clients: Sequence[Client], dice: random.Random) 
             client.cut()
 
 
-HARMLESS: Sequence[Failure] = (
-    redis_paused,
-    redis_restarted,
+async def token_revoked(world: World, clients: Sequence[Client], dice: random.Random) -> None:
+    """One client's; it comes back with a fresh one."""
+    tokens = [client.token for client in clients if client.token is not None]
+    token = dice.choice(tokens)
+    await world.give(Order(token.user, token_id=token.id), dice)
+
+
+async def tokens_revoked(world: World, clients: Sequence[Client], dice: random.Random) -> None:
+    """All that a user has until now."""
+    await world.give(Order(_user(clients, dice), issued_before_us=now_us()), dice)
+
+
+async def user_disconnected(world: World, clients: Sequence[Client], dice: random.Random) -> None:
+    """All of a user's connections are closed; they may come back."""
+    await world.give(Order(_user(clients, dice), disconnects=True), dice)
+
+
+async def primary_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
+    """A replica takes its place; it comes back as one."""
+    await world.fail_over(dice.uniform(0, 1), hangs=False)
+
+
+async def primary_hung(world: World, _: Sequence[Client], dice: random.Random) -> None:
+    """A replica takes its place; it wakes up and believes for a while to be what it was."""
+    await world.fail_over(dice.uniform(0, 1), hangs=True)
+
+
+async def replica_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
+    """Too few to confirm anything, until it is back."""
+    await world.lose_replica(dice.uniform(0, 2))
+
+
+def _user(clients: Sequence[Client], dice: random.Random) -> str:
+    return dice.choice([client.user for client in clients if client.user is not None])
+
+
+_ANYWHERE: Sequence[Failure] = (
     subscriptions_killed,
     commands_killed,
     scripts_flushed,
-    links_cut_midway,
-    subscriptions_silenced,
     gateway_killed,
     gateway_rolled,
     publisher_killed,
     clients_cut,
+    token_revoked,
+    tokens_revoked,
+    user_disconnected,
 )
-"""No event may be lost by any of these."""
+
+HARMLESS: Sequence[Failure] = (
+    *_ANYWHERE,
+    redis_paused,
+    redis_restarted,
+    links_cut_midway,
+    subscriptions_silenced,
+)
+"""With one Redis that keeps its data. No event may be lost by any of these."""
+
+FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_killed, primary_hung, replica_killed)
+"""With Sentinels. Nothing that was accepted may be lost by any of these."""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-
-def now_us() -> int:
-    """Microseconds since 1970, as ids count them: Redis runs on this machine."""
-    return time.time_ns() // 1_000
+from tests.chaos.moments import now_us
+from tests.chaos.revoking import Order
 
 
 @dataclass(eq=False)
 class Entry:
-    """One event that a producer wants published.
+    """One event that a producer or, by a handler, a client wants published.
 
     Attributes:
         number: its name in the data that clients receive, and in its idempotency key.
         audience: "all", "authenticated", or a user's id.
         first_us: when it was first sent to a publisher.
         attempts: how often it was sent.
-        id: what a publisher answered with 201 or 200; None: nobody has said so yet.
-        accepted_us: when that answer came.
+        id: what a publisher answered with 201 or 200; None: nobody has said so yet. A handler's
+            reply does not tell: then as it stands in Redis.
+        accepted_us: when that answer came, or the handler's reply.
+        sender: the client to whose message it is the reply; None: a producer's.
     """
 
     number: int
@@ -32,6 +32,7 @@ class Entry:
     attempts: int = 0
     id: int | None = None
     accepted_us: int = 0
+    sender: str | None = None
 
     @property
     def json(self) -> dict[str, object]:
@@ -53,14 +54,27 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """Every event, and every moment at which Redis lost all it had."""
+    """Every event and order, and every moment at which Redis lost something.
+
+    Attributes:
+        wipes_us: when it lost all it had.
+        failovers_us: from when to when another took its place: it may have lost what was not
+            accepted by then.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
     wipes_us: list[int] = field(default_factory=list)
+    failovers_us: list[tuple[int, int]] = field(default_factory=list)
     duplicates: int = 0
 
-    def new(self, audience: str, padding: int = 0) -> Entry:
-        entry = Entry(len(self.entries), audience, padding)
+    @property
+    def losses(self) -> int:
+        """How often clients may have to be told."""
+        return len(self.wipes_us) + len(self.failovers_us)
+
+    def new(self, audience: str, padding: int = 0, sender: str | None = None) -> Entry:
+        entry = Entry(len(self.entries), audience, padding, sender=sender)
         self.entries.append(entry)
         return entry
 
@@ -74,6 +88,22 @@ class Ledger:
         entry.id, entry.accepted_us = id_, now_us()
         self.duplicates += duplicate
 
+    def replied(self, entry: Entry) -> None:
+        """A handler has confirmed to its sender that it is published."""
+        entry.accepted_us = now_us()
+
+    def locate(self, logged: Iterable[tuple[int, int]]) -> None:
+        """Take over what handlers published, from Redis' logs as (id, number)."""
+        for id_, number in logged:
+            entry = self.entries[number]
+            if entry.id is None:
+                entry.id = id_
+
+    def ordered(self, order: Order) -> Order:
+        """It goes to a publisher now."""
+        self.orders.append(order)
+        return order
+
     def wiped(self) -> None:
         """Redis has lost everything up to now."""
         self.wipes_us.append(now_us())
@@ -82,9 +112,24 @@ class Ledger:
         """Whether Redis has lost the event with that id."""
         return any(id_ < wipe for wipe in self.wipes_us)
 
+    def wiped_since(self, entry: Entry) -> bool:
+        """Whether Redis has lost all since an event was first sent."""
+        return any(entry.first_us <= wipe for wipe in self.wipes_us)
+
     def may_be_doubled(self, entry: Entry) -> bool:
         """Whether Redis lost its idempotency key between two attempts."""
-        return any(entry.first_us <= wipe <= entry.accepted_us for wipe in self.wipes_us)
+        return any(
+            entry.first_us <= end and begin <= entry.accepted_us
+            for begin, end in [*self.failovers_us, *((wipe, wipe) for wipe in self.wipes_us)]
+        )
+
+    def may_be_told(self, position: int) -> bool:
+        """Whether something after a client's position may have been lost."""
+        return self.was_wiped(position) or any(position < end for _, end in self.failovers_us)
+
+    def forgot(self, order: Order) -> bool:
+        """Whether Redis has lost an order; gateways give it back, a moment later."""
+        return any(order.asked_us < wipe for wipe in self.wipes_us)
 
 
 def number_of(data: bytes | str) -> int:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.revoking import Token
 from tests.chaos.session import Event, Gap, Identity, Session
 
 # How a welcomed connection may end in these scenarios: a drain, a kill or a cut, a slow client.
 _RIGHTFUL_ENDS = {"1012", "1006", "4408", ""}
+_REVOKED, _DISCONNECTED = "4401", "4409"
 
 _ABOVE_ALL_IDS = 1 << 62
 
@@ -58,10 +60,20 @@ def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
             name = f"{client}, connection {index + 1}"
             _judge_start(verdict, ledger, name, session)
             _judge_heard(verdict, ledger, name, session, numbers)
-            _judge_missing(verdict, ledger, name, session, accepted)
-            if session.end not in _RIGHTFUL_ENDS:
-                verdict.add("thrown out", f"{name}: closed with {session.end}")
+            _judge_missing(verdict, ledger, client, name, session, accepted)
+            _judge_end(verdict, ledger, name, session)
+            _judge_orders(verdict, ledger, name, session)
+    for entry in ledger.entries:
+        if entry.accepted_us and entry.id is None and not ledger.wiped_since(entry):
+            verdict.add("lost", f"event {entry.number}, confirmed to {entry.sender}, in no log")
     return verdict
+
+
+def judge_refusals(verdict: Verdict, ledger: Ledger, refused: Iterable[Token]) -> None:
+    """Judge tokens that gateways called revoked."""
+    for token in refused:
+        if not any(order.revokes(token) for order in ledger.orders):
+            verdict.add("refused", f"a token of {token.user} that nobody had revoked")
 
 
 def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int]]) -> None:
@@ -74,13 +86,44 @@ def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int
             verdict.add("doubled", f"event {number} stands in the logs as {sorted(found)}")
 
 
+def _judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+    """Nobody is thrown out who need not be."""
+    explained = session.end in _RIGHTFUL_ENDS
+    if session.end in {_REVOKED, _DISCONNECTED}:
+        disconnects = session.end == _DISCONNECTED
+        orders = [order for order in ledger.orders if order.disconnects is disconnects]
+        if session.changed or session.token is None:
+            explained = any(order.user in session.users for order in orders)
+        else:
+            explained = any(order.closes(session.token) for order in orders)
+    if not explained:
+        verdict.add("thrown out", f"{name}: closed with {session.end}")
+
+
+def _judge_orders(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+    """What was confirmed as revoked is good for nothing, and who was disconnected hears no more."""
+    token = session.token
+    if token is None or session.changed:
+        return
+    for order in ledger.orders:
+        confirmed_us = order.confirmed_us
+        if confirmed_us is None or ledger.forgot(order) or not order.closes(token):
+            continue
+        if order.revokes(token) and session.dialled_us > confirmed_us:
+            late_us = session.dialled_us - confirmed_us
+            verdict.add("let in", f"{name}: {late_us} us after its token was revoked")
+        elif session.welcomed_us < order.asked_us and session.position > confirmed_us:
+            late_us = session.position - confirmed_us
+            verdict.add("kept", f"{name}: heard events until {late_us} us after {order.path}")
+
+
 def _judge_start(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
     if session.since is None:
         if session.resumed is not None:
             verdict.add("dishonest", f"{name}: resumed={session.resumed} to one who began")
     elif session.resumed is False:
         verdict.anew += 1
-        if not ledger.was_wiped(session.since):
+        if not ledger.may_be_told(session.since):
             verdict.add("told without loss", f"{name}: resumed false from {session.since}")
     elif session.start != session.since:
         verdict.add("dishonest", f"{name}: resumed from {session.start}, asked {session.since}")
@@ -99,12 +142,12 @@ def _judge_heard(
         if isinstance(heard, Gap):
             told["gap"] += 1
             verdict.gaps += 1
-            if told["gap"] > len(ledger.wipes_us):
+            if told["gap"] > ledger.losses:
                 verdict.add("told without loss", f"{name}: gap at {heard.id}")
             if heard.id < position:
                 verdict.add("disordered", f"{name}: gap at {heard.id} after {position}")
         else:
-            _judge_event(verdict, ledger, name, heard, user, position, numbers)
+            _judge_event(verdict, ledger, name, session, heard, user, position, numbers)
         position = max(position, heard.id)
 
 
@@ -112,6 +155,7 @@ def _judge_event(
     verdict: Verdict,
     ledger: Ledger,
     name: str,
+    session: Session,
     event: Event,
     user: str | None,
     position: int,
@@ -127,12 +171,19 @@ def _judge_event(
         verdict.add("doubled", f"{what}, before with {before}")
     elif event.id <= position:
         verdict.add("disordered", f"{what} at position {position}")
+    if event.number in session.said:
+        verdict.add("echoed", what)
     if not entry.is_for(user):
         verdict.add("leaked", f"{what} is for {entry.audience}, not for {user}")
 
 
 def _judge_missing(
-    verdict: Verdict, ledger: Ledger, name: str, session: Session, accepted: Sequence[Entry]
+    verdict: Verdict,
+    ledger: Ledger,
+    client: str,
+    name: str,
+    session: Session,
+    accepted: Sequence[Entry],
 ) -> None:
     """What the client's position says that it has had, and what it has not."""
     heard = {event.id for event in session.heard if isinstance(event, Event)}
@@ -140,7 +191,7 @@ def _judge_missing(
     spans = list(_spans(session))
     for entry in accepted:
         assert entry.id is not None
-        if not session.start < entry.id <= session.position:
+        if not session.start < entry.id <= session.position or entry.sender == client:
             continue
         if not all(entry.is_for(span.user) for span in spans if span.low < entry.id < span.high):
             continue

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 
 from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.moments import now_us
+from tests.chaos.revoking import Order
 
 _ANSWER_SECONDS = 8.0
 _RETRY_SECONDS = (0.02, 0.3)
@@ -37,7 +39,7 @@ class Producer:
 
     async def run(self, pause_seconds: float, until: asyncio.Event) -> None:
         """Publish until told to stop; what was begun is finished."""
-        async with self._client() as client:
+        async with _client(self.token) as client:
             while not until.is_set():
                 many = self.dice.random() < _BATCH_SHARE
                 count = self.dice.randint(2, _BATCH_MOST) if many else 1
@@ -46,17 +48,13 @@ class Producer:
 
     async def publish(self, entry: Entry) -> None:
         """Publish one event, however often it takes."""
-        async with self._client() as client:
+        async with _client(self.token) as client:
             await self._publish(client, [entry])
 
     def _entry(self) -> Entry:
         audience = self.dice.choice(["all", "all", "authenticated", self.dice.choice(self.users)])
         padded = self.dice.random() < _PADDED_SHARE
         return self.ledger.new(audience, self.dice.randint(0, _PADDING_MOST_BYTES * padded))
-
-    def _client(self) -> httpx.AsyncClient:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS, headers=headers)
 
     async def _publish(self, client: httpx.AsyncClient, entries: list[Entry]) -> None:
         while entries:
@@ -88,3 +86,24 @@ class Producer:
                 assert result["status"] in _RETRIED, result
                 again.append(entry)
         return again
+
+
+async def give(order: Order, address: Callable[[], str], token: str, dice: random.Random) -> None:
+    """Give one order until it is confirmed."""
+    async with _client(token) as client:
+        while order.confirmed_us is None:
+            try:
+                response = await client.post(address() + order.path, json=order.body)
+            except httpx.TransportError:
+                pass
+            else:
+                assert response.is_success or response.status_code in _RETRIED, response.text
+                if response.is_success:
+                    order.confirmed_us = now_us()
+                    return
+            await asyncio.sleep(dice.uniform(*_RETRY_SECONDS))
+
+
+def _client(token: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS, headers=headers)

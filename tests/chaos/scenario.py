@@ -13,13 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from pprint import pformat
 
 from tests.chaos.clients import Client, SocketClient, StreamClient
-from tests.chaos.failures import HARMLESS, Failure, redis_emptied
+from tests.chaos.failures import FAILOVERS, HARMLESS, Failure, primary_killed, redis_emptied
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.oracle import Verdict, judge, judge_logs
+from tests.chaos.oracle import Verdict, judge, judge_logs, judge_refusals
 from tests.chaos.producers import Producer
+from tests.chaos.storage import Failover, SingleServer
 from tests.chaos.world import World
 
 _SETTLE_SECONDS = 60.0
@@ -32,6 +35,23 @@ _VARIED = {
     "GATEWAY_REPLAY_MAX_BYTES": ("0", "20000", "67108864"),
     "GATEWAY_PENDING_MAX_EVENTS": ("100", "10000"),
     "GATEWAY_COMPRESSION": ("false", "true"),
+}
+
+
+class Kind(Enum):
+    """What may happen to Redis in a scenario, beside what may happen in any."""
+
+    DATA_KEPT = "data kept"
+    DATA_LOST = "data lost"
+    FAILOVER = "failover"
+
+
+# What each must see, and what else it draws from.
+_SURELY = {Kind.DATA_KEPT: [], Kind.DATA_LOST: [redis_emptied], Kind.FAILOVER: [primary_killed]}
+_PERHAPS = {
+    Kind.DATA_KEPT: HARMLESS,
+    Kind.DATA_LOST: [*HARMLESS, redis_emptied],
+    Kind.FAILOVER: FAILOVERS,
 }
 
 
@@ -52,6 +72,7 @@ class Report:
     """What happened, and what the oracle says of it."""
 
     seed: int
+    kind: Kind
     scale: Scale
     verdict: Verdict
     ledger: Ledger
@@ -66,11 +87,14 @@ class Report:
     def __str__(self) -> str:
         verdict, entries = self.verdict, self.ledger.entries
         attempts = sum(entry.attempts for entry in entries)
+        said = sum(entry.sender is not None for entry in entries)
         text = (
-            f"seed {self.seed}: {len(entries):,} events sent, {verdict.delivered:,} of "
+            f"seed {self.seed}, {self.kind.value}: {len(entries):,} events sent, {verdict.delivered:,} of "
             f"{verdict.due:,} deliveries made, {verdict.count('lost')} lost, "
             f"{verdict.count('doubled')} doubled\n"
             f"  {attempts - len(entries)} sent again, {self.ledger.duplicates} of them were known; "
+            f"{said} said by clients; {len(self.ledger.orders)} orders; "
+            f"{len(self.ledger.failovers_us)} failovers; "
             f"{len(self.ledger.wipes_us)} times Redis lost all: {verdict.excused:,} deliveries "
             f"gone and told, by {verdict.gaps} gaps; {verdict.anew} resumed false\n"
             f"  failures: {_counts(self.failures)}\n"
@@ -92,31 +116,32 @@ async def run(
     seed: int,
     scale: Scale,
     folder: Path,
+    kind: Kind = Kind.DATA_KEPT,
     *,
-    empties: bool = False,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Run one scenario to its end, and judge it.
 
     Args:
         folder: for logs and data; empty.
-        empties: Redis may also lose all its data.
         announce: is told each failure when it begins.
     """
     dice = random.Random(seed)
     ledger = Ledger()
     settings = {name: dice.choice(values) for name, values in _VARIED.items()}
-    world = World(folder, ledger, random.Random(dice.random()), settings)
+    make_storage = Failover if kind is Kind.FAILOVER else SingleServer
+    storage = make_storage(folder / "redis", ledger)
+    world = World(folder, storage, ledger, random.Random(dice.random()), settings)
     calm, stop = asyncio.Event(), asyncio.Event()
     clients = _clients(world, scale, dice, calm)
     producers = _producers(world, scale, dice)
-    report = Report(seed, scale, Verdict(), ledger)
+    report = Report(seed, kind, scale, Verdict(), ledger)
     async with world.running(gateways=scale.gateways, publishers=scale.publishers):
         async with asyncio.TaskGroup() as group:
             listening = [group.create_task(client.run()) for client in clients]
             pause_seconds = scale.producers / scale.events_per_second
             producing = [group.create_task(p.run(pause_seconds, stop)) for p in producers]
-            await _fail(world, clients, scale, dice, report, announce, empties=empties)
+            await _fail(world, clients, scale, dice, report, announce, kind)
             calm.set()
             stop.set()
             await asyncio.wait(producing)
@@ -127,12 +152,19 @@ async def run(
             report.settled_seconds = time.monotonic() - began
             for task in listening:
                 task.cancel()
+        logged = await world.logged()
+        ledger.locate(logged)
         report.verdict = judge(ledger, {client.name: client.sessions for client in clients})
-        judge_logs(report.verdict, ledger, await world.logged())
+        judge_logs(report.verdict, ledger, logged)
+        refused = [token for client in clients for token in client.refused]
+        judge_refusals(report.verdict, ledger, refused)
     for client in missing:
         report.verdict.add("stuck", f"{client.name} stands at {client.position}, end is {end.id}")
     for line in world.logs():
         report.verdict.add("in a log", line)
+    if not report.clean:
+        heard = [f"{client.name}\n{pformat(client.sessions)}" for client in clients]
+        (folder / "heard.txt").write_text("\n".join(heard))
     ends = [session.end for client in clients for session in client.sessions]
     report.ends.update(end for end in ends if end)
     return report
@@ -145,12 +177,11 @@ async def _fail(
     dice: random.Random,
     report: Report,
     announce: Callable[[str], None],
-    *,
-    empties: bool,
+    kind: Kind,
 ) -> None:
     """Let things go wrong, a few at a time, until the time is over and all of it has passed."""
-    choices = [*HARMLESS, redis_emptied] if empties else HARMLESS
-    pack: list[Failure] = [redis_emptied] if empties else []
+    choices: Sequence[Failure] = _PERHAPS[kind]
+    pack: list[Failure] = list(_SURELY[kind])
     began = time.monotonic()
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -191,23 +222,34 @@ def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Even
         user = dice.choice([None, *users[: len(users) // 2], *users])
         own = random.Random(dice.random())
         habit = dice.choice(
-            ["stream", "stream", "steady", "slow", "commuter", "commuter", "fleeing"]
+            [
+                "stream",
+                "stream",
+                "steady",
+                "slow",
+                "commuter",
+                "commuter",
+                "fleeing",
+                "talker",
+                "talker",
+            ]
         )
         name = f"client {number} ({habit}, {user})"
         if habit == "stream":
-            clients.append(StreamClient(name, user, world.gateway, world.signer, own, calm))
+            clients.append(StreamClient(name, user, world.gateway, world.ledger, own, calm))
             continue
         clients.append(
             SocketClient(
                 name,
                 None if habit == "commuter" else user,
                 world.gateway,
-                world.signer,
+                world.ledger,
                 own,
                 calm,
                 slow=habit == "slow",
                 commutes=dice.choice(users) if habit == "commuter" else None,
                 flees=habit == "fleeing",
+                talks=habit == "talker",
             )
         )
     return clients

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.chaos.revoking import Token
+
 
 @dataclass(frozen=True)
 class Event:
@@ -40,6 +42,10 @@ class Session:
         resumed: as in `welcome`.
         user: whom the connection spoke for at `welcome`.
         end: close code, or what the client saw instead of one; "" where it was open to the last.
+        token: what it came with.
+        dialled_us: when the client began to connect.
+        welcomed_us: when `welcome` had come.
+        said: numbers of the events that it sent itself, which it must not hear.
     """
 
     since: int | None
@@ -48,6 +54,21 @@ class Session:
     user: str | None
     heard: list[Heard] = field(default_factory=list)
     end: str = ""
+    token: Token | None = None
+    dialled_us: int = 0
+    welcomed_us: int = 0
+    said: set[int] = field(default_factory=set)
+
+    @property
+    def users(self) -> set[str]:
+        """Everybody for whom it spoke."""
+        named = {heard.user for heard in self.heard if isinstance(heard, Identity)} | {self.user}
+        return {user for user in named if user is not None}
+
+    @property
+    def changed(self) -> bool:
+        """Whether it spoke for more than one."""
+        return any(isinstance(heard, Identity) for heard in self.heard)
 
     @property
     def position(self) -> int:

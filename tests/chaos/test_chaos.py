@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.chaos.scenario import Scale, run
+from tests.chaos.scenario import Kind, Scale, run
 
 _SECONDS = 8.0
+_SEEDS = {Kind.DATA_KEPT: 20, Kind.DATA_LOST: 21, Kind.FAILOVER: 22}
 
 
 def pytest_asyncio_loop_factories(
@@ -25,13 +26,16 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("empties", [False, True], ids=["data kept", "data lost"])
-async def test_nothing_is_lost_or_doubled(tmp_path: Path, empties: bool) -> None:
-    """With ``empties`` Redis also comes back without data: then the loss is told, and only then."""
-    report = await run(21 if empties else 20, Scale(_SECONDS), tmp_path, empties=empties)
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+async def test_nothing_is_lost_or_doubled(tmp_path: Path, kind: Kind) -> None:
+    """Where Redis loses data, the loss is told, and only then."""
+    report = await run(_SEEDS[kind], Scale(_SECONDS), tmp_path, kind)
     print(report)
     if not report.clean:
         pytest.fail(str(report))
     assert report.verdict.delivered > 1_000
     assert report.failures.total() >= 5
-    assert bool(report.ledger.wipes_us) is empties
+    assert bool(report.ledger.wipes_us) is (kind is Kind.DATA_LOST)
+    assert bool(report.ledger.failovers_us) is (kind is Kind.FAILOVER)
+    assert any(entry.sender and entry.accepted_us for entry in report.ledger.entries)
+    assert report.ledger.orders

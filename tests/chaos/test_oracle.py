@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.chaos.ledger import Ledger
-from tests.chaos.oracle import Verdict, judge, judge_logs
+from tests.chaos.oracle import Verdict, judge, judge_logs, judge_refusals
+from tests.chaos.revoking import Order, Token
 from tests.chaos.session import Event, Gap, Heard, Identity, Session
 
 # Events 0 to 4 as they were published: audience and id.
@@ -174,3 +177,92 @@ def test_an_event_that_stands_twice_in_the_logs_is_doubled(ledger: Ledger) -> No
     verdict = Verdict()
     judge_logs(verdict, ledger, [(10, 0), (20, 1), (25, 1)])
     assert verdict.count("doubled") == 1
+
+
+def test_a_failover_excuses_no_accepted_event(ledger: Ledger) -> None:
+    ledger.failovers_us = [(32, 38)]
+    verdict = judge(ledger, {"client": [session(*events(0), Gap(38), *events(4))]})
+    assert {kind: len(found) for kind, found in verdict.faults.items()} == {"lost": 2}
+
+
+def test_a_failover_may_be_told_and_lose_what_was_not_accepted(ledger: Ledger) -> None:
+    ledger.failovers_us = [(15, 38)]
+    ledger.entries[3].accepted_us = 45
+    ledger.entries[2].first_us, ledger.entries[2].accepted_us = 22, 35
+    heard = [*events(0, 1), Event(22, 2), Gap(25), *events(2, 4)]
+    assert faults(ledger, session(*heard)) == {}
+    assert faults(ledger, session(*events(4), since=20, start=45, resumed=False)) == {}
+
+
+def test_what_a_handler_published_is_due_to_all_but_its_sender(ledger: Ledger) -> None:
+    ledger.entries[1].sender = "client"
+    ledger.entries[1].id = None
+    ledger.locate([(IDS[number], number) for number in range(5)])
+    assert ledger.entries[1].id == 20
+    heard = session(*events(0, 2, 4))
+    assert judge(ledger, {"client": [heard]}).faults == {}
+    assert judge(ledger, {"another": [heard]}).count("lost") == 1
+    heard = session(*events(0, 1, 2, 4))
+    heard.said = {1}
+    assert judge(ledger, {"client": [heard]}).count("echoed") == 1
+
+
+def test_what_was_confirmed_to_its_sender_stands_in_the_log(ledger: Ledger) -> None:
+    ledger.entries[1].id = None
+    assert judge(ledger, {}).count("lost") == 1
+    ledger.wipes_us = [30]
+    assert judge(ledger, {}).faults == {}
+
+
+def order(**kind: Any) -> Order:
+    """Asked at 22, confirmed at 25."""
+    return Order("alice", asked_us=22, confirmed_us=25, **kind)
+
+
+TOKEN = Token("alice", "one", issued_us=1)
+ORDERS = [{"token_id": "one"}, {"issued_before_us": 2}, {"disconnects": True}]
+
+
+@pytest.mark.parametrize("kind", ORDERS, ids=str)
+def test_an_order_explains_a_close_of_its_own_kind(ledger: Ledger, kind: Any) -> None:
+    right, wrong = ("4409", "4401") if "disconnects" in kind else ("4401", "4409")
+    ledger.orders = [order(**kind)]
+    closed = session(*events(0, 1), end=right)
+    closed.token = TOKEN
+    assert faults(ledger, closed) == {}
+    closed.end = wrong
+    assert faults(ledger, closed) == {"thrown out": 1}
+    ledger.orders = []
+    closed.end = right
+    assert faults(ledger, closed) == {"thrown out": 1}
+
+
+@pytest.mark.parametrize("kind", ORDERS, ids=str)
+def test_a_connection_that_outlives_its_order_is_a_fault(ledger: Ledger, kind: Any) -> None:
+    ledger.orders = [order(**kind)]
+    kept = session(*events(0, 1, 2))
+    kept.token, kept.welcomed_us = TOKEN, 8
+    assert faults(ledger, kept) == {"kept": 1}
+    kept.heard = events(0, 1)
+    assert faults(ledger, kept) == {}
+    kept.heard, ledger.wipes_us = events(0, 1, 2), [28]
+    assert faults(ledger, kept) == {}, "Redis lost the order"
+
+
+@pytest.mark.parametrize("kind", ORDERS, ids=str)
+def test_a_revoked_token_that_is_let_in_is_a_fault(ledger: Ledger, kind: Any) -> None:
+    ledger.orders = [order(**kind)]
+    back = session(start=30)
+    back.token, back.dialled_us, back.welcomed_us = TOKEN, 28, 29
+    assert faults(ledger, back) == ({} if "disconnects" in kind else {"let in": 1})
+    back.dialled_us = 24
+    assert faults(ledger, back) == {}
+
+
+def test_a_refusal_needs_a_revocation(ledger: Ledger) -> None:
+    verdict = Verdict()
+    judge_refusals(verdict, ledger, [TOKEN])
+    assert verdict.count("refused") == 1
+    ledger.orders = [order(issued_before_us=2)]
+    judge_refusals(verdict, ledger, [TOKEN, Token("alice", issued_us=3)])
+    assert verdict.count("refused") == 2

@@ -1,4 +1,4 @@
-"""The system under chaos: Valkey that keeps its data, publishers, gateways, and what befalls them.
+"""The system under chaos: storage, publishers, gateways, and what befalls them.
 
 Real processes, some of them behind a TCP proxy that can break their connection to Redis. New pods
 take the place of those that go, as a ReplicaSet would see to.
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -23,18 +22,24 @@ import redis.asyncio
 from cli.stack import Plan
 from cli.token import SCOPES, Signer
 from contract.keyspace import Keyspace
+from tests.chaos import handlers
 from tests.chaos.ledger import Ledger, number_of
+from tests.chaos.producers import give
+from tests.chaos.revoking import Order
+from tests.chaos.storage import REPLICAS, Failover, SingleServer, Storage
 from tests.cli.clarion import SECRET, environment
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Service
 from tests.proxy import Proxy, proxied
-from tests.valkey import Valkey
 
 NAMESPACE = "chaos"
 _PROXIED_SHARE = 0.7
+# Redis may be away meanwhile, and more than a hundred processes and clients share the machine.
+_READY_SECONDS = 90.0
 
 # Short, so that a scenario of seconds sees what takes a cluster minutes.
 _SETTINGS = {
+    "CLARION_WAIT_SECONDS": "0.5",
     "GATEWAY_PROBE_INTERVAL_SECONDS": "0.5",
     "GATEWAY_PROBE_TIMEOUT_SECONDS": "1",
     "GATEWAY_LINGER_SECONDS": "1",
@@ -57,6 +62,7 @@ class World:
     """
 
     folder: Path
+    storage: Storage
     ledger: Ledger
     dice: random.Random
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -68,8 +74,6 @@ class World:
     signer: Signer = field(default_factory=lambda: Signer(SECRET))
 
     def __post_init__(self) -> None:
-        self.valkey = Valkey(self.folder / "valkey", persist=True)
-        self.valkey.directory.mkdir()
         self._started: list[Service] = []
         self._numbers = itertools.count()
         self._pods = AsyncExitStack()
@@ -79,7 +83,7 @@ class World:
         """Started and ready; everything is killed at the end."""
         try:
             async with self._pods:
-                await asyncio.to_thread(self.valkey.start)
+                await asyncio.to_thread(self.storage.start)
                 self.publishers, self.gateways = await asyncio.gather(
                     self._start_all(publishers, self._publisher),
                     self._start_all(gateways, self._gateway),
@@ -88,7 +92,7 @@ class World:
         finally:
             for service in self._started:
                 service.kill()
-            self.valkey.kill()
+            self.storage.stop()
 
     def gateway(self) -> str:
         """Where the load balancer sends a client."""
@@ -103,21 +107,31 @@ class World:
 
     async def pause_redis(self, seconds: float) -> None:
         async with self.redis_lock:
-            self.valkey.signal(signal.SIGSTOP)
+            server = self.storage.server
+            server.signal(signal.SIGSTOP)
             try:
                 await asyncio.sleep(seconds)
             finally:
-                self.valkey.signal(signal.SIGCONT)
+                server.signal(signal.SIGCONT)
 
     async def restart_redis(self, away_seconds: float, *, empty: bool = False) -> None:
         async with self.redis_lock:
-            self.valkey.kill()
-            await asyncio.sleep(away_seconds)
-            if empty:
-                shutil.rmtree(self.valkey.directory)
-                self.valkey.directory.mkdir()
-                self.ledger.wiped()
-            await asyncio.to_thread(self.valkey.start)
+            assert isinstance(self.storage, SingleServer)
+            await asyncio.to_thread(self.storage.restart, away_seconds, empty=empty)
+
+    async def fail_over(self, away_seconds: float, *, hangs: bool) -> None:
+        async with self.redis_lock:
+            assert isinstance(self.storage, Failover)
+            await asyncio.to_thread(self.storage.fail_over, away_seconds, hangs=hangs)
+
+    async def lose_replica(self, away_seconds: float) -> None:
+        async with self.redis_lock:
+            assert isinstance(self.storage, Failover)
+            await asyncio.to_thread(self.storage.lose_replica, away_seconds)
+
+    async def give(self, order: Order, dice: random.Random) -> None:
+        """Give an order, by whichever publisher, however often it takes."""
+        await give(self.ledger.ordered(order), self.publisher, self.producer_token(), dice)
 
     async def ask_redis(self, *command: str) -> None:
         async with self.redis_lock, self._redis() as client:
@@ -166,7 +180,7 @@ class World:
         return lines
 
     def _redis(self) -> Any:  # redis-py's types know no binary answers
-        return redis.asyncio.Redis(port=self.valkey.port)
+        return redis.asyncio.Redis(port=self.storage.server.port)
 
     async def _start_all(self, count: int, make: Callable[[str], Service]) -> list[Service]:
         """New pods, each with its own way to Redis; returns when all are ready."""
@@ -175,13 +189,14 @@ class World:
             self._started.append(service)
             service.start()
         for service in services:
-            await asyncio.to_thread(service.wait_until_ready)
+            await asyncio.to_thread(service.wait_until_ready, _READY_SECONDS)
         return services
 
     async def _way_to_redis(self) -> str:
-        if self.dice.random() >= _PROXIED_SHARE:
-            return self.valkey.url
-        proxy = await self._pods.enter_async_context(proxied(self.valkey.port))
+        """Sentinels lead past any proxy."""
+        if isinstance(self.storage, Failover) or self.dice.random() >= _PROXIED_SHARE:
+            return self.storage.url
+        proxy = await self._pods.enter_async_context(proxied(self.storage.server.port))
         self.proxies.append(proxy)
         return proxy.url
 
@@ -215,10 +230,15 @@ class World:
             publisher_port=first,
             publisher_internal_port=first + 1,
             redis_url=None,
-            handlers=None,
+            handlers=handlers.MOUNTED,
             pretty=False,
         )
         return plan, index
 
     def _environment(self) -> dict[str, str]:
-        return environment(CLARION_NAMESPACE=NAMESPACE, **{**_SETTINGS, **self.settings})
+        replicas = REPLICAS if isinstance(self.storage, Failover) else 0
+        return environment(
+            CLARION_NAMESPACE=NAMESPACE,
+            CLARION_WAIT_REPLICAS=str(replicas),
+            **{**_SETTINGS, **self.settings},
+        )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cli.failure import Failure
 from cli.valkey import check_redis, find_server, wait_for_redis, without_password
+from tests.redis_topologies import sentinels
 from tests.valkey import Valkey, free_port
 
 
@@ -15,6 +18,13 @@ def test_finds_the_embedded_server() -> None:
 
 def test_accepts_a_redis_that_answers(redis_url: str) -> None:
     check_redis(redis_url)
+
+
+def test_accepts_a_primary_that_sentinels_name(tmp_path: Path) -> None:
+    with sentinels(tmp_path, replicas=1) as topology:
+        check_redis(topology.url)
+        with pytest.raises(Failure, match=r"no Redis answers at redis\+sentinel://127.*another"):
+            check_redis(topology.url.replace("/clarion/", "/another/"))
 
 
 async def test_waits_until_it_answers(shared_valkey: Valkey) -> None:

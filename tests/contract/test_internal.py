@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from contract.internal import internal_app
 
 REASONS: list[str] = []
+READY = Gauge("clarion_ready", "1 while ready.", registry=None)
 
 
 async def readiness() -> Sequence[str]:
@@ -25,7 +26,7 @@ def registry() -> CollectorRegistry:
 
 
 async def get(registry: CollectorRegistry, path: str, **headers: str) -> httpx.Response:
-    transport = httpx.ASGITransport(internal_app(registry, readiness))
+    transport = httpx.ASGITransport(internal_app(registry, readiness, READY))
     async with httpx.AsyncClient(transport=transport, base_url="http://pod") as client:
         return await client.get(path, headers=headers)
 
@@ -34,6 +35,18 @@ async def test_metrics(registry: CollectorRegistry) -> None:
     response = await get(registry, "/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     assert "clarion_things_total 1.0" in response.text
+
+
+@pytest.mark.parametrize(("reasons", "value"), [([], "1.0"), (["redis is gone"], "0.0")])
+async def test_metrics_say_what_readyz_would(
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    reasons: list[str],
+    value: str,
+) -> None:
+    monkeypatch.setattr("tests.contract.test_internal.REASONS", reasons)
+    registry.register(READY)
+    assert f"clarion_ready {value}" in (await get(registry, "/metrics")).text
 
 
 async def test_openmetrics_for_who_asks(registry: CollectorRegistry) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import redis.asyncio
 
 from contract.bus import Bus, HistoryLimits, redis_from_url
 from contract.errors import BusUnavailable, OrdersFull
@@ -72,6 +73,21 @@ async def test_the_same_order_is_kept_once(orders: Orders) -> None:
     assert await orders.give([order]) == 0
     await orders.give([order])
     assert await kept(orders) == [order]
+
+
+async def test_the_same_order_again_is_a_write(orders: Orders, redis_url: str) -> None:
+    """WAIT is content with any replica on a connection that has written nothing. PUBLISH reaches
+    replicas as well, but not on a cluster."""
+
+    async def writes() -> int:
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            return int((await client.info("persistence"))["rdb_changes_since_last_save"])
+
+    order = RevokeToken("one", later())
+    await orders.give([order])
+    before = await writes()
+    await orders.give([order])
+    assert await writes() > before
 
 
 async def test_what_has_ended_makes_room(orders: Orders) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -24,15 +23,7 @@ from contract.telemetry import (
     tracer_provider,
 )
 
-
-@pytest.fixture(autouse=True)
-def unconfigured() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def configure(log_format: str = "json", level: str = "info") -> None:

@@ -47,9 +47,9 @@ class Service:
                 stderr=log,
             )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         assert self.process is not None
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + seconds
         with httpx.Client(trust_env=False) as client:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, self.log.read_text()
@@ -112,9 +112,13 @@ class Stack:
     ) -> str:
         """Publish one event; returns its id."""
         event = {"audience": audience, "type": type_, "data": data, **more}
-        response = await asyncio.to_thread(self._post, event)
+        response = await self.attempt(event)
         assert response.is_success, response.text
         return str(response.json()["id"])
+
+    async def attempt(self, event: object) -> httpx.Response:
+        """Try to publish one event."""
+        return await asyncio.to_thread(self._request, "POST", "/v1/events", event)
 
     async def order(self, path: str, body: object = None) -> int:
         """Give an order to all gateways; returns how many were told."""
@@ -130,9 +134,6 @@ class Stack:
             response = await asyncio.to_thread(self._request, "GET", path)
         assert response.is_success, response.text
         return dict(response.json())
-
-    def _post(self, event: object) -> httpx.Response:
-        return self._request("POST", "/v1/events", event)
 
     def _request(self, method: str, path: str, body: object = None) -> httpx.Response:
         token = self.signer.sign("tests", scope=" ".join(SCOPES), expires_seconds=60)

@@ -74,8 +74,9 @@ class MemoryBus:
         del log.entries[: max(0, len(log.entries) - keep)]
 
     def forget_quiet_streams(self) -> None:
-        """As PEXPIRE does when nothing was published for two max ages."""
-        self._logs.clear()
+        """As PEXPIRE does when nothing was published for two max ages; probes always are."""
+        for stream in [name for name in self._logs if not name.startswith("pod:")]:
+            del self._logs[stream]
 
     def lose_everything(self) -> None:
         """As a restart without persistence; it takes a while."""

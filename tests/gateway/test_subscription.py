@@ -347,6 +347,23 @@ def test_a_failover_that_forgot_an_event_of_a_quiet_user_is_told_once(pod: Liste
     assert len(pod.gaps) == 1
 
 
+def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
+    """The pod may have listened to a primary that was replaced: who knows what passed it by."""
+    before = pod.publish()
+    pod.loop.advance(INTERVAL + 0.5)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.loop.advance(1)
+    after = pod.publish()
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+    assert pod.heard_before_gaps == [before]
+    pod.loop.advance(3 * INTERVAL)
+    pod.subscriber.cut()
+    pod.loop.advance(3 * INTERVAL)
+    assert pod.nobody.event_ids == before + after
+    assert len(pod.gaps) == 1
+
+
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
     """Each before what came after it on its own stream, all in the order of the ids."""
     before = pod.publish()

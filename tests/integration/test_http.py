@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 
+import pytest
+
 from contract.audience import user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
@@ -201,7 +203,6 @@ BAD_HANDSHAKES: dict[str, dict[str, str | None]] = {
     "short key": {"Sec-WebSocket-Key": "c2hvcnQ="},
     "key is no base64": {"Sec-WebSocket-Key": "!" * 24},
     "no version": {"Sec-WebSocket-Version": None},
-    "version 8": {"Sec-WebSocket-Version": "8"},
     "another subprotocol": {"Sec-WebSocket-Protocol": "graphql-ws, mqtt"},
     "a token only": {"Sec-WebSocket-Protocol": "clarion.bearer.token"},
 }
@@ -215,6 +216,19 @@ async def test_a_handshake_that_is_none_is_refused(pod: Pod) -> None:
             outcome = {"wire": "websocket", "outcome": "malformed"}
             assert await pod.metric("clarion_handshakes_total", **outcome) == count, name
             await is_served()
+
+
+@pytest.mark.parametrize("version", ["8", "14", "013", "13, 8", "latest"])
+async def test_another_version_of_websocket_is_told_the_one_that_there_is(
+    pod: Pod, version: str
+) -> None:
+    """RFC 6455, section 4.4."""
+    response = await answer_to(pod, request_of(headers={"Sec-WebSocket-Version": version}))
+    assert response.status == 426
+    assert response.headers["sec-websocket-version"] == "13"
+    assert response.headers["upgrade"] == "websocket"
+    outcome = {"wire": "websocket", "outcome": "malformed"}
+    assert await pod.metric("clarion_handshakes_total", **outcome) == 1
 
 
 async def test_clients_that_leave_before_they_say_what_they_want_leave_nothing(pod: Pod) -> None:

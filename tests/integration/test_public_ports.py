@@ -73,7 +73,7 @@ GATEWAY = {
     "a stream's bad position": (400, request("GET", "/sse?since=nonsense")),
     "another site's page": (403, request("GET", "/sse", Origin="https://evil.example.com")),
     "a socket without an upgrade": (426, request("GET", "/ws")),
-    "a socket of another version": (400, request_of(headers={"Sec-WebSocket-Version": "8"})),
+    "a socket of another version": (426, request_of(headers={"Sec-WebSocket-Version": "8"})),
     "a socket without a key": (400, request_of(headers={"Sec-WebSocket-Key": None})),
     "a socket at another path": (404, request_of("/elsewhere")),
     "an unknown upgrade": (400, request("GET", "/ws", Connection="upgrade", Upgrade="smtp")),

@@ -129,6 +129,34 @@ async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str)
         assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
 
 
+@pytest.mark.timeout(90)
+async def test_what_passed_by_a_pod_at_a_primary_that_woke_up_is_told(
+    topology: Sentinels, namespace: str
+) -> None:
+    """It was replaced while it hung, and nobody has told it yet: it takes the pod's probes, which
+    come back, so that the pod believes to hear everything."""
+    async with (
+        started(
+            topology.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=20
+        ) as pod,
+        opened(pod) as client,
+    ):
+        await pod.publish(data=b'"before"')
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        await pod.bus.aclose()  # its connections lead to the old one
+        old = topology.primary
+        old.signal(signal.SIGSTOP)
+        await asyncio.to_thread(topology.wait_for_failover, old)
+        await pod.publish(data=b'"passed by"')
+        old.signal(signal.SIGCONT)
+        await asyncio.to_thread(wait_until, lambda: old.role() == "slave", "it learns of it", 30)
+        await pod.counted("clarion_gaps_total", outcome="lost")
+        await pod.publish(data=b'"after"')
+
+        assert await heard_until(client, "after") == ["before", "gap", "after"]
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 1
+
+
 async def test_one_sentinel_is_enough_and_one_that_hangs_costs_no_start(
     topology: Sentinels, namespace: str
 ) -> None:

@@ -72,6 +72,7 @@ def test_not_ready_without_the_issuers_keys(redis_url: str) -> None:
     with serving(redis_url, jwt_secret=None, jwt_jwks_url=url) as service:
         response = service.internal("/readyz")
         assert response.json()["reasons"] == ["no keys from CLARION_JWT_JWKS_URL yet"]
+        assert "clarion_publisher_ready 0.0" in service.internal("/metrics").text
         with service.client() as client:
             key = rsa.generate_private_key(65_537, 2_048)
             unknown = jwt.encode({"sub": "orders", "exp": 4e9}, key, "RS256")

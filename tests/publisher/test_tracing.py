@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from typing import Any
+
 import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -11,12 +15,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from contract.audience import user_audience
 from contract.bus import Bus, redis_from_url
-from contract.telemetry import is_sampled
+from contract.publish_queue import PublishQueue
+from contract.telemetry import configure_logging, is_sampled, read_traceparent
 from publisher.app import running
 from publisher.settings import PublisherSettings
-from publisher.tracing import PublishTracer, read_traceparent
+from publisher.tracing import PublishTracer
 from tests.conftest import SECRET
 from tests.publisher.service import bearer
+from tests.valkey import free_port
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -122,6 +128,62 @@ async def test_a_refused_event_marks_its_span(traced: Traced) -> None:
 async def test_user_ids_stay_out_of_traces(traced: Traced) -> None:
     await traced.post("/v1/events", EVENT)
     assert "alice" not in traced.span().to_json()
+
+
+@pytest.mark.usefixtures("logging_restored")
+class TestLogs:
+    """Records carry the ids of the trace that they concern."""
+
+    async def test_of_a_lost_bus(self, namespace: str, capsys: pytest.CaptureFixture[str]) -> None:
+        log_as_json()
+        traced = Traced(f"redis://127.0.0.1:{free_port()}/0", namespace)
+        response = await traced.post("/v1/events", EVENT, traceparent=SAMPLED)
+        assert response.status_code == 503
+        span = traced.span().context
+        assert span is not None
+        record = record_of(capsys, "bus lost")
+        assert (record["trace_id"], record["span_id"]) == (TRACE, f"{span.span_id:016x}")
+
+    async def test_while_publishing(
+        self, traced: Traced, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_as_json()
+        publish_all = PublishQueue.publish_all
+
+        async def noted(*arguments: Any) -> Any:
+            logging.getLogger("a.library").warning("a record of its own")
+            return await publish_all(*arguments)
+
+        monkeypatch.setattr(PublishQueue, "publish_all", noted)
+        await traced.post("/v1/events", EVENT, traceparent=SAMPLED)
+        span = traced.span().context
+        assert span is not None
+        record = record_of(capsys, "a record of its own")
+        assert (record["trace_id"], record["span_id"]) == (TRACE, f"{span.span_id:016x}")
+
+    async def test_of_a_bug(
+        self, traced: Traced, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_as_json()
+
+        async def broken(*_: Any) -> Any:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(PublishQueue, "publish_all", broken)
+        for header, expected in ((SAMPLED, TRACE), ("junk", None)):
+            response = await traced.post("/v1/events", EVENT, traceparent=header)
+            assert response.status_code == 500
+            assert record_of(capsys, "request failed by a bug").get("trace_id") == expected
+
+
+def log_as_json() -> None:
+    configure_logging(level="info", log_format="json", service="publisher", pod="pod-1")
+
+
+def record_of(capsys: pytest.CaptureFixture[str], event: str) -> dict[str, Any]:
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (record,) = [record for record in records if record["event"] == event]
+    return record
 
 
 @pytest.mark.parametrize(

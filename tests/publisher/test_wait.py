@@ -1,54 +1,42 @@
-"""PUBLISHER_WAIT_REPLICAS: 201 means that replicas have the event, also for a retry."""
+"""CLARION_WAIT_REPLICAS: accepted means that replicas have it, also for a retry."""
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contract.audience import ALL
-from tests.e2e.ports import free_ports
 from tests.publisher.service import Service, serving
-from tests.redis_topologies import Node, wait_until
+from tests.redis_topologies import Node, replicated, wait_for_replica
 
 
 @pytest.fixture
-def primary(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path / "primary", free_ports(1), ("--repl-diskless-sync-delay", "0"))
-    node.start()
-    yield node
-    node.kill()
+def pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    with replicated(tmp_path) as pair:
+        yield pair
 
 
 @pytest.fixture
-def replica(tmp_path: Path, primary: Node) -> Iterator[Node]:
-    """In step; a test may kill it and start it again."""
-    node = Node(tmp_path / "replica", free_ports(1), ("--replicaof", f"127.0.0.1 {primary.port}"))
-    node.start()
-    wait_for_replica(primary)
-    yield node
-    node.kill()
+def primary(pair: tuple[Node, Node]) -> Node:
+    return pair[0]
 
 
 @pytest.fixture
-def service(primary: Node, replica: Node, namespace: str) -> Iterator[Service]:
+def replica(pair: tuple[Node, Node]) -> Node:
+    """In step; a test may pause or kill it."""
+    return pair[1]
+
+
+@pytest.fixture
+def service(primary: Node, namespace: str) -> Iterator[Service]:
     with serving(
         f"redis://{primary.address}/0", namespace=namespace, wait_replicas=1, wait_seconds=0.3
     ) as service:
         yield service
-
-
-def wait_for_replica(primary: Node) -> None:
-    """Return when one confirms what is written; a new one does so a second after it has come."""
-
-    def confirms() -> bool:
-        with primary.client.client() as connection:
-            connection.set("in-step", 1)
-            return bool(connection.wait(1, 500))
-
-    wait_until(confirms, "a replica")
 
 
 EVENT = {"audience": "all", "type": "tick", "data": 1, "key": "once"}
@@ -92,3 +80,23 @@ def test_a_batch_waits_once(service: Service, replica: Node) -> None:
         response = client.post("/v1/events:batch", json={"events": events})
     assert response.status_code == 503
     assert response.elapsed.total_seconds() < 2
+
+
+def test_a_revocation_is_replicated_before_it_is_confirmed(
+    service: Service, primary: Node, replica: Node
+) -> None:
+    """A retry too, through a publisher whose connection has written nothing yet: it changes nothing
+    in Redis, and must not be confirmed for that."""
+    path, body = "/v1/tokens/one/revoke", {"expires_at": int(time.time()) + 3_600}
+    replica.signal(signal.SIGSTOP)
+    settings = {"namespace": service.settings.namespace, "wait_replicas": 1, "wait_seconds": 0.3}
+    with service.client() as client:
+        response = client.post(path, json=body)
+        assert (response.status_code, response.json()["retryable"]) == (503, True)
+    with serving(service.settings.redis_url, **settings) as other, other.client() as client:
+        assert client.post(path, json=body).status_code == 503
+        replica.signal(signal.SIGCONT)
+        wait_for_replica(primary)
+        assert client.post(path, json=body).status_code == 200
+    assert replica.client.zcard(service.settings.keyspace.orders) == 1
+    assert len(service.orders()) == 1
