@@ -248,6 +248,7 @@ _CLIENTS: Final = Row(
                 ),
             ],
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Refused requests by reason",
@@ -255,6 +256,7 @@ _CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_http_requests_refused_total", by="reason"), "{{reason}}")],
             "a-pod-is-at-capacity",
+            width=6,
         ),
         Panel(
             "Orders",
@@ -273,6 +275,7 @@ _CLIENTS: Final = Row(
                 Query(rate("clarion_orders_total", by="order"), "carried out: {{order}}"),
             ],
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Log-ins on open connections",
@@ -280,6 +283,7 @@ _CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_identity_changes_total", by="change"), "{{change}}")],
             "tokens-are-refused",
+            width=6,
         ),
     ],
 )
