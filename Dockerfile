@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY pyproject.toml constraints.txt ./
 RUN ["python", "-c", "import pathlib, tomllib; project = tomllib.loads(pathlib.Path('pyproject.toml').read_text()); pathlib.Path('requirements.txt').write_text('\\n'.join(project['project']['dependencies'])); pathlib.Path('build-requirements.txt').write_text('\\n'.join(project['build-system']['requires']))"]
 RUN python -m venv --without-pip /opt/clarion \
-    && pip --python /opt/clarion/bin/python install --constraint constraints.txt --requirement requirements.txt \
+    && pip --python /opt/clarion/bin/python install --no-compile --constraint constraints.txt --requirement requirements.txt \
     && pip install --constraint constraints.txt --requirement build-requirements.txt
 
 COPY README.md ./
@@ -22,7 +22,11 @@ COPY examples examples
 COPY gateway gateway
 COPY publisher publisher
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
-    && pip --python /opt/clarion/bin/python install --no-deps wheels/*.whl
+    && pip --python /opt/clarion/bin/python install --no-compile --no-deps wheels/*.whl
+
+# Bytecode that names no time and knows no chance, so that the same packages make the same files.
+ENV PYTHONHASHSEED=0
+RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
 FROM python:${PYTHON_VERSION}-slim

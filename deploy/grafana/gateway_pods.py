@@ -79,6 +79,7 @@ _CAPACITY: Final = Row(
             "short",
             _each_pod("clarion_users"),
             "a-pod-is-at-capacity",
+            width=6,
         ),
         Panel(
             "Handshakes",
@@ -86,6 +87,7 @@ _CAPACITY: Final = Row(
             "ops",
             [Query(rate("clarion_handshakes_total", 'outcome="accepted"', by="pod"), _POD)],
             "a-pod-is-at-capacity",
+            width=6,
         ),
         Panel(
             "Writes of the deletion cost",
@@ -99,6 +101,7 @@ _CAPACITY: Final = Row(
                 )
             ],
             "scaling-down-takes-full-pods",
+            width=6,
         ),
         Panel(
             "Draining",
@@ -107,6 +110,7 @@ _CAPACITY: Final = Row(
             _each_pod("clarion_draining"),
             "rolling-out",
             maximum=1,
+            width=6,
         ),
     ],
 )
@@ -257,6 +261,7 @@ _HEALTH: Final = Row(
             "short",
             [Query(increase("clarion_gaps_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "gaps",
+            width=6,
         ),
         Panel(
             "Revocations",
@@ -265,6 +270,7 @@ _HEALTH: Final = Row(
             "short",
             _each_pod("clarion_revocations"),
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Users whose presence is not written",
@@ -291,6 +297,7 @@ _HEALTH: Final = Row(
             "ops",
             [Query(rate("clarion_bus_messages_invalid_total", by="pod"), _POD)],
             "the-bus-is-not-verified",
+            width=6,
         ),
         Panel(
             "Events received by audience",
@@ -304,6 +311,7 @@ _HEALTH: Final = Row(
                 )
             ],
             "the-bus-is-not-verified",
+            width=6,
         ),
     ],
 )

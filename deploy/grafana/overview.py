@@ -243,6 +243,7 @@ _CLIENTS: Final = Row(
                 ),
             ],
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Refused requests by reason",
@@ -250,6 +251,7 @@ _CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_http_requests_refused_total", by="reason"), "{{reason}}")],
             "a-pod-is-at-capacity",
+            width=6,
         ),
         Panel(
             "Orders",
@@ -268,6 +270,7 @@ _CLIENTS: Final = Row(
                 Query(rate("clarion_orders_total", by="order"), "carried out: {{order}}"),
             ],
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Log-ins on open connections",
@@ -275,6 +278,7 @@ _CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_identity_changes_total", by="change"), "{{change}}")],
             "tokens-are-refused",
+            width=6,
         ),
     ],
 )

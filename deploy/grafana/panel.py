@@ -14,6 +14,7 @@ RUNBOOK_URL: Final = "https://clarion.example/docs/runbook.md"
 """Where the runbook stands; the chart puts the address of your own in its place."""
 
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+# Grafana 10's. Newer ones know it, and bring it up to their own (12.4: 42) as they load it.
 _SCHEMA_VERSION: Final = 39
 _GRID_COLUMNS: Final = 24
 _GREEN, _YELLOW, _RED = "green", "yellow", "red"
@@ -160,7 +161,14 @@ _OPTIONS: Final[dict[Kind, Json]] = {
     "heatmap": {
         "calculate": False,
         "yAxis": {"unit": "s"},
-        "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Oranges",
+            "fill": "dark-orange",
+            "exponent": 0.5,
+            "reverse": False,
+            "steps": 64,
+        },
         "cellGap": 1,
         "legend": {"show": True},
         "tooltip": {"mode": "single", "yHistogram": True},

@@ -75,7 +75,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
     ("auth.jwksUrl", {"pattern": "^(https?://.+)?$"}),
     ("redis.url", {"pattern": "^(rediss?([+]sentinel)?://.+)?$"}),
-    ("image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),
+    ("*image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),
     ("*image.repository", {"minLength": 1}),
     ("*pullPolicy", _PULL_POLICY),
     ("*.resources.requests", _QUANTITIES),
@@ -86,6 +86,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
     ("networkPolicy.redisPort", _PORT),
     ("networkPolicy.apiPorts", {"items": {"type": "integer", **_PORT}, "minItems": 1}),
+    ("*.loadBalancerSourceRanges", _NAMES),
     ("*.hosts", _NAMES),
     ("*.hostnames", _NAMES),
     ("*.paths", {**_NAMES, "minItems": 1}),
@@ -110,7 +111,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
 )
 
 # Maps of Kubernetes' own or of a user's own names. Everything else refuses unknown keys.
-_FREE: Final = ("*affinity", "global")
+_FREE: Final = ("*affinity", "*SecurityContext", "global")
 
 _TABLE: Final = ("| value | default | meaning |", "|---|---|---|")
 

@@ -6,13 +6,16 @@ Needs a docker daemon and an image: ``docker build --tag clarion:test .``, then
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -179,6 +182,46 @@ def test_says_what_it_is() -> None:
     assert config["Entrypoint"] == ["python", "-m"]
     labels = {name for name in config["Labels"] if name.startswith("org.opencontainers.image.")}
     assert {name.rpartition(".")[2] for name in labels} >= {"title", "version", "revision"}
+
+
+def test_holds_what_is_pinned_and_nothing_else() -> None:
+    """Whoever builds it, and whenever."""
+    pinned = {
+        canonical(line.partition(";")[0].strip())
+        for line in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    code = (
+        "import importlib.metadata as metadata\n"
+        "for found in metadata.distributions(): print(f'{found.name}=={found.version}')"
+    )
+    found = {canonical(line) for line in inside(code).splitlines()}
+    assert len(found) > 30
+    assert {line for line in found if not line.startswith("clarion==")} <= pinned
+
+
+def test_bytecode_names_no_time() -> None:
+    """Two builds of the same packages hold the same files (PEP 552: flags in bytes 4 to 8)."""
+    code = (
+        "import collections, pathlib, sys\n"
+        "files = pathlib.Path(sys.prefix).rglob('*.pyc')\n"
+        "print(dict(collections.Counter(path.read_bytes()[4] for path in files)))"
+    )
+    hashed_and_unchecked = 1
+    counted = ast.literal_eval(inside(code))
+    assert counted.keys() == {hashed_and_unchecked}
+    assert counted[hashed_and_unchecked] > 1_000
+
+
+def inside(code: str) -> str:
+    """What Python says in a container of its own."""
+    return docker("run", "--rm", "--entrypoint", "python", _IMAGE, "-c", code)
+
+
+def canonical(requirement: str) -> str:
+    """``name==version`` with the name as PEP 503 has it."""
+    name, _, version = requirement.partition("==")
+    return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"
 
 
 def ready(container: str, port: str) -> None:

@@ -220,13 +220,16 @@ def witness_objects(spec: Object) -> list[Object]:
 
 
 def namespace_object(name: str) -> Object:
-    """Pod Security "restricted" is enforced: a pod of ours that is not would never start."""
+    """Pod Security "restricted" is enforced: a pod of ours that is not would never start. And warned
+    of, since only pods are refused, not what makes them."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
             "name": name,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            "labels": {
+                f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")
+            },
         },
     }
 

@@ -18,6 +18,8 @@ READY_SECONDS: Final = 20
 SCRAPE_SECONDS: Final = 0.5
 
 Series = list[tuple[dict[str, str], list[float]]]
+Drawn = list[tuple[dict[str, str], list[tuple[float, float]]]]
+"""Each series' labels, and its points: seconds since the epoch, value."""
 
 
 class Prometheus:
@@ -76,11 +78,18 @@ class Prometheus:
     def over(self, expr: str, start: float, end: float) -> Series:
         """What a panel would draw: each series' labels and its finite values; those without any
         are left out."""
+        return [
+            (labels, [value for _, value in points])
+            for labels, points in self.drawn(expr, start, end)
+        ]
+
+    def drawn(self, expr: str, start: float, end: float) -> Drawn:
+        """The same, and when each value was."""
         data = self.get("/query_range", query=expr, start=start, end=end, step=SCRAPE_SECONDS)
         drawn = []
         for result in data["result"]:
-            values = [float(value) for _, value in result["values"]]
-            if finite := [value for value in values if math.isfinite(value)]:
+            points = [(float(time), float(value)) for time, value in result["values"]]
+            if finite := [point for point in points if math.isfinite(point[1])]:
                 drawn.append((result["metric"], finite))
         return drawn
 

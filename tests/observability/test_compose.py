@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from contract.settings import ContractSettings, load, variable
 from gateway.settings import GatewaySettings
@@ -51,7 +55,7 @@ def compose_command() -> list[str] | None:
 def test_compose_finds_it_valid() -> None:
     command = compose_command()
     if command is None:
-        pytest.skip("docker compose is not here")
+        pytest.skip("compose is not here; on Debian and Ubuntu: apt-get install docker-compose")
     completed = subprocess.run(
         [*command, "--file", str(COMPOSE), "config", "--quiet"],
         stdin=subprocess.DEVNULL,
@@ -110,6 +114,136 @@ def test_prometheus_scrapes_what_runs() -> None:
             (target,) = static["targets"]
             assert target == f"{static['labels']['pod']}:9090"
             assert target.partition(":")[0] in OURS
+
+
+def test_our_images_start_as_told_and_turn_healthy(tmp_path: Path) -> None:
+    """Command, environment and health check of each, with the image's entry point."""
+    with valkey_as_told(tmp_path) as valkey:
+        for name in OURS:
+            ports = free_ports(2)
+            process = subprocess.Popen(
+                [*_entrypoint(), *SERVICES[name]["command"]],
+                env=_environment(name, valkey, ports),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                check = _here(SERVICES[name]["healthcheck"]["test"], "9090", str(ports + 1))
+                _healthy(check, name)
+                process.terminate()
+                stop_seconds = float(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+                assert process.wait(stop_seconds) == 0, name
+            finally:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def valkey_as_told(folder: Path) -> Iterator[Valkey]:
+    """Redis by compose.yaml's own command line, which keeps what was written over a restart."""
+    program, *options = SERVICES["redis"]["command"]
+    assert program == "valkey-server"
+    valkey = Valkey(folder, options=options)
+    valkey.start()
+    try:
+        with redis.Redis(port=valkey.port) as client:
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+        yield valkey
+    finally:
+        valkey.kill()
+
+
+def _entrypoint() -> list[str]:
+    """The image's, with this Python."""
+    found = re.search(r"^ENTRYPOINT (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    return _here(json.loads(found[1]), "python", sys.executable)
+
+
+def _here(command: list[str], name: str, replacement: str) -> list[str]:
+    return [part.replace(name, replacement) for part in command]
+
+
+def _environment(name: str, valkey: Valkey, ports: int) -> dict[str, str]:
+    """compose.yaml's, at addresses of this machine."""
+    given = {
+        key: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
+        for key, value in SERVICES[name]["environment"].items()
+    }
+    assert given["CLARION_REDIS_URL"] == "redis://redis:6379/0"
+    prefix = "GATEWAY" if name.startswith("gateway") else "PUBLISHER"
+    return {
+        **given,
+        "PATH": os.environ["PATH"],
+        "CLARION_REDIS_URL": valkey.url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "",  # nobody is there to be told
+        f"{prefix}_HOST": "127.0.0.1",
+        f"{prefix}_PORT": str(ports),
+        f"{prefix}_INTERNAL_PORT": str(ports + 1),
+    }
+
+
+def _healthy(check: list[str], name: str) -> None:
+    """Asked as Docker asks: the program of ``CMD``, until it ends with 0."""
+    kind, *command = check
+    assert kind == "CMD", name
+    assert command[0] == "python"
+    deadline = time.monotonic() + 30
+    while subprocess.run(
+        [sys.executable, *command[1:]],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=10,
+        check=False,
+    ).returncode:
+        assert time.monotonic() < deadline, f"{name} does not turn healthy"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    """With every rule file where compose.yaml mounts it; `test_prometheus.py` runs it."""
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
+    given = [part for part in SERVICES["prometheus"]["command"] if "config.file" in part]
+    assert given == [f"--config.file={mounts['./deploy/prometheus/prometheus.yml']}"]
+    (pattern,) = load_yaml(SCRAPE)["rule_files"]
+    mounted = mounts["./deploy/helm/clarion/alerts"]
+    assert pattern == f"{mounted}/*.yaml"
+    config = tmp_path / "prometheus.yml"
+    config.write_text(SCRAPE.read_text().replace(mounted, str(ROOT / "deploy/helm/clarion/alerts")))
+    checked = subprocess.run(
+        ["promtool", "check", "config", str(config)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "1 rule files found" in checked.stdout
+
+
+def test_grafana_finds_dashboards_and_sources_where_they_are_mounted() -> None:
+    grafana = SERVICES["grafana"]
+    mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in grafana["volumes"]}
+    provisioned = {
+        kind: load_yaml(next((ROOT / mounts[f"/etc/grafana/provisioning/{kind}"]).glob("*.yaml")))
+        for kind in ("dashboards", "datasources")
+    }
+    assert {kind: fields["apiVersion"] for kind, fields in provisioned.items()} == {
+        "dashboards": 1,
+        "datasources": 1,
+    }
+    (provider,) = provisioned["dashboards"]["providers"]
+    dashboards = ROOT / mounts[provider["options"]["path"]]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert str(home.parent) == provider["options"]["path"]
+    assert (dashboards / home.name).is_file()
+    for source in provisioned["datasources"]["datasources"]:
+        host = source["url"].removeprefix("http://").partition(":")[0]
+        assert host in SERVICES, source
+        assert source["type"] in {"prometheus", "jaeger"}
 
 
 @contextmanager

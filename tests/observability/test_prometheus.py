@@ -6,20 +6,18 @@ everything happens that they count. A panel that would show nothing fails.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
-import time
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.ports import free_ports
-from tests.e2e.stack import make_stack
 from tests.observability.files import (
+    ROOT,
     Expression,
+    Fields,
     adapter_expressions,
     alert_expressions,
     alerts,
@@ -27,9 +25,8 @@ from tests.observability.files import (
     panel_expressions,
     selectors,
 )
-from tests.observability.prometheus import SCRAPE_SECONDS, Prometheus, Series
-from tests.observability.traffic import SETTINGS, drive
-from tests.valkey import Valkey
+from tests.observability.observed import Observed, observing
+from tests.observability.pictures import draw, path_of
 
 pytestmark = [
     pytest.mark.skipif(
@@ -40,52 +37,11 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 
-# As Grafana fills them in: four scrapes, everything chosen.
-VARIABLES = {
-    "$__rate_interval": f"{4 * SCRAPE_SECONDS:.0f}s",
-    "$namespace": ".+",
-    "$pod": ".+",
-}
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What Prometheus has seen of a stack's life."""
-
-    prometheus: Prometheus
-    start: float
-    end: float
-
-    def drawn(self, expr: str) -> Series:
-        """What a panel would draw."""
-        for name, value in VARIABLES.items():
-            expr = expr.replace(name, value)
-        assert "$" not in expr, expr
-        return self.prometheus.over(expr, self.start, self.end)
-
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    folder = tmp_path_factory.mktemp("observed")
-    valkey = Valkey(folder)
-    valkey.start()
-    try:
-        stack = make_stack(folder, valkey.url, "test-observability", **SETTINGS)
-        targets = {
-            f"{service.program.name}:9090": urlsplit(service.internal_url).netloc
-            for service in stack.services
-        }
-        prometheus = Prometheus(folder, free_ports(1), targets)
-        try:
-            with stack.running():
-                prometheus.start()
-                start = time.time()
-                asyncio.run(drive(stack, valkey))
-                yield Observed(prometheus, start, time.time())
-        finally:
-            prometheus.kill()
-    finally:
-        valkey.kill()
+    with observing(tmp_path_factory.mktemp("observed")) as observed:
+        yield observed
 
 
 def without_thresholds(expr: str) -> str:
@@ -184,3 +140,22 @@ def test_the_loss_of_events_alarms_at_once(observed: Observed) -> None:
     ]
     assert {alert["labels"]["alertname"] for alert in firing} == {"ClarionEventsLost"}
     assert all(alert["labels"]["namespace"] == "local" for alert in firing)
+
+
+@pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: each["title"])
+def test_the_docs_show_the_dashboards_as_they_are(
+    observed: Observed, dashboard: Fields, tmp_path: Path
+) -> None:
+    """A panel more or less, and the pictures are of another size: draw them anew."""
+    path = path_of(dashboard, tmp_path)
+    draw(dashboard, observed, path)
+    assert path.stat().st_size > 100_000
+    committed = path_of(dashboard)
+    assert pixels(committed) == pixels(path), "run: python -m tests.observability.pictures"
+    assert f"dashboards/{committed.name}" in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def pixels(png: Path) -> tuple[int, int]:
+    """Width and height, from the first chunk."""
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return width, height

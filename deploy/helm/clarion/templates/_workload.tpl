@@ -9,6 +9,10 @@ metadata:
   name: {{ include "clarion.component" . }}
   labels:
     {{- include "clarion.labels" . | nindent 4 }}
+  {{- with $values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicas }}
@@ -54,7 +58,7 @@ spec:
       priorityClassName: {{ . }}
       {{- end }}
       securityContext:
-        {{- include "clarion.podSecurity" . | nindent 8 }}
+        {{- toYaml $root.Values.podSecurityContext | nindent 8 }}
       {{- with $values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
@@ -92,7 +96,7 @@ spec:
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: [{{ .component }}]
           securityContext:
-            {{- include "clarion.containerSecurity" . | nindent 12 }}
+            {{- toYaml $root.Values.containerSecurityContext | nindent 12 }}
           ports:
             - name: public
               containerPort: {{ include "clarion.port" . }}
@@ -176,24 +180,6 @@ spec:
         {{- end }}
 {{- end }}
 
-{{/* Pod Security "restricted". The user need not exist in the image. */}}
-{{- define "clarion.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "clarion.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
 {{- define "clarion.configuration" -}}
 apiVersion: v1
 kind: ConfigMap
@@ -251,6 +237,13 @@ spec:
   type: {{ $values.type }}
   {{- with $values.externalTrafficPolicy }}
   externalTrafficPolicy: {{ . }}
+  {{- end }}
+  {{- with $values.loadBalancerClass }}
+  loadBalancerClass: {{ . }}
+  {{- end }}
+  {{- with $values.loadBalancerSourceRanges }}
+  loadBalancerSourceRanges:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
   selector:
     {{- include "clarion.selector" . | nindent 4 }}
@@ -350,6 +343,9 @@ spec:
         target:
           type: AverageValue
           averageValue: {{ include "clarion.targetConnections" .root | quote }}
+    {{- end }}
+    {{- with $values.extraMetrics }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
   behavior:
     {{- include "clarion.scalingBehavior" . | nindent 4 }}

@@ -1,0 +1,74 @@
+"""A stack's life as a real Prometheus saw it: what dashboards, alerts and the adapter ask of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.e2e.ports import free_ports
+from tests.e2e.stack import make_stack
+from tests.observability.prometheus import SCRAPE_SECONDS, Drawn, Prometheus, Series
+from tests.observability.traffic import SETTINGS, drive
+from tests.valkey import Valkey
+
+# As Grafana fills them in: four scrapes, everything chosen.
+VARIABLES: Final = {
+    "$__rate_interval": f"{4 * SCRAPE_SECONDS:.0f}s",
+    "$namespace": ".+",
+    "$pod": ".+",
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What Prometheus has seen, from ``start`` to ``end`` in seconds since the epoch."""
+
+    prometheus: Prometheus
+    start: float
+    end: float
+
+    def drawn(self, expr: str) -> Series:
+        """What a panel would draw."""
+        return self.prometheus.over(filled(expr), self.start, self.end)
+
+    def points(self, expr: str) -> Drawn:
+        """The same, and when."""
+        return self.prometheus.drawn(filled(expr), self.start, self.end)
+
+
+def filled(expr: str) -> str:
+    """A panel's expression without variables."""
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    assert "$" not in expr, expr
+    return expr
+
+
+@contextmanager
+def observing(folder: Path) -> Iterator[Observed]:
+    """Everything happens to a publisher and two gateways before the body runs."""
+    valkey = Valkey(folder)
+    valkey.start()
+    try:
+        stack = make_stack(folder, valkey.url, "test-observability", **SETTINGS)
+        targets = {
+            f"{service.program.name}:9090": urlsplit(service.internal_url).netloc
+            for service in stack.services
+        }
+        prometheus = Prometheus(folder, free_ports(1), targets)
+        try:
+            with stack.running():
+                prometheus.start()
+                start = time.time()
+                asyncio.run(drive(stack, valkey))
+                yield Observed(prometheus, start, time.time())
+        finally:
+            prometheus.kill()
+    finally:
+        valkey.kill()

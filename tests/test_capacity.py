@@ -1,0 +1,63 @@
+"""The capacity tables are what their formulas say, and rest on the chart as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.helm.pages import VALUES
+from docs import capacity
+from gateway.settings import GatewaySettings
+
+
+def values() -> dict[str, Any]:
+    gateway: dict[str, Any] = yaml.safe_load(VALUES.read_text())["gateway"]
+    return gateway
+
+
+def test_the_page_holds_the_tables() -> None:
+    """If not: python -m docs.capacity."""
+    text = capacity.PAGE.read_text()
+    assert text == capacity.page(text)
+
+
+def test_it_rests_on_the_charts_defaults() -> None:
+    gateway = values()
+    settings = gateway["settings"]
+    share = gateway["autoscaling"]["connections"]["targetPercent"]
+    drain = sum(settings[f"GATEWAY_DRAIN_{part}_SECONDS"] for part in ("PAUSE", "SPREAD", "GRACE"))
+    resources = gateway["resources"]
+    assert settings["GATEWAY_MAX_CONNECTIONS"] * share // 100 == capacity.CONNECTIONS_PER_POD
+    assert GatewaySettings.model_fields["replay_max_bytes"].default == capacity.RING_BYTES
+    assert gateway["rollout"]["minReadySeconds"] == capacity.MIN_READY_SECONDS
+    assert drain == capacity.DRAIN_SECONDS
+    assert resources["requests"]["cpu"] == f"{capacity.REQUESTED_CORES * 1000:.0f}m"
+    assert resources["limits"]["memory"] == f"{capacity.LIMIT_BYTES // 2**30}Gi"
+
+
+@pytest.mark.parametrize("connections", capacity.FLEETS)
+def test_a_pod_has_room_for_what_is_reckoned(connections: int) -> None:
+    """Its share of memory and CPU stays below what the chart asks for and allows."""
+    total = capacity.pods(connections)
+    assert connections / total <= capacity.CONNECTIONS_PER_POD
+    assert capacity.used_bytes(connections) / total < capacity.LIMIT_BYTES / 2
+    assert capacity.busy_cores(connections, 1) / total < capacity.REQUESTED_CORES
+
+
+@pytest.mark.parametrize(
+    ("reckoned", "by_hand"),
+    [
+        (capacity.pods(1_000_000), 72),
+        (capacity.pods(1), 2),
+        (capacity.busy_cores(1_000_000, 2), 24.86),
+        (capacity.used_bytes(10_000), 2 * (66e6 + 67_108_864) + 52.4e6),
+        (capacity.redis_events_per_second(1_000_000), 1e6 / (54 + 79.2)),
+        (capacity.return_seconds(100_000, 2), 25_000 / (6 * 2_222)),
+        (capacity.rollout_seconds(100_000, 1), 8 * 20 + 30),
+        (capacity.rollout_seconds(1_000_000, capacity.surge_of(1_000_000)), 9 * 20 + 30),
+    ],
+)
+def test_formulas(reckoned: float, by_hand: float) -> None:
+    assert reckoned == pytest.approx(by_hand)
