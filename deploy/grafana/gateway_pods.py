@@ -261,7 +261,6 @@ _HEALTH: Final = Row(
             "short",
             [Query(increase("clarion_gaps_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "gaps",
-            width=6,
         ),
         Panel(
             "Revocations",
@@ -270,7 +269,6 @@ _HEALTH: Final = Row(
             "short",
             _each_pod("clarion_revocations"),
             "tokens-are-refused",
-            width=6,
         ),
         Panel(
             "Users whose presence is not written",
@@ -297,7 +295,6 @@ _HEALTH: Final = Row(
             "ops",
             [Query(rate("clarion_bus_messages_invalid_total", by="pod"), _POD)],
             "the-bus-is-not-verified",
-            width=6,
         ),
         Panel(
             "Events received by audience",
@@ -311,7 +308,6 @@ _HEALTH: Final = Row(
                 )
             ],
             "the-bus-is-not-verified",
-            width=6,
         ),
     ],
 )

@@ -333,6 +333,7 @@ _PUBLISHING: Final = Row(
             "short",
             [Query(mean("clarion_publisher_pipeline_events", pods=PUBLISHERS), "events")],
             "503-on-publish",
+            width=6,
         ),
         Panel(
             "Events that wait for Redis",
@@ -374,6 +375,7 @@ _PUBLISHING: Final = Row(
             ],
             "a-pod-does-not-become-ready",
             maximum=1,
+            width=4,
         ),
         Panel(
             "Failed round trips",
@@ -386,6 +388,7 @@ _PUBLISHING: Final = Row(
                 )
             ],
             "503-on-publish",
+            width=6,
         ),
     ],
 )

@@ -72,6 +72,7 @@ def test_panels_fill_the_grid_without_overlaps(dashboard: Fields) -> None:
         assert place["x"] + place["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
+    assert len(taken) == 24 * len({line for _, line in taken})  # no holes
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(numbers) == len(set(numbers))
 
