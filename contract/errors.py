@@ -7,6 +7,10 @@ class BusUnavailable(Exception):
     """Redis did not take the command or did not answer. Temporary: retry with the same key."""
 
 
+class BusUnreachable(BusUnavailable):
+    """There was no connection to Redis: nothing was sent, so that sending it again is safe."""
+
+
 class IdempotencyKeyReused(Exception):
     """The idempotency key already names another event. The producer's fault: do not retry."""
 

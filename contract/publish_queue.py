@@ -12,13 +12,18 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from contract.bus import Answer, Published
-from contract.errors import BusUnavailable
+from contract.errors import BusUnavailable, BusUnreachable
 from contract.event import Publication
 
 # A pipeline takes whole calls until it holds this much: enough to make the round trip cheap, little
 # enough for Redis to answer in time and to serve others in between.
 _PIPELINE_EVENTS: Final = 500
 _PIPELINE_BYTES: Final = 4 * 1024 * 1024
+
+# How long publishes wait for a Redis that was there a moment ago: longer than a restart takes, and
+# shorter than a command that hangs.
+_PATIENCE_SECONDS: Final = 3.0
+_AGAIN_SECONDS: Final = 0.05
 
 
 class QueueFull(BusUnavailable):
@@ -43,9 +48,18 @@ class _Call(NamedTuple):
 class PublishQueue:
     """A bounded queue in front of a bus, emptied by `run` in order of arrival."""
 
-    def __init__(self, bus: PublishingBus, *, max_pending: int) -> None:
+    def __init__(
+        self,
+        bus: PublishingBus,
+        *,
+        max_pending: int,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
         self._bus = bus
         self._max_pending = max_pending
+        self._patience_seconds = patience_seconds
+        # Until when it lasts, where Redis is away; None: it answered the last time.
+        self._patient_until: float | None = 0.0
         self._calls: deque[_Call] = deque()
         self._pending = 0
         self._filled = asyncio.Event()
@@ -98,7 +112,7 @@ class PublishQueue:
         calls = self._take()
         publications = [publication for call in calls for publication in call.publications]
         try:
-            answers = await self._bus.publish(publications)
+            answers = await self._publish(publications)
         except BusUnavailable as error:
             _fail(calls, error)
             return
@@ -111,6 +125,26 @@ class PublishQueue:
             if not call.answers.done():
                 call.answers.set_result(answers[start:end])
             start = end
+
+    async def _publish(self, publications: Sequence[Publication]) -> list[Answer]:
+        """Publish; while Redis is only being restarted, wait for it.
+
+        Only what was not sent at all is sent again: nothing can be published twice by that. Nor is
+        there patience twice in one outage, or those who come later would wait for all before them.
+        """
+        while True:
+            try:
+                answers = await self._bus.publish(publications)
+            except BusUnavailable as error:
+                now = asyncio.get_running_loop().time()
+                if self._patient_until is None:
+                    self._patient_until = now + self._patience_seconds
+                if not isinstance(error, BusUnreachable) or now >= self._patient_until:
+                    raise
+            else:
+                self._patient_until = None
+                return answers
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     def _take(self) -> list[_Call]:
         """The calls of the next pipeline: at least one, each whole."""

@@ -20,7 +20,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from contract.errors import BusUnavailable
+from contract.errors import BusUnavailable, BusUnreachable
 from contract.redis_connections import COMMAND_TIMEOUT_SECONDS
 
 Call = tuple[str | bytes | int, ...]
@@ -70,6 +70,7 @@ class RedisServer:
         in the place of all of them.
 
         Raises:
+            BusUnreachable: there was no connection; none of the calls ran.
             BusUnavailable: no answer. Each of the calls ran whole or not at all.
         """
         async with self._failing():
@@ -77,8 +78,7 @@ class RedisServer:
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # A restarted Redis. None of these ran, so running them now keeps their order.
-                await self._answer(("SCRIPT", "LOAD", script.text))
-                again = await self._evaluate(script, [calls[i] for i in unknown], replication)
+                again = await self._evaluate_anew(script, [calls[i] for i in unknown], replication)
                 for i, reply in zip(unknown, again, strict=True):
                     replies[i] = reply
         return replies
@@ -100,9 +100,11 @@ class RedisServer:
     async def _failing(self) -> AsyncIterator[None]:
         try:
             yield
-        except (RedisError, OSError, asyncio.IncompleteReadError) as error:
+        except (RedisError, OSError, asyncio.IncompleteReadError, BusUnreachable) as error:
             # What else leads to a server that has died or hangs costs nobody a timeout of his own.
             await self._pool.disconnect(inuse_connections=False)
+            if isinstance(error, BusUnreachable):
+                raise
             raise BusUnavailable(one_line(error)) from error
 
     async def _answer(self, command: Call) -> Any:  # noqa: ANN401
@@ -131,14 +133,32 @@ class RedisServer:
             ]
         return replies
 
+    async def _evaluate_anew(
+        self, script: Script, calls: Sequence[Call], replication: Replication
+    ) -> list[Any]:
+        try:
+            await self._answer(("SCRIPT", "LOAD", script.text))
+            return await self._evaluate(script, calls, replication)
+        except BusUnreachable as error:
+            raise BusUnavailable(
+                str(error)
+            ) from error  # but others of the same pipeline may have run
+
+    async def _connection(self) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                connection: AbstractConnection = await self._pool.get_connection()
+        except (RedisError, OSError) as error:
+            raise BusUnreachable(one_line(error)) from error
+        return connection
+
     async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
         """Send all commands in one write and read as many replies.
 
         Works on a pooled connection itself: redis-py's `Pipeline` costs 45 µs a command where this
         costs 13 to 15 (docs/decisions/0003-publish-pipeline.md).
         """
-        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            connection = await self._pool.get_connection()
+        connection = await self._connection()
         replies: list[Any] = []
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):

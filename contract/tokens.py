@@ -50,8 +50,24 @@ class KeySource(Protocol):
         """
 
 
+class Keys(KeySource, Protocol):
+    """A key source with a life of its own, which a service runs and closes."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any keys: without them no token can be accepted or refused."""
+
+    async def run(self) -> None:
+        """Keep them fresh, for as long as that takes anything."""
+
+    async def aclose(self) -> None:
+        """Let go of what fetching them took."""
+
+
 class FixedKey:
     """One key from the settings, whatever key id a token names."""
+
+    known = True
 
     def __init__(self, key: Any) -> None:  # noqa: ANN401
         self.only = key
@@ -62,6 +78,12 @@ class FixedKey:
 
     async def refresh(self) -> None:
         """Nothing to fetch."""
+
+    async def run(self) -> None:
+        """Nothing to keep fresh."""
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
 
 
 class UnknownKey(InvalidToken):
@@ -217,14 +239,14 @@ def fixed_key(settings: ContractSettings) -> FixedKey | None:
     return None
 
 
-def verifier_of(settings: ContractSettings) -> tuple[FixedKey | JwksKeys, TokenVerifier]:
-    """The verifier that the settings describe, and its keys: a JWKS has to be run and closed.
+def verifier_of(settings: ContractSettings) -> tuple[Keys, TokenVerifier]:
+    """The verifier that the settings describe, and its keys.
 
     Raises:
         InvalidSettings: keys or algorithms that cannot be used.
     """
     try:
-        keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
+        keys: Keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
         algorithms = algorithms_of(settings)
     except ValueError as error:
         raise InvalidSettings([str(error)]) from None

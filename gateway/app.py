@@ -24,7 +24,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.bus import Bus, redis_from_url
 from contract.internal import Readiness, internal_app, service_registry
-from contract.jwks import JwksKeys
 from contract.orders import Orders
 from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
@@ -32,7 +31,7 @@ from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
 from contract.subscriber import Subscriber
 from contract.telemetry import exports_traces, tracer_provider
-from contract.tokens import FixedKey, verifier_of
+from contract.tokens import Keys, verifier_of
 from gateway import handlers as application
 from gateway.admission import Admission
 from gateway.delivery import Delivery
@@ -153,11 +152,10 @@ async def running(
                 queue.run(),
                 sweeper.run(),
                 presence.run(),
+                keys.run(),
             ):
                 spawn(job)
             spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
-            if isinstance(keys, JwksKeys):
-                spawn(keys.run())
             if settings.pod_deletion_cost:
                 cost = PodDeletionCost(
                     settings.pod,
@@ -183,8 +181,7 @@ async def running(
                 task.cancel()
     finally:
         await bus.aclose()
-        if isinstance(keys, JwksKeys):
-            await keys.aclose()
+        await keys.aclose()
         if provider is not None:
             await asyncio.to_thread(provider.shutdown)
 
@@ -322,7 +319,7 @@ def _readiness(
     settings: GatewaySettings,
     subscription: Subscription,
     drain: Drain,
-    keys: FixedKey | JwksKeys,
+    keys: Keys,
 ) -> Readiness:
     fresh_seconds = settings.probe_interval_seconds + settings.probe_timeout_seconds
 
@@ -330,7 +327,7 @@ def _readiness(
         reasons = []
         if drain.begun:
             reasons.append("draining")
-        if isinstance(keys, JwksKeys) and not keys.known:
+        if not keys.known:
             reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
         age_seconds = subscription.verified_age_seconds
         if age_seconds > fresh_seconds:

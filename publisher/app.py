@@ -22,13 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contract.bus import Bus, redis_from_url
 from contract.errors import BusUnavailable
 from contract.internal import Readiness, internal_app, service_registry
-from contract.jwks import JwksKeys
 from contract.orders import Orders
 from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
 from contract.serving import RESPONSE_HEADERS
 from contract.telemetry import exports_traces, tracer_provider
-from contract.tokens import FixedKey, verifier_of
+from contract.tokens import Keys, verifier_of
 from publisher.admission import Admission
 from publisher.authorise import DISCONNECT_USERS, READ_USERS
 from publisher.callers import Callers
@@ -120,9 +119,7 @@ async def running(
         draining=lambda: drain.begun,
     )
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(queue.run())]
-        if isinstance(keys, JwksKeys):
-            tasks.append(group.create_task(keys.run()))
+        tasks = [group.create_task(queue.run()), group.create_task(keys.run())]
         yield Publisher(
             _public_app(settings, routes, operations),
             internal_app(metrics.registry, _readiness(drain, bus, keys), metrics.ready),
@@ -131,8 +128,7 @@ async def running(
         for task in tasks:
             task.cancel()
     await bus.aclose()
-    if isinstance(keys, JwksKeys):
-        await keys.aclose()
+    await keys.aclose()
     if provider is not None:
         await asyncio.to_thread(provider.shutdown)
 
@@ -226,12 +222,12 @@ class _Entrance:
             await self._otherwise(encoded, receive, send)
 
 
-def _readiness(drain: Drain, bus: Bus, keys: FixedKey | JwksKeys) -> Readiness:
+def _readiness(drain: Drain, bus: Bus, keys: Keys) -> Readiness:
     async def readiness() -> Sequence[str]:
         reasons = []
         if drain.begun:
             reasons.append("draining")
-        if isinstance(keys, JwksKeys) and not keys.known:
+        if not keys.known:
             reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
         try:
             async with asyncio.timeout(_READINESS_SECONDS):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.audience import ALL
 from contract.bus import Answer, Bus, HistoryLimits, Published, redis_from_url
-from contract.errors import BusUnavailable, IdempotencyKeyReused
+from contract.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
 from contract.event import Publication
 from contract.keyspace import Keyspace
 from contract.publish_queue import PublishQueue, QueueFull
@@ -219,3 +219,81 @@ async def test_on_a_real_bus(redis_url: str, namespace: str) -> None:
     await bus.aclose()
     assert [each.id for each in published] == [each.id for each in found.events]
     assert [int(each.data) for each in found.events] == list(range(2_000))
+
+
+class AwayBus(GatedBus):
+    """Fails as the test says, once for each failure in the list, and then works."""
+
+    def __init__(self, *failures: type[BusUnavailable]) -> None:
+        super().__init__(is_open=True)
+        self.failures = list(failures)
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
+        if self.failures:
+            raise self.failures.pop(0)("away")
+        return await super().publish(publications)
+
+
+async def published(queue: PublishQueue) -> bool:
+    try:
+        await queue.publish(event())
+    except BusUnavailable:
+        return False
+    return True
+
+
+async def test_what_was_not_sent_waits_for_a_redis_that_was_there() -> None:
+    bus = AwayBus()
+    queue = PublishQueue(bus, max_pending=10)
+    async with running(queue):
+        assert await published(queue)
+        bus.failures = [BusUnreachable] * 3
+        assert await published(queue)
+        assert bus.pipelines == [[b"1"], [b"1"]]
+
+
+async def test_what_may_have_been_published_is_not_sent_again() -> None:
+    bus = AwayBus()
+    queue = PublishQueue(bus, max_pending=10)
+    async with running(queue):
+        assert await published(queue)
+        bus.failures = [BusUnreachable, BusUnavailable]
+        assert not await published(queue)
+        assert len(bus.pipelines) == 1
+
+
+async def test_patience_ends_once_for_all_and_begins_anew_when_redis_was_back() -> None:
+    bus = AwayBus()
+    queue = PublishQueue(bus, max_pending=10, patience_seconds=0.2)
+    async with running(queue):
+        assert await published(queue)
+        bus.failures = [BusUnreachable] * 100
+        assert not await published(queue)
+        left = len(bus.failures)
+        assert not await published(queue)
+        assert len(bus.failures) == left - 1, "at once"
+        bus.failures = []
+        assert await published(queue)
+        bus.failures = [BusUnreachable] * 2
+        assert await published(queue)
+
+
+async def test_nobody_waits_for_a_redis_that_never_was_there() -> None:
+    bus = AwayBus(*[BusUnreachable] * 2)
+    queue = PublishQueue(bus, max_pending=10)
+    async with running(queue):
+        assert not await published(queue)
+        assert not await published(queue)
+        assert await published(queue)
+
+
+async def test_who_waits_is_told_when_the_queue_ends() -> None:
+    bus = AwayBus()
+    queue = PublishQueue(bus, max_pending=10)
+    async with running(queue) as task:
+        assert await published(queue)
+        bus.failures = [BusUnreachable] * 1_000
+        waiting = asyncio.create_task(published(queue))
+        await turn()
+        task.cancel()
+        assert not await asyncio.wait_for(waiting, 1)

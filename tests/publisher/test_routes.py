@@ -207,6 +207,31 @@ class TestRefusals:
             body = b'{"events":[' + body + b"]}"
         assert_problem(client.post(path, content=body), problems.MALFORMED_JSON)
 
+    def test_what_is_refused_is_not_published(
+        self, client: httpx.Client, service: Service, user: str
+    ) -> None:
+        """Whatever was wrong with it, once alone and once in a batch."""
+        good = event({"user": user})
+        assert client.post(EVENTS, json={**good, "key": "used"}).status_code == 201
+        invalid = {**good, "type": "no type"}
+        large = {**good, "data": "x" * service.settings.data_max_bytes}
+        reused = {**good, "key": "used", "data": 2}
+        refusals: list[tuple[int, dict[str, Any]]] = [
+            (400, {"content": json.dumps(good)[:-1]}),
+            (401, {"json": good, "headers": {"authorization": "Bearer nobody"}}),
+            (403, {"json": good, "headers": bearer(scope="publish:all")}),
+            (413, {"json": large}),
+            (415, {"json": good, "headers": {"content-type": "text/plain"}}),
+            (422, {"json": invalid}),
+            (422, {"json": reused}),
+        ]
+        for status, request in refusals:
+            response = client.post(EVENTS, **request)
+            assert response.status_code == status, response.text
+        batch = client.post(BATCH, json={"events": [invalid, large, reused]})
+        assert [item["status"] for item in batch.json()["results"]] == [422, 413, 422]
+        assert len(service.published(user_audience(user))) == 1
+
     def test_an_invalid_event_names_its_fields(self, client: httpx.Client) -> None:
         response = client.post(EVENTS, json={"audience": "none", "type": "a\n", "extra": 1})
         problem = assert_problem(response, problems.INVALID_EVENT)

@@ -1,0 +1,70 @@
+"""A restart of Redis, as producers see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from contract.audience import ALL
+from publisher import problems
+from tests.publisher.service import Service, serving
+from tests.publisher.test_routes import assert_problem
+from tests.redis_topologies import wait_until
+from tests.valkey import Valkey
+
+EVENT = {"audience": "all", "type": "tick"}
+
+
+@pytest.fixture
+def persistent(tmp_path: Path) -> Iterator[Valkey]:
+    """Keeps its data over a restart."""
+    valkey = Valkey(tmp_path, persist=True)
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture
+def service(persistent: Valkey, namespace: str) -> Iterator[Service]:
+    with serving(persistent.url, namespace=namespace) as service:
+        yield service
+
+
+def killed(valkey: Valkey, service: Service) -> None:
+    """And the publisher has found out."""
+    valkey.kill()
+    wait_until(lambda: not service.internal("/readyz").is_success, "not ready")
+
+
+def test_publishes_wait_for_a_redis_that_is_restarted(service: Service, persistent: Valkey) -> None:
+    """None was sent before, so none can be there twice, also those without a key."""
+    with service.client(timeout=10) as client, ThreadPoolExecutor(20) as threads:
+        assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
+        killed(persistent, service)
+        answers = [
+            threads.submit(client.post, "/v1/events", json={**EVENT, "data": number})
+            for number in range(1, 20)
+        ]
+        time.sleep(0.5)
+        assert not any(answer.done() for answer in answers)
+        persistent.start()
+        assert {answer.result().status_code for answer in answers} == {201}
+    assert sorted(int(event.data) for event in service.published(ALL)) == list(range(20))
+
+
+def test_they_do_not_wait_for_ever_and_not_one_after_the_other(
+    service: Service, persistent: Valkey
+) -> None:
+    with service.client(timeout=10) as client:
+        assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
+        killed(persistent, service)
+        first = client.post("/v1/events", json={**EVENT, "data": 1})
+        assert_problem(first, problems.BUS_UNAVAILABLE)
+        assert 2 < first.elapsed.total_seconds() < 6
+        second = client.post("/v1/events", json={**EVENT, "data": 2})
+        assert_problem(second, problems.BUS_UNAVAILABLE)
+        assert second.elapsed.total_seconds() < 1
