@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench clean
+.PHONY: help run test chaos cluster check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: check ## run the checks and the whole test suite
 
 chaos: $(VENV)/.ready-to-test ## failures at random for 5 minutes; ARGS="--seconds 3600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+cluster: $(VENV)/.ready-to-test ## try the chart in the cluster that KUBECONFIG names; see docs/kubernetes.md
+	@$(BIN)/pytest tests/cluster $(ARGS)
 
 check: $(VENV)/.ready-to-test ## lint, types, layers, known vulnerabilities; no tests
 	@$(BIN)/ruff check

@@ -21,6 +21,8 @@ from gateway.histogram import BulkHistogram
 from gateway.hub import Hub
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WIRES: Final = ("websocket", "websocket-deflate", "sse")
+_IDENTITIES: Final = ("anonymous", "authenticated")
 # What became of a client's message; `refused` is any code of the application's own.
 MESSAGE_OUTCOMES: Final = (
     "handled",
@@ -203,10 +205,7 @@ class Metrics:
             for label in labels:
                 counter.labels(label)
         # Looked up once: a storm of handshakes is when every microsecond counts.
-        self._accepted = {
-            wire: self.handshakes.labels(wire, "accepted")
-            for wire in ("websocket", "websocket-deflate", "sse")
-        }
+        self._accepted = {wire: self.handshakes.labels(wire, "accepted") for wire in _WIRES}
         for wire in ("websocket", "sse"):
             for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
                 self.handshakes.labels(wire, outcome)
@@ -294,10 +293,14 @@ class _Connections(Collector):
             "Connections held, by wire and identity.",
             labels=["wire", "identity"],
         )
+        # Those of no wire yet too: an autoscaler that finds no number at all never scales down.
+        held = {(wire, identity): 0 for wire in _WIRES for identity in _IDENTITIES}
         for group in self._hub.groups:
             wire = group.encoder.wire
-            connections.add_metric([wire, "anonymous"], len(group.anonymous))
-            connections.add_metric([wire, "authenticated"], len(group.authenticated))
+            held[wire, "anonymous"] = len(group.anonymous)
+            held[wire, "authenticated"] = len(group.authenticated)
+        for labels, count in held.items():
+            connections.add_metric(labels, count)
         yield connections
         yield GaugeMetricFamily(
             "clarion_unsent_bytes",

@@ -101,13 +101,14 @@ def test_every_setting_stands_on_its_page(cls: type[GatewaySettings | PublisherS
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
-    """A setting that was renamed is renamed everywhere. The command line has variables too."""
+    """A setting that was renamed is renamed everywhere. The command line and the cluster's tests have
+    variables too."""
     known = {
         variable(cls, field)
         for cls in (GatewaySettings, PublisherSettings)
         for field in cls.model_fields
     }
-    for module in (ROOT / "cli").glob("*.py"):
+    for module in (*(ROOT / "cli").glob("*.py"), ROOT / "tests" / "cluster" / "cluster.py"):
         known |= set(re.findall(r"\bCLARION_[A-Z_]+", module.read_text()))
     named = set(re.findall(r"`((?:CLARION|GATEWAY|PUBLISHER)_[A-Z_]*[A-Z])[`=]", page.read_text()))
 

@@ -6,6 +6,7 @@ what the cluster needs.
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -74,6 +75,31 @@ def test_a_pod_that_goes_takes_nothing_along(
         cluster.rolled_out()
     lost_nothing(watch)
     assert gone not in names(cluster, component)
+
+
+def test_a_node_that_is_drained_takes_one_gateway_at_a_time(cluster: Cluster) -> None:
+    """Evictions, as `kubectl drain` asks for them: the second must wait until the first is replaced."""
+    first, second, _ = names(cluster, "gateway")
+    with cluster.watched("--clients", str(CLIENTS)) as watch:
+        evict(cluster, first)
+        with pytest.raises(AssertionError, match="disruption budget"):
+            evict(cluster, second)
+        cluster.rolled_out()
+        evict(cluster, second)
+        cluster.rolled_out()
+    lost_nothing(watch)
+    assert not {first, second} & set(names(cluster, "gateway"))
+
+
+def evict(cluster: Cluster, pod: str) -> None:
+    """Ask for a pod's eviction.
+
+    Raises:
+        AssertionError: refused.
+    """
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    cluster.run("create", "--raw", path, "--filename=-", stdin=json.dumps(eviction))
 
 
 def test_an_upgrade_and_the_way_back_lose_nothing(cluster: Cluster) -> None:

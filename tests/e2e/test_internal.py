@@ -32,6 +32,19 @@ async def test_connections_show_in_the_metrics_of_their_gateway(stack: Stack) ->
     assert sum(float(line.rpartition(" ")[2]) for line in held) >= 1
 
 
+def test_a_gateway_without_connections_says_so(stack: Stack) -> None:
+    """In numbers: an autoscaler that finds none would never scale down."""
+    metrics = httpx.get(f"{stack.gateways[0].internal_url}/metrics", trust_env=False).text
+    held = {
+        line.rpartition(" ")[0] for line in metrics.splitlines() if "clarion_connections{" in line
+    }
+    assert held == {
+        f'clarion_connections{{identity="{identity}",wire="{wire}"}}'
+        for identity in ("anonymous", "authenticated")
+        for wire in ("websocket", "websocket-deflate", "sse")
+    }
+
+
 def test_metrics_name_nothing_that_a_client_can_make_up(stack: Stack) -> None:
     for service in stack.services:
         metrics = httpx.get(f"{service.internal_url}/metrics", trust_env=False).text
