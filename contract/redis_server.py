@@ -140,9 +140,8 @@ class RedisServer:
             await self._answer(("SCRIPT", "LOAD", script.text))
             return await self._evaluate(script, calls, replication)
         except BusUnreachable as error:
-            raise BusUnavailable(
-                str(error)
-            ) from error  # but others of the same pipeline may have run
+            # None of these ran, but others of the same pipeline may have.
+            raise BusUnavailable(str(error)) from error
 
     async def _connection(self) -> AbstractConnection:
         try:
