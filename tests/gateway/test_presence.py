@@ -45,7 +45,12 @@ class Pod:
         self.hub = Hub()
         options = {"heartbeat_seconds": 60, "max_connections_per_user": LIMIT, **overrides}
         self.presence = Presence(
-            register, self.hub, self.metrics, settings(pod=name, **options), clock=lambda: NOW
+            register,
+            self.hub,
+            self.metrics,
+            settings(pod=name, **options),
+            lambda: True,
+            clock=lambda: NOW,
         )
         self.hub.changed = self.presence.changed
 
