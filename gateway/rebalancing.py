@@ -32,7 +32,9 @@ _TICK_SECONDS: Final = 1.0
 _DEVIATIONS: Final = 4.0
 # How many may be sent on, times what a load balancer that deals out at random makes necessary.
 _PATIENCE: Final = 1.5
+# After it did not help; twice as long each time that it does not help again.
 _REST_SECONDS: Final = 600.0
+_REST_MAX_SECONDS: Final = 6 * 3_600.0
 # From the close to where the next heartbeat counts the client: its hint, and a tick.
 _UNDER_WAY_SECONDS: Final = 2.0
 
@@ -83,6 +85,7 @@ class Rebalancing:
         # How many may still be sent on; 0: it is not rebalancing.
         self._left = 0
         self._allowance = 0.0
+        self._rest_seconds = _REST_SECONDS
         self._rests_until = -math.inf
 
     async def run(self) -> None:
@@ -108,12 +111,14 @@ class Rebalancing:
             return
         if held <= share.enough:
             self._left = 0
+            self._rest_seconds = _REST_SECONDS
             _log.info("rebalanced", connections=held)
             return
         self._send_on(min(held - share.enough, self._left))
         if self._left == 0:
             # They come back here, or nobody else takes them: to go on would harm without use.
-            self._rests_until = self._clock() + _REST_SECONDS
+            self._rests_until = self._clock() + self._rest_seconds
+            self._rest_seconds = min(2 * self._rest_seconds, _REST_MAX_SECONDS)
             _log.warning("rebalancing does not help", connections=held, enough=share.enough)
 
     def _share(self, pods: Pods) -> _Share:

@@ -195,19 +195,39 @@ def logs(_quiet: None) -> Iterator[list[EventDict]]:
         yield logs
 
 
+def send_on_in_vain(pod: Pod) -> int:
+    """Until it gives up: all come back here at once; returns how many had to."""
+    before = pod.sent
+    while sent := pod.step():
+        for _ in range(sent):
+            pod.connect()
+    return pod.sent - before
+
+
 def test_it_gives_up_where_it_does_not_help(logs: list[EventDict]) -> None:
-    """All come back here: a pod that nobody is led to stands among the others."""
+    """Affinity, or a pod that nobody is led to stands among the others."""
     pod = Pod(1_000)
     pod.hear(empty())
-    for _ in range(500):
-        for _ in range(pod.step()):
-            pod.connect()
-    assert 1_000 <= pod.sent <= 1_500, (
-        "three times what was too much: half would come back by chance"
-    )
+    # Three times what is too much: half would come back by chance.
+    assert 1_000 <= send_on_in_vain(pod) <= 1_500
     assert [entry["event"] for entry in logs] == ["rebalancing", "rebalancing does not help"]
-    pod.now += 600
-    assert pod.step() == RATE, "it tries again"
+
+
+def test_it_tries_again_less_and_less_often_until_it_helps() -> None:
+    pod = Pod(1_000)
+    pod.hear(empty())
+    for minutes in (10, 20, 40, 80, 160, 320, 360, 360):
+        assert send_on_in_vain(pod) > 0
+        assert pod.step(60 * minutes - 2) == 0
+        pod.step()
+    assert pod.step(600) > 0
+    assert pod.step() == 0, "now it has helped"
+    for _ in range(500):
+        pod.connect()
+    pod.hear(empty())
+    for _ in range(2):
+        assert send_on_in_vain(pod) > 0
+        pod.now += 600
 
 
 def test_it_looks_once_a_second() -> None:
