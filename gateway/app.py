@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.bus import Bus, redis_from_url
-from contract.internal import Readiness, internal_app, service_registry
+from contract.internal import internal_app, service_registry
 from contract.orders import Orders
 from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
@@ -103,8 +103,14 @@ async def running(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
     )
 
+    def obstacles() -> list[str]:
+        return _obstacles(settings, subscription, drain, keys)
+
     def is_ready() -> bool:
-        return not drain.begun and subscription.verified_age_seconds <= settings.verified_seconds
+        return not obstacles()
+
+    async def readiness() -> Sequence[str]:
+        return obstacles()
 
     register = PresenceRegister(bus, settings.keyspace)
     presence = Presence(register, hub, metrics, settings, is_ready)
@@ -168,7 +174,7 @@ async def running(
                 _ResponseHeaders(_public_app(settings)),
                 internal_app(
                     metrics.registry,
-                    _readiness(settings, subscription, drain, keys),
+                    readiness,
                     metrics.ready,
                 ),
                 sessions,
@@ -334,24 +340,22 @@ async def _problem(_request: Request, error: Exception) -> Response:
     )
 
 
-def _readiness(
+def _obstacles(
     settings: GatewaySettings,
     subscription: Subscription,
     drain: Drain,
     keys: Keys,
-) -> Readiness:
-    async def readiness() -> Sequence[str]:
-        reasons = []
-        if drain.begun:
-            reasons.append("draining")
-        if not keys.known:
-            reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
-        age_seconds = subscription.verified_age_seconds
-        if age_seconds > settings.verified_seconds:
-            reasons.append(f"bus not verified for {age_seconds:.1f} s")
-        return reasons
-
-    return readiness
+) -> list[str]:
+    """Why the pod takes no new clients; nothing: it is ready."""
+    reasons = []
+    if drain.begun:
+        reasons.append("draining")
+    if not keys.known:
+        reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+    age_seconds = subscription.verified_age_seconds
+    if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
+        reasons.append(f"bus not verified for {age_seconds:.1f} s")
+    return reasons
 
 
 async def _prune(

@@ -174,11 +174,6 @@ class GatewaySettings(ContractSettings):
         """Between two heartbeats: two may be lost."""
         return self.heartbeat_seconds / _BEATS_PER_TIMEOUT
 
-    @property
-    def verified_seconds(self) -> float:
-        """How long ago a probe came back at most, where the bus is verified."""
-        return self.probe_interval_seconds + self.probe_timeout_seconds
-
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
