@@ -49,6 +49,7 @@ class ConnectionsOnPod(msgspec.Struct, frozen=True):
     anonymous: int
     authenticated: int
     users: int
+    ready: bool
 
 
 class AllConnections(msgspec.Struct, frozen=True):
@@ -150,11 +151,13 @@ def _describe_connections(answer: AllConnections) -> RenderableType:
         [
             pod.pod,
             *map(str, (pod.connections, pod.authenticated, pod.anonymous, pod.users)),
+            "yes" if pod.ready else "no",
         ]
         for pod in answer.pods
     ]
     return Group(
-        headline, _table(["pod", "connections", "authenticated", "anonymous", "users"], rows)
+        headline,
+        _table(["pod", "connections", "authenticated", "anonymous", "users", "ready"], rows),
     )
 
 

@@ -29,11 +29,18 @@ class PodLoad(msgspec.Struct, frozen=True):
 
     Attributes:
         users: who have a connection to it.
+        ready: it takes new clients.
     """
 
     anonymous: int
     authenticated: int
     users: int
+    ready: bool = True
+
+    @property
+    def connections(self) -> int:
+        """Of anybody."""
+        return self.anonymous + self.authenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,11 @@ class Pods:
     name: str | None
     last_number: int
     loads: Mapping[str, PodLoad]
+
+    @property
+    def own_load(self) -> PodLoad | None:
+        """Of the pod that asked; None: it has been forgotten, or only asked."""
+        return None if self.name is None else self.loads.get(self.name)
 
     def is_gone(self, name: str) -> bool:
         """Whether that pod is gone for good; False for one that is too new to be known here."""

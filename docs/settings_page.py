@@ -173,6 +173,10 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.probe_timeout_seconds": "Redis is far away or often stalls: raise.",
     "gateway.heartbeat_seconds": "What a killed pod held must be out of the presence sooner: lower. "
     "Redis or the pods stall for longer than that: raise.",
+    "gateway.rebalance": "Gateways are added while clients stay for hours: [scale](kubernetes.md#scale).",
+    "gateway.rebalance_ratio": "Counts are nearly even and clients still move: raise.",
+    "gateway.rebalance_per_second": "Counts take too long to even out: raise. What all full pods send "
+    "on must be less than what the others' handshakes can take.",
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.bus import Bus, redis_from_url
-from contract.internal import Readiness, internal_app, service_registry
+from contract.internal import internal_app, service_registry
 from contract.orders import Orders
 from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
@@ -43,6 +43,7 @@ from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.presence import Presence
+from gateway.rebalancing import Rebalancing
 from gateway.replay import Replay, Ring
 from gateway.resumption import Resumption, tell_gap
 from gateway.revocations import Revocations
@@ -101,7 +102,18 @@ async def running(
     revocations = Revocations(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
     )
-    presence = Presence(PresenceRegister(bus, settings.keyspace), hub, metrics, settings)
+
+    def obstacles() -> list[str]:
+        return _obstacles(settings, subscription, drain, keys)
+
+    def is_ready() -> bool:
+        return not obstacles()
+
+    async def readiness() -> Sequence[str]:
+        return obstacles()
+
+    register = PresenceRegister(bus, settings.keyspace)
+    presence = Presence(register, hub, metrics, settings, is_ready)
     hub.changed = presence.changed
     control = _Control(revocations, presence)
     subscription = _subscription(settings, bus, hub, delivery, ring, metrics, control)
@@ -156,20 +168,13 @@ async def running(
             ):
                 spawn(job)
             spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
-            if settings.pod_deletion_cost:
-                cost = PodDeletionCost(
-                    settings.pod,
-                    hub.__len__,
-                    metrics,
-                    interval_seconds=settings.pod_deletion_cost_interval_seconds,
-                    service_account=SERVICE_ACCOUNT,
-                )
-                spawn(cost.run())
+            for job in _optional_jobs(settings, hub, presence, is_ready, metrics):
+                spawn(job)
             yield Gateway(
                 _ResponseHeaders(_public_app(settings)),
                 internal_app(
                     metrics.registry,
-                    _readiness(settings, subscription, drain, keys),
+                    readiness,
                     metrics.ready,
                 ),
                 sessions,
@@ -199,6 +204,26 @@ class _Control:
 
     def hear(self, payload: bytes) -> None:
         self._revocations.hear(payload)
+
+
+def _optional_jobs(
+    settings: GatewaySettings,
+    hub: Hub,
+    presence: Presence,
+    is_ready: Callable[[], bool],
+    metrics: Metrics,
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What runs only where it is asked for."""
+    if settings.rebalance:
+        yield Rebalancing(hub, lambda: presence.pods, is_ready, metrics, settings).run()
+    if settings.pod_deletion_cost:
+        yield PodDeletionCost(
+            settings.pod,
+            hub.__len__,
+            metrics,
+            interval_seconds=settings.pod_deletion_cost_interval_seconds,
+            service_account=SERVICE_ACCOUNT,
+        ).run()
 
 
 def _subscription(
@@ -315,26 +340,22 @@ async def _problem(_request: Request, error: Exception) -> Response:
     )
 
 
-def _readiness(
+def _obstacles(
     settings: GatewaySettings,
     subscription: Subscription,
     drain: Drain,
     keys: Keys,
-) -> Readiness:
-    fresh_seconds = settings.probe_interval_seconds + settings.probe_timeout_seconds
-
-    async def readiness() -> Sequence[str]:
-        reasons = []
-        if drain.begun:
-            reasons.append("draining")
-        if not keys.known:
-            reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
-        age_seconds = subscription.verified_age_seconds
-        if age_seconds > fresh_seconds:
-            reasons.append(f"bus not verified for {age_seconds:.1f} s")
-        return reasons
-
-    return readiness
+) -> list[str]:
+    """Why the pod takes no new clients; nothing: it is ready."""
+    reasons = []
+    if drain.begun:
+        reasons.append("draining")
+    if not keys.known:
+        reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+    age_seconds = subscription.verified_age_seconds
+    if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
+        reasons.append(f"bus not verified for {age_seconds:.1f} s")
+    return reasons
 
 
 async def _prune(

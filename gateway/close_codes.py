@@ -42,6 +42,7 @@ INVALID_TEXT: Final = Close(
     1007, "expected valid UTF-8 in a text message", "invalid_text", 400, reconnect=False
 )
 DRAINING: Final = Close(1012, "draining, reconnect", "draining", 503, reconnect=True)
+REBALANCING: Final = Close(1012, "rebalancing, reconnect", "rebalancing", 503, reconnect=True)
 AT_CAPACITY: Final = Close(1013, "at capacity, reconnect later", "at_capacity", 503, reconnect=True)
 UNAVAILABLE: Final = Close(
     1013, "not connected to the bus, reconnect later", "unavailable", 503, reconnect=True

@@ -6,6 +6,7 @@ timer, no queue of its own while it is idle.
 
 from __future__ import annotations
 
+import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.limits import TokenBucket
 
 _ID_BYTES: Final = 12
+# Those who are sent elsewhere together come back within this time, not in the same instant.
+_RECONNECT_JITTER_MS: Final = 1_000
 
 
 class State(Enum):
@@ -98,6 +101,11 @@ class Connection(ABC):
         Args:
             message: encoded, sent before the close.
         """
+
+    def send_elsewhere(self, close: Close) -> None:
+        """Close, and tell the client when to come back, to wherever it is led then."""
+        after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
+        self.close(close, message=self.encoder.reconnect(after_ms, close.label))
 
     @abstractmethod
     def pause_reading(self) -> None:

@@ -7,7 +7,6 @@ when to come back -> exit when empty. uvicorn alone would close every socket at 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Final
 
@@ -18,8 +17,6 @@ from gateway.admission import Admission
 from gateway.hub import Hub
 from gateway.settings import GatewaySettings
 
-# Clients of one slice come back within this time, not in the same instant.
-_RECONNECT_JITTER_MS: Final = 1_000
 _SLICE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -74,8 +71,4 @@ class Drain:
 
     def _close(self, count: int) -> None:
         for connection in list(self._hub.connections)[:count]:
-            after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
-            connection.close(
-                close_codes.DRAINING,
-                message=connection.encoder.reconnect(after_ms, close_codes.DRAINING.label),
-            )
+            connection.send_elsewhere(close_codes.DRAINING)

@@ -163,6 +163,11 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.rebalanced = Counter(
+            "clarion_rebalanced_total",
+            "Connections sent elsewhere because the pod held far more than the mean.",
+            registry=registry,
+        )
         self.bus_messages_invalid = Counter(
             "clarion_bus_messages_invalid_total",
             "Messages on the bus that are no events.",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,6 @@ from gateway.settings import GatewaySettings
 _GATHER_SECONDS: Final = 0.05
 # Bounds what the loop does without a pause, a few ms. What is more waits for the next moment.
 _USERS_PER_WRITE: Final = 500
-_BEATS_PER_TIMEOUT: Final = 3
 _RETRY_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 2.0
 
@@ -79,7 +79,11 @@ class _Written:
 
 
 class Presence:
-    """The users of this pod, as Redis is to know them."""
+    """The users of this pod, as Redis is to know them.
+
+    Args:
+        ready: whether the pod takes new clients.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class Presence:
         hub: Hub,
         metrics: Metrics,
         settings: GatewaySettings,
+        ready: Callable[[], bool],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,11 +99,14 @@ class Presence:
         self._hub = hub
         self._metrics = metrics
         self._pod = settings.pod
+        self._ready = ready
         self._timeout_seconds = settings.heartbeat_seconds
+        self._beat_seconds = settings.beat_seconds
         self._max_connections = settings.max_connections_per_user
         self._max_pending = settings.max_connections
         self._clock = clock
         self._pods = NO_PODS
+        self._beaten_at = -math.inf
         self._leaving = False
         self._named = asyncio.Event()
         self._lost_sight = asyncio.Event()
@@ -111,6 +119,12 @@ class Presence:
     def pending(self) -> int:
         """Users of whom Redis does not know yet what has changed."""
         return len(self._changed)
+
+    @property
+    def pods(self) -> Pods:
+        """Who is there, as of the last heartbeat; nobody, where it is too long ago to be true."""
+        fresh = time.monotonic() - self._beaten_at < self._timeout_seconds
+        return self._pods if fresh else NO_PODS
 
     def changed(self, user: str) -> None:
         """A connection of the user has come or gone."""
@@ -183,7 +197,7 @@ class Presence:
                 self._lost_sight.set()
             raise
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_seconds / _BEATS_PER_TIMEOUT):
+            async with asyncio.timeout(self._beat_seconds):
                 await self._lost_sight.wait()
 
     async def _beat(self, *, renewed: bool) -> None:
@@ -201,7 +215,7 @@ class Presence:
                 self._pod, load, timeout_seconds=self._timeout_seconds
             )
             renewed = True
-        self._pods = pods
+        self._pods, self._beaten_at = pods, time.monotonic()
         self._named.set()
         if renewed:
             self._change(self._hub.users)
@@ -222,7 +236,8 @@ class Presence:
         groups = list(self._hub.groups)
         catching_up = sum(each.user is not None for each in self._hub.catching_up)
         authenticated = sum(len(group.authenticated) for group in groups) + catching_up
-        return PodLoad(len(self._hub) - authenticated, authenticated, len(self._hub.users))
+        anonymous = len(self._hub) - authenticated
+        return PodLoad(anonymous, authenticated, len(self._hub.users), self._ready())
 
     async def _gather_and_write(self) -> None:
         await self._named.wait()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from contract.settings import ContractSettings, Names, split_names
+
+_BEATS_PER_TIMEOUT: Final = 3
 
 
 class GatewaySettings(ContractSettings):
@@ -117,6 +119,21 @@ class GatewaySettings(ContractSettings):
         description="A pod that Redis has not heard of for so long counts as gone, and its "
         "connections with it. A pod says that it is there three times in that.",
     )
+    rebalance: bool = Field(
+        False,
+        description="Whether the pod sends some of its clients elsewhere while it holds far more "
+        "of them than the mean of all ready pods.",
+    )
+    rebalance_ratio: float = Field(
+        0.2,
+        gt=0,
+        le=10,
+        description="How far above the mean is far: 0.2 is a fifth more. What chance makes, four "
+        "times the root of the mean, is never far.",
+    )
+    rebalance_per_second: float = Field(
+        10, gt=0, le=1_000, description="Connections that a pod sends elsewhere in a second."
+    )
     linger_seconds: float = Field(
         15,
         ge=0,
@@ -151,6 +168,11 @@ class GatewaySettings(ContractSettings):
     dev_publisher_url: str = Field(
         "http://127.0.0.1:8080", description="dev profile: the publisher that the page uses."
     )
+
+    @property
+    def beat_seconds(self) -> float:
+        """Between two heartbeats: two may be lost."""
+        return self.heartbeat_seconds / _BEATS_PER_TIMEOUT
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -228,6 +228,7 @@ class ConnectionsOnPod(Struct, frozen=True):
     anonymous: Annotated[int, Meta(ge=0)]
     authenticated: Annotated[int, Meta(ge=0)]
     users: Annotated[int, Meta(ge=0, description="Users with a connection to the pod.")]
+    ready: Annotated[bool, Meta(description="Whether the pod takes new clients.")]
 
 
 class AllConnections(Struct, frozen=True):

@@ -158,10 +158,11 @@ class Users:
         pods = [
             ConnectionsOnPod(
                 pod_of(name),
-                load.anonymous + load.authenticated,
+                load.connections,
                 load.anonymous,
                 load.authenticated,
                 load.users,
+                load.ready,
             )
             for name, load in sorted(loads.items())
         ]

@@ -55,7 +55,7 @@ _CAPACITY: Final = Row(
             "scale-up.",
             "short",
             [Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD)],
-            "a-pod-is-at-capacity",
+            "clients-do-not-spread",
         ),
         Panel(
             "Connections as a share of the maximum",
@@ -321,6 +321,7 @@ _RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_resumes_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "clients-start-anew-instead-of-resuming",
+            width=6,
         ),
         Panel(
             "Where resumes read",
@@ -328,6 +329,7 @@ _RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_resume_sources_total", by="pod, source"), "{{pod}} {{source}}")],
             "clients-start-anew-instead-of-resuming",
+            width=6,
         ),
         Panel(
             "Closes by reason",
@@ -335,6 +337,16 @@ _RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_closes_total", by="pod, reason"), "{{pod}} {{reason}}")],
             "a-pod-is-at-capacity",
+            width=6,
+        ),
+        Panel(
+            "Clients sent elsewhere",
+            "Per second, by rebalancing: the pod holds far more than the mean. 0 where "
+            "GATEWAY_REBALANCE is off.",
+            "ops",
+            [Query(rate("clarion_rebalanced_total", by="pod"), _POD)],
+            "clients-do-not-spread",
+            width=6,
         ),
     ],
 )

@@ -18,7 +18,7 @@ USER = b"""{"user":"a/b","connected":true,"connections":3,"since":"2026-11-24T11
  {"pod":"gateway-2","connections":1,"since":"2026-11-24T11:43:00Z"}]}"""
 NOBODY = b'{"user":"bob","connected":false,"connections":0,"since":null,"pods":[]}'
 CONNECTIONS = b"""{"connections":5,"anonymous":2,"authenticated":3,"pods":[
- {"pod":"gateway-1","connections":5,"anonymous":2,"authenticated":3,"users":1}]}"""
+ {"pod":"gateway-1","connections":5,"anonymous":2,"authenticated":3,"users":1,"ready":true}]}"""
 
 
 def shown(text: RenderableType) -> list[str]:
@@ -101,4 +101,4 @@ def test_a_person_reads_what_gateways_hold() -> None:
         _describe_connections(msgspec.json.decode(CONNECTIONS, type=AllConnections))
     )
     assert headline == "5 connections on 1 gateway: 3 authenticated, 2 anonymous"
-    assert row == "gateway-1 5 3 2 1"
+    assert row == "gateway-1 5 3 2 1 yes"

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from contract import redis_server
 from contract.bus import Bus, HistoryLimits, redis_from_url
 from contract.keyspace import Keyspace
-from contract.presence import PodLoad, Pods, PresenceRegister, Stay, pod_of
+from contract.presence import NO_PODS, PodLoad, Pods, PresenceRegister, Stay, pod_of
 from gateway import close_codes
 from gateway import presence as module
 from gateway.hub import Hub
@@ -42,10 +42,16 @@ class Pod:
 
     def __init__(self, name: str, register: PresenceRegister, **overrides: object) -> None:
         self.metrics = metrics()
+        self.ready = True
         self.hub = Hub()
         options = {"heartbeat_seconds": 60, "max_connections_per_user": LIMIT, **overrides}
         self.presence = Presence(
-            register, self.hub, self.metrics, settings(pod=name, **options), clock=lambda: NOW
+            register,
+            self.hub,
+            self.metrics,
+            settings(pod=name, **options),
+            lambda: self.ready,
+            clock=lambda: NOW,
         )
         self.hub.changed = self.presence.changed
 
@@ -185,6 +191,33 @@ async def test_a_pod_says_what_it_holds(register: PresenceRegister, start: Start
             return list((await register.pods()).loads.values()) == [PodLoad(3, 4, 2)]
 
         await eventually(said)
+
+
+async def test_a_pod_says_whether_it_is_ready(register: PresenceRegister, start: Start) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+        pod.ready = False
+
+        async def said() -> bool:
+            return [load.ready for load in (await register.pods()).loads.values()] == [False]
+
+        await eventually(said)
+
+
+async def test_what_was_heard_of_the_others_is_not_believed_for_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+
+        async def known() -> bool:
+            return pod.presence.pods.own_load is not None
+
+        await eventually(known)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
+
+        async def unknown() -> bool:
+            return pod.presence.pods == NO_PODS
+
+        await eventually(unknown)
 
 
 async def test_a_pod_whose_beats_go_on_is_there(register: PresenceRegister, start: Start) -> None:

@@ -134,8 +134,22 @@ def test_a_user_is_found_on_all_pods(redis_url: str, namespace: str) -> None:
             "anonymous": 5,
             "authenticated": 5,
             "pods": [
-                {"pod": "a", "connections": 2, "anonymous": 0, "authenticated": 2, "users": 1},
-                {"pod": "b", "connections": 8, "anonymous": 5, "authenticated": 3, "users": 2},
+                {
+                    "pod": "a",
+                    "connections": 2,
+                    "anonymous": 0,
+                    "authenticated": 2,
+                    "users": 1,
+                    "ready": True,
+                },
+                {
+                    "pod": "b",
+                    "connections": 8,
+                    "anonymous": 5,
+                    "authenticated": 3,
+                    "users": 2,
+                    "ready": True,
+                },
             ],
         }
 
