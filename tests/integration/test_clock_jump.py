@@ -124,6 +124,7 @@ async def test_ids_rise_and_nobody_misses_anything(
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         published += await publish_to_each(pod)
+        await pod.counted("clarion_bus_connects_total", 2, outcome="connected")
         server.kill()
         server.start()
         await pod.counted("clarion_bus_connects_total", 3, outcome="connected")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.routing import Route
 
 from contract.internal import internal_app
@@ -34,7 +34,9 @@ async def _no_reasons() -> list[str]:
 
 INTERNAL = [
     route.path
-    for route in internal_app(CollectorRegistry(), _no_reasons).routes
+    for route in internal_app(
+        CollectorRegistry(), _no_reasons, Gauge("ready", "Ready.", registry=None)
+    ).routes
     if isinstance(route, Route)
 ]
 """Every path of the internal port."""
