@@ -39,7 +39,7 @@ RING_BYTES: Final = 64 * 2**20
 REQUESTED_CORES: Final = 0.5
 LIMIT_BYTES: Final = 2**30
 START_SECONDS: Final = 10
-"""From a pod's creation to ready, as the cluster tests saw it on a busy node that has the image."""
+"""From a pod's creation to ready, as seen in the cluster tests on a busy node with the image."""
 MIN_READY_SECONDS: Final = 10
 DRAIN_SECONDS: Final = 30
 

@@ -136,20 +136,42 @@ def test_pods_tell_how_full_they_are(cluster: Cluster) -> None:
     eventually(lambda: sum(told()) == 0, seconds=MINUTE, what=told)
 
 
+def test_a_valkey_that_moves_brings_its_events_along(empty_cluster: Cluster) -> None:
+    """Publishers say 503 meanwhile; clients stay connected and catch up from its disk."""
+    if not has_disks(empty_cluster):
+        pytest.skip("the cluster has no default storage class")
+    empty_cluster.install(["redis.valkey.persistence.enabled=true"])
+    empty_cluster.call_witness()
+    with empty_cluster.watched("--clients", str(CLIENTS)) as watch:
+        time.sleep(3)
+        empty_cluster.run("delete", "pod", f"{RELEASE}-valkey-0", seconds=MINUTE)
+        empty_cluster.run(
+            "rollout", "status", f"statefulset/{RELEASE}-valkey", "--timeout=120s",
+            seconds=2 * MINUTE + 10,
+        )  # fmt: skip
+        time.sleep(10)
+    lost_nothing(watch)
+    assert watch.seen.refused > 0
+    assert watch.seen.reconnects == 0
+
+
 def test_uninstalling_leaves_nothing(empty_cluster: Cluster) -> None:
     """Neither objects nor a disk, where the cluster has disks to give."""
-    classes = empty_cluster.get("storageclass")["items"]
-    default = "storageclass.kubernetes.io/is-default-class"
-    has_disks = any(
-        one["metadata"].get("annotations", {}).get(default) == "true" for one in classes
-    )
-    empty_cluster.install([f"redis.valkey.persistence.enabled={str(has_disks).lower()}"])
+    persistence = str(has_disks(empty_cluster)).lower()
+    empty_cluster.install([f"redis.valkey.persistence.enabled={persistence}"])
     before = _left(empty_cluster)
     empty_cluster.release("uninstall", RELEASE)
     assert f"service/{RELEASE}-gateway" in before
     eventually(
         lambda: not _left(empty_cluster), seconds=3 * MINUTE, what=lambda: _left(empty_cluster)
     )
+
+
+def has_disks(cluster: Cluster) -> bool:
+    """Whether there is a default storage class."""
+    classes = cluster.get("storageclass")["items"]
+    default = "storageclass.kubernetes.io/is-default-class"
+    return any(one["metadata"].get("annotations", {}).get(default) == "true" for one in classes)
 
 
 def _left(cluster: Cluster) -> list[str]:
