@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.valkey import Valkey
 
 SECRET = "a secret for tests, 32 bytes or more"
+
+# A test fails for what the code does, never for how busy the machine is.
+settings.register_profile("clarion", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("clarion")
 
 
 @pytest.fixture(scope="session")

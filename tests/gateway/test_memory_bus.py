@@ -106,7 +106,6 @@ async def compare(url: str, steps: list[tuple[Any, ...]]) -> None:
 @given(steps=STEPS)
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_is_done_to_both_they_answer_alike(redis_url: str, steps: Any) -> None:

@@ -65,9 +65,7 @@ def test_schemathesis_finds_nothing(
     operation = schema[path][method]
 
     @given(operation.as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         response = case.call(headers={"Authorization": f"Bearer {token()}"})
         case.validate_response(response, excluded_checks=excuse(response))
