@@ -13,7 +13,6 @@ everything up to N on every stream that he was subscribed to.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -31,6 +30,7 @@ from gateway import catch_up
 from gateway.catch_up import Heard, Missed, ReadingBus
 from gateway.delivery import Delivery
 from gateway.metrics import Metrics
+from gateway.probe import Prober, ProbingBus
 from gateway.replay import Ring
 from gateway.settings import GatewaySettings
 
@@ -78,12 +78,8 @@ class Control(Protocol):
         ...
 
 
-class ProbingBus(ReadingBus, Protocol):
+class SubscribingBus(ReadingBus, ProbingBus, Protocol):
     """What the subscription needs of `contract.bus.Bus`."""
-
-    async def probe(self, pod: str) -> int:
-        """See `contract.bus.Bus.probe`."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -94,8 +90,8 @@ class _Stream:
         audience: None for the pod's own probe stream and the control stream.
         last: id of the newest event heard on it; 0: none yet.
         confirmed: Redis has confirmed the subscription on the connection of now.
-        whole_from: id of a probe sent after that: nothing above it can have passed the pod by.
-            None: no probe has come back since.
+        confirmed_after: so many probes were sent before that. Of the next one to come back, it is
+            true that nothing above its id can have passed the pod by.
         idle_since: when its user's last socket was found gone; None while there is one.
         joining: connections that wait for it.
     """
@@ -104,7 +100,7 @@ class _Stream:
     audience: Audience | None
     last: int = 0
     confirmed: bool = False
-    whole_from: int | None = None
+    confirmed_after: int = 0
     idle_since: float | None = None
     joining: int = 0
 
@@ -114,7 +110,7 @@ class Subscription:
 
     def __init__(
         self,
-        bus: ProbingBus,
+        bus: SubscribingBus,
         delivery: Delivery,
         ring: Ring,
         metrics: Metrics,
@@ -129,17 +125,21 @@ class Subscription:
         self._delivery = delivery
         self._ring = ring
         self._metrics = metrics
-        self._pod = settings.pod
         self._connect = connect
         self._tell_gap = tell_gap
         self._control = control
         self._replay_seconds = settings.history_max_age_seconds
-        self._probe_interval_seconds = settings.probe_interval_seconds
-        self._probe_timeout_seconds = settings.probe_timeout_seconds
         self._clock = clock
-        self._probe_stream = _Stream(pod_stream(settings.pod), None)
+        self._prober = Prober(
+            bus,
+            settings.pod,
+            interval_seconds=settings.probe_interval_seconds,
+            timeout_seconds=settings.probe_timeout_seconds,
+            clock=clock,
+        )
         self._all = _Stream(ALL.stream, ALL)
         self._authenticated = _Stream(AUTHENTICATED.stream, AUTHENTICATED)
+        self._probe_stream = _Stream(pod_stream(settings.pod), None)
         self._streams = {
             stream.name: stream for stream in (self._all, self._authenticated, self._probe_stream)
         }
@@ -158,18 +158,12 @@ class Subscription:
         self._caught_up_to = 0
         # Audiences that lost events and have not been told so yet, by the position of the loss.
         self._untold: dict[int, set[Audience]] = {}
-        self._probe_heard = asyncio.Event()
-        # Whom the next probe serves: streams that were confirmed, and callers of `refresh`.
-        self._probe_wanted = asyncio.Event()
-        self._subscribed: list[_Stream] = []
-        self._asked: list[asyncio.Event] = []
         self._caught_up = asyncio.Event()
-        self._verified_at: float | None = None
 
     @property
     def verified_age_seconds(self) -> float:
         """Seconds since a probe last came back; infinite before the first one did."""
-        return float("inf") if self._verified_at is None else self._clock() - self._verified_at
+        return self._prober.verified_age_seconds
 
     async def join(self, user: str | None, *, whole: bool = False) -> None:
         """Return when everything that is published for a user, or for anybody, will come in.
@@ -193,20 +187,14 @@ class Subscription:
             if not stream.confirmed:
                 await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
             if whole:
-                if stream.whole_from is None:
-                    await self.refresh()
-                await self._delivery.reached(stream.whole_from or 0)
+                await self._delivery.reached(await self._prober.after(stream.confirmed_after))
         finally:
             stream.joining -= 1
             stream.idle_since = None
 
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
-        heard = asyncio.Event()
-        self._asked.append(heard)
-        self._probe_wanted.set()
-        await heard.wait()
-        await self._delivery.reached(self._heard)
+        await self._delivery.reached(await self._prober.after(self._prober.sent))
 
     async def prune(self, users: Collection[str], linger_seconds: float) -> None:
         """Give up the streams of users who have had no socket here for a while."""
@@ -250,14 +238,13 @@ class Subscription:
             async with asyncio.TaskGroup() as group:
                 await self._start(subscriber)
                 group.create_task(self._subscribe_wanted(subscriber))
-                group.create_task(self._verify())
+                group.create_task(self._prober.run())
                 while True:
                     await self._hear(await subscriber.receive())
         finally:
             self._subscriber = None
             for stream in self._streams.values():
                 stream.confirmed = False
-                stream.whole_from = None
             await subscriber.aclose()
 
     async def _start(self, subscriber: SubscriberConnection) -> None:
@@ -273,7 +260,6 @@ class Subscription:
         # These are all that anybody has asked for so far: nothing is left to want.
         self._wanted.clear()
         self._wants.clear()
-        self._subscribed.clear()
         try:
             async with asyncio.timeout(_SUBSCRIBE_SECONDS):
                 early = await _subscribed(subscriber, {stream.name for stream in streams})
@@ -282,7 +268,8 @@ class Subscription:
         if self._control is not None:
             await self._control.load()
         # Everything published from here on comes in by subscription: the id tells both apart.
-        now = await self._bus.probe(self._pod)
+        confirmed_after = self._prober.sent
+        now = await self._prober.send()
         if self._ring.floor is None:
             await self._fill_ring(now)
         elif now < self._heard:
@@ -291,10 +278,10 @@ class Subscription:
             await self._catch_up([stream for stream in streams if stream.audience], now)
         self._caught_up_to = self._heard = now
         self._delivery.advance(now)
+        self._prober.begin(now)
         self._caught_up.set()
         for stream in streams:
-            stream.whole_from = now
-            self._confirm(stream)
+            self._confirm(stream, confirmed_after)
         for message in early:
             await self._hear(message)
 
@@ -313,8 +300,9 @@ class Subscription:
             await subscriber.subscribe(wanted)
             await self._all_confirmed.wait()
 
-    def _confirm(self, stream: _Stream) -> None:
+    def _confirm(self, stream: _Stream, after: int) -> None:
         stream.confirmed = True
+        stream.confirmed_after = after
         waiter = self._waiters.pop(stream.name, None)
         if waiter is not None:
             waiter.set()
@@ -328,8 +316,7 @@ class Subscription:
         if stream is None:  # unsubscribed a moment ago
             return
         if isinstance(item, Subscribed):
-            self._confirm(stream)
-            self._subscribed.append(stream)
+            self._confirm(stream, self._prober.sent)
             return
         if self._control is not None and stream.name == CONTROL_STREAM:
             self._control.hear(item.payload)
@@ -348,7 +335,7 @@ class Subscription:
         if event.id <= self._caught_up_to or event.id <= stream.last:
             return
         if stream.audience is None:
-            self._probe_heard.set()
+            self._prober.hear(event.id)
         else:
             if 0 < stream.last < event.prev:
                 await self._repair(stream, event)
@@ -452,42 +439,6 @@ class Subscription:
             self._ring.fill(now, [])
         else:
             self._ring.fill(floor, missed.events)
-
-    async def _verify(self) -> None:
-        """Send probes through the whole bus; a probe that stays away ends the connection.
-
-        One per interval, and one at once where somebody waits; those who come meanwhile share the
-        next. Redis has the subscriptions that were confirmed before a probe was sent: its id is
-        where they begin.
-        """
-        while True:
-            self._probe_wanted.clear()
-            subscribed, asked = len(self._subscribed), len(self._asked)
-            try:
-                id_ = await self._bus.probe(self._pod)
-            except BusUnavailable as error:
-                _log.warning("probe not published", error=str(error))
-                await asyncio.sleep(self._probe_interval_seconds)
-                continue
-            await self._probe_back(id_)
-            self._verified_at = self._clock()
-            for stream in self._subscribed[:subscribed]:
-                stream.whole_from = id_
-            for heard in self._asked[:asked]:
-                heard.set()
-            del self._subscribed[:subscribed], self._asked[:asked]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._probe_interval_seconds):
-                    await self._probe_wanted.wait()
-
-    async def _probe_back(self, id_: int) -> None:
-        try:
-            async with asyncio.timeout(self._probe_timeout_seconds):
-                while self._probe_stream.last < id_:
-                    self._probe_heard.clear()
-                    await self._probe_heard.wait()
-        except TimeoutError:
-            raise BusUnavailable("a probe did not come back on the subscription") from None
 
 
 async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) -> list[Message]:
