@@ -2,19 +2,23 @@
 
 Stands beside an event's way: `gateway.subscription` sends the first probe of a connection and tells
 of those that it hears. Each one is published as any event is, so that one that comes back proves
-publishing, Redis and the subscription at once; and its id says up to where the pod has heard.
+publishing, Redis and the subscription at once; and its id says up to where the pod has heard. In a
+cluster a probe is one event through each primary, and back when all of them are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Protocol
+import operator
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import structlog
 
 from contract.errors import BusUnavailable
+
+_STAYED_AWAY: Final = "a probe did not come back on the subscription"
 
 _log = structlog.get_logger(__name__)
 
@@ -22,8 +26,20 @@ _log = structlog.get_logger(__name__)
 class ProbingBus(Protocol):
     """What probes need of `contract.bus.Bus`."""
 
-    async def probe(self, pod: str) -> int:
+    async def probe(self, streams: Sequence[str]) -> list[int]:
         """See `contract.bus.Bus.probe`."""
+        ...
+
+
+class Clocks(Protocol):
+    """What is needed of `contract.bucket_clocks.BucketClocks`, in a cluster."""
+
+    async def begin(self) -> None:
+        """See `contract.bucket_clocks.BucketClocks.begin`."""
+        ...
+
+    async def level(self, streams: Sequence[str], shared_id: int) -> None:
+        """See `contract.bucket_clocks.BucketClocks.level`."""
         ...
 
 
@@ -38,19 +54,20 @@ class Prober:
     def __init__(
         self,
         bus: ProbingBus,
-        pod: str,
         *,
         interval_seconds: float,
         timeout_seconds: float,
+        clocks: Clocks | None,
         clock: Callable[[], float],
     ) -> None:
         self.sent = 0
         self._bus = bus
-        self._pod = pod
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
+        self._clocks = clocks
         self._clock = clock
-        self._heard = 0
+        # By stream, the shared clock's first: the newest id that came in.
+        self._heard: dict[str, int] = {}
         self._arrived = asyncio.Event()
         # The last one that came back: its number and its id.
         self._back = (0, 0)
@@ -63,23 +80,26 @@ class Prober:
         """Seconds since a probe last came back; infinite before the first one did."""
         return float("inf") if self._verified_at is None else self._clock() - self._verified_at
 
-    async def send(self) -> int:
-        """Publish a probe; returns its id.
+    async def begin(self, streams: Sequence[str]) -> int:
+        """Send the first probe on a new connection, through all of it; returns its id.
+
+        Args:
+            streams: the first one's id is the probe's.
 
         Raises:
             BusUnavailable: it may have been published or not.
         """
-        self.sent += 1
-        return await self._bus.probe(self._pod)
+        self._heard = dict.fromkeys(streams, 0)
+        ids = await self._send()
+        return ids[0]
 
-    def begin(self, id_: int) -> None:
-        """The pod has caught up with the probe just sent, on a new connection."""
-        self._heard = id_
+    def caught_up(self, id_: int) -> None:
+        """The pod has read everything up to the first probe: as good as if it had come back."""
         self._return(id_)
 
-    def hear(self, id_: int) -> None:
+    def hear(self, stream: str, id_: int) -> None:
         """A probe came in on the subscription."""
-        self._heard = id_
+        self._heard[stream] = id_
         self._arrived.set()
 
     async def after(self, number: int) -> int:
@@ -99,15 +119,19 @@ class Prober:
         Raises:
             BusUnavailable: one stayed away: the subscription is worth nothing.
         """
+        several = len(self._heard) > 1
         while True:
             self._wanted.clear()
             try:
-                id_ = await self.send()
-            except BusUnavailable as error:
-                _log.warning("probe not published", error=str(error))
+                # Several connections must not get further apart than a position may be wrong by
+                # (`GatewaySettings.positions`): then publishing counts too.
+                async with asyncio.timeout(self._timeout_seconds if several else None):
+                    id_ = await self._round_trip(may_fail=not several)
+            except TimeoutError:
+                raise BusUnavailable(_STAYED_AWAY) from None
+            if id_ is None:
                 await asyncio.sleep(self._interval_seconds)
                 continue
-            await self._arrival(id_)
             self._verified_at = self._clock()
             self._return(id_)
             with contextlib.suppress(TimeoutError):
@@ -118,11 +142,29 @@ class Prober:
         self._back = (self.sent, id_)
         self._came_back.set()
 
-    async def _arrival(self, id_: int) -> None:
+    async def _send(self) -> list[int]:
+        self.sent += 1
+        return await self._bus.probe(list(self._heard))
+
+    async def _round_trip(self, *, may_fail: bool) -> int | None:
+        """The id of a probe that came back; None: it was not published, which may be."""
+        try:
+            ids = await self._send()
+        except BusUnavailable as error:
+            if not may_fail:
+                raise
+            _log.warning("probe not published", error=str(error))
+            return None
+        await self._arrival(ids)
+        if self._clocks is not None:
+            await self._clocks.level(list(self._heard), ids[0])
+        return ids[0]
+
+    async def _arrival(self, ids: Sequence[int]) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                while self._heard < id_:
+                while any(map(operator.lt, self._heard.values(), ids)):
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
-            raise BusUnavailable("a probe did not come back on the subscription") from None
+            raise BusUnavailable(_STAYED_AWAY) from None
