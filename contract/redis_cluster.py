@@ -31,6 +31,8 @@ _SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 
 # For one node to say who holds which slots, or that it lives, before the next one is asked.
 _ANSWER_SECONDS: Final = 1.0
+# For one of several to answer what any of them could.
+_ANY_SECONDS: Final = 0.3
 # Between two attempts: a slot is on its way, or nobody holds it for the moment.
 _AGAIN_SECONDS: Final = 0.05
 
@@ -229,16 +231,15 @@ class RedisCluster:
             replies[i] = answer
 
     async def _any(self, topology: Topology, command: Call) -> Any:  # noqa: ANN401
-        failure = BusUnavailable("no node of the cluster answers")
-        for host in topology.primaries:
-            if host in self._recoveries:
-                continue
+        """What the first node answers that does so in time: one that hangs is not the cluster."""
+        failure: Exception | None = None
+        for host in topology.primaries - self._recoveries.keys():
             try:
-                return await self._server(host).command(*command)
-            except BusUnavailable as error:
-                self._recover(host)
+                async with asyncio.timeout(_ANY_SECONDS):
+                    return await self._server(host).command(*command)
+            except (BusUnavailable, TimeoutError) as error:
                 failure = error
-        raise failure
+        raise BusUnavailable(f"no node of the cluster answers: {failure}") from failure
 
     def _server(self, host: Host) -> RedisServer:
         server = self._servers.get(host)

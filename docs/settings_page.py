@@ -178,7 +178,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.rebalance_per_second": "Counts take too long to even out: raise. What all full pods send "
     "on must be less than what the others' handshakes can take.",
     "gateway.cluster_clock_seconds": "The nodes' clocks are not kept together: raise. The probes' "
-    "interval and twice their timeout come on top.",
+    "interval and twice their timeout come on top; all three the same on every gateway.",
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "
