@@ -22,7 +22,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from contract.errors import BusUnavailable
+from contract.errors import BusUnavailable, BusUnreachable
 from contract.redis_connections import COMMAND_TIMEOUT_SECONDS, pool_to
 from contract.redis_server import NO_REPLICAS, Call, RedisServer, Replication, Script
 from contract.redis_url import Host, RedisUrl
@@ -109,7 +109,7 @@ class RedisCluster:
         get: a node that is gone costs the calls of the others nothing.
 
         Raises:
-            BusUnavailable: no node can be reached. Nothing was run.
+            BusUnreachable: no node can be reached; none of the calls ran.
         """
         replies: list[Any] = [None] * len(calls)
         todo: Sequence[int] = range(len(calls))
@@ -168,7 +168,7 @@ class RedisCluster:
             stale: what is known to be old. Where another caller has learned better, that is taken.
 
         Raises:
-            BusUnavailable: none answers.
+            BusUnreachable: none answers.
         """
         async with self._learning:
             if self.topology is not None and self.topology is not stale:
@@ -187,7 +187,7 @@ class RedisCluster:
                 else:
                     self._asked = host
                     return await self._take(_topology(reply, host))
-            raise BusUnavailable(
+            raise BusUnreachable(
                 f"no node of the cluster answers: {failure or 'no answer in time'}"
             )
 
@@ -226,7 +226,7 @@ class RedisCluster:
         except BusUnavailable as error:
             self._recover(host)
             # One each: a shared one would gather every caller's traceback.
-            answers = [BusUnavailable(str(error)) for _ in indices]
+            answers = [type(error)(str(error)) for _ in indices]
         for i, answer in zip(indices, answers, strict=True):
             replies[i] = answer
 
