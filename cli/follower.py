@@ -1,7 +1,8 @@
 """A client that stays: follows events and resumes by itself after every lost connection.
 
 Yields what happens, prints nothing. Speaks the native protocol (docs/protocol.md) with the position
-(`since`) that makes a resume exact: nothing lost, nothing doubled, whichever gateway answers.
+(`since`) that makes a resume exact: nothing lost, nothing doubled, whichever gateway answers. What
+one on a Redis Cluster sends again is dropped by its id.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +29,9 @@ BACKOFF_LAST_SECONDS: Final = 10.0
 # Before its end, so that a slow network does not let it run out.
 _RENEW_AT: Final = 0.8
 _RENEW_MIN_SECONDS: Final = 5.0
+
+# Further back than a gateway reads again (docs/protocol.md, "No event twice").
+_REMEMBERED_MICROSECONDS: Final = 60_000_000
 
 _UNAUTHENTICATED: Final = 4401
 # Closed with these, the same client would be closed again: docs/errors.md says "do not reconnect".
@@ -91,6 +96,7 @@ class Follower:
         self._connection: str | None = None
         # The connection on which the position was reached: what it sent must not come back to it.
         self._origin: str | None = None
+        self._had = _Had()
         self.position = since
 
     async def follow(self) -> AsyncIterator[Message | Lost]:
@@ -152,7 +158,8 @@ class Follower:
             if renew is not None and expires_in is not None:
                 wait = max(_RENEW_MIN_SECONDS, expires_in * _RENEW_AT)
                 renew_at = asyncio.get_running_loop().time() + wait
-            yield message
+            if message.kind != "event" or self._had.add(int(message.fields["id"])):
+                yield message
 
     def _note(self, message: Message) -> None:
         match message.kind:
@@ -201,6 +208,24 @@ class Follower:
             raise Failure(f"the gateway at {url} does not accept the token")
         if status in _FINAL_STATUS:
             raise Failure(f"{url} refused the connection with status {status}")
+
+
+class _Had:
+    """The ids of the events of the last minute."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._in_order: deque[int] = deque()
+
+    def add(self, id_: int) -> bool:
+        """Whether it is new."""
+        if id_ in self._ids:
+            return False
+        self._ids.add(id_)
+        self._in_order.append(id_)
+        while self._in_order[0] < id_ - _REMEMBERED_MICROSECONDS:
+            self._ids.discard(self._in_order.popleft())
+        return True
 
 
 def _close_reason(socket: ClientConnection) -> str:

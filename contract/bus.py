@@ -18,9 +18,11 @@ from redis.exceptions import ResponseError
 from contract.audience import Audience
 from contract.errors import BusUnavailable, IdempotencyKeyReused
 from contract.event import Event, InvalidMessage, Publication, parse_message
-from contract.keyspace import Keyspace, pod_stream
-from contract.redis_connections import pool_from_url
+from contract.keyspace import Keyspace
+from contract.redis_cluster import RedisCluster
+from contract.redis_connections import pool_to
 from contract.redis_server import NO_REPLICAS, Call, RedisServer, Replication, Script, one_line
+from contract.redis_url import parse_redis_url
 
 _log = structlog.get_logger(__name__)
 
@@ -71,13 +73,14 @@ class History:
     events: list[Event]
 
 
-def redis_from_url(url: str) -> RedisServer:
+def redis_from_url(url: str) -> RedisServer | RedisCluster:
     """Redis as a bus needs it, not connected yet.
 
     Raises:
         ValueError: the URL is none that `contract.redis_url` knows.
     """
-    return RedisServer(pool_from_url(url))
+    parsed = parse_redis_url(url)
+    return RedisCluster(parsed) if parsed.nodes else RedisServer(pool_to(parsed))
 
 
 class Bus:
@@ -85,7 +88,7 @@ class Bus:
 
     def __init__(
         self,
-        redis: RedisServer,
+        redis: RedisServer | RedisCluster,
         keyspace: Keyspace,
         limits: HistoryLimits,
         replication: Replication = NO_REPLICAS,
@@ -93,6 +96,7 @@ class Bus:
         self._redis = redis
         self._replication = replication
         self._keys = keyspace
+        self._publish_command = keyspace.publish_command
         self._limits = limits
         self._publish = Script("publish.lua")
         self._history = Script("history.lua")
@@ -116,11 +120,10 @@ class Bus:
         )
         return [_answer(reply) for reply in replies]
 
-    async def probe(self, pod: str) -> int:
-        """Send an event through the whole publish path to ``pod`` itself; returns its id."""
-        arguments = self._arguments(pod_stream(pod), _PROBE_HEADER, b"null")
-        ((id_, _, _),) = _whole(await self._redis.run(self._publish, [arguments]))
-        return int(id_)
+    async def probe(self, streams: Sequence[str]) -> list[int]:
+        """Send events through the whole publish path, one on each stream; returns their ids."""
+        calls = [self._arguments(stream, _PROBE_HEADER, b"null") for stream in streams]
+        return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
 
     async def history(
         self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
@@ -144,6 +147,15 @@ class Bus:
             History(int(floor), int(last), _events(audience, entries))
             for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
         ]
+
+    async def holds(self, stream: str, id_: int) -> bool:
+        """Whether a stream's log holds the event with an id.
+
+        Raises:
+            BusUnavailable: Redis did not answer.
+        """
+        entry = f"{id_}-0"
+        return bool(await self._redis.command("XRANGE", self._keys.log(stream), entry, entry))
 
     async def run(
         self, script: Script, calls: Sequence[Call], *, replicated: bool = False
@@ -205,11 +217,12 @@ class Bus:
             self._limits.max_age_seconds * 1000,
             fingerprint,
             self._limits.key_ttl_seconds * 1000,
-            "PUBLISH",
+            self._publish_command,
+            self._keys.lane(stream),
         )
 
     def _stream_keys(self, stream: str) -> tuple[str, str, str]:
-        return self._keys.log(stream), self._keys.meta(stream), self._keys.clock
+        return self._keys.log(stream), self._keys.meta(stream), self._keys.clock(stream)
 
 
 def _fingerprint(publication: Publication) -> str:
@@ -226,6 +239,8 @@ def _whole(replies: list[Any]) -> list[Any]:
             raise reply
         if isinstance(reply, ResponseError):
             raise BusUnavailable(one_line(reply)) from reply
+        if isinstance(reply, BusUnavailable):
+            raise reply
     return replies
 
 

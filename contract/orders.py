@@ -98,6 +98,7 @@ class Orders:
         self._bus = bus
         self._key = keyspace.orders
         self._channel = keyspace.channel(CONTROL_STREAM)
+        self._publish_command = keyspace.publish_command
         self._max_orders = max_orders
         self._give = Script("order.lua")
 
@@ -117,7 +118,8 @@ class Orders:
             pairs: list[str | bytes | int] = []
             for order in orders[start : start + _ORDERS_PER_CALL]:
                 pairs += [str(order.expires_at), encode_order(order)]
-            arguments = (1, self._key, self._channel, self._max_orders, "PUBLISH", *pairs)
+            to_all = (self._channel, self._max_orders, self._publish_command)
+            arguments = (1, self._key, *to_all, *pairs)
             (told,) = await self._bus.run(self._give, [arguments], replicated=replicated)
             if told < 0:
                 raise OrdersFull(f"expected at most {self._max_orders} orders in force")

@@ -13,6 +13,7 @@
 -- ARGV[6] fingerprint  of the publication; empty: no idempotency key
 -- ARGV[7] key ttl ms   how long an idempotency key is remembered
 -- ARGV[8] command      PUBLISH, or SPUBLISH on a cluster
+-- ARGV[9] lane         lowest bit of the id, so that no client gets one id from two clocks; empty: either
 --
 -- Returns {id, outcome, gateways}; outcome 0: published, 1: duplicate of the event with that id,
 -- 2: the key was used for another event. gateways: subscribers that PUBLISH reached.
@@ -44,6 +45,7 @@ end
 local remembered = redis.call('HMGET', KEYS[2], 'last', 'aged')
 -- Above the stream's own last id too: an evicted clock must not make XADD refuse.
 local id = math.max(now, (tonumber(issued[1]) or 0) + 1, (tonumber(remembered[1]) or 0) + 1)
+if ARGV[9] ~= '' and id % 2 ~= tonumber(ARGV[9]) then id = id + 1 end
 local text = string.format('%.0f', id)
 
 -- meta outlives the log's events by one max age. Without it nothing was published on this stream

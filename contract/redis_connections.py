@@ -1,7 +1,7 @@
 """Connections to Redis: a pool for commands, and single ones for subscriptions.
 
-They lead to one server, or to whatever server Sentinels name as the primary at the moment of
-connecting.
+They lead to one server, to whatever server Sentinels name as the primary at the moment of
+connecting, or to one node of a cluster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from contract.redis_url import Host, RedisUrl, parse_redis_url
+from contract.redis_url import Host, RedisUrl
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
@@ -39,36 +39,34 @@ _SOCKET: Final[dict[str, Any]] = {
 }
 
 
-def pool_from_url(url: str) -> BlockingConnectionPool:
+def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPool:
     """Connections for commands, none of them made yet.
 
     No command is ever sent again by itself: a publish that got no answer may have run.
 
-    Raises:
-        ValueError: the URL is none that `contract.redis_url` knows.
+    Args:
+        node: of a cluster; None: the server, or the primary.
     """
     return BlockingConnectionPool(
-        **_options(url),
+        **_options(parsed, node),
         max_connections=_CONNECTIONS_MAX,
         timeout=COMMAND_TIMEOUT_SECONDS,
         protocol=3,
     )
 
 
-def subscribing_connection(url: str) -> AbstractConnection:
-    """A connection for subscriptions, not connected yet.
-
-    Raises:
-        ValueError: the URL is none that `contract.redis_url` knows.
-    """
+def subscribing_connection(parsed: RedisUrl, node: Host | None = None) -> AbstractConnection:
+    """A connection for subscriptions, not connected yet."""
     # RESP2: redis-py passes its messages on as they are, while for RESP3 pushes it awaits two
     # handlers for each message. Replies are told from pushes by their first field either way.
-    connection: AbstractConnection = ConnectionPool(**_options(url), protocol=2).make_connection()
+    pool = ConnectionPool(**_options(parsed, node), protocol=2)
+    connection: AbstractConnection = pool.make_connection()
     return connection
 
 
-def _options(url: str) -> dict[str, Any]:
-    parsed = parse_redis_url(url)
+def _options(parsed: RedisUrl, node: Host | None) -> dict[str, Any]:
+    if node is not None:
+        return _once(parsed.options) | {"host": node[0], "port": node[1]}
     if not parsed.sentinels:
         return _once(parsed.options)
     secure = parsed.options.get("connection_class") is SSLConnection

@@ -56,29 +56,38 @@ class NotReplicated(BusUnavailable):
 
 
 class RedisServer:
-    """One server: a fixed one, or whichever is the primary when a connection is made."""
+    """One server: a fixed one, whichever is the primary when a connection is made, or a node."""
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self._pool = pool
 
     async def run(
-        self, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICAS
+        self,
+        script: Script,
+        calls: Sequence[Call],
+        replication: Replication = NO_REPLICAS,
+        *,
+        asking: bool = False,
     ) -> list[Any]:
         """EVALSHA each call in one pipeline; load the script where Redis does not know it.
 
         A `ResponseError` that a call got stands in the place of its reply; so does `NotReplicated`,
         in the place of all of them.
 
+        Args:
+            asking: the keys are on their way to this node of a cluster.
+
         Raises:
             BusUnreachable: there was no connection; none of the calls ran.
             BusUnavailable: no answer. Each of the calls ran whole or not at all.
         """
         async with self._failing():
-            replies = await self._evaluate(script, calls, replication)
+            replies = await self._evaluate(script, calls, replication, asking=asking)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # A restarted Redis. None of these ran, so running them now keeps their order.
-                again = await self._evaluate_anew(script, [calls[i] for i in unknown], replication)
+                left = [calls[i] for i in unknown]
+                again = await self._evaluate_anew(script, left, replication, asking=asking)
                 for i, reply in zip(unknown, again, strict=True):
                     replies[i] = reply
         return replies
@@ -114,15 +123,19 @@ class RedisServer:
         return reply
 
     async def _evaluate(
-        self, script: Script, calls: Sequence[Call], replication: Replication
+        self, script: Script, calls: Sequence[Call], replication: Replication, *, asking: bool
     ) -> list[Any]:
         commands = [_pack(("EVALSHA", script.sha, *call)) for call in calls]
+        if asking:
+            commands = [each for command in commands for each in (_ASKING, command)]
         wanted = replication.replicas
-        if not wanted:
-            return await self._pipeline(commands)
-        # One for all: it waits for everything that this connection has written before.
-        commands.append(_pack(("WAIT", wanted, round(replication.seconds * 1_000))))
-        *replies, confirmed = await self._pipeline(commands)
+        if wanted:
+            # One for all: it waits for everything that this connection has written before.
+            commands.append(_pack(("WAIT", wanted, round(replication.seconds * 1_000))))
+        replies = await self._pipeline(commands)
+        confirmed = replies.pop() if wanted else wanted
+        if asking:
+            del replies[::2]
         if isinstance(confirmed, ResponseError):
             raise confirmed
         if confirmed < wanted:
@@ -134,11 +147,11 @@ class RedisServer:
         return replies
 
     async def _evaluate_anew(
-        self, script: Script, calls: Sequence[Call], replication: Replication
+        self, script: Script, calls: Sequence[Call], replication: Replication, *, asking: bool
     ) -> list[Any]:
         try:
             await self._answer(("SCRIPT", "LOAD", script.text))
-            return await self._evaluate(script, calls, replication)
+            return await self._evaluate(script, calls, replication, asking=asking)
         except BusUnreachable as error:
             # None of these ran, but others of the same pipeline may have.
             raise BusUnavailable(str(error)) from error
@@ -181,6 +194,9 @@ def one_line(error: BaseException) -> str:
 def _pack(command: Call) -> bytes:
     packed: bytes = pack_command(command)  # type: ignore[arg-type]  # see its stub
     return packed
+
+
+_ASKING: Final = _pack(("ASKING",))
 
 
 async def _reply(connection: AbstractConnection) -> object:

@@ -1,27 +1,30 @@
 """Where Redis is: what ``CLARION_REDIS_URL`` says. No I/O.
 
-Two forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), and a
-primary that Sentinels name (``redis+sentinel://``).
+Three forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), a
+primary that Sentinels name (``redis+sentinel://``), and a cluster, of which some nodes are named
+(``redis+cluster://``).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import parse_url
 
 SENTINEL_PORT: Final = 26_379
+NODE_PORT: Final = 6_379
 
 FORMS: Final = (
-    "expected redis://[user:password@]host:port/db or "
-    "redis+sentinel://[user:password@]host:port,host:port/service/db, rediss instead of redis for "
-    "TLS, with special characters in the password percent-encoded; clusters are not supported yet"
+    "expected redis://[user:password@]host:port/db, "
+    "redis+sentinel://[user:password@]host:port,host:port/service/db or "
+    "redis+cluster://[user:password@]host:port,host:port, rediss instead of redis for TLS, with "
+    "special characters in the password percent-encoded"
 )
 
-_SCHEME: Final = re.compile(r"(rediss?)\+sentinel")
+_SCHEME: Final = re.compile(r"(rediss?)\+(sentinel|cluster)")
 _HOST: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d{1,5}))?"
 )
@@ -35,21 +38,23 @@ class RedisUrl:
     """A parsed URL.
 
     Attributes:
-        sentinels: their addresses; none for one server.
-        service: the name by which Sentinels know the primary.
         options: for a connection to a data node, as redis-py takes them; the address of a single
             server is among them.
+        sentinels: their addresses; empty unless Sentinels are asked.
+        service: the name by which Sentinels know the primary.
         sentinel_options: for a connection to a Sentinel.
+        nodes: of a cluster, to ask for the others; empty unless it is one.
     """
 
-    sentinels: tuple[Host, ...]
-    service: str
     options: dict[str, Any]
-    sentinel_options: dict[str, Any]
+    sentinels: tuple[Host, ...] = ()
+    service: str = ""
+    sentinel_options: dict[str, Any] = field(default_factory=dict)
+    nodes: tuple[Host, ...] = ()
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Read a URL of either form.
+    """Read a URL of any of the forms.
 
     Raises:
         ValueError: it is none of them; the text holds nothing of the URL, which has a password.
@@ -64,9 +69,15 @@ def _parse(url: str) -> RedisUrl:
     parts = urlsplit(url)
     scheme = _SCHEME.fullmatch(parts.scheme)
     if scheme is None:
-        return RedisUrl((), "", dict(parse_url(url)), {})
+        return RedisUrl(dict(parse_url(url)))
     login, _, netloc = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    at = f"{scheme[1]}://{login}@" if login else f"{scheme[1]}://"
+    if scheme[2] == "cluster":
+        options = _options(f"{at}host/0", query)
+        if parts.path not in ("", "/", "/0") or options["db"]:
+            raise ValueError("a cluster has one database")
+        return RedisUrl(options, nodes=_hosts(netloc, NODE_PORT))
     sentinel_login = {
         name: query.pop(f"sentinel_{name}")
         for name in ("username", "password")
@@ -74,19 +85,20 @@ def _parse(url: str) -> RedisUrl:
     }
     path = [unquote(piece) for piece in parts.path.split("/")[1:]]
     service, db = _service(path)
-    at = f"{login}@" if login else ""
-    # redis-py's reading of login, TLS and options; the host is of no use to it.
-    options = dict(parse_url(f"{scheme[1]}://{at}host/{db}?{urlencode(query)}"))
-    del options["host"]
+    options = _options(f"{at}host/{db}", query)
     sentinel_options = {
         name: value for name, value in options.items() if name not in ("username", "password", "db")
     }
     return RedisUrl(
-        _hosts(netloc),
-        service,
-        options,
-        sentinel_options | sentinel_login,
+        options, _hosts(netloc, SENTINEL_PORT), service, sentinel_options | sentinel_login
     )
+
+
+def _options(url: str, query: dict[str, str]) -> dict[str, Any]:
+    """redis-py's reading of login, TLS and options; the host is of no use to it."""
+    options = dict(parse_url(f"{url}?{urlencode(query)}"))
+    del options["host"]
+    return options
 
 
 def _service(path: list[str]) -> tuple[str, int]:
@@ -97,13 +109,13 @@ def _service(path: list[str]) -> tuple[str, int]:
     return service, int(db or "0")
 
 
-def _hosts(netloc: str) -> tuple[Host, ...]:
+def _hosts(netloc: str, default_port: int) -> tuple[Host, ...]:
     hosts = []
     for text in netloc.split(","):
         host = _HOST.fullmatch(text)
         if host is None:
             raise ValueError("no host")
-        port = int(host["port"] or SENTINEL_PORT)
+        port = int(host["port"] or default_port)
         if not 0 < port <= _PORT_MAX:
             raise ValueError("no port")
         hosts.append((host["six"] or unquote(host["name"]), port))

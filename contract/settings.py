@@ -60,8 +60,9 @@ class ContractSettings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias="CLARION_REDIS_URL",
-        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, or "
-        "redis+sentinel://[user:password@]host:26379,host:26379/service/db; rediss for TLS.",
+        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, "
+        "redis+sentinel://[user:password@]host:26379,host:26379/service/db or "
+        "redis+cluster://[user:password@]host:6379,host:6379; rediss for TLS.",
     )
     namespace: str = Field(
         "clarion",
@@ -221,7 +222,7 @@ class ContractSettings(BaseSettings):
     @property
     def keyspace(self) -> Keyspace:
         """The names in Redis."""
-        return Keyspace(self.namespace)
+        return Keyspace(self.namespace, clustered=bool(parse_redis_url(self.redis_url).nodes))
 
     @property
     def history(self) -> HistoryLimits:

@@ -41,8 +41,8 @@ and [`publisher/settings.py`](../publisher/settings.py).
   handlers that cannot be used. Values that may be secrets are not printed. Exit code 1: a port is
   taken.
 - `rediss://` stands for TLS, also to Sentinels. User and password in a URL are Redis' own; those of
-  Sentinels that ask for some go into its query: `?sentinel_username=…&sentinel_password=…`. A Redis
-  in cluster mode is not supported yet: [guarantees](guarantees.md#not-yet).
+  Sentinels that ask for some go into its query: `?sentinel_username=…&sentinel_password=…`. Of a
+  cluster name some nodes, in the hope that one of them answers; it tells of the others.
 
 Exactly one of `CLARION_JWT_SECRET`, `CLARION_JWT_PUBLIC_KEY` and `CLARION_JWT_JWKS_URL` must be
 set. Nothing else has to be.
@@ -177,6 +177,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.rebalance_ratio": "Counts are nearly even and clients still move: raise.",
     "gateway.rebalance_per_second": "Counts take too long to even out: raise. What all full pods send "
     "on must be less than what the others' handshakes can take.",
+    "gateway.cluster_clock_seconds": "The nodes' clocks are not kept together: raise. The probes' "
+    "interval and twice their timeout come on top; all three the same on every gateway.",
     "gateway.linger_seconds": "Users come and go faster than Redis likes: raise.",
     "gateway.compression": "Traffic costs more than CPU, and events are large.",
     "gateway.drain_pause_seconds": "The load balancer takes longer to notice. A pod without "

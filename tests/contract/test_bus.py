@@ -82,22 +82,22 @@ class TestIds:
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
         """The last id issued lies far ahead of Redis' time, as after a jump."""
-        await redis.hset(keys.clock, "now", str(FUTURE))
+        await redis.hset(keys.clock("all"), "now", str(FUTURE))
         ids = await publish(bus, event(), event(ALICE), event())
         assert ids == [FUTURE + 1, FUTURE + 2, FUTURE + 3]
 
     async def test_rise_on_their_stream_when_the_clock_was_evicted(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        await redis.hset(keys.clock, "now", str(FUTURE))
+        await redis.hset(keys.clock("all"), "now", str(FUTURE))
         (before,) = await publish(bus, event())
-        await redis.delete(keys.clock)
+        await redis.delete(keys.clock("all"))
         (after,) = await publish(bus, event())
         assert after == before + 1
 
     async def test_probes_are_ids_too(self, bus: Bus) -> None:
         (before,) = await publish(bus, event())
-        probe = await bus.probe("pod-1")
+        (probe,) = await bus.probe([pod_stream("pod-1")])
         (after,) = await publish(bus, event())
         assert before < probe < after
 
@@ -197,7 +197,7 @@ class TestFloor:
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
         found = await history(bus)
-        epoch = int(await redis.hget(keys.clock, "epoch") or 0)
+        epoch = int(await redis.hget(keys.clock("all"), "epoch") or 0)
         assert (found.floor, found.last, found.events) == (epoch, 0, [])
         (id_,) = await publish(bus, event())
         assert found.floor < id_
@@ -237,13 +237,13 @@ class TestFloor:
         await publish(bus, event())
         assert 60_000 < await redis.pttl(keys.log("all")) <= 61_000
         assert 120_000 < await redis.pttl(keys.meta("all")) <= 121_000
-        assert await redis.pttl(keys.clock) == -1
+        assert await redis.pttl(keys.clock("all")) == -1
 
     async def test_logs_live_on_while_the_clock_is_ahead(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
         """Ids stand still for an hour then; the log must not expire under a busy stream."""
-        await redis.hset(keys.clock, "now", str(FUTURE))
+        await redis.hset(keys.clock("all"), "now", str(FUTURE))
         await publish(bus, event())
         await redis.pexpire(keys.log("all"), 5_000)
         await redis.hset(keys.meta("all"), "aged", "1")  # the second in which it last aged
@@ -263,7 +263,7 @@ class TestFloor:
     ) -> None:
         await publish(bus, event())
         await redis.delete(keys.log("all"), keys.meta("all"))
-        await redis.hset(keys.clock, "epoch", "1")
+        await redis.hset(keys.clock("all"), "epoch", "1")
         found = await history(bus)
         assert abs(found.floor / 1_000_000 - (time.time() - 120)) < 5
         await publish(bus, event())
@@ -370,7 +370,7 @@ class TestFailures:
         await redis.script_flush()
         assert len((await history(bus)).events) == 3
         await redis.script_flush()
-        assert await bus.probe("pod") > ids[-1]
+        assert await bus.probe([pod_stream("pod")]) > ids[-1:]
 
     async def test_nothing_to_publish(self, bus: Bus) -> None:
         assert await bus.publish([]) == []
@@ -393,7 +393,7 @@ class TestFailures:
         for failing in (
             bus.publish([event()]),
             bus.history([(ALL, 0)], limit=1),
-            bus.probe("p"),
+            bus.probe([pod_stream("p")]),
             bus.ping(),
         ):
             with pytest.raises(BusUnreachable, match="ConnectionError"):

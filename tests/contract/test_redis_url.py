@@ -31,6 +31,15 @@ def test_sentinels_may_have_a_login_of_their_own() -> None:
     assert parsed.sentinel_options == {"username": "s", "password": "%"}
 
 
+def test_a_cluster_is_known_by_some_of_its_nodes() -> None:
+    parsed = parse_redis_url("rediss+cluster://user:p%40ss@one:7000,two")
+    assert parsed.nodes == (("one", 7000), ("two", 6379))
+    assert parsed.options["password"] == "p@ss"
+    assert parsed.options["connection_class"] is SSLConnection
+    assert "host" not in parsed.options
+    assert parse_redis_url("redis+cluster://one/0").nodes == (("one", 6379),)
+
+
 def test_tls_holds_for_every_connection() -> None:
     parsed = parse_redis_url("rediss+sentinel://one/mymaster?ssl_cert_reqs=none")
     for options in (parsed.options, parsed.sentinel_options):
@@ -51,7 +60,10 @@ def test_tls_holds_for_every_connection() -> None:
         "redis+sentinel://:secret@host:99999/service",
         "redis+sentinel://:secret@host,,other/service",
         "redis+sentinel://:sec/ret@host/service",
-        "redis+cluster://:secret@host",
+        "redis+cluster://:secret@host/1",
+        "redis+cluster://:secret@host/service",
+        "redis+cluster://:secret@host?db=1",
+        "redis+cluster://:secret@",
     ],
 )
 def test_anything_else_is_refused_without_its_password(url: str) -> None:

@@ -39,7 +39,7 @@ def test_defaults(env: pytest.MonkeyPatch) -> None:
     settings = load(ServiceSettings)
     assert settings.redis_url == "redis://127.0.0.1:6379/0"
     assert settings.history == HistoryLimits(10_000, 600, 86_400)
-    assert settings.keyspace.clock == "clarion:clock"
+    assert settings.keyspace.clock("all") == "clarion:clock"
     assert settings.pod
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
 from cli.follower import Follower
-from tests.cli.clarion import SECRET, environment
-from tests.e2e import witness
 from tests.e2e.stack import Stack, make_stack
-from tests.e2e.watch import Watch, watched
+from tests.e2e.watch import beside
 from tests.e2e.witness import Client, judge
 from tests.valkey import Valkey
 
@@ -43,15 +38,6 @@ def test_judges(user: str | None, numbers: tuple[int, ...], wrong: dict[str, int
     judged = judge(made(user, *numbers), AUDIENCES)
     faults = ("lost", "doubled", "misplaced", "foreign")
     assert {name: judged[name] for name in faults if judged[name]} == wrong
-
-
-@contextmanager
-def beside(stack: Stack, *options: str) -> Iterator[Watch]:
-    gateways = [part for one in stack.gateways for part in ("--gateway", one.url)]
-    publisher = ("--publisher", stack.publisher.url)
-    command = [sys.executable, witness.__file__, *gateways, *publisher, *options]
-    with watched(command, environment(CLARION_JWT_SECRET=SECRET)) as watch:
-        yield watch
 
 
 def test_every_service_goes_and_comes_back_and_nothing_is_lost(own_stack: Stack) -> None:

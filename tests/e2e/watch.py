@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.cli.clarion import SECRET
+from tests.cli.clarion import environment as clean_environment
+from tests.e2e import witness
+from tests.e2e.stack import Stack
 from tests.e2e.witness import PATIENCE_SECONDS, Report
 
 
@@ -47,3 +52,13 @@ def watched(
         output, _ = process.communicate(timeout=PATIENCE_SECONDS + 30)
     assert process.returncode == 0, output
     watch.report = Report(**json.loads(output.splitlines()[-1]))
+
+
+@contextmanager
+def beside(stack: Stack, *options: str) -> Iterator[Watch]:
+    """The witness watches a stack of local processes."""
+    gateways = [part for one in stack.gateways for part in ("--gateway", one.url)]
+    publisher = ("--publisher", stack.publisher.url)
+    command = [sys.executable, witness.__file__, *gateways, *publisher, *options]
+    with watched(command, clean_environment(CLARION_JWT_SECRET=SECRET)) as watch:
+        yield watch

@@ -50,12 +50,18 @@ class MemoryBus:
         message = self._publish(stream, publication.header, publication.data)
         return parse_message(publication.audience, message)
 
-    async def probe(self, pod: str) -> int:
+    async def probe(self, streams: Sequence[str]) -> list[int]:
         """As `contract.bus.Bus.probe`."""
         self._check()
-        message = self._publish(pod_stream(pod), "clarion.probe - -", b"null")
-        self.probes.append(int(message.partition(b" ")[0]))
-        return self.probes[-1]
+        messages = [self._publish(stream, "clarion.probe - -", b"null") for stream in streams]
+        ids = [int(message.partition(b" ")[0]) for message in messages]
+        self.probes += ids
+        return ids
+
+    async def holds(self, stream: str, id_: int) -> bool:
+        """As `contract.bus.Bus.holds`."""
+        self._check()
+        return any(entry == id_ for entry, _ in self._logs.get(stream, _Log()).entries)
 
     async def history(
         self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
@@ -159,6 +165,9 @@ class MemorySubscriber:
         if not self._reachable():
             raise BusUnavailable("refused")
         self._bus.listeners.append(self._published)
+
+    def probe_streams(self, pod: str) -> list[str]:
+        return [pod_stream(pod)]
 
     async def subscribe(self, streams: Iterable[str]) -> None:
         self._check()

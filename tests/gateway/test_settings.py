@@ -10,6 +10,7 @@ import pytest
 from annotated_types import Ge, Gt, Le
 
 from contract.settings import InvalidSettings, load, variable
+from gateway.positions import ONE_CLOCK, Positions
 from gateway.settings import GatewaySettings
 from tests.conftest import SECRET
 from tests.gateway.recorder import settings
@@ -115,3 +116,10 @@ def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError):
         settings().port = 1
+
+
+def test_positions_are_exact_but_on_a_cluster() -> None:
+    """There as much is uncertain as one primary may be behind another, and their clocks."""
+    assert settings().positions == ONE_CLOCK
+    clustered = settings(redis_url="redis+cluster://one,two", cluster_clock_seconds=0.5)
+    assert clustered.positions == Positions(15_500_000)

@@ -122,14 +122,14 @@ class Pod:
         await self._round_trip()
         return answer
 
-    async def probe(self, pod: str) -> int:
+    async def probe(self, streams: Sequence[str]) -> list[int]:
         await self._round_trip()
-        id_ = await self.bus.probe(pod)
+        ids = await self.bus.probe(streams)
         await self._round_trip()
-        return id_
+        return ids
 
     def has_heard_one_of(self, ids: set[int]) -> bool:
-        streams = self.subscription._streams.values()
+        streams = self.subscription._streams
         return any(stream.last in ids for stream in streams if stream.audience)
 
     def sever(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from contract.audience import ALL, AUTHENTICATED, Audience
 from contract.errors import BusUnavailable
 from contract.event import Publication
+from contract.keyspace import pod_stream
 from contract.subscriber import Message
 from gateway.delivery import Delivery
 from gateway.hub import Hub
@@ -434,7 +435,7 @@ def test_who_resumes_waits_for_the_position_to_pass_his_subscription(pod: Listen
 
 def test_a_refresh_reaches_everything_published_before(pod: Listening) -> None:
     """Another pod may have been ahead by a probe: its clients must not wait for this one's next."""
-    position = pod.loop.run_until_complete(pod.bus.probe("another-pod"))
+    (position,) = pod.loop.run_until_complete(pod.bus.probe([pod_stream("another-pod")]))
     assert pod.delivery.position < position
     pod.loop.run_until_complete(pod.subscription.refresh())
     assert pod.delivery.position > position

@@ -40,7 +40,7 @@ def _remembered(directory: Path, namespace: str) -> Iterator[tuple[Valkey, Jump]
     server.start()
 
     def jump() -> None:
-        clock = Keyspace(namespace).clock
+        clock = Keyspace(namespace).clock("all")
         with redis.Redis(port=server.port) as client:
             last: Any = client.hget(clock, "now")
             client.hset(clock, "now", str(int(last) + HOUR_US))

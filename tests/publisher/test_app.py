@@ -114,4 +114,4 @@ def test_a_bug_elsewhere_leaks_nothing(
 def test_shared_settings_come_from_the_contract() -> None:
     settings = PublisherSettings(jwt_secret=SECRET, namespace="ns")
     assert isinstance(settings, ContractSettings)
-    assert settings.keyspace.clock == "ns:clock"
+    assert settings.keyspace.clock("all") == "ns:clock"

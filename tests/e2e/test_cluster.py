@@ -1,0 +1,66 @@
+"""Two gateways and a publisher on a real cluster, all of them processes, while primaries die."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.keyspace import Keyspace
+from tests.e2e.stack import Stack, make_stack
+from tests.e2e.watch import beside
+from tests.redis_topologies import Cluster, cluster
+
+# Of the settings below: how far back a client's position is uncertain.
+OVERLAP_SECONDS = 2.5
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "cluster") as topology:
+        yield topology
+
+
+@pytest.fixture
+def stack(topology: Cluster, tmp_path: Path, namespace: str) -> Iterator[Stack]:
+    made = make_stack(
+        tmp_path,
+        topology.url,
+        namespace,
+        CLARION_WAIT_REPLICAS="1",
+        GATEWAY_DRAIN_SPREAD_SECONDS="0.2",
+        GATEWAY_PROBE_INTERVAL_SECONDS="0.2",
+        GATEWAY_PROBE_TIMEOUT_SECONDS="1",
+        GATEWAY_CLUSTER_CLOCK_SECONDS="0.3",
+    )
+    with made.running():
+        # A position from before the data set began would be worth nothing.
+        time.sleep(OVERLAP_SECONDS)
+        yield made
+
+
+def test_every_primary_dies_once_and_clients_change_gateways_and_nothing_is_lost(
+    stack: Stack, topology: Cluster, namespace: str
+) -> None:
+    """Each comes back as a replica of the one that took its place. One gateway goes meanwhile."""
+    shared = topology.primary_of(Keyspace(namespace, clustered=True).log("all"))
+    dying = [shared, *(node for node in topology.primaries if node is not shared)]
+    with beside(stack) as watch:
+        for number, primary in enumerate(dying):
+            primary.kill()
+            if number == 1:
+                stack.gateways[0].terminate()
+                stack.gateways[0].wait()
+            topology.wait_for_failover(primary)
+            primary.start()
+            if number == 1:
+                stack.gateways[0].start()
+                stack.gateways[0].wait_until_ready()
+            time.sleep(1)
+        stack.gateways[1].kill()
+    seen = watch.seen
+    assert seen.nothing_lost(), seen
+    assert seen.published > 30
+    assert seen.reconnects >= 24

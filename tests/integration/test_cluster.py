@@ -1,0 +1,336 @@
+"""A cluster of three primaries with replicas: users' streams lie on all of them, and any may die.
+
+Real nodes, killed as crashes kill, and moved while events flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
+from contract.bus import Bus, redis_from_url
+from contract.keyspace import Keyspace
+from contract.orders import Disconnect, Orders
+from contract.redis_server import Replication
+from tests.integration.pod import Pod, eventually, started, token
+from tests.integration.producer import Producer, heard_until, producing
+from tests.integration.sockets import Client, opened
+from tests.redis_topologies import Cluster, cluster, wait_until
+
+# A short overlap: probes at short intervals.
+QUICK = {"probe_interval_seconds": 0.2, "probe_timeout_seconds": 1, "cluster_clock_seconds": 0.3}
+OVERLAP_SECONDS = 2.5
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path) as topology:
+        yield topology
+
+
+@pytest.fixture
+def keys(namespace: str) -> Keyspace:
+    return Keyspace(namespace, clustered=True)
+
+
+def users_of(topology: Cluster, keys: Keyspace) -> dict[str, Audience]:
+    """By address, a user whose stream lies on each primary."""
+    found: dict[str, Audience] = {}
+    number = 0
+    while len(found) < len(topology.primaries):
+        user = user_audience(f"user-{number}")
+        found.setdefault(topology.primary_of(keys.log(user.stream)).address, user)
+        number += 1
+    return found
+
+
+@contextlib.asynccontextmanager
+async def waiting(pod: Pod) -> AsyncIterator[Pod]:
+    """The pod with a bus whose events a replica has before they count as published."""
+    settings = pod.settings
+    redis = redis_from_url(settings.redis_url)
+    bus = Bus(redis, settings.keyspace, settings.history, Replication(1, 1))
+    try:
+        yield dataclasses.replace(pod, bus=bus)
+    finally:
+        await bus.aclose()
+
+
+async def heard(client: Client, producer: Producer, *audiences: Audience) -> list[int]:
+    """All numbers of its audiences; what comes beside or twice fails."""
+    numbers: list[int] = []
+    wanted = producer.numbers(*audiences)
+    async with asyncio.timeout(15):
+        while len(numbers) < len(wanted):
+            numbers.append((await client.receive("event"))["data"])
+    assert sorted(numbers) == wanted
+    return numbers
+
+
+def in_order(numbers: list[int], producer: Producer, *audiences: Audience) -> bool:
+    wanted = producer.numbers(*audiences)
+    return [number for number in numbers if number in wanted] == wanted
+
+
+async def test_streams_lie_on_all_primaries_and_come_by_sharded_channels(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    users = users_of(topology, keys)
+    async with contextlib.AsyncExitStack() as stack:
+        pod = await stack.enter_async_context(started(topology.url, namespace, **QUICK))
+        clients = {
+            user: await stack.enter_async_context(opened(pod, token=token(str(user.user))))
+            for user in users.values()
+        }
+        anonymous = await stack.enter_async_context(opened(pod))
+        channels: set[str] = set()
+        for node in topology.primaries:
+            listened = node.client.execute_command("PUBSUB", "SHARDCHANNELS")
+            assert keys.channel(users[node.address].stream).encode() in listened
+            assert node.client.pubsub_channels() == []
+            channels |= {channel.decode() for channel in listened}
+        assert keys.channel("all") in channels
+        async with producing(pod, 90, ALL, AUTHENTICATED, *users.values()) as producer:
+            pass
+        for user, client in clients.items():
+            numbers = await heard(client, producer, ALL, AUTHENTICATED, user)
+            assert in_order(numbers, producer, ALL, AUTHENTICATED)
+            assert in_order(numbers, producer, user)
+        assert await heard(anonymous, producer, ALL) == producer.numbers(ALL)
+
+
+@pytest.mark.parametrize("dying", ["shared", "another"])
+async def test_a_primary_dies_under_traffic_and_nobody_notices(
+    topology: Cluster, namespace: str, keys: Keyspace, dying: str
+) -> None:
+    """Clients of two gateways stay connected and get each event once."""
+    shared = topology.primary_of(keys.log("all"))
+    users = users_of(topology, keys)
+    old = shared if dying == "shared" else next(n for n in topology.primaries if n is not shared)
+    async with contextlib.AsyncExitStack() as stack:
+        pods = [
+            await stack.enter_async_context(started(topology.url, namespace, pod=name, **QUICK))
+            for name in ("pod-one", "pod-two")
+        ]
+        clients = [
+            (user, await stack.enter_async_context(opened(pod, token=token(str(user.user)))))
+            for pod in pods
+            for user in users.values()
+        ]
+        careful = await stack.enter_async_context(waiting(pods[0]))
+        async with producing(
+            careful, 300, ALL, AUTHENTICATED, *users.values(), pause_seconds=0.005
+        ) as producer:
+            await producer.reach(100)
+            old.kill()
+            await asyncio.to_thread(topology.wait_for_failover, old)
+            old.start()  # as a replica, without which nothing could wait for one
+        for user, client in clients:
+            numbers = await heard(client, producer, ALL, AUTHENTICATED, user)
+            assert in_order(numbers, producer, ALL, AUTHENTICATED)
+            assert in_order(numbers, producer, user)
+        for pod in pods:
+            assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+            assert await pod.metric("clarion_closes_total") == 0
+            await pod.ready()
+    assert len(topology.primaries) == 3
+
+
+async def test_a_client_resumes_over_a_failover_on_any_pod(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    """What it had not had is there, though the primary of its stream is another now."""
+    users = users_of(topology, keys)
+    jwts = {user: token(str(user.user)) for user in users.values()}
+    async with started(topology.url, namespace, **QUICK) as pod:
+        await asyncio.sleep(OVERLAP_SECONDS)  # all that is needed is older than the data set
+        positions = {}
+        for user, jwt in jwts.items():
+            async with opened(pod, token=jwt) as client:
+                await pod.publish(ALL, data=b"1")
+                (event,) = await client.events(1)
+                positions[user] = event["id"]
+            await pod.publish(user, data=b"2")
+        await pod.publish(ALL, data=b"3")
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        old = topology.primary_of(keys.log("all"))
+        old.kill()
+        await asyncio.to_thread(topology.wait_for_failover, old)
+        async with started(topology.url, namespace, pod="pod-late", **QUICK) as late:
+            for any_pod in (pod, late):
+                await any_pod.ready()
+                for user, jwt in jwts.items():
+                    async with opened(any_pod, since=positions[user], token=jwt) as back:
+                        assert back.welcome["resumed"] is True
+                        assert await heard_from(back, last=3) >= {2, 3}
+
+
+async def heard_from(client: Client, last: int) -> set[int]:
+    """The data of what comes, up to the event that was published last."""
+    heard: set[int] = set()
+    while last not in heard:
+        heard.add((await client.receive("event"))["data"])
+    return heard
+
+
+async def test_clocks_that_differ_cost_nobody_an_event(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    """The shared clock is ahead of a user's by as much as the overlap bridges.
+
+    So the position that a client has from `all` lies above what is published for the user later.
+    """
+    user = user_audience("alice")
+    jwt = token("alice")
+    async with started(topology.url, namespace, **QUICK | {"cluster_clock_seconds": 2.5}) as pod:
+        await asyncio.sleep(OVERLAP_SECONDS + 2.5)
+        async with opened(pod, token=jwt) as client:
+            ahead = int(await pod.publish(user, data=b"0")) + 2_000_000
+            node = topology.primary_of(keys.clock("all"))
+            node.client.hset(keys.clock("all"), "now", str(ahead - ahead % 2))
+            await pod.publish(ALL, data=b"1")
+            (_, event) = await client.events(2)
+            assert int(event["id"]) > ahead
+        late = await pod.publish(user, data=b"2")
+        assert late < int(event["id"])
+        await pod.publish(ALL, data=b"3")
+        async with opened(pod, since=event["id"], token=jwt) as back:
+            assert back.welcome["resumed"] is True
+            events = await back.events(3)
+            assert [each["data"] for each in events] == [0, 2, 3], "0 again: within the overlap"
+        async with opened(pod, since=str(late), token=jwt) as back:
+            heard = [each["data"] for each in await back.events(2)]
+            assert heard == [1, 3], "1 again; its own stream knows where it was"
+
+
+async def test_a_clock_that_jumps_costs_nobody_an_event(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    """The shared clock is an hour ahead: the next probe raises the others to it."""
+    user = user_audience("alice")
+    jwt = token("alice")
+    async with started(topology.url, namespace, **QUICK) as pod:
+        await asyncio.sleep(OVERLAP_SECONDS)
+        async with opened(pod, token=jwt) as client:
+            ahead = int(await pod.publish(ALL, data=b"0")) + 3_600_000_000
+            node = topology.primary_of(keys.clock("all"))
+            node.client.hset(keys.clock("all"), "now", str(ahead))
+            await pod.publish(ALL, data=b"1")
+
+            async def raised() -> bool:
+                return await pod.publish(user, data=b"2") > ahead
+
+            await eventually(raised, what="a raised clock")
+            await pod.publish(ALL, data=b"3")
+            while (event := await client.receive("event"))["data"] != 3:
+                pass
+        await pod.publish(user, data=b"4")
+        await pod.publish(ALL, data=b"5")
+        for since in (event["id"], str(ahead)):
+            async with opened(pod, since=since, token=jwt) as back:
+                assert back.welcome["resumed"] is True
+                assert await heard_from(back, last=5) >= {4, 5}
+
+
+async def test_a_slot_moves_under_traffic_and_nobody_notices(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    """Users' buckets and the shared one go to another primary, one after the other."""
+    user = user_audience("alice")
+    async with (
+        started(topology.url, namespace, **QUICK) as pod,
+        opened(pod, token=token("alice")) as alice,
+        opened(pod) as anonymous,
+    ):
+        async with producing(pod, 300, ALL, AUTHENTICATED, user, pause_seconds=0.005) as producer:
+            await producer.reach(50)
+            for stream in (user.stream, "all"):
+                source = topology.primary_of(keys.log(stream))
+                target = next(node for node in topology.primaries if node is not source)
+                await asyncio.to_thread(topology.move, keys.log(stream), target)
+        numbers = await heard(alice, producer, ALL, AUTHENTICATED, user)
+        assert in_order(numbers, producer, ALL, AUTHENTICATED)
+        assert in_order(numbers, producer, user)
+        assert await heard(anonymous, producer, ALL) == producer.numbers(ALL)
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+
+
+async def test_a_primary_of_a_cluster_that_hangs_is_left(
+    topology: Cluster, namespace: str, keys: Keyspace
+) -> None:
+    """Its connections stay open and say nothing. When it wakes, nobody listens to it any more."""
+    users = users_of(topology, keys)
+    shared = topology.primary_of(keys.log("all"))
+    old = next(node for node in topology.primaries if node is not shared)
+    user = users[old.address]
+    async with (
+        started(topology.url, namespace, **QUICK) as pod,
+        opened(pod, token=token(str(user.user))) as client,
+    ):
+        await pod.publish(user, data=b"0")
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        old.signal(signal.SIGSTOP)
+        async with producing(pod, 30, user, ALL, first=1) as producer:
+            pass
+        old.signal(signal.SIGCONT)
+        await client.receive("event")
+        numbers = await heard(client, producer, user, ALL)
+        assert in_order(numbers, producer, user)
+        assert in_order(numbers, producer, ALL)
+        await pod.ready()
+        await pod.publish(user, data=b'"after"')
+        assert (await client.receive("event"))["data"] == "after"
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+
+
+@pytest.mark.parametrize("losing", ["shared", "another"])
+async def test_what_a_failover_of_a_cluster_lost_is_told(
+    topology: Cluster, namespace: str, keys: Keyspace, losing: str
+) -> None:
+    """The replica had not got the last event, which clients have seen: `gap`, once, to all."""
+    shared = topology.primary_of(keys.log("all"))
+    old = shared if losing == "shared" else next(n for n in topology.primaries if n is not shared)
+    user = users_of(topology, keys)[old.address]
+    audience = ALL if losing == "shared" else user
+    replica = topology.replica_of(old)
+    async with (
+        started(topology.url, namespace, **QUICK) as pod,
+        opened(pod) as anonymous,
+        opened(pod, token=token(str(user.user))) as client,
+    ):
+        await pod.publish(audience, data=b'"kept"')
+        await asyncio.to_thread(wait_until, topology.in_step, "replicas in step")
+        replica.signal(signal.SIGSTOP)
+        old.client.client_kill_filter(_type="replica")
+        await pod.publish(audience, data=b'"lost"')
+        assert [each["data"] for each in await client.events(2)] == ["kept", "lost"]
+        old.kill()
+        replica.signal(signal.SIGCONT)
+        await asyncio.to_thread(topology.wait_for_failover, old)
+        async with producing(pod, 6, ALL, user):
+            pass
+        assert await heard_until(client, 5) == ["gap", 0, 1, 2, 3, 4, 5]
+        before = ["kept", "lost"] if losing == "shared" else []
+        assert await heard_until(anonymous, 4) == [*before, "gap", 0, 2, 4]
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 1
+
+
+async def test_orders_reach_every_pod(topology: Cluster, namespace: str, keys: Keyspace) -> None:
+    async with (
+        started(topology.url, namespace, **QUICK) as one,
+        started(topology.url, namespace, pod="pod-two", **QUICK) as two,
+        opened(one, token=token("alice")) as here,
+        opened(two, token=token("alice")) as there,
+    ):
+        order = Disconnect(uuid.uuid4().hex, "alice", "bye", True, time.time() + 60)
+        assert await Orders(one.bus, keys, max_orders=10).give([order]) == 2
+        assert await here.closed() == await there.closed() == (4409, "bye")
