@@ -36,12 +36,8 @@ _ANY_SECONDS: Final = 0.3
 # Between two attempts: a slot is on its way, or nobody holds it for the moment.
 _AGAIN_SECONDS: Final = 0.05
 
-# Such a call did nothing, and may succeed elsewhere or later.
-_ELSEWHERE_OR_LATER: Final = (
-    AskError,
-    TryAgainError,
-    ClusterDownError,
-)  # MovedError is an AskError
+# Such a call did nothing, and may succeed elsewhere or later. A MovedError is an AskError.
+_ELSEWHERE_OR_LATER: Final = (AskError, TryAgainError, ClusterDownError)
 
 
 def slot_of(key: str) -> int:

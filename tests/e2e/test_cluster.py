@@ -61,6 +61,8 @@ def test_every_primary_dies_once_and_clients_change_gateways_and_nothing_is_lost
             time.sleep(1)
         stack.gateways[1].kill()
     seen = watch.seen
-    assert seen.nothing_lost(), seen
+    assert (seen.lost, seen.misplaced, seen.foreign) == (0, 0, 0), seen
+    # What only the dead primary had may have been heard: it is published again, and clients are told.
+    assert seen.told or not seen.doubled, seen
     assert seen.published > 30
     assert seen.reconnects >= 24
