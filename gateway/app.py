@@ -7,20 +7,11 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from contract.bucket_clocks import BucketClocks
 from contract.bus import Bus, redis_from_url
@@ -31,7 +22,6 @@ from contract.presence import PresenceRegister
 from contract.publish_queue import PublishQueue
 from contract.redis_cluster import RedisCluster
 from contract.redis_server import RedisServer
-from contract.serving import RESPONSE_HEADERS
 from contract.settings import InvalidSettings
 from contract.subscriber import Subscriber
 from contract.telemetry import exports_traces, tracer_provider
@@ -47,6 +37,7 @@ from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from gateway.presence import Presence
+from gateway.public import public_app
 from gateway.rebalancing import Rebalancing
 from gateway.replay import Replay, Ring
 from gateway.resumption import Resumption, tell_gap
@@ -182,12 +173,8 @@ async def running(
             for job in _optional_jobs(settings, hub, presence, is_ready, metrics):
                 spawn(job)
             yield Gateway(
-                _ResponseHeaders(_public_app(settings)),
-                internal_app(
-                    metrics.registry,
-                    readiness,
-                    metrics.ready,
-                ),
+                public_app(settings),
+                internal_app(metrics.registry, readiness, metrics.ready),
                 sessions,
                 drain,
             )
@@ -279,90 +266,6 @@ def _handlers(settings: GatewaySettings) -> Handlers:
         raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)
     return handlers
-
-
-def _public_app(settings: GatewaySettings) -> FastAPI:
-    """Everything on the public port that is neither /ws nor /sse."""
-    app = FastAPI(
-        title="Clarion gateway",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers={HTTPException: _problem},
-        middleware=_cors(settings),
-    )
-    # It would send people to whatever Host a client names.
-    app.router.redirect_slashes = False
-    app.router.routes += [
-        Route("/ws", _expects_upgrade),
-        Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),
-    ]
-    if settings.profile == "dev":
-        from gateway import dev_page  # noqa: PLC0415 - production never loads it
-
-        app.router.routes.extend(dev_page.routes(settings))
-    return app
-
-
-class _ResponseHeaders:
-    """Adds the headers that every response has, where the app has not said otherwise.
-
-    Not uvicorn's own setting: a page's Content-Security-Policy would stand beside the general one.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in RESPONSE_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-def _cors(settings: GatewaySettings) -> list[Middleware]:
-    """Preflights, for pages that read /sse with fetch and an Authorization header."""
-    if not settings.allowed_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.allowed_origins,
-            allow_methods=["GET"],
-            allow_headers=["authorization", "cache-control", "last-event-id"],
-        )
-    ]
-
-
-async def _expects_upgrade(_request: Request) -> Response:
-    raise HTTPException(426, "expected an upgrade to websocket", {"Upgrade": "websocket"})
-
-
-async def _expects_get(_request: Request) -> Response:
-    raise HTTPException(405, "expected GET", {"Allow": "GET"})
-
-
-async def _problem(_request: Request, error: Exception) -> Response:
-    """Every refusal is a problem document (RFC 9457)."""
-    if not isinstance(error, HTTPException):
-        raise error
-    status = error.status_code
-    title = HTTPStatus(status).phrase
-    return JSONResponse(
-        {
-            "type": "about:blank",
-            "title": title,
-            "status": error.status_code,
-            "detail": error.detail,
-        },
-        status_code=status,
-        headers=error.headers,
-        media_type="application/problem+json",
-    )
 
 
 def _obstacles(
