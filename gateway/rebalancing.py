@@ -2,7 +2,7 @@
 
 Open connections do not move by themselves, so pods that came later stay empty until clients change.
 What all pods hold comes with the answer to each heartbeat (`gateway.presence`); nobody leads, each
-pod looks at itself alone. Off unless it is asked for. docs/decisions/0015-rebalancing.md has the
+pod looks at itself alone. Off unless it is asked for. docs/decisions/0014-rebalancing.md has the
 reasons and the simulation.
 """
 
