@@ -88,8 +88,8 @@ class TestRefusals:
         ("changes", "expected"),
         [
             ({"exp": time.time() - 60}, "expired"),
-            ({"nbf": time.time() + 60}, "not_yet_valid"),
-            ({"iat": time.time() + 60}, "not_yet_valid"),
+            ({"nbf": time.time() + 3_600}, "not_yet_valid"),
+            ({"iat": time.time() + 3_600}, "not_yet_valid"),
             ({"exp": None}, "claims"),
             ({"sub": None}, "claims"),
             ({"aud": "someone"}, "audience"),

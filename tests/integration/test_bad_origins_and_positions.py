@@ -201,6 +201,7 @@ async def test_a_position_older_than_history_is_not_resumed(start: Start) -> Non
     async with start(history_max_events=5, replay_max_bytes=0) as pod, unaffected(pod):
         first = await pod.publish()
         await publish_many(pod, ALL)
+        await pod.counted("clarion_events_received_total", 301, audience="all")
         for count, since in enumerate((str(first), "1", "0"), 1):
             await not_resumed(pod, since, count)
 

@@ -210,6 +210,7 @@ async def test_a_position_out_of_reach_is_said_to_be(start: Start, since: str) -
     comes in."""
     async with start() as pod:
         await pod.publish(data=b"0")
+        await pod.counted("clarion_events_received_total", audience="all")
         async with opened(pod, since=since) as client:
             resumed = client.welcome["resumed"]
             await pod.publish(data=b"1")
