@@ -109,7 +109,7 @@ class Keyspace:
         return "SPUBLISH" if self.clustered else "PUBLISH"
 
     def lane(self, stream: str) -> str:
-        """The lowest bit of the ids on a stream; empty: either. See `contract.clocks`."""
+        """The lowest bit of the ids on a stream; empty: either. See `gateway.positions`."""
         if not self.clustered:
             return ""
         return "0" if bucket_of(stream) == SHARED_BUCKET else "1"
