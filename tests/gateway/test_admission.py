@@ -481,7 +481,7 @@ def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> No
         told.append(position)
         connection.untold_gaps = (position,)
 
-    door.subscription._tell_gap = tell_gap
+    door.subscription._repair._tell_gap = tell_gap
     door.loop.settle()
     assert connection.messages == []
     door.loop.advance(1)
