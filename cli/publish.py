@@ -16,14 +16,7 @@ from cli.output import print_result
 from cli.publisher import UrlOption, find_publisher
 from cli.token import checked_user
 from contract.event import TYPE_PATTERN
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the publisher says of an accepted event."""
-
-    id: str
-    duplicate: bool
-    gateways: int
+from publisher.schemas import Receipt
 
 
 def read_audience(to: str) -> tuple[object, str]:
@@ -95,11 +88,13 @@ def publish(
         raise Failure(f"expected a type such as order.updated, got {type_!r}", exit_code=2)
     audience, scope = read_audience(to)
     body = build_request(audience, type_, read_data(data), key)
-    answer = find_publisher(publisher_url, scope=scope).ask("POST", "/v1/events", Answer, body=body)
+    answer = find_publisher(publisher_url, scope=scope).ask(
+        "POST", "/v1/events", Receipt, body=body
+    )
     print_result(msgspec.structs.asdict(answer), _describe(answer))
 
 
-def _describe(answer: Answer) -> Text:
+def _describe(answer: Receipt) -> Text:
     if answer.duplicate:
         return Text.assemble(
             ("duplicate ", "yellow"), answer.id, ": already published with that key"

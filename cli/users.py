@@ -16,55 +16,12 @@ from rich.text import Text
 from cli.output import print_result
 from cli.publisher import UrlOption, find_publisher
 from cli.token import checked_user
+from publisher.schemas import AllConnections, OrderReceipt, UserPresence
 
 _READ: Final = "users:read"
 _DISCONNECT: Final = "users:disconnect"
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
-
-
-class UserOnPod(msgspec.Struct, frozen=True):
-    """A user's connections to one gateway."""
-
-    pod: str
-    connections: int
-    since: datetime
-
-
-class UserPresence(msgspec.Struct, frozen=True):
-    """What the publisher says of a user."""
-
-    user: str
-    connected: bool
-    connections: int
-    since: datetime | None
-    pods: list[UserOnPod]
-
-
-class ConnectionsOnPod(msgspec.Struct, frozen=True):
-    """What one gateway holds."""
-
-    pod: str
-    connections: int
-    anonymous: int
-    authenticated: int
-    users: int
-    ready: bool
-
-
-class AllConnections(msgspec.Struct, frozen=True):
-    """What all gateways hold."""
-
-    connections: int
-    anonymous: int
-    authenticated: int
-    pods: list[ConnectionsOnPod]
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What the publisher says of an order to all gateways."""
-
-    gateways: int
 
 
 def users(user: UserArgument, publisher_url: UrlOption = None) -> None:
@@ -111,7 +68,7 @@ def disconnect(
     if reason is not None:
         order["reason"] = reason
     answer = find_publisher(publisher_url, scope=_DISCONNECT).ask(
-        "POST", path, Told, body=msgspec.json.encode(order)
+        "POST", path, OrderReceipt, body=msgspec.json.encode(order)
     )
     print_result(
         msgspec.to_builtins(answer),
