@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from contract.bus import ScriptingBus
 from contract.keyspace import BUCKET_NAMES, Keyspace, shard_stream
-from contract.orders import ScriptingBus
 from contract.redis_server import Script
 
 _log = structlog.get_logger(__name__)

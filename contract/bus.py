@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from redis.exceptions import ResponseError
@@ -81,6 +81,18 @@ def redis_from_url(url: str) -> RedisServer | RedisCluster:
     """
     parsed = parse_redis_url(url)
     return RedisCluster(parsed) if parsed.nodes else RedisServer(pool_to(parsed))
+
+
+class ScriptingBus(Protocol):
+    """What modules with scripts of their own need of `Bus`."""
+
+    async def run(
+        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
+    ) -> list[Any]:
+        """See `Bus.run`."""
+
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
+        """See `Bus.command`."""
 
 
 class Bus:
@@ -239,8 +251,6 @@ def _whole(replies: list[Any]) -> list[Any]:
             raise reply
         if isinstance(reply, ResponseError):
             raise BusUnavailable(one_line(reply)) from reply
-        if isinstance(reply, BusUnavailable):
-            raise reply
     return replies
 
 

@@ -8,14 +8,15 @@ a pod does with them belongs to `gateway.revocations`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from contract.bus import ScriptingBus
 from contract.errors import OrdersFull
 from contract.keyspace import CONTROL_STREAM, Keyspace
-from contract.redis_server import Call, Script
+from contract.redis_server import Script
 
 _SEPARATOR: Final = b"\n"  # JSON as msgspec writes it holds none
 _ORDERS_PER_CALL: Final = 1_000
@@ -75,20 +76,6 @@ def decode_order(text: bytes) -> Order:
 def split_message(payload: bytes) -> list[bytes]:
     """The orders, still encoded, in a message of the control stream."""
     return payload.split(_SEPARATOR)
-
-
-class ScriptingBus(Protocol):
-    """What orders need of `contract.bus.Bus`."""
-
-    async def run(
-        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
-    ) -> list[Any]:
-        """See `contract.bus.Bus.run`."""
-        ...
-
-    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
-        """See `contract.bus.Bus.command`."""
-        ...
 
 
 class Orders:

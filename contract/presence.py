@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from contract.audience import user_audience
+from contract.bus import ScriptingBus
 from contract.keyspace import Keyspace
-from contract.orders import ScriptingBus
 from contract.redis_server import Call, Script
 
 # Users whose pod died while nobody wrote of them are forgotten after that; pods write anew in time.

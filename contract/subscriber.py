@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from contract.errors import BusUnavailable
 from contract.keyspace import Keyspace, bucket_of, pod_stream
 from contract.redis_connections import subscribing_connection
+from contract.redis_server import one_line
 from contract.redis_url import Host, parse_redis_url
 
 # Channels named by one SUBSCRIBE: keeps each command, and the pause it causes in Redis, small.
@@ -61,7 +62,7 @@ class Subscriber:
         try:
             await self._connection.connect()
         except (RedisError, OSError) as error:
-            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+            raise BusUnavailable(one_line(error)) from error
 
     def probe_streams(self, pod: str) -> list[str]:
         """The streams whose events, one on each, show that the connection works."""
@@ -90,7 +91,7 @@ class Subscriber:
             try:
                 reply: Any = await self._connection.read_response(timeout=math.inf)
             except (RedisError, OSError, asyncio.IncompleteReadError) as error:
-                raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+                raise BusUnavailable(one_line(error)) from error
             kind = reply[0]
             if kind in (b"message", b"smessage"):
                 return Message(self._keys.stream(reply[1].decode()), reply[2])
@@ -116,7 +117,7 @@ class Subscriber:
                         chunk = channels[start : start + _CHANNELS_PER_COMMAND]
                         await self._connection.send_command(command, *chunk)
         except (RedisError, OSError) as error:
-            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+            raise BusUnavailable(one_line(error)) from error
 
     def _together(self, streams: Iterable[str]) -> Collection[list[str]]:
         """Channels that one command may name: in a cluster, those of one slot."""
