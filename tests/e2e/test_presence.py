@@ -25,14 +25,6 @@ SECONDS = 15.0
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def lively(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
     """A stack whose Redis may be taken away, and whose dead pods are soon missed."""
     made = make_stack(

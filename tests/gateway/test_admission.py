@@ -92,6 +92,13 @@ class Door(Listening):
         self.loop.settle()
         return connection
 
+    def stall(self, opening: Opening) -> Recorder:
+        """Someone who takes nothing while he catches up, until he is told to."""
+        connection = self.knock(opening)
+        connection.taking.clear()
+        self.loop.settle()
+        return connection
+
     def log_in(self, connection: Recorder, token: str | None) -> dict[str, Any]:
         self.loop.run_until_complete(self.admission.authenticate(connection, token, b"1"))
         self.loop.settle()
@@ -357,9 +364,7 @@ def test_a_position_that_nobody_has_given_out_is_not_resumed(door: Door) -> None
 def test_what_comes_in_while_a_slow_client_catches_up_follows_in_order(door: Door) -> None:
     (seen,) = door.publish()
     missed = door.publish(count=3)
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     meanwhile = door.publish(count=3)
     assert connection.event_ids == missed
     connection.taking.set()
@@ -375,9 +380,7 @@ def test_a_long_replay_is_written_in_pieces_as_the_client_takes_them(
     monkeypatch.setattr(module, "_CHUNK_BYTES", 300)
     (seen,) = door.publish()
     missed = door.publish(count=50)
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     assert 1 <= len(connection.event_ids) < 10
     connection.taking.set()
     door.loop.settle()
@@ -399,9 +402,7 @@ def test_a_client_that_takes_nothing_while_it_catches_up_is_a_slow_consumer(door
 def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
     (seen,) = door.publish()
     door.publish()
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     door.publish(count=1_000)
     assert connection.closed_with is None
     door.publish()
@@ -413,9 +414,7 @@ def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Doo
     """A client that is lost in between must not come back from beyond a loss unaware."""
     (seen,) = door.publish()
     missed = door.publish()
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     connection.untold_gaps = (missed[-1],)
     meanwhile = door.publish()
     connection.taking.set()
@@ -436,9 +435,7 @@ def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Doo
 def test_each_of_two_gaps_is_told_in_its_place(door: Door) -> None:
     (seen,) = door.publish()
     missed = door.publish()
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     connection.untold_gaps = (missed[-1],)
     (between,) = door.publish()
     connection.untold_gaps += (between,)
@@ -458,9 +455,7 @@ def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) 
     """A client comes back from the last id that it was told."""
     (seen,) = door.publish()
     missed = door.publish()
-    connection = door.knock(Opening(None, str(seen)))
-    connection.taking.clear()
-    door.loop.settle()
+    connection = door.stall(Opening(None, str(seen)))
     connection.untold_gaps = (seen,)
     connection.taking.set()
     door.loop.settle()
