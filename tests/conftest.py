@@ -39,6 +39,15 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
+def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """One whose answers are on its disk, so that it has its data after a restart."""
+    server = Valkey(tmp_path, persist=True)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 def redis_url(shared_valkey: Valkey) -> str:
     return shared_valkey.url
 

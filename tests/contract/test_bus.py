@@ -7,7 +7,6 @@ import itertools
 import signal
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -401,11 +400,9 @@ class TestFailures:
         await bus.aclose()
 
     async def test_a_cancelled_publish_leaves_no_reply_behind(
-        self, tmp_path: Path, namespace: str
+        self, valkey: Valkey, namespace: str
     ) -> None:
         """Cancelled when all is sent and nothing answered; the answers come afterwards."""
-        valkey = Valkey(tmp_path)
-        valkey.start()
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event(ALICE, b"before"))
         valkey.signal(signal.SIGSTOP)
@@ -420,7 +417,6 @@ class TestFailures:
         found = (await history(bus, ALICE)).events
         assert [(each.id, each.data) for each in found[1:]] == [(id_, b"after")]
         await bus.aclose()
-        valkey.kill()
 
     async def test_publishes_cancelled_at_any_step(self, bus: Bus) -> None:
         for steps in range(30):
@@ -435,12 +431,10 @@ class TestFailures:
             assert (found.id, found.data) == (id_, mark)
 
     async def test_redis_hangs(
-        self, tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+        self, valkey: Valkey, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The publish gives up in time; what it sent is published once Redis wakes, as said."""
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.3)
-        valkey = Valkey(tmp_path)
-        valkey.start()
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event(data=b"before"))
         valkey.signal(signal.SIGSTOP)
@@ -451,11 +445,8 @@ class TestFailures:
         assert isinstance(again, Published)
         assert [each.data for each in (await history(bus)).events] == [b"before", b"during"]
         await bus.aclose()
-        valkey.kill()
 
-    async def test_redis_dies_midway_and_comes_back(self, tmp_path: Path, namespace: str) -> None:
-        valkey = Valkey(tmp_path)
-        valkey.start()
+    async def test_redis_dies_midway_and_comes_back(self, valkey: Valkey, namespace: str) -> None:
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         (before,) = await publish(bus, event())
         valkey.signal(signal.SIGSTOP)
@@ -472,14 +463,11 @@ class TestFailures:
         assert after > before
         assert (await history(bus)).floor > before
         await bus.aclose()
-        valkey.kill()
 
     async def test_a_primary_that_became_a_replica_is_left(
-        self, tmp_path: Path, namespace: str
+        self, valkey: Valkey, namespace: str
     ) -> None:
         """Its name may lead to the new primary by now: the next publish connects anew."""
-        valkey = Valkey(tmp_path)
-        valkey.start()
         admin = Redis.from_url(valkey.url)
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event())
@@ -493,7 +481,6 @@ class TestFailures:
         assert (await admin.info("stats"))["total_connections_received"] == connections + 1
         await bus.aclose()
         await admin.aclose()
-        valkey.kill()
 
 
 @pytest.mark.parametrize("url", ["", "http://host", "redis://host:port"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -101,9 +100,7 @@ async def test_nobody_listens(namespace: str) -> None:
     await subscriber.aclose()
 
 
-async def test_a_lost_connection(tmp_path: Path, namespace: str) -> None:
-    valkey = Valkey(tmp_path)
-    valkey.start()
+async def test_a_lost_connection(valkey: Valkey, namespace: str) -> None:
     subscriber = Subscriber(valkey.url, Keyspace(namespace))
     await subscriber.connect()
     await subscriber.subscribe(["all"])
@@ -118,10 +115,8 @@ async def test_a_lost_connection(tmp_path: Path, namespace: str) -> None:
     await subscriber.aclose()
 
 
-async def test_a_silent_redis_is_no_lost_connection(tmp_path: Path, namespace: str) -> None:
+async def test_a_silent_redis_is_no_lost_connection(valkey: Valkey, namespace: str) -> None:
     """Silence is the probe's to judge (`gateway.subscription`): an idle stream is silent too."""
-    valkey = Valkey(tmp_path)
-    valkey.start()
     subscriber = Subscriber(valkey.url, Keyspace(namespace))
     await subscriber.connect()
     await subscriber.subscribe(["all"])
@@ -136,7 +131,6 @@ async def test_a_silent_redis_is_no_lost_connection(tmp_path: Path, namespace: s
     assert isinstance(await waiting, Message)
     await bus.aclose()
     await subscriber.aclose()
-    valkey.kill()
 
 
 async def test_closing_ends_whoever_waits(subscriber: Subscriber) -> None:

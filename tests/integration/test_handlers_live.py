@@ -9,7 +9,6 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,31 +218,26 @@ async def test_messages_of_one_client_are_handled_in_order(mounted: Pod) -> None
 
 
 async def test_without_redis_a_reply_that_should_propagate_fails(
-    tmp_path: Path, namespace: str
+    valkey: Valkey, namespace: str
 ) -> None:
     """`unavailable`: the sender does not believe to have said what nobody will hear. Handlers that
     publish nothing go on; and when Redis is back, so do the others."""
-    valkey = Valkey(tmp_path)
-    valkey.start()
-    try:
-        async with started(valkey.url, namespace, **MOUNTED) as pod, opened(pod) as client:
-            valkey.kill()
-            error = await client.ask("chat", {"text": "hi"})
-            reply = await client.ask("echo", 1)
-            await asyncio.to_thread(valkey.start)
-
-            async def answered() -> bool:
-                while (message := await client.receive())["kind"] == "event":
-                    pass
-                return message["kind"] == "reply"
-
-            async def works() -> bool:
-                await client.send(kind="message", ref=2, type="chat", data={"text": "hi"})
-                return await answered()
-
-            await eventually(works, what="propagation after the restart")
-    finally:
+    async with started(valkey.url, namespace, **MOUNTED) as pod, opened(pod) as client:
         valkey.kill()
+        error = await client.ask("chat", {"text": "hi"})
+        reply = await client.ask("echo", 1)
+        await asyncio.to_thread(valkey.start)
+
+        async def answered() -> bool:
+            while (message := await client.receive())["kind"] == "event":
+                pass
+            return message["kind"] == "reply"
+
+        async def works() -> bool:
+            await client.send(kind="message", ref=2, type="chat", data={"text": "hi"})
+            return await answered()
+
+        await eventually(works, what="propagation after the restart")
 
     assert (error["kind"], error["code"]) == ("error", "unavailable")
     assert (reply["kind"], reply["data"]) == ("reply", 1)

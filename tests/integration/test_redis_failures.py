@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -28,15 +26,6 @@ from tests.integration.sockets import dialled, opened
 from tests.valkey import Valkey
 
 ALICE = user_audience("alice")
-
-
-@pytest.fixture
-def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """What it has answered to is on its disk."""
-    server = Valkey(tmp_path, persist=True)
-    server.start()
-    yield server
-    server.kill()
 
 
 async def kill_subscriptions(valkey: Valkey) -> None:

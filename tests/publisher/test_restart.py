@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -20,17 +19,8 @@ EVENT = {"audience": "all", "type": "tick"}
 
 
 @pytest.fixture
-def persistent(tmp_path: Path) -> Iterator[Valkey]:
-    """Keeps its data over a restart."""
-    valkey = Valkey(tmp_path, persist=True)
-    valkey.start()
-    yield valkey
-    valkey.kill()
-
-
-@pytest.fixture
-def service(persistent: Valkey, namespace: str) -> Iterator[Service]:
-    with serving(persistent.url, namespace=namespace) as service:
+def service(lasting_valkey: Valkey, namespace: str) -> Iterator[Service]:
+    with serving(lasting_valkey.url, namespace=namespace) as service:
         yield service
 
 
@@ -40,28 +30,30 @@ def killed(valkey: Valkey, service: Service) -> None:
     wait_until(lambda: not service.internal("/readyz").is_success, "not ready")
 
 
-def test_publishes_wait_for_a_redis_that_is_restarted(service: Service, persistent: Valkey) -> None:
+def test_publishes_wait_for_a_redis_that_is_restarted(
+    service: Service, lasting_valkey: Valkey
+) -> None:
     """None was sent before, so none can be there twice, also those without a key."""
     with service.client(timeout=10) as client, ThreadPoolExecutor(20) as threads:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
-        killed(persistent, service)
+        killed(lasting_valkey, service)
         answers = [
             threads.submit(client.post, "/v1/events", json={**EVENT, "data": number})
             for number in range(1, 20)
         ]
         time.sleep(0.5)
         assert not any(answer.done() for answer in answers)
-        persistent.start()
+        lasting_valkey.start()
         assert {answer.result().status_code for answer in answers} == {201}
     assert sorted(int(event.data) for event in service.published(ALL)) == list(range(20))
 
 
 def test_they_do_not_wait_for_ever_and_not_one_after_the_other(
-    service: Service, persistent: Valkey
+    service: Service, lasting_valkey: Valkey
 ) -> None:
     with service.client(timeout=10) as client:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
-        killed(persistent, service)
+        killed(lasting_valkey, service)
         first = client.post("/v1/events", json={**EVENT, "data": 1})
         assert_problem(first, problems.BUS_UNAVAILABLE)
         assert 2 < first.elapsed.total_seconds() < 6

@@ -481,10 +481,8 @@ class TestRedisGone:
             finally:
                 valkey.kill()
 
-    def test_more_than_may_wait_is_refused(self, tmp_path: Any) -> None:
+    def test_more_than_may_wait_is_refused(self, valkey: Valkey) -> None:
         """A Redis that hangs: the queue fills, and what comes then is refused at once."""
-        valkey = Valkey(tmp_path)
-        valkey.start()
         options = {"max_pending": 2, "batch_max_events": 2}
         with serving(valkey.url, **options) as service, service.client(timeout=20) as client:
             assert client.post(EVENTS, json=event()).status_code == 201
@@ -503,4 +501,3 @@ class TestRedisGone:
             for thread in waiting:
                 thread.join()
             assert client.post(EVENTS, json=event()).status_code == 201
-        valkey.kill()
