@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from contract.settings import ContractSettings, Names, variable
-from gateway.settings import GatewaySettings
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import ContractSettings, Names, variable
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher.settings import PublisherSettings
 
 PAGE: Final = Path(__file__).parent / "settings.md"
 
@@ -30,8 +30,8 @@ _INTRODUCTION: Final = """\
 
 Both services are set up by environment variables alone. Each reads the shared ones (`CLARION_`) and
 its own (`GATEWAY_` or `PUBLISHER_`). The classes are
-[`contract/settings.py`](../contract/settings.py), [`gateway/settings.py`](../gateway/settings.py)
-and [`publisher/settings.py`](../publisher/settings.py).
+[`contract/clarion_contract/service/settings.py`](../contract/clarion_contract/service/settings.py), [`gateway/clarion_gateway/settings.py`](../gateway/clarion_gateway/settings.py)
+and [`publisher/clarion_publisher/settings.py`](../publisher/clarion_publisher/settings.py).
 
 - A variable that is empty counts as unset. A variable that no class knows is ignored.
 - The last part of a name is its unit: `_SECONDS`, `_BYTES`, `_EVENTS`.

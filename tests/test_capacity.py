@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from clarion_gateway.settings import GatewaySettings
 from deploy.helm.pages import VALUES
 from docs import capacity
-from gateway.settings import GatewaySettings
 
 
 def values() -> dict[str, Any]:

@@ -11,18 +11,18 @@ from urllib.parse import unquote
 import pytest
 from prometheus_client import CollectorRegistry
 
-from contract.internal import service_registry
-from contract.settings import variable
+from clarion_contract.service.internal import service_registry
+from clarion_contract.service.settings import variable
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES
+from clarion_gateway.metrics.registry import Metrics as GatewayMetrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher import problems
+from clarion_publisher.metrics import Metrics as PublisherMetrics
+from clarion_publisher.settings import PublisherSettings
 from docs import settings_page
-from gateway import close_codes
-from gateway.close_codes import Close
-from gateway.hub import Hub
-from gateway.metrics import MESSAGE_OUTCOMES
-from gateway.metrics import Metrics as GatewayMetrics
-from gateway.settings import GatewaySettings
-from publisher import problems
-from publisher.metrics import Metrics as PublisherMetrics
-from publisher.settings import PublisherSettings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -32,7 +32,7 @@ CLOSES = {name: row for name, row in vars(close_codes).items() if isinstance(row
 
 # The client closes with these, or nobody is told: they are no answers to a message.
 NO_ERROR_CODES = {"handled", "refused", "rate_limited", "invalid_text"}
-# What an `auth` may be answered with (`gateway.admission`).
+# What an `auth` may be answered with (`clarion_gateway.clients.admission`).
 AUTH_ERROR_CODES = {"unauthenticated", "too_many_connections", "unavailable"}
 
 
@@ -101,8 +101,9 @@ def test_every_setting_stands_on_its_page(cls: type[GatewaySettings | PublisherS
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
-    """A setting that was renamed is renamed everywhere. The command line and the cluster's tests have
-    variables too."""
+    """A setting that was renamed is renamed everywhere. The command line and the cluster's tests
+    have variables too.
+    """
     known = {
         variable(cls, field)
         for cls in (GatewaySettings, PublisherSettings)
@@ -129,7 +130,7 @@ def test_every_metric_of_a_publisher_stands_in_its_table() -> None:
 
 @pytest.mark.parametrize("service", ["Gateway", "Publisher"])
 def test_what_every_python_process_says_stands_in_both_tables(service: str) -> None:
-    """Both registries begin with `contract.internal.service_registry`."""
+    """Both registries begin with `clarion_contract.service.internal.service_registry`."""
     prefixes = {f"{family.name.partition('_')[0]}_*" for family in service_registry().collect()}
 
     assert prefixes - set(names(section("metrics.md", service))) == set()

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import yaml
 
-from contract.settings import ContractSettings, variable
-from gateway.settings import GatewaySettings
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import ContractSettings, variable
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher.settings import PublisherSettings
 
 CHART: Final = Path(__file__).parent / "clarion"
 VALUES: Final = CHART / "values.yaml"

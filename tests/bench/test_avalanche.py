@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.avalanche import AvalancheOptions, avalanche
-from bench.laboratory import laboratory
-from bench.results import Report
-from bench.table import tables
+from clarion_bench.avalanche import AvalancheOptions, avalanche
+from clarion_bench.laboratory import laboratory
+from clarion_bench.results import Report
+from clarion_bench.table import tables
 from tests.bench.test_results import MACHINE
 
 

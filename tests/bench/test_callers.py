@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.callers import CallError, request, split_answer
+from clarion_bench.callers import CallError, request, split_answer
 
 ANSWER = b"HTTP/1.1 201 Created\r\nServer: x\r\ncontent-length: 4\r\n\r\nbody"
 

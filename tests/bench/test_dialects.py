@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.dialects import CLARION, PLAIN, SOCKET_IO
+from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO
 
 
 def test_request_is_a_websocket_handshake() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from bench.fanout import FanoutOptions, fanout
-from bench.laboratory import laboratory
-from bench.results import Idle, Trial
+from clarion_bench.fanout import FanoutOptions, fanout
+from clarion_bench.laboratory import laboratory
+from clarion_bench.results import Idle, Trial
 
 
 @pytest.mark.timeout(120)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.frames import (
+from clarion_bench.frames import (
     Frame,
     FrameCounter,
     FrameParser,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench import payload
+from clarion_bench import payload
 
 
 def test_size_is_constant_and_long_enough_to_count_as_an_event() -> None:

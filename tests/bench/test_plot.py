@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.plot import charts, draw
-from bench.results import Report
+from clarion_bench.plot import charts, draw
+from clarion_bench.results import Report
 from tests.bench.test_results import MACHINE, report
 
 

@@ -7,8 +7,8 @@ import contextlib
 import msgspec
 import redis
 
-from bench import payload
-from bench.publishers import CHANNEL, PlainPublisher, SocketIoPublisher
+from clarion_bench import payload
+from clarion_bench.publishers import CHANNEL, PlainPublisher, SocketIoPublisher
 
 
 def received(redis_url: str, channel: str, publisher: PlainPublisher, count: int) -> list[bytes]:

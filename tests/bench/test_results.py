@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.results import Busy, Idle, Machine, Report, Trial, percentile, read, write
+from clarion_bench.results import Busy, Idle, Machine, Report, Trial, percentile, read, write
 
 MACHINE = Machine(
     time="2026-01-01T00:00:00+00:00",

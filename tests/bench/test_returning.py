@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench import payload
-from bench.frames import Frame, Opcode
-from bench.returning import ClarionPolicy, Client, Returning, SocketIoPolicy, highest_rate
+from clarion_bench import payload
+from clarion_bench.frames import Frame, Opcode
+from clarion_bench.returning import ClarionPolicy, Client, Returning, SocketIoPolicy, highest_rate
 
 
 def clarion_client() -> Client:

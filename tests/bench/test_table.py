@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from bench.table import tables
+from clarion_bench.table import tables
 from tests.bench.test_results import report
 
 

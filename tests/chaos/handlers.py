@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract.audience import ALL, AUTHENTICATED, Audience
-from gateway.handlers import Context, Handlers, Reply
-from gateway.interceptors import propagate
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_gateway.application.handlers import Context, Handlers, Reply
+from clarion_gateway.application.interceptors import propagate
 
 MOUNTED = f"{__name__}:handlers"
 TYPES = {"said.to.all": "all", "said.to.authenticated": "authenticated"}

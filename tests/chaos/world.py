@@ -19,9 +19,9 @@ from typing import Any
 
 import redis.asyncio
 
-from cli.stack import Plan
-from cli.token import SCOPES, Signer
-from contract.keyspace import Keyspace
+from clarion_cli.stack import Plan
+from clarion_cli.token import SCOPES, Signer
+from clarion_contract.redis.keyspace import Keyspace
 from tests.chaos import handlers
 from tests.chaos.ledger import Ledger, number_of
 from tests.chaos.producers import give

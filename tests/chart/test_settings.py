@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.settings import ContractSettings, load, variable
+from clarion_contract.service.settings import ContractSettings, load, variable
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher.settings import PublisherSettings
 from deploy.helm.pages import ELSEWHERE, setting_schemas
-from gateway.settings import GatewaySettings
-from publisher.settings import PublisherSettings
 from tests.chart.helm import Helm, Rendered
 from tests.chart.test_schema import TRIAL
 

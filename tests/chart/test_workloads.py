@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.pod_deletion_cost import SERVICE_ACCOUNT
-from gateway.settings import GatewaySettings
-from publisher.settings import PublisherSettings
+from clarion_gateway.fleet.pod_deletion_cost import SERVICE_ACCOUNT
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher.settings import PublisherSettings
 from tests.chart.helm import NAMESPACE, Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
 

@@ -23,7 +23,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cli", *arguments]
+    return [sys.executable, "-m", "clarion_cli", *arguments]
 
 
 @dataclass(frozen=True)

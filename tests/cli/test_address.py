@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.address import is_local, websocket_url
-from cli.failure import Failure
+from clarion_cli.address import is_local, websocket_url
+from clarion_cli.failure import Failure
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from cli.failure import Failure
-from cli.follower import SUBPROTOCOL, Follower, Lost, Message
+from clarion_cli.failure import Failure
+from clarion_cli.follower import SUBPROTOCOL, Follower, Lost, Message
 from tests.valkey import free_port
 
 Script = Callable[[ServerConnection], Awaitable[None]]
@@ -168,7 +168,7 @@ async def test_gives_up_at_once_when_its_only_token_is_refused() -> None:
 
 
 async def test_renews_its_token_in_band_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.follower._RENEW_MIN_SECONDS", 0.01)
+    monkeypatch.setattr("clarion_cli.follower._RENEW_MIN_SECONDS", 0.01)
 
     async def play(socket: ServerConnection) -> None:
         await socket.send(json.dumps(welcome(user="alice", expires_in=0)))

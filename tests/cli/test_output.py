@@ -11,12 +11,12 @@ import sys
 import pytest
 from rich.text import Text
 
-from cli.output import print_error, print_result
+from clarion_cli.output import print_error, print_result
 from tests.cli.clarion import environment
 
 PROGRAM = """
 from rich.text import Text
-from cli.output import print_result
+from clarion_cli.output import print_result
 print_result({"id": "17"}, Text("published 17"))
 """
 

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from cli.failure import Failure
-from cli.process import Process, Program, start_process
+from clarion_cli.failure import Failure
+from clarion_cli.process import Process, Program, start_process
 from tests.cli.clarion import ROOT, environment
 
 PARENT = """
 import asyncio, os, sys
-from cli.process import Program, start_process
+from clarion_cli.process import Program, start_process
 
 CHILD = "import os, time; print(os.getpid()); time.sleep(60)"
 

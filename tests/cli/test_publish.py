@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from cli.failure import Failure
-from cli.publish import build_request, read_audience, read_data
+from clarion_cli.failure import Failure
+from clarion_cli.publish import build_request, read_audience, read_data
 from tests.cli.clarion import SECRET, Clarion
 from tests.cli.publisher import Publisher
 from tests.valkey import free_port

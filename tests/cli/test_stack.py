@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from cli.failure import Failure
-from cli.stack import Plan, check_ports
-from cli.state import Addresses
+from clarion_cli.failure import Failure
+from clarion_cli.stack import Plan, check_ports
+from clarion_cli.state import Addresses
 from tests.cli.clarion import SECRET
 from tests.valkey import free_port
 
@@ -17,7 +17,7 @@ def make_plan(**changes: object) -> Plan:
     values: dict[str, object] = {
         "secret": SECRET, "gateways": 2, "gateway_port": 18_001, "gateway_internal_port": 19_001,
         "publisher_port": 18_080, "publisher_internal_port": 19_080, "redis_url": None,
-        "handlers": "examples.chat.handlers:handlers", "pretty": False,
+        "handlers": "clarion_examples.chat.handlers:handlers", "pretty": False,
     }  # fmt: skip
     return Plan(**{**values, **changes})  # type: ignore[arg-type]
 

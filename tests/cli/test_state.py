@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.failure import Failure
-from cli.state import Addresses, State, find_state
+from clarion_cli.failure import Failure
+from clarion_cli.state import Addresses, State, find_state
 
 
 def test_is_found_in_a_parent_folder_as_git_finds_its_own(tmp_path: Path) -> None:

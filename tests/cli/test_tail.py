@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from cli.follower import Message
-from cli.tail import describe_event, notice_of, one_line
+from clarion_cli.follower import Message
+from clarion_cli.tail import describe_event, notice_of, one_line
 from tests.cli.clarion import Clarion
 
 

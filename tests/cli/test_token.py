@@ -7,10 +7,10 @@ import time
 import jwt
 import pytest
 
-from cli.failure import Failure
-from cli.token import SECRET_MIN_BYTES, Signer, check_scope
-from contract import settings
-from contract.tokens import FixedKey, TokenVerifier
+from clarion_cli.failure import Failure
+from clarion_cli.token import SECRET_MIN_BYTES, Signer, check_scope
+from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_contract.service import settings
 from tests.cli.clarion import SECRET, Clarion
 
 

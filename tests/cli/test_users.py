@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
-from cli.users import AllConnections, UserPresence, _describe_connections, _describe_user
+from clarion_cli.users import AllConnections, UserPresence, _describe_connections, _describe_user
 from tests.cli.clarion import SECRET, Clarion
 from tests.cli.publisher import Publisher
 

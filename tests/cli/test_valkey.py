@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.failure import Failure
-from cli.valkey import check_redis, find_server, wait_for_redis, without_password
+from clarion_cli.failure import Failure
+from clarion_cli.valkey import check_redis, find_server, wait_for_redis, without_password
 from tests.redis_topologies import sentinels
 from tests.valkey import Valkey, free_port
 

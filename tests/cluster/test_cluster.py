@@ -1,7 +1,7 @@
 """What `helm install` promises, in a real cluster: nothing is lost while pods come and go.
 
-``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster` says
-what the cluster needs.
+``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster`
+says what the cluster needs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 
 import pytest
 
+from clarion_gateway.fleet.pod_deletion_cost import ANNOTATION
 from deploy.helm.pages import CHART
-from gateway.pod_deletion_cost import ANNOTATION
 from tests.cluster.cluster import MINUTE, RELEASE, Cluster, eventually
 from tests.e2e.watch import Watch
 
@@ -78,7 +78,9 @@ def test_a_pod_that_goes_takes_nothing_along(
 
 
 def test_a_node_that_is_drained_takes_one_gateway_at_a_time(cluster: Cluster) -> None:
-    """Evictions, as `kubectl drain` asks for them: the second must wait until the first is replaced."""
+    """Evictions, as `kubectl drain` asks for them: the second must wait until the first is
+    replaced.
+    """
     first, second, _ = names(cluster, "gateway")
     with cluster.watched("--clients", str(CLIENTS)) as watch:
         evict(cluster, first)

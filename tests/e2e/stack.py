@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 
-from cli.process import Program
-from cli.stack import Plan
-from cli.token import SCOPES, Signer
+from clarion_cli.process import Program
+from clarion_cli.stack import Plan
+from clarion_cli.token import SCOPES, Signer
 from tests.cli.clarion import ROOT, SECRET, environment
 from tests.e2e.ports import free_ports
 
@@ -156,7 +156,7 @@ def make_stack(folder: Path, redis_url: str, namespace: str, **changes: str) -> 
         publisher_port=first + 4,
         publisher_internal_port=first + 5,
         redis_url=redis_url,
-        handlers="examples.chat.handlers:handlers",
+        handlers="clarion_examples.chat.handlers:handlers",
         pretty=False,
     )
     inherited: Mapping[str, str] = environment(CLARION_NAMESPACE=namespace, **changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from examples.chat import session
+from clarion_examples.chat import session
 from tests.e2e.client import opened
 from tests.e2e.stack import Stack
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.keyspace import Keyspace
+from clarion_contract.redis.keyspace import Keyspace
 from tests.e2e.stack import Stack, make_stack
 from tests.e2e.watch import beside
 from tests.redis_topologies import Cluster, cluster
@@ -62,7 +62,8 @@ def test_every_primary_dies_once_and_clients_change_gateways_and_nothing_is_lost
         stack.gateways[1].kill()
     seen = watch.seen
     assert (seen.lost, seen.misplaced, seen.foreign) == (0, 0, 0), seen
-    # What only the dead primary had may have been heard: it is published again, and clients are told.
+    # What only the dead primary had may have been heard: it is published again, and clients are
+    # told.
     assert seen.told or not seen.doubled, seen
     assert seen.published > 30
     assert seen.reconnects >= 24

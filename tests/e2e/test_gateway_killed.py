@@ -1,7 +1,7 @@
 """SIGKILL to a gateway with two thousand clients: they come back to the other one, by themselves.
 
-What they missed of `all` and `authenticated` comes from that pod's ring: Redis is read once for each
-user, for the user's own stream, and not at all for anybody else.
+What they missed of `all` and `authenticated` comes from that pod's ring: Redis is read once for
+each user, for the user's own stream, and not at all for anybody else.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import httpx
 import pytest
 import redis.asyncio
 
-from bench import payload
-from bench.cores import raise_file_limit
-from bench.returning import ClarionPolicy, Returning
+from clarion_bench import payload
+from clarion_bench.cores import raise_file_limit
+from clarion_bench.returning import ClarionPolicy, Returning
 from tests.e2e.stack import Service, Stack, make_stack
 from tests.valkey import Valkey
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.token import SCOPES
+from clarion_cli.token import SCOPES
 from tests.e2e.client import Socket, opened
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Service, Stack

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import payload
-from bench.cores import raise_file_limit
-from bench.returning import ClarionPolicy, Client, Returning
+from clarion_bench import payload
+from clarion_bench.cores import raise_file_limit
+from clarion_bench.returning import ClarionPolicy, Client, Returning
 from tests.e2e.stack import Service, Stack, make_stack
 from tests.valkey import Valkey
 

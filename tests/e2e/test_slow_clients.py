@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from bench import payload
-from bench.cores import raise_file_limit
-from bench.dialects import CLARION
+from clarion_bench import payload
+from clarion_bench.cores import raise_file_limit
+from clarion_bench.dialects import CLARION
 from tests.e2e.client import Socket, opened
 from tests.e2e.stack import Service, Stack, make_stack
 from tests.valkey import Valkey

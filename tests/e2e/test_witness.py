@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.follower import Follower
+from clarion_cli.follower import Follower
 from tests.e2e.stack import Stack, make_stack
 from tests.e2e.watch import beside
 from tests.e2e.witness import Client, judge

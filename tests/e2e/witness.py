@@ -1,8 +1,8 @@
 """Clients and a producer that keep count while things are done to a stack.
 
 A program of its own, so that it runs beside local processes and in a pod of a cluster alike; it
-needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes to
-the three audiences in turn until its standard input ends, waits until the last event has come
+needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes
+to the three audiences in turn until its standard input ends, waits until the last event has come
 everywhere, and prints a `Report` as one line of JSON.
 
 The clients follow as `clarion tail` does: they resume by themselves, wherever a gateway answers.
@@ -25,8 +25,8 @@ from typing import Any
 
 import httpx
 
-from cli.follower import Follower, Lost, Message
-from cli.token import SCOPES, Signer
+from clarion_cli.follower import Follower, Lost, Message
+from clarion_cli.token import SCOPES, Signer
 
 PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.2

@@ -1,4 +1,5 @@
-"""Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at hand.
+"""Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at
+hand.
 
 Held against the scripts themselves by tests/gateway/test_memory_bus.py.
 """
@@ -10,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from contract.audience import Audience
-from contract.bus import History
-from contract.errors import BusUnavailable
-from contract.event import Event, Publication, parse_message
-from contract.keyspace import pod_stream
-from contract.subscriber import Message, Subscribed
+from clarion_contract.bus.bus import History
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Event, Publication, parse_message
+from clarion_contract.redis.keyspace import pod_stream
+from clarion_contract.redis.subscriber import Message, Subscribed
 
 MAX_AGE_MICROSECONDS = 600_000_000
 _EPOCH_MICROSECONDS = 1_000_000_000_000
@@ -51,7 +52,7 @@ class MemoryBus:
         return parse_message(publication.audience, message)
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
-        """As `contract.bus.Bus.probe`."""
+        """As `clarion_contract.bus.bus.Bus.probe`."""
         self._check()
         messages = [self._publish(stream, "clarion.probe - -", b"null") for stream in streams]
         ids = [int(message.partition(b" ")[0]) for message in messages]
@@ -59,14 +60,14 @@ class MemoryBus:
         return ids
 
     async def holds(self, stream: str, id_: int) -> bool:
-        """As `contract.bus.Bus.holds`."""
+        """As `clarion_contract.bus.bus.Bus.holds`."""
         self._check()
         return any(entry == id_ for entry, _ in self._logs.get(stream, _Log()).entries)
 
     async def history(
         self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
     ) -> list[History]:
-        """As `contract.bus.Bus.history`."""
+        """As `clarion_contract.bus.bus.Bus.history`."""
         self._check()
         return [self._read(audience, since, limit, broken_too) for audience, since in ranges]
 

@@ -1,11 +1,11 @@
-"""The orders in Redis as `contract.orders.Orders` keeps them, in memory."""
+"""The orders in Redis as `clarion_contract.bus.orders.Orders` keeps them, in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contract.errors import BusUnavailable, OrdersFull
-from contract.orders import Order, encode_order
+from clarion_contract.bus.orders import Order, encode_order
+from clarion_contract.events.errors import BusUnavailable, OrdersFull
 
 
 class MemoryOrders:

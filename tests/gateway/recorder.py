@@ -13,15 +13,15 @@ from websockets.frames import Frame
 from websockets.protocol import State as FrameState
 from websockets.uri import parse_uri
 
-from contract.audience import ALL, AUTHENTICATED, Audience
-from contract.event import Event
-from gateway.close_codes import Close
-from gateway.connection import Connection, State, discard
-from gateway.metrics import Metrics
-from gateway.settings import GatewaySettings
-from gateway.wire import frames as server_frames
-from gateway.wire.encoder import Encoder
-from gateway.wire.native import PLAIN
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection, State, discard
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire import frames as server_frames
+from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.native import PLAIN
 from tests.conftest import SECRET
 
 AUDIENCES = (ALL, AUTHENTICATED, Audience("user", "alice"), Audience("user", "bob"))

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from contract.audience import ALL, AUTHENTICATED, Audience
-from contract.bus import Bus, History, HistoryLimits, redis_from_url
-from contract.event import Event, Publication, parse_message
-from contract.keyspace import Keyspace
-from contract.subscriber import Message, Subscriber
+from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event, Publication, parse_message
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.subscriber import Message, Subscriber
 from tests.gateway.memory_bus import MemoryBus
 
 STREAMS = (ALL, AUTHENTICATED, Audience("user", "alice"))

@@ -1,4 +1,4 @@
-"""`gateway.settings`: what a pod can be told, its bounds, and what is said about a mistake."""
+"""`clarion_gateway.settings`: what a pod can be told, its bounds, and what is said about a mistake."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pydantic
 import pytest
 from annotated_types import Ge, Gt, Le
 
-from contract.settings import InvalidSettings, load, variable
-from gateway.positions import ONE_CLOCK, Positions
-from gateway.settings import GatewaySettings
+from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_contract.service.settings import InvalidSettings, load, variable
+from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
 from tests.gateway.recorder import settings
 

@@ -1,4 +1,5 @@
-"""Whatever happens, in whatever order: nothing lost, nothing doubled, nothing out of order, no leak.
+"""Whatever happens, in whatever order: nothing lost, nothing doubled, nothing out of order, no
+leak.
 
 Two pods, each of `Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in
 production, on one bus in memory that behaves as publish.lua and history.lua do. Clients of nobody,
@@ -25,22 +26,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from opentelemetry.sdk.trace import TracerProvider
 
-from contract.audience import ALL, AUTHENTICATED, Audience
-from contract.bus import History
-from contract.claims import Claims
-from contract.errors import BusUnavailable
-from contract.event import Event, Publication
-from gateway import delivery
-from gateway.admission import Admission, Opening
-from gateway.connection import State, discard
-from gateway.delivery import Delivery
-from gateway.hub import Hub
-from gateway.replay import Replay, Ring
-from gateway.resumption import Resumption, tell_gap
-from gateway.revocations import Revocations
-from gateway.subscription import Subscription
-from gateway.sweeper import Sweeper
-from gateway.tracing import FanoutTracer
+from clarion_contract.bus.bus import History
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Event, Publication
+from clarion_contract.identity.claims import Claims
+from clarion_gateway.bus.subscription import Subscription
+from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.resumption import Resumption, tell_gap
+from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.connections.connection import State, discard
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery import rounds as delivery
+from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
 from tests.gateway.memory_orders import MemoryOrders

@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import jwt
 
-from contract.audience import ALL, Audience
-from contract.bus import Bus, Published, redis_from_url
-from contract.event import Publication
-from contract.serving import Server, bind
-from gateway.app import Gateway, running
-from gateway.settings import GatewaySettings
-from gateway.transports.http import protocol_class
+from clarion_contract.bus.bus import Bus, Published, redis_from_url
+from clarion_contract.events.audience import ALL, Audience
+from clarion_contract.events.event import Publication
+from clarion_contract.service.serving import Server, bind
+from clarion_gateway.app import Gateway, running
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.http import protocol_class
 from tests.conftest import SECRET
 
 SECONDS = 10.0

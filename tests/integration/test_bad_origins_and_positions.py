@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from contract.audience import ALL, Audience, user_audience
-from contract.event import Publication
+from clarion_contract.events.audience import ALL, Audience, user_audience
+from clarion_contract.events.event import Publication
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token
 from tests.integration.sockets import connected, dialled, opened, request_of, streamed

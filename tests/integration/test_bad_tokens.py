@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 
-from contract.audience import ALL, AUTHENTICATED, user_audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
 from tests.conftest import SECRET
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token

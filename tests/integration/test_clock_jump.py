@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from contract.audience import ALL, AUTHENTICATED, user_audience
-from contract.errors import BusUnavailable
-from contract.keyspace import Keyspace
+from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.redis.keyspace import Keyspace
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import Client, opened
 from tests.valkey import Valkey

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from contract.bus import Bus, redis_from_url
-from contract.keyspace import Keyspace
-from contract.orders import Disconnect, Orders
-from contract.redis_server import Replication
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.orders import Disconnect, Orders
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.server import Replication
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.producer import Producer, heard_until, producing
 from tests.integration.sockets import Client, opened

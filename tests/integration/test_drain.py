@@ -30,8 +30,8 @@ START_SECONDS = 30
 SLOW = """
 import asyncio
 from pathlib import Path
-from contract.audience import ALL
-from gateway.handlers import Handlers
+from clarion_contract.events.audience import ALL
+from clarion_gateway.application.handlers import Handlers
 
 handlers = Handlers()
 
@@ -46,7 +46,7 @@ async def work(message: str, context):
 
 @dataclass
 class Process:
-    """``python -m gateway``; what `dialled` needs of a pod, too."""
+    """``python -m clarion_gateway``; what `dialled` needs of a pod, too."""
 
     port: int
     internal_port: int

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from contract.audience import user_audience
-from gateway.handlers import Context, Handlers, Refusal
-from gateway.interceptors import authenticated_only, propagate
+from clarion_contract.events.audience import user_audience
+from clarion_gateway.application.handlers import Context, Handlers, Refusal
+from clarion_gateway.application.interceptors import authenticated_only, propagate
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import Client, opened

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from contract.audience import user_audience
+from clarion_contract.events.audience import user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
 from tests.integration.sockets import EventStream, Raw, Response, connected, request_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.audience import AUTHENTICATED, user_audience
+from clarion_contract.events.audience import AUTHENTICATED, user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token
 from tests.integration.sockets import Client, opened

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from contract.audience import user_audience
+from clarion_contract.events.audience import user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
 from tests.integration.sockets import (
@@ -30,7 +30,7 @@ from tests.integration.test_bad_frames import unaffected
 
 UNSENT = 65_536
 ROUND = 128 * 1024
-"""Of events that leave in one write: `gateway.delivery`."""
+"""Of events that leave in one write: `clarion_gateway.delivery.rounds`."""
 
 
 async def handshake(pod: Pod) -> Response:

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from starlette.routing import Route
 
-from contract.internal import internal_app
-from contract.serving import RESPONSE_HEADERS
+from clarion_contract.service.internal import internal_app
+from clarion_contract.service.serving import RESPONSE_HEADERS
 from tests.integration.conftest import Start
 from tests.integration.pod import token
 from tests.integration.sockets import connected, request_of

@@ -13,7 +13,7 @@ import time
 import pytest
 import redis.asyncio
 
-from contract.audience import ALL, AUTHENTICATED, user_audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.producer import (
     LATE_SECONDS,

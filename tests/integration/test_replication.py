@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.audience import ALL
-from contract.bus import Bus, HistoryLimits, Published, redis_from_url
-from contract.errors import BusUnavailable
-from contract.event import Publication
-from contract.keyspace import Keyspace
-from contract.redis_server import Replication
+from clarion_contract.bus.bus import Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.events.audience import ALL
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Publication
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.server import Replication
 from tests.integration.pod import eventually
 from tests.redis_topologies import Sentinels, sentinels
 

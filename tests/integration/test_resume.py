@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from contract.bus import Published
-from contract.event import Publication
+from clarion_contract.bus.bus import Published
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.events.event import Publication
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token
 from tests.integration.sockets import dialled, opened

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from contract.errors import BusUnavailable
-from contract.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.events.errors import BusUnavailable
 from tests.integration.conftest import Start
 from tests.integration.pod import SECONDS, Pod, eventually, started, token
 from tests.integration.sockets import dialled, opened, streamed

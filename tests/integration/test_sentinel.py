@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.audience import ALL, AUTHENTICATED, user_audience
-from contract.errors import BusUnavailable
+from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
+from clarion_contract.events.errors import BusUnavailable
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.producer import LATE_SECONDS, heard_until, numbers_until, producing
 from tests.integration.sockets import opened

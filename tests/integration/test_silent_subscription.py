@@ -1,7 +1,7 @@
 """The failure that the probes are for: the subscription has died, and nobody has said so.
 
-Redis answers, sockets stay open, every publish succeeds; only the pod hears nothing any more. Between
-gateway and Redis stands a TCP proxy that can swallow what Redis sends on one connection.
+Redis answers, sockets stay open, every publish succeeds; only the pod hears nothing any more.
+Between gateway and Redis stands a TCP proxy that can swallow what Redis sends on one connection.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from contract.audience import ALL, user_audience
+from clarion_contract.events.audience import ALL, user_audience
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import opened
 from tests.proxy import Proxy, proxied

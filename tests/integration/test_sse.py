@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from contract.audience import ALL, AUTHENTICATED, user_audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
 from tests.integration.sockets import connected, opened, streamed

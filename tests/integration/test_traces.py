@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from gateway.app import running
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_gateway.app import running
 from tests.integration import pod as fixture
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token

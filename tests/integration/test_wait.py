@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.audience import ALL
+from clarion_contract.events.audience import ALL
 from tests.integration.pod import started
 from tests.integration.sockets import opened
 from tests.integration.test_handlers_live import MOUNTED

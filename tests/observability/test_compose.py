@@ -17,9 +17,9 @@ import httpx
 import pytest
 import redis
 
-from contract.settings import ContractSettings, load, variable
-from gateway.settings import GatewaySettings
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import ContractSettings, load, variable
+from clarion_gateway.settings import GatewaySettings
+from clarion_publisher.settings import PublisherSettings
 from tests.e2e.client import opened, streamed
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Stack, make_stack

@@ -14,14 +14,14 @@ import httpx
 import jwt
 import uvloop
 
-from contract.audience import Audience
-from contract.bus import Bus, redis_from_url
-from contract.event import Event
-from contract.orders import Order, Orders, decode_order
-from contract.presence import PodLoad, PresenceRegister, Stay
-from contract.serving import bind
-from publisher.server import serve_on
-from publisher.settings import PublisherSettings
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.orders import Order, Orders, decode_order
+from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.event import Event
+from clarion_contract.service.serving import bind
+from clarion_publisher.server import serve_on
+from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 
 ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect users:read"

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from contract.audience import ALL, AUTHENTICATED, Audience
-from contract.claims import Claims
-from contract.event import Publication
-from publisher import problems
-from publisher.admission import Admission, producer_key
-from publisher.authorise import SCOPES, authorise
-from publisher.problems import Refusal
-from publisher.schemas import NewEvent, UserAudience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Publication
+from clarion_contract.identity.claims import Claims
+from clarion_publisher import problems
+from clarion_publisher.admission import Admission, producer_key
+from clarion_publisher.authorise import SCOPES, authorise
+from clarion_publisher.problems import Refusal
+from clarion_publisher.schemas import NewEvent, UserAudience
 
 CALLER = Claims("orders", frozenset(SCOPES.values()), 0)
 

@@ -7,9 +7,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from contract.settings import ContractSettings
-from publisher.app import response_headers
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import ContractSettings
+from clarion_publisher.app import response_headers
+from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 from tests.publisher.service import Service, serving
 from tests.valkey import free_port
@@ -89,7 +89,7 @@ def test_a_bug_leaks_nothing(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("publisher.routes.decode_event", fail)
+    monkeypatch.setattr("clarion_publisher.routes.decode_event", fail)
     response = client.post("/v1/events", json=EVENT)
     assert response.status_code == 500
     assert response.json()["type"] == "urn:clarion:problem:internal"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from contract.audience import AudienceKind
-from publisher.authorise import DISCONNECT_USERS, SCOPES
+from clarion_contract.events.audience import AudienceKind
+from clarion_publisher.authorise import DISCONNECT_USERS, SCOPES
 
 
 def test_every_audience_has_a_scope() -> None:

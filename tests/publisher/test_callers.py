@@ -7,13 +7,13 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from contract.claims import Claims
-from contract.errors import KeysUnavailable
-from contract.tokens import FixedKey, TokenVerifier
-from publisher import problems
-from publisher.callers import REMEMBERED_SECONDS, Callers
-from publisher.metrics import Metrics
-from publisher.problems import Refusal
+from clarion_contract.events.errors import KeysUnavailable
+from clarion_contract.identity.claims import Claims
+from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_publisher import problems
+from clarion_publisher.callers import REMEMBERED_SECONDS, Callers
+from clarion_publisher.metrics import Metrics
+from clarion_publisher.problems import Refusal
 from tests.conftest import SECRET
 from tests.publisher.service import token
 

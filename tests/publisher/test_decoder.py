@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from publisher.decoder import decode_batch, decode_event
-from publisher.problems import INVALID_BATCH, INVALID_EVENT, MALFORMED_JSON, Refusal
-from publisher.schemas import NewEvent, UserAudience
+from clarion_publisher.decoder import decode_batch, decode_event
+from clarion_publisher.problems import INVALID_BATCH, INVALID_EVENT, MALFORMED_JSON, Refusal
+from clarion_publisher.schemas import NewEvent, UserAudience
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from publisher import problems
-from publisher.exchange import Bodies, Disconnected, read_headers
-from publisher.problems import Refusal
+from clarion_publisher import problems
+from clarion_publisher.exchange import Bodies, Disconnected, read_headers
+from clarion_publisher.problems import Refusal
 
 JSON = {b"content-type": b"application/json"}
 

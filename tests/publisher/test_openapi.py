@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from publisher import problems
-from publisher.openapi import openapi_document
-from publisher.routes import BATCH_PATH, EVENTS_PATH
-from publisher.users import (
+from clarion_publisher import problems
+from clarion_publisher.openapi import openapi_document
+from clarion_publisher.routes import BATCH_PATH, EVENTS_PATH
+from clarion_publisher.users import (
     CONNECTIONS_PATH,
     DISCONNECT_PATH,
     REVOKE_TOKEN_PATH,

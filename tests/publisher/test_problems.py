@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from publisher import problems
-from publisher.problems import ROWS, FieldError, Refusal, Row, invalid_event, of_status
+from clarion_publisher import problems
+from clarion_publisher.problems import ROWS, FieldError, Refusal, Row, invalid_event, of_status
 
 
 def test_every_row_stands_in_the_table() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.problems import Refusal
-from publisher.rate_limit import RateLimit
+from clarion_publisher.problems import Refusal
+from clarion_publisher.rate_limit import RateLimit
 from tests.publisher.service import bearer, serving
 
 
@@ -64,7 +64,7 @@ def test_never_more_than_burst_and_rate_and_one_batch(steps: list[tuple[float, i
 
 
 def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("publisher.rate_limit._BUCKETS_MAX", 2)
+    monkeypatch.setattr("clarion_publisher.rate_limit._BUCKETS_MAX", 2)
     clock = Clock()
     limit = RateLimit(events_per_second=1, burst_events=2, clock=clock)
     limit.take("a", 1)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contract.audience import ALL
-from publisher import problems
+from clarion_contract.events.audience import ALL
+from clarion_publisher import problems
 from tests.publisher.service import Service, serving
 from tests.publisher.test_routes import assert_problem
 from tests.redis_topologies import wait_until

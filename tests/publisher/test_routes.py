@@ -13,9 +13,9 @@ import httpx
 import pytest
 import redis
 
-from contract.audience import ALL, AUTHENTICATED, Audience, user_audience
-from publisher import problems
-from publisher.routes import choose_key
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_publisher import problems
+from clarion_publisher.routes import choose_key
 from tests.publisher.service import ALL_SCOPES, Service, bearer, serving
 from tests.valkey import Valkey
 

@@ -17,16 +17,16 @@ from typing import Any
 import httpx
 import pytest
 
-from contract.settings import InvalidSettings
-from publisher.app import running
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import InvalidSettings
+from clarion_publisher.app import running
+from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 from tests.publisher.service import bearer, serving, token
 from tests.valkey import Valkey, free_port
 
 
 class Process:
-    """``python -m publisher``."""
+    """``python -m clarion_publisher``."""
 
     def __init__(self, log: Path, redis_url: str = "redis://127.0.0.1:1", **env: str) -> None:
         self.log = log
@@ -44,7 +44,7 @@ class Process:
         }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "publisher"],
+                [sys.executable, "-W", "error", "-m", "clarion_publisher"],
                 env=environment,
                 stdout=output,
                 stderr=output,

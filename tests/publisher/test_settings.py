@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from contract.settings import ContractSettings, variable
-from publisher.settings import PublisherSettings
+from clarion_contract.service.settings import ContractSettings, variable
+from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
 
 OWN = sorted(set(PublisherSettings.model_fields) - set(ContractSettings.model_fields))

@@ -13,13 +13,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from contract.audience import user_audience
-from contract.bus import Bus, redis_from_url
-from contract.publish_queue import PublishQueue
-from contract.telemetry import configure_logging, is_sampled, read_traceparent
-from publisher.app import running
-from publisher.settings import PublisherSettings
-from publisher.tracing import PublishTracer
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.events.audience import user_audience
+from clarion_contract.service.telemetry import configure_logging, is_sampled, read_traceparent
+from clarion_publisher.app import running
+from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.tracing import PublishTracer
 from tests.conftest import SECRET
 from tests.publisher.service import bearer
 from tests.valkey import free_port

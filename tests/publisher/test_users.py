@@ -11,9 +11,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from contract.orders import Disconnect, RevokeToken, RevokeUser
-from contract.presence import PodLoad, Stay
-from publisher import problems
+from clarion_contract.bus.orders import Disconnect, RevokeToken, RevokeUser
+from clarion_contract.bus.presence import PodLoad, Stay
+from clarion_publisher import problems
 from tests.publisher.service import Service, bearer, serving
 from tests.publisher.test_routes import assert_problem
 from tests.valkey import Valkey

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.audience import ALL
+from clarion_contract.events.audience import ALL
 from tests.publisher.service import Service, serving
 from tests.redis_topologies import Node, replicated, wait_for_replica
 

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from contract.audience import ALL
-from contract.bus import Answer, Published
-from contract.errors import BusUnavailable
-from contract.event import Publication
-from publisher.metrics import Metrics
-from publisher.watched_bus import WatchedBus
+from clarion_contract.bus.bus import Answer, Published
+from clarion_contract.events.audience import ALL
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Publication
+from clarion_publisher.metrics import Metrics
+from clarion_publisher.watched_bus import WatchedBus
 
 GOOD = Published(1, duplicate=False, gateways=0)
 EVENT = Publication(ALL, "t", b"1")

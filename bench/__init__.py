@@ -1,6 +1,0 @@
-"""Reproducible benchmarks: Clarion beside the servers its users run today, on one machine.
-
-`python -m bench fanout` runs everything; `bench.commands.app` is the typer app that `clarion bench`
-mounts. From code: open `laboratory()` and iterate `fanout`, `targeted` or `publishing`, each of
-which yields frozen results (`bench.results`). See README.md beside this file for the method.
-"""

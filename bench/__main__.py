@@ -1,7 +1,0 @@
-"""`python -m bench`."""
-
-from bench.commands import app
-
-# The load processes import this module again when they start.
-if __name__ == "__main__":
-    app(prog_name="python -m bench")

@@ -1,0 +1,175 @@
+"""Clarion under test: how its services are started, its tokens, and its way into Redis.
+
+Events to all go through `clarion_contract.bus.bus`, script, history and all, as a publisher pod's
+would. Users are `bench-0`, `bench-1`, …: one each per socket, so that a gateway holds as many
+subscriptions.
+"""
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import hiredis
+import jwt
+
+from clarion_bench.launch import Launch
+from clarion_bench.processes import answers_ok, free_port
+from clarion_bench.publishers import EVENT_TYPE
+from clarion_contract.bus.bus import Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.events.audience import ALL, Audience, user_audience
+from clarion_contract.events.event import Publication
+from clarion_contract.redis.keyspace import Keyspace
+
+NAMESPACE = "bench"
+SECRET = "a secret for benchmarks on loopback only"  # noqa: S105
+SCOPES = "publish:all publish:authenticated publish:user"
+# The services' defaults.
+_HISTORY = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=86_400)
+_TOKEN_SECONDS = 6 * 3600
+_TYPE = EVENT_TYPE.encode()
+
+
+class RefusedError(RuntimeError):
+    """The bus did not take an event."""
+
+
+def token(subject: str, scope: str | None = None) -> str:
+    """Return an HS256 token for a user or, with a scope, for a publishing service."""
+    claims: dict[str, str | int] = {"sub": subject, "exp": int(time.time()) + _TOKEN_SECONDS}
+    if scope is not None:
+        claims["scope"] = scope
+    return jwt.encode(claims, SECRET, algorithm="HS256")
+
+
+def user(index: int) -> str:
+    """Return the user id of socket number `index`."""
+    return f"bench-{index}"
+
+
+def queries(connections: int) -> list[str]:
+    """Return one query string per socket, each with the token of a user of its own."""
+    return [f"?token={token(user(index))}" for index in range(connections)]
+
+
+def gateway(port: int, redis_url: str) -> Launch:
+    """One gateway pod with its default settings."""
+    internal = free_port()
+    env = {
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_INTERNAL_HOST": "127.0.0.1",
+        "GATEWAY_INTERNAL_PORT": str(internal),
+        # Nothing waits for the endpoints of a cluster here.
+        "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
+        "GATEWAY_DRAIN_SPREAD_SECONDS": "0",
+    }
+    return _launch("gateway", env, internal, redis_url)
+
+
+def publisher(port: int, redis_url: str) -> Launch:
+    """One publisher pod with its default settings."""
+    internal = free_port()
+    env = {
+        "PUBLISHER_HOST": "127.0.0.1",
+        "PUBLISHER_PORT": str(port),
+        "PUBLISHER_INTERNAL_HOST": "127.0.0.1",
+        "PUBLISHER_INTERNAL_PORT": str(internal),
+    }
+    return _launch("publisher", env, internal, redis_url)
+
+
+def _launch(service: str, env: dict[str, str], internal: int, redis_url: str) -> Launch:
+    shared = {
+        "CLARION_REDIS_URL": redis_url,
+        "CLARION_NAMESPACE": NAMESPACE,
+        "CLARION_JWT_SECRET": SECRET,
+    }
+    return Launch(
+        [sys.executable, "-m", service],
+        env={**shared, **env},
+        ready=lambda: answers_ok(f"http://127.0.0.1:{internal}/readyz"),
+    )
+
+
+class BusPublisher:
+    """Publishes through Clarion's bus; event number n goes to `audience_of(n)`."""
+
+    def __init__(self, redis_url: str, audience_of: Callable[[int], Audience]) -> None:
+        self._runner = asyncio.Runner()
+        self._bus = Bus(redis_from_url(redis_url), Keyspace(NAMESPACE), _HISTORY)
+        self._audience_of = audience_of
+        self._sequence = 0
+
+    def publish(self, payloads: Sequence[bytes]) -> None:
+        """Publish events in one pipeline."""
+        publications = [
+            Publication(self._audience_of(self._sequence + index), EVENT_TYPE, payload)
+            for index, payload in enumerate(payloads)
+        ]
+        self._sequence += len(payloads)
+        for answer in self._runner.run(self._bus.publish(publications)):
+            if not isinstance(answer, Published):
+                raise RefusedError(str(answer)) from answer
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._runner.run(self._bus.aclose())
+        self._runner.close()
+
+
+def to_all(redis_url: str) -> BusPublisher:
+    """Every event to all sockets."""
+    return BusPublisher(redis_url, lambda _: ALL)
+
+
+class ChannelPublisher:
+    """Puts targeted events straight on their channels, as publish.lua does at its end.
+
+    The script costs Redis about 30 µs per event. On two cores, with Redis, load client and
+    benchmark on one of them, that and not the gateway would be measured. So there is no log behind
+    these events, and a client could not resume from them.
+    """
+
+    def __init__(self, redis_url: str, users: int) -> None:
+        keys = Keyspace(NAMESPACE)
+        self._channels = [keys.channel(user_audience(user(i)).stream) for i in range(users)]
+        self._last = [0] * users
+        self._id = 0
+        self._sequence = 0
+        self._replies = hiredis.Reader()
+        parts = urlsplit(redis_url)
+        address = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self._socket = socket.create_connection(address)
+
+    def publish(self, payloads: Sequence[bytes]) -> None:
+        """Publish events in one write, to the users in turn; return when Redis has them."""
+        self._socket.sendall(b"".join([self._command(payload) for payload in payloads]))
+        replies = 0
+        while replies < len(payloads):
+            self._replies.feed(self._socket.recv(65_536))
+            while (reply := self._replies.gets()) is not False:
+                if reply != 1:
+                    raise RefusedError(f"expected one subscriber, Redis answered {reply!r}")
+                replies += 1
+
+    def _command(self, payload: bytes) -> bytes:
+        index = self._sequence % len(self._channels)
+        self._sequence += 1
+        self._id = max(time.time_ns() // 1_000, self._id + 1)
+        message = b"%d %d %b - -\n%b" % (self._id, self._last[index], _TYPE, payload)
+        self._last[index] = self._id
+        command = ("PUBLISH", self._channels[index], message)
+        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # see its stub
+        return packed
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._socket.close()
+
+
+def to_users(redis_url: str, users: int) -> ChannelPublisher:
+    """Events to single users, in turn."""
+    return ChannelPublisher(redis_url, users)

@@ -1,0 +1,199 @@
+"""The benchmark's commands: `clarion bench …`, or `python -m clarion_bench …`."""
+
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from clarion_bench.avalanche import POLICIES, AvalancheOptions, avalanche
+from clarion_bench.broker import NoBrokerError
+from clarion_bench.callers import CallError
+from clarion_bench.clarion import RefusedError
+from clarion_bench.contenders import CONTENDERS, DEFAULT_SERVERS
+from clarion_bench.crowd import LoadError
+from clarion_bench.fanout import FanoutOptions, fanout
+from clarion_bench.laboratory import Laboratory, laboratory
+from clarion_bench.machine import describe
+from clarion_bench.packages import PackagesError
+from clarion_bench.plot import draw
+from clarion_bench.processes import StartError
+from clarion_bench.publishing import PublishingOptions, publishing
+from clarion_bench.results import Avalanche, Idle, Publishing, Report, Soak, Trial, read, write
+from clarion_bench.soak import SoakOptions, soak
+from clarion_bench.table import tables
+from clarion_bench.targeted import TargetedOptions, targeted
+
+app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
+console = Console()
+
+Result = Idle | Trial | Publishing | Avalanche | Soak
+Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak)
+Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
+
+_EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
+Output = Annotated[Path | None, typer.Option(help="Folder for results (JSON, PNG, SVG).")]
+Seconds = Annotated[float, typer.Option(min=1, max=600, help="Length of each measured window.")]
+
+
+@app.command("fanout")
+def fanout_command(
+    connections: Annotated[int, typer.Option(min=20, max=60_000)] = 2_000,
+    rate: Annotated[list[float] | None, typer.Option(help="Events/s; may be repeated.")] = None,
+    seconds: Seconds = 10,
+    idle: Annotated[int, typer.Option(min=0, max=60_000, help="Idle sockets; 0: skip.")] = 10_000,
+    burst: Annotated[bool, typer.Option(help="As many events as each server takes.")] = True,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(CONTENDERS)}.")] = ",".join(
+        DEFAULT_SERVERS
+    ),
+    output: Output = None,
+) -> None:
+    """One event to every socket: Clarion and its peers, one after another."""
+    options = FanoutOptions(
+        servers=_names(servers, CONTENDERS),
+        connections=connections,
+        rates=(20.0, 200.0) if rate is None else rate,
+        seconds=seconds,
+        idle=idle,
+        burst=burst,
+    )
+    _run("fanout", lambda bench, announce: fanout(options, bench, announce), output)
+
+
+@app.command("targeted")
+def targeted_command(
+    users: Annotated[int, typer.Option(min=100, max=60_000)] = 2_000,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Events/s; without: the highest held is sought.")
+    ] = None,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Events to single users through one gateway: how many it holds."""
+    options = TargetedOptions(users=users, rates=rate or (), seconds=seconds)
+    _run("targeted", lambda bench, announce: targeted(options, bench, announce), output)
+
+
+@app.command("publish")
+def publish_command(
+    batch: Annotated[list[int] | None, typer.Option(help="Events per request; repeatable.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1_000)] = 64,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Events over HTTP into one publisher: how many it accepts."""
+    options = PublishingOptions(
+        batches=batch or (1, 100, 1_000), concurrency=concurrency, seconds=seconds
+    )
+    _run("publish", lambda bench, announce: publishing(options, bench, announce), output)
+
+
+@app.command("avalanche")
+def avalanche_command(
+    connections: Annotated[int, typer.Option(min=100, max=20_000)] = 5_000,
+    rate: Annotated[float, typer.Option(min=0.1, max=100, help="Events/s to all.")] = 2,
+    pause: Annotated[float, typer.Option(min=0, max=60, help="Clarion's drain: seconds.")] = 5,
+    spread: Annotated[float, typer.Option(min=0, max=600, help="Clarion's drain: seconds.")] = 20,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}.")] = "clarion,socketio",
+    output: Output = None,
+) -> None:
+    """SIGTERM to a server with thousands of clients: how they come back to another."""
+    options = AvalancheOptions(
+        servers=_names(servers, POLICIES),
+        connections=connections,
+        events_per_second=rate,
+        pause_seconds=pause,
+        spread_seconds=spread,
+    )
+    _run("avalanche", lambda bench, announce: avalanche(options, bench, announce), output)
+
+
+@app.command("soak")
+def soak_command(
+    connections: Annotated[int, typer.Option(min=100, max=60_000)] = 10_000,
+    seconds: Annotated[float, typer.Option(min=5, max=86_400)] = 1_200,
+    rate: Annotated[float, typer.Option(min=1, max=1_000, help="Events/s, mixed.")] = 10,
+    output: Output = None,
+) -> None:
+    """Many sockets and mixed events on one gateway for a long time: does anything grow?"""
+    options = SoakOptions(connections=connections, seconds=seconds, events_per_second=rate)
+    _run("soak", lambda bench, announce: soak(options, bench, announce), output)
+
+
+@app.command("show")
+def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Print the tables of earlier results, and draw their plot again beside them."""
+    report = read(results)
+    _print(report)
+    draw(report, [results.with_suffix(".png"), results.with_suffix(".svg")])
+
+
+def _names(text: str, known: Iterable[str]) -> list[str]:
+    """The servers that an option names."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"expected some of {', '.join(known)}, got {unknown[0]}")
+    return names
+
+
+def _run(name: str, measure: Measurement, output: Path | None) -> None:
+    """Carry out a measurement, print it, and write it where asked to."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        with laboratory() as bench, console.status("starting") as status:
+            report = _report(bench, measure(bench, status.update))
+    except _EXPECTED as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    _print(report)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write(report, output / f"{name}.json")
+        try:
+            draw(report, [output / f"{name}.png", output / f"{name}.svg"])
+        except ImportError:
+            console.print("no plot without matplotlib: pip install 'clarion[bench]'")
+        console.print(f"written to {output}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Leave by an exception, which ends every process on its way out, and is not disturbed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
+    found = list(results)
+    return Report(
+        describe(bench.broker.url, pinned=bench.cores.pinned),
+        idle=_of(Idle, found),
+        trials=_of(Trial, found),
+        publishing=_of(Publishing, found),
+        avalanche=_of(Avalanche, found),
+        soak=_of(Soak, found),
+    )
+
+
+def _of(kind: type[Kind], results: Iterable[Result]) -> list[Kind]:
+    return [result for result in results if isinstance(result, kind)]
+
+
+def _print(report: Report) -> None:
+    for table in tables(report):
+        console.print(table)
+    machine = report.machine
+    console.print(
+        f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}, "
+        f"Node {machine.node}, {machine.redis}",
+        style="dim",
+    )
+    if report.disturbed:
+        console.print(
+            f"[yellow]Other programs used up to {report.others_busy:.0%} of a core meanwhile: "
+            "repeat this on a quiet machine.[/yellow]"
+        )

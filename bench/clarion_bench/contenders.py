@@ -1,0 +1,104 @@
+"""The servers under test: how each is started, addressed and fed.
+
+A contender says what to run; `started` runs it. Adding a server means adding a row to CONTENDERS.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clarion_bench import clarion, packages
+from clarion_bench.broker import Broker
+from clarion_bench.cores import Cores
+from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, Dialect
+from clarion_bench.launch import Launch
+from clarion_bench.processes import ServerProcess, accepts, free_port, running
+from clarion_bench.publishers import CHANNEL, PlainPublisher, Publisher, SocketIoPublisher
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One server under test."""
+
+    name: str
+    label: str
+    dialect: Dialect
+    launch: Callable[[int, str], Launch]
+    publisher: Callable[[str], Publisher]
+    queries: Callable[[int], list[str]]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that is up, and what feeds it."""
+
+    contender: Contender
+    process: ServerProcess
+    port: int
+    publisher: Publisher
+
+
+def _anonymous(connections: int) -> list[str]:
+    return [""] * connections
+
+
+def _node(script: str) -> Callable[[int, str], Launch]:
+    def launch(port: int, redis_url: str) -> Launch:
+        path = packages.install() / script
+        return Launch(
+            ["node", str(path), str(port), redis_url, CHANNEL], ready=lambda: accepts(port)
+        )
+
+    return launch
+
+
+def _fastapi(port: int, redis_url: str) -> Launch:
+    script = packages.SOURCE / "fastapi_route.py"
+    command = [sys.executable, str(script), str(port), redis_url, CHANNEL]
+    return Launch(command, ready=lambda: accepts(port))
+
+
+def _peer(
+    name: str, label: str, launch: Callable[[int, str], Launch], dialect: Dialect = PLAIN
+) -> Contender:
+    publisher = SocketIoPublisher if dialect is SOCKET_IO else PlainPublisher
+    return Contender(name, label, dialect, launch, publisher, _anonymous)
+
+
+def _clarion(name: str, label: str, queries: Callable[[int], list[str]]) -> Contender:
+    return Contender(name, label, CLARION, clarion.gateway, clarion.to_all, queries)
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        _clarion("clarion", "Clarion", clarion.queries),
+        _clarion("clarion-anonymous", "Clarion, open", _anonymous),
+        _peer("ws", "ws", _node("ws.mjs")),
+        _peer("socketio", "socket.io", _node("socketio.mjs"), SOCKET_IO),
+        _peer("uws", "uWebSockets", _node("uws.mjs")),
+        _peer("fastapi", "FastAPI route", _fastapi),
+    )
+}
+DEFAULT_SERVERS = ("clarion", "ws", "socketio", "uws", "fastapi")
+
+
+@contextlib.contextmanager
+def started(
+    contender: Contender, broker: Broker, cores: Cores, directory: Path
+) -> Iterator[Started]:
+    """Run a server on its core for the length of the block."""
+    port = free_port()
+    launch = contender.launch(port, broker.url)
+    with running(
+        contender.name,
+        launch.command,
+        cores=cores.server,
+        directory=directory,
+        env=launch.env,
+    ) as process:
+        process.wait_ready(launch.ready)
+        with contextlib.closing(contender.publisher(broker.url)) as publisher:
+            yield Started(contender, process, port, publisher)

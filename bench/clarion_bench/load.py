@@ -1,0 +1,291 @@
+"""The load client: one process that opens sockets to a server and counts what they receive.
+
+It runs as a child of the benchmark (see `crowd.py`), is told what to do over a pipe, and reads all
+its sockets from one loop into one buffer. Two kinds exist. The *bulk* only counts, and pauses a few
+milliseconds between rounds of reading: so no server pays for waking a sleeping reader once per
+frame, and 400,000 deliveries/s leave half a core free. The *sample* reads at once and in full: it
+checks the order of sequence numbers and takes latencies.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection as Pipe
+from typing import Protocol
+
+from clarion_bench.cores import raise_file_limit
+from clarion_bench.dialects import Dialect
+from clarion_bench.frames import Frame, FrameCounter, FrameParser, Opcode, encode_client
+from clarion_bench.payload import decode
+
+_BUFFER_BYTES = 1 << 20
+_OPENING_SECONDS = 60.0
+
+
+class Progress(Protocol):
+    """A number in shared memory: events received so far on all sockets of a process."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a load process is set up.
+
+    `stride` is the step from one sequence number to the next on one socket: 1 where every socket
+    gets every event.
+    """
+
+    port: int
+    dialect: Dialect
+    sampling: bool
+    pause_seconds: float
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The outcome of opening sockets; `reason` is that of the first failure, where known."""
+
+    connections: int
+    seconds: float
+    failures: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a load process has received since it started; latencies since the last snapshot."""
+
+    events: int
+    fewest: int
+    most: int
+    closed: int
+    misordered: int
+    frame_bytes: int
+    cpu_seconds: float
+    latencies_ns: list[int] = field(repr=False)
+
+
+class _Peer:
+    """One socket: first greeted, then counted or sampled."""
+
+    __slots__ = ("counter", "greeted", "next_sequence", "parser", "socket", "upgraded")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.parser = FrameParser()
+        self.counter = FrameCounter()
+        self.upgraded = b""
+        self.greeted = -1
+        self.next_sequence = -1
+
+
+class LoadProcess:
+    """The loop over all sockets of one process."""
+
+    def __init__(self, orders: Orders, pipe: Pipe, progress: Progress) -> None:
+        self._orders = orders
+        self._pipe = pipe
+        self._progress = progress
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(pipe, selectors.EVENT_READ)
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._peers: list[_Peer] = []
+        self._opening: set[_Peer] = set()
+        self._latencies_ns: list[int] = []
+        self._closed = 0
+        self._refusal = ""
+        self._misordered = 0
+        self._events = 0
+        self._running = True
+
+    def run(self) -> None:
+        """Read until the pipe closes or says stop."""
+        while self._running:
+            if self._read_ready(None):
+                self._command()
+            if self._orders.pause_seconds:
+                self._pipe.poll(self._orders.pause_seconds)
+        for peer in self._peers:
+            peer.socket.close()
+
+    def _read_ready(self, timeout: float | None) -> bool:
+        """Read every socket that has something; say whether a command is there, too."""
+        commanded = False
+        for key, _ in self._selector.select(timeout):
+            if key.data is None:
+                commanded = True
+            else:
+                self._read(key.data)
+        self._progress.value = self._events
+        return commanded
+
+    def _command(self) -> None:
+        try:
+            name, argument = self._pipe.recv()
+        except EOFError:
+            name, argument = "stop", None
+        if name == "open":
+            queries, concurrency = argument
+            # The pipe stays silent until this is done: its answer is awaited.
+            self._pipe.send(self._open(queries, concurrency))
+        elif name == "snapshot":
+            self._read_ready(0)
+            self._pipe.send(self._snapshot())
+        else:
+            self._running = False
+
+    def _open(self, queries: list[str], concurrency: int) -> Opened:
+        """Open one socket per query string, `concurrency` at a time."""
+        began = time.monotonic()
+        open_before = len(self._peers) - self._closed
+        waiting = deque(queries)
+        reason = self._refusal = ""
+        while waiting or self._opening:
+            try:
+                while waiting and len(self._opening) < concurrency:
+                    self._connect(waiting.popleft())
+            except OSError as error:
+                # No more files or ports: the rest would fail alike.
+                reason = str(error)
+                waiting.clear()
+            self._read_ready(1.0)
+            if time.monotonic() - began > _OPENING_SECONDS:
+                reason = f"not done in {_OPENING_SECONDS:.0f} s"
+                break
+        opened = len(self._peers) - self._closed - len(self._opening) - open_before
+        return Opened(
+            opened, time.monotonic() - began, len(queries) - opened, reason or self._refusal
+        )
+
+    def _connect(self, query: str) -> None:
+        # Blocking on purpose: on loopback the kernel completes it inside the call.
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection.connect(("127.0.0.1", self._orders.port))
+            connection.send(self._orders.dialect.request(self._orders.port, query))
+        except OSError:
+            connection.close()
+            raise
+        connection.setblocking(False)
+        peer = _Peer(connection)
+        self._peers.append(peer)
+        self._opening.add(peer)
+        self._selector.register(connection, selectors.EVENT_READ, peer)
+
+    def _read(self, peer: _Peer) -> None:
+        try:
+            size = peer.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            size = 0
+        if size == 0:
+            self._close(peer)
+        elif peer in self._opening:
+            self._greet(peer, bytes(self._buffer[:size]))
+        elif self._orders.sampling:
+            self._sample(peer, peer.parser.feed(bytes(self._buffer[:size])))
+        else:
+            before = peer.counter.events
+            for frame in peer.counter.feed(self._buffer, size):
+                self._answer(peer, frame)
+            self._events += peer.counter.events - before
+
+    def _greet(self, peer: _Peer, data: bytes) -> None:
+        """Take the handshake's response and the dialect's greeting."""
+        if peer.greeted < 0:
+            peer.upgraded += data
+            head, found, data = peer.upgraded.partition(b"\r\n\r\n")
+            if not found:
+                return
+            if b" 101 " not in head[:16]:
+                self._refusal = head.split(b"\r\n")[0].decode(errors="replace")
+                self._close(peer)
+                return
+            peer.greeted = 0
+        frames = peer.parser.feed(data)
+        greeting = self._orders.dialect.greeting
+        while frames and peer.greeted < len(greeting):
+            expected, reply = greeting[peer.greeted]
+            if frames.pop(0).payload.startswith(expected):
+                peer.greeted += 1
+                if reply:
+                    peer.socket.send(encode_client(Opcode.TEXT, reply))
+        if peer.greeted == len(greeting):
+            self._opening.discard(peer)
+            self._begin(peer, frames)
+
+    def _begin(self, peer: _Peer, frames: list[Frame]) -> None:
+        """Pass on what came in behind the greeting."""
+        if self._orders.sampling:
+            self._sample(peer, frames)
+            return
+        for frame in frames:
+            if len(frame.payload) < 126:
+                self._answer(peer, frame)
+            else:
+                peer.counter.events += 1
+                self._events += 1
+        # A bulk socket is counted from here on; what its parser still holds is half a frame.
+        peer.counter.feed(bytearray(peer.parser.rest), len(peer.parser.rest))
+
+    def _sample(self, peer: _Peer, frames: list[Frame]) -> None:
+        now = time.monotonic_ns()
+        for frame in frames:
+            if frame.opcode != Opcode.TEXT or len(frame.payload) < 126:
+                self._answer(peer, frame)
+                continue
+            sequence, at_ns = decode(frame.payload)
+            self._latencies_ns.append(now - at_ns)
+            if peer.next_sequence not in (-1, sequence):
+                self._misordered += 1
+            peer.next_sequence = sequence + self._orders.stride
+            peer.counter.events += 1
+            peer.counter.frame_bytes = len(frame.payload) + 4
+            self._events += 1
+
+    def _answer(self, peer: _Peer, frame: Frame) -> None:
+        reply = None
+        if frame.opcode == Opcode.PING:
+            reply = encode_client(Opcode.PONG, frame.payload)
+        elif frame.opcode == Opcode.TEXT and frame.payload in self._orders.dialect.answers:
+            reply = encode_client(Opcode.TEXT, self._orders.dialect.answers[frame.payload])
+        if reply is not None:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                peer.socket.send(reply)
+
+    def _close(self, peer: _Peer) -> None:
+        self._closed += 1
+        self._opening.discard(peer)
+        self._selector.unregister(peer.socket)
+        peer.socket.close()
+
+    def _snapshot(self) -> Snapshot:
+        latencies_ns, self._latencies_ns = self._latencies_ns, []
+        counts = [peer.counter.events for peer in self._peers] or [0]
+        return Snapshot(
+            events=self._events,
+            fewest=min(counts),
+            most=max(counts),
+            closed=self._closed,
+            misordered=self._misordered,
+            frame_bytes=self._peers[0].counter.frame_bytes if self._peers else 0,
+            cpu_seconds=time.process_time(),
+            latencies_ns=latencies_ns,
+        )
+
+
+def main(orders: Orders, pipe: Pipe, progress: Progress) -> None:
+    """Run a load process; Ctrl-C is the parent's to handle, which then closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_file_limit()
+    if not orders.sampling:
+        os.nice(10)
+    LoadProcess(orders, pipe, progress).run()

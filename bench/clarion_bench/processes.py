@@ -1,0 +1,142 @@
+"""Child processes under measurement: started on given cores, measured, always ended by their pid.
+
+CPU is user plus system time of the process and its children; memory is what the process holds for
+itself (USS: the private pages of smaps_rollup on Linux). The kernel's socket buffers are counted
+for nobody.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from clarion_bench.cores import running_on
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 5.0
+
+
+class StartError(RuntimeError):
+    """A process ended, or did not become ready, while starting; holds the end of its output."""
+
+
+class ServerProcess:
+    """One running process and what it uses."""
+
+    def __init__(self, name: str, child: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self._child = child
+        self._log = log
+        self._process = psutil.Process(child.pid)
+
+    def cpu_seconds(self) -> float:
+        """User and system time spent so far, children included."""
+        total = 0.0
+        for process in [self._process, *self._process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def memory_bytes(self) -> int:
+        """Memory that would be free if the process ended now, children included."""
+        total = 0
+        for process in [self._process, *self._process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += int(process.memory_full_info().uss)
+        return total
+
+    def resident_bytes(self) -> int:
+        """Memory of the process alone, pages that it shares with others included."""
+        return int(self._process.memory_info().rss)
+
+    def files(self) -> int:
+        """Open file descriptors of the process alone."""
+        return int(self._process.num_fds())
+
+    def wait_ready(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready` says so; fail when the process ends or takes too long."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            if self._child.poll() is not None:
+                raise StartError(f"{self.name} ended at once:\n{self._last_lines()}")
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"{self.name} was not ready in {_START_SECONDS:.0f} s:\n{self._last_lines()}"
+                )
+            time.sleep(0.05)
+
+    def terminate(self) -> None:
+        """Ask it to leave (SIGTERM), and do not wait for it."""
+        self._child.terminate()
+
+    def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL when that is not heeded."""
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+
+    def _last_lines(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+
+
+@contextlib.contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    *,
+    cores: frozenset[int],
+    directory: Path,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[ServerProcess]:
+    """Run a command for the length of the block; its output goes to `directory`/`name`.log."""
+    log = directory / f"{name}.log"
+    with log.open("ab") as output, running_on(cores):
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches the benchmark alone, which then ends its children in order.
+            start_new_session=True,
+        )
+    process = ServerProcess(name, child, log)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def free_port() -> int:
+    """Find a port on the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Say whether something listens on the port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def answers_ok(url: str) -> bool:
+    """Say whether a GET is answered with 200."""
+    try:
+        with urlopen(url, timeout=1) as response:  # noqa: S310 - a loopback URL made by us
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False

@@ -1,0 +1,86 @@
+"""The stream of events into a server: at a steady rate, or as fast as it takes them.
+
+At a rate, events leave on schedule whether or not the server keeps up (an open loop), so a server
+that falls behind shows it in its latencies. A burst keeps as many events under way as the server
+delivers in 0.4 s (a closed loop): enough for every server to join what it can and never to wait for
+the load client, which reads every 50 ms; and memory stays bounded.
+"""
+
+import time
+
+from clarion_bench import payload
+from clarion_bench.crowd import Crowd
+from clarion_bench.publishers import Publisher
+
+# Above 500 events/s several leave together: a sleep shorter than this is not kept by the kernel.
+_TICK_SECONDS = 0.002
+_WAITING_SECONDS = 0.4
+_ADAPT_SECONDS = 0.25
+_LEAST_UNDER_WAY = 16
+_MOST_UNDER_WAY = 16_384
+
+
+class EventStream:
+    """Numbers, stamps and publishes events, and knows how many deliveries they should cause."""
+
+    def __init__(self, publisher: Publisher, crowd: Crowd, recipients: int) -> None:
+        self._publisher = publisher
+        self._crowd = crowd
+        self.recipients = recipients
+        self.published = 0
+        self._under_way = _LEAST_UNDER_WAY
+
+    @property
+    def expected(self) -> int:
+        """Deliveries due in total for what has been published."""
+        return self.published * self.recipients
+
+    def at_rate(self, events_per_second: float, seconds: float) -> None:
+        """Publish at a rate for so long, on schedule whatever happens."""
+        tick = max(1 / events_per_second, _TICK_SECONDS)
+        began = time.monotonic()
+        sent = 0
+        while (elapsed := time.monotonic() - began) < seconds:
+            due = int(elapsed * events_per_second) + 1 - sent
+            if due > 0:
+                self._publish(due)
+                sent += due
+            time.sleep(max(0.0, tick - (time.monotonic() - began) % tick))
+
+    def saturate(self, seconds: float) -> None:
+        """Publish for so long, always keeping some events between publish and receipt."""
+        began = adapted = time.monotonic()
+        before = self._received
+        while (now := time.monotonic()) - began < seconds:
+            received = self._received
+            if now - adapted >= _ADAPT_SECONDS:
+                self._adapt((received - before) / (now - adapted))
+                before, adapted = received, now
+            room = int(self._under_way - (self.published - received))
+            if room >= max(1, self._under_way // 8):
+                self._publish(room)
+            else:
+                time.sleep(0.0005)
+
+    def settle(self, grace_seconds: float) -> bool:
+        """Wait until everything published has been received; say whether it was in time."""
+        deadline = time.monotonic() + grace_seconds
+        while self._crowd.events < self.expected:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    @property
+    def _received(self) -> float:
+        """Events received by all recipients, on average."""
+        return self._crowd.events / self.recipients
+
+    def _adapt(self, events_per_second: float) -> None:
+        wanted = int(events_per_second * _WAITING_SECONDS)
+        self._under_way = min(_MOST_UNDER_WAY, max(_LEAST_UNDER_WAY, wanted))
+
+    def _publish(self, count: int) -> None:
+        first = self.published
+        self._publisher.publish([payload.encode(first + index) for index in range(count)])
+        self.published += count

@@ -1,0 +1,204 @@
+"""Results as tables on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from clarion_bench.contenders import CONTENDERS
+from clarion_bench.results import Avalanche, Busy, Idle, Publishing, Report, Soak, Trial
+
+# A server that used less of its core than this was waiting for the load client.
+_BOUND = 0.9
+_BUSY = "busy %"
+_MOMENTS_SHOWN = 12
+
+
+def tables(report: Report) -> list[Table]:
+    """Return one table per kind of result that the report holds."""
+    made = []
+    if report.idle:
+        made.append(_idle(report.idle))
+    if report.fanout:
+        made.append(_fanout(report.fanout))
+    if report.targeted:
+        made.append(_targeted(report.targeted))
+    if report.publishing:
+        made.append(_publishing(report.publishing))
+    if report.avalanche:
+        made.append(_avalanche(report.avalanche))
+    made += [_soak(result) for result in report.soak]
+    return made
+
+
+def label(server: str) -> str:
+    """Return a server's name as shown."""
+    return CONTENDERS[server].label if server in CONTENDERS else server
+
+
+def _busy(busy: Busy) -> str:
+    """Show how busy the server, the load and other programs kept a core each, in percent."""
+    return "/".join(f"{share * 100:.0f}" for share in (busy.server, busy.client, busy.others))
+
+
+def _table(title: str, columns: Sequence[str], *, busy: bool = True) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=f"{_BUSY}: of a core, by server/load/other programs" if busy else None,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(columns[0], no_wrap=True)
+    for column in [*columns[1:], *([_BUSY] if busy else [])]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.1f} M"
+    return f"{number / 1e3:.0f} k" if number >= 1e4 else f"{number:,.0f}"
+
+
+def _received(result: Trial) -> str:
+    """Say what share of the deliveries came, and what else went wrong."""
+    wrong = []
+    if result.closed:
+        wrong.append(f"{result.closed:,} closed")
+    if result.misordered:
+        wrong.append(f"{result.misordered:,} misordered")
+    if result.missing:
+        wrong.append(f"{_short(result.missing)} late")
+    if not result.complete and not wrong:
+        wrong.append("uneven")
+    if not result.kept_up and not wrong:
+        wrong.append("all, late")
+    return ", ".join(wrong) or "all"
+
+
+def _idle(results: Sequence[Idle]) -> Table:
+    columns = ["", "sockets", "handshakes/s", "CPU µs each", "KB each"]
+    table = _table("Opening and holding sockets", columns)
+    for result in results:
+        bound = "" if result.busy.server > _BOUND else "≥ "
+        table.add_row(
+            label(result.server),
+            f"{result.connections:,}",
+            f"{bound}{result.handshakes_per_second:,.0f}",
+            f"{result.cpu_us_per_handshake:,.0f}",
+            f"{result.kilobytes_per_connection:,.1f}",
+            _busy(result.busy),
+        )
+    return table
+
+
+def _fanout(results: Sequence[Trial]) -> Table:
+    return _trials(f"One event to {results[0].sockets:,} sockets", "deliveries\n/s", results)
+
+
+def _targeted(results: Sequence[Trial]) -> Table:
+    return _trials(f"Events to one of {results[0].sockets:,} users", "received\n/s", results)
+
+
+def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
+    columns = ["", "events\n/s", rate, "CPU µs\neach", "p50\nms", "p99\nms", "received"]
+    table = _table(title, columns)
+    several = len({result.server for result in results}) > 1
+    before = results[0].offered_per_second
+    for result in results:
+        offered = result.offered_per_second
+        if several and offered != before:
+            table.add_section()
+        before = offered
+        table.add_row(
+            label(result.server),
+            f"{offered:,.0f}" if offered else "burst",
+            f"{result.deliveries_per_second:,.0f}",
+            f"{result.cpu_us_per_delivery:,.2f}",
+            # In a burst events wait by design.
+            _milliseconds(result.p50_ms) if offered else "",
+            _milliseconds(result.p99_ms) if offered else "",
+            _received(result),
+            _busy(result.busy),
+        )
+    return table
+
+
+def _publishing(results: Sequence[Publishing]) -> Table:
+    columns = [
+        "batch",
+        "callers",
+        "requests\n/s",
+        "events\n/s",
+        "CPU µs\neach",
+        "p50\nms",
+        "p99\nms",
+    ]
+    columns += ["refused"]
+    table = _table("Publishing over HTTP", columns)
+    for result in results:
+        table.add_row(
+            f"{result.batch:,}",
+            f"{result.concurrency}",
+            f"{result.requests_per_second:,.0f}",
+            f"{result.events_per_second:,.0f}",
+            f"{result.cpu_us_per_event:,.1f}",
+            _milliseconds(result.p50_ms),
+            _milliseconds(result.p99_ms),
+            f"{result.refusals:,}",
+            _busy(result.busy),
+        )
+    return table
+
+
+def _avalanche(results: Sequence[Avalanche]) -> Table:
+    columns = ["", "all back\ns", "peak\n/s", "peak in\n0.1 s", "away\np50 s", "away\np99 s"]
+    columns += ["tries", "missed", "twice", "told"]
+    table = _table(f"{results[0].connections:,} clients lose their server", columns, busy=False)
+    for result in results:
+        table.add_row(
+            label(result.server),
+            f"{result.back_seconds:.1f}",
+            f"{result.highest_per_second:,.0f}",
+            f"{result.highest_in_100_ms:,}",
+            f"{result.away_p50_seconds:.2f}",
+            f"{result.away_p99_seconds:.2f}",
+            f"{result.attempts:,}",
+            f"{result.missed:,}",
+            f"{result.doubled:,}",
+            f"{result.told:,}",
+        )
+    return table
+
+
+def _soak(result: Soak) -> Table:
+    columns = ["s", "own\nMB", "resident\nMB", "tasks", "files", "lag\nms", "CPU\n%", "deliveries"]
+    title = (
+        f"{result.connections:,} sockets, {result.users:,} of them users, {result.events:,} events "
+        f"in {result.seconds:,.0f} s:\n{result.lost:,} lost, {result.doubled:,} doubled, "
+        f"{result.closed:,} closed, {'even' if result.even else 'UNEVEN'}; "
+        f"{result.resumed:,} resumes; p50 {_milliseconds(result.p50_ms)} ms, "
+        f"p99 {_milliseconds(result.p99_ms)} ms"
+    )
+    table = _table(title, columns, busy=False)
+    moments = result.moments
+    step = max(1, len(moments) // _MOMENTS_SHOWN)
+    for moment in [*moments[:-1:step], moments[-1]]:
+        table.add_row(
+            f"{moment.seconds:,.0f}",
+            f"{moment.memory_bytes / 1e6:,.1f}",
+            f"{moment.resident_bytes / 1e6:,.1f}",
+            f"{moment.tasks:,}",
+            f"{moment.files:,}",
+            f"{moment.lag_seconds * 1e3:,.1f}",
+            f"{moment.cpu_share * 100:,.0f}",
+            f"{moment.delivered:,}",
+        )
+    return table

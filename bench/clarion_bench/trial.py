@@ -1,0 +1,86 @@
+"""One trial: a server, its sockets, a load; warm up, measure a window, see whether all arrived."""
+
+import contextlib
+from dataclasses import dataclass
+
+from clarion_bench.contenders import Contender, started
+from clarion_bench.crowd import Crowd
+from clarion_bench.laboratory import Laboratory
+from clarion_bench.results import Trial, percentile
+from clarion_bench.stream import EventStream
+from clarion_bench.window import Instruments, between
+
+# Within this, at a rate, everything must have come: a server that needs longer has fallen behind.
+_GRACE_SECONDS = 2.0
+# A burst ends with events under way by design.
+_BURST_GRACE_SECONDS = 20.0
+# An event or two are under way at either edge of a window.
+_KEPT_UP_SHARE = 0.98
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a trial offers: events at a rate, or a burst where it is None.
+
+    `recipients` of the `sockets` get each event, in turn; `sampled` of them are read one by one.
+    """
+
+    events_per_second: float | None
+    sockets: int
+    recipients: int
+    sampled: int
+    seconds: float
+    warmup_seconds: float
+
+
+def run(contender: Contender, load: Load, bench: Laboratory) -> Trial:
+    """Carry out a trial on a server of its own."""
+    stride = load.sockets // load.recipients
+    with (
+        started(contender, bench.broker, bench.cores, bench.directory) as server,
+        contextlib.closing(Crowd(server.port, contender.dialect, stride=stride)) as crowd,
+    ):
+        crowd.open(contender.queries(load.sockets), sampled=load.sampled)
+        stream = EventStream(server.publisher, crowd, load.recipients)
+        return _measure(contender, load, stream, Instruments(server.process, bench.broker, crowd))
+
+
+def _measure(
+    contender: Contender, load: Load, stream: EventStream, instruments: Instruments
+) -> Trial:
+    _offer(load, stream, load.warmup_seconds)
+    before = instruments.read()
+    _offer(load, stream, load.seconds)
+    after = instruments.read()
+    stream.settle(_GRACE_SECONDS if load.events_per_second else _BURST_GRACE_SECONDS)
+    tally = instruments.read().tally
+    window = between(before, after)
+    missing = stream.expected - tally.events
+    offered = (load.events_per_second or 0.0) * load.recipients
+    # The sum alone could hide a socket with too few behind one with too many.
+    uneven = tally.most - tally.fewest > (stream.expected % load.sockets > 0)
+    return Trial(
+        server=contender.name,
+        sockets=load.sockets,
+        recipients=load.recipients,
+        seconds=window.seconds,
+        offered_per_second=load.events_per_second,
+        deliveries_per_second=window.events_per_second,
+        cpu_us_per_delivery=window.cpu_us_per_event,
+        p50_ms=percentile(window.latencies_ns, 0.50) / 1e6,
+        p99_ms=percentile(window.latencies_ns, 0.99) / 1e6,
+        frame_bytes=tally.frame_bytes,
+        complete=missing == 0 and not uneven,
+        kept_up=missing == 0 and window.events_per_second >= _KEPT_UP_SHARE * offered,
+        missing=missing,
+        misordered=tally.misordered,
+        closed=tally.closed,
+        busy=window.busy,
+    )
+
+
+def _offer(load: Load, stream: EventStream, seconds: float) -> None:
+    if load.events_per_second is None:
+        stream.saturate(seconds)
+    else:
+        stream.at_rate(load.events_per_second, seconds)

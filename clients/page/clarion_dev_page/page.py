@@ -1,0 +1,126 @@
+"""The development page at ``/`` and what it asks for; mounted in the dev profile only.
+
+It hands out tokens for any user and for publishing, to anybody: never on the internet. Works with
+a shared secret alone; behind a public key or a JWKS the tokens come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import jwt
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_gateway.settings import GatewaySettings
+
+TOKEN_SECONDS: Final = 3_600
+PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user"
+FILES: Final = ("page.js", "connection.js", "page.css", "icon.svg")
+_BODY_MAX_BYTES: Final = 4_096
+
+
+class TokenRequest(msgspec.Struct):
+    """Body of ``POST /dev/token``."""
+
+    user: str
+
+
+def routes(settings: GatewaySettings) -> list[Route]:
+    """The page, its files, ``GET /dev/session`` and ``POST /dev/token``."""
+    page = DevPage(settings)
+    return [
+        Route("/", page.show),
+        *(Route(f"/dev/{name}", page.file) for name in FILES),
+        Route("/dev/session", page.session),
+        Route("/dev/token", page.token, methods=["POST"]),
+    ]
+
+
+class DevPage:
+    """The endpoints, for one gateway's settings."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._folder = Path(str(resources.files("gateway") / "dev"))
+        self._headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": _content_policy(settings.dev_publisher_url),
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+
+    async def show(self, request: Request) -> Response:  # noqa: ARG002
+        """The page itself."""
+        return FileResponse(self._folder / "page.html", headers=self._headers)
+
+    async def file(self, request: Request) -> Response:
+        """A file of the page; each has a route of its own, so that no path is ever joined."""
+        name = request.url.path.rpartition("/")[2]
+        return FileResponse(self._folder / name, headers=self._headers)
+
+    async def session(self, request: Request) -> Response:  # noqa: ARG002
+        """Where the page publishes, and a token to publish with."""
+        if self._settings.jwt_secret is None:
+            return _refusal(501, "the page's tokens need CLARION_JWT_SECRET")
+        token = self._sign({"sub": "dev-page", "scope": PUBLISH_SCOPE})
+        return self._answer(
+            {"publisher_url": self._settings.dev_publisher_url, "publish_token": token}
+        )
+
+    async def token(self, request: Request) -> Response:
+        """A token for any user."""
+        if self._settings.jwt_secret is None:
+            return _refusal(501, "the page's tokens need CLARION_JWT_SECRET")
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _BODY_MAX_BYTES:
+                return _refusal(413, f"expected at most {_BODY_MAX_BYTES} bytes")
+        try:
+            user = check_user_id(msgspec.json.decode(body, type=TokenRequest).user)
+        except (msgspec.DecodeError, InvalidUserId) as error:
+            return _refusal(400, f'expected {{"user": "alice"}}: {error}')
+        return self._answer({"token": self._sign({"sub": user})})
+
+    def _answer(self, value: dict[str, str]) -> Response:
+        return JSONResponse(value, headers={"Cache-Control": "no-store"})
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        settings = self._settings
+        if settings.jwt_secret is None:
+            raise ValueError("expected a secret to sign with, got none")
+        now = int(time.time())
+        claims = {**claims, "iat": now, "exp": now + TOKEN_SECONDS}
+        if settings.jwt_audience is not None:
+            claims["aud"] = settings.jwt_audience
+        if settings.jwt_issuer is not None:
+            claims["iss"] = settings.jwt_issuer
+        return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm="HS256")
+
+
+def _content_policy(publisher_url: str) -> str:
+    """Nothing inline, nothing from elsewhere; connections to this gateway and the publisher."""
+    parts = urlsplit(publisher_url)
+    publisher = f"{parts.scheme}://{parts.netloc}"
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' ws: wss: {publisher}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _refusal(status: int, detail: str) -> Response:
+    """An RFC 9457 problem document."""
+    return JSONResponse(
+        {"title": "Refused", "status": status, "detail": detail},
+        status_code=status,
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,294 @@
+"""The bus: publishing events to Redis and reading them back from their logs.
+
+Stands between a publisher (or a handler's reply) and every gateway's
+`clarion_contract.redis.subscriber`. Owns what the Lua scripts are given and what they answer; knows
+nothing of HTTP, sockets or tokens, and leaves to `clarion_contract.redis.server` how a script gets
+to Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+from redis.exceptions import ResponseError
+
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
+from clarion_contract.events.event import Event, InvalidMessage, Publication, parse_message
+from clarion_contract.redis.cluster import RedisCluster
+from clarion_contract.redis.connections import pool_to
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.server import (
+    NO_REPLICAS,
+    Call,
+    RedisServer,
+    Replication,
+    Script,
+    one_line,
+)
+from clarion_contract.redis.url import parse_redis_url
+
+_log = structlog.get_logger(__name__)
+
+_DUPLICATE: Final = 1
+_KEY_REUSED: Final = 2
+_PROBE_HEADER: Final = "clarion.probe - -"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLimits:
+    """How much of each stream Redis keeps, and how long idempotency keys are remembered."""
+
+    max_events: int
+    max_age_seconds: int
+    key_ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The bus's answer to one publication.
+
+    Attributes:
+        id: of the event; of the first one with the same idempotency key when ``duplicate``.
+        gateways: pods that were subscribed to the event's stream when it was published.
+    """
+
+    id: int
+    duplicate: bool
+    gateways: int
+
+
+Answer = Published | IdempotencyKeyReused | BusUnavailable
+"""What became of one publication among several: a failure stands in its own place."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The events of one stream after a position.
+
+    Attributes:
+        floor: the log is whole for every position at or above it.
+        last: id of the stream's newest event, 0 when none is remembered.
+        events: in id order, at most as many as asked for.
+    """
+
+    floor: int
+    last: int
+    events: list[Event]
+
+
+def redis_from_url(url: str) -> RedisServer | RedisCluster:
+    """Redis as a bus needs it, not connected yet.
+
+    Raises:
+        ValueError: the URL is none that `clarion_contract.redis.url` knows.
+    """
+    parsed = parse_redis_url(url)
+    return RedisCluster(parsed) if parsed.nodes else RedisServer(pool_to(parsed))
+
+
+class ScriptingBus(Protocol):
+    """What modules with scripts of their own need of `Bus`."""
+
+    async def run(
+        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
+    ) -> list[Any]:
+        """See `Bus.run`."""
+
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
+        """See `Bus.command`."""
+
+
+class Bus:
+    """Publishes to and reads from the streams of one namespace."""
+
+    def __init__(
+        self,
+        redis: RedisServer | RedisCluster,
+        keyspace: Keyspace,
+        limits: HistoryLimits,
+        replication: Replication = NO_REPLICAS,
+    ) -> None:
+        self._redis = redis
+        self._replication = replication
+        self._keys = keyspace
+        self._publish_command = keyspace.publish_command
+        self._limits = limits
+        self._publish = Script("publish.lua")
+        self._history = Script("history.lua")
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
+        """Publish in order, in one pipeline; the answers stand in the same order.
+
+        A `BusUnavailable` among the answers is one publication that Redis refused, or that too few
+        replicas have confirmed: then publishing it again with its key waits for them again.
+
+        Raises:
+            BusUnavailable: Redis did not answer. Each of the publications ran whole or not at all;
+                only those with a key are safe to publish again.
+        """
+        if not publications:
+            return []
+        replies = await self._redis.run(
+            self._publish,
+            [self._publish_arguments(publication) for publication in publications],
+            self._replication,
+        )
+        return [_answer(reply) for reply in replies]
+
+    async def probe(self, streams: Sequence[str]) -> list[int]:
+        """Send events through the whole publish path, one on each stream; returns their ids."""
+        calls = [self._arguments(stream, _PROBE_HEADER, b"null") for stream in streams]
+        return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
+
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
+        """For each (audience, since): what its stream's log holds after ``since``.
+
+        Args:
+            ranges: read in one pipeline; the answers stand in the same order.
+            limit: events per stream, at most.
+            broken_too: read the events of a log that does not reach back to ``since`` as well.
+        """
+        rest = (str(limit), str(self._limits.max_age_seconds * 1000), str(int(broken_too)))
+        replies = await self._redis.run(
+            self._history,
+            [
+                (3, *self._stream_keys(audience.stream), str(since), *rest)
+                for audience, since in ranges
+            ],
+        )
+        return [
+            History(int(floor), int(last), _events(audience, entries))
+            for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
+        ]
+
+    async def holds(self, stream: str, id_: int) -> bool:
+        """Whether a stream's log holds the event with an id.
+
+        Raises:
+            BusUnavailable: Redis did not answer.
+        """
+        entry = f"{id_}-0"
+        return bool(await self._redis.command("XRANGE", self._keys.log(stream), entry, entry))
+
+    async def run(
+        self, script: Script, calls: Sequence[Call], *, replicated: bool = False
+    ) -> list[Any]:
+        """Run another module's script once for each call, in one pipeline.
+
+        Args:
+            calls: what follows EVALSHA and the script: number of keys, keys, arguments. A call's
+                keys share a slot.
+            replicated: wait for the replicas that publications wait for.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused one of the calls, or too few replicas
+                have confirmed them; some may have run.
+        """
+        replication = self._replication if replicated else NO_REPLICAS
+        return _whole(await self._redis.run(script, calls, replication))
+
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+        """Run another module's command.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused.
+        """
+        return await self._redis.command(*command)
+
+    async def ping(self) -> None:
+        """Raise `BusUnavailable` unless Redis answers."""
+        await self._redis.command("PING")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._redis.aclose()
+
+    def _publish_arguments(self, publication: Publication) -> Call:
+        stream = publication.audience.stream
+        if publication.key is None:
+            return self._arguments(stream, publication.header, publication.data)
+        return self._arguments(
+            stream,
+            publication.header,
+            publication.data,
+            self._keys.key(stream, publication.key),
+            _fingerprint(publication),
+        )
+
+    def _arguments(
+        self, stream: str, header: str, data: bytes, key: str = "", fingerprint: str = ""
+    ) -> Call:
+        keys = self._stream_keys(stream)
+        return (
+            4,
+            *keys,
+            key or keys[1],
+            self._keys.channel(stream),
+            header,
+            data,
+            self._limits.max_events,
+            self._limits.max_age_seconds * 1000,
+            fingerprint,
+            self._limits.key_ttl_seconds * 1000,
+            self._publish_command,
+            self._keys.lane(stream),
+        )
+
+    def _stream_keys(self, stream: str) -> tuple[str, str, str]:
+        return self._keys.log(stream), self._keys.meta(stream), self._keys.clock(stream)
+
+
+def _fingerprint(publication: Publication) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for part in (publication.type.encode(), (publication.exclude or "").encode(), publication.data):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _whole(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, BusUnavailable):
+            raise reply
+        if isinstance(reply, ResponseError):
+            raise BusUnavailable(one_line(reply)) from reply
+    return replies
+
+
+def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> Answer:
+    if isinstance(reply, BusUnavailable):
+        return reply
+    if isinstance(reply, ResponseError):
+        return BusUnavailable(one_line(reply))
+    id_, outcome, gateways = reply
+    if outcome == _KEY_REUSED:
+        return IdempotencyKeyReused(int(id_))
+    return Published(int(id_), outcome == _DUPLICATE, gateways)
+
+
+def _events(audience: Audience, entries: list[tuple[bytes, list[bytes]]]) -> list[Event]:
+    """The events of log entries. An entry that is none costs nobody the others."""
+    events = []
+    for entry in entries:
+        try:
+            events.append(_logged(audience, entry))
+        except (InvalidMessage, KeyError):
+            _log.warning("not an event in a log", stream=audience.stream, entry=entry[0].decode())
+    return events
+
+
+def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:
+    """The event in a log entry ``(<id>-0, [p, prev, h, header, d, data])``."""
+    stream_id, fields = entry
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    event_id = stream_id.partition(b"-")[0]
+    return parse_message(
+        audience, b"%b %b %b\n%b" % (event_id, values[b"p"], values[b"h"], values[b"d"])
+    )

@@ -1,0 +1,176 @@
+"""Who is connected where, in Redis: written by gateways, read by publishers and gateways.
+
+Two things: one hash of the pods that are there, which each of them renews by its heartbeat; and one
+hash for each user with the connections that each pod holds of him. What a pod has written counts as
+long as the pod is there, so that nothing has to be undone when one dies. A pod that was forgotten
+(silent for too long, or Redis came up empty) begins anew under a higher number, and what it wrote
+under the old one never counts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from clarion_contract.bus.bus import ScriptingBus
+from clarion_contract.events.audience import user_audience
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.server import Call, Script
+
+# Users whose pod died while nobody wrote of them are forgotten after that; pods write anew in time.
+PRESENCE_SECONDS: Final = 6 * 3_600
+
+
+class PodLoad(msgspec.Struct, frozen=True):
+    """What a pod says of itself.
+
+    Attributes:
+        users: who have a connection to it.
+        ready: it takes new clients.
+    """
+
+    anonymous: int
+    authenticated: int
+    users: int
+    ready: bool = True
+
+    @property
+    def connections(self) -> int:
+        """Of anybody."""
+        return self.anonymous + self.authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """The gateway pods that are there.
+
+    Attributes:
+        name: as the pod that asked is called from now on, ``<pod>:<number>``; None: it has been
+            forgotten, or only asked.
+        last_number: that was given out.
+        loads: by name.
+    """
+
+    name: str | None
+    last_number: int
+    loads: Mapping[str, PodLoad]
+
+    @property
+    def own_load(self) -> PodLoad | None:
+        """Of the pod that asked; None: it has been forgotten, or only asked."""
+        return None if self.name is None else self.loads.get(self.name)
+
+    def is_gone(self, name: str) -> bool:
+        """Whether that pod is gone for good; False for one that is too new to be known here."""
+        return name not in self.loads and int(name.rpartition(":")[2]) <= self.last_number
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A user's connections to one pod.
+
+    Attributes:
+        since: when the first one came after a time without any, seconds since the epoch.
+    """
+
+    connections: int
+    since: float
+
+
+NO_PODS: Final = Pods(None, 0, {})
+
+_NONE: Final = Stay(0, 0)
+
+
+class PresenceRegister:
+    """The presence of one namespace in Redis. Every method may raise `BusUnavailable`."""
+
+    def __init__(self, bus: ScriptingBus, keyspace: Keyspace) -> None:
+        self._bus = bus
+        self._keys = keyspace
+        self._heartbeat = Script("heartbeat.lua")
+        self._presence = Script("presence.lua")
+
+    async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+        """Make a pod known, under a new number; what was written under an old one is void."""
+        return await self._beat(pod, load, timeout_seconds, begin=True)
+
+    async def beat(self, name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+        """Say that a pod is there, for at most so long without another beat."""
+        return await self._beat(name, load, timeout_seconds, begin=False)
+
+    async def leave(self, name: str) -> None:
+        """Forget a pod, and with it all that it has written."""
+        await self._bus.command("HDEL", self._keys.pods, name)
+
+    async def pods(self) -> Pods:
+        """Who is there."""
+        return await self._beat("", None, 0, begin=False)
+
+    async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
+        """Note how many connections users have to a pod, in one pipeline.
+
+        Args:
+            stays: by user; without connections: he has left.
+
+        Returns:
+            For each user the stays at other pods, by their names; those of pods that are gone
+            among them. Empty where he has left.
+        """
+        calls = [self._call(user, name, stay) for user, stay in stays]
+        return [_stays(_pairs(fields)) for fields in await self._bus.run(self._presence, calls)]
+
+    async def forget(self, stays: Iterable[tuple[str, str]]) -> None:
+        """Remove stays, by user and name of a pod that is gone."""
+        calls = [self._call(user, name, _NONE) for user, name in stays]
+        if calls:
+            await self._bus.run(self._presence, calls)
+
+    async def user(self, user: str) -> dict[str, Stay]:
+        """A user's stays at the pods that are there, by their names."""
+        fields: dict[bytes, bytes] = await self._bus.command("HGETALL", self._key(user))
+        stays = _stays(fields.items())
+        if not stays:
+            return {}
+        # Second: a pod is known before it writes.
+        there = (await self.pods()).loads
+        return {name: stay for name, stay in stays.items() if name in there}
+
+    async def _beat(
+        self, name: str, load: PodLoad | None, timeout_seconds: float, *, begin: bool
+    ) -> Pods:
+        text = b"" if load is None else msgspec.json.encode(load)
+        milliseconds = round(timeout_seconds * 1_000)
+        arguments = (1, self._keys.pods, name, int(begin), milliseconds, text)
+        ((named, number, pairs),) = await self._bus.run(self._heartbeat, [arguments])
+        loads = {
+            pod.decode(): msgspec.json.decode(said, type=PodLoad) for pod, said in _pairs(pairs)
+        }
+        return Pods(named.decode() or None, int(number), loads)
+
+    def _call(self, user: str, name: str, stay: Stay) -> Call:
+        since = f"{stay.since:.3f}"
+        return (1, self._key(user), name, stay.connections, since, PRESENCE_SECONDS)
+
+    def _key(self, user: str) -> str:
+        return self._keys.presence(user_audience(user).stream)
+
+
+def pod_of(name: str) -> str:
+    """The pod's own name in ``<pod>:<number>``."""
+    return name.rpartition(":")[0]
+
+
+def _pairs(fields: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(fields[::2], fields[1::2], strict=True)
+
+
+def _stays(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, Stay]:
+    stays = {}
+    for name, text in fields:
+        connections, _, since = text.partition(b" ")
+        stays[name.decode()] = Stay(int(connections), float(since))
+    return stays

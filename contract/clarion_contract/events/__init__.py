@@ -1,0 +1,1 @@
+"""Values that both services share: audiences, events, positions, errors. No I/O."""

@@ -1,0 +1,148 @@
+"""An event, what a producer publishes, and the bytes that carry it over the bus.
+
+Pure values, no I/O. The bus message is one short header line and then the producer's JSON, which
+nobody behind the publisher parses again:
+
+    <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from clarion_contract.events.audience import Audience
+
+# `$` alone also matches before a last newline in Python, which would break the message's header.
+TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$(?!\n)"
+KEY_MAX_CHARACTERS: Final = 255
+CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
+TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
+
+_TYPE: Final = re.compile(TYPE_PATTERN)
+_POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
+_NONE: Final = "-"
+# What publish.lua writes; a message that is anything else must not get as far as a socket.
+_HEADER: Final = re.compile(
+    rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) (-|[A-Za-z0-9_-]{1,64})"
+    rb" (-|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"
+)
+
+
+class InvalidMessage(ValueError):
+    """Bytes on a bus channel that are not a bus message."""
+
+
+class InvalidType(ValueError):
+    """A text that cannot be an event's type."""
+
+
+class InvalidPosition(ValueError):
+    """A text that is not an event id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a producer hands to the bus.
+
+    Attributes:
+        data: JSON text in UTF-8, passed on byte for byte.
+        key: the idempotency key, already scoped to its producer; None: every publish is new.
+        exclude: id of a connection that must not receive the event.
+        trace: a W3C traceparent.
+    """
+
+    audience: Audience
+    type: str
+    data: bytes
+    key: str | None = None
+    exclude: str | None = None
+    trace: str | None = None
+
+    @property
+    def header(self) -> str:
+        """The part of the bus message that the producer decides: type, exclude, trace."""
+        return f"{self.type} {self.exclude or _NONE} {self.trace or _NONE}"
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """An event as the bus delivers it.
+
+    A struct, since a pod makes tens of thousands a second: 0.1 to 0.2 µs each, a frozen
+    data class 1.4 to 1.8.
+
+    Attributes:
+        id: microseconds since the epoch, forced above every id issued before: a hybrid logical
+            clock. Rises in delivery order over all streams.
+        prev: id of the event before it on its stream, or a floor below which nothing can be told.
+        data: JSON text in UTF-8, as the producer wrote it.
+    """
+
+    id: int
+    prev: int
+    audience: Audience
+    type: str
+    data: bytes
+    exclude: str | None = None
+    trace: str | None = None
+
+    @property
+    def time(self) -> str:
+        """When the event was published: RFC 3339, UTC, microseconds. Read off the id."""
+        seconds, microseconds = divmod(self.id, 1_000_000)
+        return f"{_to_the_second(seconds)}.{microseconds:06}Z"
+
+
+def check_type(type_: str) -> str:
+    """Return ``type_`` unchanged when it can be an event's type.
+
+    Raises:
+        InvalidType: it does not match `TYPE_PATTERN`; the bus could not carry it.
+    """
+    if not _TYPE.match(type_):
+        raise InvalidType(f"expected an event type of the form {TYPE_PATTERN}, got {type_[:64]!r}")
+    return type_
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    """Cached, since formatting costs 5 µs and a busy second has thousands of events."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def parse_message(audience: Audience, message: bytes) -> Event:
+    """The event in a bus message.
+
+    Raises:
+        InvalidMessage: the header is not the five fields that publish.lua writes.
+    """
+    header, separator, data = message.partition(b"\n")
+    fields = _HEADER.fullmatch(header)
+    if fields is None or not separator:
+        raise InvalidMessage(
+            f"expected '<id> <prev> <type> <exclude> <trace>' and a newline, got {header[:200]!r}"
+        )
+    event_id, prev, kind, exclude, trace = fields.groups()
+    return Event(
+        int(event_id), int(prev), audience, kind.decode(), data, _some(exclude), _some(trace)
+    )
+
+
+def parse_position(text: str) -> int:
+    """The event id that a client names as its position (``since``, ``Last-Event-ID``).
+
+    Raises:
+        InvalidPosition: anything but 1 to 16 ASCII digits.
+    """
+    if not _POSITION.fullmatch(text):
+        raise InvalidPosition(f"expected an event id of 1 to 16 digits, got {text[:32]!r}")
+    return int(text)
+
+
+def _some(field: bytes) -> str | None:
+    return None if field == b"-" else field.decode()

@@ -1,0 +1,272 @@
+"""Verifying tokens: JWT (RFC 7519), of users and of publishing services alike.
+
+Verification itself never waits. Only when a JWKS does not hold the token's key yet is it fetched,
+by `clarion_contract.identity.jwks`, at most once per interval whatever tokens come in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from clarion_contract.events.errors import InvalidToken
+from clarion_contract.identity import jws
+from clarion_contract.identity.claims import Claims
+from clarion_contract.identity.jwks import JwksKeys
+from clarion_contract.service.settings import ContractSettings, InvalidSettings
+
+TOKEN_MAX_CHARACTERS: Final = 8_192
+
+SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+
+
+class KeySource(Protocol):
+    """Where a verifier finds keys.
+
+    Attributes:
+        only: the key of every token, whatever id it names; None where the id decides.
+    """
+
+    @property
+    def only(self) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
+        """See the class."""
+
+    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
+        """The key with that id, or None when it is not known (yet)."""
+
+    async def refresh(self) -> None:
+        """Fetch keys, unless that happened just now.
+
+        Raises:
+            contract.errors.KeysUnavailable: they cannot be had at the moment.
+        """
+
+
+class Keys(KeySource, Protocol):
+    """A key source with a life of its own, which a service runs and closes."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any keys: without them no token can be accepted or refused."""
+
+    async def run(self) -> None:
+        """Keep them fresh, for as long as that takes anything."""
+
+    async def aclose(self) -> None:
+        """Let go of what fetching them took."""
+
+
+class FixedKey:
+    """One key from the settings, whatever key id a token names."""
+
+    known = True
+
+    def __init__(self, key: Any) -> None:  # noqa: ANN401
+        self.only = key
+
+    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401, ARG002
+        """Always the key."""
+        return self.only
+
+    async def refresh(self) -> None:
+        """Nothing to fetch."""
+
+    async def run(self) -> None:
+        """Nothing to keep fresh."""
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+class UnknownKey(InvalidToken):
+    """The token names a key that the key source does not hold; fetching may help."""
+
+    def __init__(self) -> None:
+        super().__init__("signature", "the token is signed with an unknown key")
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """The claims that Clarion looks at (RFC 7519, section 4.1), before they are checked."""
+
+    sub: str | None = None
+    exp: float | None = None
+    nbf: float | None = None
+    iat: float | None = None
+    iss: Any = None
+    aud: str | list[str] | None = None
+    jti: str | None = None
+    scope: Any = None
+
+
+_PAYLOADS: Final = msgspec.json.Decoder(Payload)
+
+
+class TokenVerifier:
+    """Verifies tokens against one key source."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        algorithms: Sequence[str],
+        audience: str | None,
+        issuer: str | None,
+        leeway_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = keys
+        self._signatures = jws.Signatures(algorithms, keys.only)
+        self._audience = audience
+        self._issuer = issuer
+        self._leeway_seconds = leeway_seconds
+        self._clock = clock
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a valid token, without waiting for anything.
+
+        Raises:
+            UnknownKey: `verify_fetching` may succeed.
+            InvalidToken: the token identifies nobody.
+        """
+        if len(token) > TOKEN_MAX_CHARACTERS:
+            raise InvalidToken(
+                "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
+            )
+        signed = jws.parse(token)
+        self._signatures.check_algorithm(signed)
+        self._signatures.check(signed, self._own_key(signed.header.kid))
+        try:
+            payload = _PAYLOADS.decode(signed.payload)
+        except msgspec.ValidationError as error:
+            raise InvalidToken("claims", f"the token's claims: {error}") from None
+        except (ValueError, RecursionError):
+            raise InvalidToken("malformed", "the token's claims are not valid JSON") from None
+        return self._checked(payload)
+
+    def _own_key(self, key_id: str | None) -> Any | None:  # noqa: ANN401
+        """The key that a token names; None where all tokens have the same."""
+        if self._keys.only is not None:
+            return None
+        key = self._keys.find(key_id)
+        if key is None:
+            raise UnknownKey
+        return key
+
+    def _checked(self, payload: Payload) -> Claims:
+        """RFC 7519, section 4.1: when the token is valid, from whom, and for whom."""
+        now, leeway = self._clock(), self._leeway_seconds
+        if payload.sub is None or payload.exp is None:
+            raise _lacks("sub" if payload.sub is None else "exp")
+        if payload.exp <= now - leeway:
+            raise InvalidToken("expired", "the token has expired")
+        if payload.nbf is not None and payload.nbf > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token is not valid yet")
+        if payload.iat is not None and payload.iat > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token was issued in the future")
+        self._check_issuer(payload.iss)
+        self._check_audience(payload.aud)
+        return Claims(payload.sub, _scopes(payload.scope), payload.exp, payload.jti, payload.iat)
+
+    def _check_issuer(self, issuer: object) -> None:
+        if self._issuer is None:
+            return
+        if issuer is None:
+            raise _lacks("iss")
+        if issuer != self._issuer:
+            raise InvalidToken("issuer", "the token comes from another issuer")
+
+    def _check_audience(self, audience: str | list[str] | None) -> None:
+        """A token that names an audience is not for those who have no name."""
+        if not audience:
+            if self._audience is not None:
+                raise _lacks("aud")
+        elif self._audience not in ([audience] if isinstance(audience, str) else audience):
+            raise InvalidToken("audience", "the token is for another audience")
+
+    async def verify_fetching(self, token: str) -> Claims:
+        """As `verify`, but fetches keys when the token's is unknown.
+
+        Raises:
+            InvalidToken: the token identifies nobody.
+            KeysUnavailable: the key is unknown and keys cannot be fetched at the moment.
+        """
+        try:
+            return self.verify(token)
+        except UnknownKey:
+            await self._keys.refresh()
+            return self.verify(token)
+
+
+def algorithms_of(settings: ContractSettings) -> tuple[str, ...]:
+    """The algorithms to accept: as set, or what fits the key source.
+
+    Raises:
+        ValueError: an algorithm that does not fit the key source, ``none`` among them. A public key
+            taken for an HMAC secret would let anyone sign.
+    """
+    allowed = SYMMETRIC if settings.jwt_secret else ASYMMETRIC
+    default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
+    unfit = sorted(set(settings.jwt_algorithms) - allowed)
+    if unfit:
+        raise ValueError(
+            f"expected CLARION_JWT_ALGORITHMS out of {', '.join(sorted(allowed))}, "
+            f"got {', '.join(unfit)}"
+        )
+    return settings.jwt_algorithms or default
+
+
+def fixed_key(settings: ContractSettings) -> FixedKey | None:
+    """The key in the settings; None when they name a JWKS URL instead.
+
+    Raises:
+        ValueError: CLARION_JWT_PUBLIC_KEY is no public key in PEM.
+    """
+    if settings.jwt_secret:
+        return FixedKey(settings.jwt_secret.get_secret_value())
+    if settings.jwt_public_key:
+        try:
+            return FixedKey(load_pem_public_key(settings.jwt_public_key.encode()))
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError("expected a public key in PEM as CLARION_JWT_PUBLIC_KEY") from None
+    return None
+
+
+def verifier_of(settings: ContractSettings) -> tuple[Keys, TokenVerifier]:
+    """The verifier that the settings describe, and its keys.
+
+    Raises:
+        InvalidSettings: keys or algorithms that cannot be used.
+    """
+    try:
+        keys: Keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
+        algorithms = algorithms_of(settings)
+    except ValueError as error:
+        raise InvalidSettings([str(error)]) from None
+    return keys, TokenVerifier(
+        keys,
+        algorithms=algorithms,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
+def _lacks(claim: str) -> InvalidToken:
+    return InvalidToken("claims", f"the token lacks the claim {claim}")
+
+
+def _scopes(scope: object) -> frozenset[str]:
+    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild)."""
+    if isinstance(scope, str):
+        return frozenset(scope.split())
+    if isinstance(scope, list):
+        return frozenset(name for name in scope if isinstance(name, str))
+    return frozenset()

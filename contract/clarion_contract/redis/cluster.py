@@ -1,0 +1,290 @@
+"""Running Lua scripts on a cluster: each call where its keys are, wherever that has moved to.
+
+Stands where `clarion_contract.redis.server` stands for one server, and is made of one of those for
+each node. Owns which node holds which slots; knows nothing of what keys mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    TryAgainError,
+)
+
+from clarion_contract.events.errors import BusUnavailable, BusUnreachable
+from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS, pool_to
+from clarion_contract.redis.server import NO_REPLICAS, Call, RedisServer, Replication, Script
+from clarion_contract.redis.url import Host, RedisUrl
+
+_SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
+
+# For one node to say who holds which slots, or that it lives, before the next one is asked.
+_ANSWER_SECONDS: Final = 1.0
+# For one of several to answer what any of them could.
+_ANY_SECONDS: Final = 0.3
+# Between two attempts: a slot is on its way, or nobody holds it for the moment.
+_AGAIN_SECONDS: Final = 0.05
+
+# Such a call did nothing, and may succeed elsewhere or later. A MovedError is an AskError.
+_ELSEWHERE_OR_LATER: Final = (AskError, TryAgainError, ClusterDownError)
+
+
+def slot_of(key: str) -> int:
+    """The slot of a key or a channel: that of its hash tag, if it has one."""
+    return _slot_of(key.partition("{")[2].partition("}")[0] or key)
+
+
+@lru_cache(maxsize=1_024)
+def _slot_of(tag: str) -> int:
+    """Cached: there are few buckets, and each call of a pipeline asks."""
+    slot: int = key_slot(tag.encode())
+    return slot
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Which primary holds which slots.
+
+    Attributes:
+        ranges: first slot, last slot and their primary, in the order of the slots.
+    """
+
+    ranges: tuple[tuple[int, int, Host], ...]
+
+    @property
+    def primaries(self) -> set[Host]:
+        """The nodes that hold slots."""
+        return {host for _, _, host in self.ranges}
+
+    def primary(self, slot: int) -> Host:
+        """The node that holds a slot.
+
+        Raises:
+            BusUnavailable: none does.
+        """
+        at = bisect_right(self.ranges, (slot, _SLOTS)) - 1
+        if at < 0 or self.ranges[at][1] < slot:
+            raise BusUnavailable(f"no node of the cluster holds slot {slot}")
+        return self.ranges[at][2]
+
+
+class RedisCluster:
+    """The primaries of a cluster.
+
+    Attributes:
+        topology: as it was learned last; None: not yet.
+    """
+
+    def __init__(self, parsed: RedisUrl) -> None:
+        self._parsed = parsed
+        self._servers: dict[Host, RedisServer] = {}
+        self.topology: Topology | None = None
+        self._asked: Host | None = None
+        self._learning = asyncio.Lock()
+        self._learned = asyncio.Event()
+        # Nodes that gave no answer, and what waits for them to come back.
+        self._recoveries: dict[Host, asyncio.Task[None]] = {}
+
+    async def run(
+        self, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICAS
+    ) -> list[Any]:
+        """EVALSHA each call at the node of its first key: one pipeline for each node.
+
+        A `ResponseError` or `BusUnavailable` stands in the place of the reply that a call did not
+        get: a node that is gone costs the calls of the others nothing.
+
+        Raises:
+            BusUnreachable: no node can be reached; none of the calls ran.
+        """
+        replies: list[Any] = [None] * len(calls)
+        todo: Sequence[int] = range(len(calls))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + COMMAND_TIMEOUT_SECONDS
+        while True:
+            topology = self.topology or await self.learn(None)
+            pipelines: dict[tuple[Host, bool], list[int]] = {}
+            for i in todo:
+                try:
+                    where = _where(topology, calls[i], replies[i])
+                except BusUnavailable as error:
+                    replies[i] = ClusterDownError(str(error))
+                else:
+                    pipelines.setdefault(where, []).append(i)
+            await asyncio.gather(
+                *(
+                    self._run_at(where, script, calls, indices, replies, replication)
+                    for where, indices in pipelines.items()
+                )
+            )
+            todo = [i for i in todo if isinstance(replies[i], _ELSEWHERE_OR_LATER)]
+            if not todo or loop.time() > deadline:
+                return replies
+            await asyncio.sleep(_AGAIN_SECONDS)
+            if any(isinstance(replies[i], (MovedError, ClusterDownError)) for i in todo):
+                with contextlib.suppress(BusUnavailable):
+                    await self.learn(topology)
+
+    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+        """The answer to one command at the node of its first argument; without one, at any node.
+
+        Raises:
+            BusUnavailable: no answer, or an error.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + COMMAND_TIMEOUT_SECONDS
+        while True:
+            topology = self.topology or await self.learn(None)
+            if len(command) == 1:
+                return await self._any(topology, command)
+            host = topology.primary(slot_of(str(command[1])))
+            try:
+                return await self._server(host).command(*command)
+            except BusUnavailable as error:
+                if not isinstance(error.__cause__, _ELSEWHERE_OR_LATER) or loop.time() > deadline:
+                    self._recover(host)
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+            await self.learn(topology)
+
+    async def learn(self, stale: Topology | None) -> Topology:
+        """Ask the nodes, one after the other, which of them holds which slots.
+
+        Args:
+            stale: what is known to be old. Where another caller has learned better, that is taken.
+
+        Raises:
+            BusUnreachable: none answers.
+        """
+        async with self._learning:
+            if self.topology is not None and self.topology is not stale:
+                return self.topology
+            known = self.topology.primaries if self.topology else set()
+            healthy = [host for host in known if host not in self._recoveries]
+            # Not the same one twice in a row: it may be cut off from the others.
+            hosts = dict.fromkeys([*healthy, *self._parsed.nodes])
+            failure: Exception | None = None
+            for host in sorted(hosts, key=lambda each: each == self._asked):
+                try:
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        reply = await self._server(host).command("CLUSTER", "SLOTS")
+                except (BusUnavailable, TimeoutError) as error:
+                    failure = error
+                else:
+                    self._asked = host
+                    return await self._take(_topology(reply, host))
+            raise BusUnreachable(
+                f"no node of the cluster answers: {failure or 'no answer in time'}"
+            )
+
+    async def moved_from(self, known: Topology) -> Topology:
+        """Return what is learned that differs from what is known."""
+        while self.topology is None or self.topology == known:
+            await self._learned.wait()
+        return self.topology
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        recoveries = list(self._recoveries.values())
+        for task in recoveries:
+            task.cancel()
+        await asyncio.gather(*recoveries, return_exceptions=True)
+        for server in self._servers.values():
+            await server.aclose()
+
+    async def _run_at(
+        self,
+        where: tuple[Host, bool],
+        script: Script,
+        calls: Sequence[Call],
+        indices: Sequence[int],
+        replies: list[Any],
+        replication: Replication,
+    ) -> None:
+        host, asking = where
+        answers: Sequence[Any]
+        try:
+            if host in self._recoveries:
+                raise BusUnavailable(f"{host[0]}:{host[1]} gave no answer a moment ago")
+            answers = await self._server(host).run(
+                script, [calls[i] for i in indices], replication, asking=asking
+            )
+        except BusUnavailable as error:
+            self._recover(host)
+            # One each: a shared one would gather every caller's traceback.
+            answers = [type(error)(str(error)) for _ in indices]
+        for i, answer in zip(indices, answers, strict=True):
+            replies[i] = answer
+
+    async def _any(self, topology: Topology, command: Call) -> Any:  # noqa: ANN401
+        """What the first node answers that does so in time: one that hangs is not the cluster."""
+        failure: Exception | None = None
+        for host in topology.primaries - self._recoveries.keys():
+            try:
+                async with asyncio.timeout(_ANY_SECONDS):
+                    return await self._server(host).command(*command)
+            except (BusUnavailable, TimeoutError) as error:
+                failure = error
+        raise BusUnavailable(f"no node of the cluster answers: {failure}") from failure
+
+    def _server(self, host: Host) -> RedisServer:
+        server = self._servers.get(host)
+        if server is None:
+            server = self._servers[host] = RedisServer(pool_to(self._parsed, host))
+        return server
+
+    async def _take(self, topology: Topology) -> Topology:
+        if self.topology is None or topology != self.topology:
+            self._learned.set()
+            self._learned = asyncio.Event()
+        self.topology = topology
+        gone = self._servers.keys() - topology.primaries - set(self._parsed.nodes)
+        for host in gone:
+            await self._servers.pop(host).aclose()
+        return topology
+
+    def _recover(self, host: Host) -> None:
+        """Call a node no more until it answers: one that hangs would cost each pipeline 5 s."""
+        if host not in self._recoveries:
+            task = asyncio.create_task(self._recovered(host))
+            self._recoveries[host] = task
+            task.add_done_callback(lambda _: self._recoveries.pop(host, None))
+
+    async def _recovered(self, host: Host) -> None:
+        """Return when a node answers, or has lost its slots to another."""
+        while True:
+            with contextlib.suppress(BusUnavailable, TimeoutError):
+                topology = await self.learn(self.topology)
+                if host not in topology.primaries:
+                    return
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._server(host).command("PING")
+                return
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _where(topology: Topology, call: Call, reply: object) -> tuple[Host, bool]:
+    """Where to run a call, and whether to say ASKING before: by what it was answered last."""
+    if isinstance(reply, AskError) and not isinstance(reply, MovedError):
+        return reply.node_addr, True
+    return topology.primary(slot_of(str(call[1]))), False
+
+
+def _topology(reply: Sequence[Any], asked: Host) -> Topology:
+    """What CLUSTER SLOTS says: ranges of slots, each with its primary and then its replicas."""
+    ranges = []
+    for first, last, (name, port, *_), *_replicas in reply:
+        # A node that does not know its own address gives none: it is the one that was asked.
+        host = name.decode() if name else asked[0]
+        ranges.append((int(first), int(last), (host, int(port))))
+    return Topology(tuple(sorted(ranges)))

@@ -1,0 +1,142 @@
+"""Connections to Redis: a pool for commands, and single ones for subscriptions.
+
+They lead to one server, to whatever server Sentinels name as the primary at the moment of
+connecting, or to one node of a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelManagedConnection,
+)
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from clarion_contract.redis.url import Host, RedisUrl
+
+CONNECT_TIMEOUT_SECONDS: Final = 2.0
+COMMAND_TIMEOUT_SECONDS: Final = 5.0
+# For one Sentinel to name the primary, before the next one is asked.
+_SENTINEL_SECONDS: Final = 0.5
+# Enough to keep one Redis busy. More callers than that wait their turn instead of being refused.
+_CONNECTIONS_MAX: Final = 16
+
+_SOCKET: Final[dict[str, Any]] = {
+    "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    # redis-py keeps it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation;
+    # every command here has a timeout around it instead.
+    "socket_timeout": None,
+    "socket_keepalive": True,
+}
+
+
+def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPool:
+    """Connections for commands, none of them made yet.
+
+    No command is ever sent again by itself: a publish that got no answer may have run.
+
+    Args:
+        node: of a cluster; None: the server, or the primary.
+    """
+    return BlockingConnectionPool(
+        **_options(parsed, node),
+        max_connections=_CONNECTIONS_MAX,
+        timeout=COMMAND_TIMEOUT_SECONDS,
+        protocol=3,
+    )
+
+
+def subscribing_connection(parsed: RedisUrl, node: Host | None = None) -> AbstractConnection:
+    """A connection for subscriptions, not connected yet."""
+    # RESP2: redis-py passes its messages on as they are, while for RESP3 pushes it awaits two
+    # handlers for each message. Replies are told from pushes by their first field either way.
+    pool = ConnectionPool(**_options(parsed, node), protocol=2)
+    connection: AbstractConnection = pool.make_connection()
+    return connection
+
+
+def _options(parsed: RedisUrl, node: Host | None) -> dict[str, Any]:
+    if node is not None:
+        return _once(parsed.options) | {"host": node[0], "port": node[1]}
+    if not parsed.sentinels:
+        return _once(parsed.options)
+    secure = parsed.options.get("connection_class") is SSLConnection
+    return {
+        **_once(parsed.options),
+        "connection_class": _SecurePrimaryConnection if secure else _PrimaryConnection,
+        "connection_pool": _Primary(parsed),
+    }
+
+
+def _once(options: dict[str, Any]) -> dict[str, Any]:
+    """Options under which a failed command or connect is not tried again."""
+    return {**options, **_SOCKET, "retry": Retry(NoBackoff(), 0)}
+
+
+class _Primary:
+    """What redis-py's Sentinel connections want to know of their pool: where the primary is."""
+
+    is_master: Final = True
+    check_connection: Final = False
+
+    def __init__(self, parsed: RedisUrl) -> None:
+        self._service = parsed.service
+        self._sentinels = list(parsed.sentinels)
+        self._options = _once(_plain(parsed.sentinel_options))
+
+    async def get_master_address(self) -> Host:
+        """The primary's address, as the first Sentinel says that knows one.
+
+        Raises:
+            MasterNotFoundError: none does.
+        """
+        failures = []
+        for host in tuple(self._sentinels):
+            try:
+                # One at a time, so that one that hangs does not keep the others from being asked.
+                async with (
+                    asyncio.timeout(_SENTINEL_SECONDS),
+                    Sentinel([host], sentinel_kwargs=self._options) as sentinel,
+                ):
+                    name, port = await sentinel.discover_master(self._service)
+            except (RedisError, OSError) as error:
+                failures.append(str(error) or type(error).__name__)
+                # Last the next time: it may be gone for long.
+                self._sentinels.remove(host)
+                self._sentinels.append(host)
+            else:
+                return str(name), int(port)
+        raise MasterNotFoundError(f"no Sentinel names a primary: {failures[0]}")
+
+
+class _PrimaryConnection(SentinelManagedConnection):
+    """A connection to the primary of the moment."""
+
+    async def connect_to(self, address: Host) -> None:
+        """Connect; leave a server that is no primary any more (or not yet): Sentinels may lag."""
+        await super().connect_to(address)  # type: ignore[no-untyped-call]  # redis-py's
+        await self.send_command("ROLE")
+        role = await self.read_response()
+        if role[0] != b"master":
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{address[0]}:{address[1]} is no primary")
+
+
+class _SecurePrimaryConnection(_PrimaryConnection, SSLConnection):
+    pass
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as `Redis` takes them, to which TLS is a flag."""
+    secure = options.get("connection_class") is SSLConnection
+    rest = {name: value for name, value in options.items() if name != "connection_class"}
+    return rest | ({"ssl": True} if secure else {})

@@ -1,0 +1,117 @@
+"""Names of everything Clarion keeps in Redis.
+
+On one Redis the stream stands in the hash tag, and there is one clock. In a cluster a bucket does,
+so that all keys that a script touches at once share a slot, and the bucket's own clock with them.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+CONTROL_STREAM: Final = "control"
+"""The stream on which all gateways get orders; it belongs to no audience."""
+
+SHARED_BUCKET: Final = "shared"
+"""The bucket of every stream that is not a single user's: one clock, so that their ids compare."""
+
+# Of users' streams. Fixed for good: it says where a stream is.
+_USER_BUCKETS: Final = 256
+
+BUCKET_NAMES: Final = (SHARED_BUCKET, *map(str, range(_USER_BUCKETS)))
+"""Every bucket there is."""
+
+_POD_PREFIX: Final = "pod:"
+_SHARD_PREFIX: Final = "shard:"
+_USER_PREFIX: Final = "user:"
+
+
+def pod_stream(pod: str) -> str:
+    """The stream on which a pod sends probes to itself; it belongs to no audience."""
+    return _POD_PREFIX + pod
+
+
+def shard_stream(bucket: str, pod: str) -> str:
+    """The stream on which a pod probes the part of a cluster that holds a bucket."""
+    return f"{_SHARD_PREFIX}{bucket}:{pod}"
+
+
+@lru_cache(maxsize=10_000)
+def bucket_of(stream: str) -> str:
+    """The bucket that holds a stream in a cluster."""
+    if stream.startswith(_USER_PREFIX):
+        return str(crc32(stream.encode()) % _USER_BUCKETS)
+    if stream.startswith(_SHARD_PREFIX):
+        return stream.split(":", 2)[1]
+    return SHARED_BUCKET
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """Keys and channels under one namespace, so that several Clarions can share a Redis.
+
+    Attributes:
+        clustered: whether they lie in buckets.
+    """
+
+    namespace: str
+    clustered: bool = False
+
+    def channel(self, stream: str) -> str:
+        """The pub/sub channel of a stream."""
+        if self.clustered:
+            return f"{self.namespace}:{{{bucket_of(stream)}}}:{stream}"
+        return f"{self.namespace}:{{{stream}}}"
+
+    def stream(self, channel: str) -> str:
+        """The inverse of `channel`."""
+        if self.clustered:
+            return channel.partition("}:")[2]
+        return channel[len(self.namespace) + 2 : -1]
+
+    def log(self, stream: str) -> str:
+        """The Redis stream that holds a stream's recent events."""
+        return f"{self.channel(stream)}:log"
+
+    def meta(self, stream: str) -> str:
+        """The hash with a stream's newest id."""
+        return f"{self.channel(stream)}:meta"
+
+    def key(self, stream: str, key: str) -> str:
+        """The memory of one idempotency key."""
+        return f"{self.channel(stream)}:key:{key}"
+
+    def clock(self, stream: str) -> str:
+        """The hash with the last id issued and the epoch of the data set that holds a stream."""
+        if self.clustered:
+            return f"{self.namespace}:{{{bucket_of(stream)}}}:clock"
+        return f"{self.namespace}:clock"
+
+    @property
+    def orders(self) -> str:
+        """The sorted set of orders to all gateways, by their end."""
+        return f"{self.channel(CONTROL_STREAM)}:orders"
+
+    def presence(self, stream: str) -> str:
+        """The hash with the pods that hold connections of a user, by his stream."""
+        return f"{self.channel(stream)}:presence"
+
+    @property
+    def pods(self) -> str:
+        """The hash of the gateway pods that are there."""
+        return f"{self.namespace}:{{pods}}:alive"
+
+    @property
+    def publish_command(self) -> str:
+        """The command that passes a message on to those who listen to its channel."""
+        return "SPUBLISH" if self.clustered else "PUBLISH"
+
+    def lane(self, stream: str) -> str:
+        """The lowest bit of the ids on a stream; empty: either. See
+        `clarion_contract.events.positions`.
+        """
+        if not self.clustered:
+            return ""
+        return "0" if bucket_of(stream) == SHARED_BUCKET else "1"

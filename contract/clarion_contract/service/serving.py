@@ -1,0 +1,147 @@
+"""Serving HTTP, alike in both services: bound ports, uvicorn without its signals, a stop signal.
+
+uvicorn ends a process by itself on SIGTERM and on a port in use. Here the service decides: what to
+do first, and what to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+
+from clarion_contract.service.settings import AnySettings, InvalidSettings, load
+from clarion_contract.service.telemetry import configure_logging
+
+_BACKLOG: Final = 4_096
+_PORT_IN_USE: Final = 1
+_BAD_SETTINGS: Final = 2
+
+RESPONSE_HEADERS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""What every response on a public port says: keep it nowhere, run nothing of it and show it in no
+frame, tell nobody its address (a token may stand there), and do not guess its type."""
+
+# With Python's defaults, the collector looks for cycles a thousand times a second, and a full
+# collection walks every object of every connection: tens of milliseconds at ten thousand. Requests
+# and connections are built without cycles, so collecting seldom costs no memory.
+_GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+
+class PortInUse(Exception):
+    """A port that the service is to listen on is taken, or not this machine's."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one.
+
+    Raises:
+        PortInUse: with one line that says which port and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, stopped by its owner only."""
+
+    def __init__(self, app: Any, listener: socket.socket, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                backlog=_BACKLOG,
+                **options,
+            )
+        )
+        self._listener = listener
+
+    async def run_until_stopped(self) -> None:
+        """Serve until `stop`; then finish the requests under way."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Take no more connections, and have `run_until_stopped` return."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are the service's."""
+        yield
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as ever."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        stopping.set()
+        # As a container's first process it has no default handlers to fall back on.
+        loop.add_signal_handler(number, os._exit, 128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stopping
+
+
+Serve = Callable[[AnySettings], Coroutine[Any, Any, None]]
+
+
+def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
+    """Run a service until its ``serve`` returns.
+
+    Returns:
+        The exit code, after one clear line per problem on standard error: 0, 1 for a port in use,
+        2 for settings that nothing can be started with.
+    """
+    try:
+        settings = load(cls)
+        configure_logging(
+            level=settings.log_level,
+            log_format=settings.log_format,
+            service=service,
+            pod=settings.pod,
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except InvalidSettings as error:
+        for problem in error.problems:
+            print(f"{service}: {problem}", file=sys.stderr)
+        return _BAD_SETTINGS
+    except PortInUse as error:
+        print(f"{service}: {error}", file=sys.stderr)
+        return _PORT_IN_USE
+    return 0
+
+
+def settle_memory() -> None:
+    """Call once when everything is built: nothing that exists now is ever garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,0 +1,273 @@
+"""Settings that both services share, read from the environment with the prefix ``CLARION_``.
+
+Each service derives its own frozen class from `ContractSettings` and adds fields of its own prefix.
+docs/settings.md lists them all; a test fails when one is missing there.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.server import Replication
+from clarion_contract.redis.url import parse_redis_url
+
+SECRET_MIN_BYTES: Final = 32
+
+# Errors of numbers and choices, whose value is worth showing. Any other value may be a secret.
+_SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one variable: separated by commas, or a JSON list."""
+
+
+def split_names(value: Any) -> Any:  # noqa: ANN401 - what the environment holds before validation
+    """``"a, b"`` and ``'["a", "b"]'`` as ``("a", "b")``; anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+class InvalidSettings(Exception):
+    """Settings that nothing can be started with.
+
+    Attributes:
+        problems: one line for each, naming its variable.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ContractSettings(BaseSettings):
+    """Redis, history, tokens and logs: what gateway and publisher must agree on."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, populate_by_name=True, extra="ignore", env_ignore_empty=True
+    )
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias="CLARION_REDIS_URL",
+        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, "
+        "redis+sentinel://[user:password@]host:26379,host:26379/service/db or "
+        "redis+cluster://[user:password@]host:6379,host:6379; rediss for TLS.",
+    )
+    namespace: str = Field(
+        "clarion",
+        validation_alias="CLARION_NAMESPACE",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Prefix of every key and channel, so that several Clarions can share a Redis.",
+    )
+    history_max_events: int = Field(
+        10_000,
+        validation_alias="CLARION_HISTORY_MAX_EVENTS",
+        ge=1,
+        le=10_000_000,
+        description="Events kept per stream for clients that resume.",
+    )
+    history_max_age_seconds: int = Field(
+        600,
+        validation_alias="CLARION_HISTORY_MAX_AGE_SECONDS",
+        ge=1,
+        le=30 * 86_400,
+        description="Age of the events kept per stream for clients that resume.",
+    )
+    idempotency_seconds: int = Field(
+        86_400,
+        validation_alias="CLARION_IDEMPOTENCY_SECONDS",
+        ge=1,
+        le=30 * 86_400,
+        description="How long an idempotency key is remembered.",
+    )
+    wait_replicas: int = Field(
+        0,
+        validation_alias="CLARION_WAIT_REPLICAS",
+        ge=0,
+        le=5,
+        description="Replicas of Redis that must have an event or a revocation before it counts as "
+        "accepted: 201, or the reply of a handler that publishes. Too few in time: 503 "
+        "(`unavailable` for a client's message), safe to retry with the same key. 0: a failover "
+        "may lose what was accepted just before.",
+    )
+    wait_seconds: float = Field(
+        1,
+        validation_alias="CLARION_WAIT_SECONDS",
+        ge=0.01,
+        le=4,
+        description="Time for CLARION_WAIT_REPLICAS to have it.",
+    )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="CLARION_JWT_SECRET",
+        description="Shared secret of HS256 tokens, 32 bytes at least (RFC 7518, section 3.2).",
+    )
+    jwt_public_key: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_PUBLIC_KEY",
+        description="Public key of RS256 or ES256 tokens: PEM, or the path of a PEM file.",
+    )
+    jwt_jwks_url: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_JWKS_URL",
+        pattern=r"^https?://",
+        description="Where the issuer publishes its keys (RFC 7517).",
+    )
+    jwt_algorithms: Names = Field(
+        (),
+        validation_alias="CLARION_JWT_ALGORITHMS",
+        description="Algorithms accepted. Empty: HS256 for a secret, RS256 and ES256 otherwise.",
+    )
+    jwt_audience: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_AUDIENCE",
+        description="Expected `aud` claim. Unset: a token that names an audience is refused.",
+    )
+    jwt_issuer: str | None = Field(
+        None,
+        validation_alias="CLARION_JWT_ISSUER",
+        description="Expected `iss` claim. Unset: any.",
+    )
+    jwt_leeway_seconds: int = Field(
+        5,
+        validation_alias="CLARION_JWT_LEEWAY_SECONDS",
+        ge=0,
+        le=300,
+        description="Clock difference forgiven when `exp`, `nbf` and `iat` are checked.",
+    )
+    token_max_seconds: int = Field(
+        86_400,
+        validation_alias="CLARION_TOKEN_MAX_SECONDS",
+        ge=60,
+        le=366 * 86_400,
+        description="The longest life of a token that the issuer signs: how long a revocation is "
+        "kept that names no end of its own.",
+    )
+    orders_max: int = Field(
+        100_000,
+        validation_alias="CLARION_ORDERS_MAX",
+        ge=100,
+        le=10_000_000,
+        description="Revocations and disconnects in force at the same time. Past it: 503.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="CLARION_LOG_LEVEL", description="Least severe level logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto",
+        validation_alias="CLARION_LOG_FORMAT",
+        description="auto: console on a terminal, JSON lines elsewhere.",
+    )
+    profile: Literal["production", "dev"] = Field(
+        "production",
+        validation_alias="CLARION_PROFILE",
+        description="dev adds what must never face the internet: the gateway's page at /.",
+    )
+    pod: str = Field(
+        default_factory=socket.gethostname,
+        validation_alias="CLARION_POD",
+        pattern=r"^[A-Za-z0-9_.-]{1,253}$",
+        description="Name of this instance in metrics, traces and `welcome`. Default: host name.",
+    )
+
+    @field_validator("jwt_algorithms", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_names(value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_to_redis(cls, url: str) -> str:
+        parse_redis_url(url)
+        return url
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
+            raise ValueError(f"expected a secret of {SECRET_MIN_BYTES} bytes or more")
+        return secret
+
+    @field_validator("jwt_public_key")
+    @classmethod
+    def _read_key_file(cls, key: str | None) -> str | None:
+        if key is None or key.lstrip().startswith("-----BEGIN"):
+            return key
+        try:
+            return Path(key).read_text()
+        except OSError as error:
+            raise ValueError(f"expected PEM or the path of a PEM file: {error}") from None
+
+    @model_validator(mode="after")
+    def _one_key_source(self) -> Self:
+        sources = [self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url]
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                "expected exactly one of CLARION_JWT_SECRET, CLARION_JWT_PUBLIC_KEY and "
+                "CLARION_JWT_JWKS_URL"
+            )
+        return self
+
+    @property
+    def keyspace(self) -> Keyspace:
+        """The names in Redis."""
+        return Keyspace(self.namespace, clustered=bool(parse_redis_url(self.redis_url).nodes))
+
+    @property
+    def history(self) -> HistoryLimits:
+        """How much Redis keeps."""
+        return HistoryLimits(
+            self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
+        )
+
+    @property
+    def replication(self) -> Replication:
+        """What must have been copied before something counts as accepted."""
+        return Replication(self.wait_replicas, self.wait_seconds)
+
+
+AnySettings = TypeVar("AnySettings", bound=ContractSettings)
+
+
+def load(cls: type[AnySettings]) -> AnySettings:
+    """The settings that the environment holds.
+
+    Raises:
+        InvalidSettings: one line for each bad variable, without the values of possible secrets.
+    """
+    try:
+        return cls()
+    except ValidationError as error:
+        raise InvalidSettings([_line(cls, detail) for detail in error.errors()]) from None
+
+
+def variable(cls: type[ContractSettings], field: str) -> str:
+    """The environment variable that sets a field."""
+    alias = cls.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else (cls.model_config["env_prefix"] + field).upper()
+
+
+def _line(cls: type[ContractSettings], detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ").replace("\n", " ")
+    value = detail["input"]
+    if detail["type"].startswith(_SHOWN) and isinstance(value, str):
+        message += f", got {value[:64]!r}"
+        if value.startswith("tcp://"):
+            message += (
+                ": Kubernetes sets it for a Service of that name; say enableServiceLinks: false"
+            )
+    if not detail["loc"]:
+        return message
+    name = str(detail["loc"][0])
+    return f"{variable(cls, name) if name in cls.model_fields else name}: {message}"

@@ -1,0 +1,57 @@
+"""A chat's handlers: what somebody says reaches everybody, on whichever gateway they are.
+
+A gateway mounts them with ``GATEWAY_HANDLERS=clarion_examples.chat.handlers:handlers``; README.md
+beside this file goes through it line by line.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, StringConstraints
+
+from clarion_contract.events.audience import user_audience
+from clarion_gateway.application.handlers import Context, Handlers, Refusal
+from clarion_gateway.application.interceptors import authenticated_only, propagate
+
+handlers = Handlers()
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+
+
+class ChatMessage(BaseModel):
+    """What a client says to everybody."""
+
+    text: Text
+
+
+class ChatReply(BaseModel):
+    """What everybody hears, and the sender as the reply."""
+
+    sender: str
+    text: str
+    said_at: datetime
+
+
+class DirectMessage(ChatMessage):
+    """What a client says to one user."""
+
+    to: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+@handlers.on("chat.message", propagate(to="all"))
+async def chat_message(message: ChatMessage, context: Context) -> ChatReply:
+    """To everybody; who is not logged in speaks as a guest."""
+    sender = context.user or f"guest-{context.connection[:4]}"
+    return ChatReply(sender=sender, text=message.text, said_at=datetime.now(UTC))
+
+
+@handlers.on("chat.direct", authenticated_only())
+async def chat_direct(message: DirectMessage, context: Context) -> ChatReply:
+    """To every device of one user, and nobody else."""
+    if message.to == context.user:
+        raise Refusal("to_yourself", "expected somebody else to write to")
+    reply = ChatReply(sender=context.user or "", text=message.text, said_at=datetime.now(UTC))
+    await context.publish(user_audience(message.to), "chat.direct", reply)
+    return reply

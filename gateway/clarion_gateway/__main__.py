@@ -1,0 +1,12 @@
+"""``python -m clarion_gateway``."""
+
+import signal
+import sys
+
+# As a container's first process it has no default handlers: the kernel would drop a SIGTERM that
+# comes before the event loop has set its own, and the pod would wait to be killed.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+from clarion_gateway.server import main  # noqa: E402 - the import is what takes so long
+
+sys.exit(main())

@@ -1,0 +1,295 @@
+"""Builds a gateway: the only place where its objects are made and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.clocks import BucketClocks
+from clarion_contract.bus.orders import Orders
+from clarion_contract.bus.presence import PresenceRegister
+from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.redis.cluster import RedisCluster
+from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
+from clarion_contract.redis.server import RedisServer
+from clarion_contract.redis.subscriber import Subscriber
+from clarion_contract.service.internal import internal_app, service_registry
+from clarion_contract.service.settings import InvalidSettings
+from clarion_contract.service.telemetry import exports_traces, tracer_provider
+from clarion_gateway.application import handlers as application
+from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
+from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.resumption import Resumption, tell_gap
+from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.tracing import FanoutTracer
+from clarion_gateway.fleet.drain import Drain
+from clarion_gateway.fleet.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
+from clarion_gateway.fleet.presence import Presence
+from clarion_gateway.fleet.rebalancing import Rebalancing
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.public import public_app
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway, built and running.
+
+    Attributes:
+        public: the ASGI app behind the public port, for everything but /ws and /sse.
+        internal: the ASGI app of the internal port.
+        sessions: what the public port's protocol hands its connections to.
+    """
+
+    public: ASGIApp
+    internal: Starlette
+    sessions: Sessions
+    drain: Drain
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: GatewaySettings, provider: TracerProvider | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway whose tasks run until the context ends.
+
+    Args:
+        provider: where spans go; None: where the ``OTEL_*`` variables say, or nowhere.
+
+    Raises:
+        InvalidSettings: a setting that only shows to be wrong when it is used.
+    """
+    metrics = Metrics(service_registry())
+    if provider is None and exports_traces():
+        provider = tracer_provider("clarion-gateway", settings.pod)
+    redis = redis_from_url(settings.redis_url)
+    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
+    keys, verifier = verifier_of(settings)
+    hub = Hub()
+    ring = Ring(settings.replay_max_bytes)
+    delivery = Delivery(
+        hub,
+        ring,
+        metrics,
+        FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
+        pending_max_events=settings.pending_max_events,
+        held_max_events=settings.replay_max_events,
+        unsent_max_bytes=settings.max_unsent_bytes,
+        positions=settings.positions,
+    )
+    revocations = Revocations(
+        Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
+    )
+
+    def obstacles() -> list[str]:
+        return _obstacles(settings, subscription, drain, keys)
+
+    def is_ready() -> bool:
+        return not obstacles()
+
+    async def readiness() -> Sequence[str]:
+        return obstacles()
+
+    register = PresenceRegister(bus, settings.keyspace)
+    presence = Presence(register, hub, metrics, settings, is_ready)
+    hub.changed = presence.changed
+    control = _Control(revocations, presence)
+    subscription = _subscription(settings, redis, bus, hub, delivery, ring, metrics, control)
+    sweeper = Sweeper(
+        ping_interval_seconds=settings.ping_interval_seconds,
+        token_grace_seconds=settings.token_grace_seconds,
+    )
+    replay = Replay(
+        bus,
+        ring,
+        metrics,
+        max_events=settings.replay_max_events,
+        positions=settings.positions,
+    )
+    admission = Admission(
+        hub,
+        subscription,
+        delivery,
+        Resumption(hub, subscription, delivery, replay, settings.positions),
+        verifier,
+        metrics,
+        settings,
+        sweeper=sweeper,
+        revocations=revocations,
+    )
+    queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
+    handlers = _handlers(settings)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks: set[asyncio.Task[None]] = set()
+
+            def spawn(job: Coroutine[Any, Any, None]) -> None:
+                task = group.create_task(job)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            inboxes = Inboxes(admission, handlers, queue, metrics, spawn, settings)
+            origins = Origins(settings.allowed_origins)
+            sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
+            drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
+            metrics.observe_pod(
+                hub,
+                pending=lambda: delivery.pending,
+                verified_age_seconds=lambda: subscription.verified_age_seconds,
+                loop_lag_seconds=lambda: sweeper.lag_seconds,
+                draining=lambda: drain.begun,
+                revocations=lambda: len(revocations),
+                presence_pending=lambda: presence.pending,
+                max_connections=settings.max_connections,
+            )
+            for job in (
+                subscription.run(),
+                delivery.run(),
+                queue.run(),
+                sweeper.run(),
+                presence.run(),
+                keys.run(),
+            ):
+                spawn(job)
+            spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
+            for job in _optional_jobs(settings, hub, presence, is_ready, metrics):
+                spawn(job)
+            yield Gateway(
+                public_app(settings),
+                internal_app(metrics.registry, readiness, metrics.ready),
+                sessions,
+                drain,
+            )
+            await presence.leave()
+            # Handlers too: they had their time while the pod drained.
+            for task in tuple(tasks):
+                task.cancel()
+    finally:
+        await bus.aclose()
+        await keys.aclose()
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)
+
+
+class _Control:
+    """What the pod does beside delivering, when it comes back to Redis and when it gets orders."""
+
+    def __init__(self, revocations: Revocations, presence: Presence) -> None:
+        self._revocations = revocations
+        self._presence = presence
+
+    async def load(self) -> None:
+        await self._revocations.load()
+        self._presence.renew()
+
+    def hear(self, payload: bytes) -> None:
+        self._revocations.hear(payload)
+
+
+def _optional_jobs(
+    settings: GatewaySettings,
+    hub: Hub,
+    presence: Presence,
+    is_ready: Callable[[], bool],
+    metrics: Metrics,
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What runs only where it is asked for."""
+    if settings.rebalance:
+        yield Rebalancing(hub, lambda: presence.pods, is_ready, metrics, settings).run()
+    if settings.pod_deletion_cost:
+        yield PodDeletionCost(
+            settings.pod,
+            hub.__len__,
+            metrics,
+            interval_seconds=settings.pod_deletion_cost_interval_seconds,
+            service_account=SERVICE_ACCOUNT,
+        ).run()
+
+
+def _subscription(
+    settings: GatewaySettings,
+    redis: RedisServer | RedisCluster,
+    bus: Bus,
+    hub: Hub,
+    delivery: Delivery,
+    ring: Ring,
+    metrics: Metrics,
+    control: Control,
+) -> Subscription:
+    def connect() -> SubscriberConnection:
+        if isinstance(redis, RedisCluster):
+            return ClusterSubscriber(settings.redis_url, settings.keyspace, redis)
+        return Subscriber(settings.redis_url, settings.keyspace)
+
+    clocks = None
+    if settings.keyspace.clustered:
+        clocks = BucketClocks(
+            bus,
+            settings.keyspace,
+            allowed_microseconds=round(settings.cluster_clock_seconds * 1e6),
+        )
+    return Subscription(
+        bus,
+        delivery,
+        ring,
+        metrics,
+        settings,
+        connect=connect,
+        tell_gap=functools.partial(tell_gap, hub),
+        control=control,
+        clocks=clocks,
+    )
+
+
+def _handlers(settings: GatewaySettings) -> Handlers:
+    try:
+        handlers = application.load(settings.handlers) if settings.handlers else Handlers()
+    except ValueError as error:
+        raise InvalidSettings([str(error)]) from None
+    handlers.limit_threads(settings.handler_threads)
+    return handlers
+
+
+def _obstacles(
+    settings: GatewaySettings,
+    subscription: Subscription,
+    drain: Drain,
+    keys: Keys,
+) -> list[str]:
+    """Why the pod takes no new clients; nothing: it is ready."""
+    reasons = []
+    if drain.begun:
+        reasons.append("draining")
+    if not keys.known:
+        reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+    age_seconds = subscription.verified_age_seconds
+    if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
+        reasons.append(f"bus not verified for {age_seconds:.1f} s")
+    return reasons
+
+
+async def _prune(
+    subscription: Subscription, revocations: Revocations, hub: Hub, linger_seconds: float
+) -> None:
+    while True:
+        await asyncio.sleep(max(1.0, linger_seconds / 4))
+        revocations.forget_ended()
+        await subscription.prune(hub.users.keys(), linger_seconds)

@@ -1,0 +1,1 @@
+"""The application's side: handlers for its clients' messages, and interceptors around them."""

@@ -1,0 +1,1 @@
+"""The pod's ear on the bus: its subscription, probes, and the repair of what it missed."""

@@ -1,0 +1,148 @@
+"""The streams that a pod listens to, and who waits for which: what
+`clarion_gateway.bus.subscription` keeps.
+
+No I/O. A stream is wanted from the moment somebody joins it, confirmed once Redis has said so on
+the connection of now, and given up when its user has had no socket here for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.redis.keyspace import CONTROL_STREAM
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """A stream that the pod listens to.
+
+    Attributes:
+        audience: None for the pod's own probe streams and the control stream.
+        apart: its ids are not of the shared clock.
+        last: id of the newest event heard on it; 0: none yet. Where it is apart and the pod has
+            heard nothing yet: where it ended before.
+        confirmed: Redis has confirmed the subscription on the connection of now.
+        confirmed_after: so many probes were sent before that. Of the next one to come back, it is
+            true that nothing above its id can have passed the pod by.
+        idle_since: when its user's last socket was found gone; None while there is one.
+        joining: connections that wait for it.
+    """
+
+    name: str
+    audience: Audience | None
+    apart: bool = False
+    last: int = 0
+    confirmed: bool = False
+    confirmed_after: int = 0
+    idle_since: float | None = None
+    joining: int = 0
+
+
+class Streams:
+    """All of them.
+
+    Attributes:
+        by_name: to look a message's stream up in.
+    """
+
+    def __init__(self, *, users_apart: bool, control: bool) -> None:
+        streams = [Stream(ALL.stream, ALL), Stream(AUTHENTICATED.stream, AUTHENTICATED)]
+        if control:
+            streams.append(Stream(CONTROL_STREAM, None))
+        self.by_name = {stream.name: stream for stream in streams}
+        self._users_apart = users_apart
+        self._probes: Sequence[str] = ()
+        # To ask Redis for, and who waits for which to be confirmed.
+        self._wanted: list[str] = []
+        self._wants = asyncio.Event()
+        self._waiters: dict[str, asyncio.Event] = {}
+        self._unconfirmed: set[str] = set()
+        self._all_confirmed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self.by_name.values())
+
+    def of_user(self, audience: Audience) -> Stream:
+        """The stream of one user; wanted from now on where it was not before."""
+        stream = self.by_name.get(audience.stream)
+        if stream is None:
+            stream = Stream(audience.stream, audience, self._users_apart)
+            self.by_name[stream.name] = stream
+            self._wanted.append(stream.name)
+            self._wants.set()
+        return stream
+
+    async def confirmed(self, stream: Stream) -> None:
+        """Return when Redis has confirmed a stream."""
+        if not stream.confirmed:
+            await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
+
+    def begin(self, probes: Sequence[str]) -> list[Stream]:
+        """All streams to ask for on a new connection: nothing is left to want.
+
+        Args:
+            probes: its own probe streams; the first is of the shared clock.
+        """
+        for name in set(self._probes) - set(probes):
+            del self.by_name[name]
+        for name in set(probes) - set(self._probes):
+            self.by_name[name] = Stream(name, None, apart=name != probes[0])
+        self._probes = probes
+        self._wanted.clear()
+        self._wants.clear()
+        return list(self)
+
+    def end(self) -> None:
+        """The connection is lost: nothing is confirmed any more."""
+        for stream in self:
+            stream.confirmed = False
+
+    async def wanted(self) -> list[Stream]:
+        """Those joined since the last call, once there are some."""
+        await self._wants.wait()
+        self._wants.clear()
+        wanted, self._wanted = self._wanted, []
+        self._unconfirmed = set(wanted)
+        self._all_confirmed.clear()
+        return [self.by_name[name] for name in wanted]
+
+    async def wanted_confirmed(self) -> None:
+        """Return when Redis has confirmed all that `wanted` returned."""
+        await self._all_confirmed.wait()
+
+    def hear(self, name: str, probes_sent: int) -> None:
+        """Redis has confirmed a stream."""
+        self._unconfirmed.discard(name)
+        if not self._unconfirmed:
+            self._all_confirmed.set()
+        stream = self.by_name.get(name)
+        # Of one that is apart the pod has to find out first where it ended.
+        if stream is not None and not stream.apart:
+            self.confirm(stream, probes_sent)
+
+    def confirm(self, stream: Stream, probes_sent: int) -> None:
+        """The pod listens to a stream; let those in who wait for it."""
+        stream.confirmed = True
+        stream.confirmed_after = probes_sent
+        waiter = self._waiters.pop(stream.name, None)
+        if waiter is not None:
+            waiter.set()
+
+    def prune(self, users: Collection[str], linger_seconds: float, now: float) -> list[str]:
+        """Forget the streams of users who have had no socket here for a while; their names."""
+        idle: list[str] = []
+        for stream in self:
+            if stream.audience is None or stream.audience.user is None or not stream.confirmed:
+                continue
+            if stream.joining or stream.audience.user in users:
+                stream.idle_since = None
+            elif stream.idle_since is None:
+                stream.idle_since = now
+            elif now - stream.idle_since >= linger_seconds:
+                idle.append(stream.name)
+        for name in idle:
+            del self.by_name[name]
+        return idle

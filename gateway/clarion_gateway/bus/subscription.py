@@ -1,0 +1,318 @@
+"""What the pod hears of the bus: every event once, in order, with gaps repaired from the logs.
+
+Stands between `clarion_contract.redis.subscriber` (bytes of one connection) and
+`clarion_gateway.delivery.rounds` (rounds). Owns which streams the pod listens to: `all`,
+`authenticated`, its own probe stream, and those of the users whose sockets it holds. When the
+connection is lost it subscribes anew, has `clarion_gateway.bus.repair` read and deliver what it
+missed on every stream, and goes on: no client notices.
+
+Why one id is enough to catch up from: on one connection, Redis sends messages in the order in which
+publish.lua ran, and ids rise in that order over all streams. So whoever heard id N has heard
+everything up to N on every stream that he was subscribed to.
+
+In a cluster that holds among the streams of the shared clock. A user's stream is apart: the pod
+knows where it ended when the pod began to listen, and counts from there by the stream's own ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, Protocol
+
+import structlog
+
+from clarion_contract.events.audience import ALL, user_audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Event, InvalidMessage, parse_message
+from clarion_contract.redis.keyspace import CONTROL_STREAM
+from clarion_contract.redis.subscriber import Message, Subscribed
+from clarion_gateway.bus.log_reader import ReadingBus
+from clarion_gateway.bus.probe import Clocks, Prober, ProbingBus
+from clarion_gateway.bus.repair import Repair, TellGap
+from clarion_gateway.bus.streams import Stream, Streams
+from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+
+_RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+# For Redis to confirm every stream; ten thousand take it a fraction of a second.
+_SUBSCRIBE_SECONDS: Final = 15.0
+
+_log = structlog.get_logger(__name__)
+
+
+class SubscriberConnection(Protocol):
+    """What the subscription needs of `clarion_contract.redis.subscriber.Subscriber`, or of a
+    cluster's.
+    """
+
+    async def connect(self) -> None:
+        """Open the connection."""
+        ...
+
+    def probe_streams(self, pod: str) -> list[str]:
+        """The streams whose events, one on each, show that it works."""
+        ...
+
+    async def subscribe(self, streams: Iterable[str]) -> None:
+        """Ask for streams."""
+        ...
+
+    async def unsubscribe(self, streams: Iterable[str]) -> None:
+        """Give streams up."""
+        ...
+
+    async def receive(self) -> Message | Subscribed:
+        """The next message or confirmation."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drop the connection."""
+        ...
+
+
+class Control(Protocol):
+    """Who gets what comes on the control stream."""
+
+    async def load(self) -> None:
+        """The pod listens, after a time in which it did not: make up for that."""
+        ...
+
+    def hear(self, payload: bytes) -> None:
+        """A message."""
+        ...
+
+
+class SubscribingBus(ReadingBus, ProbingBus, Protocol):
+    """What the subscription needs of `clarion_contract.bus.bus.Bus`."""
+
+    async def holds(self, stream: str, id_: int) -> bool:
+        """See `clarion_contract.bus.bus.Bus.holds`."""
+        ...
+
+
+class Subscription:
+    """The pod's subscription, over as many connections as it takes, one at a time."""
+
+    def __init__(  # noqa: PLR0913 - all that hears or is heard, joined in app.py
+        self,
+        bus: SubscribingBus,
+        delivery: Delivery,
+        ring: Ring,
+        metrics: Metrics,
+        settings: GatewaySettings,
+        *,
+        connect: Callable[[], SubscriberConnection],
+        tell_gap: TellGap,
+        control: Control | None = None,
+        clocks: Clocks | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._delivery = delivery
+        self._metrics = metrics
+        self._connect = connect
+        self._control = control
+        self._clocks = clocks
+        self._clock = clock
+        self._positions = settings.positions
+        self._pod = settings.pod
+        self._prober = Prober(
+            bus,
+            interval_seconds=settings.probe_interval_seconds,
+            timeout_seconds=settings.probe_timeout_seconds,
+            clocks=clocks,
+            clock=clock,
+        )
+        self._streams = Streams(
+            users_apart=settings.positions.overlap > 0, control=control is not None
+        )
+        self._by_name = self._streams.by_name
+        self._repair = Repair(bus, self._streams, delivery, ring, metrics, settings, tell_gap)
+        self._subscriber: SubscriberConnection | None = None
+        # Everything up to here was read from the logs; what the channels say of it is old.
+        self._caught_up_to = 0
+        self._caught_up = asyncio.Event()
+
+    @property
+    def verified_age_seconds(self) -> float:
+        """Seconds since a probe last came back; infinite before the first one did."""
+        return self._prober.verified_age_seconds
+
+    async def join(self, user: str | None, *, whole: bool = False) -> None:
+        """Return when everything that is published for a user, or for anybody, will come in.
+
+        Args:
+            whole: return only when what was published before lies at or below the pod's position
+                too. A client that resumes finds that in the log, and nothing falls between the log
+                and the subscription. It costs a probe, which others share.
+        """
+        await self._caught_up.wait()
+        if user is None:
+            return
+        stream = self._streams.of_user(user_audience(user))
+        stream.joining += 1
+        try:
+            await self._streams.confirmed(stream)
+            if whole and not stream.apart:
+                await self._delivery.reached(await self._prober.after(stream.confirmed_after))
+        finally:
+            stream.joining -= 1
+            stream.idle_since = None
+
+    async def refresh(self) -> None:
+        """Return when everything that was published before the call has been delivered."""
+        await self._delivery.reached(await self._prober.after(self._prober.sent))
+        if self._positions.overlap:  # what is apart moves no position
+            await self._delivery.flushed()
+
+    async def prune(self, users: Collection[str], linger_seconds: float) -> None:
+        """Give up the streams of users who have had no socket here for a while."""
+        idle = self._streams.prune(users, linger_seconds, self._clock())
+        if idle and self._subscriber is not None:
+            try:
+                await self._subscriber.unsubscribe(idle)
+            except BusUnavailable as error:
+                _log.debug("unsubscribe failed; the connection is lost", error=str(error))
+
+    async def run(self) -> None:
+        """Stay subscribed for ever."""
+        failures = 0
+        while True:
+            heard = self._repair.heard
+            try:
+                await self._one_connection()
+            except* BusUnavailable as errors:
+                _log.warning("bus connection lost", error=str(errors.exceptions[0]))
+            except* Exception:  # noqa: BLE001 - the edge: the pod keeps its sockets and tries anew
+                _log.exception("bus connection failed")
+            failures = 0 if self._repair.heard > heard else failures + 1
+            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+
+    async def _one_connection(self) -> None:
+        """Connect, catch up, listen; ends only by an exception group."""
+        subscriber = self._connect()
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._start(subscriber)
+                group.create_task(self._subscribe_wanted(subscriber))
+                group.create_task(self._prober.run())
+                while True:
+                    await self._hear(await subscriber.receive())
+        finally:
+            self._subscriber = None
+            self._streams.end()
+            await subscriber.aclose()
+
+    async def _start(self, subscriber: SubscriberConnection) -> None:
+        """Subscribe to everything, then deliver what went by in between."""
+        try:
+            await subscriber.connect()
+        except BusUnavailable:
+            self._metrics.bus_connects.labels("failed").inc()
+            raise
+        self._metrics.bus_connects.labels("connected").inc()
+        self._subscriber = subscriber
+        probes = subscriber.probe_streams(self._pod)
+        streams = self._streams.begin(probes)
+        try:
+            async with asyncio.timeout(_SUBSCRIBE_SECONDS):
+                early = await _subscribed(subscriber, {stream.name for stream in streams})
+        except TimeoutError:
+            raise BusUnavailable("Redis did not confirm the subscription in time") from None
+        if self._control is not None:
+            await self._control.load()
+        if self._clocks is not None:
+            await self._clocks.begin()
+        # Everything published from here on comes in by subscription: the id tells both apart.
+        confirmed_after = self._prober.sent
+        now = await self._prober.begin(probes)
+        await self._repair.catch_up(streams, now)
+        self._caught_up_to = now
+        self._delivery.advance(now)
+        self._prober.caught_up(now)
+        self._caught_up.set()
+        for stream in streams:
+            self._streams.confirm(stream, confirmed_after)
+        for message in early:
+            await self._hear(message)
+
+    async def _subscribe_wanted(self, subscriber: SubscriberConnection) -> None:
+        """Ask for streams as they are joined.
+
+        One command at a time: those joined while Redis has not confirmed it go into the next one,
+        so that a storm of log-ins costs few system calls, and a single one does not wait.
+        """
+        while True:
+            wanted = await self._streams.wanted()
+            await subscriber.subscribe([stream.name for stream in wanted])
+            await self._streams.wanted_confirmed()
+            apart = [stream for stream in wanted if stream.apart]
+            await self._repair.find_ends(apart)
+            for stream in apart:
+                self._streams.confirm(stream, self._prober.sent)
+
+    async def _hear(self, item: Message | Subscribed) -> None:
+        if isinstance(item, Subscribed):
+            self._streams.hear(item.stream, self._prober.sent)
+            return
+        stream = self._by_name.get(item.stream)
+        if stream is None:  # unsubscribed a moment ago
+            return
+        if self._control is not None and stream.name == CONTROL_STREAM:
+            self._control.hear(item.payload)
+            return
+        await self._hear_event(stream, item.payload)
+
+    async def _hear_event(self, stream: Stream, payload: bytes) -> None:
+        try:
+            event = parse_message(stream.audience or ALL, payload)
+        except InvalidMessage as error:
+            self._metrics.bus_messages_invalid.inc()
+            _log.warning("not an event on the bus", stream=stream.name, error=str(error))
+            return
+        if 0 < event.prev < stream.last < event.id and not await self._accept(stream, event):
+            return
+        if event.id <= stream.last or (event.id <= self._caught_up_to and not stream.apart):
+            return
+        if stream.audience is None:
+            self._prober.hear(stream.name, event.id)
+        else:
+            if 0 < stream.last < event.prev:
+                await self._repair.fill_gap(stream, event)
+            self._delivery.put(event)
+        stream.last = event.id
+        if not stream.apart:
+            heard = self._repair.heard = max(self._repair.heard, event.id)
+            self._delivery.advance(heard)
+        # Last, since a lost connection may cancel it: by then the event counts as heard.
+        await self._delivery.room()
+
+    async def _accept(self, stream: Stream, event: Event) -> bool:
+        """Whether an event is one, though it follows another than the last one heard."""
+        if self._positions.overlap and not await self._bus.holds(stream.name, event.id):
+            # A primary that hung while another took its place carries out what it was sent before
+            # it learns of that, and its messages come by the other. The log has none of them.
+            _log.warning("an event of a former primary", stream=stream.name, id=event.id)
+            return False
+        if stream.audience is None:
+            await self._repair.failed_over(stream)
+        return True
+
+
+async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) -> list[Message]:
+    """Subscribe, and return the messages that came in before Redis had confirmed every stream."""
+    await subscriber.subscribe(names)
+    early: list[Message] = []
+    missing = set(names)
+    while missing:
+        item = await subscriber.receive()
+        if isinstance(item, Subscribed):
+            missing.discard(item.stream)
+        else:
+            early.append(item)
+    return early

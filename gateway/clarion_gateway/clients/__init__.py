@@ -1,0 +1,1 @@
+"""A client's life: handshake, identity, resume, messages, end."""

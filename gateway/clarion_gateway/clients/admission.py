@@ -1,0 +1,296 @@
+"""Who a connection speaks for, from its handshake on: authenticates and registers it.
+
+One short task per handshake, none afterwards. Everything that a client may be refused for is a row
+of `clarion_gateway.connections.close_codes`; every refusal is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
+from clarion_contract.events.event import Event, InvalidPosition, parse_position
+from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients.resumption import Resumption
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire.encoder import Welcome
+
+_log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """The connection is not to be; ``close`` says why."""
+
+    def __init__(self, close: Close) -> None:
+        super().__init__(close.reason)
+        self.close = close
+
+
+class Verifier(Protocol):
+    """What admission needs of `clarion_contract.identity.tokens.TokenVerifier`."""
+
+    async def verify_fetching(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        ...
+
+
+class Joining(Protocol):
+    """What admission needs of `clarion_gateway.bus.subscription.Subscription`."""
+
+    async def join(self, user: str | None, *, whole: bool = False) -> None:
+        """Return when everything for the user will come in."""
+        ...
+
+
+class Revoking(Protocol):
+    """What admission needs of `clarion_gateway.clients.revocations.Revocations`."""
+
+    def revokes(self, claims: Claims) -> bool:
+        """Whether the token with these claims is good no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client asked for in its handshake.
+
+    Attributes:
+        token: a JWT, None for an anonymous connection.
+        since: the id of the last event that it has, None for a client that begins.
+        resumes: the id of the connection on which it had that event.
+    """
+
+    token: str | None
+    since: str | None
+    resumes: str | None = None
+
+
+class Admission:
+    """Opens connections and changes their identity."""
+
+    def __init__(  # noqa: PLR0913 - all that a handshake meets, joined in app.py
+        self,
+        hub: Hub,
+        subscription: Joining,
+        delivery: Delivery,
+        resumption: Resumption,
+        verifier: Verifier,
+        metrics: Metrics,
+        settings: GatewaySettings,
+        *,
+        sweeper: Sweeper,
+        revocations: Revoking,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sweeper = sweeper
+        self._revocations = revocations
+        self._hub = hub
+        self._subscription = subscription
+        self._delivery = delivery
+        self._resumption = resumption
+        self._verifier = verifier
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._opening = 0
+        self.draining = False
+
+    @property
+    def opening(self) -> int:
+        """Handshakes under way."""
+        return self._opening
+
+    def refuse_early(self) -> Close | None:
+        """Why no connection at all is taken now, before any work was spent on it."""
+        if self.draining:
+            return close_codes.DRAINING
+        if len(self._hub) + self._opening >= self._settings.max_connections:
+            return close_codes.AT_CAPACITY
+        return None
+
+    def begin(self) -> None:
+        """Count a handshake at once, so that a burst of them cannot pass the limits together."""
+        self._opening += 1
+
+    async def open(self, connection: Connection, opening: Opening) -> None:
+        """Take a connection in, or close it and say why; after `begin`. Never raises."""
+        missed = await self._handshake(connection, opening)
+        if connection.state is not State.CLOSED:
+            self._sweeper.add(connection)
+            await self._resumption.send(connection, missed)
+
+    async def _handshake(self, connection: Connection, opening: Opening) -> list[Event]:
+        """Everything up to `welcome`, measured; what the client missed is still to be written."""
+        started = time.perf_counter()
+        outcome = "accepted"
+        missed: list[Event] = []
+        try:
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                missed = await self._open(connection, opening)
+            if connection.state is State.CLOSED:
+                outcome = "abandoned"
+        except Refused as refused:
+            outcome = refused.close.label
+            connection.close(refused.close)
+        except (TimeoutError, BusUnavailable, KeysUnavailable) as error:
+            outcome = close_codes.UNAVAILABLE.label
+            _log.warning("connection not opened", error=str(error) or "no bus in time")
+            connection.close(close_codes.UNAVAILABLE)
+        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
+            outcome = close_codes.INTERNAL_ERROR.label
+            _log.exception("connection not opened", connection=connection.id)
+            connection.close(close_codes.INTERNAL_ERROR)
+        finally:
+            self._opening -= 1
+            seconds = time.perf_counter() - started
+            self._metrics.handshake(connection.encoder.wire, outcome, seconds)
+        return missed
+
+    async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
+        """Log in, refresh or log out in band. A token that fails changes nothing."""
+        try:
+            claims = None if token is None else await self._claims(token)
+            user = None if claims is None else claims.subject
+            change = "logout" if user is None else "login"
+            if user is not None and user == connection.user:
+                change = "refresh"
+            self._check_user(user, connection.user)
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                await self._subscription.join(user)
+        except Refused as refused:
+            connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+            return
+        except (TimeoutError, BusUnavailable, KeysUnavailable):
+            connection.write(connection.encoder.error(ref, "unavailable", "try again"))
+            return
+        # Between rounds, so that none writes what the old identity was meant to get.
+        async with self._delivery.between_rounds():
+            if connection.state is State.CLOSED:
+                return
+            try:
+                self._check_user(user, connection.user)  # again: others came in meanwhile
+                self._check_revoked(claims)
+            except Refused as refused:
+                connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+                return
+            self._hub.identify(connection, user, None if claims is None else claims.expires_at)
+            _note_token(connection, claims)
+            expires_in = self._expires_in(connection)
+            connection.write(connection.encoder.identity(ref, user, expires_in))
+        self._sweeper.watch_expiry(connection)
+        self._metrics.identities.labels(change).inc()
+
+    async def _open(self, connection: Connection, opening: Opening) -> list[Event]:
+        """Authenticate, register, welcome; what the client missed is still to be written."""
+        since = _since(opening.since)
+        claims = None
+        if opening.token is not None:
+            claims = await self._claims(opening.token)
+            connection.user, connection.expires_at = claims.subject, claims.expires_at
+            _note_token(connection, claims)
+        self._check_user(connection.user, None)
+        await self._subscription.join(connection.user, whole=since is not None)
+        self._check_user(connection.user, None)  # again: others came in while this one waited
+        self._check_revoked(claims)
+        if connection.state is State.CLOSED:
+            return []
+        if since is None:
+            self._hub.add(connection)
+            self._welcome(connection, self._delivery.position, resumed=None)
+            return []
+        return await self._resume(connection, since, opening.resumes)
+
+    async def _claims(self, token: str) -> Claims:
+        try:
+            claims = await self._verifier.verify_fetching(token)
+            check_user_id(claims.subject)
+        except InvalidToken as invalid:
+            self._metrics.tokens_refused.labels(invalid.reason).inc()
+            raise Refused(close_codes.unauthenticated(str(invalid))) from None
+        except InvalidUserId as invalid:
+            self._metrics.tokens_refused.labels("claims").inc()
+            raise Refused(close_codes.unauthenticated(str(invalid))) from None
+        self._check_revoked(claims)
+        return claims
+
+    def _check_revoked(self, claims: Claims | None) -> None:
+        """Before anything is spent on a token, and once more when the pod would hear of it."""
+        if claims is not None and self._revocations.revokes(claims):
+            self._metrics.tokens_refused.labels("revoked").inc()
+            raise Refused(close_codes.REVOKED)
+
+    def _check_user(self, user: str | None, before: str | None) -> None:
+        if user is None:
+            if not self._settings.allow_anonymous:
+                raise Refused(close_codes.UNAUTHENTICATED)
+        elif (
+            user != before
+            and len(self._hub.of_user(user)) >= self._settings.max_connections_per_user
+        ):
+            raise Refused(close_codes.TOO_MANY_CONNECTIONS)
+
+    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Event]:
+        """Register the connection holding events back, and welcome it with what it missed."""
+        self._hub.add(connection, catching_up=True)
+        missed = await self._resumption.collect(connection, since, resumes)
+        if connection.state is State.CLOSED:
+            return []
+        if missed is None:
+            self._metrics.resumes.labels("not_resumed").inc()
+            self._hub.go_live(connection)
+            self._welcome(connection, self._delivery.position, resumed=False)
+            return []
+        self._metrics.resumes.labels("resumed").inc()
+        self._welcome(connection, since, resumed=True)
+        return missed
+
+    def _welcome(self, connection: Connection, position: int, *, resumed: bool | None) -> None:
+        welcome = Welcome(
+            connection.id,
+            connection.user,
+            self._settings.pod,
+            position,
+            resumed,
+            self._expires_in(connection),
+        )
+        connection.write(connection.encoder.welcome(welcome))
+
+    def _expires_in(self, connection: Connection) -> int | None:
+        if connection.expires_at is None:
+            return None
+        return max(0, round(connection.expires_at - self._clock()))
+
+
+def _note_token(connection: Connection, claims: Claims | None) -> None:
+    """Remember which token a connection holds, so that it can be closed when that is revoked."""
+    connection.token_id = None if claims is None else claims.token_id
+    connection.issued_at = None if claims is None else claims.issued_at
+
+
+def _refused_auth(close: Close) -> tuple[str, str]:
+    """Code and message of the error that answers a log-in which would have been a refusal."""
+    many = close is close_codes.TOO_MANY_CONNECTIONS
+    return (close.label if many else "unauthenticated"), close.reason
+
+
+def _since(text: str | None) -> int | None:
+    if text is None or not text:
+        return None
+    try:
+        return parse_position(text)
+    except InvalidPosition:
+        raise Refused(close_codes.INVALID_SINCE) from None

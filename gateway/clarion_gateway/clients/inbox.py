@@ -1,0 +1,158 @@
+"""One client's messages on their way through the application's handlers.
+
+In order, one at a time per connection; a task exists only while there is something to do. Whatever
+a handler does (raise, hang, return nonsense) ends in an error for its sender and touches nobody
+else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from clarion_contract.bus.bus import Published
+from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Publication
+from clarion_gateway.application.handlers import Context, Handlers, Refusal, Route, answer
+from clarion_gateway.clients.admission import Admission
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire.native import Auth, Message
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+_log = structlog.get_logger(__name__)
+_HALF: Final = 2
+
+
+class Inbox:
+    """Messages of one connection that wait; exists only while there are any."""
+
+    __slots__ = ("messages", "paused", "started")
+
+    def __init__(self) -> None:
+        self.messages: deque[Message | Auth] = deque()
+        self.paused = False
+        self.started = False
+
+
+class Inboxes:
+    """Runs the handlers, for all connections."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        handlers: Handlers,
+        queue: PublishQueue,
+        metrics: Metrics,
+        spawn: Spawn,
+        settings: GatewaySettings,
+    ) -> None:
+        self._admission = admission
+        self._handlers = handlers
+        self._queue = queue
+        self._metrics = metrics
+        self._spawn = spawn
+        self._pod = settings.pod
+        self._handler_seconds = settings.handler_seconds
+        self._backlog = settings.handler_backlog
+        self.running = 0
+
+    def put(self, connection: Connection, message: Message | Auth) -> None:
+        """Have a message handled after those that the connection sent before."""
+        inbox = connection.inbox
+        if inbox is None:
+            inbox = connection.inbox = Inbox()
+        inbox.messages.append(message)
+        if connection.state is State.LIVE:
+            self.start(connection)
+        if len(inbox.messages) >= self._backlog and not inbox.paused:
+            inbox.paused = True
+            connection.pause_reading()
+
+    def start(self, connection: Connection) -> None:
+        """The connection is live: handle what it said before it was welcomed and had caught up."""
+        inbox = connection.inbox
+        if inbox is not None and not inbox.started:
+            inbox.started = True
+            self._spawn(self._work(connection, inbox))
+
+    async def _work(self, connection: Connection, inbox: Inbox) -> None:
+        self.running += 1
+        try:
+            while inbox.messages and connection.state is not State.CLOSED:
+                await self._handle_safely(connection, inbox.messages.popleft())
+                if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
+                    inbox.paused = False
+                    connection.resume_reading()
+        finally:
+            self.running -= 1
+            connection.inbox = None
+
+    async def _handle_safely(self, connection: Connection, message: Message | Auth) -> None:
+        try:
+            await self._handle(connection, message)
+        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
+            _log.exception("message failed", connection=connection.id)
+            connection.close(close_codes.INTERNAL_ERROR)
+
+    async def _handle(self, connection: Connection, message: Message | Auth) -> None:
+        ref = bytes(message.ref)
+        if isinstance(message, Auth):
+            await self._admission.authenticate(connection, message.token, ref)
+            return
+        route = self._handlers.find(message.type)
+        if route is None:
+            known = ", ".join(sorted(self._handlers.types)) or "none"
+            self._error(connection, ref, "unknown_type", f"expected a type out of: {known}")
+            return
+        context = Context(connection.id, connection.user, self._pod, message.type, self._publish)
+        outcome = await self._answer(route, bytes(message.data), context)
+        if isinstance(outcome, Refusal):
+            self._error(connection, ref, outcome.code, outcome.message)
+        else:
+            self._metrics.messages.labels("handled").inc()
+            connection.write(connection.encoder.reply(ref, outcome))
+
+    async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._handler_seconds) as deadline:
+                reply = await answer(route, data, context)
+        except Refusal as refusal:
+            return refusal
+        except BusUnavailable:
+            return Refusal("unavailable", "the event bus is unavailable, try again")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.exception("handler cancelled itself", type=context.type)
+            return Refusal("internal", "the handler failed")
+        except Exception as error:  # noqa: BLE001 - the edge: the application's bug is its sender's answer
+            if isinstance(error, TimeoutError) and deadline.expired():
+                return Refusal("timeout", f"no answer within {self._handler_seconds:g} seconds")
+            _log.exception("handler failed", type=context.type, connection=context.connection)
+            return Refusal("internal", "the handler failed")
+        finally:
+            self._metrics.handler_seconds.observe(time.perf_counter() - started)
+        return reply.data
+
+    async def _publish(
+        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+    ) -> Published:
+        return await self._queue.publish(Publication(audience, type_, data, exclude=exclude))
+
+    def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
+        label = code if code in MESSAGE_OUTCOMES else "refused"
+        self._metrics.messages.labels(label).inc()
+        connection.write(connection.encoder.error(ref, code, message))

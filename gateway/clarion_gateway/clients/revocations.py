@@ -1,0 +1,177 @@
+"""The revocations in force, and what the pod does when it hears of one.
+
+Stands beside an event's way: `clarion_gateway.bus.subscription` hands over what comes on the
+control stream, and `clarion_gateway.clients.admission` asks about each token. Everything is held in
+memory, so that a handshake costs no round trip; Redis keeps it for pods that start or were away
+(`clarion_contract.bus.orders`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import structlog
+from msgspec import MsgspecError
+
+from clarion_contract.bus.orders import (
+    Disconnect,
+    Order,
+    RevokeToken,
+    RevokeUser,
+    decode_order,
+    split_message,
+)
+from clarion_contract.events.errors import OrdersFull
+from clarion_contract.identity.claims import Claims
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.metrics.registry import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class KeptOrders(Protocol):
+    """What the pod needs of `clarion_contract.bus.orders.Orders`."""
+
+    async def give(self, orders: Sequence[Order]) -> int:
+        """See `clarion_contract.bus.orders.Orders.give`."""
+        ...
+
+    async def read(self) -> list[bytes]:
+        """See `clarion_contract.bus.orders.Orders.read`."""
+        ...
+
+
+class Revocations:
+    """Orders that the pod has carried out, and the tokens that they withdraw."""
+
+    def __init__(
+        self,
+        orders: KeptOrders,
+        hub: Hub,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._orders = orders
+        self._hub = hub
+        self._metrics = metrics
+        self._clock = clock
+        self._carried_out: dict[bytes, Order] = {}
+        self._ends: list[tuple[float, bytes]] = []
+        self._tokens: dict[str, RevokeToken] = {}
+        self._users: dict[str, RevokeUser] = {}
+
+    def __len__(self) -> int:
+        """Revocations in force."""
+        return len(self._tokens) + len(self._users)
+
+    def revokes(self, claims: Claims) -> bool:
+        """Whether the token with these claims is good no more.
+
+        A token that does not say when it was issued counts as older than any moment.
+        """
+        if claims.token_id is not None and claims.token_id in self._tokens:
+            return True
+        order = self._users.get(claims.subject)
+        return order is not None and _is_before(claims.issued_at, order)
+
+    async def load(self) -> None:
+        """Carry out what was ordered while the pod was not listening, after it listens again.
+
+        Where Redis has lost orders that the pod still holds, it gets them back.
+
+        Raises:
+            BusUnavailable: Redis did not answer.
+        """
+        kept = await self._orders.read()
+        self._take(kept)
+        self.forget_ended()
+        lost = [self._carried_out[text] for text in self._carried_out.keys() - set(kept)]
+        if lost:
+            _log.warning("Redis lost orders; it gets them back", orders=len(lost))
+            try:
+                await self._orders.give(lost)
+            except OrdersFull as error:
+                _log.error("orders not given back", error=str(error))
+
+    def hear(self, payload: bytes) -> None:
+        """A message on the control stream."""
+        self._take(split_message(payload))
+        self.forget_ended()
+
+    def forget_ended(self) -> None:
+        """Forget orders whose time is up: the tokens that they name have ended too."""
+        now = self._clock()
+        while self._ends and self._ends[0][0] <= now:
+            _, text = heapq.heappop(self._ends)
+            order = self._carried_out.pop(text)
+            if isinstance(order, RevokeToken) and self._tokens[order.token_id] is order:
+                del self._tokens[order.token_id]
+            elif isinstance(order, RevokeUser) and self._users[order.user] is order:
+                del self._users[order.user]
+
+    def _take(self, texts: Iterable[bytes]) -> None:
+        """Carry out what was not carried out before, with one look at the sockets for all of it."""
+        orders = [order for text in texts if (order := self._new(text)) is not None]
+        if not orders:
+            return
+        closed = sum(self._carry_out(order) for order in orders)
+        revoked = {order.token_id for order in orders if isinstance(order, RevokeToken)}
+        if revoked:
+            holders = [each for each in self._hub.connections if each.token_id in revoked]
+            closed += _close(holders, close_codes.REVOKED)
+        _log.info("orders carried out", orders=len(orders), closed=closed)
+
+    def _new(self, text: bytes) -> Order | None:
+        """The order in a text; None where it is known already, or no order."""
+        if text in self._carried_out:
+            return None
+        try:
+            order = decode_order(text)
+        except MsgspecError as error:
+            self._metrics.bus_messages_invalid.inc()
+            _log.warning("not an order on the bus", error=str(error))
+            return None
+        self._carried_out[text] = order
+        heapq.heappush(self._ends, (order.expires_at, text))
+        self._metrics.orders.labels(_kind(order)).inc()
+        return order
+
+    def _carry_out(self, order: Order) -> int:
+        """Returns how many connections were closed; who holds a revoked token is yet to be."""
+        if isinstance(order, Disconnect):
+            close = close_codes.disconnected(order.reason, reconnect=order.reconnect)
+            return _close(self._hub.of_user(order.user), close)
+        if isinstance(order, RevokeToken):
+            known = self._tokens.get(order.token_id)
+            if known is None or known.expires_at < order.expires_at:
+                self._tokens[order.token_id] = order
+            return 0
+        newest = self._users.get(order.user)
+        if newest is None or newest.issued_before < order.issued_before:
+            self._users[order.user] = order
+        older = [
+            each for each in self._hub.of_user(order.user) if _is_before(each.issued_at, order)
+        ]
+        return _close(older, close_codes.REVOKED)
+
+
+def _close(connections: Iterable[Connection], close: Close) -> int:
+    closing = list(connections)  # the hub forgets them meanwhile
+    for connection in closing:
+        connection.close(close)
+    return len(closing)
+
+
+def _is_before(issued_at: float | None, order: RevokeUser) -> bool:
+    return issued_at is None or issued_at < order.issued_before
+
+
+def _kind(order: Order) -> str:
+    return str(type(order).__struct_config__.tag)

@@ -1,0 +1,117 @@
+"""What transports call: a connection opens, says something, ends.
+
+Stands between the sockets and everything that knows what a message means: admission, handlers, the
+hub. Owns the limits on what one client may send.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.limits import TokenBucket
+from clarion_gateway.clients.origins import Origins
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire import native
+
+# Malformed messages that a connection is forgiven: a bug in a client should be seen, not fought.
+_MALFORMED_MAX: Final = 10
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Sessions:
+    """The life of every connection of the pod.
+
+    Attributes:
+        closing: connections whose close frame waits for the client's answer.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        hub: Hub,
+        inboxes: Inboxes,
+        sweeper: Sweeper,
+        metrics: Metrics,
+        origins: Origins,
+        spawn: Spawn,
+        settings: GatewaySettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.closing = 0
+        self.metrics = metrics
+        self.origins = origins
+        self.settings = settings
+        self._admission = admission
+        self._hub = hub
+        self._inboxes = inboxes
+        self._sweeper = sweeper
+        self._spawn = spawn
+        self._rate = settings.messages_per_second
+        self._burst = settings.message_burst
+        self._clock = clock
+
+    def refuse_early(self) -> Close | None:
+        """Why no connection is taken at all now; None: come in."""
+        return self._admission.refuse_early()
+
+    def open(self, connection: Connection, opening: Opening) -> None:
+        """Begin to admit a connection; what it says meanwhile waits in its inbox."""
+        self._admission.begin()
+        self._spawn(self._open(connection, opening))
+
+    def receive(self, connection: Connection, message: bytes) -> None:
+        """A text message came in."""
+        if not self.spend(connection):
+            return
+        try:
+            decoded = native.decode(message)
+        except native.Malformed as error:
+            self._malformed(connection, str(error))
+        except UnicodeDecodeError:
+            self.metrics.messages.labels("invalid_text").inc()
+            connection.close(close_codes.INVALID_TEXT)
+        else:
+            self._inboxes.put(connection, decoded)
+
+    def spend(self, connection: Connection) -> bool:
+        """Take one message off the connection's budget; close it where there is none left."""
+        now = self._clock()
+        if connection.bucket is None:
+            connection.bucket = TokenBucket(self._burst, now)
+        if connection.bucket.take(now, rate=self._rate, burst=self._burst):
+            return True
+        self.metrics.messages.labels("rate_limited").inc()
+        connection.close(close_codes.RATE_LIMITED)
+        return False
+
+    def ended(self, connection: Connection, close: Close) -> None:
+        """The connection is closing or gone. Counts once, whoever noticed first."""
+        if connection.state is State.CLOSED:
+            return
+        self._hub.remove(connection)
+        self._sweeper.remove(connection)
+        self.metrics.closed(close)
+
+    async def _open(self, connection: Connection, opening: Opening) -> None:
+        await self._admission.open(connection, opening)
+        if connection.state is not State.CLOSED:
+            self._inboxes.start(connection)
+
+    def _malformed(self, connection: Connection, message: str) -> None:
+        self.metrics.messages.labels("malformed").inc()
+        connection.malformed += 1
+        connection.write(connection.encoder.error(None, native.Malformed.code, message))
+        if connection.malformed > _MALFORMED_MAX:
+            connection.close(close_codes.MALFORMED)

@@ -1,0 +1,1 @@
+"""This pod's connections: their state, who they belong to, keepalive, and why they close."""

@@ -1,0 +1,98 @@
+"""Keep-alive and token expiry for all connections from one task: no timer per socket.
+
+A wheel of one-second slots, as many as the ping interval has seconds. A new connection gets a slot
+at random, so that neither the first pings nor any later ones come in bursts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import Connection, State
+
+_TICK_SECONDS: Final = 1.0
+
+
+class Sweeper:
+    """Visits every connection once per ping interval, and those whose token ends in time.
+
+    Attributes:
+        lag_seconds: how late the loop woke the sweeper last time.
+    """
+
+    def __init__(
+        self,
+        *,
+        ping_interval_seconds: int,
+        token_grace_seconds: float,
+        clock: Callable[[], float] = time.time,
+        choose: Callable[[int], int] = random.randrange,
+    ) -> None:
+        self.lag_seconds = 0.0
+        self._slots: list[dict[Connection, None]] = [{} for _ in range(ping_interval_seconds)]
+        self._expiring: dict[int, list[Connection]] = {}
+        self._grace_seconds = token_grace_seconds
+        self._clock = clock
+        self._choose = choose
+        self._tick = 0
+
+    def add(self, connection: Connection) -> None:
+        """Look after a connection from now on."""
+        connection.slot = self._choose(len(self._slots))
+        self._slots[connection.slot][connection] = None
+        self.watch_expiry(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection."""
+        if connection.slot >= 0:
+            self._slots[connection.slot].pop(connection, None)
+
+    def watch_expiry(self, connection: Connection) -> None:
+        """Close the connection when its token has ended, unless it is refreshed before.
+
+        Later ends wait for the next visit: nothing is kept for hours for a connection that closed.
+        """
+        if connection.expires_at is None:
+            return
+        ends_at = connection.expires_at + self._grace_seconds
+        if ends_at < self._clock() + len(self._slots) + _TICK_SECONDS:
+            self._expiring.setdefault(int(ends_at) + 1, []).append(connection)
+
+    def sweep(self) -> None:
+        """One tick: ping one slot, close what has gone silent or expired."""
+        slot = self._slots[self._tick % len(self._slots)]
+        self._tick += 1
+        for connection in list(slot):
+            if connection.inbox is not None and connection.inbox.paused:
+                continue  # its pongs wait in the kernel, behind the messages it was told to hold
+            if connection.awaiting_pong:
+                connection.close(close_codes.KEEP_ALIVE)
+            else:
+                connection.ping()
+                self.watch_expiry(connection)
+        now = self._clock()
+        for second in [second for second in self._expiring if second <= now]:
+            for connection in self._expiring.pop(second):
+                if connection.state is not State.CLOSED and self._has_expired(connection, now):
+                    connection.close(close_codes.EXPIRED)
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _TICK_SECONDS
+        while True:
+            await asyncio.sleep(due - loop.time())
+            self.lag_seconds = max(0.0, loop.time() - due)
+            self.sweep()
+            # After a stall, the missed ticks are not made up for: that would be a burst of pings.
+            due = max(due + _TICK_SECONDS, loop.time())
+
+    def _has_expired(self, connection: Connection, now: float) -> bool:
+        return (
+            connection.expires_at is not None and connection.expires_at + self._grace_seconds <= now
+        )

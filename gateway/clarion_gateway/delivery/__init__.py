@@ -1,0 +1,1 @@
+"""Delivery: rounds, who gets which bytes, and the ring of recent events."""

@@ -1,0 +1,181 @@
+"""What a client missed: the pod's ring of recent events, and the logs in Redis behind it.
+
+The ring holds the events of `all` and `authenticated`, so that ten thousand clients coming back at
+once read nothing from Redis but their own users' streams.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from clarion_contract.bus.bus import History
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.events.event import Event
+from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_gateway.metrics.registry import Metrics
+
+# What an event costs beside its data: the objects around it.
+_EVENT_OVERHEAD_BYTES: Final = 400
+
+
+class Ring:
+    """Recent events of `all` and `authenticated` in id order, bounded in bytes.
+
+    Attributes:
+        floor: the ring is whole for every position at or above it; None: it holds nothing yet.
+        broken_until: Redis has lost events at or below this, which its logs do not show.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.floor: int | None = None
+        self.broken_until = 0
+        self._events: deque[Event] = deque()
+        self._size_bytes = 0
+        self._max_bytes = max_bytes
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def fill(self, floor: int, events: Sequence[Event]) -> None:
+        """Begin anew: ``events`` are all there were after ``floor``."""
+        self.floor = floor
+        self._events.clear()
+        self._size_bytes = 0
+        for event in events:
+            self.append(event)
+
+    def append(self, event: Event) -> None:
+        """Add the newest event; the oldest go where they take too much memory."""
+        if self.floor is None or event.audience.user is not None:
+            return
+        self._events.append(event)
+        self._size_bytes += len(event.data) + _EVENT_OVERHEAD_BYTES
+        while self._size_bytes > self._max_bytes:
+            oldest = self._events.popleft()
+            self._size_bytes -= len(oldest.data) + _EVENT_OVERHEAD_BYTES
+            self.floor = oldest.id
+
+    def since(self, position: int) -> list[Event] | None:
+        """The events after ``position``, or None when the ring does not reach back that far."""
+        if self.floor is None or position < self.floor:
+            return None
+        newer: list[Event] = []
+        # From the newest back: most clients missed little.
+        for event in reversed(self._events):
+            if event.id <= position:
+                break
+            newer.append(event)
+        newer.reverse()
+        return newer
+
+
+class HistoryBus(Protocol):
+    """What replay needs of `clarion_contract.bus.bus.Bus`."""
+
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+    ) -> list[History]:
+        """See `clarion_contract.bus.bus.Bus.history`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What a client missed, as far as it could be found.
+
+    Attributes:
+        whole: nothing between the client's position and the events is missing.
+        events: by id; those from Redis may be ahead of the pod's position.
+        shared_since: what lies above it on `all` and `authenticated` is missing to the client.
+        user_since: the same on its user's stream.
+    """
+
+    whole: bool
+    events: dict[int, Event]
+    shared_since: int = 0
+    user_since: int = 0
+
+
+class Replay:
+    """Collects what a client missed: from the ring, and its user's stream from Redis.
+
+    Reading Redis takes time in which events go on. So the caller first lets the connection hold
+    events, then calls `missed`, then joins both with `merge` in one step.
+    """
+
+    def __init__(
+        self,
+        bus: HistoryBus,
+        ring: Ring,
+        metrics: Metrics,
+        *,
+        max_events: int,
+        positions: Positions = ONE_CLOCK,
+    ) -> None:
+        self._bus = bus
+        self._ring = ring
+        self._metrics = metrics
+        self._max_events = max_events
+        self._positions = positions
+
+    async def missed(self, user: str | None, since: int) -> Missed:
+        """What went to a user's, or an anonymous client's, audiences after ``since``.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
+        shared_since = self._positions.shared_since(since)
+        user_since = self._positions.user_since(since)
+        if shared_since < self._ring.broken_until:
+            return Missed(False, {})
+        recent = self._ring.since(shared_since)
+        ranges = [] if user is None else [(user_audience(user), user_since)]
+        if recent is None:
+            shared = [ALL] if user is None else [ALL, AUTHENTICATED]
+            ranges += [(audience, shared_since) for audience in shared]
+        self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
+        events = {
+            event.id: event
+            for event in recent or ()
+            if user is not None or event.audience.kind == "all"
+        }
+        limit = self._max_events + 1
+        whole = True
+        for (_, after), history in zip(ranges, await self._read(ranges, limit), strict=True):
+            reaches = after >= history.floor
+            if any(event.id == since for event in history.events):
+                # It lay within the overlap: the very stream on which the client was.
+                reaches, user_since = True, since
+            whole = whole and reaches and len(history.events) < limit
+            events.update((event.id, event) for event in history.events)
+        return Missed(whole and len(events) < limit, events, shared_since, user_since)
+
+    async def _read(self, ranges: Sequence[tuple[Audience, int]], limit: int) -> list[History]:
+        if not ranges:
+            return []
+        # Only there an overlap can reach further back than a log that holds all that is needed.
+        broken_too = self._positions.overlap > 0
+        return await self._bus.history(ranges, limit=limit, broken_too=broken_too)
+
+
+def merge(
+    missed: Missed, held: Sequence[Event], position: int, positions: Positions = ONE_CLOCK
+) -> list[Event]:
+    """Every event that is missing to a client up to ``position``, once, in id order.
+
+    Args:
+        held: what went by since before `Replay.missed` was called.
+        position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
+            streams of other clocks than its own, the caller has waited for all that Redis held.
+    """
+    apart = positions.apart_bit
+    events = {id_: event for id_, event in missed.events.items() if id_ <= position or id_ & apart}
+    events.update((event.id, event) for event in held)
+    return [
+        events[id_]
+        for id_ in sorted(events)
+        if id_ > (missed.shared_since if events[id_].audience.user is None else missed.user_since)
+    ]

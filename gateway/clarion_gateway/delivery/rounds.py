@@ -1,0 +1,181 @@
+"""Delivery in rounds: every event that has come in goes out in one write per socket.
+
+Stands between `clarion_gateway.bus.subscription` (order, gaps) and the sockets. One task for the
+whole pod; it yields to the loop every few hundred sockets. No timers: at low load a round holds one
+event and leaves at once, at high load rounds grow and the cost per delivery falls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from clarion_contract.events.event import Event
+from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery import fanout
+from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.tracing import FanoutTracer
+from clarion_gateway.metrics.registry import Metrics
+
+# A slice of sockets takes about 2 ms: what anything else in the loop waits at most.
+_SOCKETS_PER_SLICE: Final = 256
+# Bounds one write to a socket: large enough that its system call costs little by the byte.
+_ROUND_MAX_BYTES: Final = 128 * 1024
+_ROUND_MAX_EVENTS: Final = 1_000
+# Each targeted event's receivers get all shared events merged in, about 1 µs each.
+_ROUND_MAX_MERGES: Final = 10_000
+
+
+class Delivery:
+    """The pod's pending events and its position.
+
+    Attributes:
+        position: id of the shared clock up to which everything was handed to the sockets; where a
+            client that connects now begins.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        ring: Ring,
+        metrics: Metrics,
+        tracer: FanoutTracer,
+        *,
+        pending_max_events: int,
+        held_max_events: int,
+        unsent_max_bytes: int,
+        positions: Positions = ONE_CLOCK,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.position = 0
+        self._hub = hub
+        self._ring = ring
+        self._metrics = metrics
+        self._tracer = tracer
+        self._pending: deque[Event] = deque()
+        self._pending_max_events = pending_max_events
+        self._held_max_events = held_max_events
+        # A client that takes all it gets must not be slow by the size of one round.
+        self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
+        self._seen = 0
+        self._rounded = 0
+        self._apart_bit = positions.apart_bit
+        self._clock = clock
+        self._arrived = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._advanced = asyncio.Event()
+        self._between_rounds = asyncio.Lock()
+
+    @property
+    def pending(self) -> int:
+        """Events that wait for a round."""
+        return len(self._pending)
+
+    def put(self, event: Event) -> None:
+        """Deliver an event in the next round. Events of one clock come in id order."""
+        self._pending.append(event)
+        if event.id > self._seen and not event.id & self._apart_bit:
+            self._seen = event.id
+        self._arrived.set()
+
+    def advance(self, position: int) -> None:
+        """Everything up to ``position`` has been put, although no event may bear that id."""
+        self._seen = max(self._seen, position)
+        if not self._pending:
+            self._move_to(self._seen)
+
+    def rewind(self, position: int) -> None:
+        """Begin anew at an earlier position: ids went back."""
+        self.position = self._seen = position
+
+    async def room(self) -> None:
+        """Return when few enough events wait: a pod that falls behind stops reading Redis."""
+        while len(self._pending) >= self._pending_max_events:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def reached(self, position: int) -> None:
+        """Return when the pod's position is at or past ``position``."""
+        while self.position < position:
+            self._advanced.clear()
+            await self._advanced.wait()
+
+    async def flushed(self) -> None:
+        """Return when everything that was put before has been handed to the sockets."""
+        put = self._rounded + len(self._pending)
+        while self._rounded < put:
+            self._advanced.clear()
+            await self._advanced.wait()
+        async with self._between_rounds:
+            pass
+
+    def between_rounds(self) -> asyncio.Lock:
+        """Held by a round. Who holds it sees every connection with whole rounds only."""
+        return self._between_rounds
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        while True:
+            await self._arrived.wait()
+            async with self._between_rounds:
+                await self._round(self._take())
+            await asyncio.sleep(0)
+
+    def _take(self) -> list[Event]:
+        events: list[Event] = []
+        size_bytes = 0
+        targeted = 0
+        while (
+            self._pending and size_bytes < self._round_max_bytes and len(events) < _ROUND_MAX_EVENTS
+        ):
+            if targeted * (len(events) - targeted) > _ROUND_MAX_MERGES:
+                break
+            event = self._pending.popleft()
+            targeted += event.audience.user is not None
+            size_bytes += len(event.data)
+            events.append(event)
+        if not self._pending:
+            self._arrived.clear()
+        self._emptied.set()
+        return events
+
+    async def _round(self, events: list[Event]) -> None:
+        started = time.perf_counter()
+        # From here on, who connects finds these events in the ring, not in his socket.
+        for event in events:
+            self._ring.append(event)
+        self._rounded += len(events)
+        self._move_to(self._last_shared(events) if self._pending else self._seen)
+        fanout.hold(events, self._hub, self._held_max_events)
+        plan = fanout.plan(events, self._hub)
+        traced = self._tracer.begin(events, self._hub)
+        await _write(plan)
+        if traced:
+            await asyncio.sleep(0)  # the transports write at the end of the loop's turn
+            self._tracer.end(traced, self._hub)
+        self._metrics.round_delivered(
+            plan, events, now=self._clock(), seconds=time.perf_counter() - started
+        )
+
+    def _last_shared(self, events: Sequence[Event]) -> int:
+        return next((each.id for each in reversed(events) if not each.id & self._apart_bit), 0)
+
+    def _move_to(self, position: int) -> None:
+        self.position = max(self.position, position)
+        self._advanced.set()
+
+
+async def _write(plan: fanout.Plan) -> None:
+    written = 0
+    for payload, connections in plan.batches:
+        for start in range(0, len(connections), _SOCKETS_PER_SLICE):
+            for connection in connections[start : start + _SOCKETS_PER_SLICE]:
+                connection.write(payload)
+            written += len(connections) - start
+            if written >= _SOCKETS_PER_SLICE:
+                written = 0
+                await asyncio.sleep(0)

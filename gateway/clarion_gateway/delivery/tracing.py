@@ -1,0 +1,62 @@
+"""The fan-out span: one per traced event and pod, a child of the publisher's publish span.
+
+An event is traced where its producer decided to sample it; all others cost one comparison.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from opentelemetry.trace import Span, SpanKind, Tracer
+
+from clarion_contract.events.event import Event
+from clarion_contract.service.telemetry import context_of, is_sampled
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery import fanout
+
+
+class FanoutTracer:
+    """Opens and closes the spans of a round; none without a tracer."""
+
+    def __init__(self, tracer: Tracer | None, pod: str) -> None:
+        self._tracer = tracer
+        self._pod = pod
+
+    def begin(self, events: Sequence[Event], hub: Hub) -> list[Span]:
+        """A span for each traced event, begun now."""
+        tracer = self._tracer
+        if tracer is None:
+            return []
+        return [
+            self._span(tracer, event, event.trace, hub)
+            for event in events
+            if event.trace is not None and is_sampled(event.trace)
+        ]
+
+    def end(self, spans: Sequence[Span], hub: Hub) -> None:
+        """Every write of the round has been handed to the sockets."""
+        slow = sum(1 for connection in hub.connections if connection.unsent_bytes) if spans else 0
+        now = time.time_ns()
+        for span in spans:
+            span.set_attribute("clarion.slow", slow)
+            span.end(now)
+
+    def _span(self, tracer: Tracer, event: Event, trace: str, hub: Hub) -> Span:
+        recipients, size_bytes = fanout.reach(event, hub)
+        return tracer.start_span(
+            f"fanout {event.audience.kind}",
+            context=context_of(trace),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "clarion",
+                "messaging.operation.name": "fanout",
+                "messaging.operation.type": "process",
+                "messaging.message.id": str(event.id),
+                "messaging.destination.name": event.audience.kind,
+                "clarion.event.type": event.type,
+                "clarion.pod": self._pod,
+                "clarion.recipients": recipients,
+                "clarion.bytes": size_bytes,
+            },
+        )

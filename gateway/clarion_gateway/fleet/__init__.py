@@ -1,0 +1,1 @@
+"""The pod among the other pods: presence, rebalancing, drain, deletion cost."""

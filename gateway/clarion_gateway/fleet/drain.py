@@ -1,0 +1,74 @@
+"""Leaving without an avalanche: what happens between SIGTERM and exit.
+
+Not ready -> a pause for endpoints to propagate -> closes spread over a window, each client told
+when to come back -> exit when empty. uvicorn alone would close every socket at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from clarion_gateway.clients.admission import Admission
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.settings import GatewaySettings
+
+_SLICE_SECONDS: Final = 0.1
+
+_log = structlog.get_logger(__name__)
+
+
+class Drain:
+    """Empties the pod once.
+
+    Attributes:
+        begun: the pod is on its way out; readiness says so.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        admission: Admission,
+        busy: Callable[[], int],
+        settings: GatewaySettings,
+    ) -> None:
+        self.begun = False
+        self._hub = hub
+        self._admission = admission
+        self._busy = busy
+        self._pause_seconds = settings.drain_pause_seconds
+        self._spread_seconds = settings.drain_spread_seconds
+        self._grace_seconds = settings.drain_grace_seconds
+
+    async def run(self) -> None:
+        """Return when the pod may exit."""
+        self.begun = True
+        _log.info("draining", connections=len(self._hub), pause_seconds=self._pause_seconds)
+        await asyncio.sleep(self._pause_seconds)
+        self._admission.draining = True
+        await self._close_all()
+        try:
+            async with asyncio.timeout(self._grace_seconds):
+                while self._busy() or len(self._hub) or self._admission.opening:
+                    await asyncio.sleep(_SLICE_SECONDS)
+                    self._close(len(self._hub))  # those that were opening
+        except TimeoutError:
+            _log.warning("drain ended by its deadline", still_busy=self._busy())
+        _log.info("drained")
+
+    async def _close_all(self) -> None:
+        slices = max(1, round(self._spread_seconds / _SLICE_SECONDS))
+        for left in range(slices, 0, -1):
+            if not len(self._hub):
+                return
+            self._close(-(-len(self._hub) // left))
+            if left > 1:
+                await asyncio.sleep(_SLICE_SECONDS)
+
+    def _close(self, count: int) -> None:
+        for connection in list(self._hub.connections)[:count]:
+            connection.send_elsewhere(close_codes.DRAINING)

@@ -1,0 +1,304 @@
+"""Tells Redis who is connected to this pod, and sees to it that users keep to their limit.
+
+Stands beside the hub, which says whose connections have changed. Changes are gathered for a moment
+and written together, so that no handshake waits for Redis, and an idle connection costs nothing.
+What Redis answers counts a user's connections over all pods: those that pass the limit are closed,
+the newest ones, by the pod to which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import structlog
+
+from clarion_contract.bus.presence import NO_PODS, PRESENCE_SECONDS, PodLoad, Pods, Stay
+from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+
+# A pipeline of few commands costs as much CPU again as the commands; in a storm of log-ins that
+# long makes a hundred.
+_GATHER_SECONDS: Final = 0.05
+# Bounds what the loop does without a pause, a few ms. What is more waits for the next moment.
+_USERS_PER_WRITE: Final = 500
+_RETRY_SECONDS: Final = 1.0
+_LEAVE_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Register(Protocol):
+    """What the pod needs of `clarion_contract.bus.presence.PresenceRegister`."""
+
+    async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+        """See `clarion_contract.bus.presence.PresenceRegister.begin`."""
+        ...
+
+    async def beat(self, name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+        """See `clarion_contract.bus.presence.PresenceRegister.beat`."""
+        ...
+
+    async def leave(self, name: str) -> None:
+        """See `clarion_contract.bus.presence.PresenceRegister.leave`."""
+        ...
+
+    async def pods(self) -> Pods:
+        """See `clarion_contract.bus.presence.PresenceRegister.pods`."""
+        ...
+
+    async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
+        """See `clarion_contract.bus.presence.PresenceRegister.write`."""
+        ...
+
+    async def forget(self, stays: Iterable[tuple[str, str]]) -> None:
+        """See `clarion_contract.bus.presence.PresenceRegister.forget`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Written:
+    """What Redis knows of a user on this pod.
+
+    Attributes:
+        at: when it was written, on the monotonic clock.
+    """
+
+    stay: Stay
+    at: float
+
+
+class Presence:
+    """The users of this pod, as Redis is to know them.
+
+    Args:
+        ready: whether the pod takes new clients.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        hub: Hub,
+        metrics: Metrics,
+        settings: GatewaySettings,
+        ready: Callable[[], bool],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._register = register
+        self._hub = hub
+        self._metrics = metrics
+        self._pod = settings.pod
+        self._ready = ready
+        self._timeout_seconds = settings.heartbeat_seconds
+        self._beat_seconds = settings.beat_seconds
+        self._max_connections = settings.max_connections_per_user
+        self._max_pending = settings.max_connections
+        self._clock = clock
+        self._pods = NO_PODS
+        self._beaten_at = -math.inf
+        self._leaving = False
+        self._named = asyncio.Event()
+        self._lost_sight = asyncio.Event()
+        # Whose connections have changed since they were written; and what was, oldest first.
+        self._changed: dict[str, None] = {}
+        self._arrived = asyncio.Event()
+        self._written: dict[str, _Written] = {}
+
+    @property
+    def pending(self) -> int:
+        """Users of whom Redis does not know yet what has changed."""
+        return len(self._changed)
+
+    @property
+    def pods(self) -> Pods:
+        """Who is there, as of the last heartbeat; nobody, where it is too long ago to be true."""
+        fresh = time.monotonic() - self._beaten_at < self._timeout_seconds
+        return self._pods if fresh else NO_PODS
+
+    def changed(self, user: str) -> None:
+        """A connection of the user has come or gone."""
+        self._changed[user] = None
+        self._arrived.set()
+
+    def renew(self) -> None:
+        """Redis was lost for a while: whatever it knew of the pod may be gone."""
+        self._lost_sight.set()
+
+    async def run(self) -> None:
+        """Tell Redis for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._for_ever(self._beat_and_wait))
+            group.create_task(self._for_ever(self._gather_and_write))
+
+    async def leave(self) -> None:
+        """The pod goes: nothing of it is to count any more."""
+        self._leaving = True  # a beat that is under way makes it known no more
+        name = self._pods.name
+        if name is None:
+            return
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                while self._changed:
+                    await self._write(name)
+                await self._register.leave(name)
+        except (BusUnavailable, TimeoutError) as error:
+            _log.warning("presence not withdrawn; it ends by itself", error=str(error))
+
+    async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
+        failing = False
+        while not self._leaving:
+            try:
+                await step()
+                failing = False
+            except BusUnavailable as error:
+                self._metrics.presence_writes.labels("failed").inc()
+                if not failing:  # once, not once a second
+                    _log.warning("presence not written", error=str(error), users=self.pending)
+                failing = True
+                self._bound()
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:  # noqa: BLE001 - the edge: the pod goes on delivering
+                _log.exception("presence failed")
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _bound(self) -> None:
+        """Remember no more users than there can be connections.
+
+        While Redis takes nothing, many may come and go. Under another name, nothing that was
+        written of them counts, and only those who are here have to be written.
+        """
+        if len(self._changed) <= self._max_pending:
+            return
+        self._named.clear()
+        self._pods = replace(self._pods, name=None)
+        self._changed.clear()
+        self._written = {
+            user: written for user, written in self._written.items() if user in self._hub.users
+        }
+
+    async def _beat_and_wait(self) -> None:
+        renewed = self._lost_sight.is_set()
+        self._lost_sight.clear()
+        try:
+            await self._beat(renewed=renewed)
+        except BusUnavailable:
+            if renewed:
+                self._lost_sight.set()
+            raise
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._beat_seconds):
+                await self._lost_sight.wait()
+
+    async def _beat(self, *, renewed: bool) -> None:
+        name, load = self._pods.name, self._load()
+        if name is not None:
+            pods = await self._register.beat(name, load, timeout_seconds=self._timeout_seconds)
+            if pods.name is None:
+                _log.warning("Redis has forgotten the pod; it begins anew", name=name)
+            # None too where the name was given up meanwhile: see `_bound`.
+            name = pods.name and self._pods.name
+        if name is None:
+            if self._leaving:
+                return
+            pods = await self._register.begin(
+                self._pod, load, timeout_seconds=self._timeout_seconds
+            )
+            renewed = True
+        self._pods, self._beaten_at = pods, time.monotonic()
+        self._named.set()
+        if renewed:
+            self._change(self._hub.users)
+        self._change(self._old())
+
+    def _old(self) -> list[str]:
+        """Who has to be written again, lest Redis forget him."""
+        before = time.monotonic() - PRESENCE_SECONDS / 2
+        written = itertools.takewhile(lambda each: each[1].at < before, self._written.items())
+        return [user for user, _ in written]
+
+    def _change(self, users: Collection[str]) -> None:
+        if users:
+            self._changed.update(dict.fromkeys(users))
+            self._arrived.set()
+
+    def _load(self) -> PodLoad:
+        groups = list(self._hub.groups)
+        catching_up = sum(each.user is not None for each in self._hub.catching_up)
+        authenticated = sum(len(group.authenticated) for group in groups) + catching_up
+        anonymous = len(self._hub) - authenticated
+        return PodLoad(anonymous, authenticated, len(self._hub.users), self._ready())
+
+    async def _gather_and_write(self) -> None:
+        await self._named.wait()
+        await self._arrived.wait()
+        await asyncio.sleep(_GATHER_SECONDS)
+        if self._pods.name is not None:
+            await self._write(self._pods.name)
+
+    async def _write(self, name: str) -> None:
+        """Write some of what has changed, and act on the answer."""
+        users = list(itertools.islice(self._changed, _USERS_PER_WRITE))
+        for user in users:
+            del self._changed[user]
+        if not self._changed:
+            self._arrived.clear()
+        now = self._clock()
+        stays = [(user, self._stay(user, now)) for user in users]
+        try:
+            answers = await self._register.write(name, stays)
+            pods = self._pods
+            excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
+            if any(excesses):
+                # Nobody is closed for the sake of a pod that has died since it was last heard of.
+                pods = await self._register.pods()
+                excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
+        except BusUnavailable:
+            self._change(users)
+            raise
+        self._metrics.presence_writes.labels("written").inc()
+        gone: list[tuple[str, str]] = []
+        for (user, stay), others, excess in zip(stays, answers, excesses, strict=True):
+            gone += [(user, other) for other in others if pods.is_gone(other)]
+            for connection in self._newest(user, excess):
+                connection.close(close_codes.TOO_MANY_CONNECTIONS)
+            self._note(user, stay)
+        await self._register.forget(gone)
+
+    def _stay(self, user: str, now: float) -> Stay:
+        written = self._written.get(user)
+        since = now if written is None else written.stay.since
+        return Stay(len(self._hub.of_user(user)), since)
+
+    def _note(self, user: str, stay: Stay) -> None:
+        self._written.pop(user, None)  # to the end
+        if stay.connections:
+            self._written[user] = _Written(stay, time.monotonic())
+
+    def _excess(self, written: tuple[str, Stay], others: Mapping[str, Stay], pods: Pods) -> int:
+        """How many of the connections that have come since the last write are too many.
+
+        Redis takes the writes of all pods one after the other, so of several that pass the limit
+        together each closes its own, and those that were there before stay.
+        """
+        user, stay = written
+        before = self._written.get(user)
+        new = stay.connections - (before.stay.connections if before else 0)
+        left = max(0, stay.connections - len(self._hub.of_user(user)))  # since this was written
+        elsewhere = sum(
+            there.connections for other, there in others.items() if not pods.is_gone(other)
+        )
+        return max(0, min(new, stay.connections + elsewhere - self._max_connections - left))
+
+    def _newest(self, user: str, count: int) -> Sequence[Connection]:
+        return self._hub.of_user(user)[-count:] if count else ()

@@ -1,0 +1,317 @@
+"""The gateway's Prometheus metrics, all of them, and what is counted when (docs/metrics.md).
+
+No label's values can be made up by a client. Counting happens per round and per outcome, never per
+delivery.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from clarion_contract.events.event import Event
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.fanout import Plan
+from clarion_gateway.metrics.histogram import BulkHistogram
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WIRES: Final = ("websocket", "websocket-deflate", "sse")
+_IDENTITIES: Final = ("anonymous", "authenticated")
+# What became of a client's message; `refused` is any code of the application's own.
+MESSAGE_OUTCOMES: Final = (
+    "handled",
+    "internal",
+    "invalid",
+    "invalid_text",
+    "malformed",
+    "rate_limited",
+    "refused",
+    "timeout",
+    "unauthenticated",
+    "unavailable",
+    "unknown_type",
+)
+_COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+
+
+class Metrics:
+    """One pod's metrics on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.ready = Gauge("clarion_ready", "1 while /readyz says so.", registry=registry)
+        self.handshakes = Counter(
+            "clarion_handshakes_total",
+            "Connections asked for, by wire and outcome.",
+            ["wire", "outcome"],
+            registry=registry,
+        )
+        self.handshake_seconds = BulkHistogram(
+            "clarion_handshake_duration_seconds", "From the request to welcome.", _SECONDS
+        )
+        registry.register(self.handshake_seconds)
+        self.tokens_refused = Counter(
+            "clarion_tokens_refused_total",
+            "Tokens that identified nobody, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.identities = Counter(
+            "clarion_identity_changes_total",
+            "Log-ins, refreshes and log-outs on open connections.",
+            ["change"],
+            registry=registry,
+        )
+        self.closes = Counter(
+            "clarion_closes_total",
+            "Connections closed, by close code and reason.",
+            ["code", "reason"],
+            registry=registry,
+        )
+        self.slow_consumers = Counter(
+            "clarion_slow_consumers_total",
+            "Connections closed because they did not take what was sent.",
+            registry=registry,
+        )
+        self.messages = Counter(
+            "clarion_messages_received_total",
+            "Messages from clients, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.handler_seconds = Histogram(
+            "clarion_handler_duration_seconds",
+            "Time that handlers took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.events = Counter(
+            "clarion_events_received_total",
+            "Events received from the bus, by audience.",
+            ["audience"],
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "clarion_deliveries_total",
+            "Events written to connections, by audience and wire.",
+            ["audience", "wire"],
+            registry=registry,
+        )
+        self.delivered_bytes = Counter(
+            "clarion_delivered_bytes_total",
+            "Bytes of events written to connections.",
+            registry=registry,
+        )
+        self.round_seconds = Histogram(
+            "clarion_fanout_duration_seconds",
+            "Time of a delivery round: all its writes.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.round_recipients = Histogram(
+            "clarion_fanout_recipients",
+            "Connections written to in a delivery round.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self.round_events = Histogram(
+            "clarion_fanout_events",
+            "Events that left together in a delivery round.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self.publish_to_write_seconds = BulkHistogram(
+            "clarion_publish_to_write_seconds",
+            "From an event's id (Redis' clock) to the end of the round that wrote it: what users "
+            "feel.",
+            _SECONDS,
+        )
+        registry.register(self.publish_to_write_seconds)
+        self.resumes = Counter(
+            "clarion_resumes_total",
+            "Clients that named a position, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.resume_reads = Counter(
+            "clarion_resume_sources_total",
+            "Where events of all and authenticated were found for clients that resumed.",
+            ["source"],
+            registry=registry,
+        )
+        self.gaps = Counter(
+            "clarion_gaps_total",
+            "Gaps in a stream, by outcome: repaired from the log, or lost.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.orders = Counter(
+            "clarion_orders_total",
+            "Orders of publishers that the pod has carried out, by kind.",
+            ["order"],
+            registry=registry,
+        )
+        self.presence_writes = Counter(
+            "clarion_presence_writes_total",
+            "Round trips that told Redis who is connected, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.rebalanced = Counter(
+            "clarion_rebalanced_total",
+            "Connections sent elsewhere because the pod held far more than the mean.",
+            registry=registry,
+        )
+        self.bus_messages_invalid = Counter(
+            "clarion_bus_messages_invalid_total",
+            "Messages on the bus that are no events.",
+            registry=registry,
+        )
+        self.bus_connects = Counter(
+            "clarion_bus_connects_total",
+            "Attempts to connect the subscription, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.requests_refused = Counter(
+            "clarion_http_requests_refused_total",
+            "Requests refused before they reached a handler, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.pod_deletion_cost_patches = Counter(
+            "clarion_pod_deletion_cost_patches_total",
+            "Writes of the pod's deletion cost to Kubernetes, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Begin each known series: `increase()` misses the event that one begins with."""
+        for counter, labels in (
+            (self.gaps, ("repaired", "lost")),
+            (self.resumes, ("resumed", "not_resumed")),
+            (self.resume_reads, ("ring", "redis")),
+            (self.bus_connects, ("connected", "failed")),
+            (self.presence_writes, ("written", "failed")),
+            (self.identities, ("login", "refresh", "logout")),
+            (self.messages, MESSAGE_OUTCOMES),
+            (self.pod_deletion_cost_patches, ("written", "failed")),
+            (self.orders, ("revoke_token", "revoke_user", "disconnect")),
+        ):
+            for label in labels:
+                counter.labels(label)
+        # Looked up once: a storm of handshakes is when every microsecond counts.
+        self._accepted = {wire: self.handshakes.labels(wire, "accepted") for wire in _WIRES}
+        for wire in ("websocket", "sse"):
+            for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
+                self.handshakes.labels(wire, outcome)
+
+    def round_delivered(
+        self, plan: Plan, events: Sequence[Event], *, now: float, seconds: float
+    ) -> None:
+        """Count one round of delivery that ended at ``now`` (seconds since the epoch)."""
+        self.round_seconds.observe(seconds)
+        self.round_recipients.observe(plan.recipients)
+        self.round_events.observe(len(events))
+        self.delivered_bytes.inc(plan.size_bytes)
+        for (audience, wire), count in plan.deliveries.items():
+            self.deliveries.labels(audience, wire).inc(count)
+        for audience, count in Counts(event.audience.kind for event in events).items():
+            self.events.labels(audience).inc(count)
+        self.publish_to_write_seconds.observe_all(
+            max(0.0, now - event.id / 1_000_000) for event in events
+        )
+
+    def handshake(self, wire: str, outcome: str, seconds: float) -> None:
+        """Count a handshake that was admitted or refused."""
+        if outcome == "accepted":
+            self._accepted[wire].inc()
+        else:
+            self.handshakes.labels(wire, outcome).inc()
+        self.handshake_seconds.observe_all((seconds,))
+
+    def closed(self, close: Close) -> None:
+        """Count a close."""
+        self.closes.labels(str(close.code), close.label).inc()
+
+    def observe_pod(
+        self,
+        hub: Hub,
+        *,
+        pending: Callable[[], int],
+        verified_age_seconds: Callable[[], float],
+        loop_lag_seconds: Callable[[], float],
+        draining: Callable[[], bool],
+        revocations: Callable[[], int],
+        presence_pending: Callable[[], int],
+        max_connections: int,
+    ) -> None:
+        """Register the gauges that are read off the pod when it is scraped."""
+        gauges = {
+            "clarion_pending_events": ("Events that wait for a delivery round.", pending),
+            "clarion_bus_verified_age_seconds": (
+                "Seconds since a probe through the whole bus came back.",
+                verified_age_seconds,
+            ),
+            "clarion_loop_lag_seconds": (
+                "How late the event loop last woke a timer.",
+                loop_lag_seconds,
+            ),
+            "clarion_draining": ("1 while the pod sends its clients elsewhere.", draining),
+            "clarion_revocations": (
+                "Revocations in force: single tokens, and users' tokens of before a moment.",
+                revocations,
+            ),
+            "clarion_presence_pending": (
+                "Users of whom Redis does not know yet what has changed.",
+                presence_pending,
+            ),
+            "clarion_users": ("Users with a connection to this pod.", lambda: len(hub.users)),
+            "clarion_connections_max": (
+                "Connections that the pod takes at most.",
+                lambda: max_connections,
+            ),
+        }
+        for name, (documentation, read) in gauges.items():
+            Gauge(name, documentation, registry=self.registry).set_function(read)
+        self.registry.register(_Connections(hub))
+
+
+class _Connections(Collector):
+    """Connections by wire and identity, and the bytes they have not taken yet: read at a scrape."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        connections = GaugeMetricFamily(
+            "clarion_connections",
+            "Connections held, by wire and identity.",
+            labels=["wire", "identity"],
+        )
+        # Those of no wire yet too: an autoscaler that finds no number at all never scales down.
+        held = {(wire, identity): 0 for wire in _WIRES for identity in _IDENTITIES}
+        for group in self._hub.groups:
+            wire = group.encoder.wire
+            held[wire, "anonymous"] = len(group.anonymous)
+            held[wire, "authenticated"] = len(group.authenticated)
+        for labels, count in held.items():
+            connections.add_metric(labels, count)
+        yield connections
+        yield GaugeMetricFamily(
+            "clarion_unsent_bytes",
+            "Bytes written to connections that wait for slow clients.",
+            value=sum(connection.unsent_bytes for connection in self._hub.connections),
+        )
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()

@@ -1,0 +1,53 @@
+"""Runs a gateway process: two ports, one event loop, a drain on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
+from clarion_gateway.app import running
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.http import protocol_class
+
+_log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
+    return run("gateway", GatewaySettings, serve)
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve both ports until a stop signal, then drain.
+
+    Raises:
+        PortInUse: before anything was started.
+        InvalidSettings: a setting that only shows to be wrong when it is used.
+    """
+    stopping = stop_signal()
+    public_port = bind(settings.host, settings.port)
+    internal_port = bind(settings.internal_host, settings.internal_port)
+    async with running(settings) as gateway:
+        public = Server(
+            gateway.public,
+            public_port,
+            http=protocol_class(gateway.sessions),
+            ws="none",
+            proxy_headers=False,
+        )
+        internal = Server(gateway.internal, internal_port, ws="none", proxy_headers=False)
+        settle_memory()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(public.run_until_stopped())
+            group.create_task(internal.run_until_stopped())
+            _log.info(
+                "gateway listens",
+                port=public_port.getsockname()[1],
+                internal_port=internal_port.getsockname()[1],
+            )
+            await stopping.wait()
+            await gateway.drain.run()
+            public.stop()
+            internal.stop()

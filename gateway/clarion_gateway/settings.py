@@ -1,0 +1,197 @@
+"""The gateway's own settings, read from the environment with the prefix ``GATEWAY_``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_contract.service.settings import ContractSettings, Names, split_names
+
+_BEATS_PER_TIMEOUT: Final = 3
+
+
+class GatewaySettings(ContractSettings):
+    """Everything a gateway pod can be told. docs/settings.md explains each."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+
+    host: str = Field("0.0.0.0", description="Address of the public port.")  # noqa: S104 - a pod
+    port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
+    internal_host: str = Field("0.0.0.0", description="Address of the internal port.")  # noqa: S104
+    internal_port: int = Field(
+        9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
+    )
+    handlers: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="The application's handlers: package.module:name.",
+    )
+    allow_anonymous: bool = Field(True, description="Whether connections without a token are held.")
+    allowed_origins: Names = Field(
+        (),
+        description="Origins whose pages may connect, e.g. https://app.example.com; * for any. "
+        "Empty: only pages of the gateway's own host. Clients that send no Origin are no browsers "
+        "and may always connect.",
+    )
+    max_connections: int = Field(
+        20_000, ge=1, le=1_000_000, description="Connections one pod holds at most."
+    )
+    max_connections_per_user: int = Field(
+        100, ge=1, le=100_000, description="Connections one user may have over all pods together."
+    )
+    max_unsent_bytes: int = Field(
+        1 << 20,
+        ge=16_384,
+        le=1 << 30,
+        description="Bytes that may wait for one slow socket before it is closed with 4408; more "
+        "than the largest event.",
+    )
+    message_max_bytes: int = Field(
+        65_536, ge=256, le=1 << 26, description="Size of one message from a client."
+    )
+    messages_per_second: float = Field(
+        20, gt=0, le=100_000, description="Messages a client may send per second, on average."
+    )
+    message_burst: int = Field(
+        60, ge=1, le=1_000_000, description="Messages a client may send at once."
+    )
+    handshake_seconds: float = Field(
+        10, gt=0, le=300, description="Time from the TCP connection to `welcome`."
+    )
+    request_head_max_bytes: int = Field(
+        16_384, ge=1_024, le=1 << 20, description="Size of a request's line and headers."
+    )
+    ping_interval_seconds: int = Field(
+        25,
+        ge=1,
+        le=3_600,
+        description="Seconds between pings. A client that answers none until the next one is gone.",
+    )
+    token_grace_seconds: float = Field(
+        30,
+        ge=0,
+        le=3_600,
+        description="How long a connection outlives its token, so that the client can refresh it.",
+    )
+    handler_seconds: float = Field(
+        10, gt=0, le=600, description="Time a handler may take before the client gets an error."
+    )
+    handler_threads: int = Field(
+        40, ge=1, le=1_000, description="Threads for handlers that are plain functions."
+    )
+    handler_backlog: int = Field(
+        64, ge=1, le=100_000, description="Messages of one client that may wait for its handler."
+    )
+    replay_max_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        le=1 << 34,
+        description="Memory for the recent events of all and authenticated, for clients that "
+        "resume.",
+    )
+    replay_max_events: int = Field(
+        10_000, ge=1, le=1_000_000, description="Events replayed to one client that resumes."
+    )
+    pending_max_events: int = Field(
+        10_000,
+        ge=100,
+        le=1_000_000,
+        description="Events read from Redis that may wait for delivery; then reading pauses.",
+    )
+    publish_max_pending: int = Field(
+        10_000, ge=1, le=1_000_000, description="Handlers' publishes that may wait for Redis."
+    )
+    probe_interval_seconds: float = Field(
+        5, gt=0, le=300, description="Seconds between probes through the bus."
+    )
+    probe_timeout_seconds: float = Field(
+        5,
+        gt=0,
+        le=300,
+        description="Time for a probe to come back before the subscription is rebuilt.",
+    )
+    heartbeat_seconds: float = Field(
+        10,
+        ge=1,
+        le=300,
+        description="A pod that Redis has not heard of for so long counts as gone, and its "
+        "connections with it. A pod says that it is there three times in that.",
+    )
+    rebalance: bool = Field(
+        False,
+        description="Whether the pod sends some of its clients elsewhere while it holds far more "
+        "of them than the mean of all ready pods.",
+    )
+    rebalance_ratio: float = Field(
+        0.2,
+        gt=0,
+        le=10,
+        description="How far above the mean is far: 0.2 is a fifth more. What chance makes, four "
+        "times the root of the mean, is never far.",
+    )
+    rebalance_per_second: float = Field(
+        10, gt=0, le=1_000, description="Connections that a pod sends elsewhere in a second."
+    )
+    cluster_clock_seconds: float = Field(
+        1,
+        ge=0,
+        le=300,
+        description="On a Redis Cluster: by how much the clocks of its nodes may differ. Clients "
+        "that resume are given so much more of what they may have had already.",
+    )
+    linger_seconds: float = Field(
+        15,
+        ge=0,
+        le=3_600,
+        description="How long a user's channel stays subscribed after the last socket has gone: "
+        "a reload of a page costs Redis nothing.",
+    )
+    compression: bool = Field(
+        False,
+        description="permessage-deflate for clients that ask for it, without context takeover.",
+    )
+    drain_pause_seconds: float = Field(
+        5,
+        ge=0,
+        le=600,
+        description="From SIGTERM to the first close: time for endpoints to propagate.",
+    )
+    drain_spread_seconds: float = Field(
+        20, ge=0, le=3_600, description="Over how long a draining pod spreads its closes."
+    )
+    drain_grace_seconds: float = Field(
+        5, ge=0, le=600, description="From the last close to the exit, for handlers under way."
+    )
+    pod_deletion_cost: bool = Field(
+        False,
+        description="Whether the pod tells Kubernetes how many connections it holds, so that "
+        "scaling down takes the emptiest pod.",
+    )
+    pod_deletion_cost_interval_seconds: float = Field(
+        60, ge=1, le=3_600, description="Seconds between two writes of it, at least."
+    )
+    dev_publisher_url: str = Field(
+        "http://127.0.0.1:8080", description="dev profile: the publisher that the page uses."
+    )
+
+    @property
+    def beat_seconds(self) -> float:
+        """Between two heartbeats: two may be lost."""
+        return self.heartbeat_seconds / _BEATS_PER_TIMEOUT
+
+    @property
+    def positions(self) -> Positions:
+        """What clients' positions are worth."""
+        if not self.keyspace.clustered:
+            return ONE_CLOCK
+        # From a probe that came back late to the end of one that did not: see `Prober.run`.
+        behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
+        return Positions(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_names(value)

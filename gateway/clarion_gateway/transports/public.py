@@ -1,0 +1,105 @@
+"""What the public port answers that is neither a WebSocket nor an event stream: refusals, mostly.
+
+`clarion_gateway.transports.http` hands such requests on to the app that is built here.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_gateway.settings import GatewaySettings
+
+
+def public_app(settings: GatewaySettings) -> ASGIApp:
+    """The app behind the public port's protocol."""
+    app = FastAPI(
+        title="Clarion gateway",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={HTTPException: _problem},
+        middleware=_cors(settings),
+    )
+    # It would send people to whatever Host a client names.
+    app.router.redirect_slashes = False
+    app.router.routes += [
+        Route("/ws", _expects_upgrade),
+        Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+    ]
+    if settings.profile == "dev":
+        from clarion_dev_page import page as dev_page  # noqa: PLC0415 - production never loads it
+
+        app.router.routes.extend(dev_page.routes(settings))
+    return _ResponseHeaders(app)
+
+
+class _ResponseHeaders:
+    """Adds the headers that every response has, where the app has not said otherwise.
+
+    Not uvicorn's own setting: a page's Content-Security-Policy would stand beside the general one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in RESPONSE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _cors(settings: GatewaySettings) -> list[Middleware]:
+    """Preflights, for pages that read /sse with fetch and an Authorization header."""
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET"],
+            allow_headers=["authorization", "cache-control", "last-event-id"],
+        )
+    ]
+
+
+async def _expects_upgrade(_request: Request) -> Response:
+    raise HTTPException(426, "expected an upgrade to websocket", {"Upgrade": "websocket"})
+
+
+async def _expects_get(_request: Request) -> Response:
+    raise HTTPException(405, "expected GET", {"Allow": "GET"})
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    """Every refusal is a problem document (RFC 9457)."""
+    if not isinstance(error, HTTPException):
+        raise error
+    status = error.status_code
+    title = HTTPStatus(status).phrase
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status_code,
+            "detail": error.detail,
+        },
+        status_code=status,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )

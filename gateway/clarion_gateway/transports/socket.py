@@ -1,0 +1,122 @@
+"""What WebSocket and event stream share: a TCP transport written to without a task.
+
+The first write carries the head of the HTTP response: opening a connection costs one packet.
+Back-pressure comes from the transport's own buffer limits: no count of bytes, no queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar, Final
+
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection, State, discard
+from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.wire.encoder import Encoder
+
+# How long a closing connection may take to send what was written, and to hear the client's answer.
+CLOSE_SECONDS: Final = 5.0
+
+
+class SocketConnection(Connection, asyncio.Protocol):
+    """A connection on a TCP transport that was taken over from the HTTP server.
+
+    Attributes:
+        lost: how it counts when the client goes without a word.
+    """
+
+    lost: ClassVar[Close] = close_codes.ABNORMAL
+
+    __slots__ = ("_closing", "_head", "_sessions", "_taken", "_transport")
+
+    def __init__(self, encoder: Encoder, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(encoder)
+        self._sessions = sessions
+        self._transport = transport
+        self._head = b""
+        self._closing: Close | None = None
+        self._taken: asyncio.Event | None = None
+
+    def _open(self, head: bytes, request: ConnectionRequest) -> None:
+        """Have the connection admitted; ``head`` leaves with the first thing that is written."""
+        self._head = head
+        self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
+        self.write = self._write_first
+        self._sessions.open(self, request.opening())
+
+    def _write_first(self, data: bytes) -> None:
+        self.write = self._transport.write
+        self._transport.write(self._head + data)
+        self._head = b""
+
+    def _close_with(self, close: Close, last_words: bytes) -> None:
+        """Write the last bytes; the transport goes when they are out, or when time is up."""
+        self._closing = close
+        self._sessions.closing += 1
+        self._end(close)
+        self._head = b""
+        self._transport.write(last_words)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def _is_ending(self) -> bool:
+        """Whether there is nothing left to close; a transport that only waits is cut short."""
+        if self._closing is None and self._transport.is_closing():
+            self._transport.abort()
+        return self._closing is not None or self._transport.is_closing()
+
+    def _end(self, close: Close) -> None:
+        self.write = discard
+        self._sessions.ended(self, close)
+
+    # asyncio.Protocol
+
+    def eof_received(self) -> None:
+        """The client will send no more: neither a WebSocket nor a stream is half closed.
+
+        Aborted, since closing would wait for a client to read what it may never read.
+        """
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The socket is gone, whoever closed it."""
+        if self._closing is not None:
+            self._sessions.closing -= 1
+        self._end(self._closing or self.lost)
+        if self._taken is not None:
+            self._taken.set()
+
+    def pause_writing(self) -> None:
+        """More waits for the client than it is allowed to leave."""
+        if self.state is State.CATCHING_UP:
+            self._taken = asyncio.Event()
+        elif self.state is State.LIVE:
+            self._sessions.metrics.slow_consumers.inc()
+            self.close(close_codes.SLOW_CONSUMER)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was written."""
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
+
+    # Connection
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Connection`."""
+        return self._transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """See `Connection`."""
+        if self._taken is not None:
+            await self._taken.wait()
+
+    def pause_reading(self) -> None:
+        """See `Connection`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `Connection`."""
+        self._transport.resume_reading()

@@ -1,0 +1,88 @@
+"""A server-sent event stream without a task: written to like a WebSocket, heard by nobody.
+
+Takes over the TCP connection from the HTTP server once the request has been read. The response has
+no length and ends with the connection.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.transports.request import ConnectionRequest, refusal
+from clarion_gateway.transports.socket import SocketConnection
+from clarion_gateway.wire.sse import COMMENT, SSE
+
+if TYPE_CHECKING:
+    import asyncio
+
+_RETRY_MS: Final = 2_000
+
+
+class SseConnection(SocketConnection):
+    """One event stream, from its request on."""
+
+    __slots__ = ("_origin",)
+
+    lost: ClassVar[Close] = close_codes.NORMAL  # the only way in which a stream's client leaves
+
+    def __init__(
+        self, sessions: Sessions, transport: asyncio.Transport, request: ConnectionRequest
+    ) -> None:
+        super().__init__(SSE, sessions, transport)
+        self._origin = request.header("origin")
+
+    def respond(self, request: ConnectionRequest) -> None:
+        """Have the stream admitted; the response begins then, so that a refusal has a status."""
+        self._open(_response_head(self._origin), request)
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing more to say; a pipelined request is not answered."""
+
+    def ping(self) -> None:
+        """A comment: keeps proxies from closing, and finds out that the client is gone."""
+        self.write(COMMENT)
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Connection`. A stream that has not begun is refused with the close's HTTP status."""
+        if self._is_ending():
+            return
+        if not self._head:
+            last_words = message + SSE.error(None, close.label, close.reason)
+        elif close.reconnect:
+            last_words = turned_away(close, self._origin)
+        else:
+            headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
+            last_words = refusal(close.status, close.reason, headers=headers)
+        self._close_with(close, last_words)
+        self._transport.close()
+
+
+def turned_away(close: Close, origin: str | None) -> bytes:
+    """A whole response for a client that should come back.
+
+    Not with the close's own status: after anything but 200, a browser's EventSource never does.
+    """
+    after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
+    return (
+        _response_head(origin)
+        + b"retry: %d\n" % after_ms
+        + SSE.error(None, close.label, close.reason)
+    )
+
+
+def _response_head(origin: str | None) -> bytes:
+    lines = [
+        "HTTP/1.1 200 OK",
+        "content-type: text/event-stream; charset=utf-8",
+        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
+        "x-accel-buffering: no",  # nginx would hold events back
+        "connection: close",
+    ]
+    if origin is not None:
+        lines += [f"access-control-allow-origin: {origin}", "vary: origin"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

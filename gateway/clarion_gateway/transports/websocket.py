@@ -1,0 +1,242 @@
+"""A WebSocket without a task: an `asyncio.Protocol` around `websockets`' sans-I/O core (RFC 6455).
+
+Frames that come in, and the closing handshake, are the core's. What goes out has been framed once
+for all sockets (`clarion_gateway.wire.frames`) and passes the core by: a server's data frames
+change none of its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidHeaderValue, PayloadTooBig
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State as FrameState
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import State
+from clarion_gateway.transports.request import ConnectionRequest, refusal
+from clarion_gateway.transports.socket import SocketConnection
+from clarion_gateway.wire import frames
+from clarion_gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
+
+_PIECE_BYTES: Final = 4_096
+# Looked at after a close, for the client's own close frame behind what it had sent already.
+_LATE_MAX_BYTES: Final = 16_384
+_SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
+# Without context takeover a frame depends on no earlier one, so that all sockets can share it.
+_DEFLATE: Final = (
+    ServerPerMessageDeflateFactory(
+        server_no_context_takeover=True,
+        client_no_context_takeover=True,
+        server_max_window_bits=frames.DEFLATE_WINDOW_BITS,
+        client_max_window_bits=frames.DEFLATE_WINDOW_BITS,
+    ),
+)
+_HANDSHAKE_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "upgrade",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+    }
+)
+_VERSION_HEADER: Final = "Sec-WebSocket-Version"
+_KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", _VERSION_HEADER})
+_log = logging.getLogger("gateway.websocket")
+_log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
+
+
+class WebSocketConnection(SocketConnection):
+    """One WebSocket, from its handshake on."""
+
+    __slots__ = ("_core", "_early", "_fragments", "_late_bytes")
+
+    def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(PLAIN, sessions, transport)
+        self._early = b""
+        self._fragments: list[bytes] | None = None
+        self._late_bytes = 0
+        self._core = ServerProtocol(
+            extensions=_DEFLATE if sessions.settings.compression else None,
+            state=FrameState.OPEN,
+            max_size=sessions.settings.message_max_bytes,
+            logger=_log,
+        )
+
+    def handshake(self, request: ConnectionRequest) -> bool:
+        """Answer the opening handshake and have the connection admitted; False: refused.
+
+        The answer leaves with `welcome`, or with the close frame that says why there is none.
+        """
+        offered = request.offered_subprotocols
+        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
+        head = _head(self._core, request)
+        if isinstance(head, Response):
+            self.state = State.CLOSED
+            self._sessions.metrics.handshakes.labels("websocket", "malformed").inc()
+            self._transport.write(_refusal(head))
+            self._transport.close()
+            return False
+        for extension in self._core.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                self.encoder = _encoder(extension)
+        self._open(head, request)
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse frames; hand whole messages on.
+
+        In pieces, so that whoever sends thousands of tiny frames is stopped after a few hundred.
+        """
+        if self._head:  # nothing may be answered before the response to the handshake
+            self._early += data
+            self._transport.pause_reading()
+            return
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            self._receive(piece)
+            if self._closing is not None:
+                self._late_bytes += len(piece)
+                if self._late_bytes > _LATE_MAX_BYTES:
+                    self._transport.abort()
+            if self._transport.is_closing():
+                return
+
+    def _receive(self, data: bytes) -> None:
+        core = self._core
+        core.receive_data(data)
+        for event in core.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+        self.awaiting_pong = False
+        output = core.data_to_send()
+        if core.parser_exc is not None:
+            self._fail(core.parser_exc)
+        elif core.close_rcvd is not None:
+            # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
+            if self._closing is None:
+                self._close_with(close_codes.NORMAL, b"".join(output))
+            self._transport.close()
+        elif output and self._closing is None:
+            self._transport.write(b"".join(output))
+
+    def _write_first(self, data: bytes) -> None:
+        super()._write_first(data)
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._receive_early)
+
+    def _receive_early(self) -> None:
+        early, self._early = self._early, b""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self.data_received(early)
+
+    def ping(self) -> None:
+        """See `Connection`."""
+        self.awaiting_pong = True
+        self.write(frames.PING)
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Connection`."""
+        if self._is_ending():
+            return
+        if self._core.state is FrameState.OPEN:
+            self._core.send_close(close.code, close.reason)
+            frame = b"".join(self._core.data_to_send())
+        else:  # the core has failed the connection, with a close frame of its own
+            frame = frames.close(close.code, close.reason)
+        self._close_with(close, self._head + message + frame)
+        self._transport.resume_reading()  # to see the client's own close frame
+
+    def _frame(self, frame: Frame) -> None:
+        if self._closing is not None:
+            return
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            self._text(frame)
+        elif frame.opcode is Opcode.BINARY:
+            self.close(close_codes.UNSUPPORTED_DATA)
+        elif frame.opcode is Opcode.PING:
+            self._sessions.spend(self)  # the core has answered it already
+        elif frame.opcode is Opcode.PONG:
+            if not self.awaiting_pong:
+                self._sessions.spend(self)  # nobody asked
+            self.awaiting_pong = False
+
+    def _text(self, frame: Frame) -> None:
+        data = bytes(frame.data)
+        if frame.fin and self._fragments is None:
+            self._sessions.receive(self, data)
+        elif self._sessions.spend(self):
+            fragments = self._fragments = self._fragments or []
+            fragments.append(data)
+            if frame.fin:
+                self._fragments = None
+                self._sessions.receive(self, b"".join(fragments))
+
+    def _fail(self, error: Exception) -> None:
+        """The core found the stream broken: say so with the gateway's own reasons."""
+        if self._closing is not None:
+            self._transport.abort()
+        elif isinstance(error, PayloadTooBig):
+            self.close(close_codes.too_large(self._sessions.settings.message_max_bytes))
+        elif isinstance(error, UnicodeDecodeError):
+            self.close(close_codes.INVALID_TEXT)
+        else:
+            self.close(close_codes.protocol_error(str(error)))
+
+
+def _encoder(deflate: PerMessageDeflate) -> NativeEncoder:
+    """Shared frames need the window they were compressed with; who has less gets plain ones."""
+    fits = deflate.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
+    return DEFLATED if fits else PLAIN
+
+
+def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
+    """The head of the response that opens the connection, or the response that refuses it."""
+    headers = Headers()
+    for name, value in request.headers:
+        if name in _HANDSHAKE_HEADERS:
+            headers[name] = value
+    handshake = Request(request.path, headers)
+    try:
+        accept, extensions, subprotocol = core.process_request(handshake)
+    except InvalidHandshake as error:
+        response = core.accept(handshake)  # the same again: it knows the status for each error
+        if isinstance(error, InvalidHeaderValue) and error.name == _VERSION_HEADER:
+            # But for this one (RFC 6455, section 4.4).
+            response.status_code = HTTPStatus.UPGRADE_REQUIRED
+            response.headers["Upgrade"] = "websocket"
+            response.headers[_VERSION_HEADER] = "13"
+        return response
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
+    if extensions:
+        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
+    if subprotocol:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _refusal(response: Response) -> bytes:
+    kept = [(k, v) for k, v in response.headers.raw_items() if k in _KEPT_HEADERS]
+    return refusal(response.status_code, response.body.decode().strip(), headers=tuple(kept))

@@ -1,0 +1,143 @@
+"""Clarion's own protocol, ``clarion.v1``: one JSON object per text message (docs/protocol.md).
+
+Events are joined around the producer's bytes. Every field spliced in without escaping has a closed
+alphabet: ids, times, audience kinds, and types (`clarion_contract.events.event.TYPE_PATTERN`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from clarion_contract.events.event import Event
+from clarion_gateway.wire import frames
+from clarion_gateway.wire.encoder import Welcome
+
+SUBPROTOCOL: Final = "clarion.v1"
+BEARER_PREFIX: Final = "clarion.bearer."
+REF_MAX_BYTES: Final = 64
+# How objects, arrays, true and false begin.
+_NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
+
+_json = msgspec.json.Encoder()
+
+
+class NativeEncoder:
+    """Encodes for one framing; connections with compression share an encoder of their own."""
+
+    def __init__(self, wire: str, frame: Callable[[bytes], bytes]) -> None:
+        self.wire = wire
+        self._frame = frame
+
+    def event(self, event: Event) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        head = (
+            f'{{"kind":"event","id":"{event.id}","audience":"{event.audience.kind}",'
+            f'"type":"{event.type}","time":"{event.time}","data":'
+        )
+        return self._frame(b"%b%b}" % (head.encode(), event.data))
+
+    def welcome(self, welcome: Welcome) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._object(
+            {
+                "kind": "welcome",
+                "connection": welcome.connection,
+                "user": welcome.user,
+                "pod": welcome.pod,
+                "id": str(welcome.position),
+                "resumed": welcome.resumed,
+                "expires_in": welcome.expires_in,
+            }
+        )
+
+    def reply(self, ref: bytes, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._frame(b'{"kind":"reply","ref":%b,"data":%b}' % (ref, data))
+
+    def error(self, ref: bytes | None, code: str, message: str) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._object({"kind": "error", "ref": _raw(ref), "code": code, "message": message})
+
+    def gap(self, position: int) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._object({"kind": "gap", "id": str(position)})
+
+    def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._object(
+            {"kind": "identity", "ref": _raw(ref), "user": user, "expires_in": expires_in}
+        )
+
+    def reconnect(self, after_ms: int, reason: str) -> bytes:
+        """See `clarion_gateway.wire.encoder.Encoder`."""
+        return self._object({"kind": "reconnect", "after_ms": after_ms, "reason": reason})
+
+    def _object(self, value: dict[str, Any]) -> bytes:
+        return self._frame(_json.encode(value))
+
+
+PLAIN: Final = NativeEncoder("websocket", frames.text)
+DEFLATED: Final = NativeEncoder("websocket-deflate", frames.deflated_text)
+
+
+class Message(msgspec.Struct, tag="message", tag_field="kind", forbid_unknown_fields=True):
+    """A message for one of the application's handlers."""
+
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Auth(msgspec.Struct, tag="auth", tag_field="kind", forbid_unknown_fields=True):
+    """Log in, refresh (a token of the same user) or log out (null)."""
+
+    token: str | None
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Malformed(ValueError):
+    """A message that is not of the protocol; its text says what was expected."""
+
+    code: Literal["malformed"] = "malformed"
+
+
+_decoder: msgspec.json.Decoder[Message | Auth] = msgspec.json.Decoder(Message | Auth)
+
+
+def decode(message: bytes) -> Message | Auth:
+    """What a client said.
+
+    Raises:
+        Malformed: not a JSON object of a known kind with fields of the right types.
+        UnicodeDecodeError: not UTF-8.
+    """
+    try:
+        message.decode()
+        decoded = _decoder.decode(message)
+        check_ref(bytes(decoded.ref))
+    except UnicodeDecodeError:
+        raise
+    except RecursionError:
+        raise Malformed("expected JSON that is nested less deeply") from None
+    except msgspec.MsgspecError as error:
+        raise Malformed(str(error)) from None
+    return decoded
+
+
+def check_ref(ref: bytes) -> None:
+    """A ref must be a number, a string or null, and short: it goes back as it came.
+
+    Raises:
+        Malformed: it is something else.
+    """
+    if len(ref) > REF_MAX_BYTES or ref[:1] in _NO_REF:
+        raise Malformed(
+            f"Expected `int | str | null` of at most {REF_MAX_BYTES} bytes - at `$.ref`"
+        )
+
+
+def _raw(ref: bytes | None) -> msgspec.Raw | None:
+    return None if ref is None else msgspec.Raw(ref)

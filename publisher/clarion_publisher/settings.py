@@ -1,0 +1,105 @@
+"""The publisher's own settings, read from the environment with the prefix ``PUBLISHER_``."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from clarion_contract.service.settings import ContractSettings, Names, split_names
+
+
+class PublisherSettings(ContractSettings):
+    """Everything a publisher pod can be told. docs/settings.md explains each."""
+
+    model_config = SettingsConfigDict(env_prefix="PUBLISHER_")
+
+    host: str = Field("0.0.0.0", description="Address of the public port.")  # noqa: S104 - a pod
+    port: int = Field(8080, ge=0, le=65_535, description="Public port: /v1/events.")
+    internal_host: str = Field("0.0.0.0", description="Address of the internal port.")  # noqa: S104
+    internal_port: int = Field(
+        9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
+    )
+    data_max_bytes: int = Field(
+        64 << 10, ge=2, le=16 << 20, description="Size of one event's `data`, as JSON text."
+    )
+    body_max_bytes: int = Field(
+        8 << 20, ge=1_024, le=256 << 20, description="Size of one request's body."
+    )
+    bodies_max_bytes: int = Field(
+        256 << 20,
+        ge=1_024,
+        le=64 << 30,
+        description="Memory for the bodies of all requests under way. Past it: 503, retry.",
+    )
+    batch_max_events: int = Field(
+        1_000, ge=1, le=10_000, description="Events in one batch at most."
+    )
+    max_pending: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Events that may wait for Redis. Past it: 503, retry.",
+    )
+    rate_events_per_second: float = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Events per second that one caller (`sub`) may publish through one pod, on "
+        "average. Past it: 429. 0: no limit.",
+    )
+    rate_burst_events: int = Field(
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="Events that one caller may publish at once before the rate counts.",
+    )
+    request_head_max_bytes: int = Field(
+        16_384, ge=1_024, le=1 << 20, description="Size of a request's line and headers."
+    )
+    request_seconds: float = Field(
+        30, gt=0, le=600, description="Time for a request to come in, from first to last byte."
+    )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3_600,
+        description="How long an idle connection stays open. Longer than the load balancer's own "
+        "time, or it answers 502 when it takes a connection that is just being closed.",
+    )
+    drain_pause_seconds: float = Field(
+        5,
+        ge=0,
+        le=600,
+        description="From SIGTERM to the last accepted connection: time for endpoints to "
+        "propagate.",
+    )
+    drain_grace_seconds: int = Field(
+        20, ge=1, le=600, description="Time for requests under way to finish after the pause."
+    )
+    allowed_origins: Names = Field(
+        (),
+        description="Origins whose pages may publish (CORS), e.g. http://127.0.0.1:8001. For "
+        "development: a page that publishes holds a token with publish scopes.",
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_names(value)
+
+    @model_validator(mode="after")
+    def _room_for_a_body(self) -> Self:
+        for smaller, larger in (
+            ("data_max_bytes", "body_max_bytes"),
+            ("body_max_bytes", "bodies_max_bytes"),
+            ("batch_max_events", "max_pending"),
+        ):
+            if getattr(self, smaller) > getattr(self, larger):
+                raise ValueError(
+                    f"expected PUBLISHER_{smaller.upper()} to be at most "
+                    f"PUBLISHER_{larger.upper()}, got {getattr(self, smaller)} and "
+                    f"{getattr(self, larger)}"
+                )
+        return self

@@ -1,0 +1,89 @@
+"""The development page: files that need nothing from elsewhere, and tokens that are accepted."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_dev_page.page import FILES, routes
+from clarion_gateway.settings import GatewaySettings
+from tests.conftest import SECRET
+
+FOLDER = resources.files("gateway") / "dev"
+TEXTS = {file.name: file.read_text() for file in FOLDER.iterdir()}
+
+
+def client(**settings: object) -> httpx.AsyncClient:
+    made = GatewaySettings(**{"jwt_secret": SECRET, "profile": "dev", **settings})
+    transport = httpx.ASGITransport(app=Starlette(routes=routes(made)))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+
+def verifier(audience: str | None = None) -> TokenVerifier:
+    return TokenVerifier(
+        FixedKey(SECRET), algorithms=["HS256"], audience=audience, issuer=None, leeway_seconds=0
+    )
+
+
+async def test_serves_the_page_and_each_of_its_files() -> None:
+    page = client()
+    assert (await page.get("/")).headers["content-type"].startswith("text/html")
+    assert set(FILES) == TEXTS.keys() - {"page.html"}
+    for name in FILES:
+        assert (await page.get(f"/dev/{name}")).status_code == 200
+    assert (await page.get("/dev/page.html")).status_code == 404
+    assert (await page.get("/dev/..%2fsettings.py")).status_code == 404
+
+
+async def test_its_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
+    page = client(dev_publisher_url="https://publisher.example/api")
+    policy = (await page.get("/")).headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "connect-src 'self' ws: wss: https://publisher.example;" in policy
+
+
+def test_the_page_keeps_to_its_policy() -> None:
+    page = TEXTS["page.html"]
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", page) == []
+    for attribute in re.findall(r'\b(?:src|href)="([^"]+)"', page):
+        assert attribute.startswith("/dev/")
+    for name, text in TEXTS.items():
+        assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == [], name
+
+
+async def test_hands_out_tokens_for_users() -> None:
+    answer = (await client().post("/dev/token", json={"user": "alice"})).json()
+    claims = verifier().verify(answer["token"])
+    assert (claims.subject, claims.scopes) == ("alice", frozenset())
+
+
+async def test_hands_out_what_publishing_takes() -> None:
+    session = (await client(jwt_audience="clarion").get("/dev/session")).json()
+    assert session["publisher_url"] == "http://127.0.0.1:8080"
+    claims = verifier("clarion").verify(session["publish_token"])
+    assert claims.scopes == {"publish:all", "publish:authenticated", "publish:user"}
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", '{"user": ""}', '{"user": 7}', '{"user": "%s"}' % ("x" * 300)]
+)
+async def test_refuses_what_names_no_user(body: str) -> None:
+    response = await client().post("/dev/token", content=body)
+    assert response.status_code == 400
+    assert "expected" in response.json()["detail"]
+
+
+async def test_refuses_a_body_that_is_too_large() -> None:
+    assert (await client().post("/dev/token", content="x" * 5_000)).status_code == 413
+
+
+async def test_has_no_tokens_to_give_where_somebody_else_signs() -> None:
+    page = client(jwt_secret=None, jwt_jwks_url="https://issuer.example/jwks")
+    assert (await page.get("/dev/session")).status_code == 501
+    assert (await page.post("/dev/token", json={"user": "alice"})).status_code == 501

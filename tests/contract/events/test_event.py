@@ -1,0 +1,95 @@
+"""Bus messages: what goes in comes out, and nothing else comes out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion_contract.events.audience import ALL
+from clarion_contract.events.event import (
+    CONNECTION_ID_PATTERN,
+    TRACEPARENT_PATTERN,
+    TYPE_PATTERN,
+    Event,
+    InvalidMessage,
+    InvalidPosition,
+    Publication,
+    parse_message,
+    parse_position,
+)
+
+IDS = st.integers(0, 2**53)
+TYPES = st.from_regex(TYPE_PATTERN, fullmatch=True)
+CONNECTIONS = st.from_regex(CONNECTION_ID_PATTERN, fullmatch=True).filter(lambda id_: id_ != "-")
+TRACES = st.from_regex(TRACEPARENT_PATTERN, fullmatch=True)
+
+
+@given(IDS, IDS, TYPES, st.none() | CONNECTIONS, st.none() | TRACES, st.binary())
+def test_messages_round_trip(
+    id_: int, prev: int, kind: str, exclude: str | None, trace: str | None, data: bytes
+) -> None:
+    publication = Publication(ALL, kind, data, exclude=exclude, trace=trace)
+    message = f"{id_} {prev} {publication.header}\n".encode() + data
+    assert parse_message(ALL, message) == Event(id_, prev, ALL, kind, data, exclude, trace)
+
+
+@given(st.binary())
+def test_whatever_comes_is_an_event_or_invalid(message: bytes) -> None:
+    try:
+        event = parse_message(ALL, message)
+    except InvalidMessage:
+        return
+    assert message.endswith(event.data)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"1 0 t - -",
+        b"1 0 t -\nx",
+        b"a 0 t - -\nx",
+        b"1 0 t - - -\nx",
+        b"1 0 \xff - -\nx",
+        b"9" * 17 + b" 0 t - -\nx",
+        b"1 0 t - 00-zz\nx",
+        b"1 0 t /etc -\nx",
+    ],
+)
+def test_what_is_no_message(message: bytes) -> None:
+    with pytest.raises(InvalidMessage):
+        parse_message(ALL, message)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (TYPE_PATTERN, "order.updated"),
+        (CONNECTION_ID_PATTERN, "c0ffee"),
+        (TRACEPARENT_PATTERN, f"00-{'1' * 32}-{'2' * 16}-01"),
+    ],
+)
+def test_patterns_end_where_the_text_ends(pattern: str, text: str) -> None:
+    """`$` alone lets a last newline pass, which would end the message's header."""
+    assert re.search(pattern, text)
+    for more in ("\n", " ", "\r", "\n\n"):
+        assert not re.search(pattern, text + more)
+
+
+def test_an_id_tells_its_time() -> None:
+    event = Event(1_732_440_000_123_456, 0, ALL, "t", b"")
+    assert event.time == "2024-11-24T09:20:00.123456Z"
+
+
+@given(st.integers(0, 10**16 - 1))
+def test_positions(position: int) -> None:
+    assert parse_position(str(position)) == position
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "1_0", " 1", "1\n", "\u0661", "1" * 17, "abc"])
+def test_no_positions(text: str) -> None:
+    with pytest.raises(InvalidPosition):
+        parse_position(text)

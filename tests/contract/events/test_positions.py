@@ -1,0 +1,89 @@
+"""`clarion_contract.events.positions`: whatever a client had, from its position on it gets all that
+it had not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion_contract.events.audience import ALL, Audience
+from clarion_contract.events.event import Event
+from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_gateway.delivery.replay import Missed, merge
+
+BEHIND, CLOCKS = 10_000, 500
+POSITIONS = Positions(BEHIND + CLOCKS)
+ALICE = Audience("user", "alice")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event, and when the pod had it."""
+
+    id: int
+    at: int
+
+
+def ids_of(moments: list[int], ahead: int, lane: int) -> list[int]:
+    """As publish.lua gives them to events of one clock, which is ahead of the other."""
+    ids: list[int] = []
+    for moment in moments:
+        id_ = max(moment + ahead, (ids[-1] if ids else 0) + 1)
+        ids.append(id_ + (id_ + lane) % 2)
+    return ids
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[Heard]:
+    """Events of both clocks as one pod hears them: each clock's in order, late by up to BEHIND."""
+    heard = []
+    for lane, ahead in ((0, 0), (1, draw(st.integers(-CLOCKS, CLOCKS)))):
+        moments = sorted(draw(st.lists(st.integers(50_000, 150_000), max_size=20, unique=True)))
+        at = 0
+        for moment, id_ in zip(moments, ids_of(moments, ahead, lane), strict=True):
+            at = max(at, moment + draw(st.integers(0, BEHIND - 100)))
+            heard.append(Heard(id_, at))
+    return sorted(heard, key=lambda each: each.at)
+
+
+@given(arrivals(), st.data())
+def test_what_was_not_heard_lies_above_where_reading_begins(
+    heard: list[Heard], data: st.DataObject
+) -> None:
+    """Wherever the connection ends, and whosever event was the last."""
+    if not heard:
+        return
+    end = data.draw(st.integers(1, len(heard)))
+    position = heard[end - 1].id
+    shared, user = POSITIONS.shared_since(position), POSITIONS.user_since(position)
+    for missed in heard[end:]:
+        assert missed.id > (user if missed.id % 2 else shared)
+    if position % 2 == 0:
+        assert shared == position, "on the shared streams nothing comes again"
+
+
+@given(st.integers(0, 2**53))
+def test_with_one_clock_a_position_is_exact(position: int) -> None:
+    assert ONE_CLOCK.shared_since(position) == ONE_CLOCK.user_since(position) == position
+
+
+def event(id_: int) -> Event:
+    return Event(id_, 0, ALICE if id_ % 2 else ALL, "t", b"1")
+
+
+@pytest.mark.parametrize(
+    ("shared_since", "user_since", "expected"),
+    [(10, 3, [5, 11, 12, 13, 14, 101]), (4, 11, [6, 10, 12, 13, 14, 101])],
+)
+def test_a_merge_cuts_each_clock_by_its_own(
+    shared_since: int, user_since: int, expected: list[int]
+) -> None:
+    """The pod's position ends the shared streams; of the user's all that was read has come in."""
+    read = {id_: event(id_) for id_ in (5, 6, 10, 11, 12, 13, 16, 101)}
+    missed = Missed(True, read, shared_since, user_since)
+    held = [event(12), event(14), event(13)]
+    assert [each.id for each in merge(missed, held, 14, POSITIONS)] == expected

@@ -1,0 +1,237 @@
+"""Keys at a URL, from a real HTTP server: cached, rotated, and neither stormed nor forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from clarion_contract.events.errors import InvalidToken, KeysUnavailable
+from clarion_contract.identity import jwks as jwks_module
+from clarion_contract.identity.jwks import MIN_INTERVAL_SECONDS, JwksKeys
+from clarion_contract.identity.tokens import TokenVerifier
+from tests.valkey import free_port
+
+OLD = rsa.generate_private_key(65_537, 2_048)
+NEW = ec.generate_private_key(ec.SECP256R1())
+
+
+def jwk(key: Any, key_id: str | None, **more: Any) -> dict[str, Any]:
+    algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
+    public = algorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**public, **({"kid": key_id} if key_id else {}), **more}
+
+
+def token(key: Any, key_id: str | None = None) -> str:
+    algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+    headers = {"kid": key_id} if key_id else None
+    return jwt.encode({"sub": "alice", "exp": time.time() + 60}, key, algorithm, headers)
+
+
+class Issuer:
+    """An issuer whose key set, status and speed the test decides."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: bytes = b""
+        self.requests = 0
+        self.publish(jwk(OLD, "old"))
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.requests += 1
+                self.send_response(issuer.status)
+                self.send_header("content-length", str(len(issuer.body)))
+                self.end_headers()
+                self.wfile.write(issuer.body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/jwks.json"
+
+    def publish(self, *keys: dict[str, Any]) -> None:
+        self.body = json.dumps({"keys": keys}).encode()
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+    thread = threading.Thread(target=issuer.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield issuer
+    issuer.server.shutdown()
+    issuer.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def keys(issuer: Issuer, clock: Clock) -> AsyncIterator[JwksKeys]:
+    keys = JwksKeys(issuer.url, clock=clock)
+    yield keys
+    await keys.aclose()
+
+
+def verifier(keys: JwksKeys) -> TokenVerifier:
+    return TokenVerifier(
+        keys, algorithms=["RS256", "ES256"], audience=None, issuer=None, leeway_seconds=0
+    )
+
+
+async def test_keys_are_fetched_when_first_needed_and_kept(keys: JwksKeys, issuer: Issuer) -> None:
+    assert not keys.known
+    for _ in range(3):
+        assert (await verifier(keys).verify_fetching(token(OLD, "old"))).subject == "alice"
+    assert issuer.requests == 1
+    assert keys.known
+
+
+async def test_a_rotated_key_is_found(keys: JwksKeys, issuer: Issuer, clock: Clock) -> None:
+    await verifier(keys).verify_fetching(token(OLD, "old"))
+    issuer.publish(jwk(OLD, "old"), jwk(NEW, "new"))
+    clock.now += MIN_INTERVAL_SECONDS
+    assert (await verifier(keys).verify_fetching(token(NEW, "new"))).subject == "alice"
+    assert (await verifier(keys).verify_fetching(token(OLD, "old"))).subject == "alice"
+    assert issuer.requests == 2
+
+
+async def test_a_withdrawn_key_is_forgotten(keys: JwksKeys, issuer: Issuer, clock: Clock) -> None:
+    await verifier(keys).verify_fetching(token(OLD, "old"))
+    issuer.publish(jwk(NEW, "new"))
+    clock.now += MIN_INTERVAL_SECONDS
+    await keys.refresh()
+    with pytest.raises(InvalidToken) as caught:
+        await verifier(keys).verify_fetching(token(OLD, "old"))
+    assert caught.value.reason == "signature"
+
+
+async def test_a_storm_of_unknown_keys_is_one_request(
+    keys: JwksKeys, issuer: Issuer, clock: Clock
+) -> None:
+    await keys.refresh()
+    clock.now += MIN_INTERVAL_SECONDS
+    results = await asyncio.gather(
+        *[verifier(keys).verify_fetching(token(NEW, f"made-up-{n}")) for n in range(100)],
+        return_exceptions=True,
+    )
+    assert {type(result).__name__ for result in results} == {"UnknownKey"}
+    assert issuer.requests == 2
+
+
+async def test_a_token_without_key_id_gets_the_only_key(keys: JwksKeys, issuer: Issuer) -> None:
+    assert (await verifier(keys).verify_fetching(token(OLD))).subject == "alice"
+
+
+async def test_a_token_without_key_id_gets_none_of_several(keys: JwksKeys, issuer: Issuer) -> None:
+    issuer.publish(jwk(OLD, "old"), jwk(NEW, "new"))
+    with pytest.raises(InvalidToken):
+        await verifier(keys).verify_fetching(token(OLD))
+
+
+async def test_encryption_keys_verify_nothing(keys: JwksKeys, issuer: Issuer) -> None:
+    issuer.publish(jwk(OLD, "old", use="enc"), jwk(NEW, "new", use="sig"))
+    with pytest.raises(InvalidToken):
+        await verifier(keys).verify_fetching(token(OLD, "old"))
+    assert (await verifier(keys).verify_fetching(token(NEW, "new"))).subject == "alice"
+
+
+async def test_a_shared_secret_in_the_set_verifies_nothing(keys: JwksKeys, issuer: Issuer) -> None:
+    """Published secrets are no secrets; HS256 is not among the algorithms anyway."""
+    issuer.publish({"kty": "oct", "kid": "s", "k": "c2VjcmV0" * 8}, jwk(NEW, "new"))
+    forged = jwt.encode(
+        {"sub": "alice", "exp": time.time() + 60}, b"secret" * 8, "HS256", {"kid": "s"}
+    )
+    with pytest.raises(InvalidToken) as caught:
+        await verifier(keys).verify_fetching(forged)
+    assert caught.value.reason == "algorithm"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"1", b'"keys"', b"{}", b'{"keys":[]}', b'{"keys":[1]}',
+             b'{"keys":[{"kty":"new"}]}', b"\xff", b"[" * 100_000,
+             b'{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":"HS256","kid":["x"]}]}',
+             b'{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":["HS256"]}]}'],
+)  # fmt: skip
+async def test_answers_that_are_no_key_set(keys: JwksKeys, issuer: Issuer, body: bytes) -> None:
+    issuer.body = body
+    with pytest.raises(KeysUnavailable):
+        await verifier(keys).verify_fetching(token(OLD, "old"))
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+async def test_answers_that_fail(keys: JwksKeys, issuer: Issuer, status: int) -> None:
+    issuer.status = status
+    with pytest.raises(KeysUnavailable):
+        await keys.refresh()
+
+
+async def test_an_outage_costs_nobody_whose_key_is_known(
+    keys: JwksKeys, issuer: Issuer, clock: Clock
+) -> None:
+    await keys.refresh()
+    issuer.status = 500
+    clock.now += MIN_INTERVAL_SECONDS
+    assert (await verifier(keys).verify_fetching(token(OLD, "old"))).subject == "alice"
+    for _ in range(3):  # unavailable, not refused: the new key may well be good
+        with pytest.raises(KeysUnavailable, match="500"):
+            await verifier(keys).verify_fetching(token(NEW, "new"))
+    assert issuer.requests == 2
+    issuer.status = 200
+    issuer.publish(jwk(OLD, "old"), jwk(NEW, "new"))
+    clock.now += MIN_INTERVAL_SECONDS
+    assert (await verifier(keys).verify_fetching(token(NEW, "new"))).subject == "alice"
+
+
+async def test_nobody_listens(clock: Clock) -> None:
+    keys = JwksKeys(f"http://127.0.0.1:{free_port()}/", clock=clock)
+    for _ in range(2):
+        with pytest.raises(KeysUnavailable, match="ConnectError"):
+            await keys.refresh()
+    await keys.aclose()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_background_task_repeats(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon after a failure, seldom after a success."""
+    monkeypatch.setattr(jwks_module, "MIN_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(jwks_module, "REFRESH_INTERVAL_SECONDS", 0.05)
+    issuer.status = 500
+    keys = JwksKeys(issuer.url)
+    task = asyncio.create_task(keys.run())
+    await until(lambda: issuer.requests >= 2)
+    issuer.status = 200
+    await until(lambda: keys.known)
+    issuer.publish(jwk(NEW, "new"))
+    await until(lambda: keys.find("new") is not None)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await keys.aclose()

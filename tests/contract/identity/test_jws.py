@@ -1,0 +1,163 @@
+"""Our reading of signed tokens against PyJWT's, which it stands in for on the way of a handshake."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clarion_contract.events.errors import InvalidToken
+from clarion_contract.identity import jws
+from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from tests.conftest import SECRET
+
+NOW = int(time.time())
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10) | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=2),
+    max_leaves=4,
+)
+times = st.sampled_from([NOW - 3_600, NOW + 3_600]) | json_values
+names = st.sampled_from(["clarion", "other", ""])
+claims = st.fixed_dictionaries(
+    {},
+    optional={
+        "sub": st.text(max_size=5) | json_values,
+        "exp": times,
+        "nbf": times,
+        "iat": times,
+        "iss": names | json_values,
+        "aud": names | st.lists(names, max_size=2) | json_values,
+        "jti": st.text(max_size=5),
+        "scope": json_values,
+        "other": json_values,
+    },
+)
+headers = st.fixed_dictionaries(
+    {"alg": st.sampled_from(["HS256", "HS384", "none", "RS256"])},
+    optional={
+        "typ": st.just("JWT"),
+        "kid": st.text(max_size=5),
+        "crit": st.just(["b64"]),
+        "b64": st.just(False),
+    },
+)
+
+
+def segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def signed(header: dict[str, Any], payload: object, secret: str = SECRET) -> str:
+    """Signed with HS256, whatever the header says."""
+    signing_input = f"{segment(header)}.{segment(payload)}"
+    algorithm = jwt.algorithms.get_default_algorithms()["HS256"]
+    signature = algorithm.sign(signing_input.encode(), algorithm.prepare_key(secret))
+    return f"{signing_input}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def pyjwt_accepts(token: str, audience: str | None, issuer: str | None) -> bool:
+    try:
+        jwt.decode(
+            token,
+            SECRET,
+            algorithms=["HS256"],
+            audience=audience,
+            issuer=issuer,
+            options={"require": ["exp", "sub"]},
+        )
+    except (jwt.PyJWTError, TypeError):
+        return False
+    return True
+
+
+def we_accept(token: str, audience: str | None, issuer: str | None) -> bool:
+    verifier = TokenVerifier(
+        FixedKey(SECRET), algorithms=["HS256"], audience=audience, issuer=issuer, leeway_seconds=0
+    )
+    try:
+        verifier.verify(token)
+    except InvalidToken:
+        return False
+    return True
+
+
+@given(
+    header=headers,
+    payload=claims,
+    secret=st.sampled_from([SECRET, SECRET[::-1]]),
+    audience=st.sampled_from([None, "clarion"]),
+    issuer=st.sampled_from([None, "clarion"]),
+)
+@example({"alg": "HS256"}, {"sub": "a", "exp": NOW + 3_600}, SECRET, None, None)
+def test_accepts_nothing_that_pyjwt_refuses(
+    header: dict[str, Any],
+    payload: dict[str, Any],
+    secret: str,
+    audience: str | None,
+    issuer: str | None,
+) -> None:
+    token = signed(header, payload, secret)
+    assert not we_accept(token, audience, issuer) or pyjwt_accepts(token, audience, issuer)
+
+
+@given(
+    payload=st.fixed_dictionaries(
+        {"sub": st.text(min_size=1, max_size=5), "exp": st.just(NOW + 3_600)},
+        optional={
+            "nbf": st.just(NOW - 60),
+            "iat": st.just(NOW - 60) | st.just(NOW - 60.5),
+            "iss": st.just("clarion"),
+            "aud": st.just("clarion") | st.just(["other", "clarion"]),
+            "jti": st.text(max_size=5),
+            "scope": json_values,
+            "other": json_values,
+        },
+    ),
+    audience=st.sampled_from([None, "clarion"]),
+    issuer=st.sampled_from([None, "clarion"]),
+)
+def test_accepts_all_well_formed_tokens_that_pyjwt_accepts(
+    payload: dict[str, Any], audience: str | None, issuer: str | None
+) -> None:
+    """Ill-typed claims that PyJWT lets pass, such as an `exp` in a string, are refused."""
+    token = signed({"alg": "HS256", "typ": "JWT"}, payload)
+    assert we_accept(token, audience, issuer) == pyjwt_accepts(token, audience, issuer)
+
+
+def test_padded_segments() -> None:
+    """As some issuers write them, against RFC 7515, section 2."""
+    token = signed({"alg": "HS256"}, {"sub": "a", "exp": NOW + 3_600})
+    head, payload, signature = token.split(".")
+    signature += "=" * (-len(signature) % 4)
+    assert we_accept(f"{head}.{payload}.{signature}", None, None)
+
+
+@pytest.mark.parametrize("text", ["a!b", "ab\n", "a", "YR", "a.b.c"])
+def test_base64url_is_strict(text: str) -> None:
+    """`YR` has bits set that no byte ends in (RFC 4648, section 3.5)."""
+    with pytest.raises(InvalidToken):
+        jws.parse(f"{segment({'alg': 'HS256'})}.e30.{text}")
+
+
+def test_a_key_prepared_once_and_a_key_of_each_token() -> None:
+    token = jws.parse(jwt.encode({"sub": "a"}, EC_KEY, "ES256"))
+    jws.Signatures(["ES256"], EC_KEY.public_key()).check(token)
+    jws.Signatures(["ES256"]).check(token, EC_KEY.public_key())
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    for signatures, key in (
+        (jws.Signatures(["ES256"], other), None),
+        (jws.Signatures(["ES256"]), other),
+        (jws.Signatures(["ES256"], SECRET), None),
+    ):
+        with pytest.raises(InvalidToken, match="signature"):
+            signatures.check(token, key)

@@ -1,0 +1,133 @@
+"""Shared settings: read from the environment, bounded, and clear about what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.service.settings import (
+    ContractSettings,
+    InvalidSettings,
+    load,
+    split_names,
+    variable,
+)
+from tests.conftest import SECRET
+
+
+class ServiceSettings(ContractSettings):
+    """As a service derives its own."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVICE_")
+
+    port: int = Field(1, ge=0, le=65_535)
+    ratio: float = Field(1, gt=0, le=10)
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("CLARION_JWT_SECRET", SECRET)
+    return monkeypatch
+
+
+def lines() -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        load(ServiceSettings)
+    assert str(caught.value).splitlines() == caught.value.problems
+    return caught.value.problems
+
+
+def test_defaults(env: pytest.MonkeyPatch) -> None:
+    settings = load(ServiceSettings)
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.history == HistoryLimits(10_000, 600, 86_400)
+    assert settings.keyspace.clock("all") == "clarion:clock"
+    assert settings.pod
+
+
+def test_the_environment_decides(env: pytest.MonkeyPatch) -> None:
+    env.setenv("CLARION_NAMESPACE", "shop")
+    env.setenv("CLARION_JWT_ALGORITHMS", "HS256, HS512")
+    env.setenv("CLARION_HISTORY_MAX_EVENTS", "")
+    env.setenv("SERVICE_PORT", "2")
+    settings = load(ServiceSettings)
+    assert (settings.namespace, settings.port) == ("shop", 2)
+    assert settings.jwt_algorithms == ("HS256", "HS512")
+    assert settings.history_max_events == 10_000
+
+
+@pytest.mark.parametrize("name", list(ContractSettings.model_fields))
+def test_every_setting_is_described_and_named(name: str) -> None:
+    assert ContractSettings.model_fields[name].description
+    assert variable(ServiceSettings, name) == f"CLARION_{name.upper()}"
+
+
+def test_each_bad_variable_gets_one_line(env: pytest.MonkeyPatch) -> None:
+    env.setenv("CLARION_NAMESPACE", "a b")
+    env.setenv("CLARION_HISTORY_MAX_EVENTS", "0")
+    env.setenv("CLARION_PROFILE", "production\nx")
+    env.setenv("CLARION_JWT_ALGORITHMS", "[")
+    env.setenv("SERVICE_PORT", "tcp://10.0.0.1:80")
+    env.setenv("SERVICE_RATIO", "11")
+    problems = lines()
+    assert [line.partition(":")[0] for line in problems] == [
+        "CLARION_NAMESPACE",
+        "CLARION_HISTORY_MAX_EVENTS",
+        "CLARION_JWT_ALGORITHMS",
+        "CLARION_PROFILE",
+        "SERVICE_PORT",
+        "SERVICE_RATIO",
+    ]
+    assert problems[1].endswith("greater than or equal to 1, got '0'")
+    assert "enableServiceLinks" in problems[4]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLARION_JWT_SECRET", "hunter2"),
+        ("CLARION_REDIS_URL", "redis://user:hunter2#1@host/0"),
+        ("CLARION_REDIS_URL", "amqp://user:hunter2@host/0"),
+        ("CLARION_JWT_JWKS_URL", "ftp://user:hunter2@host"),
+    ],
+)
+def test_secrets_are_not_repeated(env: pytest.MonkeyPatch, name: str, value: str) -> None:
+    env.setenv(name, value)
+    (line,) = lines()
+    assert line.startswith(name)
+    assert "hunter2" not in line
+
+
+def test_exactly_one_key_source(env: pytest.MonkeyPatch) -> None:
+    env.setenv("CLARION_JWT_JWKS_URL", "https://issuer/jwks")
+    (line,) = lines()
+    assert line.startswith("expected exactly one of CLARION_JWT_SECRET, ")
+    env.delenv("CLARION_JWT_SECRET")
+    env.delenv("CLARION_JWT_JWKS_URL")
+    assert len(lines()) == 1
+
+
+def test_a_public_key_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text("-----BEGIN PUBLIC KEY-----\n")
+    monkeypatch.setenv("CLARION_JWT_PUBLIC_KEY", str(file))
+    assert load(ServiceSettings).jwt_public_key == "-----BEGIN PUBLIC KEY-----\n"
+    file.unlink()
+    (line,) = lines()
+    assert line.startswith("CLARION_JWT_PUBLIC_KEY: expected PEM or the path of a PEM file")
+
+
+def test_secrets_are_not_shown(env: pytest.MonkeyPatch) -> None:
+    assert SECRET not in repr(load(ServiceSettings))
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("a, b,,c ", ("a", "b", "c")), ('["a", "b"]', ["a", "b"]), ("", ()), (("a",), ("a",))],
+)
+def test_names(value: object, names: object) -> None:
+    assert split_names(value) == names

@@ -1,0 +1,61 @@
+"""`clarion_gateway.application.interceptors`: what comes with the gateway besides answering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clarion_contract.bus.bus import Published
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.application.handlers import Context, Handlers, Interceptor, Refusal, answer
+from clarion_gateway.application.interceptors import authenticated_only, propagate
+from tests.gateway.application.test_handlers import Outbox, context
+
+
+async def ask(interceptor: Interceptor, context: Context) -> bytes:
+    handlers = Handlers()
+
+    @handlers.on("a", interceptor)
+    async def handler(message: Any, context: Context) -> dict[str, Any]:
+        return {"echo": message}
+
+    route = handlers.find("a")
+    assert route is not None
+    return (await answer(route, b'"hi"', context)).data
+
+
+@pytest.mark.parametrize(
+    ("to", "audience"),
+    [
+        ("all", ALL),
+        ("authenticated", AUTHENTICATED),
+        (Audience("user", "bob"), Audience("user", "bob")),
+        (lambda context, reply: Audience("user", f"{context.user}-{len(reply.data)}"), None),
+    ],
+)
+async def test_a_reply_is_propagated_as_it_is_and_without_its_sender(
+    to: Any, audience: Audience | None
+) -> None:
+    outbox = Outbox()
+    reply = await ask(propagate(to), context(outbox))
+    assert reply == b'{"echo":"hi"}'
+    expected = audience or Audience("user", "alice-13")
+    assert outbox.published == [(expected, "a", reply, "connection-1")]
+
+
+async def test_the_sender_learns_that_nobody_will_hear_him() -> None:
+    class Down(Outbox):
+        async def __call__(self, *args: Any, **kwargs: Any) -> Published:
+            raise BusUnavailable("down")
+
+    with pytest.raises(BusUnavailable):
+        await ask(propagate("all"), context(Down()))
+
+
+async def test_authenticated_only() -> None:
+    assert await ask(authenticated_only(), context(user="alice")) == b'{"echo":"hi"}'
+    with pytest.raises(Refusal) as refused:
+        await ask(authenticated_only(), context(user=None))
+    assert refused.value.code == "unauthenticated"

@@ -1,0 +1,108 @@
+"""`clarion_gateway.bus.probe.Prober` through several primaries: no position may run ahead of any of
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.bus.probe import Prober
+from tests.gateway.clockwork import ClockworkLoop
+
+SEVERAL = ["pod:p", "shard:0:p", "shard:1:p"]
+INTERVAL, TIMEOUT = 5.0, 2.0
+
+
+class Echo:
+    """Publishes probes, which come back at once from all streams but the deaf ones."""
+
+    def __init__(self) -> None:
+        self.prober: Prober
+        self.deaf: set[str] = set()
+        self.down = False
+        self.seconds = 0.0
+        self.levelled: list[tuple[list[str], int]] = []
+        self._last = 0
+
+    async def probe(self, streams: Sequence[str]) -> list[int]:
+        await asyncio.sleep(self.seconds)
+        if self.down:
+            raise BusUnavailable("down")
+        ids = []
+        for stream in streams:
+            self._last += 1
+            ids.append(self._last)
+            if stream not in self.deaf:
+                self.prober.hear(stream, self._last)
+        return ids
+
+    async def begin(self) -> None:
+        raise NotImplementedError
+
+    async def level(self, streams: Sequence[str], shared_id: int) -> None:
+        self.levelled.append((list(streams), shared_id))
+
+
+class Probed:
+    def __init__(self, streams: list[str]) -> None:
+        self.loop = ClockworkLoop()
+        self.bus = Echo()
+        self.prober = self.bus.prober = Prober(
+            self.bus,
+            interval_seconds=INTERVAL,
+            timeout_seconds=TIMEOUT,
+            clocks=self.bus if len(streams) > 1 else None,
+            clock=self.loop.time,
+        )
+        self.loop.run_until_complete(self.prober.begin(streams))
+        self.running = self.loop.create_task(self.prober.run())
+        self.loop.create_task(asyncio.sleep(3_600))  # there is something to end in any case
+        self.loop.settle()
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self.running.exception() if self.running.done() else None
+
+
+@pytest.fixture(params=[SEVERAL, SEVERAL[:1]], ids=["several", "one"])
+def probed(request: pytest.FixtureRequest) -> Iterator[Probed]:
+    probed = Probed(request.param)
+    yield probed
+    probed.loop.finish()
+
+
+def several(probed: Probed) -> bool:
+    return bool(probed.bus.levelled)
+
+
+def test_one_that_stays_away_on_any_stream_ends_the_connection(probed: Probed) -> None:
+    assert probed.prober.verified_age_seconds == 0
+    probed.bus.deaf = {SEVERAL[1] if several(probed) else SEVERAL[0]}
+    probed.loop.advance(INTERVAL + TIMEOUT + 0.1)
+    assert isinstance(probed.failure, BusUnavailable)
+
+
+def test_one_that_is_not_published_ends_several_connections_but_not_one(probed: Probed) -> None:
+    """One connection cannot run ahead of itself, and may well deliver what others publish."""
+    probed.bus.down = True
+    probed.loop.advance(INTERVAL + 0.1)
+    assert isinstance(probed.failure, BusUnavailable) is several(probed)
+
+
+def test_publishing_counts_where_there_are_several(probed: Probed) -> None:
+    """Else one that came back late would be followed by one that may be as late again."""
+    probed.bus.seconds = TIMEOUT + 1
+    probed.loop.advance(INTERVAL + TIMEOUT + 2)
+    assert isinstance(probed.failure, BusUnavailable) is several(probed)
+
+
+def test_clocks_are_looked_at_with_each_probe() -> None:
+    probed = Probed(SEVERAL)
+    probed.loop.advance(INTERVAL + 0.1)
+    assert [streams for streams, _ in probed.bus.levelled] == [SEVERAL] * 2
+    assert [shared_id % 3 for _, shared_id in probed.bus.levelled] == [1, 1]
+    probed.loop.finish()

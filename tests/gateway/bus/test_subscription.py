@@ -1,0 +1,571 @@
+"""`clarion_gateway.bus.subscription.Subscription`: every event once and in order, whatever the
+connection does.
+
+On a bus in memory and a clock that jumps; tests/gateway/test_state_machine.py looks for the order
+of things that nobody thought of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pytest
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Publication
+from clarion_contract.redis.keyspace import pod_stream
+from clarion_contract.redis.subscriber import Message
+from clarion_gateway.bus.subscription import Subscription
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.tracing import FanoutTracer
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
+from tests.gateway.recorder import Recorder, metrics, sample, settings
+
+ALICE = Audience("user", "alice")
+INTERVAL = 5
+
+
+class Listening:
+    """A pod's ear: a subscription and delivery, one anonymous and one authenticated client."""
+
+    def __init__(self, loop: ClockworkLoop, *, begin: bool = True, **overrides: Any) -> None:
+        self.loop = loop
+        self.bus = MemoryBus(loop.time)
+        self.metrics = metrics()
+        self.hub = Hub()
+        self.ring = Ring(1 << 20)
+        self.subscribers: list[MemorySubscriber] = []
+        self.gaps: list[tuple[set[Audience], int]] = []
+        self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
+        self.deaf_at_first = False
+        configured = settings(probe_interval_seconds=INTERVAL, **overrides)
+        self.delivery = Delivery(
+            self.hub,
+            self.ring,
+            self.metrics,
+            FanoutTracer(None, "pod-test"),
+            pending_max_events=configured.pending_max_events,
+            held_max_events=1_000,
+            unsent_max_bytes=configured.max_unsent_bytes,
+        )
+        self.subscription = Subscription(
+            self.bus,
+            self.delivery,
+            self.ring,
+            self.metrics,
+            configured,
+            connect=self._connect,
+            tell_gap=self._tell_gap,
+            clock=loop.time,
+        )
+        self.nobody, self.alice = Recorder(), Recorder("alice")
+        self.hub.add(self.nobody)
+        if begin:
+            self.begin()
+
+    def begin(self) -> None:
+        self.loop.create_task(self.delivery.run())
+        self.loop.create_task(self.subscription.run())
+        self.loop.settle()
+
+    @property
+    def subscriber(self) -> MemorySubscriber:
+        """The connection of now."""
+        return self.subscribers[-1]
+
+    def log_alice_in(self) -> None:
+        self.loop.run_until_complete(self.subscription.join("alice"))
+        self.hub.add(self.alice)
+
+    def publish(self, audience: Audience = ALL, count: int = 1) -> list[int]:
+        ids = [self.bus.publish(Publication(audience, "tick", b"{}")).id for _ in range(count)]
+        self.loop.settle()
+        return ids
+
+    def joining(self, user: str | None, *, whole: bool = False) -> asyncio.Task[None]:
+        return self.loop.spawn(self.subscription.join(user, whole=whole))
+
+    def _connect(self) -> MemorySubscriber:
+        self.subscribers.append(MemorySubscriber(self.bus, reachable=lambda: not self.bus.down))
+        self.subscriber.deaf = self.deaf_at_first and len(self.subscribers) == 1
+        return self.subscriber
+
+    def _tell_gap(self, audiences: Collection[Audience], position: int) -> None:
+        self.gaps.append((set(audiences), position))
+        self.heard_before_gaps.append(self.nobody.event_ids)
+
+
+@pytest.fixture
+def loop() -> Iterator[ClockworkLoop]:
+    loop = ClockworkLoop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    loop.finish()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def pod(loop: ClockworkLoop) -> Listening:
+    return Listening(loop)
+
+
+def test_events_of_all_streams_are_delivered_in_id_order(pod: Listening) -> None:
+    pod.log_alice_in()
+    ids = [pod.publish(to)[0] for to in (ALL, ALICE, AUTHENTICATED, ALL)]
+    assert pod.alice.event_ids == ids
+    assert pod.nobody.event_ids == [ids[0], ids[3]]
+    assert pod.delivery.position == ids[-1]
+
+
+def test_a_pod_listens_to_the_users_that_it_holds_and_no_other(pod: Listening) -> None:
+    """A targeted event costs the pods concerned and nobody else."""
+    assert pod.subscriber.streams == {"all", "authenticated", "pod:pod-test"}
+    pod.log_alice_in()
+    assert pod.subscriber.streams == {"all", "authenticated", "pod:pod-test", "user:alice"}
+
+
+def test_a_message_that_comes_twice_is_delivered_once(pod: Listening) -> None:
+    pod.subscriber.stutters = True
+    ids = pod.publish(count=3)
+    assert pod.nobody.event_ids == ids
+
+
+def test_what_is_no_event_is_counted_and_passed_over(pod: Listening) -> None:
+    pod.subscriber._put(Message("all", b"nonsense"))
+    (id_,) = pod.publish()
+    assert pod.nobody.event_ids == [id_]
+    assert sample(pod.metrics, "clarion_bus_messages_invalid_total") == 1
+    assert len(pod.subscribers) == 1
+
+
+def test_a_gap_is_repaired_from_the_log_before_what_follows(pod: Listening) -> None:
+    """`prev` tells that something is missing: Redis itself loses no message without the connection,
+    but whoever stands between may."""
+    (first,) = pod.publish()
+    for _ in range(3):
+        pod.bus.publish(Publication(ALL, "tick", b"{}"))
+        pod.subscriber.swallow()
+    (last,) = pod.publish()
+    assert pod.nobody.event_ids == [first, first + 1, first + 2, first + 3, last]
+    assert sample(pod.metrics, "clarion_gaps_total", outcome="repaired") == 1
+    assert pod.gaps == []
+
+
+def test_a_gap_that_the_log_no_longer_fills_is_told(pod: Listening) -> None:
+    (first,) = pod.publish()
+    for _ in range(3):
+        pod.bus.publish(Publication(ALL, "tick", b"{}"))
+        pod.subscriber.swallow()
+    pod.bus.trim("all", 1)
+    (last,) = pod.publish()
+    assert pod.nobody.event_ids == [first, last - 1, last]
+    assert pod.gaps == [({ALL}, last - 2)]
+    assert pod.heard_before_gaps == [[first]]
+    assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
+
+
+def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_nothing(
+    pod: Listening,
+) -> None:
+    """What was read from the log is not read again; that something is missing is still told."""
+    (first,) = pod.publish()
+    for _ in range(3):
+        pod.bus.publish(Publication(ALL, "tick", b"{}"))
+        pod.subscriber.swallow()
+    pod.bus.trim("all", 1)
+    pod.loop.run_until_complete(pod.delivery.between_rounds().acquire())  # a round that takes long
+    (last,) = pod.publish()
+    pod.loop.advance(2 * INTERVAL + 1)
+    pod.delivery.between_rounds().release()
+    pod.loop.advance(1)
+    assert len(pod.subscribers) > 1
+    assert pod.nobody.event_ids == [first, last - 1, last]
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+    assert pod.heard_before_gaps == [[first]]
+
+
+def test_a_lost_connection_is_made_up_for(pod: Listening) -> None:
+    pod.log_alice_in()
+    before = pod.publish()
+    pod.subscriber.cut()
+    meanwhile = [pod.publish(to)[0] for to in (ALICE, ALL, AUTHENTICATED)]
+    assert pod.alice.event_ids == before
+    pod.loop.advance(1)
+    after = pod.publish(ALICE)
+    assert pod.alice.event_ids == before + meanwhile + after
+    assert pod.nobody.event_ids == before + meanwhile[1:2]
+    assert len(pod.subscribers) == 2
+    assert pod.gaps == []
+    assert pod.subscriber.streams == {"all", "authenticated", "pod:pod-test", "user:alice"}
+    assert sample(pod.metrics, "clarion_bus_connects_total", outcome="connected") == 2
+
+
+def test_what_was_on_its_way_when_the_connection_was_lost_is_made_up_for(pod: Listening) -> None:
+    ids = [pod.bus.publish(Publication(ALL, "tick", b"{}")).id for _ in range(3)]
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert pod.nobody.event_ids == ids
+
+
+def test_thousands_of_missed_events_are_read_in_pages(pod: Listening) -> None:
+    pod.subscriber.cut()
+    ids = pod.publish(count=2_500)
+    pod.loop.advance(1)
+    assert pod.nobody.event_ids == ids
+
+
+def test_a_subscription_that_has_gone_deaf_is_replaced(pod: Listening) -> None:
+    """The failure that others never notice: the socket is open, and nothing comes."""
+    pod.loop.advance(1)
+    pod.subscriber.deaf = True
+    (id_,) = pod.publish()
+    assert pod.subscription.verified_age_seconds <= INTERVAL
+    pod.loop.advance(INTERVAL + 5.5)
+    assert len(pod.subscribers) == 2
+    assert pod.nobody.event_ids == [id_]
+    assert pod.subscription.verified_age_seconds < INTERVAL
+
+
+def test_a_connection_on_which_nothing_is_ever_confirmed_is_given_up(loop: ClockworkLoop) -> None:
+    """A Redis that accepts connections and does not answer: its node has lost its network."""
+    pod = Listening(loop, begin=False)
+    pod.deaf_at_first = True
+    pod.begin()
+    joined = pod.joining(None)
+    loop.advance(14)
+    assert len(pod.subscribers) == 1
+    loop.advance(3)
+    assert len(pod.subscribers) == 2
+    assert joined.done()
+
+
+def test_it_is_verified_once_per_interval(pod: Listening) -> None:
+    for _ in range(4):
+        pod.loop.advance(INTERVAL)
+        assert pod.subscription.verified_age_seconds <= INTERVAL
+    assert len(pod.subscribers) == 1
+
+
+def test_without_redis_it_begins_later(loop: ClockworkLoop) -> None:
+    pod = Listening(loop, begin=False)
+    pod.bus.down = True
+    pod.begin()
+    joined = pod.joining(None)
+    loop.advance(30)
+    assert pod.subscription.verified_age_seconds == float("inf")
+    assert not joined.done(), "nobody is welcomed by a pod that hears nothing"
+    failures = sample(pod.metrics, "clarion_bus_connects_total", outcome="failed")
+    assert 10 < failures < 40, "it tries on, but not all the time"
+    pod.bus.down = False
+    loop.advance(2.1)
+    assert joined.done()
+    assert pod.publish() == pod.nobody.event_ids
+
+
+def test_redis_may_be_away_for_a_while(pod: Listening) -> None:
+    before = pod.publish()
+    pod.bus.down = True
+    pod.subscriber.cut()
+    pod.loop.advance(60)
+    assert pod.subscription.verified_age_seconds > 50
+    pod.bus.down = False
+    missed = pod.publish()
+    pod.loop.advance(3)
+    assert pod.nobody.event_ids == before + missed
+    assert pod.subscription.verified_age_seconds < INTERVAL
+
+
+def test_a_redis_that_only_refuses_to_publish_is_not_left(pod: Listening) -> None:
+    """A probe that could not be sent says nothing about what comes in."""
+    pod.bus.down = True
+    pod.loop.advance(3 * INTERVAL)
+    assert len(pod.subscribers) == 1
+    assert pod.subscription.verified_age_seconds > INTERVAL
+    pod.bus.down = False
+    pod.loop.advance(INTERVAL)
+    assert pod.subscription.verified_age_seconds < INTERVAL
+
+
+def test_a_redis_that_has_lost_everything_is_told_to_everyone_once(pod: Listening) -> None:
+    pod.log_alice_in()
+    before = pod.publish()
+    pod.subscriber.cut()
+    pod.bus.lose_everything()
+    meanwhile = pod.publish()
+    pod.loop.advance(1)
+    ((audiences, position),) = pod.gaps
+    assert audiences >= {ALL, AUTHENTICATED, ALICE}
+    assert before[-1] < position < meanwhile[0]
+    after = pod.publish()
+    assert pod.nobody.event_ids == before + meanwhile + after
+    assert pod.heard_before_gaps == [before]
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+    assert pod.ring.since(before[-1]) is None
+
+
+def test_a_failover_that_forgot_what_was_heard_concerns_everyone(pod: Listening) -> None:
+    """Where one write is gone, others may be that nobody has heard of."""
+    pod.log_alice_in()
+    before = pod.publish(ALICE)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.loop.advance(1)
+    ((audiences, position),) = pod.gaps
+    assert ALL in audiences
+    assert pod.ring.broken_until == position > before[-1]
+
+
+def test_a_failover_shows_although_more_was_published_since(pod: Listening) -> None:
+    pod.publish(count=2)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    after = pod.publish()
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+    assert pod.nobody.event_ids[-1:] == after
+    assert after[0] not in pod.heard_before_gaps[0]
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+
+
+def test_a_failover_that_forgot_an_event_of_a_quiet_user_is_told_once(pod: Listening) -> None:
+    pod.log_alice_in()
+    pod.publish(ALICE)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.loop.advance(1)
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.subscribers) == 3
+    assert len(pod.gaps) == 1
+
+
+def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
+    """The pod may have listened to a primary that was replaced: who knows what passed it by."""
+    before = pod.publish()
+    pod.loop.advance(INTERVAL + 0.5)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.loop.advance(1)
+    after = pod.publish()
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+    assert pod.heard_before_gaps == [before]
+    pod.loop.advance(3 * INTERVAL)
+    pod.subscriber.cut()
+    pod.loop.advance(3 * INTERVAL)
+    assert pod.nobody.event_ids == before + after
+    assert len(pod.gaps) == 1
+
+
+def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
+    """Each before what came after it on its own stream, all in the order of the ids."""
+    before = pod.publish()
+    pod.publish(AUTHENTICATED)
+    pod.subscriber.cut()
+    lost, kept = pod.publish(), pod.publish()
+    others_lost, others_kept = pod.publish(AUTHENTICATED), pod.publish(AUTHENTICATED)
+    pod.bus.trim("all", 1)
+    pod.bus.trim("authenticated", 1)
+    pod.loop.advance(1)
+    assert pod.gaps == [({ALL}, lost[0]), ({AUTHENTICATED}, others_lost[0])]
+    assert pod.heard_before_gaps == [before, before + kept]
+    assert others_kept[0] > others_lost[0]
+
+
+def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
+    """Nothing for hours: Redis has forgotten the stream, not an event."""
+    before = pod.publish()
+    pod.bus.forget_quiet_streams()
+    pod.loop.advance(3 * 3_600)
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    after = pod.publish()
+    assert pod.nobody.event_ids == before + after
+    assert pod.gaps == []
+
+
+def test_a_user_is_joined_when_redis_has_confirmed_it(pod: Listening) -> None:
+    pod.subscriber.deaf = True
+    joined = [pod.joining("alice"), pod.joining("alice"), pod.joining(None)]
+    pod.loop.settle()
+    assert [task.done() for task in joined] == [False, False, True]
+    pod.loop.advance(INTERVAL + 5.5)  # the next connection is not deaf
+    assert all(task.done() for task in joined)
+
+
+def test_joins_of_the_same_moment_share_commands(pod: Listening) -> None:
+    joined = [pod.joining(f"user-{number}") for number in range(100)]
+    pod.loop.settle()
+    assert all(task.done() for task in joined)
+    assert len(pod.subscriber.streams) == 103
+    assert pod.subscriber.commands <= 3
+
+
+def test_who_joins_while_redis_is_away_does_not_keep_later_ones_waiting(pod: Listening) -> None:
+    """The new connection subscribes to him with all others: nothing is left to ask for."""
+    pod.bus.down = True
+    pod.subscriber.cut()
+    pod.loop.settle()
+    meanwhile = pod.joining("alice")
+    pod.loop.settle()
+    pod.bus.down = False
+    pod.loop.advance(10)
+    assert meanwhile.done()
+    later = pod.joining("bob")
+    pod.loop.settle()
+    assert later.done()
+
+
+def test_who_resumes_waits_for_the_position_to_pass_his_subscription(pod: Listening) -> None:
+    """What was published for him before would otherwise lie above the position, where a resume
+    expects it to come by subscription; and it never would."""
+    (id_,) = pod.publish(ALICE)
+    assert pod.delivery.position < id_
+    pod.loop.run_until_complete(pod.subscription.join("alice", whole=True))
+    assert pod.delivery.position > id_
+
+
+def test_a_refresh_reaches_everything_published_before(pod: Listening) -> None:
+    """Another pod may have been ahead by a probe: its clients must not wait for this one's next."""
+    (position,) = pod.loop.run_until_complete(pod.bus.probe([pod_stream("another-pod")]))
+    assert pod.delivery.position < position
+    pod.loop.run_until_complete(pod.subscription.refresh())
+    assert pod.delivery.position > position
+    assert pod.loop.now == 0, "no time passes"
+
+
+def test_refreshes_share_probes(pod: Listening) -> None:
+    pod.loop.advance(1)
+    before = len(pod.bus.probes)
+    refreshed = [pod.loop.spawn(pod.subscription.refresh()) for _ in range(1_000)]
+    pod.loop.settle()
+    assert all(task.done() for task in refreshed)
+    assert len(pod.bus.probes) - before <= 3
+
+
+def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> None:
+    """A reload of a page costs Redis nothing."""
+    pod.log_alice_in()
+
+    def prune() -> None:
+        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.users.keys(), 15))
+
+    prune()
+    pod.hub.remove(pod.alice)
+    for _ in range(4):
+        prune()
+        assert "user:alice" in pod.subscriber.streams
+        pod.loop.advance(4.9)
+    prune()
+    assert "user:alice" not in pod.subscriber.streams
+    pod.log_alice_in()
+    assert pod.publish(ALICE) == pod.alice.event_ids
+
+
+def test_a_user_who_comes_back_within_the_linger_is_kept(pod: Listening) -> None:
+    pod.log_alice_in()
+    pod.hub.remove(pod.alice)
+    for _ in range(5):
+        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.users.keys(), 15))
+        pod.loop.advance(10)
+        pod.loop.run_until_complete(pod.subscription.join("alice"))
+    assert pod.subscriber.commands == 1 + 1, "subscribed once, with all others, and to her"
+
+
+def test_a_pod_that_falls_behind_stops_reading_redis(loop: ClockworkLoop) -> None:
+    pod = Listening(loop, pending_max_events=100)
+    loop.run_until_complete(pod.delivery.between_rounds().acquire())
+    for _ in range(250):
+        pod.bus.publish(Publication(ALL, "tick", b"{}"))
+    loop.settle()
+    assert pod.delivery.pending == 100
+    pod.delivery.between_rounds().release()
+    loop.settle()
+    assert len(pod.nobody.event_ids) == 250
+
+
+def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
+    """Clients of other pods can resume on it."""
+    pod = Listening(loop, begin=False)
+    past = [pod.bus.publish(Publication(to, "tick", b"{}")).id for to in (ALL, AUTHENTICATED)]
+    pod.begin()
+    recent = pod.ring.since(past[0] - 1)
+    assert recent is not None
+    assert [event.id for event in recent] == past
+    assert pod.nobody.event_ids == []
+
+
+class Control:
+    """What came on the control stream, and each time that the pod began to listen anew."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.bus = bus
+        self.heard: list[bytes | str] = []
+        self.fails = 0
+
+    async def load(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise BusUnavailable("down")
+        self.heard.append("began")
+
+    def hear(self, payload: bytes) -> None:
+        self.heard.append(payload)
+
+
+class Controlled(Listening):
+    """A pod that takes orders."""
+
+    def __init__(self, loop: ClockworkLoop) -> None:
+        super().__init__(loop, begin=False)
+        self.control = Control(self.bus)
+        self.subscription = Subscription(
+            self.bus,
+            self.delivery,
+            self.ring,
+            self.metrics,
+            settings(probe_interval_seconds=INTERVAL),
+            connect=self._connect,
+            tell_gap=self._tell_gap,
+            control=self.control,
+            clock=loop.time,
+        )
+
+
+def test_orders_are_handed_on_and_are_no_events(loop: ClockworkLoop) -> None:
+    pod = Controlled(loop)
+    pod.begin()
+    pod.subscriber._put(Message("control", b"an order"))
+    (id_,) = pod.publish()
+    assert pod.control.heard == ["began", b"an order"]
+    assert pod.nobody.event_ids == [id_]
+    assert sample(pod.metrics, "clarion_bus_messages_invalid_total") == 0
+
+
+def test_a_pod_asks_for_orders_each_time_that_it_was_away(loop: ClockworkLoop) -> None:
+    """After it listens again, so that none falls between."""
+    pod = Controlled(loop)
+    pod.begin()
+    pod.subscriber.cut()
+    loop.advance(1)
+    assert pod.control.heard == ["began", "began"]
+
+
+def test_nobody_joins_before_the_orders_are_known(loop: ClockworkLoop) -> None:
+    pod = Controlled(loop)
+    pod.control.fails = 2
+    joined = pod.joining("alice")
+    pod.begin()
+    assert not joined.done()
+    loop.advance(5)
+    assert joined.done()
+    assert pod.control.heard == ["began"]

@@ -1,0 +1,578 @@
+"""`clarion_gateway.clients.admission.Admission`: who may come in, as whom, and with everything that
+he missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from clarion_contract.bus.orders import Order, RevokeToken, RevokeUser, encode_order
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.errors import InvalidToken, KeysUnavailable
+from clarion_contract.events.event import Publication
+from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients import resumption as module
+from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.resumption import Resumption
+from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import State
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery.replay import Replay
+from tests.gateway.bus.test_subscription import Listening
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.memory_orders import MemoryOrders
+from tests.gateway.recorder import Recorder, sample
+from tests.gateway.recorder import settings as settings_of
+
+ALICE = Audience("user", "alice")
+ANYBODY = Opening(None, None)
+
+
+class Verifier:
+    """A token is ``<user>`` or ``<user>@<when it ends>``; some are none."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def verify_fetching(self, token: str) -> Claims:
+        await self.gate.wait()
+        if token == "forged":
+            raise InvalidToken("signature", "the token's signature does not match")
+        if token == "keyless":
+            raise KeysUnavailable("no keys")
+        if token == "bug":
+            raise ZeroDivisionError
+        user, _, ends = token.partition("@")
+        return Claims(user, frozenset(), float(ends or 1_000), f"id of {token}", 50.0)
+
+
+class Door(Listening):
+    """A pod with an admission."""
+
+    def __init__(self, loop: ClockworkLoop, **overrides: Any) -> None:
+        super().__init__(loop, **overrides)
+        self.verifier = Verifier()
+        configured = settings_of(**overrides)
+        self.sweeper = Sweeper(
+            ping_interval_seconds=25, token_grace_seconds=30, clock=loop.time, choose=lambda _: 0
+        )
+        self.revocations = Revocations(MemoryOrders(), self.hub, self.metrics, clock=loop.time)
+        self.admission = Admission(
+            self.hub,
+            self.subscription,
+            self.delivery,
+            Resumption(
+                self.hub,
+                self.subscription,
+                self.delivery,
+                Replay(self.bus, self.ring, self.metrics, max_events=configured.replay_max_events),
+            ),
+            self.verifier,
+            self.metrics,
+            configured,
+            sweeper=self.sweeper,
+            revocations=self.revocations,
+            clock=loop.time,
+        )
+
+    def knock(self, opening: Opening = ANYBODY, **options: Any) -> Recorder:
+        """Someone at the door; nothing has been waited for."""
+        connection = Recorder(**options)
+        self.admission.begin()
+        self.loop.spawn(self._admit(connection, opening))
+        return connection
+
+    def enter(self, opening: Opening = ANYBODY) -> Recorder:
+        connection = self.knock(opening)
+        self.loop.settle()
+        return connection
+
+    def stall(self, opening: Opening) -> Recorder:
+        """Someone who takes nothing while he catches up, until he is told to."""
+        connection = self.knock(opening)
+        connection.taking.clear()
+        self.loop.settle()
+        return connection
+
+    def log_in(self, connection: Recorder, token: str | None) -> dict[str, Any]:
+        self.loop.run_until_complete(self.admission.authenticate(connection, token, b"1"))
+        self.loop.settle()
+        return connection.messages[-1]
+
+    def leave(self, connection: Recorder) -> None:
+        self.hub.remove(connection)
+        self.sweeper.remove(connection)
+
+    def outcomes(self, outcome: str) -> float:
+        labels = {"wire": "websocket", "outcome": outcome}
+        return sample(self.metrics, "clarion_handshakes_total", **labels)
+
+    async def _admit(self, connection: Recorder, opening: Opening) -> None:
+        await self.admission.open(connection, opening)
+        if connection.closed_with is not None:
+            self.leave(connection)
+
+
+@pytest.fixture
+def loop() -> Iterator[ClockworkLoop]:
+    loop = ClockworkLoop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    loop.finish()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def door(loop: ClockworkLoop) -> Door:
+    return Door(loop)
+
+
+def welcome_of(connection: Recorder) -> dict[str, Any]:
+    assert connection.messages[0]["kind"] == "welcome", connection.messages
+    return connection.messages[0]
+
+
+def test_an_anonymous_client_is_welcomed_at_the_pods_position(door: Door) -> None:
+    connection = door.enter()
+    assert welcome_of(connection) == {
+        "kind": "welcome",
+        "connection": connection.id,
+        "user": None,
+        "pod": "pod-test",
+        "id": str(door.delivery.position),
+        "resumed": None,
+        "expires_in": None,
+    }
+    assert connection.state is State.LIVE
+    assert door.outcomes("accepted") == 1
+    assert sample(door.metrics, "clarion_handshake_duration_seconds_count") == 1
+
+
+def test_a_user_is_told_when_his_token_ends(door: Door) -> None:
+    welcome = welcome_of(door.enter(Opening("alice@90", None)))
+    assert (welcome["user"], welcome["expires_in"]) == ("alice", 90)
+    assert len(door.hub.of_user("alice")) == 1
+
+
+@pytest.mark.parametrize(
+    ("opening", "label", "code"),
+    [
+        (Opening("forged", None), "unauthenticated", 4401),
+        (Opening("x" * 10_000, None), "unauthenticated", 4401),
+        (Opening("keyless", None), "unavailable", 1013),
+        (Opening("bug", None), "internal_error", 1011),
+        (Opening(None, "abc"), "invalid_since", 4400),
+        (Opening(None, "-1"), "invalid_since", 4400),
+        (Opening(None, "1" * 17), "invalid_since", 4400),
+        (Opening(None, "\u0661"), "invalid_since", 4400),
+    ],
+)
+def test_a_refusal_is_a_close_and_an_outcome(
+    door: Door, opening: Opening, label: str, code: int
+) -> None:
+    connection = door.enter(opening)
+    assert connection.closed_with is not None
+    assert (connection.closed_with.label, connection.closed_with.code) == (label, code)
+    assert connection.messages == []
+    assert door.outcomes(label) == 1
+    assert door.admission.opening == 0
+    assert connection not in set(door.hub.connections)
+
+
+def test_why_a_token_was_refused_is_counted(door: Door) -> None:
+    door.enter(Opening("forged", None))
+    door.enter(Opening("x" * 10_000, None))
+    for reason in ("signature", "claims"):
+        assert sample(door.metrics, "clarion_tokens_refused_total", reason=reason) == 1
+
+
+def test_who_may_not_be_anonymous_must_have_a_token(loop: ClockworkLoop) -> None:
+    door = Door(loop, allow_anonymous=False)
+    refused = door.enter()
+    assert refused.closed_with is not None
+    assert refused.closed_with.code == 4401
+    assert welcome_of(door.enter(Opening("alice", None)))["user"] == "alice"
+
+
+def test_a_handshake_that_takes_too_long_is_ended(loop: ClockworkLoop) -> None:
+    door = Door(loop, handshake_seconds=10)
+    door.verifier.gate.clear()
+    connection = door.knock(Opening("alice", None))
+    loop.advance(9.9)
+    assert connection.closed_with is None
+    assert door.admission.opening == 1
+    loop.advance(0.2)
+    assert connection.closed_with is not None
+    assert connection.closed_with.label == "unavailable"
+    assert door.admission.opening == 0
+
+
+def test_a_full_pod_takes_nobody_in(loop: ClockworkLoop) -> None:
+    """Those whose handshake is under way count: a burst must not pass the limit together."""
+    door = Door(loop, max_connections=3)  # one is there already
+    door.verifier.gate.clear()
+    first = door.knock(Opening("alice", None))
+    assert door.admission.refuse_early() is None
+    second = door.knock(Opening("bob", None))
+    refused = door.admission.refuse_early()
+    assert refused is not None
+    assert refused.label == "at_capacity"
+    door.verifier.gate.set()
+    loop.settle()
+    assert first.state is second.state is State.LIVE
+    assert door.admission.refuse_early() is not None
+    door.leave(first)
+    assert door.admission.refuse_early() is None
+
+
+def test_who_catches_up_counts_once(loop: ClockworkLoop) -> None:
+    """A pod to which half of its limit comes back at once has room for the other half."""
+    door = Door(loop, max_connections=4)
+    back = door.enter()
+    position = welcome_of(back)["id"]
+    door.leave(back)
+    door.publish()
+    slow = door.knock(Opening(None, position))
+    slow.taking.clear()
+    loop.settle()
+    assert slow.state is State.CATCHING_UP
+    door.enter()
+    assert len(door.hub) == 3
+    assert door.admission.refuse_early() is None
+
+
+def test_a_draining_pod_takes_nobody_in(door: Door) -> None:
+    door.admission.draining = True
+    refused = door.admission.refuse_early()
+    assert refused is not None
+    assert refused.code == 1012
+
+
+def test_a_user_may_have_so_many_connections(loop: ClockworkLoop) -> None:
+    """Looked at twice: others of his may come in while one waits for Redis."""
+    door = Door(loop, max_connections_per_user=2)
+    arriving = [door.knock(Opening("alice", None)) for _ in range(5)]
+    loop.settle()
+    assert [connection.state for connection in arriving].count(State.LIVE) == 2
+    assert door.outcomes("too_many_connections") == 3
+    assert welcome_of(door.enter(Opening("bob", None)))["user"] == "bob"
+
+
+def test_logging_in_keeps_to_the_limit_too(loop: ClockworkLoop) -> None:
+    door = Door(loop, max_connections_per_user=1)
+    first, second = door.enter(), door.enter()
+    for connection in (first, second):
+        loop.spawn(door.admission.authenticate(connection, "alice", b"1"))
+    loop.settle()
+    answers = sorted(connection.messages[-1]["kind"] for connection in (first, second))
+    assert answers == ["error", "identity"]
+    assert len(door.hub.of_user("alice")) == 1
+
+
+def test_a_client_that_leaves_during_its_handshake_leaves_nothing(door: Door) -> None:
+    door.verifier.gate.clear()
+    connection = door.knock(Opening("alice", "1"))
+    door.loop.settle()
+    door.leave(connection)
+    door.verifier.gate.set()
+    door.loop.settle()
+    assert door.outcomes("abandoned") == 1
+    assert connection not in set(door.hub.connections)
+    assert door.hub.of_user("alice") == ()
+    assert door.admission.opening == 0
+
+
+def test_logging_in_moves_a_connection_between_two_events(door: Door) -> None:
+    connection = door.enter()
+    (before,) = door.publish(AUTHENTICATED)
+    identity = door.log_in(connection, "alice@90")
+    assert identity == {"kind": "identity", "ref": 1, "user": "alice", "expires_in": 90}
+    after = [door.publish(to)[0] for to in (AUTHENTICATED, ALICE)]
+    assert connection.event_ids == after
+    assert before not in connection.event_ids
+
+
+def test_logging_out_ends_what_is_for_users(door: Door) -> None:
+    connection = door.enter(Opening("alice", None))
+    (before,) = door.publish(ALICE)
+    assert door.log_in(connection, None)["user"] is None
+    for to in (AUTHENTICATED, ALICE):
+        door.publish(to)
+    (after,) = door.publish(ALL)
+    assert connection.event_ids == [before, after]
+    assert connection.expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [("forged", "unauthenticated"), ("keyless", "unavailable"), ("x" * 10_000, "unauthenticated")],
+)
+def test_a_token_that_fails_in_band_changes_nothing(door: Door, token: str, code: str) -> None:
+    connection = door.enter(Opening("alice@90", None))
+    error = door.log_in(connection, token)
+    assert (error["kind"], error["ref"], error["code"]) == ("error", 1, code)
+    assert (connection.user, connection.expires_at) == ("alice", 90)
+    assert door.publish(ALICE) == connection.event_ids
+
+
+def test_changes_of_identity_are_counted(door: Door) -> None:
+    connection = door.enter()
+    for token in ("alice@90", "alice@190", "bob", None):
+        door.log_in(connection, token)
+    changes = {
+        change: sample(door.metrics, "clarion_identity_changes_total", change=change)
+        for change in ("login", "refresh", "logout")
+    }
+    assert changes == {"login": 2, "refresh": 1, "logout": 1}
+
+
+def test_a_client_that_comes_back_gets_what_it_missed_and_goes_live(door: Door) -> None:
+    first = door.enter(Opening("alice", None))
+    (seen,) = door.publish()
+    door.leave(first)
+    missed = [door.publish(to)[0] for to in (ALL, ALICE, AUTHENTICATED)]
+    door.publish(Audience("user", "bob"))
+    second = door.enter(Opening("alice", str(seen), first.id))
+    welcome = welcome_of(second)
+    assert (welcome["id"], welcome["resumed"]) == (str(seen), True)
+    live = door.publish(ALICE)
+    assert second.event_ids == missed + live
+    assert sample(door.metrics, "clarion_resumes_total", outcome="resumed") == 1
+
+
+def test_a_client_whose_history_is_gone_is_told(door: Door) -> None:
+    door.publish(ALICE, count=3)
+    door.bus.trim("user:alice", 1)
+    connection = door.enter(Opening("alice", "1"))
+    welcome = welcome_of(connection)
+    assert (welcome["id"], welcome["resumed"]) == (str(door.delivery.position), False)
+    assert door.publish(ALICE) == connection.event_ids
+    assert sample(door.metrics, "clarion_resumes_total", outcome="not_resumed") == 1
+
+
+def test_a_position_that_nobody_has_given_out_is_not_resumed(door: Door) -> None:
+    welcome = welcome_of(door.enter(Opening(None, "9" * 16)))
+    assert welcome["resumed"] is False
+    assert door.loop.now == 0, "nobody waits for the future"
+
+
+def test_what_comes_in_while_a_slow_client_catches_up_follows_in_order(door: Door) -> None:
+    (seen,) = door.publish()
+    missed = door.publish(count=3)
+    connection = door.stall(Opening(None, str(seen)))
+    meanwhile = door.publish(count=3)
+    assert connection.event_ids == missed
+    connection.taking.set()
+    door.loop.settle()
+    assert connection.state is State.LIVE
+    live = door.publish()
+    assert connection.event_ids == missed + meanwhile + live
+
+
+def test_a_long_replay_is_written_in_pieces_as_the_client_takes_them(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 300)
+    (seen,) = door.publish()
+    missed = door.publish(count=50)
+    connection = door.stall(Opening(None, str(seen)))
+    assert 1 <= len(connection.event_ids) < 10
+    connection.taking.set()
+    door.loop.settle()
+    assert connection.event_ids == missed
+
+
+def test_a_client_that_takes_nothing_while_it_catches_up_is_a_slow_consumer(door: Door) -> None:
+    (seen,) = door.publish()
+    door.publish()
+    connection = door.knock(Opening(None, str(seen)))
+    connection.taking.clear()
+    door.loop.advance(29)
+    assert connection.closed_with is None
+    door.loop.advance(2)
+    assert connection.closed_with is not None
+    assert connection.closed_with.code == 4408
+
+
+def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
+    (seen,) = door.publish()
+    door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    door.publish(count=1_000)
+    assert connection.closed_with is None
+    door.publish()
+    assert connection.closed_with is not None
+    assert connection.closed_with.code == 4408
+
+
+def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Door) -> None:
+    """A client that is lost in between must not come back from beyond a loss unaware."""
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    connection.untold_gaps = (missed[-1],)
+    meanwhile = door.publish()
+    connection.taking.set()
+    door.loop.settle()
+    assert [message["kind"] for message in connection.messages] == [
+        "welcome",
+        "event",
+        "gap",
+        "event",
+    ]
+    assert [int(message["id"]) for message in connection.messages[1:]] == [
+        *missed,
+        *missed,
+        *meanwhile,
+    ]
+
+
+def test_each_of_two_gaps_is_told_in_its_place(door: Door) -> None:
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    connection.untold_gaps = (missed[-1],)
+    (between,) = door.publish()
+    connection.untold_gaps += (between,)
+    (after,) = door.publish()
+    connection.taking.set()
+    door.loop.settle()
+    assert [(message["kind"], int(message["id"])) for message in connection.messages[1:]] == [
+        ("event", missed[-1]),
+        ("gap", missed[-1]),
+        ("event", between),
+        ("gap", between),
+        ("event", after),
+    ]
+
+
+def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) -> None:
+    """A client comes back from the last id that it was told."""
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    connection.untold_gaps = (seen,)
+    connection.taking.set()
+    door.loop.settle()
+    assert [message["kind"] for message in connection.messages] == ["welcome", "event", "gap"]
+    assert connection.messages[-1]["id"] == str(missed[-1])
+
+
+def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> None:
+    """It comes from a pod that found the loss first, and waits here until this one has found it."""
+    door.publish()
+    door.subscriber.cut()
+    door.bus.lose_everything()
+    since = door.publish()[0]
+    connection = door.knock(Opening(None, str(since)))
+    told: list[int] = []
+
+    def tell_gap(_: object, position: int) -> None:
+        told.append(position)
+        connection.untold_gaps = (position,)
+
+    door.subscription._repair._tell_gap = tell_gap
+    door.loop.settle()
+    assert connection.messages == []
+    door.loop.advance(1)
+    assert [position < since for position in told] == [True]
+    assert welcome_of(connection)["resumed"] is True
+    after = door.publish()
+    assert [message["id"] for message in connection.messages] == [str(since), str(after[0])]
+
+
+def test_nothing_that_a_token_holds_reaches_the_client(door: Door) -> None:
+    connection = door.enter()
+    door.log_in(connection, "forged")
+    assert "forged" not in json.dumps(connection.messages)
+
+
+def test_an_events_own_connection_does_not_get_it_back_when_it_returns(door: Door) -> None:
+    first = door.enter(Opening("alice", None))
+    position = welcome_of(first)["id"]
+    door.leave(first)
+    door.bus.publish(Publication(ALL, "chat", b"{}", exclude=first.id))
+    door.loop.settle()
+    others = door.publish()
+    second = door.enter(Opening("alice", position, first.id))
+    assert second.event_ids == others
+
+
+def revoke(door: Door, *orders: Order) -> None:
+    door.revocations.hear(b"\n".join(encode_order(order) for order in orders))
+
+
+ALICES_TOKEN = RevokeToken("id of alice", 1_000)
+ALICES_OLD_TOKENS = RevokeUser("alice", 50.5, 1_000)
+
+
+@pytest.mark.parametrize("order", [ALICES_TOKEN, ALICES_OLD_TOKENS])
+def test_a_revoked_token_is_refused_at_the_handshake(door: Door, order: Order) -> None:
+    revoke(door, order)
+    refused, other = door.enter(Opening("alice", None)), door.enter(Opening("bob", None))
+    assert refused.closed_with == close_codes.REVOKED
+    assert other.state is State.LIVE
+    assert sample(door.metrics, "clarion_tokens_refused_total", reason="revoked") == 1
+    assert door.outcomes("revoked") == 1
+
+
+def test_a_token_that_is_revoked_during_its_handshake_does_not_slip_through(
+    loop: ClockworkLoop,
+) -> None:
+    """Before the pod has heard of Redis, it cannot know; before it is in the hub, nobody closes."""
+    door = Door(loop, begin=False)
+    connection = door.knock(Opening("alice", None))
+    loop.settle()
+    assert connection.closed_with is None
+    revoke(door, ALICES_TOKEN)
+    door.begin()
+    assert connection.closed_with == close_codes.REVOKED
+    assert connection not in set(door.hub.connections)
+
+
+@pytest.mark.parametrize("before", [None, "alice@90", "bob"], ids=["login", "refresh", "switch"])
+def test_a_revoked_token_is_refused_in_band(door: Door, before: str | None) -> None:
+    connection = door.enter(Opening(before, None))
+    revoke(door, ALICES_TOKEN)
+    answer = door.log_in(connection, "alice")
+    assert (answer["kind"], answer["code"]) == ("error", "unauthenticated")
+    assert "revoked" in answer["message"]
+    assert connection.user == (before and before.partition("@")[0])
+    assert connection.closed_with is None
+
+
+def test_a_connection_is_closed_for_the_token_that_it_holds_now(door: Door) -> None:
+    """Neither for one that was replaced, nor for one that was given up."""
+    refreshed, logged_out = door.enter(Opening("alice", None)), door.enter(Opening("alice", None))
+    logged_in = door.enter()
+    door.log_in(refreshed, "alice@90")
+    door.log_in(logged_out, None)
+    door.log_in(logged_in, "alice")
+    revoke(door, ALICES_TOKEN)
+    assert logged_in.closed_with == close_codes.REVOKED
+    assert refreshed.closed_with is logged_out.closed_with is None
+    revoke(door, RevokeToken("id of alice@90", 1_000))
+    assert refreshed.closed_with == close_codes.REVOKED
+
+
+def test_a_token_that_is_revoked_between_two_rounds_is_refused_in_band(door: Door) -> None:
+    connection = door.enter()
+
+    async def revoked_meanwhile() -> None:
+        async with door.delivery.between_rounds():
+            log_in = door.loop.create_task(door.admission.authenticate(connection, "alice", b"1"))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            revoke(door, ALICES_TOKEN)
+        await log_in
+
+    door.loop.run_until_complete(revoked_meanwhile())
+    assert connection.messages[-1]["code"] == "unauthenticated"
+    assert connection.user is None

@@ -1,0 +1,450 @@
+"""`clarion_gateway.clients.inbox`: messages in order through handlers; whatever a handler does
+hurts nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from clarion_contract.bus.bus import Answer, Published
+from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.events.audience import ALL, AUTHENTICATED
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Publication
+from clarion_gateway.application.handlers import Context, Handlers, Refusal
+from clarion_gateway.application.interceptors import authenticated_only, propagate
+from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.wire.native import Auth, Message
+from tests.gateway.recorder import Recorder, metrics, sample, settings
+
+
+class PublishedEvents:
+    """A bus that remembers what was published."""
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+        self.down = False
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
+        if self.down:
+            raise BusUnavailable("down")
+        self.publications += publications
+        return [Published(i, duplicate=False, gateways=1) for i, _ in enumerate(publications)]
+
+
+class LoggedIn:
+    """An admission that says who it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str | None, bytes]] = []
+
+    async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
+        self.asked.append((token, ref))
+        connection.write(connection.encoder.identity(ref, token, None))
+
+
+class Application:
+    """Inboxes with handlers of the test's, running in a task group as in a gateway."""
+
+    def __init__(self, **overrides: Any) -> None:
+        self.handlers = Handlers()
+        self.bus = PublishedEvents()
+        self.admission = LoggedIn()
+        self.metrics = metrics()
+        self.hub = Hub()
+        self.settings = settings(**overrides)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Application]:
+        queue = PublishQueue(self.bus, max_pending=100)
+        async with asyncio.TaskGroup() as group:
+
+            def spawn(work: Any) -> None:
+                self.tasks.append(group.create_task(work))
+
+            self.inboxes = Inboxes(
+                cast("Admission", self.admission),
+                self.handlers,
+                queue,
+                self.metrics,
+                spawn,
+                self.settings,
+            )
+            emptying = group.create_task(queue.run())
+            yield self
+            emptying.cancel()
+
+    def connect(self, user: str | None = None) -> Recorder:
+        connection = Recorder(user)
+        self.hub.add(connection)
+        return connection
+
+    def say(self, connection: Recorder, type_: str, data: Any = None, ref: Any = 1) -> None:
+        raw = msgspec.Raw(msgspec.json.encode(data))
+        self.inboxes.put(connection, Message(type_, raw, msgspec.Raw(msgspec.json.encode(ref))))
+
+    async def settled(self) -> None:
+        """All messages so far have been answered."""
+        async with asyncio.timeout(5):
+            await asyncio.gather(*self.tasks)
+
+    def outcomes(self, outcome: str) -> float:
+        return sample(self.metrics, "clarion_messages_received_total", outcome=outcome)
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Application]:
+    async with Application(handler_backlog=4).running() as application:
+        yield application
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Application]:
+    """Gives handlers less time than a busy machine may need: for those that hang."""
+    async with Application(handler_seconds=0.05).running() as application:
+        yield application
+
+
+def error(connection: Recorder) -> tuple[str, str]:
+    (message,) = connection.messages
+    assert message["kind"] == "error"
+    assert message["ref"] == 1
+    return message["code"], message["message"]
+
+
+async def test_a_reply_bears_the_messages_ref(app: Application) -> None:
+    @app.handlers.on("echo")
+    async def echo(message: Any, context: Context) -> Any:
+        return [message, context.user, context.connection, context.pod, context.type]
+
+    alice = app.connect("alice")
+    app.say(alice, "echo", {"a": 1}, ref="r-1")
+    await app.settled()
+    assert alice.messages == [
+        {
+            "kind": "reply",
+            "ref": "r-1",
+            "data": [{"a": 1}, "alice", alice.id, "pod-test", "echo"],
+        }
+    ]
+    assert app.outcomes("handled") == 1
+    assert sample(app.metrics, "clarion_handler_duration_seconds_count") == 1
+
+
+async def test_one_connections_messages_are_handled_in_order_one_at_a_time(
+    app: Application,
+) -> None:
+    running = 0
+
+    @app.handlers.on("slow")
+    async def slow(message: int, context: Context) -> int:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0.003 * (3 - message))
+        running -= 1
+        return message
+
+    alice = app.connect("alice")
+    for number in range(3):
+        app.say(alice, "slow", number, ref=number)
+    await app.settled()
+    assert [message["data"] for message in alice.messages] == [0, 1, 2]
+
+
+async def test_a_slow_handler_of_one_delays_no_other(app: Application) -> None:
+    gate = asyncio.Event()
+
+    @app.handlers.on("wait")
+    async def wait(message: Any, context: Context) -> None:
+        if context.user == "alice":
+            await gate.wait()
+
+    alice, bob = app.connect("alice"), app.connect("bob")
+    app.say(alice, "wait")
+    app.say(bob, "wait")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert bob.messages
+    assert not alice.messages
+    gate.set()
+    await app.settled()
+    assert alice.messages
+
+
+async def test_a_handler_that_raises_ends_in_an_error_for_its_sender(app: Application) -> None:
+    @app.handlers.on("bug")
+    async def bug(message: Any, context: Context) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    alice = app.connect("alice")
+    app.say(alice, "bug")
+    await app.settled()
+    assert error(alice) == ("internal", "the handler failed")
+    assert app.outcomes("internal") == 1
+    assert alice.closed_with is None
+
+
+async def test_a_handler_that_hangs_ends_in_a_timeout(hasty: Application) -> None:
+    cancelled: list[bool] = []
+
+    @hasty.handlers.on("hang")
+    async def hang(message: Any, context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+
+    alice = hasty.connect("alice")
+    hasty.say(alice, "hang")
+    hasty.say(alice, "unknown", ref=2)
+    await hasty.settled()
+    assert [message["code"] for message in alice.messages] == ["timeout", "unknown_type"]
+    assert cancelled == [True]
+    assert hasty.outcomes("timeout") == 1
+
+
+async def test_a_plain_function_that_hangs_ends_in_a_timeout_too(hasty: Application) -> None:
+    @hasty.handlers.on("hang")
+    def hang(message: Any, context: Context) -> None:
+        time.sleep(0.15)
+
+    alice = hasty.connect("alice")
+    hasty.say(alice, "hang")
+    await hasty.settled()
+    assert error(alice)[0] == "timeout"
+
+
+async def test_a_timeout_of_the_handlers_own_is_not_taken_for_ours(app: Application) -> None:
+    """A handler whose database timed out failed; it did not run for too long."""
+
+    @app.handlers.on("database")
+    async def database(message: Any, context: Context) -> None:
+        raise TimeoutError("database")
+
+    alice = app.connect("alice")
+    app.say(alice, "database")
+    await app.settled()
+    assert error(alice) == ("internal", "the handler failed")
+
+
+async def test_a_handler_that_is_cancelled_from_inside_fails_alone(app: Application) -> None:
+    """It awaited a task of its own that somebody cancelled: the messages behind it are handled."""
+
+    @app.handlers.on("cancelled")
+    async def cancelled(message: Any, context: Context) -> None:
+        task = asyncio.create_task(asyncio.sleep(10))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+
+    alice = app.connect("alice")
+    for ref in range(5):
+        app.say(alice, "cancelled", ref=ref)
+    await asyncio.gather(*app.tasks, return_exceptions=True)
+    assert [message["code"] for message in alice.messages] == ["internal"] * 5
+    assert alice.reading, "the backlog had paused reading"
+
+
+async def test_what_has_no_json_form_ends_in_an_error(app: Application) -> None:
+    @app.handlers.on("nonsense")
+    async def nonsense(message: Any, context: Context) -> object:
+        return object()
+
+    alice = app.connect("alice")
+    app.say(alice, "nonsense")
+    await app.settled()
+    assert error(alice)[0] == "internal"
+
+
+async def test_data_that_do_not_fit_are_told_with_the_field(app: Application) -> None:
+    @app.handlers.on("number")
+    async def number(message: int, context: Context) -> int:
+        return message
+
+    alice = app.connect("alice")
+    app.say(alice, "number", "seven")
+    await app.settled()
+    assert error(alice) == ("invalid", "data: Expected `int`, got `str`")
+    assert app.outcomes("invalid") == 1
+
+
+async def test_an_unknown_type_lists_the_known_ones(app: Application) -> None:
+    @app.handlers.on("a")
+    @app.handlers.on("b")
+    async def known(message: Any, context: Context) -> None:
+        pass
+
+    alice = app.connect("alice")
+    app.say(alice, "c")
+    await app.settled()
+    assert error(alice) == ("unknown_type", "expected a type out of: a, b")
+    assert app.outcomes("unknown_type") == 1
+
+
+async def test_an_applications_own_refusal_reaches_the_sender_but_no_label(
+    app: Application,
+) -> None:
+    """A label's values are ours: an application's codes may be as many as it likes."""
+
+    @app.handlers.on("buy")
+    async def buy(message: Any, context: Context) -> None:
+        raise Refusal("out_of_stock", "come back tomorrow")
+
+    alice = app.connect("alice")
+    app.say(alice, "buy")
+    await app.settled()
+    assert error(alice) == ("out_of_stock", "come back tomorrow")
+    assert app.outcomes("refused") == 1
+    assert app.outcomes("out_of_stock") == 0
+
+
+async def test_a_propagated_reply_leaves_the_sender_out(app: Application) -> None:
+    @app.handlers.on("chat", propagate("all"))
+    async def chat(message: str, context: Context) -> str:
+        return message.upper()
+
+    alice = app.connect("alice")
+    app.say(alice, "chat", "hi")
+    await app.settled()
+    assert [message["data"] for message in alice.messages] == ["HI"]
+    assert app.bus.publications == [Publication(ALL, "chat", b'"HI"', exclude=alice.id)]
+
+
+async def test_a_handlers_own_event_includes_the_sender(app: Application) -> None:
+    @app.handlers.on("announce")
+    async def announce(message: Any, context: Context) -> None:
+        await context.publish(AUTHENTICATED, "news", message)
+
+    app.say(app.connect("alice"), "announce", [1])
+    await app.settled()
+    assert app.bus.publications == [Publication(AUTHENTICATED, "news", b"[1]")]
+
+
+async def test_no_bus_is_told_as_such(app: Application) -> None:
+    @app.handlers.on("chat", propagate("all"))
+    async def chat(message: str, context: Context) -> str:
+        return message
+
+    app.bus.down = True
+    alice = app.connect("alice")
+    app.say(alice, "chat", "hi")
+    await app.settled()
+    assert error(alice) == ("unavailable", "the event bus is unavailable, try again")
+    assert app.outcomes("unavailable") == 1
+
+
+async def test_an_interceptor_sees_who_is_there_when_the_message_is_handled(
+    app: Application,
+) -> None:
+    """A message that waited behind a log-out is an anonymous one."""
+
+    @app.handlers.on("chat", authenticated_only())
+    async def chat(message: Any, context: Context) -> None:
+        pass
+
+    nobody = app.connect()
+    app.say(nobody, "chat")
+    await app.settled()
+    assert error(nobody) == ("unauthenticated", "expected a logged-in sender")
+    assert app.outcomes("unauthenticated") == 1
+
+
+async def test_a_log_in_waits_for_the_messages_before_it(app: Application) -> None:
+    @app.handlers.on("echo")
+    async def echo(message: Any, context: Context) -> Any:
+        await asyncio.sleep(0)
+        return message
+
+    alice = app.connect()
+    app.say(alice, "echo", 1)
+    app.inboxes.put(alice, Auth("token", msgspec.Raw(b"2")))
+    app.say(alice, "echo", 3)
+    await app.settled()
+    assert [message["kind"] for message in alice.messages] == ["reply", "identity", "reply"]
+    assert app.admission.asked == [("token", b"2")]
+
+
+async def test_a_full_backlog_pauses_reading_until_half_of_it_is_done(app: Application) -> None:
+    gate = asyncio.Event()
+    reading: list[bool] = []
+
+    @app.handlers.on("wait")
+    async def wait(message: Any, context: Context) -> None:
+        await gate.wait()
+        reading.append(alice.reading)
+
+    alice = app.connect("alice")
+    for _ in range(3):
+        app.say(alice, "wait")
+        assert alice.reading
+    app.say(alice, "wait")
+    assert not alice.reading
+    gate.set()
+    await app.settled()
+    assert reading == [False, False, True, True]
+    assert alice.inbox is None, "nothing is kept for an idle connection"
+
+
+async def test_what_is_said_before_welcome_waits_for_it(app: Application) -> None:
+    @app.handlers.on("echo")
+    async def echo(message: Any, context: Context) -> Any:
+        return message
+
+    alice = Recorder("alice")
+    app.say(alice, "echo", 1)
+    await asyncio.sleep(0)
+    assert app.tasks == []
+    app.hub.add(alice, catching_up=True)
+    app.say(alice, "echo", 2)
+    await asyncio.sleep(0)
+    assert app.tasks == [], "who catches up has not been welcomed yet"
+    app.hub.go_live(alice)
+    app.inboxes.start(alice)
+    await app.settled()
+    assert [message["data"] for message in alice.messages] == [1, 2]
+
+
+async def test_messages_of_a_connection_that_is_gone_are_dropped(app: Application) -> None:
+    ran: list[int] = []
+
+    @app.handlers.on("wait")
+    async def wait(message: int, context: Context) -> None:
+        ran.append(message)
+        app.hub.remove(alice)
+
+    alice = app.connect("alice")
+    for number in range(3):
+        app.say(alice, "wait", number)
+    await app.settled()
+    assert ran == [0]
+    assert alice.state is State.CLOSED
+    assert app.inboxes.running == 0
+
+
+async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -> None:
+    """The pod's task group must not end for it: that would be every socket's end."""
+
+    async def broken(connection: Connection, token: str | None, ref: bytes) -> None:
+        raise ZeroDivisionError
+
+    app.admission.authenticate = broken  # type: ignore[method-assign]
+    alice, bob = app.connect("alice"), app.connect("bob")
+    app.inboxes.put(alice, Auth("token"))
+    app.inboxes.put(bob, Message("unknown"))
+    await app.settled()
+    assert alice.closed_with is not None
+    assert alice.closed_with.label == "internal_error"
+    assert bob.closed_with is None
+    assert bob.messages
+    assert app.inboxes.running == 0

@@ -1,0 +1,57 @@
+"""`clarion_gateway.clients.origins.Origins`: which pages may connect."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion_gateway.clients.origins import Origins
+
+HOST = "rt.example.com"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "may"),
+    [
+        ((), None, True),  # no browser
+        ((), "https://rt.example.com", True),
+        ((), "HTTPS://RT.EXAMPLE.COM", True),
+        ((), "https://rt.example.com:8443", False),
+        ((), "https://example.com", False),
+        ((), "https://rt.example.com.evil.com", False),
+        ((), "https://evil.com/rt.example.com", False),
+        ((), "null", False),  # a sandboxed frame, a file
+        ((), "", False),
+        (("https://app.example.com",), "https://app.example.com", True),
+        (("https://app.example.com/",), "https://app.example.com", True),
+        (("https://APP.example.com",), "https://app.EXAMPLE.com", True),
+        (("https://app.example.com",), "http://app.example.com", False),
+        (("https://app.example.com",), "https://app.example.com:444", False),
+        (("https://app.example.com",), "https://rt.example.com", False),
+        (("https://app.example.com",), "https://app.example.com.evil.com", False),
+        (("https://app.example.com",), "null", False),
+        (("https://app.example.com",), None, True),
+        (("https://a.example.com", "https://b.example.com"), "https://b.example.com", True),
+        (("*",), "https://evil.com", True),
+        (("*",), "null", True),
+        (("https://app.example.com", "*"), "https://evil.com", True),
+    ],
+)
+def test_who_may_connect(allowed: tuple[str, ...], origin: str | None, may: bool) -> None:
+    assert Origins(allowed).allows(origin, HOST) is may
+
+
+def test_without_a_host_no_page_is_the_gateways_own() -> None:
+    assert not Origins(()).allows("https://rt.example.com", None)
+
+
+@given(st.text())
+def test_no_origin_makes_it_raise(origin: str) -> None:
+    """It is the first thing that is looked at in a request from anybody."""
+    assert Origins(()).allows(origin, HOST) in {True, False}
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "https://]", "http://[x]:y"])
+def test_a_malformed_origin_may_not_connect(origin: str) -> None:
+    assert not Origins(()).allows(origin, HOST)

@@ -1,0 +1,218 @@
+"""`clarion_gateway.clients.revocations.Revocations`: which tokens are good no more, and whose
+connections close.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from clarion_contract.bus.orders import (
+    Disconnect,
+    Order,
+    RevokeToken,
+    RevokeUser,
+    decode_order,
+    encode_order,
+)
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.hub import Hub
+from tests.gateway.memory_orders import MemoryOrders
+from tests.gateway.recorder import Recorder, metrics, sample
+
+NOW = 1_000.0
+LATER = NOW + 600
+ONE = RevokeToken("one", LATER)
+BEFORE_NOW = RevokeUser("alice", NOW, LATER)
+FAREWELL = Disconnect("1", "alice", "see you", True, LATER)
+
+
+def claims(
+    user: str = "alice", token_id: str | None = None, issued_at: float | None = NOW
+) -> Claims:
+    return Claims(user, frozenset(), LATER, token_id, issued_at)
+
+
+class Bench:
+    """Revocations with a hub, a clock at hand, and Redis in memory."""
+
+    def __init__(self, *kept: Order) -> None:
+        self.now = NOW
+        self.hub = Hub()
+        self.metrics = metrics()
+        self.orders = MemoryOrders(*kept)
+        self.revocations = Revocations(self.orders, self.hub, self.metrics, clock=lambda: self.now)
+
+    def connect(
+        self, user: str = "alice", token_id: str | None = None, issued_at: float | None = NOW
+    ) -> Recorder:
+        connection = Recorder(user)
+        connection.token_id, connection.issued_at = token_id, issued_at
+        self.hub.add(connection)
+        return connection
+
+    def hear(self, *orders: Order) -> None:
+        self.revocations.hear(b"\n".join(encode_order(order) for order in orders))
+
+
+def test_a_token_is_revoked_by_its_id_whoever_holds_it() -> None:
+    bench = Bench()
+    holder, other = bench.connect(token_id="one"), bench.connect(token_id="two")
+    without = bench.connect()
+    bench.hear(ONE)
+    assert bench.revocations.revokes(claims(token_id="one"))
+    assert not bench.revocations.revokes(claims(token_id="two"))
+    assert not bench.revocations.revokes(claims())
+    assert holder.closed_with == close_codes.REVOKED
+    assert other.closed_with is without.closed_with is None
+
+
+def test_orders_that_come_together_are_all_carried_out() -> None:
+    bench = Bench()
+    holders = [bench.connect(token_id=f"{number}") for number in range(3)]
+    last = bench.connect("bob", token_id="three")
+    bench.hear(*(RevokeToken(f"{number}", LATER) for number in range(100)), BEFORE_NOW)
+    assert [holder.closed_with for holder in holders] == [close_codes.REVOKED] * 3
+    assert sample(bench.metrics, "clarion_orders_total", order="revoke_token") == 100
+    assert last.closed_with is None
+
+
+def test_a_users_tokens_are_revoked_by_when_they_were_issued() -> None:
+    """One that does not say when counts as old: it cannot be told from one that is."""
+    bench = Bench()
+    old, undated = bench.connect(issued_at=NOW - 1), bench.connect(issued_at=None)
+    fresh, other = bench.connect(issued_at=NOW), bench.connect("bob", issued_at=NOW - 1)
+    bench.hear(BEFORE_NOW)
+    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
+    assert bench.revocations.revokes(claims(issued_at=None))
+    assert not bench.revocations.revokes(claims(issued_at=NOW))
+    assert not bench.revocations.revokes(claims("bob", issued_at=NOW - 1))
+    assert old.closed_with == undated.closed_with == close_codes.REVOKED
+    assert fresh.closed_with is other.closed_with is None
+
+
+def test_of_two_moments_the_later_one_counts_in_whatever_order_they_come() -> None:
+    bench = Bench()
+    bench.hear(RevokeUser("alice", NOW, LATER + 2))
+    bench.hear(RevokeUser("alice", NOW - 5, LATER))
+    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
+    assert len(bench.revocations) == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "reason", "reconnect"),
+    [
+        (FAREWELL, 4409, "see you", True),
+        (Disconnect("1", "alice", None, True, LATER), 4409, "disconnected, reconnect", True),
+        (Disconnect("1", "alice", "banned", False, LATER), 4403, "banned", False),
+        (Disconnect("1", "alice", "", False, LATER), 4403, "disconnected, do not come back", False),
+    ],
+)
+def test_a_user_is_disconnected_with_a_reason(
+    order: Disconnect, code: int, reason: str, reconnect: bool
+) -> None:
+    bench = Bench()
+    alices, bob = [bench.connect(), bench.connect()], bench.connect("bob")
+    bench.hear(order)
+    for alice in alices:
+        assert alice.closed_with is not None
+        assert (alice.closed_with.code, alice.closed_with.reason) == (code, reason)
+        assert alice.closed_with.reconnect is reconnect
+    assert bob.closed_with is None
+
+
+def test_orders_in_one_message_are_carried_out_in_their_order() -> None:
+    """Who is disconnected and revoked hears the reason, and does not come back with his token."""
+    bench = Bench()
+    alice = bench.connect(issued_at=NOW - 1)
+    bench.hear(FAREWELL, BEFORE_NOW)
+    assert alice.closed_with is not None
+    assert alice.closed_with.reason == "see you"
+    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
+
+
+def test_an_order_is_carried_out_once() -> None:
+    """Heard twice, or found in Redis again: who came back meanwhile stays."""
+    bench = Bench()
+    bench.hear(FAREWELL)
+    alice = bench.connect()
+    bench.hear(FAREWELL)
+    assert alice.closed_with is None
+    assert sample(bench.metrics, "clarion_orders_total", order="disconnect") == 1
+
+
+async def test_a_pod_that_was_away_carries_out_what_it_finds() -> None:
+    bench = Bench(FAREWELL, ONE)
+    alice, holder = bench.connect(), bench.connect("bob", "one")
+    await bench.revocations.load()
+    assert alice.closed_with is not None
+    assert holder.closed_with == close_codes.REVOKED
+    back = bench.connect()
+    await bench.revocations.load()
+    assert back.closed_with is None
+
+
+async def test_redis_gets_back_what_it_lost() -> None:
+    bench = Bench()
+    bench.hear(ONE, BEFORE_NOW)
+    await bench.revocations.load()
+    assert {decode_order(text) for text in bench.orders.kept} == {ONE, BEFORE_NOW}
+
+
+async def test_redis_does_not_get_back_what_has_ended() -> None:
+    bench = Bench()
+    bench.hear(ONE)
+    bench.now = LATER
+    await bench.revocations.load()
+    assert bench.orders.kept == []
+
+
+async def test_a_redis_that_is_full_keeps_nobody_from_starting() -> None:
+    bench = Bench()
+    bench.hear(ONE)
+    bench.orders.full = True
+    await bench.revocations.load()
+    assert bench.revocations.revokes(claims(token_id="one"))
+
+
+async def test_a_redis_that_is_away_is_said_to_be() -> None:
+    """The pod must not take tokens before it knows which are revoked."""
+    bench = Bench()
+    bench.orders.down = True
+    with pytest.raises(BusUnavailable):
+        await bench.revocations.load()
+
+
+def test_what_has_ended_is_forgotten() -> None:
+    bench = Bench()
+    bench.hear(ONE, BEFORE_NOW, RevokeToken("two", LATER + 1), FAREWELL)
+    assert len(bench.revocations) == 3
+    bench.now = LATER
+    bench.revocations.forget_ended()
+    assert len(bench.revocations) == 1
+    assert not bench.revocations.revokes(claims(token_id="one"))
+    assert bench.revocations.revokes(claims(token_id="two"))
+
+
+def test_a_token_revoked_twice_stays_revoked_until_the_later_end() -> None:
+    for first, second in (
+        (ONE, RevokeToken("one", LATER + 9)),
+        (RevokeToken("one", LATER + 9), ONE),
+    ):
+        bench = Bench()
+        bench.hear(first, second)
+        bench.now = LATER
+        bench.revocations.forget_ended()
+        assert bench.revocations.revokes(claims(token_id="one"))
+        bench.now = LATER + 9
+        bench.revocations.forget_ended()
+        assert not bench.revocations.revokes(claims(token_id="one"))
+
+
+def test_what_is_no_order_is_counted_and_passed_over() -> None:
+    bench = Bench()
+    bench.revocations.hear(b'nonsense\n{"order":"dance"}\n' + encode_order(ONE))
+    assert bench.revocations.revokes(claims(token_id="one"))
+    assert sample(bench.metrics, "clarion_bus_messages_invalid_total") == 2

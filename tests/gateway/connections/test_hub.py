@@ -1,0 +1,164 @@
+"""`clarion_gateway.connections.hub.Hub`: who is connected, and in exactly which group."""
+
+from __future__ import annotations
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_gateway.connections.connection import State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.wire.native import PLAIN
+from clarion_gateway.wire.sse import SSE
+from tests.gateway.recorder import Recorder
+
+
+def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
+    """Members of each group that has any, by wire and identity."""
+    groups = {}
+    for group in hub.groups:
+        groups[group.encoder.wire, "anonymous"] = list(group.anonymous)
+        groups[group.encoder.wire, "authenticated"] = list(group.authenticated)
+    return {name: members for name, members in groups.items() if members}  # type: ignore[misc]
+
+
+def test_a_connection_stands_in_one_group_of_its_wire_and_identity() -> None:
+    hub = Hub()
+    nobody, alice, stream = Recorder(), Recorder("alice"), Recorder("alice", SSE)
+    for connection in (nobody, alice, stream):
+        hub.add(connection)
+    assert grouped(hub) == {
+        ("websocket", "anonymous"): [nobody],
+        ("websocket", "authenticated"): [alice],
+        ("sse", "authenticated"): [stream],
+    }
+    assert len(hub) == 3
+    assert list(hub.connections) == [nobody, alice, stream]
+    assert all(connection.state is State.LIVE for connection in hub.connections)
+
+
+def test_a_users_connections_are_found_until_the_last_one_leaves() -> None:
+    hub = Hub()
+    first, second = Recorder("alice"), Recorder("alice")
+    hub.add(first)
+    hub.add(second)
+    assert hub.of_user("alice") == [first, second]
+    assert hub.remove(first)
+    assert hub.of_user("alice") == [second]
+    assert hub.remove(second)
+    assert hub.of_user("alice") == ()
+    assert not hub.users
+
+
+def test_a_connection_is_removed_once() -> None:
+    """Several parts of a socket's end report it; only the first counts."""
+    hub = Hub()
+    connection = Recorder("alice")
+    hub.add(connection)
+    assert hub.remove(connection)
+    assert not hub.remove(connection)
+    assert connection.state is State.CLOSED
+    assert connection.user == "alice"
+    assert hub.find(connection.id) is None
+    assert grouped(hub) == {}
+
+
+def test_a_stranger_is_not_removed_but_closed() -> None:
+    """A handshake that is refused was never in the hub."""
+    hub, stranger = Hub(), Recorder("alice")
+    assert not hub.remove(stranger)
+    assert stranger.state is State.CLOSED
+
+
+def test_who_catches_up_is_registered_but_in_no_group() -> None:
+    hub, connection = Hub(), Recorder("alice")
+    hub.add(connection, catching_up=True)
+    assert connection.state is State.CATCHING_UP
+    assert connection.held == []
+    assert list(hub.catching_up) == [connection]
+    assert hub.of_user("alice") == [connection]
+    assert grouped(hub) == {}
+    hub.go_live(connection)
+    assert connection.state is State.LIVE
+    assert connection.held is None
+    assert list(hub.catching_up) == []
+    assert grouped(hub) == {("websocket", "authenticated"): [connection]}
+
+
+def test_who_leaves_while_catching_up_is_forgotten() -> None:
+    hub, connection = Hub(), Recorder()
+    hub.add(connection, catching_up=True)
+    assert hub.remove(connection)
+    assert list(hub.catching_up) == []
+    assert len(hub) == 0
+
+
+def test_identify_moves_a_live_connection_between_groups() -> None:
+    hub, connection = Hub(), Recorder()
+    hub.add(connection)
+    hub.identify(connection, "alice", 100.0)
+    assert grouped(hub) == {("websocket", "authenticated"): [connection]}
+    assert (connection.user, connection.expires_at) == ("alice", 100.0)
+    hub.identify(connection, "bob", 200.0)
+    assert hub.of_user("alice") == ()
+    assert hub.of_user("bob") == [connection]
+    hub.identify(connection, None, None)
+    assert grouped(hub) == {("websocket", "anonymous"): [connection]}
+    assert (connection.user, connection.expires_at) == (None, None)
+    assert not hub.users
+
+
+def test_identify_does_not_let_live_who_catches_up() -> None:
+    hub, connection = Hub(), Recorder()
+    hub.add(connection, catching_up=True)
+    hub.identify(connection, "alice", None)
+    assert grouped(hub) == {}
+    hub.go_live(connection)
+    assert grouped(hub) == {("websocket", "authenticated"): [connection]}
+
+
+def test_a_refresh_changes_the_expiry_alone() -> None:
+    hub, connection = Hub(), Recorder("alice")
+    hub.add(connection)
+    hub.identify(connection, "alice", 300.0)
+    assert connection.expires_at == 300.0
+    assert hub.of_user("alice") == [connection]
+    assert grouped(hub) == {("websocket", "authenticated"): [connection]}
+
+
+def test_audiences() -> None:
+    hub, nobody, alice = Hub(), Recorder(), Recorder("alice")
+    for connection, audience, receives in (
+        (nobody, ALL, True),
+        (nobody, AUTHENTICATED, False),
+        (nobody, Audience("user", "alice"), False),
+        (alice, ALL, True),
+        (alice, AUTHENTICATED, True),
+        (alice, Audience("user", "alice"), True),
+        (alice, Audience("user", "bob"), False),
+    ):
+        assert hub.receives(connection, audience) is receives
+
+
+def test_a_connection_is_found_by_its_unguessable_id() -> None:
+    hub, connection = Hub(), Recorder(encoder=PLAIN)
+    hub.add(connection)
+    assert hub.find(connection.id) is connection
+    assert len({Recorder().id for _ in range(1000)}) == 1000
+    assert len(connection.id) >= 16
+
+
+def test_whose_connections_have_changed_is_told() -> None:
+    """Of users only, and of both where one takes a connection over from the other."""
+    hub, told = Hub(), list[str]()
+    hub.changed = told.append
+    connection = Recorder()
+    hub.add(connection)
+    assert told == []
+    hub.identify(connection, "alice", 1.0)
+    hub.identify(connection, "alice", 2.0)
+    assert told == ["alice"]
+    hub.identify(connection, "bob", 2.0)
+    assert told == ["alice", "alice", "bob"]
+    hub.remove(connection)
+    hub.remove(connection)
+    assert told == ["alice", "alice", "bob", "bob"]
+    hub.add(Recorder("carol"), catching_up=True)
+    assert told[4:] == ["carol"]

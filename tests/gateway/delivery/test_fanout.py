@@ -1,0 +1,158 @@
+"""`clarion_gateway.delivery.fanout`: a round's plan gives everyone exactly his events, with as few
+writes as can be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery import fanout
+from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeEncoder
+from clarion_gateway.wire.sse import SSE
+from tests.gateway.recorder import AUDIENCES, Recorder, event
+
+ALICE = Audience("user", "alice")
+
+
+def writes(plan: fanout.Plan) -> dict[Connection, list[bytes]]:
+    result: dict[Connection, list[bytes]] = {}
+    for payload, connections in plan.batches:
+        for connection in connections:
+            result.setdefault(connection, []).append(payload)
+    return result
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> tuple[Hub, list[Recorder], list[Event]]:
+    """A hub with live and catching-up connections, and events for some of them."""
+    hub = Hub()
+    connections = [
+        Recorder(
+            draw(st.sampled_from([None, "alice", "bob"])),
+            draw(st.sampled_from([PLAIN, DEFLATED, SSE])),
+        )
+        for _ in range(draw(st.integers(0, 7)))
+    ]
+    for connection in connections:
+        hub.add(connection, catching_up=draw(st.booleans()))
+    ids = [connection.id for connection in connections]
+    events = [
+        event(
+            1000 + i,
+            draw(st.sampled_from(AUDIENCES)),
+            data=b"%d" % i,
+            exclude=draw(st.none() | st.sampled_from([*ids, "stranger"])),
+        )
+        for i in range(draw(st.integers(1, 8)))
+    ]
+    return hub, connections, events
+
+
+def due(connection: Connection, events: list[Event]) -> list[Event]:
+    """The definition of who gets what, without any cleverness."""
+    return [
+        each
+        for each in events
+        if each.exclude != connection.id
+        and (
+            each.audience == ALL
+            or (each.audience == AUTHENTICATED and connection.user is not None)
+            or (each.audience.kind == "user" and each.audience.user == connection.user)
+        )
+    ]
+
+
+@given(rounds())
+def test_everyone_gets_exactly_his_events_in_order_in_one_write(
+    drawn: tuple[Hub, list[Recorder], list[Event]],
+) -> None:
+    hub, connections, events = drawn
+    plan = fanout.plan(events, hub)
+    fanout.hold(events, hub, 1_000)
+    written = writes(plan)
+    counted: Counter[tuple[str, str]] = Counter()
+    for connection in connections:
+        expected = due(connection, events)
+        if connection.held is not None:
+            assert connection.held == expected
+            assert connection not in written
+            continue
+        encoded = b"".join(connection.encoder.event(each) for each in expected)
+        assert written.get(connection, []) == ([encoded] if expected else [])
+        counted.update((each.audience.kind, connection.encoder.wire) for each in expected)
+    assert plan.deliveries == counted
+    assert plan.recipients == len(written)
+    assert plan.size_bytes == sum(len(payload) for (payload,) in written.values())
+
+
+@given(rounds())
+def test_reach_counts_what_a_plan_would_write(
+    drawn: tuple[Hub, list[Recorder], list[Event]],
+) -> None:
+    hub, connections, events = drawn
+    for each in events:
+        receivers = [c for c in connections if c.held is None and due(c, [each])]
+        size = sum(len(connection.encoder.event(each)) for connection in receivers)
+        assert fanout.reach(each, hub) == (len(receivers), size)
+
+
+def test_an_event_is_encoded_once_per_wire_whoever_gets_it() -> None:
+    """Also for those with a join of their own: the encoder's work does not grow with sockets."""
+    calls: list[bytes] = []
+
+    def frame(payload: bytes) -> bytes:
+        calls.append(payload)
+        return payload
+
+    encoder: Encoder = NativeEncoder("websocket", frame)
+    hub = Hub()
+    for user in [None] * 50 + ["alice", "bob"] * 25:
+        hub.add(Recorder(user, encoder))
+    excluded = Recorder(None, encoder)
+    hub.add(excluded)
+    events = [event(1), event(2, AUTHENTICATED), event(3, ALICE), event(4, exclude=excluded.id)]
+    fanout.plan(events, hub)
+    assert len(calls) == len(events)
+
+
+def test_connections_of_a_group_share_one_buffer() -> None:
+    hub = Hub()
+    for _ in range(100):
+        hub.add(Recorder())
+    (batch,) = fanout.plan([event(1), event(2)], hub).batches
+    payload, connections = batch
+    assert payload == PLAIN.event(event(1)) + PLAIN.event(event(2))
+    assert len(connections) == 100
+
+
+def test_nobody_there_costs_no_encoding() -> None:
+    assert fanout.plan([event(1), event(2, ALICE)], Hub()).batches == []
+
+
+def test_an_excluded_connection_of_another_pod_changes_nothing() -> None:
+    hub, connection = Hub(), Recorder()
+    hub.add(connection)
+    (batch,) = fanout.plan([event(1, exclude="on-another-pod")], hub).batches
+    assert list(batch[1]) == [connection]
+
+
+def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
+    """Held events cost memory: their number is bounded, and the client comes back for them."""
+    hub = Hub()
+    slow, quick = Recorder(), Recorder()
+    hub.add(slow, catching_up=True)
+    hub.add(quick, catching_up=True)
+    slow.held = [event(id_) for id_ in range(1, 100)]
+    fanout.hold([event(101), event(102)], hub, 100)
+    assert slow.closed_with == close_codes.SLOW_CONSUMER
+    assert quick.closed_with is None
+    assert [each.id for each in quick.held or []] == [101, 102]

@@ -1,0 +1,215 @@
+"""`clarion_gateway.delivery.rounds.Delivery`: rounds, the pod's position, and room for what comes
+in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from clarion_contract.events.audience import AUTHENTICATED, Audience
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.tracing import FanoutTracer
+from clarion_gateway.metrics.registry import Metrics
+from tests.gateway.recorder import Recorder, event, metrics, sample
+
+
+class Stage:
+    """A delivery and what it needs; nothing runs unless `running`."""
+
+    def __init__(self, pending_max_events: int = 1_000, unsent_max_bytes: int = 1 << 20) -> None:
+        self.hub = Hub()
+        self.ring = Ring(1 << 20)
+        self.ring.fill(0, [])
+        self.metrics: Metrics = metrics()
+        self.delivery = Delivery(
+            self.hub,
+            self.ring,
+            self.metrics,
+            FanoutTracer(TracerProvider().get_tracer("test"), "pod-test"),
+            pending_max_events=pending_max_events,
+            held_max_events=1_000,
+            unsent_max_bytes=unsent_max_bytes,
+            clock=lambda: 0.001,
+        )
+
+    def connect(self, user: str | None = None, **options: Any) -> Recorder:
+        connection = Recorder(user)
+        self.hub.add(connection, **options)
+        return connection
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.delivery.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_all_that_has_come_in_leaves_in_one_write_per_socket() -> None:
+    stage = Stage()
+    nobody, alice = stage.connect(), stage.connect("alice")
+    stage.delivery.put(event(1))
+    stage.delivery.put(event(2, AUTHENTICATED))
+    stage.delivery.put(event(3, Audience("user", "alice")))
+    stage.delivery.put(event(4))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert nobody.event_ids == [1, 4]
+    assert alice.event_ids == [1, 2, 3, 4]
+    assert len(nobody.written) == len(alice.written) == 1
+    assert sample(stage.metrics, "clarion_fanout_events_sum") == 4
+    assert sample(stage.metrics, "clarion_fanout_recipients_sum") == 2
+    assert sample(stage.metrics, "clarion_events_received_total", audience="all") == 2
+    delivered = sample(stage.metrics, "clarion_deliveries_total", audience="all", wire="websocket")
+    assert delivered == 4
+    assert sample(stage.metrics, "clarion_delivered_bytes_total") == sum(
+        len(b"".join(connection.written)) for connection in (nobody, alice)
+    )
+
+
+async def test_a_lone_event_leaves_at_once() -> None:
+    """No timer: it takes a few turns of the loop, not a time."""
+    stage = Stage()
+    connection = stage.connect()
+    async with stage.running():
+        await asyncio.sleep(0)
+        stage.delivery.put(event(1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert connection.event_ids == [1]
+
+
+async def test_a_round_lets_others_in_between_slices_of_sockets() -> None:
+    stage = Stage()
+    connections = [stage.connect() for _ in range(1_000)]
+    progress: list[int] = []
+
+    async def watch() -> None:
+        while not progress or progress[-1] < len(connections):
+            progress.append(sum(bool(connection.written) for connection in connections))
+            await asyncio.sleep(0)
+
+    stage.delivery.put(event(1))
+    async with stage.running(), asyncio.timeout(10):
+        await watch()
+    assert sum(0 < count < len(connections) for count in progress) >= 3
+
+
+async def test_a_burst_is_cut_into_rounds_of_bounded_size() -> None:
+    stage = Stage(pending_max_events=10_000)
+    connection = stage.connect()
+    for i in range(3_000):
+        stage.delivery.put(event(i + 1, data=b'"' + b"x" * 200 + b'"'))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert connection.event_ids == list(range(1, 3_001))
+    assert 3 <= len(connection.written) < 100
+    assert max(len(payload) for payload in connection.written) < 300_000
+
+
+async def test_no_round_is_larger_than_what_may_wait_for_a_client() -> None:
+    """A client that takes whatever comes is not slow because much came at once."""
+    stage = Stage(unsent_max_bytes=16_384)
+    connection = stage.connect()
+    for i in range(300):
+        stage.delivery.put(event(i + 1, data=b'"' + b"x" * 200 + b'"'))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert connection.event_ids == list(range(1, 301))
+    assert max(len(payload) for payload in connection.written) <= 16_384
+
+
+async def test_position_follows_what_was_handed_over() -> None:
+    stage = Stage()
+    stage.delivery.advance(5)
+    assert stage.delivery.position == 5
+    stage.delivery.put(event(7))
+    stage.delivery.advance(9)
+    assert stage.delivery.position == 5, "7 still waits"
+    async with stage.running():
+        await stage.delivery.reached(9)
+    assert stage.delivery.position == 9
+    stage.delivery.advance(8)
+    assert stage.delivery.position == 9, "it never goes back"
+
+
+async def test_who_waits_for_a_position_is_woken_when_it_comes() -> None:
+    stage = Stage()
+    waiting = [asyncio.create_task(stage.delivery.reached(position)) for position in (3, 5, 5)]
+    await asyncio.sleep(0)
+    stage.delivery.advance(4)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, False, False]
+    stage.delivery.advance(5)
+    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+
+
+async def test_reading_pauses_while_too_many_events_wait() -> None:
+    stage = Stage(pending_max_events=100)
+    for i in range(100):
+        stage.delivery.put(event(i + 1))
+    room = asyncio.create_task(stage.delivery.room())
+    await asyncio.sleep(0)
+    assert not room.done()
+    assert stage.delivery.pending == 100
+    async with stage.running():
+        await asyncio.wait_for(room, 1)
+    assert stage.delivery.pending == 0
+
+
+async def test_between_rounds_nothing_is_written() -> None:
+    stage = Stage()
+    connection = stage.connect()
+    async with stage.running():
+        async with stage.delivery.between_rounds():
+            stage.delivery.put(event(1))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert connection.written == []
+        await stage.delivery.flushed()
+        assert connection.event_ids == [1]
+
+
+async def test_a_rounds_events_stand_in_the_ring_before_the_first_write() -> None:
+    """Who connects during the round finds there what his socket will not get."""
+    stage = Stage()
+    connection = stage.connect()
+    seen: list[tuple[int, int]] = []
+    connection.write = lambda _data: seen.append((len(stage.ring), stage.delivery.position))
+    stage.delivery.put(event(1))
+    stage.delivery.put(event(2))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert seen == [(2, 2)]
+
+
+async def test_who_catches_up_has_events_held_back() -> None:
+    stage = Stage()
+    connection = stage.connect("alice", catching_up=True)
+    stage.delivery.put(event(1))
+    stage.delivery.put(event(2, Audience("user", "bob")))
+    stage.delivery.put(event(3, exclude=connection.id))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert connection.written == []
+    assert [each.id for each in connection.held or ()] == [1]
+
+
+async def test_publish_to_write_is_never_negative() -> None:
+    """Redis' clock may be ahead of the pod's."""
+    stage = Stage()
+    stage.delivery.put(event(5_000_000))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert sample(stage.metrics, "clarion_publish_to_write_seconds_sum") == 0
+    assert sample(stage.metrics, "clarion_publish_to_write_seconds_count") == 1

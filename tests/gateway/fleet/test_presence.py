@@ -1,0 +1,474 @@
+"""`clarion_gateway.fleet.presence.Presence`: what Redis knows of a pod's users, and the limit over
+all pods.
+
+On a real Valkey, which decides who was first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.presence import NO_PODS, PodLoad, Pods, PresenceRegister, Stay, pod_of
+from clarion_contract.redis import server as redis_server
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.fleet import presence as module
+from clarion_gateway.fleet.presence import Presence
+from tests.gateway.recorder import Recorder, metrics, sample, settings
+
+LIMIT = 3
+SECONDS = 10.0
+NOW = 1_000.0
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s"
+        await asyncio.sleep(0.01)
+
+
+class Pod:
+    """A hub and its presence, as they stand in a gateway."""
+
+    def __init__(self, name: str, register: PresenceRegister, **overrides: object) -> None:
+        self.metrics = metrics()
+        self.ready = True
+        self.hub = Hub()
+        options = {"heartbeat_seconds": 60, "max_connections_per_user": LIMIT, **overrides}
+        self.presence = Presence(
+            register,
+            self.hub,
+            self.metrics,
+            settings(pod=name, **options),
+            lambda: self.ready,
+            clock=lambda: NOW,
+        )
+        self.hub.changed = self.presence.changed
+
+    def connect(self, user: str | None = "alice") -> Recorder:
+        connection = Socket(self.hub, user)
+        self.hub.add(connection)
+        return connection
+
+
+class Socket(Recorder):
+    """Leaves the hub when it is closed, as a transport does."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub, user: str | None) -> None:
+        super().__init__(user)
+        self.hub = hub
+
+    def close(self, close: close_codes.Close, *, message: bytes = b"") -> None:
+        super().close(close, message=message)
+        self.hub.remove(self)
+
+
+Start = Callable[..., AbstractAsyncContextManager[Pod]]
+
+
+@pytest.fixture
+def keys(namespace: str) -> Keyspace:
+    return Keyspace(namespace)
+
+
+@pytest.fixture
+async def register(redis_url: str, keys: Keyspace) -> AsyncIterator[PresenceRegister]:
+    bus = Bus(redis_from_url(redis_url), keys, HistoryLimits(10, 60, 60))
+    yield PresenceRegister(bus, keys)
+    await bus.aclose()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def start(register: PresenceRegister) -> Start:
+    @contextlib.asynccontextmanager
+    async def started(name: str = "a", **overrides: object) -> AsyncIterator[Pod]:
+        pod = Pod(name, register, **overrides)
+        task = asyncio.create_task(pod.presence.run())
+        yield pod
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    return started
+
+
+async def stays_are(register: PresenceRegister, user: str = "alice", **expected: int) -> None:
+    """Wait until Redis knows so many connections of the user on each pod."""
+
+    async def known() -> bool:
+        stays = await register.user(user)
+        return {pod_of(name): stay.connections for name, stay in stays.items()} == expected
+
+    await eventually(known)
+
+
+async def test_redis_knows_who_comes_and_goes(register: PresenceRegister, start: Start) -> None:
+    async with start("a") as a, start("b") as b:
+        first, second = a.connect(), a.connect()
+        a.connect(None)
+        b.connect()
+        b.connect("bob")
+        await stays_are(register, a=2, b=1)
+        await stays_are(register, "bob", b=1)
+        a.hub.remove(first)
+        await stays_are(register, a=1, b=1)
+        a.hub.remove(second)
+        await stays_are(register, b=1)
+        assert a.presence.pending == b.presence.pending == 0
+
+
+async def test_a_log_in_and_a_log_out_count(register: PresenceRegister, start: Start) -> None:
+    async with start() as pod:
+        connection = pod.connect(None)
+        pod.hub.identify(connection, "alice", 2_000.0)
+        await stays_are(register, a=1)
+        pod.hub.identify(connection, "bob", 2_000.0)
+        await stays_are(register, "bob", a=1)
+        await stays_are(register)
+        pod.hub.identify(connection, None, None)
+        await stays_are(register, "bob")
+
+
+async def test_since_when_is_remembered_while_there_is_a_connection(
+    register: PresenceRegister, start: Start
+) -> None:
+    async with start() as pod:
+        first = pod.connect()
+        await stays_are(register, a=1)
+        pod.presence._clock = lambda: NOW + 60
+        pod.connect()
+        await stays_are(register, a=2)
+        pod.hub.remove(first)
+        await stays_are(register, a=1)
+        (stay,) = (await register.user("alice")).values()
+        assert stay == Stay(1, NOW)
+
+
+async def test_changes_are_written_together_and_idle_connections_not_at_all(
+    start: Start, redis: Redis
+) -> None:
+    async with start() as pod:
+        for n in range(200):
+            pod.connect(f"user-{n}")
+
+        async def written() -> bool:
+            return sample(pod.metrics, "clarion_presence_writes_total", outcome="written") > 0
+
+        await eventually(written)
+        assert pod.presence.pending == 0
+        assert sample(pod.metrics, "clarion_presence_writes_total", outcome="written") == 1
+        await asyncio.sleep(0.3)
+        assert sample(pod.metrics, "clarion_presence_writes_total", outcome="written") == 1
+
+
+async def test_a_pod_says_what_it_holds(register: PresenceRegister, start: Start) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+        for user in (None, None, None, "alice", "alice", "bob"):
+            pod.connect(user)
+        catching_up = Recorder("alice")
+        pod.hub.add(catching_up, catching_up=True)
+
+        async def said() -> bool:
+            return list((await register.pods()).loads.values()) == [PodLoad(3, 4, 2)]
+
+        await eventually(said)
+
+
+async def test_a_pod_says_whether_it_is_ready(register: PresenceRegister, start: Start) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+        pod.ready = False
+
+        async def said() -> bool:
+            return [load.ready for load in (await register.pods()).loads.values()] == [False]
+
+        await eventually(said)
+
+
+async def test_what_was_heard_of_the_others_is_not_believed_for_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+
+        async def known() -> bool:
+            return pod.presence.pods.own_load is not None
+
+        await eventually(known)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
+
+        async def unknown() -> bool:
+            return pod.presence.pods == NO_PODS
+
+        await eventually(unknown)
+
+
+async def test_a_pod_whose_beats_go_on_is_there(register: PresenceRegister, start: Start) -> None:
+    async with start(heartbeat_seconds=1) as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        (name,) = (await register.pods()).loads
+        await asyncio.sleep(1.5)
+        assert list((await register.pods()).loads) == [name]
+        await stays_are(register, a=1)
+
+
+async def test_a_pod_that_was_forgotten_says_everything_again(
+    register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+) -> None:
+    """Redis restarted empty, or the pod stood still for too long."""
+    async with start("a") as a, start("b") as b:
+        for n in range(3):
+            a.connect(f"user-{n}")
+        b.connect("user-0")
+        await stays_are(register, "user-0", a=1, b=1)
+        await redis.delete(keys.pods, *[keys.presence(f"user:user-{n}") for n in range(3)])
+        assert await register.user("user-0") == {}
+        a.presence.renew()
+        b.presence.renew()
+        await stays_are(register, "user-0", a=1, b=1)
+        await stays_are(register, "user-2", a=1)
+
+
+async def test_what_redis_lost_without_forgetting_the_pod_is_said_again(
+    register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+) -> None:
+    """A failover that dropped the last writes."""
+    async with start() as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        (name,) = (await register.pods()).loads
+        await redis.delete(keys.presence("user:alice"))
+        pod.presence.renew()
+        await stays_are(register, a=1)
+        assert list((await register.pods()).loads) == [name]
+
+
+async def test_what_would_be_forgotten_is_written_in_time(
+    register: PresenceRegister,
+    start: Start,
+    redis: Redis,
+    keys: Keyspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PRESENCE_SECONDS", 0)
+    async with start(heartbeat_seconds=1) as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        await redis.expire(keys.presence("user:alice"), 100)
+
+        async def written_again() -> bool:
+            return bool(await redis.ttl(keys.presence("user:alice")) > 100)
+
+        await eventually(written_again)
+
+
+async def test_a_pod_that_leaves_leaves_nothing(
+    register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+) -> None:
+    async with start() as pod:
+        staying, leaving = pod.connect(), pod.connect("bob")
+        await stays_are(register, a=1)
+        pod.hub.remove(staying)
+        await pod.presence.leave()
+        assert (await register.pods()).loads == {}
+        assert await redis.exists(keys.presence("user:alice")) == 0
+        assert await register.user("bob") == {}
+        assert leaving.closed_with is None
+
+
+async def test_writes_that_fail_are_made_up_for(
+    register: PresenceRegister,
+    start: Start,
+    redis: Redis,
+    keys: Keyspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
+    async with start() as pod:
+        gone = pod.connect("bob")
+        await stays_are(register, "bob", a=1)
+        await redis.set(keys.presence("user:alice"), "of another type: Redis refuses")
+        pod.connect()
+        pod.hub.remove(gone)
+
+        async def failed() -> bool:
+            return sample(pod.metrics, "clarion_presence_writes_total", outcome="failed") > 0
+
+        await eventually(failed)
+        assert pod.presence.pending > 0
+        await redis.delete(keys.presence("user:alice"))
+        await stays_are(register, a=1)
+        await stays_are(register, "bob")
+
+
+async def test_nothing_breaks_while_redis_is_away(
+    start: Start, monkeypatch: pytest.MonkeyPatch, register: PresenceRegister
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
+    async with start() as pod:
+        pod.connect()
+
+        async def failed() -> bool:
+            return sample(pod.metrics, "clarion_presence_writes_total", outcome="failed") > 1
+
+        await eventually(failed)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 5.0)
+        await stays_are(register, a=1)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
+        await pod.presence.leave()
+
+
+async def test_who_comes_and_goes_while_redis_takes_nothing_is_not_remembered_for_ever(
+    register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
+    async with start(max_connections=20) as pod:
+        staying = pod.connect("staying")
+        gone = pod.connect("gone")
+        await stays_are(register, "gone", a=1)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
+        pod.hub.remove(gone)
+        for n in range(50):
+            pod.hub.remove(pod.connect(f"user-{n}"))
+
+        async def bounded() -> bool:
+            return pod.presence.pending <= 20
+
+        await eventually(bounded)
+        monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 5.0)
+        await stays_are(register, "staying", a=1)
+        await stays_are(register, "gone")
+        assert staying.closed_with is None
+
+
+async def test_a_name_that_is_given_up_while_it_is_renewed_is_not_used_again(
+    register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users who were forgotten with it would count again."""
+    async with start() as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        given_up = pod.presence._pods.name
+        beat = register.beat
+
+        async def beat_meanwhile(name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+            pods = await beat(name, load, timeout_seconds=timeout_seconds)
+            pod.presence._pods = replace(pod.presence._pods, name=None)
+            return pods
+
+        monkeypatch.setattr(register, "beat", beat_meanwhile)
+        await pod.presence._beat(renewed=False)
+        assert pod.presence._pods.name not in {None, given_up}
+
+
+async def test_a_pod_that_leaves_is_not_made_known_again_by_a_beat(
+    register: PresenceRegister, start: Start
+) -> None:
+    """One that was under way, and finds the pod forgotten."""
+    async with start() as pod:
+        pod.connect()
+        await stays_are(register, a=1)
+        await pod.presence.leave()
+        await pod.presence._beat(renewed=False)
+        assert (await register.pods()).loads == {}
+
+
+class TestLimit:
+    """Not more than LIMIT connections of one user, over all pods."""
+
+    async def test_the_newest_one_is_closed_by_the_pod_to_which_it_came(
+        self, register: PresenceRegister, start: Start
+    ) -> None:
+        async with start("a") as a, start("b") as b:
+            old = [a.connect(), a.connect(), b.connect()]
+            await stays_are(register, a=2, b=1)
+            await eventually_closed(b.connect())
+            await stays_are(register, a=2, b=1)
+            assert [each.closed_with for each in old] == [None] * 3
+
+    async def test_of_many_at_once_as_many_stay_as_may(
+        self, register: PresenceRegister, start: Start
+    ) -> None:
+        """At the same moment on three pods: each closes its own, none too many."""
+        async with start("a") as a, start("b") as b, start("c") as c:
+            together = [pod.connect() for _ in range(LIMIT) for pod in (a, b, c)]
+
+            async def settled() -> bool:
+                stays = await register.user("alice")
+                pending = any(pod.presence.pending for pod in (a, b, c))
+                return not pending and sum(stay.connections for stay in stays.values()) == LIMIT
+
+            await eventually(settled)
+            assert sum(each.closed_with is None for each in together) == LIMIT
+
+    async def test_there_is_room_again_when_one_has_left(
+        self, register: PresenceRegister, start: Start
+    ) -> None:
+        async with start("a") as a, start("b") as b:
+            first, *_ = [a.connect() for _ in range(LIMIT)]
+            await stays_are(register, a=LIMIT)
+            a.hub.remove(first)
+            await stays_are(register, a=LIMIT - 1)
+            assert b.connect().closed_with is None
+            await stays_are(register, a=LIMIT - 1, b=1)
+
+    async def test_what_a_dead_pod_held_does_not_count(
+        self, register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+    ) -> None:
+        async with start("a", heartbeat_seconds=1) as a:
+            name = (await register.begin("dead", PodLoad(0, 3, 1), timeout_seconds=0.3)).name
+            assert name is not None
+            await register.write(name, [("alice", Stay(LIMIT, NOW))])
+            await eventually_closed(a.connect())
+
+            async def is_gone() -> bool:
+                return a.presence._pods.is_gone(name)
+
+            await eventually(is_gone)
+            taken = [a.connect() for _ in range(LIMIT)]
+            await stays_are(register, a=LIMIT)
+            assert [each.closed_with for each in taken] == [None] * LIMIT
+            assert await redis.hexists(keys.presence("user:alice"), name) is False
+
+    async def test_who_was_there_stays_when_redis_has_forgotten(
+        self, register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+    ) -> None:
+        """Even where there are too many by then: nobody is thrown out for Redis' sake."""
+        async with start("a") as a, start("b") as b:
+            a_held = [a.connect() for _ in range(LIMIT)]
+            await stays_are(register, a=LIMIT)
+            await redis.delete(keys.pods, keys.presence("user:alice"))
+            b_held = [b.connect() for _ in range(LIMIT)]
+            b.presence.renew()
+            await stays_are(register, b=LIMIT)
+            a.presence.renew()
+            await stays_are(register, a=LIMIT, b=LIMIT)
+            assert {each.closed_with for each in a_held + b_held} == {None}
+            await eventually_closed(a.connect())
+
+
+async def eventually_closed(connection: Recorder) -> None:
+    async def closed() -> bool:
+        return connection.closed_with == close_codes.TOO_MANY_CONNECTIONS
+
+    await eventually(closed)

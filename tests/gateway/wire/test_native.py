@@ -1,0 +1,203 @@
+"""`clarion_gateway.wire.native`: what is written is what a client reads, and nothing a client sends
+breaks it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.event import TYPE_PATTERN
+from clarion_gateway.wire import native
+from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.native import DEFLATED, PLAIN, Auth, Malformed, Message, decode
+from tests.gateway.json_values import VALUES, written
+from tests.gateway.recorder import AUDIENCES, event, frames_of, messages_of
+
+IDS = st.integers(1, 4_102_444_800_000_000)  # until the year 2100
+REFS = st.none() | st.integers(-(2**53), 2**53) | st.text(max_size=8)
+
+
+def said(**message: Any) -> bytes:
+    return json.dumps(message).encode()
+
+
+@given(IDS, st.sampled_from(AUDIENCES), st.from_regex(TYPE_PATTERN, fullmatch=True), written())
+@example(1, AUDIENCES[0], "a", ("\u2028\n\x00", rb'"\u2028\n\u0000"'))
+def test_an_event_reaches_the_client_as_the_producer_wrote_it(
+    id_: int, audience: Audience, type_: str, document: tuple[object, bytes]
+) -> None:
+    value, data = document
+    for encoder in (PLAIN, DEFLATED):
+        (message,) = messages_of(
+            encoder.event(event(id_, audience, type_=type_, data=data)),
+            deflate=encoder is DEFLATED,
+        )
+        time = message.pop("time")
+        assert message == {
+            "kind": "event",
+            "id": str(id_),
+            "audience": audience.kind,
+            "type": type_,
+            "data": value,
+        }
+        assert datetime.fromisoformat(time) == datetime.fromtimestamp(0, UTC) + timedelta(
+            microseconds=id_
+        )
+
+
+@given(written())
+def test_the_producers_bytes_are_not_touched(document: tuple[object, bytes]) -> None:
+    (frame,) = frames_of(PLAIN.event(event(1, data=document[1])))
+    assert bytes(frame.data).endswith(b'"data":' + document[1] + b"}")
+
+
+@given(st.text(), st.text() | st.none(), st.booleans() | st.none(), st.integers(0, 10**9), IDS)
+def test_every_message_has_its_kind_first_and_its_documented_fields(
+    text: str, user: str | None, resumed: bool | None, seconds: int, id_: int
+) -> None:
+    welcome = Welcome("c-1", user, "pod-1", id_, resumed, seconds)
+    expected: list[tuple[bytes, dict[str, Any]]] = [
+        (
+            PLAIN.welcome(welcome),
+            {
+                "kind": "welcome",
+                "connection": "c-1",
+                "user": user,
+                "pod": "pod-1",
+                "id": str(id_),
+                "resumed": resumed,
+                "expires_in": seconds,
+            },
+        ),
+        (
+            PLAIN.error(b"7", "invalid", text),
+            {"kind": "error", "ref": 7, "code": "invalid", "message": text},
+        ),
+        (
+            PLAIN.error(None, "malformed", text),
+            {"kind": "error", "ref": None, "code": "malformed", "message": text},
+        ),
+        (PLAIN.gap(id_), {"kind": "gap", "id": str(id_)}),
+        (
+            PLAIN.identity(b'"a"', user, None),
+            {"kind": "identity", "ref": "a", "user": user, "expires_in": None},
+        ),
+        (
+            PLAIN.reconnect(seconds, "draining"),
+            {"kind": "reconnect", "after_ms": seconds, "reason": "draining"},
+        ),
+    ]
+    for data, message in expected:
+        (frame,) = frames_of(data)
+        assert json.loads(bytes(frame.data)) == message
+        assert bytes(frame.data).startswith(b'{"kind":')
+
+
+@given(st.text(), VALUES, REFS)
+def test_a_message_is_decoded_without_a_look_into_its_data(
+    type_: str, data: object, ref: object
+) -> None:
+    message = {"kind": "message", "type": type_, "data": data, "ref": ref}
+    decoded = decode(json.dumps(message, ensure_ascii=False).encode())
+    assert isinstance(decoded, Message)
+    assert decoded.type == type_
+    assert json.loads(bytes(decoded.data)) == data
+    assert json.loads(bytes(decoded.ref)) == ref
+
+
+@given(VALUES, REFS)
+def test_a_reply_carries_ref_and_data_as_they_came(data: object, ref: object) -> None:
+    (message,) = messages_of(
+        PLAIN.reply(json.dumps(ref).encode(), json.dumps(data).encode()),
+    )
+    assert message == {"kind": "reply", "ref": ref, "data": data}
+
+
+def test_ref_and_data_may_be_left_out() -> None:
+    assert decode(b'{"kind":"message","type":"a"}') == Message("a")
+    assert decode(b'{"kind":"auth","token":null}') == Auth(None)
+
+
+@given(st.binary())
+def test_arbitrary_bytes_are_at_most_malformed(data: bytes) -> None:
+    try:
+        decode(data)
+    except (Malformed, UnicodeDecodeError):
+        pass
+
+
+@given(st.data())
+def test_damaged_messages_never_make_a_reply_that_is_not_json(data: st.DataObject) -> None:
+    """`ref` is spliced into the reply without being parsed: whatever decodes must be JSON."""
+    message = bytearray(
+        said(
+            kind="message",
+            type="a",
+            ref=data.draw(REFS | st.floats(allow_nan=False)),
+            data=data.draw(VALUES),
+        )
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        position = data.draw(st.integers(0, len(message) - 1))
+        piece = data.draw(
+            st.sampled_from([b"", b'"', b"\\", b"}", b"]", b",", b"\x00", b"\n", b"e"])
+        )
+        message[position : position + data.draw(st.integers(0, 2))] = piece
+    try:
+        decoded = decode(bytes(message))
+    except (Malformed, UnicodeDecodeError):
+        return
+    assert isinstance(decoded, Message)
+    (reply,) = messages_of(PLAIN.reply(bytes(decoded.ref), bytes(decoded.data)))
+    assert set(reply) == {"kind", "ref", "data"}
+    messages_of(PLAIN.error(bytes(decoded.ref), "invalid", ""))
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"", "truncated"),
+        (b"hello", "malformed"),
+        (b"[]", "`object`"),
+        (b"{}", "kind"),
+        (said(kind="nonsense"), "nonsense"),
+        (said(kind=1), "kind"),
+        (said(kind="message"), "type"),
+        (said(kind="message", type=1), "`str`"),
+        (said(kind="message", type="a", extra=1), "extra"),
+        (said(kind="message", type="a", ref={}), "$.ref"),
+        (said(kind="message", type="a", ref=[1]), "$.ref"),
+        (said(kind="message", type="a", ref="x" * 64), "64 bytes"),
+        (said(kind="auth"), "token"),
+        (said(kind="auth", token=1), "token"),
+        (b'{"kind":"message","type":"a"} {}', "trailing"),
+        (b'{"kind":"message","type":"a","data":' + b"[" * 30_000 + b"]" * 30_000 + b"}", "nested"),
+        (b"[" * 60_000, "nested|object"),
+    ],
+)
+def test_what_is_malformed_is_told_in_words(message: bytes, expected: str) -> None:
+    with pytest.raises(Malformed) as raised:
+        decode(message)
+    assert any(word in str(raised.value) for word in expected.split("|")), str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff", b'{"kind":"message","type":"\xc3\x28"}', b'{"kind":"auth","token":"\xed\xa0\x80"}'],
+)
+def test_invalid_utf8_is_told_apart(message: bytes) -> None:
+    with pytest.raises(UnicodeDecodeError):
+        decode(message)
+
+
+def test_the_wires_have_names_of_their_own() -> None:
+    """They are metric labels and keys of the hub's groups."""
+    assert (PLAIN.wire, DEFLATED.wire) == ("websocket", "websocket-deflate")
+    assert native.SUBPROTOCOL == "clarion.v1"
