@@ -1,5 +1,7 @@
-# One image for both services: `docker run clarion gateway`, `docker run clarion publisher`; the
-# command `clarion` is in it as well. Every version comes from constraints.txt.
+# One image for both services: `docker run clarion clarion_gateway`, `docker run clarion
+# clarion_publisher`; the command `clarion` is in it as well. Every version comes from constraints.txt.
+#
+# `--target development` adds the development page and the example, for compose.yaml.
 
 ARG PYTHON_VERSION=3.13
 
@@ -15,12 +17,11 @@ RUN python -m venv --without-pip /opt/clarion \
     && pip install --constraint constraints.txt --requirement build-requirements.txt
 
 COPY README.md ./
-COPY bench bench
-COPY cli cli
+COPY clients/python clients/python
 COPY contract contract
-COPY examples examples
 COPY gateway gateway
 COPY publisher publisher
+COPY cli cli
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && pip --python /opt/clarion/bin/python install --no-compile --no-deps wheels/*.whl
 
@@ -29,7 +30,15 @@ ENV PYTHONHASHSEED=0
 RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
-FROM python:${PYTHON_VERSION}-slim
+FROM build AS build-development
+COPY clients/page clients/page
+COPY examples examples
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+    && pip --python /opt/clarion/bin/python install --no-compile --no-deps --force-reinstall wheels/*.whl
+RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
+
+
+FROM python:${PYTHON_VERSION}-slim AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -44,8 +53,6 @@ LABEL org.opencontainers.image.title="Clarion" \
 ENV PATH="/opt/clarion/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-COPY --from=build /opt/clarion /opt/clarion
-
 # A derived image puts an application's handlers here; `python -m` looks into the working directory.
 WORKDIR /app
 
@@ -55,4 +62,13 @@ EXPOSE 8000 8080 9090
 
 # No shell in between: SIGTERM reaches the service, which drains.
 ENTRYPOINT ["python", "-m"]
-CMD ["gateway"]
+CMD ["clarion_gateway"]
+
+
+FROM runtime AS development
+COPY --from=build-development /opt/clarion /opt/clarion
+
+
+# The last one is what `docker build` makes.
+FROM runtime AS production
+COPY --from=build /opt/clarion /opt/clarion

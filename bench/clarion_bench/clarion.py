@@ -18,9 +18,9 @@ import jwt
 from clarion_bench.launch import Launch
 from clarion_bench.processes import answers_ok, free_port
 from clarion_bench.publishers import EVENT_TYPE
-from clarion_contract.bus.bus import Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
 from clarion_contract.events.audience import ALL, Audience, user_audience
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis.keyspace import Keyspace
 
 NAMESPACE = "bench"
@@ -88,7 +88,7 @@ def _launch(service: str, env: dict[str, str], internal: int, redis_url: str) ->
         "CLARION_JWT_SECRET": SECRET,
     }
     return Launch(
-        [sys.executable, "-m", service],
+        [sys.executable, "-m", f"clarion_{service}"],
         env={**shared, **env},
         ready=lambda: answers_ok(f"http://127.0.0.1:{internal}/readyz"),
     )

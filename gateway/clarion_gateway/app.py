@@ -151,7 +151,9 @@ async def running(
             sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
             drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
             metrics.observe_pod(
-                hub,
+                held=lambda: hub.held,
+                unsent_bytes=lambda: hub.unsent_bytes,
+                users=lambda: len(hub.users),
                 pending=lambda: delivery.pending,
                 verified_age_seconds=lambda: subscription.verified_age_seconds,
                 loop_lag_seconds=lambda: sweeper.lag_seconds,

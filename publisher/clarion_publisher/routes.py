@@ -16,10 +16,9 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from clarion_contract.bus.bus import Answer as BusAnswer
-from clarion_contract.bus.bus import Published
 from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
 from clarion_contract.events.errors import IdempotencyKeyReused
-from clarion_contract.events.event import KEY_MAX_CHARACTERS, Publication
+from clarion_contract.events.event import KEY_MAX_CHARACTERS, Publication, Published
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.admission import Admission
 from clarion_publisher.callers import Callers

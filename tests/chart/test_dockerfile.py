@@ -11,6 +11,15 @@ _ROOT: Final = Path(__file__).parents[2]
 _DOCKERFILE: Final = (_ROOT / "Dockerfile").read_text()
 
 
+# A load client belongs on another machine than what it loads.
+NOT_IN_AN_IMAGE: Final = {"bench/clarion_bench"}
+
+
+def covers(folders: set[str], path: str) -> bool:
+    """Whether a path lies in one of the folders."""
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+
 def copied() -> set[str]:
     """What is copied from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", _DOCKERFILE, re.MULTILINE)
@@ -20,7 +29,17 @@ def copied() -> set[str]:
 def test_every_package_is_in_the_image() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert copied() >= {*wheel["packages"], "pyproject.toml", "constraints.txt", "README.md"}
+    packages = set(wheel["packages"])
+    assert {package for package in packages if not covers(copied(), package)} == NOT_IN_AN_IMAGE
+    assert copied() >= {"pyproject.toml", "constraints.txt", "README.md"}
+
+
+def test_production_has_no_tools() -> None:
+    """The page, the example and the bench are for machines of developers."""
+    production = _DOCKERFILE[: _DOCKERFILE.index(" AS build-development")]
+    copied = set(re.findall(r"^COPY (\S+) \S+$", production, re.MULTILINE))
+    assert not copied & {"clients/page", "examples", "bench"}
+    assert re.findall(r"^FROM .* AS (\S+)$", _DOCKERFILE, re.MULTILINE)[-1] == "production"
 
 
 def test_nothing_else_is_sent_to_the_daemon() -> None:
@@ -40,4 +59,4 @@ def test_its_version_is_the_packages() -> None:
 def test_signals_reach_the_service() -> None:
     """A shell in between would keep SIGTERM to itself."""
     commands = re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", _DOCKERFILE, re.MULTILINE)
-    assert commands == ['["python", "-m"]', '["gateway"]']
+    assert commands == ['["python", "-m"]', '["clarion_gateway"]']

@@ -14,7 +14,7 @@ from clarion_dev_page.page import FILES, routes
 from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
 
-FOLDER = resources.files("gateway") / "dev"
+FOLDER = resources.files("clarion_dev_page") / "static"
 TEXTS = {file.name: file.read_text() for file in FOLDER.iterdir()}
 
 

@@ -151,7 +151,7 @@ def test_stops_on_sigterm_too(tmp_path: Path) -> None:
 @linux_only
 def test_says_which_process_ended_and_stops_the_others(tmp_path: Path) -> None:
     with up(tmp_path, gateways=1) as running:
-        gateway = next(pid for pid in running.children if b"gateway" in command_line(pid))
+        gateway = next(pid for pid in running.children if b"clarion_gateway" in command_line(pid))
         os.kill(gateway, signal.SIGKILL)
         code, errors = running.end()
         assert code == 1

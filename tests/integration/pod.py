@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import jwt
 
-from clarion_contract.bus.bus import Bus, Published, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.events.audience import ALL, Audience
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
 from clarion_gateway.settings import GatewaySettings

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from tests.integration.pod import Pod, eventually
 from tests.integration.sockets import Client
 

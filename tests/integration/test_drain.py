@@ -106,7 +106,7 @@ async def gateway(redis_url: str, namespace: str, tmp_path: Path) -> AsyncIterat
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "gateway",
+            "clarion_gateway",
             cwd=ROOT,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Replication
 from tests.integration.pod import eventually

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token
 from tests.integration.sockets import dialled, opened

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from clarion_contract.bus.bus import Answer, Published
+from clarion_contract.bus.bus import Answer
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.watched_bus import WatchedBus
 

@@ -1,1 +1,4 @@
-"""The development page: a browser client that a gateway serves in the dev profile. Not in the production image."""
+"""The development page: a browser client that a gateway serves in the dev profile.
+
+The production image does not hold it.
+"""

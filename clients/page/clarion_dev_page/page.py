@@ -49,7 +49,7 @@ class DevPage:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._folder = Path(str(resources.files("gateway") / "dev"))
+        self._folder = Path(str(resources.files("clarion_dev_page") / "static"))
         self._headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": _content_policy(settings.dev_publisher_url),

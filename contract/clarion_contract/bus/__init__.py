@@ -1,1 +1,1 @@
-"""The bus between publishers and gateways: publishing, history, clocks, orders and presence in Redis."""
+"""The bus between publishers and gateways: events, history, clocks, orders, presence in Redis."""

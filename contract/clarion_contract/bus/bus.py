@@ -18,7 +18,13 @@ from redis.exceptions import ResponseError
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
-from clarion_contract.events.event import Event, InvalidMessage, Publication, parse_message
+from clarion_contract.events.event import (
+    Event,
+    InvalidMessage,
+    Publication,
+    Published,
+    parse_message,
+)
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.connections import pool_to
 from clarion_contract.redis.keyspace import Keyspace
@@ -46,20 +52,6 @@ class HistoryLimits:
     max_events: int
     max_age_seconds: int
     key_ttl_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The bus's answer to one publication.
-
-    Attributes:
-        id: of the event; of the first one with the same idempotency key when ``duplicate``.
-        gateways: pods that were subscribed to the event's stream when it was published.
-    """
-
-    id: int
-    duplicate: bool
-    gateways: int
 
 
 Answer = Published | IdempotencyKeyReused | BusUnavailable

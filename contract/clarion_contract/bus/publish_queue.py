@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from clarion_contract.bus.bus import Answer, Published
+from clarion_contract.bus.bus import Answer
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 
 # A pipeline takes whole calls until it holds this much: enough to make the round trip cheap, little
 # enough for Redis to answer in time and to serve others in between.

@@ -70,6 +70,20 @@ class Publication:
         return f"{self.type} {self.exclude or _NONE} {self.trace or _NONE}"
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The bus's answer to one publication.
+
+    Attributes:
+        id: of the event; of the first one with the same idempotency key when ``duplicate``.
+        gateways: pods that were subscribed to the event's stream when it was published.
+    """
+
+    id: int
+    duplicate: bool
+    gateways: int
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """An event as the bus delivers it.
 

@@ -1,1 +1,1 @@
-"""Redis: where it is, connections to it, scripts on one server or a cluster, subscriptions, names of keys."""
+"""Redis: its address, connections, scripts on a server or a cluster, subscriptions, key names."""

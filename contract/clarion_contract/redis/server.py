@@ -28,10 +28,10 @@ Call = tuple[str | bytes | int, ...]
 
 
 class Script:
-    """A Lua script of this package and the SHA-1 by which Redis caches it."""
+    """A Lua script of `clarion_contract.bus` and the SHA-1 by which Redis caches it."""
 
     def __init__(self, name: str) -> None:
-        self.text = resources.files("contract").joinpath(name).read_text()
+        self.text = resources.files("clarion_contract.bus").joinpath(name).read_text()
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -29,9 +29,8 @@ import msgspec
 from anyio import to_thread
 from pydantic import BaseModel, ValidationError
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.events.audience import Audience
-from clarion_contract.events.event import check_type
+from clarion_contract.events.event import Published, check_type
 
 
 def _plain(value: object) -> object:

@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import structlog
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_gateway.application.handlers import Context, Handlers, Refusal, Route, answer
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.connections import close_codes

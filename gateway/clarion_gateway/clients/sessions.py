@@ -102,7 +102,7 @@ class Sessions:
             return
         self._hub.remove(connection)
         self._sweeper.remove(connection)
-        self.metrics.closed(close)
+        self.metrics.closed(close.code, close.label)
 
     async def _open(self, connection: Connection, opening: Opening) -> None:
         await self._admission.open(connection, opening)

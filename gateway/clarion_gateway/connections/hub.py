@@ -67,6 +67,23 @@ class Hub:
         """Connections by user."""
         return self._by_user
 
+    @property
+    def held(self) -> Mapping[tuple[str, str], int]:
+        """Live connections by (wire, identity)."""
+        return {
+            (group.encoder.wire, identity): len(members)
+            for group in self._groups.values()
+            for identity, members in (
+                ("anonymous", group.anonymous),
+                ("authenticated", group.authenticated),
+            )
+        }
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that clients have not taken yet, over all connections."""
+        return sum(connection.unsent_bytes for connection in self._by_id.values())
+
     def add(self, connection: Connection, *, catching_up: bool = False) -> None:
         """Register a connection under its id, user and group."""
         self._by_id[connection.id] = connection

@@ -158,7 +158,12 @@ class Delivery:
             await asyncio.sleep(0)  # the transports write at the end of the loop's turn
             self._tracer.end(traced, self._hub)
         self._metrics.round_delivered(
-            plan, events, now=self._clock(), seconds=time.perf_counter() - started
+            events,
+            plan.deliveries,
+            recipients=plan.recipients,
+            size_bytes=plan.size_bytes,
+            now=self._clock(),
+            seconds=time.perf_counter() - started,
         )
 
     def _last_shared(self, events: Sequence[Event]) -> int:

@@ -7,7 +7,7 @@ delivery.
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,9 +15,6 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from clarion_contract.events.event import Event
-from clarion_gateway.connections.close_codes import Close
-from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.fanout import Plan
 from clarion_gateway.metrics.histogram import BulkHistogram
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -216,14 +213,30 @@ class Metrics:
                 self.handshakes.labels(wire, outcome)
 
     def round_delivered(
-        self, plan: Plan, events: Sequence[Event], *, now: float, seconds: float
+        self,
+        events: Sequence[Event],
+        deliveries: Mapping[tuple[str, str], int],
+        *,
+        recipients: int,
+        size_bytes: int,
+        now: float,
+        seconds: float,
     ) -> None:
-        """Count one round of delivery that ended at ``now`` (seconds since the epoch)."""
+        """Count one delivery round.
+
+        Args:
+            events: what the round delivered.
+            deliveries: events times connections, by (audience kind, wire).
+            recipients: connections written to.
+            size_bytes: bytes written, over all connections.
+            now: when the round ended, seconds since the epoch.
+            seconds: how long it took.
+        """
         self.round_seconds.observe(seconds)
-        self.round_recipients.observe(plan.recipients)
+        self.round_recipients.observe(recipients)
         self.round_events.observe(len(events))
-        self.delivered_bytes.inc(plan.size_bytes)
-        for (audience, wire), count in plan.deliveries.items():
+        self.delivered_bytes.inc(size_bytes)
+        for (audience, wire), count in deliveries.items():
             self.deliveries.labels(audience, wire).inc(count)
         for audience, count in Counts(event.audience.kind for event in events).items():
             self.events.labels(audience).inc(count)
@@ -239,14 +252,16 @@ class Metrics:
             self.handshakes.labels(wire, outcome).inc()
         self.handshake_seconds.observe_all((seconds,))
 
-    def closed(self, close: Close) -> None:
-        """Count a close."""
-        self.closes.labels(str(close.code), close.label).inc()
+    def closed(self, code: int, reason: str) -> None:
+        """Count a close by its code and its label in `close_codes`."""
+        self.closes.labels(str(code), reason).inc()
 
-    def observe_pod(
+    def observe_pod(  # noqa: PLR0913 - one gauge each, joined in app.py
         self,
-        hub: Hub,
         *,
+        held: Callable[[], Mapping[tuple[str, str], int]],
+        unsent_bytes: Callable[[], int],
+        users: Callable[[], int],
         pending: Callable[[], int],
         verified_age_seconds: Callable[[], float],
         loop_lag_seconds: Callable[[], float],
@@ -255,7 +270,11 @@ class Metrics:
         presence_pending: Callable[[], int],
         max_connections: int,
     ) -> None:
-        """Register the gauges that are read off the pod when it is scraped."""
+        """Register the gauges that are read off the pod when it is scraped.
+
+        Args:
+            held: connections by (wire, identity).
+        """
         gauges = {
             "clarion_pending_events": ("Events that wait for a delivery round.", pending),
             "clarion_bus_verified_age_seconds": (
@@ -275,7 +294,11 @@ class Metrics:
                 "Users of whom Redis does not know yet what has changed.",
                 presence_pending,
             ),
-            "clarion_users": ("Users with a connection to this pod.", lambda: len(hub.users)),
+            "clarion_users": ("Users with a connection to this pod.", users),
+            "clarion_unsent_bytes": (
+                "Bytes written to connections that wait for slow clients.",
+                unsent_bytes,
+            ),
             "clarion_connections_max": (
                 "Connections that the pod takes at most.",
                 lambda: max_connections,
@@ -283,14 +306,14 @@ class Metrics:
         }
         for name, (documentation, read) in gauges.items():
             Gauge(name, documentation, registry=self.registry).set_function(read)
-        self.registry.register(_Connections(hub))
+        self.registry.register(_Connections(held))
 
 
 class _Connections(Collector):
-    """Connections by wire and identity, and the bytes they have not taken yet: read at a scrape."""
+    """Connections by wire and identity, read when the pod is scraped."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, held: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._held = held
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         connections = GaugeMetricFamily(
@@ -299,19 +322,10 @@ class _Connections(Collector):
             labels=["wire", "identity"],
         )
         # Those of no wire yet too: an autoscaler that finds no number at all never scales down.
-        held = {(wire, identity): 0 for wire in _WIRES for identity in _IDENTITIES}
-        for group in self._hub.groups:
-            wire = group.encoder.wire
-            held[wire, "anonymous"] = len(group.anonymous)
-            held[wire, "authenticated"] = len(group.authenticated)
-        for labels, count in held.items():
+        none = {(wire, identity): 0 for wire in _WIRES for identity in _IDENTITIES}
+        for labels, count in (none | dict(self._held())).items():
             connections.add_metric(labels, count)
         yield connections
-        yield GaugeMetricFamily(
-            "clarion_unsent_bytes",
-            "Bytes written to connections that wait for slow clients.",
-            value=sum(connection.unsent_bytes for connection in self._hub.connections),
-        )
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()

@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final
 
+import structlog
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -19,6 +24,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
+
+_log = structlog.get_logger(__name__)
+_DEV_PAGE: Final = "clarion_dev_page"
 
 
 def public_app(settings: GatewaySettings) -> ASGIApp:
@@ -38,10 +46,17 @@ def public_app(settings: GatewaySettings) -> ASGIApp:
         Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),
     ]
     if settings.profile == "dev":
-        from clarion_dev_page import page as dev_page  # noqa: PLC0415 - production never loads it
-
-        app.router.routes.extend(dev_page.routes(settings))
+        app.router.routes.extend(_dev_page(settings))
     return _ResponseHeaders(app)
+
+
+def _dev_page(settings: GatewaySettings) -> Sequence[Route]:
+    """The page for developers, where it is installed: the production image does without."""
+    if find_spec(_DEV_PAGE) is None:
+        _log.warning("no page at /: the package is not installed", package=_DEV_PAGE)
+        return ()
+    routes: Sequence[Route] = import_module(f"{_DEV_PAGE}.page").routes(settings)
+    return routes
 
 
 class _ResponseHeaders:

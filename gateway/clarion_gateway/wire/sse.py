@@ -65,7 +65,7 @@ class SseEncoder:
         raise AssertionError("SSE carries no log-in")
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`. ``retry:`` is what EventSource itself obeys."""
+        """See `clarion_gateway.wire.encoder.Encoder`. EventSource itself obeys ``retry:``."""
         return b"retry: %d\n%b" % (
             after_ms,
             _named("$reconnect", {"after_ms": after_ms, "reason": reason}),

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from clarion_contract.bus.bus import Bus, History, HistoryLimits, Published, redis_from_url
+from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace, pod_stream
 from tests.valkey import Valkey

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
 from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis.keyspace import Keyspace
 
 

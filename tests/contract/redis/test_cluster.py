@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, Published, redis_from_url
+from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
 from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders, RevokeToken, encode_order
 from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis.cluster import RedisCluster, Topology, slot_of
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.keyspace import (

@@ -17,9 +17,8 @@ import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.events.audience import ALL, Audience
-from clarion_contract.events.event import Event
+from clarion_contract.events.event import Event, Published
 from clarion_gateway.application import handlers as application
 from clarion_gateway.application.handlers import (
     Context,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.gateway.test_handlers import Outbox, context
 
-from clarion_contract.bus.bus import Published
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Published
 from clarion_gateway.application.handlers import Context, Handlers, Interceptor, Refusal, answer
 from clarion_gateway.application.interceptors import authenticated_only, propagate
 from tests.gateway.application.test_handlers import Outbox, context

@@ -13,11 +13,11 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from clarion_contract.bus.bus import Answer, Published
+from clarion_contract.bus.bus import Answer
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, AUTHENTICATED
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Publication, Published
 from clarion_gateway.application.handlers import Context, Handlers, Refusal
 from clarion_gateway.application.interceptors import authenticated_only, propagate
 from clarion_gateway.clients.admission import Admission

@@ -94,7 +94,7 @@ spec:
         - name: {{ .component }}
           image: {{ include "clarion.image" $root | quote }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          args: [{{ .component }}]
+          args: [clarion_{{ .component }}]
           securityContext:
             {{- toYaml $root.Values.containerSecurityContext | nindent 12 }}
           ports:
