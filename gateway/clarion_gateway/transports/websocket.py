@@ -58,7 +58,7 @@ _HANDSHAKE_HEADERS: Final = frozenset(
 )
 _VERSION_HEADER: Final = "Sec-WebSocket-Version"
 _KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", _VERSION_HEADER})
-_log = logging.getLogger("gateway.websocket")
+_log = logging.getLogger("clarion.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
 

@@ -305,8 +305,8 @@ async def test_a_dead_primary_costs_the_others_nothing(own: Cluster, keys: Keysp
 async def test_a_primary_that_hangs_holds_up_one_pipeline_only(
     own: Cluster, keys: Keyspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("redis_server", "redis_cluster"):
-        monkeypatch.setattr(f"contract.{module}.COMMAND_TIMEOUT_SECONDS", 0.5)
+    for module in ("server", "cluster"):
+        monkeypatch.setattr(f"clarion_contract.redis.{module}.COMMAND_TIMEOUT_SECONDS", 0.5)
     async with bus_to(own, keys) as bus:
         hanging, living, _ = own.primaries
         users = [on(hanging, own, keys), on(living, own, keys)]
