@@ -281,7 +281,7 @@ def _obstacles(
     if drain.begun:
         reasons.append("draining")
     if not keys.known:
-        reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+        reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
     age_seconds = subscription.verified_age_seconds
     if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
         reasons.append(f"bus not verified for {age_seconds:.1f} s")

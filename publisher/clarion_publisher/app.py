@@ -228,7 +228,7 @@ def _readiness(drain: Drain, bus: Bus, keys: Keys) -> Readiness:
         if drain.begun:
             reasons.append("draining")
         if not keys.known:
-            reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+            reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
         try:
             async with asyncio.timeout(_READINESS_SECONDS):
                 await bus.ping()
