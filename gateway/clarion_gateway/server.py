@@ -6,7 +6,15 @@ import asyncio
 
 import structlog
 
-from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
+from clarion_contract.service.serving import (
+    GaveUp,
+    Server,
+    bind,
+    first,
+    run,
+    settle_memory,
+    stop_signal,
+)
 from clarion_gateway.app import running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import protocol_class
@@ -25,6 +33,7 @@ async def serve(settings: GatewaySettings) -> None:
     Raises:
         PortInUse: before anything was started.
         InvalidSettings: a setting that only shows to be wrong when it is used.
+        GaveUp: after the drain, where a job that the gateway needs does not run.
     """
     stopping = stop_signal()
     public_port = bind(settings.host, settings.port)
@@ -47,7 +56,9 @@ async def serve(settings: GatewaySettings) -> None:
                 port=public_port.getsockname()[1],
                 internal_port=internal_port.getsockname()[1],
             )
-            await stopping.wait()
+            await first(stopping, gateway.given_up)
             await gateway.drain.run()
             public.stop()
             internal.stop()
+    if gateway.given_up.is_set():
+        raise GaveUp("ends because a job that it needs does not run; see the log")

@@ -8,7 +8,15 @@ import socket
 
 import structlog
 
-from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
+from clarion_contract.service.serving import (
+    GaveUp,
+    Server,
+    bind,
+    first,
+    run,
+    settle_memory,
+    stop_signal,
+)
 from clarion_publisher.app import Drain, response_headers, running
 from clarion_publisher.protocol import RequestLimits, protocol_class
 from clarion_publisher.settings import PublisherSettings
@@ -66,12 +74,14 @@ async def serve_on(
                 port=public_port.getsockname()[1],
                 internal_port=internal_port.getsockname()[1],
             )
-            await stopping.wait()
+            await first(stopping, publisher.given_up)
             await _announce(publisher.drain, settings.drain_pause_seconds)
             public.stop()
             await serving
             internal.stop()
     _log.info("publisher ended")
+    if publisher.given_up.is_set():
+        raise GaveUp("ends because a job that it needs does not run; see the log")
 
 
 async def _announce(drain: Drain, pause_seconds: float) -> None:

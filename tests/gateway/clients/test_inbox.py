@@ -70,7 +70,7 @@ class Application:
         queue = PublishQueue(self.bus, max_pending=100)
         async with asyncio.TaskGroup() as group:
 
-            def spawn(work: Any) -> None:
+            def spawn(_name: str, work: Any) -> None:
                 self.tasks.append(group.create_task(work))
 
             self.inboxes = Inboxes(
