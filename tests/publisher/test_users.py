@@ -53,7 +53,7 @@ def test_a_user_is_disconnected(client: httpx.Client, service: Service, user: st
     (order,) = orders_about(service, user)
     assert isinstance(order, Disconnect)
     assert (order.reason, order.reconnect) == ("your plan has changed", False)
-    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=5)
+    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=60)
 
 
 @pytest.mark.parametrize("options", [{}, {"json": {}}, {"content": b" {} "}])
@@ -108,7 +108,7 @@ def test_a_token_is_revoked_until_it_ends(client: httpx.Client, service: Service
     client.post(f"/v1/tokens/{other}/revoke")
     orders = {o.token_id: o for o in service.orders() if isinstance(o, RevokeToken)}
     assert orders[token_id].expires_at == ends + LEEWAY
-    assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=5)
+    assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=60)
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
