@@ -50,14 +50,15 @@ class Signer:
 
     def sign(self, subject: str, *, scope: str | None = None, expires_seconds: int) -> str:
         """A token for ``subject``: a user, or with ``scope`` a service."""
-        now = int(time.time())
+        now = time.time()
         claims = {
             "sub": subject,
             "scope": scope,
             "aud": self.audience,
             "iss": self.issuer,
+            # With its fraction: a revocation in the same second then concerns older tokens only.
             "iat": now,
-            "exp": now + expires_seconds,
+            "exp": int(now) + expires_seconds,
         }
         present = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(present, self.secret, algorithm="HS256")

@@ -98,7 +98,10 @@ async def running(
         positions=settings.positions,
     )
     revocations = Revocations(
-        Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
+        Orders(bus, settings.keyspace, max_orders=settings.orders_max),
+        hub,
+        metrics,
+        leeway_seconds=settings.jwt_leeway_seconds,
     )
 
     supervisor = Supervisor(metrics.job_failures)

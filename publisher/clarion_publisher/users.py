@@ -6,6 +6,7 @@ Each operation is one method on one path. Names of users and tokens stand in the
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -220,8 +221,10 @@ class Users:
         return RevokeUser(user, issued_before, ends_at)
 
     async def _give(self, orders: Sequence[Order]) -> OrderReceipt:
+        moments = [each.issued_before for each in orders if isinstance(each, RevokeUser)]
+        good_from = math.ceil(moments[0]) if moments else None
         try:
-            return OrderReceipt(await self._orders.give(orders, replicated=True))
+            return OrderReceipt(await self._orders.give(orders, replicated=True), good_from)
         except BusUnavailable:
             raise _bus_unavailable() from None
         except OrdersFull as full:

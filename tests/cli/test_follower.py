@@ -18,7 +18,7 @@ from websockets.http11 import Request, Response
 
 from clarion_cli.failure import Failure
 from clarion_cli.follower import SUBPROTOCOL, Follower, Lost, Message
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 Script = Callable[[ServerConnection], Awaitable[None]]
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.cli.clarion import ROOT, Clarion, command, environment
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 COMMANDS = ("up", "token", "publish", "tail", "users", "connections", "disconnect")
 

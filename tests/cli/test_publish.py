@@ -10,7 +10,7 @@ from clarion_cli.failure import Failure
 from clarion_cli.publish import build_request, read_audience, read_data
 from tests.cli.clarion import SECRET, Clarion
 from tests.cli.publisher import Publisher
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 # Numbers and spaces that a parser in between would change.
 DATA = '{ "price": 1.10, "big": 12345678901234567890123, "e": 1E2 }'

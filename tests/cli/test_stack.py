@@ -10,7 +10,7 @@ from clarion_cli.failure import Failure
 from clarion_cli.stack import Plan, check_ports
 from clarion_cli.state import Addresses
 from tests.cli.clarion import SECRET
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 
 def make_plan(**changes: object) -> Plan:

@@ -8,8 +8,9 @@ import pytest
 
 from clarion_cli.failure import Failure
 from clarion_cli.valkey import check_redis, find_server, wait_for_redis, without_password
+from tests.e2e.ports import free_port
 from tests.redis_topologies import sentinels
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 
 def test_finds_the_embedded_server() -> None:

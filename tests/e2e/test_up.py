@@ -20,7 +20,7 @@ import pytest
 from tests.cli.clarion import Clarion, command, environment
 from tests.e2e.ports import free_ports
 
-SECONDS = 30
+SECONDS = 60
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 

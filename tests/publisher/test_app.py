@@ -11,8 +11,8 @@ from clarion_contract.service.settings import ContractSettings
 from clarion_publisher.app import response_headers
 from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
+from tests.e2e.ports import free_port
 from tests.publisher.service import Service, serving
-from tests.valkey import free_port
 
 PAGE = "http://127.0.0.1:8001"
 EVENT = {"audience": "all", "type": "t", "data": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_user_is_disconnected(client: httpx.Client, service: Service, user: st
     (order,) = orders_about(service, user)
     assert isinstance(order, Disconnect)
     assert (order.reason, order.reconnect) == ("your plan has changed", False)
-    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=5)
+    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=60)
 
 
 @pytest.mark.parametrize("options", [{}, {"json": {}}, {"content": b" {} "}])
@@ -77,19 +78,26 @@ def test_each_disconnect_is_an_order_of_its_own(
 
 
 def test_a_disconnect_may_revoke_too(client: httpx.Client, service: Service, user: str) -> None:
-    client.post(path_of(user), json={"revoke": True})
+    before = time.time()
+    response = client.post(path_of(user), json={"revoke": True})
     farewell, revocation = orders_about(service, user)
     assert isinstance(farewell, Disconnect)
     assert isinstance(revocation, RevokeUser)
-    assert revocation.issued_before == pytest.approx(time.time(), abs=5)
+    assert before <= revocation.issued_before <= time.time()
+    good_from = math.ceil(revocation.issued_before)
+    assert response.json() == {"gateways": 0, "tokens_good_from": good_from}
 
 
 def test_a_users_tokens_are_revoked(client: httpx.Client, service: Service, user: str) -> None:
     """For as long as one that was issued at that moment could live."""
-    assert client.post(path_of(user, "revoke"), json={"issued_before": 10_000}).status_code == 200
-    assert client.post(path_of(user, "revoke")).status_code == 200
+    past = client.post(path_of(user, "revoke"), json={"issued_before": 10_000})
+    assert (past.status_code, past.json()["tokens_good_from"]) == (200, 10_000)
+    before = time.time()
+    response = client.post(path_of(user, "revoke"))
+    assert response.status_code == 200
     (order,) = orders_about(service, user)
-    assert order.issued_before == pytest.approx(time.time(), abs=5)
+    assert before <= order.issued_before <= time.time()
+    assert response.json()["tokens_good_from"] == math.ceil(order.issued_before)
     assert order.expires_at == order.issued_before + TOKEN_LIFE + LEEWAY
 
 
@@ -100,7 +108,7 @@ def test_a_token_is_revoked_until_it_ends(client: httpx.Client, service: Service
     client.post(f"/v1/tokens/{other}/revoke")
     orders = {o.token_id: o for o in service.orders() if isinstance(o, RevokeToken)}
     assert orders[token_id].expires_at == ends + LEEWAY
-    assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=5)
+    assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=60)
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
