@@ -48,7 +48,10 @@ def orders_about(service: Service, user: str) -> list[Any]:
 def test_a_user_is_disconnected(client: httpx.Client, service: Service, user: str) -> None:
     body = {"reason": "your plan has changed", "reconnect": False}
     response = client.post(path_of(user), json=body)
-    assert (response.status_code, response.json()) == (200, {"gateways": 0})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"gateways": 0, "connections": 0},
+    )
     (order,) = orders_about(service, user)
     assert isinstance(order, Disconnect)
     assert (order.reason, order.reconnect) == ("your plan has changed", False)
@@ -101,6 +104,15 @@ def test_a_token_is_revoked_until_it_ends(client: httpx.Client, service: Service
     orders = {o.token_id: o for o in service.orders() if isinstance(o, RevokeToken)}
     assert orders[token_id].expires_at == ends + LEEWAY
     assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=5)
+
+
+def test_a_disconnect_says_how_many_connections_presence_knew(
+    redis_url: str, namespace: str
+) -> None:
+    with serving(redis_url, namespace=namespace) as service, service.client() as client:
+        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
+        service.register("b", PodLoad(0, 2, 2), {"alice": Stay(1, 0.0), "bob": Stay(1, 0.0)})
+        assert client.post(path_of("alice")).json()["connections"] == 3
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
