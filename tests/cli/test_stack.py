@@ -59,7 +59,7 @@ def test_a_taken_port_is_named_with_the_option_that_moves_it() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         plan = make_plan(gateways=1, gateway_port=port)
-        with pytest.raises(Failure, match=rf"port {port} \(gateway-1\).*in use.*--gateway-port"):
+        with pytest.raises(Failure, match=rf"port {port} for gateway-1: .*in use.*--gateway-port"):
             check_ports(plan)
 
 
@@ -70,5 +70,5 @@ def test_a_port_is_not_given_out_twice() -> None:
 
 
 def test_a_port_beyond_the_last_does_not_exist() -> None:
-    with pytest.raises(Failure, match=r"port 65536 .* does not exist"):
+    with pytest.raises(Failure, match=r"port 65536 for gateway-2: it does not exist"):
         check_ports(make_plan(gateway_port=65_535))
