@@ -6,6 +6,8 @@ redis-py is imported where it is used: it costs 0.2 s, and of all commands only 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import shutil
 import socket
@@ -85,7 +87,8 @@ def check_redis(url: str) -> None:
         ) from None
     except BusUnavailable as error:
         raise Failure(
-            f"no Redis answers at {shown} (CLARION_REDIS_URL): {error}", ExitCode.UNREACHABLE
+            f"no Redis answers at {shown} (CLARION_REDIS_URL): {_cause(error)}",
+            ExitCode.UNREACHABLE,
         ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
@@ -93,6 +96,19 @@ def check_redis(url: str) -> None:
             f"the Redis at {shown} is version {version}; Clarion needs {oldest} or newer",
             ExitCode.SETUP,
         )
+
+
+def _cause(error: BaseException) -> str:
+    """Why Redis cannot be reached: the system's own words, where it has any."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno is not None:
+            # The system's text for an errno; asyncio puts the address into its own.
+            known = found.errno in errno.errorcode
+            return os.strerror(found.errno) if known else str(found.strerror)
+        found = found.__cause__ or found.__context__
+    # redis-py names a Sentinel that does not answer by all its settings.
+    return str(error).partition(" : <")[0]
 
 
 async def _version(url: str) -> str:
