@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from clarion_contract.bus.orders import Disconnect, RevokeToken, RevokeUser
-from clarion_contract.bus.presence import PodLoad, Stay
+from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.events.errors import BusUnavailable
 from clarion_publisher import problems
+from clarion_publisher.schemas import DisconnectReceipt
+from clarion_publisher.users import Users
 from tests.publisher.service import Service, bearer, serving
 from tests.publisher.test_routes import assert_problem
 from tests.valkey import Valkey
@@ -113,6 +116,35 @@ def test_a_disconnect_says_how_many_connections_presence_knew(
         service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
         service.register("b", PodLoad(0, 2, 2), {"alice": Stay(1, 0.0), "bob": Stay(1, 0.0)})
         assert client.post(path_of("alice")).json()["connections"] == 3
+
+
+class SilentPresence:
+    """On a cluster, the node that holds a user's presence may be away alone."""
+
+    async def user(self, user: str) -> dict[str, Stay]:
+        raise BusUnavailable("no answer")
+
+
+class KeptOrders:
+    def __init__(self) -> None:
+        self.kept: list[Order] = []
+
+    async def give(self, orders: list[Order], *, replicated: bool) -> int:
+        self.kept += orders
+        return 2
+
+
+async def test_a_user_is_disconnected_though_presence_is_silent() -> None:
+    orders = KeptOrders()
+    users = Users(
+        cast("Orders", orders),
+        cast("PresenceRegister", SilentPresence()),
+        token_max_seconds=TOKEN_LIFE,
+        leeway_seconds=LEEWAY,
+        disconnect_seconds=HISTORY,
+    )
+    assert await users.disconnect("alice", b"") == DisconnectReceipt(2, None)
+    assert len(orders.kept) == 1
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
