@@ -6,6 +6,7 @@ a question or a mistake, and the service must not start.
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -38,7 +39,11 @@ def answer(service: str, about: str, cls: type[ContractSettings], arguments: Seq
         The exit code: 0 after help, 2 for anything else.
     """
     if arguments[0] in {"-h", "--help"}:
-        print(help_text(about, cls))
+        try:
+            print(help_text(about, cls), flush=True)
+        except BrokenPipeError:
+            # `| head`: the flush at exit would complain as well.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     print(
         f"{service}: expected no arguments, got {arguments[0]!r}; settings come from the "
