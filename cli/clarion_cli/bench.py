@@ -7,18 +7,26 @@ from typing import Annotated
 
 import typer
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 
 
 def bench(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARGUMENTS]...",
+            help="`clarion bench --help` lists the measurements.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Measure Clarion on this machine."""
     try:
         app = importlib.import_module("clarion_bench.commands").app
     except ModuleNotFoundError as error:
-        raise Failure(f"the benchmarks need {error.name}: pip install 'clarion[bench]'") from None
+        raise Failure(
+            f"the benchmarks need the module {error.name}; Clarion's extra `bench` installs it",
+            ExitCode.SETUP,
+        ) from None
     code = app(arguments or ["--help"], prog_name="clarion bench", standalone_mode=False)
-    raise typer.Exit(code if isinstance(code, int) else 0)
+    raise typer.Exit(code if isinstance(code, int) else ExitCode.DONE)

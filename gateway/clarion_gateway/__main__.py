@@ -1,4 +1,4 @@
-"""``python -m clarion_gateway``."""
+"""``python -m clarion_gateway``; ``--help`` lists the settings."""
 
 import signal
 import sys
@@ -9,4 +9,4 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 from clarion_gateway.server import main  # noqa: E402 - the import is what takes so long
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))

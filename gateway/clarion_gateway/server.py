@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
+from clarion_contract.service.help import answer
 from clarion_contract.service.serving import (
     GaveUp,
     Server,
@@ -21,9 +24,20 @@ from clarion_gateway.transports.http import protocol_class
 
 _log = structlog.get_logger(__name__)
 
+_ABOUT: Final = (
+    "The gateway holds the WebSocket (/ws) and SSE (/sse) connections of clients and delivers "
+    "events to them from Redis. It runs your application's handlers for messages from clients."
+)
 
-def main() -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+
+    Args:
+        arguments: of the command line: ``--help``, or nothing.
+    """
+    if arguments:
+        return answer("gateway", _ABOUT, GatewaySettings, arguments)
     return run("gateway", GatewaySettings, serve)
 
 

@@ -207,6 +207,19 @@ class OrderReceipt(Struct, frozen=True, omit_defaults=True):
     ] = None
 
 
+class DisconnectReceipt(OrderReceipt, frozen=True):
+    """What became of an order to close a user's connections."""
+
+    connections: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Connections of the user, on all pods, that presence knew when the order "
+            "was given. A connection of the last moments may be missing and is closed all the "
+            "same; one that has just ended may be counted. null: presence did not answer.",
+        ),
+    ] = None
+
+
 class UserOnPod(Struct, frozen=True):
     """A user's connections to one gateway pod."""
 

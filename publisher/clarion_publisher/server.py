@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
+from clarion_contract.service.help import answer
 from clarion_contract.service.serving import (
     GaveUp,
     Server,
@@ -23,9 +26,20 @@ from clarion_publisher.settings import PublisherSettings
 
 _log = structlog.get_logger(__name__)
 
+_ABOUT: Final = (
+    "The publisher accepts events over HTTP (/v1/events) and publishes them through Redis to all "
+    "gateways. It also tells who is connected, disconnects users and revokes tokens."
+)
 
-def main() -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+
+    Args:
+        arguments: of the command line: ``--help``, or nothing.
+    """
+    if arguments:
+        return answer("publisher", _ABOUT, PublisherSettings, arguments)
     return run("publisher", PublisherSettings, serve)
 
 

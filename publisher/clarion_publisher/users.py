@@ -37,6 +37,7 @@ from clarion_publisher.problems import (
 from clarion_publisher.schemas import (
     AllConnections,
     ConnectionsOnPod,
+    DisconnectReceipt,
     OrderReceipt,
     UserOnPod,
     UserPresence,
@@ -171,18 +172,21 @@ class Users:
         authenticated = sum(pod.authenticated for pod in pods)
         return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
 
-    async def disconnect(self, user: str, body: bytes) -> OrderReceipt:
-        """Close all connections of a user.
+    async def disconnect(self, user: str, body: bytes) -> DisconnectReceipt:
+        """Close all connections of a user, and say how many presence knew of.
 
         Raises:
             Refusal: see `decode_body`; the id is no user's; Redis does not take the order.
         """
         wanted = decode_body(schemas.DisconnectUser, body)
+        _checked_user(user)
+        # First: afterwards the gateways have begun to close them.
+        known = await self._known_connections(user)
         now = self._clock()
         orders: list[Order] = [
             Disconnect(
                 secrets.token_urlsafe(9),
-                _checked_user(user),
+                user,
                 wanted.reason,
                 wanted.reconnect,
                 now + self._disconnect_seconds,
@@ -190,7 +194,8 @@ class Users:
         ]
         if wanted.revoke:
             orders.append(self._revocation(user, now))
-        return await self._give(orders)
+        receipt = await self._give(orders)
+        return DisconnectReceipt(receipt.gateways, known)
 
     async def revoke_user(self, user: str, body: bytes) -> OrderReceipt:
         """Revoke a user's tokens that were issued before a moment.
@@ -215,6 +220,14 @@ class Users:
         if expires_at is None:
             expires_at = self._clock() + self._token_max_seconds
         return await self._give([RevokeToken(token_id, expires_at + self._leeway_seconds)])
+
+    async def _known_connections(self, user: str) -> int | None:
+        """None where presence does not answer: that keeps nobody from being disconnected."""
+        try:
+            stays = await self._register.user(user)
+        except BusUnavailable:
+            return None
+        return sum(stay.connections for stay in stays.values())
 
     def _revocation(self, user: str, issued_before: float) -> RevokeUser:
         ends_at = issued_before + self._token_max_seconds + self._leeway_seconds

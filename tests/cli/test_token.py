@@ -73,4 +73,6 @@ def test_refuses_a_secret_that_the_services_would_refuse(clarion: Clarion) -> No
 
 
 def test_asks_whose_token_it_is_to_be(clarion: Clarion) -> None:
-    assert clarion.fails("token", CLARION_JWT_SECRET=SECRET).startswith("whose token?")
+    assert clarion.fails("token", CLARION_JWT_SECRET=SECRET).startswith(
+        "expected a user (`clarion token alice`)"
+    )

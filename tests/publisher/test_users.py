@@ -6,15 +6,18 @@ import math
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from clarion_contract.bus.orders import Disconnect, RevokeToken, RevokeUser
-from clarion_contract.bus.presence import PodLoad, Stay
+from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.events.errors import BusUnavailable
 from clarion_publisher import problems
+from clarion_publisher.schemas import DisconnectReceipt
+from clarion_publisher.users import Users
 from tests.publisher.service import Service, bearer, serving
 from tests.publisher.test_routes import assert_problem
 from tests.valkey import Valkey
@@ -49,7 +52,10 @@ def orders_about(service: Service, user: str) -> list[Any]:
 def test_a_user_is_disconnected(client: httpx.Client, service: Service, user: str) -> None:
     body = {"reason": "your plan has changed", "reconnect": False}
     response = client.post(path_of(user), json=body)
-    assert (response.status_code, response.json()) == (200, {"gateways": 0})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"gateways": 0, "connections": 0},
+    )
     (order,) = orders_about(service, user)
     assert isinstance(order, Disconnect)
     assert (order.reason, order.reconnect) == ("your plan has changed", False)
@@ -109,6 +115,44 @@ def test_a_token_is_revoked_until_it_ends(client: httpx.Client, service: Service
     orders = {o.token_id: o for o in service.orders() if isinstance(o, RevokeToken)}
     assert orders[token_id].expires_at == ends + LEEWAY
     assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=60)
+
+
+def test_a_disconnect_says_how_many_connections_presence_knew(
+    redis_url: str, namespace: str
+) -> None:
+    with serving(redis_url, namespace=namespace) as service, service.client() as client:
+        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
+        service.register("b", PodLoad(0, 2, 2), {"alice": Stay(1, 0.0), "bob": Stay(1, 0.0)})
+        assert client.post(path_of("alice")).json()["connections"] == 3
+
+
+class SilentPresence:
+    """On a cluster, the node that holds a user's presence may be away alone."""
+
+    async def user(self, user: str) -> dict[str, Stay]:
+        raise BusUnavailable("no answer")
+
+
+class KeptOrders:
+    def __init__(self) -> None:
+        self.kept: list[Order] = []
+
+    async def give(self, orders: list[Order], *, replicated: bool) -> int:
+        self.kept += orders
+        return 2
+
+
+async def test_a_user_is_disconnected_though_presence_is_silent() -> None:
+    orders = KeptOrders()
+    users = Users(
+        cast("Orders", orders),
+        cast("PresenceRegister", SilentPresence()),
+        token_max_seconds=TOKEN_LIFE,
+        leeway_seconds=LEEWAY,
+        disconnect_seconds=HISTORY,
+    )
+    assert await users.disconnect("alice", b"") == DisconnectReceipt(2, None)
+    assert len(orders.kept) == 1
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)
