@@ -23,7 +23,7 @@ _INDENT: Final = "      "
 _REMARKS: Final = """\
 One of CLARION_JWT_SECRET, CLARION_JWT_PUBLIC_KEY and CLARION_JWT_JWKS_URL is required, and only
 one may be set. SIGTERM drains the service and ends it.
-Exit codes: 0 done, 1 port in use, 2 bad settings.
+Exit codes: 0 done, 1 port in use, 2 bad settings, 3 a job that does not run.
 
 docs/settings.md says when to change a setting. It also names the OTEL_* variables for traces.
 To try everything on this machine, run `clarion up`."""

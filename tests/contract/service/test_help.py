@@ -17,7 +17,7 @@ SERVICES = [("gateway", GatewaySettings), ("publisher", PublisherSettings)]
 
 def run(service: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", service, *arguments],
+        [sys.executable, "-m", f"clarion_{service}", *arguments],
         cwd=ROOT,
         env=environment(GATEWAY_PORT="bad", PUBLISHER_PORT="bad"),
         capture_output=True,
@@ -34,7 +34,7 @@ def test_help_says_what_it_is_and_names_every_setting(
 ) -> None:
     completed = run(service, option)
     assert (completed.returncode, completed.stderr) == (0, "")
-    assert completed.stdout.startswith(f"Usage: python -m {service}\n\nThe {service} ")
+    assert completed.stdout.startswith(f"Usage: python -m clarion_{service}\n\nThe {service} ")
     assert "docs/settings.md" in completed.stdout
     named = {line.strip().partition("=")[0] for line in completed.stdout.splitlines()}
     assert {variable(cls, field) for field in cls.model_fields} - named == set()
@@ -46,5 +46,5 @@ def test_any_other_argument_is_an_error(service: str, cls: type[ContractSettings
     assert (completed.returncode, completed.stdout) == (2, "")
     assert completed.stderr == (
         f"{service}: expected no arguments, got '--port'; settings come from the environment "
-        f"(see `python -m {service} --help`)\n"
+        f"(see `python -m clarion_{service} --help`)\n"
     )
