@@ -3,7 +3,7 @@
 The measured figures are those of docs/figures.toml. The functions below compute all others; they
 are the formulas that the page shows. Write the section anew with ``python -m docs.capacity``.
 """
-# ruff: noqa: E501 - a row of a Markdown table is one line
+# ruff: noqa: E501, RUF001 - a row of a Markdown table is one line, and its formulas multiply with a sign
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def _on_site(target: str, config: MkDocsConfig, files: Files) -> str:
     if target in PAGES:
         return PAGES[target]
     inside = target.removeprefix("docs/")
-    if inside != target and (known := files.get_file_from_path(inside)):
-        if known.inclusion.is_included():
-            return inside
+    known = files.get_file_from_path(inside) if inside != target else None
+    if known and known.inclusion.is_included():
+        return inside
     copy = f"source/{target}.txt"
     if files.get_file_from_path(copy) is None and (ROOT / target).is_file():
         files.append(File.generated(config, copy, abs_src_path=str(ROOT / target)))
