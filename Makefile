@@ -41,7 +41,7 @@ bench: $(VENV)/.ready-to-test ## measure; ARGS go to `clarion bench`
 	@$(BIN)/clarion bench $(ARGS)
 
 docs: $(VENV)/.ready-to-test ## build the documentation site into site/; needs no network
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The site is in site/. Read it with: $(BIN)/mkdocs serve"
 
 clean: ## remove what the other targets made
