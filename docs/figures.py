@@ -115,7 +115,7 @@ def _rest_in_words() -> str:
         f"  it keeps up, with a p99 of {targeted['held_p99_ms']} ms.\n"
         f"- One publisher takes {publishing['batches_of_1000_per_second']:,} events a second in batches of 1,000, at {publishing['batches_of_1000_us']} µs each, or\n"
         f"  {publishing['single_per_second']:,} single requests a second, at {publishing['single_us']} µs each.\n"
-        f"- The machine: {FIGURES['machine']['text']}.\n"
+        f"- The machine: {FIGURES['machine']['text']}. A bare `send` costs {FIGURES['machine']['send_us']} µs on it.\n"
     )
 
 

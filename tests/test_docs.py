@@ -141,6 +141,22 @@ def test_pages_quote_the_measured_figures() -> None:
         assert page.read_text() == figures.page(page.read_text()), page
 
 
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent.name not in {"decisions", "bench"}],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_no_page_writes_a_measured_figure_by_hand(page: Path) -> None:
+    """Decisions record what was measured when they were made, bench/ what its own parts cost. A
+    bench runs at 20 and at 200 events a second, which is no result.
+    """
+    made = r"<!-- (figures|capacity): .*?<!-- end of \1 -->"
+    written = re.sub(made, "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"\d[\d,.]* ?(?:µs|(?:deliveries|events|handshakes|requests)/s)", written)
+
+    assert [each for each in found if each not in {"20 events/s", "200 events/s"}] == []
+
+
 def test_every_figure_is_quoted_somewhere() -> None:
     """A block that no page asks for is a figure that nobody sees."""
     asked = {
