@@ -197,7 +197,7 @@ What follows:
   sends {CONNECTIONS_PER_POD:,} ÷ {SPREAD_SECONDS} s = {returning:.0f} clients a second elsewhere. If a tenth of the pods drain, each
   other pod takes about {share:.0f} a second, {share / HANDSHAKES_PER_SECOND * 100:.0f} % of a core. Keep helm's `--timeout` above the roll-out's time.
 - **Redis does not limit the number of sockets.** It limits events per second. Above 5,000, publish in
-  batches. Where most events go to single users, a Redis Cluster spreads them over its primaries.
+  batches. If most events go to single users, a Redis Cluster spreads them over its primaries.
 """
 
 
