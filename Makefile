@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos cluster check format bench clean
+.PHONY: help run test chaos cluster check format bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,13 +40,17 @@ format: $(VENV)/.ready-to-test ## format the code and mend what ruff can mend
 bench: $(VENV)/.ready-to-test ## measure; ARGS go to `clarion bench`
 	@$(BIN)/clarion bench $(ARGS)
 
+docs: $(VENV)/.ready-to-test ## build the documentation site into site/; needs no network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site is in site/. Read it with: $(BIN)/mkdocs serve"
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, renewed only when what is asked for has changed.
 $(VENV)/.ready-to-run: extras := embedded
-$(VENV)/.ready-to-test: extras := dev,bench
+$(VENV)/.ready-to-test: extras := dev,bench,docs
 
 $(VENV)/.ready-to-run $(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Clarion and its packages into $(VENV) (the first time takes about a minute)"

@@ -1,8 +1,9 @@
-"""Makes the capacity tables in docs/kubernetes.md; a test compares it with the page.
+"""Makes the capacity section of docs/kubernetes.md; a test compares it with the page.
 
-The figures are measured: each names where. All else is reckoned from them by the functions below,
-which are the formulas that the page gives. Write the tables anew with ``python -m docs.capacity``.
+The measured figures are those of docs/figures.toml. The functions below compute all others; they
+are the formulas that the page shows. Write the section anew with ``python -m docs.capacity``.
 """
+# ruff: noqa: E501, RUF001 - a row of a Markdown table is one line, and its formulas multiply with a sign
 
 from __future__ import annotations
 
@@ -11,36 +12,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from docs.figures import FIGURES
+
 PAGE: Final = Path(__file__).parent / "kubernetes.md"
 BEGIN: Final = "<!-- capacity: made by docs/capacity.py -->\n"
 END: Final = "<!-- end of capacity -->\n"
 
-# Measured: docs/decisions/0009-what-the-bench-taught.md.
-DELIVERY_SECONDS: Final = 12.43e-6
+_FANOUT: Final = FIGURES["fanout"]["clarion"]
+_TARGETED: Final = FIGURES["targeted"]
+_PUBLISHING: Final = FIGURES["publishing"]
+_CONTAINER: Final = FIGURES["container"]
+_REDIS: Final = FIGURES["redis"]
+
+DELIVERY_SECONDS: Final = _FANOUT["rare_us"] * 1e-6
 """CPU of one event written to one of 2,000 sockets, where events are too rare to be joined."""
-HANDSHAKES_PER_SECOND: Final = 2_222
-"""Of a core, each with an HS256 token and a subscription of its own: the middle of three runs."""
-
-# Measured: the image in a container's memory cgroup, 10,000 idle authenticated WebSockets.
-IDLE_POD_BYTES: Final = 66e6
-CONNECTION_BYTES: Final = 5_240
-"""3,760 of the process, 1,490 of the kernel, which count against the limit too."""
-
-# Measured: publish.lua on Valkey 9.1.2 with 1 to 200 subscribed connections, events of 150 bytes.
-PUBLISH_SECONDS: Final = 54e-6
-PUBLISH_SECONDS_PER_POD: Final = 1.1e-6
-BYTES_PER_POD: Final = 247
-CHANNEL_BYTES: Final = 260
-"""Of Redis' memory for each user that a pod subscribes to."""
+HANDSHAKES_PER_SECOND: Final = _FANOUT["handshakes_per_second"]
+"""Of a core, each with an HS256 token and a subscription of its own."""
+IDLE_POD_BYTES: Final = _CONTAINER["idle_pod_bytes"]
+CONNECTION_BYTES: Final = _CONTAINER["connection_bytes"]
+PUBLISH_SECONDS: Final = _REDIS["publish_us"] * 1e-6
+PUBLISH_SECONDS_PER_POD: Final = _REDIS["publish_per_pod_us"] * 1e-6
+BYTES_PER_POD: Final = _REDIS["bytes_per_pod"]
+CHANNEL_BYTES: Final = _REDIS["subscription_bytes"]
 
 # Settings and values of the chart, by default; a test holds them to it.
 CONNECTIONS_PER_POD: Final = 20_000 * 70 // 100
+MAX_CONNECTIONS: Final = 20_000
 RING_BYTES: Final = 64 * 2**20
 REQUESTED_CORES: Final = 0.5
+CPU_TARGET: Final = 0.8
+"""Of the request: what the autoscaler aims at."""
 LIMIT_BYTES: Final = 2**30
 START_SECONDS: Final = 10
 """From a pod's creation to ready, as seen in the cluster tests on a busy node with the image."""
 MIN_READY_SECONDS: Final = 10
+SPREAD_SECONDS: Final = 20
 DRAIN_SECONDS: Final = 30
 
 FLEETS: Final = (10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -83,9 +89,10 @@ def surge_of(connections: int) -> int:
     return math.ceil(pods(connections) / 10)
 
 
-def tables() -> str:
-    """What a fleet needs, and what Redis and clients see of it; one line for each size."""
-    return f"{_table(_GATEWAYS, _gateways)}\n{_table(_AROUND, _around)}"
+def section() -> str:
+    """What was measured, the tables for each size of fleet, their formulas, and what follows."""
+    tables = f"{_table(_GATEWAYS, _gateways)}\n{_table(_AROUND, _around)}"
+    return f"{_measured()}\n{_COMPUTED}\n{tables}\n{_formulas()}\n{_conclusions()}"
 
 
 _GATEWAYS: Final = (
@@ -127,6 +134,75 @@ def _around(connections: int) -> tuple[str, ...]:
     )
 
 
+_COMPUTED: Final = """\
+**Computed** from these figures, with the chart's defaults. Each pod holds 14,000 connections (70 % of
+20,000), and every connection belongs to a different user. One event of 150 bytes a second goes to
+everybody. No fleet of these sizes has been run: the largest test held 10,000 connections on one pod.
+"""
+
+
+def _measured() -> str:
+    fanout, targeted, publishing = _FANOUT, _TARGETED, _PUBLISHING
+    return f"""\
+**Measured** on one core of an AMD EPYC. [Performance](performance.md) says how. The memory was measured with the
+image in a memory cgroup, with 300 and 10,300 sockets of one user each. Redis was measured on Valkey 9.1.2, with 1
+to 200 pods' subscriptions.
+
+| | |
+|---|---|
+| One delivery | {fanout["rare_us"]} µs of CPU where events are rare. {fanout["busy_us"]} µs at 200 events/s, where rounds join events. One core holds {fanout["held_per_second"]:,} deliveries/s. |
+| One event to one user | {targeted["held_us"]} µs of CPU. One gateway holds {targeted["held_per_second"]:,} a second. |
+| Handshakes | {fanout["handshakes_per_second"]:,} a second on one core. |
+| One idle connection | {_CONTAINER["connection_bytes"] / 1e3:.2f} KB of a container's memory: {_CONTAINER["process_bytes"] / 1e3:.2f} KB in the process and {_CONTAINER["kernel_bytes"] / 1e3:.2f} KB in the kernel. Both count against the limit. An idle pod takes {_CONTAINER["idle_pod_bytes"] / 1e6:.0f} MB. |
+| One publisher | {publishing["single_per_second"]:,} requests/s, or {publishing["batches_of_100_per_second"]:,} events/s in batches of 100. |
+| Redis, for each event | {_REDIS["publish_us"]} µs of CPU, and {_REDIS["publish_per_pod_us"]} µs for each pod that hears it. {_REDIS["bytes_per_pod"]} bytes go to each pod for an event of {_REDIS["event_bytes"]} bytes. |
+| Redis, for each user's subscription | {_REDIS["subscription_bytes"]} bytes of memory and {_REDIS["subscription_us"]} µs of CPU. |
+"""
+
+
+def _formulas() -> str:
+    return f"""\
+| column | formula |
+|---|---|
+| pods | connections ÷ {CONNECTIONS_PER_POD:,}, at least 2 |
+| cores requested, memory limits | pods × {REQUESTED_CORES}, pods × 1 GiB |
+| cores busy | connections × {_FANOUT["rare_us"]} µs × events a second. It is less where rounds join events. One pod can use one core at most. |
+| memory used | pods × ({IDLE_POD_BYTES / 1e6:.0f} MB + the ring's 64 MiB) + connections × {CONNECTION_BYTES / 1e3:.2f} KB. Slow clients come on top: `GATEWAY_MAX_UNSENT_BYTES` each at worst. |
+| Redis: memory | connections × {CHANNEL_BYTES} bytes. The histories come on top; `CLARION_HISTORY_*` bound them. |
+| Redis: events/s | 1 ÷ ({_REDIS["publish_us"]} µs + pods × {_REDIS["publish_per_pod_us"]} µs): the events to `all` that one core of Redis publishes. An event to one user reaches only the pods that hold this user: {_REDIS["publish_us"] + _REDIS["publish_per_pod_us"]:.0f} µs. |
+| Redis: out per event | pods × {BYTES_PER_POD} bytes for an event to `all`. Add what your events have above {_REDIS["event_bytes"]} bytes. |
+| a node is lost | connections × 2 lost pods (1 of up to three) ÷ pods ÷ (the other pods × {HANDSHAKES_PER_SECOND:,}/s): the time to admit the lost pods' clients, if each other pod has a core for it. Clients also spread themselves: up to 250 ms, doubled at each failure. |
+| roll-out | pods ÷ `maxSurge` × ({START_SECONDS} s to get ready + `minReadySeconds`) + {DRAIN_SECONDS} s of drain, with `maxSurge` 1 and `10%` |
+"""
+
+
+def _conclusions() -> str:
+    busy_deliveries = CPU_TARGET * REQUESTED_CORES / DELIVERY_SECONDS
+    events = busy_deliveries / CONNECTIONS_PER_POD
+    at_most = _FANOUT["held_per_second"] / CONNECTIONS_PER_POD
+    zone_seconds = CONNECTIONS_PER_POD / 2 / HANDSHAKES_PER_SECOND
+    zone_percent = CONNECTIONS_PER_POD * 1.5 / MAX_CONNECTIONS * 100
+    returning = CONNECTIONS_PER_POD / SPREAD_SECONDS
+    share = returning / 9
+    return f"""\
+What follows:
+
+- **CPU adds pods before connections do** where each connection gets more than {events:.1f} events a second:
+  {CPU_TARGET * 100:.0f} % of half a core is {CPU_TARGET * REQUESTED_CORES:.1f} s of CPU a second, which pays for about {round(busy_deliveries, -3):,.0f} deliveries. A pod
+  with {CONNECTIONS_PER_POD:,} connections delivers at most {at_most:.0f} events/s to all ({_FANOUT["held_per_second"]:,} ÷ {CONNECTIONS_PER_POD:,}). It then uses
+  a whole core, and events arrive tens of milliseconds later.
+- **When a zone is lost**, a third of the clients go to two thirds of the pods. That is {zone_seconds:.1f} s of
+  handshakes. With the autoscaler's target of 70 %, the other pods would then hold {zone_percent:.0f} % of
+  `GATEWAY_MAX_CONNECTIONS`. They turn clients away until new pods are ready. To survive the loss of
+  a zone, set `gateway.autoscaling.connections.targetPercent: 65`.
+- **A large fleet rolls too slowly one pod at a time.** Set `gateway.rollout.maxSurge: 10%`. Each draining pod
+  sends {CONNECTIONS_PER_POD:,} ÷ {SPREAD_SECONDS} s = {returning:.0f} clients a second elsewhere. If a tenth of the pods drain, each
+  other pod takes about {share:.0f} a second, {share / HANDSHAKES_PER_SECOND * 100:.0f} % of a core. Keep helm's `--timeout` above the roll-out's time.
+- **Redis does not limit the number of sockets.** It limits events per second. Above 5,000, publish in
+  batches. If most events go to single users, a Redis Cluster spreads them over its primaries.
+"""
+
+
 def _on_a_node(total: int) -> int:
     """Two pods, as the formula in the page has it; with two or three in all, one."""
     return 2 if total > 3 else 1
@@ -137,12 +213,12 @@ def _minutes(seconds: float) -> str:
 
 
 def page(text: str) -> str:
-    """The page with the tables as they should be."""
+    """The page with the section as it should be."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"expected {BEGIN!r} and {END!r} in the page")
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{section()}\n{END}{after}"
 
 
 if __name__ == "__main__":

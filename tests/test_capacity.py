@@ -1,4 +1,4 @@
-"""The capacity tables are what their formulas say, and rest on the chart as it is."""
+"""The capacity section says what its formulas say, and its defaults are the chart's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def test_it_rests_on_the_charts_defaults() -> None:
     share = gateway["autoscaling"]["connections"]["targetPercent"]
     drain = sum(settings[f"GATEWAY_DRAIN_{part}_SECONDS"] for part in ("PAUSE", "SPREAD", "GRACE"))
     resources = gateway["resources"]
+    assert settings["GATEWAY_MAX_CONNECTIONS"] == capacity.MAX_CONNECTIONS
     assert settings["GATEWAY_MAX_CONNECTIONS"] * share // 100 == capacity.CONNECTIONS_PER_POD
+    assert settings["GATEWAY_DRAIN_SPREAD_SECONDS"] == capacity.SPREAD_SECONDS
+    assert gateway["autoscaling"]["cpu"]["targetPercent"] == capacity.CPU_TARGET * 100
     assert GatewaySettings.model_fields["replay_max_bytes"].default == capacity.RING_BYTES
     assert gateway["rollout"]["minReadySeconds"] == capacity.MIN_READY_SECONDS
     assert drain == capacity.DRAIN_SECONDS
@@ -51,10 +54,10 @@ def test_a_pod_has_room_for_what_is_reckoned(connections: int) -> None:
     [
         (capacity.pods(1_000_000), 72),
         (capacity.pods(1), 2),
-        (capacity.busy_cores(1_000_000, 2), 24.86),
+        (capacity.busy_cores(1_000_000, 2), 23.4),
         (capacity.used_bytes(10_000), 2 * (66e6 + 67_108_864) + 52.4e6),
         (capacity.redis_events_per_second(1_000_000), 1e6 / (54 + 79.2)),
-        (capacity.return_seconds(100_000, 2), 25_000 / (6 * 2_222)),
+        (capacity.return_seconds(100_000, 2), 25_000 / (6 * 2_136)),
         (capacity.rollout_seconds(100_000, 1), 8 * 20 + 30),
         (capacity.rollout_seconds(1_000_000, capacity.surge_of(1_000_000)), 9 * 20 + 30),
     ],

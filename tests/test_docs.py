@@ -21,11 +21,18 @@ from clarion_gateway.settings import GatewaySettings
 from clarion_publisher import problems
 from clarion_publisher.metrics import Metrics as PublisherMetrics
 from clarion_publisher.settings import PublisherSettings
-from docs import settings_page
+from docs import figures, settings_page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "bench" / "README.md",
+    ROOT / "deploy" / "helm" / "clarion" / "README.md",
+    ROOT / "examples" / "clarion_examples" / "chat" / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
 
 CLOSES = {name: row for name, row in vars(close_codes).items() if isinstance(row, Close)}
 
@@ -115,6 +122,56 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"`((?:CLARION|GATEWAY|PUBLISHER)_[A-Z_]*[A-Z])[`=]", page.read_text()))
 
     assert named - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES[2:], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_begins_with_what_it_is_for(page: Path) -> None:
+    """In its first two paragraphs."""
+    text = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+    beginning = " ".join(text.split("\n\n")[1:3])
+
+    assert re.search(r"\bThis (is the start )?page\b|\bThese pages\b", beginning), beginning
+
+
+def test_pages_quote_the_measured_figures() -> None:
+    """If not: python -m docs.figures. They stand in docs/figures.toml, and nowhere else."""
+    quoting = list(figures.pages())
+
+    assert {page.name for page in quoting} >= {"README.md", "performance.md", "guarantees.md"}
+    for page in quoting:
+        assert page.read_text() == figures.page(page.read_text()), page
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent.name not in {"decisions", "bench"}],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_no_page_writes_a_measured_figure_by_hand(page: Path) -> None:
+    """Decisions record what was measured when they were made, bench/ what its own parts cost. A
+    bench runs at 20 and at 200 events a second, which is no result.
+    """
+    made = r"<!-- (figures|capacity): .*?<!-- end of \1 -->"
+    written = re.sub(made, "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"\d[\d,.]* ?(?:µs|(?:deliveries|events|handshakes|requests)/s)", written)
+
+    assert [each for each in found if each not in {"20 events/s", "200 events/s"}] == []
+
+
+def test_every_figure_is_quoted_somewhere() -> None:
+    """A block that no page asks for is a figure that nobody sees."""
+    asked = {
+        name
+        for page in figures.pages()
+        for name in re.findall(r"<!-- figures: ([\w-]+) -->", page.read_text())
+    }
+
+    assert asked == figures.BLOCKS.keys()
+
+
+def test_an_unknown_block_of_figures_is_an_error() -> None:
+    with pytest.raises(KeyError, match="fan-in"):
+        figures.page("<!-- figures: fan-in -->\n<!-- end of figures -->")
 
 
 def test_every_metric_of_a_gateway_stands_in_its_table() -> None:
@@ -266,6 +323,19 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
     assert len(named) > 30
     assert named - _tests() == set()
+
+
+@pytest.mark.parametrize("page", ["security.md", "guarantees.md"])
+def test_names_of_tests_are_folded_away(page: str) -> None:
+    """A reader sees how many there are, and unfolds them."""
+    text = (DOCS / page).read_text()
+    folded = re.findall(r"<details><summary>(\d+) tests?</summary>(.*?)</details>", text)
+
+    assert len(folded) > 10
+    assert [int(count) for count, _ in folded] == [
+        len(re.findall(r"`test_\w+`", names)) for _, names in folded
+    ]
+    assert "`test_" not in re.sub(r"<details>.*?</details>", "", text)
 
 
 @pytest.mark.parametrize("title", ["Promised", "Failures survived"])

@@ -121,10 +121,12 @@ _INTRODUCTION: Final = """\
 
 # Clarion's chart
 
-Gateway pods that hold sockets and publisher pods that take events, between them a Redis of yours or
-a small Valkey for trying out. Needs Kubernetes 1.29 or newer and helm 3.17 or newer.
-[docs/kubernetes.md](../../../docs/kubernetes.md) goes through installing, scaling, upgrading and
-observing.
+This page is for operators. It lists every value of the chart.
+
+The chart installs gateway pods, which hold sockets, and publisher pods, which take events. Between
+them is your own Redis, or a small Valkey for trying Clarion out. The chart needs Kubernetes 1.29 or
+newer and helm 3.17 or newer. [docs/kubernetes.md](../../../docs/kubernetes.md) explains how to
+install, scale, upgrade and observe.
 
 ```sh
 helm install clarion deploy/helm/clarion \\
@@ -133,10 +135,12 @@ helm install clarion deploy/helm/clarion \\
   --set redis.valkey.enabled=true
 ```
 
-Whole examples of values stand in [ci/](ci). Unknown keys and values out of range are refused before
-anything reaches the cluster. `settings`, `gateway.settings` and `publisher.settings` take every
-variable of [docs/settings.md](../../../docs/settings.md) by its name, except for these, which have
-values of their own:
+[ci/](ci) has whole examples of values. helm refuses unknown keys and values out of range before
+anything reaches the cluster.
+
+`settings`, `gateway.settings` and `publisher.settings` take every variable of
+[docs/settings.md](../../../docs/settings.md) by its name. The following variables are exceptions,
+since they have values of their own:
 
 """
 

@@ -27,82 +27,98 @@ class GatewaySettings(ContractSettings):
     handlers: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="The application's handlers: package.module:name.",
+        description="The application's handlers, as package.module:name.",
     )
-    allow_anonymous: bool = Field(True, description="Whether connections without a token are held.")
+    allow_anonymous: bool = Field(True, description="Whether clients without a token may connect.")
     allowed_origins: Names = Field(
         (),
-        description="Origins whose pages may connect, e.g. https://app.example.com; * for any. "
-        "Empty: only pages of the gateway's own host. Clients that send no Origin are no browsers "
-        "and may always connect.",
+        description="Origins whose pages may connect, e.g. https://app.example.com; * allows any. "
+        "Empty allows only pages of the gateway's own host. Clients that send no Origin are not "
+        "browsers and may always connect.",
     )
     max_connections: int = Field(
-        20_000, ge=1, le=1_000_000, description="Connections one pod holds at most."
+        20_000, ge=1, le=1_000_000, description="The most connections that one pod holds."
     )
     max_connections_per_user: int = Field(
-        100, ge=1, le=100_000, description="Connections one user may have over all pods together."
+        100, ge=1, le=100_000, description="The most connections of one user on all pods together."
     )
     max_unsent_bytes: int = Field(
         1 << 20,
         ge=16_384,
         le=1 << 30,
-        description="Bytes that may wait for one slow socket before it is closed with 4408; more "
-        "than the largest event.",
+        description="How many bytes may wait for one slow socket before it is closed with 4408. "
+        "Must "
+        "be more than the largest event.",
     )
     message_max_bytes: int = Field(
-        65_536, ge=256, le=1 << 26, description="Size of one message from a client."
+        65_536, ge=256, le=1 << 26, description="Largest message from a client."
     )
     messages_per_second: float = Field(
-        20, gt=0, le=100_000, description="Messages a client may send per second, on average."
+        20,
+        gt=0,
+        le=100_000,
+        description="How many messages per second a client may send on average.",
     )
     message_burst: int = Field(
-        60, ge=1, le=1_000_000, description="Messages a client may send at once."
+        60, ge=1, le=1_000_000, description="How many messages a client may send at once."
     )
     handshake_seconds: float = Field(
-        10, gt=0, le=300, description="Time from the TCP connection to `welcome`."
+        10, gt=0, le=300, description="Longest time from the TCP connection to `welcome`."
     )
     request_head_max_bytes: int = Field(
-        16_384, ge=1_024, le=1 << 20, description="Size of a request's line and headers."
+        16_384, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
     )
     ping_interval_seconds: int = Field(
         25,
         ge=1,
         le=3_600,
-        description="Seconds between pings. A client that answers none until the next one is gone.",
+        description="Seconds between pings. A client that is silent from one ping to the next is "
+        "closed.",
     )
     token_grace_seconds: float = Field(
         30,
         ge=0,
         le=3_600,
-        description="How long a connection outlives its token, so that the client can refresh it.",
+        description="How long a connection may outlive its token, so that the client can refresh "
+        "it.",
     )
     handler_seconds: float = Field(
-        10, gt=0, le=600, description="Time a handler may take before the client gets an error."
+        10, gt=0, le=600, description="How long a handler may take before the client gets an error."
     )
     handler_threads: int = Field(
         40, ge=1, le=1_000, description="Threads for handlers that are plain functions."
     )
     handler_backlog: int = Field(
-        64, ge=1, le=100_000, description="Messages of one client that may wait for its handler."
+        64,
+        ge=1,
+        le=100_000,
+        description="How many messages of one client may wait for the handler.",
     )
     replay_max_bytes: int = Field(
         64 << 20,
         ge=0,
         le=1 << 34,
-        description="Memory for the recent events of all and authenticated, for clients that "
+        description="Memory for recent events of `all` and `authenticated`, for clients that "
         "resume.",
     )
     replay_max_events: int = Field(
-        10_000, ge=1, le=1_000_000, description="Events replayed to one client that resumes."
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="The most events that are replayed to one client that resumes.",
     )
     pending_max_events: int = Field(
         10_000,
         ge=100,
         le=1_000_000,
-        description="Events read from Redis that may wait for delivery; then reading pauses.",
+        description="How many events may wait for delivery. Past it, the pod stops reading from "
+        "Redis until there is room.",
     )
     publish_max_pending: int = Field(
-        10_000, ge=1, le=1_000_000, description="Handlers' publishes that may wait for Redis."
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="How many of the handlers' publishes may wait for Redis.",
     )
     probe_interval_seconds: float = Field(
         5, gt=0, le=300, description="Seconds between probes through the bus."
@@ -111,59 +127,66 @@ class GatewaySettings(ContractSettings):
         5,
         gt=0,
         le=300,
-        description="Time for a probe to come back before the subscription is rebuilt.",
+        description="How long a probe may take to come back before the pod makes a new "
+        "subscription.",
     )
     heartbeat_seconds: float = Field(
         10,
         ge=1,
         le=300,
-        description="A pod that Redis has not heard of for so long counts as gone, and its "
-        "connections with it. A pod says that it is there three times in that.",
+        description="If Redis does not hear from a pod for this time, the pod and its connections "
+        "count as gone. A pod sends three heartbeats in this time.",
     )
     rebalance: bool = Field(
         False,
-        description="Whether the pod sends some of its clients elsewhere while it holds far more "
-        "of them than the mean of all ready pods.",
+        description="Whether a pod that holds far more clients than the mean of all ready pods "
+        "sends "
+        "some of them elsewhere.",
     )
     rebalance_ratio: float = Field(
         0.2,
         gt=0,
         le=10,
-        description="How far above the mean is far: 0.2 is a fifth more. What chance makes, four "
-        "times the root of the mean, is never far.",
+        description="How far above the mean a pod may be; 0.2 means a fifth. Differences within "
+        "random "
+        "variation (4 x sqrt(mean)) never count.",
     )
     rebalance_per_second: float = Field(
-        10, gt=0, le=1_000, description="Connections that a pod sends elsewhere in a second."
+        10, gt=0, le=1_000, description="How many connections a pod sends elsewhere per second."
     )
     cluster_clock_seconds: float = Field(
         1,
         ge=0,
         le=300,
-        description="On a Redis Cluster: by how much the clocks of its nodes may differ. Clients "
-        "that resume are given so much more of what they may have had already.",
+        description="On a Redis Cluster: how far the clocks of its nodes may differ. A client that "
+        "resumes gets events of this much more time again.",
     )
     linger_seconds: float = Field(
         15,
         ge=0,
         le=3_600,
-        description="How long a user's channel stays subscribed after the last socket has gone: "
-        "a reload of a page costs Redis nothing.",
+        description="How long a pod stays subscribed to a user's channel after the user's last "
+        "socket has gone, so that reloading a page costs Redis nothing.",
     )
     compression: bool = Field(
         False,
-        description="permessage-deflate for clients that ask for it, without context takeover.",
+        description="Whether clients that ask for it get permessage-deflate, without context "
+        "takeover.",
     )
     drain_pause_seconds: float = Field(
         5,
         ge=0,
         le=600,
-        description="From SIGTERM to the first close: time for endpoints to propagate.",
+        description="Time from SIGTERM to the first close, in which load balancers notice.",
     )
     drain_spread_seconds: float = Field(
-        20, ge=0, le=3_600, description="Over how long a draining pod spreads its closes."
+        20, ge=0, le=3_600, description="Time over which a draining pod spreads its closes."
     )
     drain_grace_seconds: float = Field(
-        5, ge=0, le=600, description="From the last close to the exit, for handlers under way."
+        5,
+        ge=0,
+        le=600,
+        description="Longest time from the last close to the exit, for handlers that still run.",
     )
     pod_deletion_cost: bool = Field(
         False,
@@ -171,10 +194,10 @@ class GatewaySettings(ContractSettings):
         "scaling down takes the emptiest pod.",
     )
     pod_deletion_cost_interval_seconds: float = Field(
-        60, ge=1, le=3_600, description="Seconds between two writes of it, at least."
+        60, ge=1, le=3_600, description="Least time between two such writes to Kubernetes."
     )
     dev_publisher_url: str = Field(
-        "http://127.0.0.1:8080", description="dev profile: the publisher that the page uses."
+        "http://127.0.0.1:8080", description="In the dev profile: the publisher that the page uses."
     )
 
     @property

@@ -22,66 +22,75 @@ class PublisherSettings(ContractSettings):
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
     )
     data_max_bytes: int = Field(
-        64 << 10, ge=2, le=16 << 20, description="Size of one event's `data`, as JSON text."
+        64 << 10, ge=2, le=16 << 20, description="Largest `data` of one event, as JSON text."
     )
     body_max_bytes: int = Field(
-        8 << 20, ge=1_024, le=256 << 20, description="Size of one request's body."
+        8 << 20, ge=1_024, le=256 << 20, description="Largest body of one request."
     )
     bodies_max_bytes: int = Field(
         256 << 20,
         ge=1_024,
         le=64 << 30,
-        description="Memory for the bodies of all requests under way. Past it: 503, retry.",
+        description="Memory for the bodies of all requests under way. Past it, the answer is 503; "
+        "callers may retry.",
     )
     batch_max_events: int = Field(
-        1_000, ge=1, le=10_000, description="Events in one batch at most."
+        1_000, ge=1, le=10_000, description="The most events in one batch."
     )
     max_pending: int = Field(
         10_000,
         ge=1,
         le=1_000_000,
-        description="Events that may wait for Redis. Past it: 503, retry.",
+        description="How many events may wait for Redis. Past it, the answer is 503; callers may "
+        "retry.",
     )
     rate_events_per_second: float = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Events per second that one caller (`sub`) may publish through one pod, on "
-        "average. Past it: 429. 0: no limit.",
+        description="How many events per second one caller (`sub`) may publish through one pod on "
+        "average. Past it, the answer is 429. 0 means no limit.",
     )
     rate_burst_events: int = Field(
         2_000,
         ge=1,
         le=1_000_000,
-        description="Events that one caller may publish at once before the rate counts.",
+        description="How many events one caller may publish at once before the rate counts.",
     )
     request_head_max_bytes: int = Field(
-        16_384, ge=1_024, le=1 << 20, description="Size of a request's line and headers."
+        16_384, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
     )
     request_seconds: float = Field(
-        30, gt=0, le=600, description="Time for a request to come in, from first to last byte."
+        30,
+        gt=0,
+        le=600,
+        description="Longest time for a request to come in, from first to last byte.",
     )
     keep_alive_seconds: int = Field(
         75,
         ge=1,
         le=3_600,
-        description="How long an idle connection stays open. Longer than the load balancer's own "
-        "time, or it answers 502 when it takes a connection that is just being closed.",
+        description="How long an idle connection stays open. It must be longer than the load "
+        "balancer's own time. Otherwise the load balancer may use a connection that is just being "
+        "closed, and answer 502.",
     )
     drain_pause_seconds: float = Field(
         5,
         ge=0,
         le=600,
-        description="From SIGTERM to the last accepted connection: time for endpoints to "
-        "propagate.",
+        description="Time from SIGTERM to the last accepted connection, in which load balancers "
+        "notice.",
     )
     drain_grace_seconds: int = Field(
-        20, ge=1, le=600, description="Time for requests under way to finish after the pause."
+        20,
+        ge=1,
+        le=600,
+        description="Longest time after the pause for requests under way to finish.",
     )
     allowed_origins: Names = Field(
         (),
-        description="Origins whose pages may publish (CORS), e.g. http://127.0.0.1:8001. For "
-        "development: a page that publishes holds a token with publish scopes.",
+        description="Origins whose pages may publish (CORS), e.g. http://127.0.0.1:8001. Only for "
+        "development, since such a page holds a token with publish scopes.",
     )
 
     @field_validator("allowed_origins", mode="before")

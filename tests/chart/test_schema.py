@@ -101,6 +101,6 @@ def test_describes_what_has_a_comment() -> None:
     properties = json.loads((CHART / "values.schema.json").read_text())["properties"]
     gateway = properties["gateway"]["properties"]
     assert "wins over the tag" in properties["image"]["properties"]["digest"]["description"]
-    assert "Pods" in gateway["replicas"]["description"]
+    assert "pods" in gateway["replicas"]["description"]
     settings = gateway["settings"]["properties"]
     assert all(setting.get("description") for setting in settings.values())

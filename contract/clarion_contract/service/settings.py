@@ -60,58 +60,59 @@ class ContractSettings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias="CLARION_REDIS_URL",
-        description="Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, "
+        description="URL of Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, "
         "redis+sentinel://[user:password@]host:26379,host:26379/service/db or "
-        "redis+cluster://[user:password@]host:6379,host:6379; rediss for TLS.",
+        "redis+cluster://[user:password@]host:6379,host:6379. Write rediss for TLS.",
     )
     namespace: str = Field(
         "clarion",
         validation_alias="CLARION_NAMESPACE",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description="Prefix of every key and channel, so that several Clarions can share a Redis.",
+        description="Prefix of every key and channel. Several installations can share a Redis if "
+        "each has its own.",
     )
     history_max_events: int = Field(
         10_000,
         validation_alias="CLARION_HISTORY_MAX_EVENTS",
         ge=1,
         le=10_000_000,
-        description="Events kept per stream for clients that resume.",
+        description="How many events Redis keeps per stream for clients that resume.",
     )
     history_max_age_seconds: int = Field(
         600,
         validation_alias="CLARION_HISTORY_MAX_AGE_SECONDS",
         ge=1,
         le=30 * 86_400,
-        description="Age of the events kept per stream for clients that resume.",
+        description="How long Redis keeps events per stream for clients that resume.",
     )
     idempotency_seconds: int = Field(
         86_400,
         validation_alias="CLARION_IDEMPOTENCY_SECONDS",
         ge=1,
         le=30 * 86_400,
-        description="How long an idempotency key is remembered.",
+        description="How long Redis remembers an idempotency key.",
     )
     wait_replicas: int = Field(
         0,
         validation_alias="CLARION_WAIT_REPLICAS",
         ge=0,
         le=5,
-        description="Replicas of Redis that must have an event or a revocation before it counts as "
-        "accepted: 201, or the reply of a handler that publishes. Too few in time: 503 "
-        "(`unavailable` for a client's message), safe to retry with the same key. 0: a failover "
-        "may lose what was accepted just before.",
+        description="How many replicas of Redis must have an event or a revocation before Clarion "
+        "confirms it, with 201 or 200, or with the reply of a handler that publishes. If too few "
+        "have it in time, the answer is 503 (`unavailable` for a client's message); a retry with "
+        "the same key is safe. With 0, a failover may lose what was accepted just before.",
     )
     wait_seconds: float = Field(
         1,
         validation_alias="CLARION_WAIT_SECONDS",
         ge=0.01,
         le=4,
-        description="Time for CLARION_WAIT_REPLICAS to have it.",
+        description="How long Clarion waits for CLARION_WAIT_REPLICAS replicas.",
     )
     jwt_secret: SecretStr | None = Field(
         None,
         validation_alias="CLARION_JWT_SECRET",
-        description="Shared secret of HS256 tokens, 32 bytes at least (RFC 7518, section 3.2).",
+        description="Shared secret of HS256 tokens, at least 32 bytes (RFC 7518, section 3.2).",
     )
     jwt_public_key: str | None = Field(
         None,
@@ -122,63 +123,69 @@ class ContractSettings(BaseSettings):
         None,
         validation_alias="CLARION_JWT_JWKS_URL",
         pattern=r"^https?://",
-        description="Where the issuer publishes its keys (RFC 7517).",
+        description="URL at which the issuer publishes its keys (RFC 7517).",
     )
     jwt_algorithms: Names = Field(
         (),
         validation_alias="CLARION_JWT_ALGORITHMS",
-        description="Algorithms accepted. Empty: HS256 for a secret, RS256 and ES256 otherwise.",
+        description="Accepted algorithms. Empty means HS256 for a secret, RS256 and ES256 "
+        "otherwise.",
     )
     jwt_audience: str | None = Field(
         None,
         validation_alias="CLARION_JWT_AUDIENCE",
-        description="Expected `aud` claim. Unset: a token that names an audience is refused.",
+        description="Expected `aud` claim. If unset, tokens that name an audience are refused.",
     )
     jwt_issuer: str | None = Field(
         None,
         validation_alias="CLARION_JWT_ISSUER",
-        description="Expected `iss` claim. Unset: any.",
+        description="Expected `iss` claim. If unset, any issuer is accepted.",
     )
     jwt_leeway_seconds: int = Field(
         5,
         validation_alias="CLARION_JWT_LEEWAY_SECONDS",
         ge=0,
         le=300,
-        description="Clock difference forgiven when `exp`, `nbf` and `iat` are checked.",
+        description="Tolerated clock difference when `exp`, `nbf` and `iat` are checked.",
     )
     token_max_seconds: int = Field(
         86_400,
         validation_alias="CLARION_TOKEN_MAX_SECONDS",
         ge=60,
         le=366 * 86_400,
-        description="The longest life of a token that the issuer signs: how long a revocation is "
-        "kept that names no end of its own.",
+        description="The longest life of a token that the issuer signs. A revocation without an "
+        "end "
+        "of its own is kept for this time.",
     )
     orders_max: int = Field(
         100_000,
         validation_alias="CLARION_ORDERS_MAX",
         ge=100,
         le=10_000_000,
-        description="Revocations and disconnects in force at the same time. Past it: 503.",
+        description="How many revocations and disconnects may be in force at the same time. Past "
+        "it, "
+        "the publisher answers 503.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias="CLARION_LOG_LEVEL", description="Least severe level logged."
+        "info",
+        validation_alias="CLARION_LOG_LEVEL",
+        description="Least severe level that is logged.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         validation_alias="CLARION_LOG_FORMAT",
-        description="auto: console on a terminal, JSON lines elsewhere.",
+        description="`auto` means console on a terminal and JSON lines elsewhere.",
     )
     profile: Literal["production", "dev"] = Field(
         "production",
         validation_alias="CLARION_PROFILE",
-        description="dev adds what must never face the internet: the gateway's page at /.",
+        description="`dev` adds the gateway's page at /, which must never face the internet.",
     )
     pod: str = Field(
         default_factory=socket.gethostname,
         validation_alias="CLARION_POD",
         pattern=r"^[A-Za-z0-9_.-]{1,253}$",
-        description="Name of this instance in metrics, traces and `welcome`. Default: host name.",
+        description="Name of this instance in metrics, traces and `welcome`.",
     )
 
     @field_validator("jwt_algorithms", mode="before")

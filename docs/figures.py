@@ -1,0 +1,158 @@
+"""Writes the measured figures of docs/figures.toml into the pages that quote them.
+
+A page says where: everything between ``<!-- figures: NAME -->`` and ``<!-- end of figures -->`` is
+made here, by the function of that name in `BLOCKS`. A test compares the pages with what this makes.
+Write them anew with ``python -m docs.figures``.
+"""
+# ruff: noqa: E501 - a row of a Markdown table is one line
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+DOCS: Final = Path(__file__).parent
+ROOT: Final = DOCS.parent
+SOURCE: Final = DOCS / "figures.toml"
+
+FIGURES: Final[dict[str, Any]] = tomllib.loads(SOURCE.read_text())
+"""Tables of figures by the name of what was measured; units stand in the names."""
+
+_BLOCK: Final = re.compile(
+    r"(?P<begin><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
+)
+
+_NAMES: Final = {
+    "clarion": "**Clarion**, with tokens",
+    "uws": "uWebSockets (C++), no tokens",
+    "socketio": "socket.io with its Redis adapter, no tokens",
+}
+
+
+def _fanout() -> str:
+    fanout = FIGURES["fanout"]
+    offered = fanout["offered_per_second"]
+    lines = [
+        f"| | CPU per delivery, 20 events/s | at 200 events/s | held of {offered:,}/s | p99 at 200/s | KB per idle socket | handshakes/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for server, name in _NAMES.items():
+        each = fanout[server]
+        held = f"{each['held_per_second']:,}"
+        held += ", all" if each["held_per_second"] > 0.98 * offered else ", falls behind"
+        cells = (
+            name,
+            f"{each['rare_us']} µs",
+            f"{each['busy_us']} µs",
+            held,
+            f"{each['p99_ms']:,} ms",
+            f"{each['idle_kb']}",
+            f"{each['handshakes_per_second']:,}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fanout_runs() -> str:
+    lines = [
+        "| | µs per delivery at 20 events/s, four runs | handshakes/s | CPU per handshake |",
+        "|---|---|---|---|",
+    ]
+    for server, name in _NAMES.items():
+        each = FIGURES["fanout"][server]
+        runs = " · ".join(f"{run}" for run in each["rare_runs_us"])
+        lines.append(
+            f"| {name} | {runs} | {each['handshakes_per_second']:,} | {each['handshake_us']} µs |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _targeted() -> str:
+    each = FIGURES["targeted"]
+    return (
+        "| | events/s | CPU per event | p99 |\n|---|---|---|---|\n"
+        f"| burst | {each['burst_per_second']:,} | {each['burst_us']} µs | |\n"
+        f"| held, of {each['offered_per_second']:,} offered | {each['held_per_second']:,} | {each['held_us']} µs | {each['held_p99_ms']} ms |\n"
+    )
+
+
+def _publishing() -> str:
+    each = FIGURES["publishing"]
+    rows = (("single requests", "single"), ("batches of 100", "batches_of_100"))
+    rows += (("batches of 1,000", "batches_of_1000"),)
+    lines = ["| | events/s | CPU per event |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {each[f'{key}_per_second']:,} | {each[f'{key}_us']} µs |" for name, key in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _avalanche() -> str:
+    lines = [
+        "| | peak in 1 s | peak in 0.1 s | without a connection, p50 / p99 | all back, from SIGTERM | attempts | deliveries missed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = {
+        "clarion": "Clarion, default settings",
+        "socketio": "socket.io with its Redis adapter",
+    }
+    for server, name in names.items():
+        each = FIGURES["avalanche"][server]
+        missed = f"{each['missed']:,}" + (f" of {each['due']:,}" if "due" in each else "")
+        lines.append(
+            f"| {name} | {each['peak_per_second']:,} | {each['peak_per_tenth']} | {each['away_p50_seconds']:.2f} s / {each['away_p99_seconds']:.2f} s | {each['all_back_seconds']} s | {each['attempts']:,} | {missed} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _rest_in_words() -> str:
+    targeted, publishing = FIGURES["targeted"], FIGURES["publishing"]
+    return (
+        f"- One gateway delivers {targeted['burst_per_second']:,} events a second to single users in a burst. At {targeted['held_per_second']:,} a second\n"
+        f"  it keeps up, with a p99 of {targeted['held_p99_ms']} ms.\n"
+        f"- One publisher takes {publishing['batches_of_1000_per_second']:,} events a second in batches of 1,000, at {publishing['batches_of_1000_us']} µs each, or\n"
+        f"  {publishing['single_per_second']:,} single requests a second, at {publishing['single_us']} µs each.\n"
+        f"- The machine: {FIGURES['machine']['text']}. A bare `send` costs {FIGURES['machine']['send_us']} µs on it.\n"
+    )
+
+
+BLOCKS: Final[dict[str, Callable[[], str]]] = {
+    "fan-out": _fanout,
+    "fan-out-runs": _fanout_runs,
+    "targeted": _targeted,
+    "publishing": _publishing,
+    "avalanche": _avalanche,
+    "in-words": _rest_in_words,
+}
+"""What may stand between the markers, by name."""
+
+
+def page(text: str) -> str:
+    """A page with its figures as docs/figures.toml has them.
+
+    Raises:
+        KeyError: the page asks for a block that is not in `BLOCKS`.
+    """
+    return _BLOCK.sub(
+        lambda found: f"{found['begin']}\n{BLOCKS[found['name']]()}\n{found['end']}", text
+    )
+
+
+def pages() -> Iterator[Path]:
+    """Every page that quotes figures."""
+    for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        if _BLOCK.search(path.read_text()):
+            yield path
+
+
+def main() -> None:
+    """Write the figures into the pages."""
+    for path in pages():
+        path.write_text(page(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

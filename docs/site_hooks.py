@@ -1,0 +1,87 @@
+"""Brings pages and files from outside docs/ into the site, and leads links to where they are there.
+
+The Markdown files are written to be read in the repository, so their links lead to other folders.
+On the site, those in `PAGES` are pages. Any other file that a page links to is copied to
+``source/<path>.txt``. A link to a folder becomes plain text, since a folder has no page.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT: Final = Path(__file__).parent.parent
+
+PAGES: Final = {
+    "CHANGELOG.md": "changelog.md",
+    "bench/README.md": "bench.md",
+    "deploy/helm/clarion/README.md": "chart.md",
+    "examples/clarion_examples/chat/README.md": "examples/clarion_examples/chat.md",
+    "README.md": "index.md",
+}
+"""Paths in the repository and on the site. docs/index.md takes README.md's place there."""
+
+# A link, or code: brackets in code are no links, but the text of a link may be code.
+_LINK_OR_CODE: Final = re.compile(
+    r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s]+)\)"
+    r"|^```.*?^```|`[^`\n]+`",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:  # noqa: ANN401 - mkdocs' own
+    """Add the pages from other folders."""
+    for source, page in PAGES.items():
+        if files.get_file_from_path(page) is None:
+            content = (ROOT / source).read_text()
+            files.append(File.generated(config, page, content=content))
+    return files
+
+
+def on_page_markdown(
+    markdown: str,
+    page: Page,
+    config: MkDocsConfig,
+    files: Files,
+) -> str:
+    """Lead the links of one page to the site's own addresses."""
+    site_path = page.file.src_uri
+    origin = next(
+        (source for source, name in PAGES.items() if name == site_path and name != "index.md"),
+        f"docs/{site_path}",
+    )
+
+    def lead(link: re.Match[str]) -> str:
+        if link["target"] is None:
+            return link[0]
+        address, _, anchor = link["target"].partition("#")
+        if not address or re.match(r"[a-z]+:", address):
+            return link[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(origin), address))
+        if (ROOT / target).is_dir():
+            return link["text"][1:-1]
+        found = _on_site(target, config, files)
+        relative = posixpath.relpath(found, posixpath.dirname(site_path) or ".")
+        return f"{link['text']}({relative}{'#' + anchor if anchor else ''})"
+
+    return _LINK_OR_CODE.sub(lead, markdown)
+
+
+def _on_site(target: str, config: MkDocsConfig, files: Files) -> str:
+    """The path on the site of a file in the repository; a file that is no page is copied there."""
+    if target in PAGES:
+        return PAGES[target]
+    inside = target.removeprefix("docs/")
+    known = files.get_file_from_path(inside) if inside != target else None
+    if known and known.inclusion.is_included():
+        return inside
+    copy = f"source/{target}.txt"
+    if files.get_file_from_path(copy) is None and (ROOT / target).is_file():
+        files.append(File.generated(config, copy, abs_src_path=str(ROOT / target)))
+    return copy
