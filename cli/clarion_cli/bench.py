@@ -19,6 +19,6 @@ def bench(
     try:
         app = importlib.import_module("clarion_bench.commands").app
     except ModuleNotFoundError as error:
-        raise Failure(f"the benchmarks need {error.name}: pip install 'clarion[bench]'") from None
+        raise Failure(f"the benchmarks need {error.name}: pip install {error.name}") from None
     code = app(arguments or ["--help"], prog_name="clarion bench", standalone_mode=False)
     raise typer.Exit(code if isinstance(code, int) else 0)

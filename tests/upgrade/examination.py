@@ -27,7 +27,7 @@ from tests.e2e.stack import Service
 from tests.upgrade.fleet import Fleet
 
 USER = "ursula"
-SECONDS = 20.0
+SECONDS = 30.0
 TYPE = "examined"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REVOKED, DISCONNECTED = 4401, 4409
@@ -125,25 +125,23 @@ class Examination:
         answer: Fields = response.json()
         return answer
 
-    async def _hears(self, socket: Socket, words: Sequence[str]) -> None:
-        """These words and no others, each once, in whichever order; the witness minds the order."""
-        missing = Counter(words)
-        while missing.total():
-            message = await socket.receive()
-            word = _word(message)
-            if word is not None:
-                assert missing[word], (message, socket.welcome)
-                missing[word] -= 1
+    async def _hears(self, socket: Socket, words: Sequence[str], *, again: bool = False) -> None:
+        """These words and no others, in whichever order; the witness minds the order.
 
-    async def _hears_again(self, socket: Socket, words: Sequence[str]) -> None:
-        """These words and no others. After a resume in a cluster, a word may come twice."""
-        missing = set(words)
-        while missing:
-            message = await socket.receive()
-            word = _word(message)
-            if word is not None:
-                assert word in words, (message, socket.welcome)
-                missing.discard(word)
+        Args:
+            again: a word may come twice, as after a resume in a cluster.
+        """
+        missing = Counter(words)
+        try:
+            async with asyncio.timeout(SECONDS):
+                while missing.total():
+                    word = _word(await socket.receive())
+                    if word is not None and not (again and word in words and not missing[word]):
+                        assert missing[word], f"{word} is for somebody else, or came twice"
+                        missing[word] -= 1
+        except TimeoutError:
+            pod = socket.welcome["pod"]
+            raise AssertionError(f"{pod} kept {missing.total()} of {len(words)} words") from None
 
     async def _keys(self) -> None:
         """Every publisher knows the keys of all events, whoever published them."""
@@ -208,7 +206,7 @@ class Examination:
         for gateway in self._stack.gateways:
             async with opened(gateway.url, self._stack.token(USER), since=self._since) as socket:
                 assert socket.welcome["resumed"] is True, socket.welcome
-                await self._hears_again(socket, self._story)
+                await self._hears(socket, self._story, again=True)
 
     async def _disconnect(self, sockets: Sequence[Socket]) -> None:
         """The publishers take turns."""

@@ -12,6 +12,9 @@ from tests.e2e.ports import free_ports
 from tests.e2e.stack import Service, Stack, make_stack
 from tests.upgrade.releases import Release
 
+# Four processes start at once, beside whatever else the machine does.
+READY_SECONDS = 90
+
 
 @dataclass
 class Pod:
@@ -36,7 +39,7 @@ class Pod:
         assert self.service.wait() == 0, self.service.log.read_text()
         self.service.program = program
         self.service.start()
-        self.service.wait_until_ready()
+        self.service.wait_until_ready(READY_SECONDS)
 
 
 @dataclass
@@ -60,15 +63,16 @@ class Fleet:
     @contextmanager
     def running(self) -> Iterator[None]:
         """All pods are started as the old release; killed at the end, whatever happened."""
-        for pod in self.pods:
-            pod.service.program = pod.old
         try:
-            self.second.start()
-            with self.stack.running():
-                self.second.wait_until_ready()
-                yield
+            for pod in self.pods:
+                pod.service.program = pod.old
+                pod.service.start()
+            for pod in self.pods:
+                pod.service.wait_until_ready(READY_SECONDS)
+            yield
         finally:
-            self.second.kill()
+            for pod in self.pods:
+                pod.service.kill()
 
 
 def make_fleet(

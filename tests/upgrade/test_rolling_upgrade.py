@@ -8,14 +8,11 @@ goes over its channels fails here when a pod of the last release cannot read it.
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.clarion import ROOT, environment
 from tests.e2e.watch import beside
 from tests.redis_topologies import cluster
 from tests.upgrade.examination import Examination
@@ -67,18 +64,3 @@ async def test_a_roll_out_and_its_roll_back_lose_nothing(fleet: Fleet) -> None:
     assert seen.expected > seen.published > 0
     assert seen.pods == ["gateway-1", "gateway-2"]
     assert seen.reconnects >= 2 * 24, "every client was sent elsewhere, up and down"
-
-
-@pytest.mark.parametrize("service", ["gateway", "publisher"])
-def test_each_release_runs_its_own_code(release: Release, service: str) -> None:
-    """Or the test above would compare the checkout with itself."""
-    module = release.module(service)
-    code = f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"
-
-    def origin(*options: str, **changes: str) -> Path:
-        command = [sys.executable, *options, "-c", code]
-        return Path(
-            subprocess.check_output(command, cwd=ROOT, env=environment(**changes), text=True)
-        )
-
-    assert release.folder in origin("-P", **release.environment()).parents
