@@ -3,8 +3,8 @@
 A workflow names an action by its commit, with the tag beside it:
 ``uses: owner/name@<commit> # v1.2.3``. The Dockerfile names its base image by tag and digest. A tag
 can be moved, a commit and a digest cannot. ``make pins`` checks that each commit is still its
-tag's, and that the digest is an image for every platform that is released. With ``--write`` it takes
-over what the tags mean today. It needs a network and, for the image, docker.
+tag's, and that the digest is an image for every platform that is released. With ``--write`` it
+takes over what the tags mean today. It needs a network and, for the image, docker.
 """
 
 from __future__ import annotations
