@@ -2,9 +2,10 @@
 # command `clarion` is in it as well. Every version comes from constraints.txt.
 
 # By its digest, so that two builds begin with the same files. `make pins` checks and updates it.
-ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
 
-FROM ${PYTHON_IMAGE} AS build
+
+FROM base AS build
 WORKDIR /source
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
@@ -30,7 +31,7 @@ ENV PYTHONHASHSEED=0
 RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
-FROM ${PYTHON_IMAGE}
+FROM base
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

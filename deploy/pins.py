@@ -30,7 +30,7 @@ _USES: Final = re.compile(
     re.MULTILINE,
 )
 _IMAGE: Final = re.compile(
-    r"^ARG PYTHON_IMAGE=(?P<name>[\w./-]+:[\w.-]+)(?:@(?P<digest>sha256:[0-9a-f]{64}))?$",
+    r"^FROM (?P<name>[\w./-]+:[\w.-]+)(?:@(?P<digest>sha256:[0-9a-f]{64}))? AS base$",
     re.MULTILINE,
 )
 
@@ -127,10 +127,10 @@ def check_image(root: Path = ROOT, *, write: bool = False) -> list[str]:
     text = path.read_text()
     match = _IMAGE.search(text)
     if match is None:
-        return ["Dockerfile: expected ARG PYTHON_IMAGE=<name>:<tag>@sha256:<digest>"]
+        return ["Dockerfile: expected FROM <name>:<tag>@sha256:<digest> AS base"]
     if write or match["digest"] is None:
         digest, platforms = image_digest(match["name"])
-        path.write_text(_IMAGE.sub(f"ARG PYTHON_IMAGE={match['name']}@{digest}", text))
+        path.write_text(_IMAGE.sub(f"FROM {match['name']}@{digest} AS base", text))
     else:
         _, platforms = image_digest(f"{match['name']}@{match['digest']}")
     missing = sorted(PLATFORMS - platforms)

@@ -104,7 +104,7 @@ def manifest(digest: str, *architectures: str) -> str:
 
 
 def test_the_image_has_both_platforms(root: Path, registry: Path) -> None:
-    (root / "Dockerfile").write_text(f"ARG PYTHON_IMAGE=python:3.13-slim@{DIGEST}\n")
+    (root / "Dockerfile").write_text(f"FROM python:3.13-slim@{DIGEST} AS base\n")
     registry.write_text(manifest(DIGEST, "amd64", "arm64", "unknown"))
     assert pins.check_image(root) == []
     registry.write_text(manifest(DIGEST, "amd64"))
@@ -112,13 +112,11 @@ def test_the_image_has_both_platforms(root: Path, registry: Path) -> None:
 
 
 def test_the_images_digest_is_renewed(root: Path, registry: Path) -> None:
-    (root / "Dockerfile").write_text(
-        f"# base\nARG PYTHON_IMAGE=python:3.13-slim@{DIGEST}\nFROM x\n"
-    )
+    (root / "Dockerfile").write_text(f"# base\nFROM python:3.13-slim@{DIGEST} AS base\nFROM base\n")
     registry.write_text(manifest(OTHER, "amd64", "arm64"))
     assert pins.check_image(root, write=True) == []
     text = (root / "Dockerfile").read_text()
-    assert text == f"# base\nARG PYTHON_IMAGE=python:3.13-slim@{OTHER}\nFROM x\n"
+    assert text == f"# base\nFROM python:3.13-slim@{OTHER} AS base\nFROM base\n"
 
 
 def test_our_own_pins_are_found() -> None:
