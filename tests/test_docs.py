@@ -26,7 +26,7 @@ from docs import settings_page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 CLOSES = {name: row for name, row in vars(close_codes).items() if isinstance(row, Close)}
 
