@@ -47,7 +47,7 @@ def fleet(
             yield made
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 async def test_a_roll_out_and_its_roll_back_lose_nothing(fleet: Fleet) -> None:
     examination = Examination(fleet)
     steps = [*((pod, pod.new) for pod in fleet.pods), *((pod, pod.old) for pod in fleet.pods)]
