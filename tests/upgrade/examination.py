@@ -248,12 +248,15 @@ def _word(message: Fields) -> str | None:
 
 
 async def _close_code(socket: Socket) -> int | None:
-    """With which code a gateway closes. Reads what comes before: unread messages hold up the close."""
-    try:
-        while True:
-            await socket.receive()
-    except ConnectionClosed:
-        return socket.connection.close_code
+    """With which code a gateway closes; None: it does not.
+
+    Reads what comes before the close: unread messages would hold it up.
+    """
+    with contextlib.suppress(ConnectionClosed, TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            while True:
+                await socket.receive()
+    return socket.connection.close_code
 
 
 def _token(user: str, token_id: str) -> str:
