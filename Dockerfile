@@ -3,9 +3,11 @@
 #
 # `--target development` adds the development page and the example, for compose.yaml.
 
-ARG PYTHON_VERSION=3.13
+# By its digest, so that two builds begin with the same files. `make pins` checks and updates it.
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
 
-FROM python:${PYTHON_VERSION}-slim AS build
+
+FROM base AS build
 WORKDIR /source
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
@@ -16,7 +18,7 @@ RUN python -m venv --without-pip /opt/clarion \
     && pip --python /opt/clarion/bin/python install --no-compile --constraint constraints.txt --requirement requirements.txt \
     && pip install --constraint constraints.txt --requirement build-requirements.txt
 
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY clients/python clients/python
 COPY contract contract
 COPY gateway gateway
@@ -38,13 +40,14 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
 RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
-FROM python:${PYTHON_VERSION}-slim AS runtime
+FROM base AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="Clarion" \
       org.opencontainers.image.description="Real-time events on every open browser and app: gateway and publisher in one image." \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://forge.example/clarion/clarion" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"

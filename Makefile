@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos cluster check format bench docs clean
+.PHONY: help run test chaos cluster check format bench docs release pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,3 +69,11 @@ $(BIN)/pip:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Making $(VENV) with $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv $(VENV)
+
+# Both need nothing but Python: no packages, no .venv of the version that was.
+release: ## write VERSION=1.2.3 everywhere, build its wheel; CONTRIBUTING.md goes on from there
+	@test -n "$(VERSION)" || { echo "expected a version: make release VERSION=1.2.3" >&2; exit 1; }
+	@"$(PYTHON)" -m deploy.release prepare "$(VERSION)" --repository "$(REPOSITORY)"
+
+pins: ## compare pinned actions and base image with their registries; ARGS=--write updates them
+	@"$(PYTHON)" -m deploy.pins $(ARGS)

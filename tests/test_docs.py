@@ -26,8 +26,7 @@ from docs import figures, settings_page
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("*.md")),
     ROOT / "bench" / "README.md",
     ROOT / "deploy" / "helm" / "clarion" / "README.md",
     ROOT / "examples" / "clarion_examples" / "chat" / "README.md",

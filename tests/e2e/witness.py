@@ -72,14 +72,17 @@ class Report:
 
 @dataclass
 class Producer:
-    """Publishes one event after the other, each until it is accepted."""
+    """Publishes one event after the other, each until it is accepted, at one publisher in turn."""
 
-    url: str
+    urls: Sequence[str]
     bearer: str
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     audiences: list[str] = field(default_factory=list)
     accepted_at: list[float] = field(default_factory=list)
     refused: int = 0
+
+    def __post_init__(self) -> None:
+        self._turns = itertools.cycle(self.urls)
 
     async def publish(self, client: httpx.AsyncClient, audience: str) -> None:
         """The next event, whose number is how many there were before."""
@@ -90,7 +93,7 @@ class Producer:
             "data": {"run": self.run, "number": number},
             "key": f"{self.run}-{number}",
         }
-        while not await self._accepted(client, event):
+        while not await self._accepted(client, next(self._turns), event):
             self.refused += 1
             self._tell()
             await asyncio.sleep(RETRY_SECONDS)
@@ -101,10 +104,10 @@ class Producer:
     def _tell(self) -> None:
         print(PROGRESS, len(self.audiences), self.refused, flush=True)
 
-    async def _accepted(self, client: httpx.AsyncClient, event: object) -> bool:
+    async def _accepted(self, client: httpx.AsyncClient, url: str, event: object) -> bool:
         try:
             response = await client.post(
-                f"{self.url}/v1/events",
+                f"{url}/v1/events",
                 json=event,
                 headers={"Authorization": f"Bearer {self.bearer}"},
             )
@@ -194,7 +197,7 @@ def report(clients: Sequence[Client], producer: Producer) -> Report:
 
 async def witness(
     gateways: Sequence[str],
-    publisher: str,
+    publishers: Sequence[str],
     signer: Signer,
     *,
     clients: int,
@@ -204,7 +207,7 @@ async def witness(
     """Publish and listen until standard input ends; then wait ``patience`` seconds at most."""
     scope = " ".join(SCOPES)
     producer = Producer(
-        publisher, signer.sign("witness", scope=scope, expires_seconds=TOKEN_SECONDS)
+        publishers, signer.sign("witness", scope=scope, expires_seconds=TOKEN_SECONDS)
     )
     listeners = [_client(index, gateways, signer, producer.run) for index in range(clients)]
     users = sorted({client.user for client in listeners if client.user is not None})
@@ -249,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """``python witness.py --gateway URL --publisher URL``, with ``CLARION_JWT_SECRET``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--gateway", action="append", required=True)
-    parser.add_argument("--publisher", required=True)
+    parser.add_argument("--publisher", action="append", required=True)
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--rate", type=float, default=20, help="events per second")
     parser.add_argument(

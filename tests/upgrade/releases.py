@@ -1,0 +1,65 @@
+"""The last released version, ready to run beside the checkout.
+
+Its wheel stands in this folder, so that every clone can run it: also one without history, and
+without a network. `make release` puts the new version's wheel in its place. What the wheel needs is
+what the checkout has installed: the release runs on the same packages, found behind it on Python's
+path.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clarion_cli.process import Program
+
+FOLDER = Path(__file__).parent
+
+
+def wheel() -> Path:
+    """The wheel of the last released version."""
+    found = sorted(FOLDER.glob("clarion-*.whl"))
+    assert len(found) == 1, f"expected one wheel in {FOLDER}, found {[one.name for one in found]}"
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Release:
+    """An unpacked wheel.
+
+    Attributes:
+        folder: has its packages at the top.
+    """
+
+    version: str
+    folder: Path
+
+    def module(self, service: str) -> str:
+        """What `python -m` runs: ``gateway`` or ``publisher``, with or without a prefix."""
+        found = [one.parent.name for one in self.folder.glob(f"*{service}/__main__.py")]
+        assert len(found) == 1, f"expected one package for the {service}, found {found}"
+        return found[0]
+
+    def environment(self) -> dict[str, str]:
+        """Makes Python find this release before the checkout."""
+        return {"PYTHONPATH": str(self.folder)}
+
+    def program(self, program: Program) -> Program:
+        """The same pod as this release runs it: same name, same settings."""
+        service = program.name.partition("-")[0]
+        return replace(
+            program,
+            # -P: or the working directory, where the checkout lies, would come first.
+            command=(sys.executable, "-P", "-m", self.module(service)),
+            environment={**program.environment, **self.environment()},
+        )
+
+
+def unpack(folder: Path) -> Release:
+    """Unpack the wheel into an empty folder."""
+    archive = wheel()
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    return Release(archive.name.split("-")[1], folder)
