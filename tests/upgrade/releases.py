@@ -43,8 +43,10 @@ class Release:
         return found[0]
 
     def environment(self) -> dict[str, str]:
-        """Makes Python find this release before the checkout."""
-        return {"PYTHONPATH": str(self.folder)}
+        """Makes Python find this release before the checkout, and the gateway its example."""
+        (handlers,) = self.folder.glob("*examples/chat/handlers.py")
+        example = ".".join(handlers.relative_to(self.folder).with_suffix("").parts)
+        return {"PYTHONPATH": str(self.folder), "GATEWAY_HANDLERS": f"{example}:handlers"}
 
     def program(self, program: Program) -> Program:
         """The same pod as this release runs it: same name, same settings."""
