@@ -156,7 +156,7 @@ def _run(name: str, measure: Measurement, output: Path | None) -> None:
         try:
             draw(report, [output / f"{name}.png", output / f"{name}.svg"])
         except ImportError:
-            console.print("no plot without matplotlib: pip install 'clarion[bench]'")
+            console.print("no plot without matplotlib, from clarion\\[bench]")
         console.print(f"written to {output}")
 
 

@@ -1,6 +1,6 @@
 """Results as a plot: one small chart per figure, Clarion in colour, its peers in grey.
 
-Needs matplotlib (`pip install 'clarion[bench]'`); everything else in `bench` works without.
+Needs matplotlib, from clarion[bench]; everything else in this package works without.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,13 +1,16 @@
-"""`clarion bench`: hands its arguments to the package ``bench``, which needs an extra."""
+"""`clarion bench`: hands its arguments to `clarion_bench`, which needs an extra."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from clarion_cli.failure import Failure
+
+# The production image does without.
+_PACKAGE: Final = "clarion_bench"
 
 
 def bench(
@@ -17,8 +20,10 @@ def bench(
 ) -> None:
     """Measure Clarion on this machine."""
     try:
-        app = importlib.import_module("clarion_bench.commands").app
+        app = importlib.import_module(f"{_PACKAGE}.commands").app
     except ModuleNotFoundError as error:
-        raise Failure(f"the benchmarks need {error.name}: pip install 'clarion[bench]'") from None
+        if error.name == _PACKAGE:
+            raise Failure("the benchmarks are not in this installation of Clarion") from None
+        raise Failure(f"the benchmarks need {error.name}, from clarion[bench]") from None
     code = app(arguments or ["--help"], prog_name="clarion bench", standalone_mode=False)
     raise typer.Exit(code if isinstance(code, int) else 0)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -75,6 +76,12 @@ class Screen:
         self._console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
 
+def default_handlers() -> str:
+    """The chat example where it is installed (the production image does without), else none."""
+    package = EXAMPLE_HANDLERS.partition(".")[0]
+    return EXAMPLE_HANDLERS if find_spec(package) else ""
+
+
 def up(
     gateways: Annotated[
         int, typer.Option(min=1, max=MAX_GATEWAYS, metavar="N", help="How many gateways.")
@@ -98,7 +105,7 @@ def up(
         typer.Option(
             envvar="GATEWAY_HANDLERS", metavar="MODULE:NAME", help="Your application's handlers."
         ),
-    ] = EXAMPLE_HANDLERS,
+    ] = default_handlers(),
 ) -> None:
     """Run Clarion on this machine until Ctrl-C.
 

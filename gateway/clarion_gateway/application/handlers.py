@@ -2,6 +2,8 @@
 
 An application names its `Handlers` in ``GATEWAY_HANDLERS=package.module:handlers``:
 
+    from clarion import Context, Handlers, propagate
+
     handlers = Handlers()
 
     @handlers.on("chat.message", propagate(to="all"))
@@ -72,7 +74,7 @@ class Publish(Protocol):
     async def __call__(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
     ) -> Published:
-        """Raises `clarion_contract.events.errors.BusUnavailable` when Redis does not answer."""
+        """Raises `clarion.BusUnavailable` when Redis does not answer."""
         ...
 
 
@@ -209,7 +211,7 @@ def load(path: str) -> Handlers:
         raise ValueError(f"expected GATEWAY_HANDLERS to name a Handlers object: {error}") from error
     if not isinstance(found, Handlers):
         raise ValueError(
-            f"expected {path} to be a gateway.handlers.Handlers, got {type(found).__name__}"
+            f"expected {path} to be a clarion.Handlers object, got {type(found).__name__}"
         )
     return found
 
