@@ -39,35 +39,55 @@ class State:
         self._lock = folder / "lock"
 
     def secret(self) -> str | None:
-        """The local signing secret, None before the first `clarion up`."""
-        try:
-            return self._secret.read_text().strip()
-        except FileNotFoundError:
-            return None
+        """The local signing secret, None before the first `clarion up`.
+
+        Raises:
+            Failure: the folder cannot be read.
+        """
+        with self._used():
+            try:
+                return self._secret.read_text().strip()
+            except FileNotFoundError:
+                return None
 
     def make_secret(self) -> str:
-        """The local signing secret, generated now if there is none. Only its owner can read it."""
-        self._make_folder()
-        try:
-            descriptor = os.open(self._secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return self._secret.read_text().strip()
-        secret = secrets.token_urlsafe(48)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret + "\n")
-        return secret
+        """The local signing secret, generated now if there is none. Only its owner can read it.
+
+        Raises:
+            Failure: the folder cannot be made, written or read.
+        """
+        with self._used():
+            self._make_folder()
+            try:
+                descriptor = os.open(self._secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return self._secret.read_text().strip()
+            secret = secrets.token_urlsafe(48)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secret + "\n")
+            return secret
 
     def addresses(self) -> Addresses:
-        """Of the running stack; the defaults when none is known to run."""
-        try:
-            return msgspec.json.decode(self._addresses.read_bytes(), type=Addresses)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return Addresses()
+        """Of the running stack; the defaults when none is known to run.
+
+        Raises:
+            Failure: the folder cannot be read.
+        """
+        with self._used():
+            try:
+                return msgspec.json.decode(self._addresses.read_bytes(), type=Addresses)
+            except (FileNotFoundError, msgspec.DecodeError):
+                return Addresses()
 
     @contextmanager
     def announced(self, addresses: Addresses) -> Iterator[None]:
-        """Other commands find these addresses meanwhile."""
-        self._addresses.write_bytes(msgspec.json.encode(addresses))
+        """Other commands find these addresses meanwhile.
+
+        Raises:
+            Failure: the folder cannot be written.
+        """
+        with self._used():
+            self._addresses.write_bytes(msgspec.json.encode(addresses))
         try:
             yield
         finally:
@@ -80,10 +100,12 @@ class State:
         A file lock, not a file with a process id: it is gone with its process, however that ends.
 
         Raises:
-            Failure: another `clarion up` runs here.
+            Failure: another `clarion up` runs here, or the folder cannot be made or written.
         """
-        self._make_folder()
-        with self._lock.open("w") as file:
+        with self._used():
+            self._make_folder()
+            lock = self._lock.open("w")
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -91,6 +113,17 @@ class State:
                     "`clarion up` already runs here; stop it first (Ctrl-C in its terminal)"
                 ) from None
             yield
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Around every use: a folder that cannot be used is the person's to change."""
+        try:
+            yield
+        except OSError as error:
+            raise Failure(
+                f"cannot use the folder {self.folder}: {error.strerror}; "
+                f"name another with {FOLDER_VARIABLE}"
+            ) from None
 
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
