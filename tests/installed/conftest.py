@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.chart.test_dockerfile import production_copies
 from tests.installed.application import make_application
 from tests.installed.installation import (
     ROOT,
@@ -22,6 +24,20 @@ from tests.installed.installation import (
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from this checkout."""
     return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def production_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from what the Dockerfile copies for the production image."""
+    source = tmp_path_factory.mktemp("source")
+    for name in production_copies():
+        original, copy = ROOT / name, source / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if original.is_dir():
+            shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(original, copy)
+    return build_wheel(source, tmp_path_factory.mktemp("production-wheel"))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from tests.cli.clarion import environment
 
 ROOT: Final = Path(__file__).parents[2]
-SECONDS: Final = 50
+SECONDS: Final = 150
 
 
 @dataclass(frozen=True)

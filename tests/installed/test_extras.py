@@ -10,6 +10,8 @@ import pytest
 
 from tests.installed.installation import CHECKOUT, Installation, closure, project
 
+pytestmark = pytest.mark.timeout(300)
+
 # In a folder without a checkout, so that nothing is imported from there.
 LOADED = "import clarion, clarion.testing, json, sys; print(json.dumps(sorted(sys.modules)))"
 

@@ -19,6 +19,8 @@ from tests.e2e.test_up import up
 from tests.installed.application import HANDLERS, taken_names
 from tests.installed.installation import CHECKOUT, Installation
 
+pytestmark = pytest.mark.timeout(300)
+
 INSTALLATIONS = ("checkout", "wheel")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
-from tests.chart.test_dockerfile import NOT_IN_AN_IMAGE, production_copies
-from tests.installed.installation import ROOT, build_wheel, project
+import pytest
+
+from tests.chart.test_dockerfile import NOT_IN_AN_IMAGE
+from tests.installed.installation import ROOT, add_everything, install, project
+
+pytestmark = pytest.mark.timeout(300)
 
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
     "targets"
@@ -50,18 +53,24 @@ def test_its_metadata_has_the_extras(wheel: Path) -> None:
     assert extras == project()["optional-dependencies"].keys() >= {"server", "embedded"}
 
 
-def test_the_production_image_builds_it_from_what_is_copied_there(tmp_path: Path) -> None:
+def test_the_production_image_builds_it_from_what_is_copied_there(production_wheel: Path) -> None:
     """Without the bench, the example and the page: the build leaves out what is not there."""
-    source = tmp_path / "source"
-    for name in production_copies():
-        original, copy = ROOT / name, source / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if original.is_dir():
-            shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(original, copy)
-    names = {name for name in top_names(build_wheel(source, tmp_path)) if "." not in name}
+    names = {name for name in top_names(production_wheel) if "." not in name}
     absent = {"clarion_dev_page", "clarion_examples"} | {
         Path(package).name for package in NOT_IN_AN_IMAGE
     }
     assert names == {Path(package).name for package in PACKAGES} - absent
+
+
+def test_the_command_does_without_what_the_production_image_has_not(
+    production_wheel: Path, tmp_path: Path
+) -> None:
+    """`clarion up` mounts no example, and `clarion bench` says why it cannot."""
+    installation = install(production_wheel, tmp_path / "production")
+    add_everything(installation)
+    code = "from clarion_cli.up import default_handlers; print(repr(default_handlers()))"
+    done = installation.run("python", "-c", code, cwd=tmp_path)
+    assert done.stdout == "''\n", done.stderr
+    done = installation.run("clarion", "bench", "fanout", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "clarion: the benchmarks are not in this installation of Clarion\n"
