@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from zipfile import ZipFile
@@ -9,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.chart.test_dockerfile import NOT_IN_AN_IMAGE
-from tests.installed.installation import ROOT, add_everything, install, project
+from tests.installed.installation import ROOT, Installation, add_everything, install, project
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,7 +43,11 @@ def test_it_holds_every_file_of_every_package(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == set().union(*map(files_of, PACKAGES))
-    assert {"clarion/py.typed", "clarion_contract/bus/publish.lua"} <= held
+    assert {
+        "clarion/py.typed",
+        "clarion_gateway/py.typed",
+        "clarion_contract/bus/publish.lua",
+    } <= held
     assert "clarion_dev_page/static/page.html" in held
 
 
@@ -74,3 +80,42 @@ def test_the_command_does_without_what_the_production_image_has_not(
     done = installation.run("clarion", "bench", "fanout", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "clarion: the benchmarks are not in this installation of Clarion\n"
+
+
+TYPED = """
+from clarion import Context, Handlers, authenticated_only, propagate, user
+from clarion.testing import ask
+
+handlers = Handlers()
+
+
+@handlers.on("note", authenticated_only(), propagate(to="all"))
+async def note(message: str, context: Context) -> str:
+    await context.publish(user("alice"), "note", message)
+    return (await ask(handlers, "note", message)).published[0].type
+"""
+MISTAKES = """
+from clarion import Handlers, propagate, user
+
+Handlers(threads="many")
+propagate(to=3)
+user(4)
+"""
+
+
+def test_an_applications_type_checker_sees_its_types(
+    installed: Installation, tmp_path: Path
+) -> None:
+    """Also those that `clarion` has from the product's other packages."""
+    (tmp_path / "right.py").write_text(TYPED)
+    (tmp_path / "wrong.py").write_text(MISTAKES)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache",
+            "--python-executable", installed.python, "right.py", "wrong.py",
+        ],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    places = [line.rpartition(": error: ")[0] for line in done.stdout.splitlines()]
+    assert places == ["wrong.py:4", "wrong.py:5", "wrong.py:6", ""], done.stdout + done.stderr
