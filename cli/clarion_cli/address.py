@@ -1,17 +1,19 @@
-"""Addresses that commands connect to: which of them are this machine, how WebSocket spells them."""
+"""Addresses that commands connect to: are they valid, local, and what is the WebSocket's URL."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_WEBSOCKET: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_HTTP: Final = frozenset({"http", "https"})
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL names this machine: then no proxy of the environment may stand between."""
+    """Whether the URL names this machine. Then the environment's proxies are not used."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -23,10 +25,36 @@ def websocket_url(url: str) -> str:
     """The address of a gateway's socket: ``http://host:8001`` becomes ``ws://host:8001/ws``.
 
     Raises:
-        Failure: neither http(s) nor ws(s).
+        Failure: it is not a URL of http(s) or ws(s).
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise Failure(f"expected a URL like http://127.0.0.1:8001, got {url}", exit_code=2)
+    parts = _split(url)
+    if parts is None or parts.scheme not in _WEBSOCKET:
+        raise Failure(
+            f"expected a gateway's URL like http://127.0.0.1:8001, got {url!r}", ExitCode.USAGE
+        )
     path = parts.path if parts.path.strip("/") else "/ws"
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+    return urlunsplit((_WEBSOCKET[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def publisher_url(url: str) -> str:
+    """``url`` without a slash at its end.
+
+    Raises:
+        Failure: it is not a URL of http(s).
+    """
+    parts = _split(url)
+    if parts is None or parts.scheme not in _HTTP:
+        raise Failure(
+            f"expected a publisher's URL like http://127.0.0.1:8080, got {url!r}", ExitCode.USAGE
+        )
+    return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL with a host; None if it has none, or a port that cannot be one."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.hostname else None

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 
 # The production image does without.
 _PACKAGE: Final = "clarion_bench"
@@ -15,7 +15,12 @@ _PACKAGE: Final = "clarion_bench"
 
 def bench(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARGUMENTS]...",
+            help="`clarion bench --help` lists the measurements.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Measure Clarion on this machine."""
@@ -23,7 +28,12 @@ def bench(
         app = importlib.import_module(f"{_PACKAGE}.commands").app
     except ModuleNotFoundError as error:
         if error.name == _PACKAGE:
-            raise Failure("the benchmarks are not in this installation of Clarion") from None
-        raise Failure(f"the benchmarks need {error.name}, from clarion[bench]") from None
+            raise Failure(
+                "the benchmarks are not in this installation of Clarion", ExitCode.SETUP
+            ) from None
+        raise Failure(
+            f"the benchmarks need the module {error.name}; Clarion's extra `bench` installs it",
+            ExitCode.SETUP,
+        ) from None
     code = app(arguments or ["--help"], prog_name="clarion bench", standalone_mode=False)
-    raise typer.Exit(code if isinstance(code, int) else 0)
+    raise typer.Exit(code if isinstance(code, int) else ExitCode.DONE)

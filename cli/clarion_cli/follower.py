@@ -1,8 +1,8 @@
-"""A client that stays: follows events and resumes by itself after every lost connection.
+"""A client that follows events and resumes by itself after every lost connection.
 
-Yields what happens, prints nothing. Speaks the native protocol (docs/protocol.md) with the position
-(`since`) that makes a resume exact: nothing lost, nothing doubled, whichever gateway answers. What
-one on a Redis Cluster sends again is dropped by its id.
+It yields what happens and prints nothing. It speaks the native protocol (docs/protocol.md) and
+sends its position (`since`), so that a resume loses and doubles nothing, whichever gateway answers.
+A gateway on a Redis Cluster may send events again; the client drops them by their ids.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from clarion_cli.address import is_local, websocket_url
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 
 SUBPROTOCOL: Final = Subprotocol("clarion.v1")
 BACKOFF_FIRST_SECONDS: Final = 0.25
@@ -100,10 +101,10 @@ class Follower:
         self.position = since
 
     async def follow(self) -> AsyncIterator[Message | Lost]:
-        """Everything the gateways send, for ever.
+        """Everything the gateways send, without end.
 
         Raises:
-            Failure: the gateway will never take this client.
+            Failure: the gateway will never accept this client.
         """
         turn = 0
         while True:
@@ -127,7 +128,9 @@ class Follower:
                 self._check_status(url, status)
                 reason = f"refused with status {status}"
             except InvalidURI:
-                raise Failure(f"expected a gateway's URL, got {url}", exit_code=2) from None
+                raise Failure(f"expected a gateway's URL, got {url}", ExitCode.USAGE) from None
+            except ssl.SSLError as error:
+                reason = f"TLS with {urlsplit(url).netloc} failed: {error.reason or error}"
             except OSError:
                 reason = f"no gateway answers at {urlsplit(url).netloc}"
             except (InvalidHandshake, EOFError) as error:
@@ -152,7 +155,7 @@ class Follower:
                 continue
             except ConnectionClosed:
                 return
-            message = Message(text, json.loads(text))
+            message = _read(text)
             self._note(message)
             expires_in = message.fields.get("expires_in")
             if renew is not None and expires_in is not None:
@@ -199,15 +202,36 @@ class Follower:
     def _check_close(self, socket: ClientConnection) -> None:
         code = socket.close_code
         if code in _FINAL_CODES or (code == _UNAUTHENTICATED and not self._renewable):
-            raise Failure(f"the gateway closed the connection: {_close_reason(socket)}")
+            raise Failure(
+                f"the gateway closed the connection: {_close_reason(socket)}", ExitCode.REFUSED
+            )
         if code == _UNAUTHENTICATED and self._failures > 0:
-            raise Failure(f"the gateway does not accept the token: {_close_reason(socket)}")
+            raise Failure(
+                f"the gateway does not accept the token: {_close_reason(socket)}", ExitCode.REFUSED
+            )
 
     def _check_status(self, url: str, status: int) -> None:
         if status == 401:
-            raise Failure(f"the gateway at {url} does not accept the token")
+            raise Failure(f"the gateway at {url} does not accept the token", ExitCode.REFUSED)
+        if status == 404:
+            raise Failure(
+                f"{url} answers with status 404; is it a gateway's public port?",
+                ExitCode.UNREACHABLE,
+            )
         if status in _FINAL_STATUS:
-            raise Failure(f"{url} refused the connection with status {status}")
+            raise Failure(f"{url} refused the connection with status {status}", ExitCode.REFUSED)
+
+
+def _read(text: str) -> Message:
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or "kind" not in fields:
+        raise Failure(
+            "the server speaks WebSocket, but not as a gateway of Clarion", ExitCode.UNREACHABLE
+        )
+    return Message(text, fields)
 
 
 class _Had:

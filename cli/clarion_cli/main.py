@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from clarion_cli.bench import bench
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import print_error
 from clarion_cli.publish import publish
 from clarion_cli.tail import tail
@@ -18,13 +18,15 @@ from clarion_cli.token import token
 from clarion_cli.up import up
 from clarion_cli.users import connections, disconnect, users
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
 
 app = typer.Typer(
     name="clarion",
-    help="Real-time events on every open browser and app.",
-    add_completion=False,
+    # Plain text: readable in a pipe and in a log too, and half as long as with boxes.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\nExit codes:\n{_EXIT_CODES}",
 )
 app.command()(up)
 app.command()(token)
@@ -43,10 +45,13 @@ app.command(
 def root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", show_default=False)
+        bool, typer.Option("--version", help="Print the version and exit.", show_default=False)
     ] = False,
 ) -> None:
-    """Real-time events on every open browser and app."""
+    """Real-time events for every open browser and app.
+
+    Start with `clarion up`. It runs Clarion on this machine and prints what to try next.
+    """
     if version:
         from importlib.metadata import version as version_of  # noqa: PLC0415 - slow, rarely asked
 
@@ -62,22 +67,25 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns its exit code."""
+    """Run one command line; returns its exit code (`ExitCode`)."""
     try:
         code = app(arguments, prog_name="clarion", standalone_mode=False)
     except Failure as failure:
         print_error(str(failure))
-        return failure.exit_code
+        return failure.code
     except TyperException as error:
         print_error(_usage_error(error))
         return error.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has had enough (`| head`); nor may the flush at exit complain.
+        return ExitCode.INTERRUPTED
+    except SystemExit as end:
+        # Typer turns a broken pipe into an exit with 1, the code of a failure.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # The flush at exit would complain about the closed pipe as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code if isinstance(code, int) else 0
+        return ExitCode.READER_LEFT
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _usage_error(error: TyperException) -> str:

@@ -11,8 +11,8 @@ import msgspec
 import typer
 from rich.text import Text
 
-from clarion_cli.failure import Failure
-from clarion_cli.output import print_result
+from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
 from clarion_cli.token import checked_user
 from clarion_contract.events.event import TYPE_PATTERN
@@ -30,7 +30,7 @@ def read_audience(to: str) -> tuple[object, str]:
     kind, _, user = to.partition(":")
     if kind == "user" and user:
         return {"user": checked_user(user)}, "publish:user"
-    raise Failure(f"expected --to all, authenticated or user:ID, got {to!r}", exit_code=2)
+    raise Failure(f"expected --to all, authenticated or user:ID, got {to!r}", ExitCode.USAGE)
 
 
 def read_data(argument: str) -> bytes:
@@ -41,11 +41,13 @@ def read_data(argument: str) -> bytes:
     """
     data = sys.stdin.buffer.read() if argument == "-" else argument.encode()
     try:
-        json.loads(data, parse_constant=_refuse_constant)
+        # Numbers are not converted: they may have more digits than Python converts.
+        json.loads(data, parse_constant=_refuse_constant, parse_int=len)
     except (ValueError, RecursionError) as error:
-        where = "standard input" if argument == "-" else f"{argument!r}"
+        where = "standard input" if argument == "-" else repr(argument)
         raise Failure(
-            f"expected JSON, got {where}: {error} (text needs its quotes: '\"hello\"')", exit_code=2
+            f"expected JSON, got {where}: {error} (text needs quotes inside: '\"hello\"')",
+            ExitCode.USAGE,
         ) from None
     return data
 
@@ -63,35 +65,50 @@ def build_request(audience: object, kind: str, data: bytes, key: str | None) -> 
 
 
 def publish(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as order.updated.")],
-    data: Annotated[str, typer.Argument(metavar="JSON", help="The data; - reads standard input.")],
+    type_: Annotated[
+        str, typer.Argument(metavar="TYPE", help="The event's type, such as order.updated.")
+    ],
+    data: Annotated[
+        str, typer.Argument(metavar="JSON", help="The event's data. - reads standard input.")
+    ],
     to: Annotated[
-        str, typer.Option(metavar="AUDIENCE", help="all, authenticated, or user:ID.")
+        str,
+        typer.Option(
+            metavar="AUDIENCE",
+            help="Who receives the event: all (every connection), authenticated (every logged-in "
+            "one) or user:ID (every connection of one user).",
+            autocompletion=lambda: ["all", "authenticated", "user:"],
+        ),
     ] = "all",
     key: Annotated[
         str | None,
         typer.Option(
-            help="Idempotency key: a second event with it is not published.", show_default=False
+            metavar="KEY",
+            help="Idempotency key. A second event with the same key is not published.",
+            show_default=False,
         ),
     ] = None,
     publisher_url: UrlOption = None,
+    json_: JsonOption = None,
 ) -> None:
     """Publish one event.
 
-    To everyone, to all who are logged in, or to one user's connections.
+    The command signs a token with the local secret. Set CLARION_TOKEN to use another token; it
+    needs the audience's scope, such as publish:user.
 
-    Signs its own token with the local secret; CLARION_TOKEN names another one.
-
-    Example: clarion publish --to user:alice order.updated '{"id": 42, "state": "sent"}'
+    Example: clarion publish --to user:alice order.updated '{"id": 42}'
     """
     if not re.fullmatch(TYPE_PATTERN, type_):
-        raise Failure(f"expected a type such as order.updated, got {type_!r}", exit_code=2)
+        raise Failure(
+            f"expected a type such as order.updated (A-Z a-z 0-9 . _ : / -), got {type_!r}",
+            ExitCode.USAGE,
+        )
     audience, scope = read_audience(to)
     body = build_request(audience, type_, read_data(data), key)
     answer = find_publisher(publisher_url, scope=scope).ask(
         "POST", "/v1/events", Receipt, body=body
     )
-    print_result(msgspec.structs.asdict(answer), _describe(answer))
+    Output(json_).result(msgspec.structs.asdict(answer), _describe(answer))
 
 
 def _describe(answer: Receipt) -> Text:

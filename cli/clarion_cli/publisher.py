@@ -1,8 +1,9 @@
-"""The publisher, as commands speak to it: where it is, which token it gets, what it answers."""
+"""The publisher that a command asks: its address, the token it is given, and its answers."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -11,21 +12,23 @@ import httpx
 import msgspec
 import typer
 
-from clarion_cli.address import is_local
-from clarion_cli.failure import Failure
+from clarion_cli.address import is_local, publisher_url
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.state import find_state
 from clarion_cli.token import TOKEN_VARIABLE, make_signer
 
 _SERVICE: Final = "clarion-cli"
 _TOKEN_SECONDS: Final = 60
 _TIMEOUT_SECONDS: Final = 10.0
+_LATER: Final = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 
 UrlOption = Annotated[
     str | None,
     typer.Option(
         "--publisher-url",
         envvar="CLARION_PUBLISHER_URL",
-        help="Default: the running `clarion up`.",
+        metavar="URL",
+        help="The publisher's URL. Default: the publisher of the running `clarion up`.",
         show_default=False,
     ),
 ]
@@ -61,22 +64,36 @@ class Publisher:
         try:
             response = httpx.request(
                 method,
-                f"{self.url.rstrip('/')}{path}",
+                f"{self.url}{path}",
                 content=body,
                 headers=headers,
                 timeout=_TIMEOUT_SECONDS,
                 trust_env=not is_local(self.url),
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            hint = "; is `clarion up` running?" if is_local(self.url) else ""
             raise Failure(
-                f"no publisher at {self.url} ({error}); is `clarion up` running?"
+                f"no publisher answers at {self.url}: {_cause(error)}{hint}", ExitCode.UNREACHABLE
             ) from None
+        # A publisher has all these paths.
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise self._something_else()
         if not response.is_success:
-            raise Failure(f"the publisher refused ({response.status_code}): {_reason(response)}")
+            raise Failure(
+                f"the publisher refused ({response.status_code}): {_reason(response)}",
+                _code(response),
+            )
         try:
             return msgspec.json.decode(response.content, type=answer)
         except msgspec.DecodeError:
-            raise Failure(f"{self.url} answers, but not as a publisher of Clarion") from None
+            raise self._something_else() from None
+
+    def _something_else(self) -> Failure:
+        return Failure(
+            f"{self.url} answers, but not as a publisher of Clarion; is it a publisher's public "
+            "port?",
+            ExitCode.UNREACHABLE,
+        )
 
 
 def find_publisher(url: str | None, *, scope: str) -> Publisher:
@@ -86,13 +103,25 @@ def find_publisher(url: str | None, *, scope: str) -> Publisher:
         scope: of a token signed with the local secret, unless ``CLARION_TOKEN`` names one.
 
     Raises:
-        Failure: there is no secret to sign with.
+        Failure: there is no secret to sign with, or ``url`` is no URL.
     """
     state = find_state(Path.cwd())
+    address = publisher_url(url or state.addresses().publisher)
     token = os.environ.get(TOKEN_VARIABLE) or make_signer(state).sign(
         _SERVICE, scope=scope, expires_seconds=_TOKEN_SECONDS
     )
-    return Publisher(url or state.addresses().publisher, token)
+    return Publisher(address, token)
+
+
+def _code(response: httpx.Response) -> ExitCode:
+    """Whether the same request may succeed later."""
+    later = response.is_server_error or response.status_code in _LATER
+    return ExitCode.UNAVAILABLE if later else ExitCode.REFUSED
+
+
+def _cause(error: Exception) -> str:
+    """Why a connection failed, without the number that Python puts before it."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _reason(response: httpx.Response) -> str:

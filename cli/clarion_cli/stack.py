@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import httpx
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.process import Process, Program, start_process
 from clarion_cli.state import Addresses
 from clarion_cli.valkey import (
@@ -35,6 +35,23 @@ _POLL_SECONDS: Final = 0.05
 _ANSWER_SECONDS: Final = 2.0
 # Signs with the local secret, so that no other key source may be named beside it.
 _FOREIGN_KEYS: Final = ("CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS")
+
+
+class StartFailure(Failure):
+    """A process of the stack ended at its start, or was not ready in time.
+
+    Attributes:
+        process: its name.
+        told: the message holds everything that it wrote.
+    """
+
+    def __init__(self, why: str, process: Process) -> None:
+        lines = [line.strip() for line in process.last_lines if line.strip()]
+        # A service puts its own name before its last words.
+        last = lines[-1].removeprefix(f"{process.name.partition('-')[0]}: ") if lines else ""
+        super().__init__(f"{process.name} {why}: {last}" if last else f"{process.name} {why}")
+        self.process = process.name
+        self.told = len(lines) <= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +150,7 @@ class Plan:
 
 
 class Listener(Protocol):
-    """Who is told how the stack fares."""
+    """Is told when processes become ready, and what they write."""
 
     def ready(self, name: str, seconds: float) -> None:
         """A process is ready, that long after its start."""
@@ -151,7 +168,11 @@ def check_ports(plan: Plan) -> None:
     wanted: dict[int, str] = {}
     for port, name, option in plan.ports:
         if port in wanted:
-            raise Failure(f"port {port} is wanted twice: by {wanted[port]} and by {name}")
+            raise Failure(
+                f"port {port} is wanted twice: by {wanted[port]} and by {name}; choose another "
+                f"with {option}",
+                ExitCode.USAGE,
+            )
         wanted[port] = name
         try:
             with socket.socket() as probe:
@@ -161,7 +182,8 @@ def check_ports(plan: Plan) -> None:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "it does not exist"
             raise Failure(
-                f"port {port} ({name}) cannot be had: {reason}; choose another with {option}"
+                f"cannot use port {port} for {name}: {reason}; choose another with {option}",
+                ExitCode.SETUP,
             ) from None
 
 
@@ -179,7 +201,7 @@ class Stack:
         """Start everything and return when all of it is ready.
 
         Raises:
-            Failure: something ended at once or did not become ready in time.
+            StartFailure: a process ended at once or did not become ready in time.
         """
         inherited = dict(os.environ)
         redis_url = self._plan.redis_url or await self._start_valkey(inherited)
@@ -250,10 +272,9 @@ class Stack:
                 {answering, ended}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if ended.done():
-                raise Failure(_with_last_line(f"{process.name} ended at once", process))
+                raise StartFailure("ended at once", process)
             if not answering.done():
-                why = f"{process.name} was not ready within {READY_SECONDS:.0f} s"
-                raise Failure(_with_last_line(why, process))
+                raise StartFailure(f"was not ready within {READY_SECONDS:.0f} s", process)
             answering.result()
         finally:
             answering.cancel()
@@ -270,8 +291,3 @@ async def _answers(client: httpx.AsyncClient, url: str) -> None:
         except httpx.HTTPError:
             pass
         await asyncio.sleep(_POLL_SECONDS)
-
-
-def _with_last_line(why: str, process: Process) -> str:
-    lines = [line.strip() for line in process.last_lines if line.strip()]
-    return f"{why}: {lines[-1]}" if lines else why

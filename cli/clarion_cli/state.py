@@ -1,7 +1,8 @@
-"""The folder ``.clarion``: what `clarion up` leaves for the other commands to find.
+"""The folder ``.clarion``, where `clarion up` leaves what the other commands need.
 
-Holds the secret that local tokens are signed with, the addresses of the running stack, and a lock
-that lives as long as the stack. Found as git finds ``.git``: here or in a parent folder.
+It holds the secret that signs local tokens, the addresses of the running stack, and a lock that
+lives as long as the stack. Commands look for it in the current folder and its parents, as git looks
+for ``.git``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 
 FOLDER_VARIABLE: Final = "CLARION_STATE"
 _NAME: Final = ".clarion"
@@ -30,7 +31,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 class State:
-    """One such folder."""
+    """One such folder. Every method raises `Failure` where the folder cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,25 +40,15 @@ class State:
         self._lock = folder / "lock"
 
     def secret(self) -> str | None:
-        """The local signing secret, None before the first `clarion up`.
-
-        Raises:
-            Failure: the folder cannot be read.
-        """
-        with self._used():
-            try:
-                return self._secret.read_text().strip()
-            except FileNotFoundError:
-                return None
+        """The local signing secret, None before the first `clarion up`."""
+        with _reported(self._secret), suppress(FileNotFoundError):
+            return self._secret.read_text().strip()
+        return None
 
     def make_secret(self) -> str:
-        """The local signing secret, generated now if there is none. Only its owner can read it.
-
-        Raises:
-            Failure: the folder cannot be made, written or read.
-        """
-        with self._used():
-            self._make_folder()
+        """The local signing secret, generated now if there is none. Only its owner can read it."""
+        self._make_folder()
+        with _reported(self._secret):
             try:
                 descriptor = os.open(self._secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
@@ -68,25 +59,15 @@ class State:
             return secret
 
     def addresses(self) -> Addresses:
-        """Of the running stack; the defaults when none is known to run.
-
-        Raises:
-            Failure: the folder cannot be read.
-        """
-        with self._used():
-            try:
-                return msgspec.json.decode(self._addresses.read_bytes(), type=Addresses)
-            except (FileNotFoundError, msgspec.DecodeError):
-                return Addresses()
+        """Of the running stack; the defaults when none is known to run."""
+        with _reported(self._addresses), suppress(FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode(self._addresses.read_bytes(), type=Addresses)
+        return Addresses()
 
     @contextmanager
     def announced(self, addresses: Addresses) -> Iterator[None]:
-        """Other commands find these addresses meanwhile.
-
-        Raises:
-            Failure: the folder cannot be written.
-        """
-        with self._used():
+        """Other commands find these addresses meanwhile."""
+        with _reported(self._addresses):
             self._addresses.write_bytes(msgspec.json.encode(addresses))
         try:
             yield
@@ -100,34 +81,37 @@ class State:
         A file lock, not a file with a process id: it is gone with its process, however that ends.
 
         Raises:
-            Failure: another `clarion up` runs here, or the folder cannot be made or written.
+            Failure: another `clarion up` runs here.
         """
-        with self._used():
-            self._make_folder()
-            lock = self._lock.open("w")
-        with lock as file:
+        self._make_folder()
+        with _reported(self._lock):
+            file = self._lock.open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Failure(
-                    "`clarion up` already runs here; stop it first (Ctrl-C in its terminal)"
+                    "`clarion up` already runs here; stop it first (Ctrl-C in its terminal)",
+                    ExitCode.SETUP,
                 ) from None
             yield
 
-    @contextmanager
-    def _used(self) -> Iterator[None]:
-        """Around every use: a folder that cannot be used is the person's to change."""
-        try:
-            yield
-        except OSError as error:
-            raise Failure(
-                f"cannot use the folder {self.folder}: {error.strerror}; "
-                f"name another with {FOLDER_VARIABLE}"
-            ) from None
-
     def _make_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / ".gitignore").write_text("*\n")
+        with _reported(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".gitignore").write_text("*\n")
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """A folder that cannot be used is a `Failure`, not a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(
+            f"cannot use {path}: {error.strerror}; {FOLDER_VARIABLE} names another folder",
+            ExitCode.SETUP,
+        ) from None
 
 
 def find_state(start: Path, environment: Mapping[str, str] = os.environ) -> State:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from clarion_cli.failure import Failure
+from clarion_cli.address import is_local
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.follower import Follower, Lost, Message
-from clarion_cli.output import on_terminal, print_line, print_notice
+from clarion_cli.output import JsonOption, Output, print_line, print_notice
 from clarion_cli.state import find_state
 from clarion_cli.token import TOKEN_VARIABLE, checked_user, make_signer
 
@@ -32,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 def describe_event(fields: dict[str, Any]) -> Text:
-    """An event for people: time, audience, type, data."""
+    """An event as readable text: time, audience, type, data."""
     audience = str(fields["audience"])
     data = msgspec.json.encode(fields["data"]).decode()
     return Text.assemble(
@@ -47,7 +47,7 @@ def describe_event(fields: dict[str, Any]) -> Text:
 
 
 def notice_of(message: Message) -> str | None:
-    """What to say about a message that is no event; None: nothing."""
+    """The notice for a message that is not an event; None: there is none."""
     fields = message.fields
     match message.kind:
         case "welcome":
@@ -55,7 +55,7 @@ def notice_of(message: Message) -> str | None:
             resumed = {True: ", resumed", False: ", NOT resumed: events may be missing"}
             return f"connected to {fields['pod']} as {who}{resumed.get(fields['resumed'], '')}"
         case "gap":
-            return "gap: the history broke, events before this may be missing"
+            return "gap: events before this may be missing"
         case "reconnect":
             return f"the gateway asks to reconnect: {fields['reason']}"
         case "error":
@@ -63,17 +63,21 @@ def notice_of(message: Message) -> str | None:
     return None
 
 
-async def print_events(follower: Follower, *, notices: bool) -> None:
+async def print_events(follower: Follower, output: Output, *, notices: bool) -> None:
     """Print until interrupted."""
-    console = Console() if on_terminal() else None
+    hinted = False
     async for item in follower.follow():
         if isinstance(item, Lost):
-            print_notice(f"{item.reason}; trying again in {item.retry_seconds:.1f} s")
-        elif item.kind == "event":
-            if console is None:
-                print_line(one_line(item.text))
+            hint = "" if hinted or not is_local(item.url) else " (is `clarion up` running?)"
+            print_notice(f"{item.reason}{hint}; next attempt in {item.retry_seconds:.1f} s")
+            hinted = True
+            continue
+        hinted = True  # a gateway has answered: `clarion up` runs
+        if item.kind == "event":
+            if output.readable:
+                output.text(describe_event(item.fields))
             else:
-                console.print(describe_event(item.fields), soft_wrap=True)
+                print_line(one_line(item.text))
         elif (notice := notice_of(item)) and (notices or _matters(item)):
             print_notice(notice)
 
@@ -82,35 +86,40 @@ def tail(
     user: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Log in as this user. Default: anonymous.", show_default=False
+            metavar="ID", help="Connect as this user. Default: anonymous.", show_default=False
         ),
     ] = None,
     url: Annotated[
         list[str] | None,
         typer.Option(
             envvar="CLARION_GATEWAY_URL",
-            help="A gateway; repeat it to take turns. Default: those of the running `clarion up`.",
+            metavar="URL",
+            help="A gateway's URL. Repeat it to name several; after a lost connection the next one "
+            "is tried. Default: the gateways of the running `clarion up`.",
             show_default=False,
         ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="POSITION", help="Begin after this event id.", show_default=False),
+        typer.Option(
+            metavar="POSITION", help="Begin after the event with this id.", show_default=False
+        ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say only what may mean missing events.")
+        bool, typer.Option("--quiet", "-q", help="Report only what may mean missing events.")
     ] = False,
+    json_: JsonOption = None,
 ) -> None:
     """Print events as they arrive, until Ctrl-C.
 
-    As one user, or anonymously; CLARION_TOKEN names a token of your own. A lost connection is
-    resumed where it broke, on the next gateway, and nothing is missed.
+    The command connects anonymously, or as a user. Set CLARION_TOKEN to use a token of your own.
+    After a lost connection it resumes where it stopped, on the next gateway, and misses nothing.
     """
     state = find_state(Path.cwd())
     token, renewable = None, True
     if given := os.environ.get(TOKEN_VARIABLE):
         if user is not None:
-            raise Failure(f"--user and {TOKEN_VARIABLE} exclude each other", exit_code=2)
+            raise Failure(f"--user and {TOKEN_VARIABLE} exclude each other", ExitCode.USAGE)
         token, renewable = (lambda: given), False
     elif user is not None:
         signer, subject = make_signer(state), checked_user(user)
@@ -118,7 +127,7 @@ def tail(
     follower = Follower(
         url or state.addresses().gateways, token=token, renewable=renewable, since=since
     )
-    asyncio.run(print_events(follower, notices=not quiet))
+    asyncio.run(print_events(follower, Output(json_), notices=not quiet))
 
 
 def _matters(message: Message) -> bool:

@@ -1,7 +1,7 @@
 """`clarion token`: JSON Web Tokens for users and publishing services, signed with HS256.
 
-For local work and tests. In production an identity provider signs; a token of its can be given to
-the other commands as ``CLARION_TOKEN``.
+For local work and tests. In production your identity provider signs tokens. Give one of them to the
+other commands as ``CLARION_TOKEN``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import jwt
 import typer
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import print_line
 from clarion_cli.state import State, find_state
 from clarion_contract.events.audience import InvalidUserId, check_user_id
@@ -50,14 +50,15 @@ class Signer:
 
     def sign(self, subject: str, *, scope: str | None = None, expires_seconds: int) -> str:
         """A token for ``subject``: a user, or with ``scope`` a service."""
-        now = int(time.time())
+        now = time.time()
         claims = {
             "sub": subject,
             "scope": scope,
             "aud": self.audience,
             "iss": self.issuer,
+            # With its fraction: a revocation in the same second then concerns older tokens only.
             "iat": now,
-            "exp": now + expires_seconds,
+            "exp": int(now) + expires_seconds,
         }
         present = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(present, self.secret, algorithm="HS256")
@@ -72,10 +73,13 @@ def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Si
     secret = environment.get("CLARION_JWT_SECRET") or state.secret()
     if not secret:
         raise Failure(
-            "no secret to sign tokens with: start `clarion up` once, or set CLARION_JWT_SECRET"
+            "no secret to sign tokens with: start `clarion up` once, or set CLARION_JWT_SECRET",
+            ExitCode.SETUP,
         )
     if len(secret.encode()) < SECRET_MIN_BYTES:
-        raise Failure(f"expected CLARION_JWT_SECRET of {SECRET_MIN_BYTES} bytes or more")
+        raise Failure(
+            f"expected CLARION_JWT_SECRET of {SECRET_MIN_BYTES} bytes or more", ExitCode.SETUP
+        )
     return Signer(
         secret,
         environment.get("CLARION_JWT_AUDIENCE") or None,
@@ -93,7 +97,7 @@ def check_scope(scope: str) -> str:
     unknown = [name for name in names if name not in SCOPES]
     if unknown or not names:
         got = ", ".join(unknown) or "none"
-        raise Failure(f"expected scopes out of {', '.join(SCOPES)}; got {got}", exit_code=2)
+        raise Failure(f"expected scopes out of {', '.join(SCOPES)}; got {got}", ExitCode.USAGE)
     return " ".join(names)
 
 
@@ -106,31 +110,41 @@ def checked_user(user: str) -> str:
     try:
         return check_user_id(user)
     except InvalidUserId as error:
-        raise Failure(str(error), exit_code=2) from None
+        raise Failure(str(error), ExitCode.USAGE) from None
 
 
 def token(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="USER", help="The user, or with --scope the service.", show_default=False
+            metavar="USER",
+            help="The user's id; with --scope the service's name (default: service).",
+            show_default=False,
         ),
     ] = None,
     scope: Annotated[
         str | None,
         typer.Option(
-            help="Make a service's token: any of publish:all, publish:authenticated and "
-            "publish:user, separated by spaces.",
+            metavar="SCOPES",
+            help=f"Make a service's token with these scopes, separated by spaces: "
+            f"{', '.join(SCOPES)}.",
             show_default=False,
+            autocompletion=lambda: list(SCOPES),
         ),
     ] = None,
     expires: Annotated[
-        int, typer.Option(min=1, max=10 * 365 * 86_400, metavar="SECONDS", help="Lifetime.")
+        int,
+        typer.Option(
+            min=1, max=10 * 365 * 86_400, metavar="SECONDS", help="How long the token is valid."
+        ),
     ] = DEFAULT_EXPIRES_SECONDS,
 ) -> None:
-    """Make a token for a user or a service.
+    """Sign a token for a user or a service.
 
-    Prints nothing but the token, so that `$(clarion token alice)` can stand in any command.
+    Prints the bare token and nothing else, on a terminal and in a pipe. So `$(clarion token alice)`
+    can stand in any command.
+
+    Example: clarion token --scope "publish:all publish:user" shop
     """
     signer = make_signer(find_state(Path.cwd()))
     if scope is not None:
@@ -138,6 +152,10 @@ def token(
             signer.sign(name or "service", scope=check_scope(scope), expires_seconds=expires)
         )
     elif name is None:
-        raise Failure("whose token? `clarion token alice`, or a service's: --scope", exit_code=2)
+        raise Failure(
+            "expected a user (`clarion token alice`) or a service's scopes "
+            "(`clarion token --scope publish:all shop`)",
+            ExitCode.USAGE,
+        )
     else:
         print_line(signer.sign(checked_user(name), expires_seconds=expires))

@@ -16,12 +16,11 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.status import Status
 from rich.text import Text
 
-from clarion_cli.failure import Failure
-from clarion_cli.output import on_terminal, print_line, print_result
-from clarion_cli.stack import Plan, Stack, check_ports
+from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.output import JsonOption, Output
+from clarion_cli.stack import Plan, Stack, StartFailure, check_ports
 from clarion_cli.state import Addresses, State, find_state
 from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer
 from clarion_cli.valkey import check_redis, find_server
@@ -34,20 +33,21 @@ _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
-    """Shows how the stack fares: results on standard output, the processes' logs on the other."""
+    """Shows the stack: results on standard output, the processes' logs on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output) -> None:
+        self.output = output
         self._console = Console(stderr=True)
         self._colours: dict[str, str] = {}
         self._kept_back: list[tuple[str, str]] = []
         self._relays = False
 
     def ready(self, name: str, seconds: float) -> None:
-        """One process more is ready."""
+        """One more process is ready."""
         text = Text.assemble(
             ("  ready  ", "green"), f"{name:{_NAME_WIDTH}}", (f"  {seconds:.1f} s", "dim")
         )
-        print_result({"kind": "ready", "process": name, "seconds": round(seconds, 3)}, text)
+        self.output.result({"kind": "ready", "process": name, "seconds": round(seconds, 3)}, text)
 
     def line(self, name: str, line: str) -> None:
         """A process's log line, shown while the stack is up; until then kept for `explain`."""
@@ -56,18 +56,20 @@ class Screen:
         else:
             self._kept_back.append((name, line))
 
-    def explain(self) -> None:
-        """The start failed: show what was logged until then."""
+    def explain(self, failed: str) -> None:
+        """The start failed: show what the process ``failed`` logged until then."""
         for name, line in self._kept_back:
-            self._print(name, line)
+            if name == failed:
+                self._print(name, line)
 
     def up(self, record: dict[str, object], text: RenderableType) -> None:
         """Everything is ready; logs are relayed from now on."""
-        print_result(record, text)
+        self.output.result(record, text)
+        self._kept_back.clear()
         self._relays = True
 
     def stopping(self) -> None:
-        """Everything is about to say farewell, which nobody needs to read."""
+        """The processes are about to log that they stop, which nobody needs to read."""
         self._relays = False
 
     def _print(self, name: str, line: str) -> None:
@@ -84,34 +86,52 @@ def default_handlers() -> str:
 
 def up(
     gateways: Annotated[
-        int, typer.Option(min=1, max=MAX_GATEWAYS, metavar="N", help="How many gateways.")
+        int,
+        typer.Option(min=1, max=MAX_GATEWAYS, metavar="N", help="How many gateways to start."),
     ] = 2,
     gateway_port: Annotated[
         int,
-        typer.Option(min=1, max=65_535, metavar="PORT", help="Of the first; the others follow."),
+        typer.Option(
+            min=1,
+            max=65_535,
+            metavar="PORT",
+            help="Port of the first gateway. The second one takes the next port, and so on.",
+        ),
     ] = 8001,
     gateway_internal_port: Annotated[
         int,
-        typer.Option(min=1, max=65_535, metavar="PORT", help="Of the first: metrics and health."),
+        typer.Option(
+            min=1,
+            max=65_535,
+            metavar="PORT",
+            help="Port for the first gateway's metrics and health. The others follow.",
+        ),
     ] = 9001,
     publisher_port: Annotated[
-        int, typer.Option(min=1, max=65_535, metavar="PORT", help="Its API.")
+        int, typer.Option(min=1, max=65_535, metavar="PORT", help="Port of the publisher's API.")
     ] = 8080,
     publisher_internal_port: Annotated[
-        int, typer.Option(min=1, max=65_535, metavar="PORT", help="Metrics and health.")
+        int,
+        typer.Option(
+            min=1, max=65_535, metavar="PORT", help="Port for the publisher's metrics and health."
+        ),
     ] = 9080,
     handlers: Annotated[
         str,
         typer.Option(
-            envvar="GATEWAY_HANDLERS", metavar="MODULE:NAME", help="Your application's handlers."
+            envvar="GATEWAY_HANDLERS",
+            metavar="MODULE:NAME",
+            help="Your application's handlers. The gateways import them from the current folder.",
         ),
     ] = default_handlers(),
+    json_: JsonOption = None,
 ) -> None:
     """Run Clarion on this machine until Ctrl-C.
 
-    Starts Valkey, a publisher and two gateways, and prints tokens and commands to try.
-    CLARION_REDIS_URL names a Redis to use instead of Valkey.
+    Starts Valkey, a publisher and gateways, and prints their addresses, tokens for 24 hours and
+    commands to try. Set CLARION_REDIS_URL to use a running Redis instead of Valkey.
     """
+    check_handlers(handlers)
     state = find_state(Path.cwd())
     with state.locked():
         redis_url = os.environ.get("CLARION_REDIS_URL") or None
@@ -134,7 +154,21 @@ def up(
             find_server()
         else:
             check_redis(redis_url)
-        asyncio.run(run(plan, signer, state, Screen()))
+        asyncio.run(run(plan, signer, state, Screen(Output(json_))))
+
+
+def check_handlers(path: str) -> None:
+    """Return if ``path`` has the form of a module and a name, or is empty.
+
+    Raises:
+        Failure: it has another form.
+    """
+    module, _, name = path.partition(":")
+    if path and not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise Failure(
+            f"expected --handlers MODULE:NAME, such as shop.live:handlers, got {path!r}",
+            ExitCode.USAGE,
+        )
 
 
 async def run(plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
@@ -157,22 +191,25 @@ async def run(plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
             serving.cancel()
             await asyncio.wait({serving})
             screen.stopping()
-            with _progress("stopping"):
+            with screen.output.progress("stopping"):
                 await _stop(stack, stopping)
 
 
 async def _serve(stack: Stack, plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
     try:
-        with _progress("starting"):
+        with screen.output.progress("starting"):
             await stack.start()
-    except Failure:
-        screen.explain()
+    except StartFailure as failure:
+        if not failure.told:
+            screen.explain(failure.process)
         raise
     with state.announced(plan.addresses):
         record, text = describe_stack(plan.addresses, signer)
         screen.up(record, text)
         ended = await stack.first_exit()
-    raise Failure(f"{ended.name} ended by itself with exit code {ended.exit_code}; all is stopped")
+    raise Failure(
+        f"{ended.name} ended by itself with exit code {ended.exit_code}; the others are stopped"
+    )
 
 
 async def _stop(stack: Stack, again: asyncio.Event) -> None:
@@ -188,7 +225,7 @@ async def _stop(stack: Stack, again: asyncio.Event) -> None:
 
 
 def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, object], Group]:
-    """What a person needs to try it, as a record and as text."""
+    """Addresses, tokens and commands to try, as a record and as text."""
     tokens = {
         user: signer.sign(user, expires_seconds=DEFAULT_EXPIRES_SECONDS)
         for user in ("alice", "bob")
@@ -204,14 +241,20 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
     clarion = _command_name()
     last = addresses.gateways[-1]
     commands = (
-        (f"{clarion} tail --user alice", "what alice receives"),
-        (f"{clarion} publish --to user:alice order.updated '{{\"id\": 42}}'", "one event to her"),
-        (f"curl -N {last}/sse", "what an anonymous page receives"),
+        (f"{clarion} tail --user alice", "print what alice receives"),
+        (
+            f"{clarion} publish --to user:alice order.updated '{{\"id\": 42}}'",
+            "publish one event to alice",
+        ),
+        (f"curl -N {last}/sse", "print what an anonymous page receives"),
     )
-    places = (("page", addresses.gateways[0]), ("publisher", f"{addresses.publisher}/v1/events"))
+    pages = [(f"gateway-{number}", url) for number, url in enumerate(addresses.gateways, start=1)]
     return record, Group(
         Text.assemble("\n", ("Clarion is up.", "bold"), (" Ctrl-C stops it.", "dim"), "\n"),
-        *(_row(name, place, "bold cyan") for name, place in places),
+        Text("pages to open in a browser", style="bold"),
+        *(_row(name, url, "bold cyan") for name, url in pages),
+        Text("\nto publish over HTTP", style="bold"),
+        _row("publisher", f"{addresses.publisher}/v1/events", "bold cyan"),
         Text("\ntokens, for 24 hours", style="bold"),
         *(_row(name, token) for name, token in tokens.items()),
         Text("\nto try in another terminal", style="bold"),
@@ -225,7 +268,7 @@ def _row(name: str, value: str, style: str = "") -> Text:
 
 
 def _command_name() -> str:
-    """How to call this command from the person's shell."""
+    """How to call this command from the current shell."""
     here = Path(sys.argv[0]).absolute()
     found = shutil.which("clarion")
     if found and Path(found).absolute() == here:
@@ -243,14 +286,3 @@ def _signals(stopping: asyncio.Event) -> Iterator[None]:
     finally:
         for number in _STOPPING:
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """A spinner for people; for programs nothing, or a line where it stops."""
-    if on_terminal():
-        with Status(f"{what} …", console=Console()):
-            yield
-    else:
-        print_line(msgspec.json.encode({"kind": what}).decode())
-        yield

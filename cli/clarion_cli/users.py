@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clarion_cli.output import print_result
+from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
 from clarion_cli.token import checked_user
-from clarion_publisher.schemas import AllConnections, OrderReceipt, UserPresence
+from clarion_publisher.schemas import AllConnections, DisconnectReceipt, UserPresence
 
 _READ: Final = "users:read"
 _DISCONNECT: Final = "users:disconnect"
@@ -24,62 +24,81 @@ _DISCONNECT: Final = "users:disconnect"
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
 
-def users(user: UserArgument, publisher_url: UrlOption = None) -> None:
-    """Show whether, where and since when a user is connected.
+def users(user: UserArgument, publisher_url: UrlOption = None, json_: JsonOption = None) -> None:
+    """Show whether and where a user is connected.
 
-    Signs its own token with the local secret; CLARION_TOKEN names another one (users:read).
+    The command signs a token with the local secret. Set CLARION_TOKEN to use another token; it
+    needs the scope users:read.
     """
     path = _path(user)
     answer = find_publisher(publisher_url, scope=_READ).ask("GET", path, UserPresence)
-    print_result(msgspec.to_builtins(answer), _describe_user(answer))
+    Output(json_).result(msgspec.to_builtins(answer), _describe_user(answer))
 
 
-def connections(publisher_url: UrlOption = None) -> None:
+def connections(publisher_url: UrlOption = None, json_: JsonOption = None) -> None:
     """Show how many connections each gateway holds.
 
-    Signs its own token with the local secret; CLARION_TOKEN names another one (users:read).
+    The command signs a token with the local secret. Set CLARION_TOKEN to use another token; it
+    needs the scope users:read.
     """
     answer = find_publisher(publisher_url, scope=_READ).ask(
         "GET", "/v1/connections", AllConnections
     )
-    print_result(msgspec.to_builtins(answer), _describe_connections(answer))
+    Output(json_).result(msgspec.to_builtins(answer), _describe_connections(answer))
 
 
 def disconnect(
     user: UserArgument,
     reason: Annotated[
-        str | None, typer.Option(help="What the clients are told.", show_default=False)
+        str | None,
+        typer.Option(metavar="TEXT", help="The text in the close frame.", show_default=False),
     ] = None,
-    bar: Annotated[bool, typer.Option("--bar", help="Tell them not to come back.")] = False,
+    bar: Annotated[bool, typer.Option("--bar", help="Tell the clients not to reconnect.")] = False,
     revoke: Annotated[
-        bool, typer.Option("--revoke", help="Also revoke the tokens that the user has by now.")
+        bool, typer.Option("--revoke", help="Also revoke the tokens that the user has now.")
     ] = False,
     publisher_url: UrlOption = None,
+    json_: JsonOption = None,
 ) -> None:
     """Close all connections of a user, on every gateway.
 
-    The clients come back by themselves, unless --bar says not to. Who must stay out needs --revoke,
-    and an issuer that gives no fresh token.
+    Clients reconnect by themselves, unless --bar tells them not to. To lock a user out, use
+    --revoke and make sure your issuer does not give the user new tokens.
 
-    Signs its own token with the local secret; CLARION_TOKEN names another one (users:disconnect).
+    The number of connections is the one in Redis at that moment. Connections of the last moments
+    may be missing from it, but they are closed too.
+
+    The command signs a token with the local secret. Set CLARION_TOKEN to use another token; it
+    needs the scope users:disconnect.
     """
     path = f"{_path(user)}/disconnect"
     order: dict[str, object] = {"reconnect": not bar, "revoke": revoke}
     if reason is not None:
         order["reason"] = reason
     answer = find_publisher(publisher_url, scope=_DISCONNECT).ask(
-        "POST", path, OrderReceipt, body=msgspec.json.encode(order)
+        "POST", path, DisconnectReceipt, body=msgspec.json.encode(order)
     )
-    print_result(
-        msgspec.to_builtins(answer),
-        Text.assemble(
-            ("disconnected ", "green"), user, f" on {_count(answer.gateways, 'gateway')}"
-        ),
-    )
+    Output(json_).result(msgspec.to_builtins(answer), _describe_disconnect(user, answer))
 
 
 def _path(user: str) -> str:
     return f"/v1/users/{quote(checked_user(user), safe='')}"
+
+
+def _describe_disconnect(user: str, answer: DisconnectReceipt) -> Text:
+    told = f"told {_count(answer.gateways, 'gateway')}"
+    if answer.connections is None:
+        return Text.assemble(
+            ("disconnected ", "green"), f"{user}: {told}; the number of connections is not known"
+        )
+    if answer.connections == 0:
+        return Text.assemble(
+            user, (" was not connected", "yellow"), f" as far as is known; {told} all the same"
+        )
+    return Text.assemble(
+        ("disconnected ", "green"),
+        f"{user}: {told} to close {_count(answer.connections, 'known connection')}",
+    )
 
 
 def _describe_user(answer: UserPresence) -> RenderableType:

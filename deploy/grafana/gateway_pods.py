@@ -288,6 +288,7 @@ _HEALTH: Final = Row(
                 )
             ],
             "presence-is-behind",
+            width=6,
         ),
         Panel(
             "Messages on the bus that are no events",
@@ -295,6 +296,7 @@ _HEALTH: Final = Row(
             "ops",
             [Query(rate("clarion_bus_messages_invalid_total", by="pod"), _POD)],
             "the-bus-is-not-verified",
+            width=6,
         ),
         Panel(
             "Events received by audience",
@@ -308,6 +310,15 @@ _HEALTH: Final = Row(
                 )
             ],
             "the-bus-is-not-verified",
+            width=6,
+        ),
+        Panel(
+            "Failures of background jobs",
+            "Each is a bug: the job starts anew, and its traceback is in the log.",
+            "short",
+            [Query(increase("clarion_job_failures_total", by="pod, task"), "{{pod}} {{task}}")],
+            "a-background-job-fails",
+            width=6,
         ),
     ],
 )

@@ -333,7 +333,7 @@ _PUBLISHING: Final = Row(
             "short",
             [Query(mean("clarion_publisher_pipeline_events", pods=PUBLISHERS), "events")],
             "503-on-publish",
-            width=6,
+            width=4,
         ),
         Panel(
             "Events that wait for Redis",
@@ -388,7 +388,22 @@ _PUBLISHING: Final = Row(
                 )
             ],
             "503-on-publish",
-            width=6,
+            width=4,
+        ),
+        Panel(
+            "Failures of background jobs",
+            "Each is a bug: the job starts anew, and its traceback is in the log.",
+            "short",
+            [
+                Query(
+                    increase(
+                        "clarion_publisher_job_failures_total", by="pod, task", pods=PUBLISHERS
+                    ),
+                    "{{pod}} {{task}}",
+                )
+            ],
+            "a-background-job-fails",
+            width=4,
         ),
     ],
 )

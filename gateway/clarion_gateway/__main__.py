@@ -1,4 +1,4 @@
-"""``python -m clarion_gateway``."""
+"""``python -m clarion_gateway``; ``--help`` lists the settings."""
 
 import signal
 import sys
@@ -12,4 +12,4 @@ from clarion_contract.service.extras import needing  # noqa: E402 - the signal c
 with needing("server", program="gateway"):
     from clarion_gateway.server import main  # the import is what takes so long
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))

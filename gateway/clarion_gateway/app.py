@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
@@ -25,6 +24,7 @@ from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.subscriber import Subscriber
 from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.settings import InvalidSettings
+from clarion_contract.service.supervisor import Job, Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_gateway.application import handlers as application
 from clarion_gateway.application.handlers import Handlers
@@ -57,12 +57,14 @@ class Gateway:
         public: the ASGI app behind the public port, for everything but /ws and /sse.
         internal: the ASGI app of the internal port.
         sessions: what the public port's protocol hands its connections to.
+        given_up: set when a job that the gateway needs does not run: it should drain and end.
     """
 
     public: ASGIApp
     internal: Starlette
     sessions: Sessions
     drain: Drain
+    given_up: asyncio.Event
 
 
 @contextlib.asynccontextmanager
@@ -96,11 +98,16 @@ async def running(
         positions=settings.positions,
     )
     revocations = Revocations(
-        Orders(bus, settings.keyspace, max_orders=settings.orders_max), hub, metrics
+        Orders(bus, settings.keyspace, max_orders=settings.orders_max),
+        hub,
+        metrics,
+        leeway_seconds=settings.jwt_leeway_seconds,
     )
 
+    supervisor = Supervisor(metrics.job_failures)
+
     def obstacles() -> list[str]:
-        return _obstacles(settings, subscription, drain, keys)
+        return supervisor.obstacles + _obstacles(settings, subscription, drain, keys)
 
     def is_ready() -> bool:
         return not obstacles()
@@ -138,17 +145,12 @@ async def running(
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     handlers = _handlers(settings)
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks: set[asyncio.Task[None]] = set()
-
-            def spawn(job: Coroutine[Any, Any, None]) -> None:
-                task = group.create_task(job)
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-
-            inboxes = Inboxes(admission, handlers, queue, metrics, spawn, settings)
+        async with supervisor:
+            inboxes = Inboxes(admission, handlers, queue, metrics, supervisor.spawn, settings)
             origins = Origins(settings.allowed_origins)
-            sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
+            sessions = Sessions(
+                admission, hub, inboxes, sweeper, metrics, origins, supervisor.spawn, settings
+            )
             drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
             metrics.observe_pod(
                 held=lambda: hub.held,
@@ -162,28 +164,24 @@ async def running(
                 presence_pending=lambda: presence.pending,
                 max_connections=settings.max_connections,
             )
-            for job in (
-                subscription.run(),
-                delivery.run(),
-                queue.run(),
-                sweeper.run(),
-                presence.run(),
-                keys.run(),
-            ):
-                spawn(job)
-            spawn(_prune(subscription, revocations, hub, settings.linger_seconds))
-            for job in _optional_jobs(settings, hub, presence, is_ready, metrics):
-                spawn(job)
+            supervisor.keep("subscription", subscription.run, essential=True)
+            supervisor.keep("delivery", delivery.run, essential=True)
+            supervisor.keep("publish_queue", queue.run)
+            supervisor.keep("keepalive", sweeper.run, essential=True)
+            supervisor.keep("presence", presence.run)
+            supervisor.keep("keys", keys.run)
+            supervisor.keep("prune", _pruning(subscription, revocations, hub, settings))
+            for name, job in _optional_jobs(settings, hub, presence, is_ready, metrics):
+                supervisor.keep(name, job)
             yield Gateway(
                 public_app(settings),
                 internal_app(metrics.registry, readiness, metrics.ready),
                 sessions,
                 drain,
+                supervisor.given_up,
             )
+            # Handlers under way end here too: they had their time while the pod drained.
             await presence.leave()
-            # Handlers too: they had their time while the pod drained.
-            for task in tuple(tasks):
-                task.cancel()
     finally:
         await bus.aclose()
         await keys.aclose()
@@ -212,18 +210,20 @@ def _optional_jobs(
     presence: Presence,
     is_ready: Callable[[], bool],
     metrics: Metrics,
-) -> Iterator[Coroutine[Any, Any, None]]:
+) -> Iterator[tuple[str, Job]]:
     """What runs only where it is asked for."""
     if settings.rebalance:
-        yield Rebalancing(hub, lambda: presence.pods, is_ready, metrics, settings).run()
+        rebalancing = Rebalancing(hub, lambda: presence.pods, is_ready, metrics, settings)
+        yield "rebalancing", rebalancing.run
     if settings.pod_deletion_cost:
-        yield PodDeletionCost(
+        cost = PodDeletionCost(
             settings.pod,
             hub.__len__,
             metrics,
             interval_seconds=settings.pod_deletion_cost_interval_seconds,
             service_account=SERVICE_ACCOUNT,
-        ).run()
+        )
+        yield "pod_deletion_cost", cost.run
 
 
 def _subscription(
@@ -281,17 +281,20 @@ def _obstacles(
     if drain.begun:
         reasons.append("draining")
     if not keys.known:
-        reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+        reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
     age_seconds = subscription.verified_age_seconds
     if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
         reasons.append(f"bus not verified for {age_seconds:.1f} s")
     return reasons
 
 
-async def _prune(
-    subscription: Subscription, revocations: Revocations, hub: Hub, linger_seconds: float
-) -> None:
-    while True:
-        await asyncio.sleep(max(1.0, linger_seconds / 4))
-        revocations.forget_ended()
-        await subscription.prune(hub.users.keys(), linger_seconds)
+def _pruning(
+    subscription: Subscription, revocations: Revocations, hub: Hub, settings: GatewaySettings
+) -> Job:
+    async def prune() -> None:
+        while True:
+            await asyncio.sleep(max(1.0, settings.linger_seconds / 4))
+            revocations.forget_ended()
+            await subscription.prune(hub.users.keys(), settings.linger_seconds)
+
+    return prune

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
-from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
+from clarion_contract.service.help import answer
+from clarion_contract.service.serving import (
+    GaveUp,
+    Server,
+    bind,
+    first,
+    run,
+    settle_memory,
+    stop_signal,
+)
 from clarion_gateway.app import running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import protocol_class
 
 _log = structlog.get_logger(__name__)
 
+_ABOUT: Final = (
+    "The gateway holds the WebSocket (/ws) and SSE (/sse) connections of clients and delivers "
+    "events to them from Redis. It runs your application's handlers for messages from clients."
+)
 
-def main() -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+
+    Args:
+        arguments: of the command line: ``--help``, or nothing.
+    """
+    if arguments:
+        return answer("gateway", _ABOUT, GatewaySettings, arguments)
     return run("gateway", GatewaySettings, serve)
 
 
@@ -25,6 +47,7 @@ async def serve(settings: GatewaySettings) -> None:
     Raises:
         PortInUse: before anything was started.
         InvalidSettings: a setting that only shows to be wrong when it is used.
+        GaveUp: after the drain, where a job that the gateway needs does not run.
     """
     stopping = stop_signal()
     public_port = bind(settings.host, settings.port)
@@ -47,7 +70,9 @@ async def serve(settings: GatewaySettings) -> None:
                 port=public_port.getsockname()[1],
                 internal_port=internal_port.getsockname()[1],
             )
-            await stopping.wait()
+            await first(stopping, gateway.given_up)
             await gateway.drain.run()
             public.stop()
             internal.stop()
+    if gateway.given_up.is_set():
+        raise GaveUp("ends because a job that it needs does not run; see the log")

@@ -1,4 +1,4 @@
-"""``python -m clarion_publisher``."""
+"""``python -m clarion_publisher``; ``--help`` lists the settings."""
 
 import signal
 import sys
@@ -12,4 +12,4 @@ from clarion_contract.service.extras import needing  # noqa: E402 - the signal c
 with needing("server", program="publisher"):
     from clarion_publisher.server import main  # the import is what takes so long
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))

@@ -27,6 +27,7 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.tokens import Keys, verifier_of
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
 from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_publisher.admission import Admission
 from clarion_publisher.authorise import DISCONNECT_USERS, READ_USERS
@@ -68,11 +69,13 @@ class Publisher:
     Attributes:
         public: the ASGI app of the public port.
         internal: the ASGI app of the internal port.
+        given_up: set when a job that the publisher needs does not run: it should end.
     """
 
     public: ASGIApp
     internal: Starlette
     drain: Drain
+    given_up: asyncio.Event
 
 
 @contextlib.asynccontextmanager
@@ -118,19 +121,22 @@ async def running(
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
     )
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(queue.run()), group.create_task(keys.run())]
-        yield Publisher(
-            _public_app(settings, routes, operations),
-            internal_app(metrics.registry, _readiness(drain, bus, keys), metrics.ready),
-            drain,
-        )
-        for task in tasks:
-            task.cancel()
-    await bus.aclose()
-    await keys.aclose()
-    if provider is not None:
-        await asyncio.to_thread(provider.shutdown)
+    try:
+        async with Supervisor(metrics.job_failures) as supervisor:
+            supervisor.keep("publish_queue", queue.run, essential=True)
+            supervisor.keep("keys", keys.run)
+            readiness = _readiness(drain, bus, keys, supervisor)
+            yield Publisher(
+                _public_app(settings, routes, operations),
+                internal_app(metrics.registry, readiness, metrics.ready),
+                drain,
+                supervisor.given_up,
+            )
+    finally:
+        await bus.aclose()
+        await keys.aclose()
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)
 
 
 def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
@@ -222,13 +228,13 @@ class _Entrance:
             await self._otherwise(encoded, receive, send)
 
 
-def _readiness(drain: Drain, bus: Bus, keys: Keys) -> Readiness:
+def _readiness(drain: Drain, bus: Bus, keys: Keys, supervisor: Supervisor) -> Readiness:
     async def readiness() -> Sequence[str]:
-        reasons = []
+        reasons = supervisor.obstacles
         if drain.begun:
             reasons.append("draining")
         if not keys.known:
-            reasons.append("no keys from CLARION_JWT_JWKS_URL yet")
+            reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
         try:
             async with asyncio.timeout(_READINESS_SECONDS):
                 await bus.ping()

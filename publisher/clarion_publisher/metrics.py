@@ -70,6 +70,12 @@ class Metrics:
             "Round trips to Redis that failed, or in which it refused every event.",
             registry=registry,
         )
+        self.job_failures = Counter(
+            "clarion_publisher_job_failures_total",
+            "Background jobs that raised and were started anew, by task. Each is a bug.",
+            ["task"],
+            registry=registry,
+        )
         self._pending = Gauge(
             "clarion_publisher_pending",
             "Events that wait for Redis.",

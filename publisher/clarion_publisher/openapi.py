@@ -18,6 +18,7 @@ from clarion_publisher.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
 from clarion_publisher.schemas import (
     AllConnections,
     BatchReceipt,
+    DisconnectReceipt,
     DisconnectUser,
     NewEvent,
     NewEvents,
@@ -76,6 +77,7 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
             NewEvents,
             Receipt,
             BatchReceipt,
+            DisconnectReceipt,
             DisconnectUser,
             RevokeUser,
             RevokeToken,
@@ -112,6 +114,7 @@ def openapi_document(*, version: str, batch_max_events: int) -> dict[str, Any]:
                     "Close all connections of a user, on every gateway",
                     _user(),
                     "DisconnectUser",
+                    "DisconnectReceipt",
                 )
             },
             REVOKE_USER_PATH: {
@@ -204,7 +207,13 @@ def _reading(
     }
 
 
-def _order(identifier: str, summary: str, name: dict[str, Any], schema: str) -> dict[str, Any]:
+def _order(
+    identifier: str,
+    summary: str,
+    name: dict[str, Any],
+    schema: str,
+    receipt: str = "OrderReceipt",
+) -> dict[str, Any]:
     """An operation that tells all gateways something."""
     return {
         "operationId": identifier,
@@ -214,7 +223,7 @@ def _order(identifier: str, summary: str, name: dict[str, Any], schema: str) -> 
         "parameters": [name],
         "requestBody": {**_body(schema), "required": False},
         "responses": {
-            "200": _answer("The order stands.", "OrderReceipt"),
+            "200": _answer("The order stands.", receipt),
             **_refusals((*_COMMON, *_USERS)),
         },
     }

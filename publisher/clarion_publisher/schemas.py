@@ -185,7 +185,7 @@ class RevokeToken(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
-class OrderReceipt(Struct, frozen=True):
+class OrderReceipt(Struct, frozen=True, omit_defaults=True):
     """What became of an order to all gateways."""
 
     gateways: Annotated[
@@ -196,6 +196,28 @@ class OrderReceipt(Struct, frozen=True):
             "the order out when it comes back.",
         ),
     ]
+    tokens_good_from: Annotated[
+        int | None,
+        Meta(
+            description="Where a user's tokens were revoked: the first whole second, since 1970, "
+            "whose tokens are good. A fresh token whose `iat` was cut to an earlier second is "
+            "refused with the old ones.",
+            examples=[1_795_494_113],
+        ),
+    ] = None
+
+
+class DisconnectReceipt(OrderReceipt, frozen=True):
+    """What became of an order to close a user's connections."""
+
+    connections: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Connections of the user, on all pods, that presence knew when the order "
+            "was given. A connection of the last moments may be missing and is closed all the "
+            "same; one that has just ended may be counted. null: presence did not answer.",
+        ),
+    ] = None
 
 
 class UserOnPod(Struct, frozen=True):

@@ -5,19 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
-from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
+from clarion_contract.service.help import answer
+from clarion_contract.service.serving import (
+    GaveUp,
+    Server,
+    bind,
+    first,
+    run,
+    settle_memory,
+    stop_signal,
+)
 from clarion_publisher.app import Drain, response_headers, running
 from clarion_publisher.protocol import RequestLimits, protocol_class
 from clarion_publisher.settings import PublisherSettings
 
 _log = structlog.get_logger(__name__)
 
+_ABOUT: Final = (
+    "The publisher accepts events over HTTP (/v1/events) and publishes them through Redis to all "
+    "gateways. It also tells who is connected, disconnects users and revokes tokens."
+)
 
-def main() -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line."""
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+
+    Args:
+        arguments: of the command line: ``--help``, or nothing.
+    """
+    if arguments:
+        return answer("publisher", _ABOUT, PublisherSettings, arguments)
     return run("publisher", PublisherSettings, serve)
 
 
@@ -66,12 +88,14 @@ async def serve_on(
                 port=public_port.getsockname()[1],
                 internal_port=internal_port.getsockname()[1],
             )
-            await stopping.wait()
+            await first(stopping, publisher.given_up)
             await _announce(publisher.drain, settings.drain_pause_seconds)
             public.stop()
             await serving
             internal.stop()
     _log.info("publisher ended")
+    if publisher.given_up.is_set():
+        raise GaveUp("ends because a job that it needs does not run; see the log")
 
 
 async def _announce(drain: Drain, pause_seconds: float) -> None:

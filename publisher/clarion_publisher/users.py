@@ -6,6 +6,7 @@ Each operation is one method on one path. Names of users and tokens stand in the
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +37,7 @@ from clarion_publisher.problems import (
 from clarion_publisher.schemas import (
     AllConnections,
     ConnectionsOnPod,
+    DisconnectReceipt,
     OrderReceipt,
     UserOnPod,
     UserPresence,
@@ -170,18 +172,21 @@ class Users:
         authenticated = sum(pod.authenticated for pod in pods)
         return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
 
-    async def disconnect(self, user: str, body: bytes) -> OrderReceipt:
-        """Close all connections of a user.
+    async def disconnect(self, user: str, body: bytes) -> DisconnectReceipt:
+        """Close all connections of a user, and say how many presence knew of.
 
         Raises:
             Refusal: see `decode_body`; the id is no user's; Redis does not take the order.
         """
         wanted = decode_body(schemas.DisconnectUser, body)
+        _checked_user(user)
+        # First: afterwards the gateways have begun to close them.
+        known = await self._known_connections(user)
         now = self._clock()
         orders: list[Order] = [
             Disconnect(
                 secrets.token_urlsafe(9),
-                _checked_user(user),
+                user,
                 wanted.reason,
                 wanted.reconnect,
                 now + self._disconnect_seconds,
@@ -189,7 +194,8 @@ class Users:
         ]
         if wanted.revoke:
             orders.append(self._revocation(user, now))
-        return await self._give(orders)
+        receipt = await self._give(orders)
+        return DisconnectReceipt(receipt.gateways, known)
 
     async def revoke_user(self, user: str, body: bytes) -> OrderReceipt:
         """Revoke a user's tokens that were issued before a moment.
@@ -215,13 +221,23 @@ class Users:
             expires_at = self._clock() + self._token_max_seconds
         return await self._give([RevokeToken(token_id, expires_at + self._leeway_seconds)])
 
+    async def _known_connections(self, user: str) -> int | None:
+        """None where presence does not answer: that keeps nobody from being disconnected."""
+        try:
+            stays = await self._register.user(user)
+        except BusUnavailable:
+            return None
+        return sum(stay.connections for stay in stays.values())
+
     def _revocation(self, user: str, issued_before: float) -> RevokeUser:
         ends_at = issued_before + self._token_max_seconds + self._leeway_seconds
         return RevokeUser(user, issued_before, ends_at)
 
     async def _give(self, orders: Sequence[Order]) -> OrderReceipt:
+        moments = [each.issued_before for each in orders if isinstance(each, RevokeUser)]
+        good_from = math.ceil(moments[0]) if moments else None
         try:
-            return OrderReceipt(await self._orders.give(orders, replicated=True))
+            return OrderReceipt(await self._orders.give(orders, replicated=True), good_from)
         except BusUnavailable:
             raise _bus_unavailable() from None
         except OrdersFull as full:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import psutil
-import pytest
 
 from clarion_bench.fanout import FanoutOptions, fanout
 from clarion_bench.laboratory import laboratory
 from clarion_bench.results import Idle, Trial
 
 
-@pytest.mark.timeout(120)
 def test_every_socket_of_the_fastapi_route_receives_every_event() -> None:
     options = FanoutOptions(
         servers=["fastapi"],

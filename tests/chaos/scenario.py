@@ -57,9 +57,14 @@ _PERHAPS = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything, and for how long."""
+    """How much of everything, and for how long.
+
+    Attributes:
+        failures: at least so many happen, however long that takes.
+    """
 
     seconds: float
+    failures: int = 0
     clients: int = 40
     gateways: int = 2
     publishers: int = 2
@@ -179,7 +184,7 @@ async def _fail(
     announce: Callable[[str], None],
     kind: Kind,
 ) -> None:
-    """Let things go wrong, a few at a time, until the time is over and all of it has passed."""
+    """Let things go wrong, a few at a time, until it is enough and all of it has passed."""
     choices: Sequence[Failure] = _PERHAPS[kind]
     pack: list[Failure] = list(_SURELY[kind])
     began = time.monotonic()
@@ -195,7 +200,7 @@ async def _fail(
             slots.release()
 
     async with asyncio.TaskGroup() as group:
-        while time.monotonic() - began < scale.seconds:
+        while time.monotonic() - began < scale.seconds or report.failures.total() < scale.failures:
             await asyncio.sleep(dice.uniform(*_BETWEEN_FAILURES_SECONDS))
             await slots.acquire()
             if not pack:  # each once, then all again: a short scenario should see most of them

@@ -48,7 +48,7 @@ class Helm:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.binary, *arguments], capture_output=True, text=True, timeout=30, check=False
+            [self.binary, *arguments], capture_output=True, text=True, timeout=150, check=False
         )
 
     def lint(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -168,7 +168,7 @@ def _download(requirement: str, folder: Path) -> None:
         try:
             result = subprocess.run(
                 [*command, "--retries", "1", "--dest", scratch, requirement],
-                capture_output=True, text=True, timeout=50, check=False,
+                capture_output=True, text=True, timeout=150, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise Unavailable(f"PyPI did not deliver {requirement} in time") from None

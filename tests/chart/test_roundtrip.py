@@ -14,7 +14,7 @@ import pytest
 
 from tests.chart.helm import Helm, Rendered
 from tests.chart.test_schema import TRIAL
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def _run_test_pod(
     return subprocess.run(
         [sys.executable, *container["command"][1:], *container["args"]],
         env=_inherited() | {k: v for k, v in environment.items() if k not in without},
-        capture_output=True, text=True, timeout=50, check=False,
+        capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
 
 

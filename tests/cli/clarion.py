@@ -41,7 +41,7 @@ class Clarion:
             env=environment(**changes),
             input=stdin,
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         return subprocess.CompletedProcess(

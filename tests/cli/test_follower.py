@@ -16,9 +16,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.follower import SUBPROTOCOL, Follower, Lost, Message
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 Script = Callable[[ServerConnection], Awaitable[None]]
 
@@ -185,7 +185,11 @@ async def test_renews_its_token_in_band_before_it_expires(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [(HTTPStatus.UNAUTHORIZED, "does not accept the token"), (HTTPStatus.NOT_FOUND, "status 404")],
+    [
+        (HTTPStatus.UNAUTHORIZED, "does not accept the token"),
+        (HTTPStatus.FORBIDDEN, "refused the connection with status 403"),
+        (HTTPStatus.NOT_FOUND, "status 404; is it a gateway's public port?"),
+    ],
 )
 async def test_gives_up_where_the_handshake_is_refused_for_good(
     status: HTTPStatus, message: str
@@ -197,6 +201,40 @@ async def test_gives_up_where_the_handshake_is_refused_for_good(
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(Failure, match=message):
             await asyncio.wait_for(until_event(Follower([f"http://127.0.0.1:{port}"]), "11"), 5)
+
+
+@pytest.mark.parametrize("text", ["hello", "[]", "{}"])
+async def test_gives_up_where_something_else_speaks_websocket(text: str) -> None:
+    async def play(socket: ServerConnection) -> None:
+        await socket.send(text)
+        await socket.wait_closed()
+
+    async with Gateway(play).running() as gateway:
+        with pytest.raises(Failure, match="not as a gateway of Clarion") as failure:
+            await until_event(Follower([gateway.url]), "11")
+    assert failure.value.code is ExitCode.UNREACHABLE
+
+
+async def test_says_that_tls_failed() -> None:
+    """Not that nobody answers: somebody does, without TLS."""
+
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        following = Follower([f"https://{address}"], jitter=no_wait).follow()
+        lost = await anext(following)
+        await following.aclose()
+        await ended.wait()
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith(f"TLS with {address} failed: ")
 
 
 async def test_what_comes_again_after_a_resume_is_dropped() -> None:

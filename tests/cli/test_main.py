@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
-from tests.cli.clarion import ROOT, Clarion, command, environment
-from tests.valkey import free_port
+from clarion_cli.failure import ExitCode
+from tests.cli.clarion import ROOT, SECRET, Clarion, command, environment
+from tests.cli.publisher import Publisher
+from tests.e2e.ports import free_port
 
 COMMANDS = ("up", "token", "publish", "tail", "users", "connections", "disconnect")
 
@@ -21,11 +23,29 @@ def test_without_arguments_it_tells_what_it_can_do(clarion: Clarion) -> None:
         assert name in completed.stdout
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(clarion: Clarion, name: str) -> None:
-    completed = clarion.run(name, "--help")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("name", [*COMMANDS, "bench"])
+def test_every_command_has_help(clarion: Clarion, name: str, option: str) -> None:
+    completed = clarion.run(name, option)
     assert completed.returncode == 0
     assert f"Usage: clarion {name}" in completed.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("clarion pub", ["publish"]),
+        ("clarion publish --to a", ["all", "authenticated"]),
+        ("clarion token --scope users", ["users:disconnect", "users:read"]),
+        ("clarion disconnect --re", ["--reason", "--revoke"]),
+    ],
+)
+def test_the_shell_completes(clarion: Clarion, words: str, expected: list[str]) -> None:
+    """As the script of `--show-completion` asks for it in bash."""
+    completed = clarion.run(
+        COMP_WORDS=words, COMP_CWORD=str(words.count(" ")), _CLARION_COMPLETE="complete_bash"
+    )
+    assert completed.stdout.split() == expected
 
 
 @pytest.mark.parametrize(
@@ -55,12 +75,84 @@ def test_bench_names_the_extra_that_it_needs(clarion: Clarion) -> None:
     shadow.write_text("raise ModuleNotFoundError(\"No module named 'psutil'\", name='psutil')\n")
     path = os.pathsep.join([str(clarion.folder), str(ROOT)])
     said = clarion.fails("bench", PYTHONPATH=path)
-    assert said == "the benchmarks need psutil, from clarion[bench]"
+    assert said == "the benchmarks need the module psutil; Clarion's extra `bench` installs it"
 
 
-def test_usage_errors_exit_with_2(clarion: Clarion) -> None:
-    assert clarion.run("nope").returncode == 2
-    assert clarion.run("publish", "a.b", "not json").returncode == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nope",),
+        ("publish", "a.b", "not json"),
+        ("publish", "a b", "1"),
+        ("publish", "--to", "alice", "a.b", "1"),
+        ("publish", "--publisher-url", "127.0.0.1:8080", "a.b", "1"),
+        ("tail", "--url", "127.0.0.1:8001"),
+        ("tail", "--url", "http://a:8001,http://b:8002"),
+        ("token",),
+        ("token", "--scope", "everything"),
+        ("users", ""),
+        ("up", "--handlers", "shop"),
+        ("up", "--publisher-port", "70000"),
+    ],
+)
+def test_a_wrong_command_line_has_a_code_of_its_own(
+    clarion: Clarion, arguments: tuple[str, ...]
+) -> None:
+    completed = clarion.run(*arguments, CLARION_JWT_SECRET=SECRET)
+    assert completed.returncode == ExitCode.USAGE
+    assert completed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, ExitCode.REFUSED),
+        (401, ExitCode.REFUSED),
+        (403, ExitCode.REFUSED),
+        (404, ExitCode.UNREACHABLE),
+        (422, ExitCode.REFUSED),
+        (429, ExitCode.UNAVAILABLE),
+        (503, ExitCode.UNAVAILABLE),
+        (200, ExitCode.UNREACHABLE),
+    ],
+)
+def test_the_exit_code_says_whether_to_ask_again(
+    clarion: Clarion, publisher: Publisher, status: int, code: ExitCode
+) -> None:
+    publisher.answer = (status, b"")
+    completed = clarion.run("connections", "--publisher-url", publisher.url, CLARION_TOKEN="t")
+    assert completed.returncode == code
+
+
+def test_nobody_at_the_address_has_a_code_of_its_own(clarion: Clarion) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    completed = clarion.run("connections", "--publisher-url", url, CLARION_TOKEN="t")
+    assert completed.returncode == ExitCode.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (("token", "alice"), {}),
+        (("token", "alice"), {"CLARION_JWT_SECRET": "short"}),
+        (("token", "alice"), {"CLARION_STATE": "/dev/null/state"}),
+        (("up",), {"CLARION_STATE": "/dev/null/state"}),
+    ],
+)
+def test_what_the_machine_lacks_has_a_code_of_its_own(
+    clarion: Clarion, arguments: tuple[str, ...], changes: dict[str, str]
+) -> None:
+    completed = clarion.run(*arguments, **changes)
+    assert completed.returncode == ExitCode.SETUP
+    assert completed.stderr.count("\n") == 1
+
+
+def test_json_and_text_may_be_asked_for(clarion: Clarion, publisher: Publisher) -> None:
+    publisher.answer = (200, b'{"connections":0,"anonymous":0,"authenticated":0,"pods":[]}')
+    changes = {"CLARION_PUBLISHER_URL": publisher.url, "CLARION_TOKEN": "t"}
+    assert clarion.run("connections", "--json", **changes).stdout.startswith("{")
+    text = clarion.run("connections", "--text", **changes).stdout
+    assert text.startswith("0 connections on 0 gateways")
 
 
 def test_up_names_the_port_that_is_taken_and_starts_nothing(clarion: Clarion) -> None:
@@ -69,7 +161,7 @@ def test_up_names_the_port_that_is_taken_and_starts_nothing(clarion: Clarion) ->
         taken.listen()
         port = str(taken.getsockname()[1])
         said = clarion.fails("up", "--publisher-port", port)
-    assert said.startswith(f"port {port} (publisher) cannot be had")
+    assert said.startswith(f"cannot use port {port} for publisher: ")
     assert said.endswith("choose another with --publisher-port")
 
 
@@ -96,4 +188,5 @@ def test_a_reader_that_leaves_is_no_error(clarion: Clarion) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert b"Traceback" not in process.stderr.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == ExitCode.READER_LEFT

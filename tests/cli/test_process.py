@@ -18,7 +18,7 @@ PARENT = """
 import asyncio, os, sys
 from clarion_cli.process import Program, start_process
 
-CHILD = "import os, time; print(os.getpid()); time.sleep(60)"
+CHILD = "import os, time; print(os.getpid()); time.sleep(600)"
 
 async def main():
     program = Program("p", (sys.executable, "-uc", CHILD), dict(os.environ))
@@ -37,7 +37,7 @@ async def start(source: str, lines: Lines) -> Process:
 
 
 async def until(lines: Lines, line: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ("p", line) not in lines:
             await asyncio.sleep(0.01)
 
@@ -71,7 +71,7 @@ async def test_stops_with_sigterm_first() -> None:
     process = await start(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "print('ready'); time.sleep(60)",
+        "print('ready'); time.sleep(600)",
         lines,
     )
     await until(lines, "ready")
@@ -84,7 +84,7 @@ async def test_kills_what_does_not_stop() -> None:
     process = await start(
         "import signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print('ready'); time.sleep(60)",
+        "print('ready'); time.sleep(600)",
         lines,
     )
     await until(lines, "ready")
@@ -96,14 +96,14 @@ async def test_ends_what_it_started_as_well() -> None:
     lines: Lines = []
     process = await start(
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(child.pid); print('ready'); time.sleep(60)",
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid); print('ready'); time.sleep(600)",
         lines,
     )
     await until(lines, "ready")
     grandchild = int(lines[0][1])
     await process.stop(10)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while is_alive(grandchild):
             await asyncio.sleep(0.01)
 
@@ -124,7 +124,7 @@ def test_ends_when_its_parent_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while is_alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -10,7 +10,7 @@ from clarion_cli.failure import Failure
 from clarion_cli.publish import build_request, read_audience, read_data
 from tests.cli.clarion import SECRET, Clarion
 from tests.cli.publisher import Publisher
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 # Numbers and spaces that a parser in between would change.
 DATA = '{ "price": 1.10, "big": 12345678901234567890123, "e": 1E2 }'
@@ -44,6 +44,10 @@ def test_passes_the_data_on_byte_for_byte() -> None:
         "data": json.loads(DATA),
         "key": "k-1",
     }
+
+
+def test_numbers_may_have_any_length() -> None:
+    assert read_data("1" * 70_000) == b"1" * 70_000
 
 
 @pytest.mark.parametrize("data", ["", "hello", "{", "NaN", '1}, "audience": "all"'])
@@ -85,11 +89,13 @@ def test_says_why_the_publisher_refused(clarion: Clarion, publisher: Publisher) 
     assert said == "the publisher refused (403): Forbidden: publish:all is needed"
 
 
-@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"id": 7}'])
+@pytest.mark.parametrize(
+    "answer", [(200, b"<html>"), (200, b"[]"), (200, b'{"id": 7}'), (404, b"Not Found")]
+)
 def test_notices_that_it_speaks_to_something_else(
-    clarion: Clarion, publisher: Publisher, answer: bytes
+    clarion: Clarion, publisher: Publisher, answer: tuple[int, bytes]
 ) -> None:
-    publisher.answer = (200, answer)
+    publisher.answer = answer
     said = clarion.fails(
         "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url
     )
@@ -101,5 +107,5 @@ def test_says_that_nobody_answers(clarion: Clarion) -> None:
     said = clarion.fails(
         "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=url
     )
-    assert said.startswith(f"no publisher at {url}")
+    assert said.startswith(f"no publisher answers at {url}: Connection refused")
     assert "is `clarion up` running?" in said

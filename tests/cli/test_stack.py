@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.stack import Plan, check_ports
 from clarion_cli.state import Addresses
 from tests.cli.clarion import SECRET
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 
 def make_plan(**changes: object) -> Plan:
@@ -59,8 +59,11 @@ def test_a_taken_port_is_named_with_the_option_that_moves_it() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         plan = make_plan(gateways=1, gateway_port=port)
-        with pytest.raises(Failure, match=rf"port {port} \(gateway-1\).*in use.*--gateway-port"):
+        with pytest.raises(
+            Failure, match=rf"port {port} for gateway-1: .*in use.*--gateway-port"
+        ) as failure:
             check_ports(plan)
+        assert failure.value.code is ExitCode.SETUP
 
 
 def test_a_port_is_not_given_out_twice() -> None:
@@ -70,5 +73,5 @@ def test_a_port_is_not_given_out_twice() -> None:
 
 
 def test_a_port_beyond_the_last_does_not_exist() -> None:
-    with pytest.raises(Failure, match=r"port 65536 .* does not exist"):
+    with pytest.raises(Failure, match=r"port 65536 for gateway-2: it does not exist"):
         check_ports(make_plan(gateway_port=65_535))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,26 +34,6 @@ def test_makes_a_secret_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert len(secret) >= 32
     assert state.make_secret() == state.secret() == secret
     assert stat.S_IMODE((state.folder / "dev-secret").stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        State.secret,
-        State.make_secret,
-        State.addresses,
-        lambda state: state.locked().__enter__(),
-        lambda state: state.announced(Addresses()).__enter__(),
-    ],
-)
-def test_a_folder_that_cannot_be_used_is_named(
-    tmp_path: Path, use: Callable[[State], object]
-) -> None:
-    """Read-only, as in the production image, or a file in its place, as here."""
-    (tmp_path / "file").touch()
-    state = State(tmp_path / "file" / ".clarion")
-    with pytest.raises(Failure, match=r"file/\.clarion: Not a directory; .* CLARION_STATE"):
-        use(state)
 
 
 def test_keeps_the_secret_out_of_git(tmp_path: Path) -> None:

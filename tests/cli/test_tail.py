@@ -46,4 +46,4 @@ def test_a_user_and_a_token_exclude_each_other(clarion: Clarion) -> None:
 
 
 def test_a_url_that_is_none_is_refused(clarion: Clarion) -> None:
-    assert "expected a URL like" in clarion.fails("tail", "--url", "8001")
+    assert "expected a gateway's URL like" in clarion.fails("tail", "--url", "8001")

@@ -9,7 +9,14 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
-from clarion_cli.users import AllConnections, UserPresence, _describe_connections, _describe_user
+from clarion_cli.users import (
+    AllConnections,
+    DisconnectReceipt,
+    UserPresence,
+    _describe_connections,
+    _describe_disconnect,
+    _describe_user,
+)
 from tests.cli.clarion import SECRET, Clarion
 from tests.cli.publisher import Publisher
 
@@ -64,12 +71,12 @@ def test_asks_for_all_connections(clarion: Clarion, publisher: Publisher) -> Non
 def test_disconnects(
     clarion: Clarion, publisher: Publisher, options: tuple[str, ...], order: object
 ) -> None:
-    publisher.answer = (200, b'{"gateways":2}')
+    publisher.answer = (200, b'{"gateways":2,"connections":3}')
     completed = clarion.run(
         "disconnect", "alice", *options,
         CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url,
     )  # fmt: skip
-    assert json.loads(completed.stdout) == {"gateways": 2}
+    assert json.loads(completed.stdout) == {"gateways": 2, "connections": 3}
     ((path, headers, body),) = publisher.asked
     assert path == "/v1/users/alice/disconnect"
     assert json.loads(body) == order
@@ -102,3 +109,30 @@ def test_a_person_reads_what_gateways_hold() -> None:
     )
     assert headline == "5 connections on 1 gateway: 3 authenticated, 2 anonymous"
     assert row == "gateway-1 5 3 2 1 yes"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            b'{"gateways":2,"connections":1}',
+            "disconnected bob: told 2 gateways to close 1 known connection",
+        ),
+        (
+            b'{"gateways":1,"connections":0}',
+            "bob was not connected as far as is known; told 1 gateway all the same",
+        ),
+        (
+            b'{"gateways":2,"connections":null}',
+            "disconnected bob: told 2 gateways; the number of connections is not known",
+        ),
+        (
+            b'{"gateways":2}',
+            "disconnected bob: told 2 gateways; the number of connections is not known",
+        ),
+    ],
+)
+def test_a_person_reads_how_many_connections_were_known(answer: bytes, expected: str) -> None:
+    """Presence may lag behind, and a publisher of an earlier version does not say."""
+    receipt = msgspec.json.decode(answer, type=DisconnectReceipt)
+    assert _describe_disconnect("bob", receipt).plain == expected

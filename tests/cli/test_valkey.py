@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from clarion_cli.failure import Failure
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.valkey import check_redis, find_server, wait_for_redis, without_password
+from tests.e2e.ports import free_port
 from tests.redis_topologies import sentinels
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 
 def test_finds_the_embedded_server() -> None:
@@ -35,7 +36,15 @@ def test_says_that_none_answers_and_hides_the_password() -> None:
     url = f"redis://user:hunter2@127.0.0.1:{free_port()}/0"
     with pytest.raises(Failure, match=r"no Redis answers at redis://127\.0\.0\.1:") as failure:
         check_redis(url)
+    assert str(failure.value).endswith("(CLARION_REDIS_URL): Connection refused")
     assert "hunter2" not in str(failure.value)
+    assert failure.value.code is ExitCode.UNREACHABLE
+
+
+def test_says_briefly_that_no_sentinel_answers() -> None:
+    with pytest.raises(Failure) as failure:
+        check_redis(f"redis+sentinel://127.0.0.1:{free_port()}/clarion/0")
+    assert str(failure.value).endswith("No master found for 'clarion'")
 
 
 def test_refuses_a_url_of_something_else() -> None:

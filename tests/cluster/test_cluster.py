@@ -7,7 +7,6 @@ says what the cluster needs.
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.timeout(20 * MINUTE)
 
 def lost_nothing(watch: Watch) -> None:
     assert watch.seen.nothing_lost(), watch.seen
-    assert watch.seen.published > 20, watch.seen
 
 
 def names(cluster: Cluster, component: str) -> list[str]:
@@ -37,7 +35,7 @@ def test_the_charts_own_test_passes(cluster: Cluster) -> None:
 def test_three_audiences_reach_every_client_on_every_pod(cluster: Cluster) -> None:
     """Through the Services; an event is published on one pod and delivered on all."""
     with cluster.watched("--clients", str(CLIENTS)) as watch:
-        time.sleep(10)
+        watch.wait(published=50)
     lost_nothing(watch)
     assert watch.seen.reconnects == 0
     assert watch.seen.pods == names(cluster, "gateway")
@@ -145,13 +143,13 @@ def test_a_valkey_that_moves_brings_its_events_along(empty_cluster: Cluster) -> 
     empty_cluster.install(["redis.valkey.persistence.enabled=true"])
     empty_cluster.call_witness()
     with empty_cluster.watched("--clients", str(CLIENTS)) as watch:
-        time.sleep(3)
+        watch.wait(published=10)
         empty_cluster.run("delete", "pod", f"{RELEASE}-valkey-0", seconds=MINUTE)
         empty_cluster.run(
             "rollout", "status", f"statefulset/{RELEASE}-valkey", "--timeout=120s",
             seconds=2 * MINUTE + 10,
         )  # fmt: skip
-        time.sleep(10)
+        watch.wait(published=10)
     lost_nothing(watch)
     assert watch.seen.refused > 0
     assert watch.seen.reconnects == 0

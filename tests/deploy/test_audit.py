@@ -59,7 +59,7 @@ def test_a_service_out_of_reach_is_said_and_does_not_fail(tmp_path: Path) -> Non
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stderr

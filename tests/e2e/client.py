@@ -13,7 +13,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 Fields = dict[str, Any]
 

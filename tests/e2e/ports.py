@@ -1,26 +1,78 @@
-"""Ports for processes that are told theirs: runs of free ones."""
+"""Ports for servers that are told theirs: free ones, which no other test takes meanwhile."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
 from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 
-# Below the ports that the kernel gives to outgoing connections (Linux: from 32768): a client of
-# another test cannot take one between the look and the start.
+# Below the ports that the kernel gives to outgoing connections and to port 0 (Linux: from 32768):
+# neither can take one between the look and the start.
 _FIRST = 15_000
 _LAST = 32_000
+_BLOCK = 250
+
+
+class Block:
+    """Ports that are this process's own, whatever other test processes of the machine do.
+
+    A lock on a file stands for the block; the kernel lets go of it when the process ends.
+    """
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.gettempdir()) / f"clarion-test-ports-{os.getuid()}"
+        folder.mkdir(exist_ok=True)
+        firsts = list(range(_FIRST, _LAST - _BLOCK + 1, _BLOCK))
+        random.shuffle(firsts)
+        for first in firsts:
+            self._lock = (folder / str(first)).open("wb")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                continue
+            self._first = self._next = first
+            return
+        raise RuntimeError(f"expected a free block of ports between {_FIRST} and {_LAST}")
+
+    def take(self, count: int) -> int:
+        """The first of ``count`` consecutive ports; those handed out last come last again."""
+        for _ in range(2 * _BLOCK):
+            if self._next + count > self._first + _BLOCK:
+                self._next = self._first
+            first = self._next
+            self._next += count
+            if _are_free(range(first, first + count)):
+                return first
+        raise RuntimeError(f"expected {count} free ports from {self._first} on")
 
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` consecutive ports that nobody listens on just now."""
-    while True:
-        first = random.randrange(_FIRST, _LAST - count)
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return first
+    """The first of ``count`` consecutive ports that nobody listens on."""
+    return _block(os.getpid()).take(count)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return free_ports(1)
+
+
+@cache
+def _block(_process: int) -> Block:
+    """One for each process: a fork must not hand out its parent's."""
+    return Block()
+
+
+def _are_free(ports: range) -> bool:
+    with ExitStack() as stack:
+        try:
+            for port in ports:
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -23,8 +23,8 @@ from clarion_cli.token import SCOPES, Signer
 from tests.cli.clarion import ROOT, SECRET, environment
 from tests.e2e.ports import free_ports
 
-READY_SECONDS = 30
-STOP_SECONDS = 15
+READY_SECONDS = 60
+STOP_SECONDS = 60
 
 
 @dataclass

@@ -24,7 +24,7 @@ from tests.valkey import Valkey
 
 ANONYMOUS, USERS = 1_500, 500
 EVENTS, KILLED_AT = 60, 20
-BACK_SECONDS = 40
+BACK_SECONDS = 100
 
 
 @pytest.fixture
@@ -67,7 +67,6 @@ async def metric(service: Service, sample: str) -> float:
     return float(value)
 
 
-@pytest.mark.timeout(150)
 async def test_two_thousand_clients_come_back_and_lose_nothing(
     quiet_stack: Stack, valkey: Valkey
 ) -> None:

@@ -68,7 +68,6 @@ def stack_of_one(shared_valkey: Valkey, tmp_path: Path, namespace: str) -> Stack
     )
 
 
-@pytest.mark.timeout(150)
 async def test_clients_move_to_a_gateway_that_is_added_and_lose_nothing(
     stack_of_one: Stack,
 ) -> None:

@@ -15,8 +15,9 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from tests.cli.clarion import SECRET
+from tests.e2e.ports import free_port
 from tests.e2e.stack import READY_SECONDS, Service, Stack, make_stack
-from tests.valkey import Valkey, free_port
+from tests.valkey import Valkey
 
 PASSWORD = "rEdIs-p4ssw0rd"
 

@@ -19,7 +19,7 @@ from tests.redis_topologies import Sentinels, sentinels
 
 AUDIENCES = ["all", "authenticated", {"user": "alice"}]
 # Until a replica takes its place, and confirms too: Sentinels and gateways ask now and then.
-RECOVERY_SECONDS = 30.0
+RECOVERY_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -81,7 +81,6 @@ async def numbers(socket: Socket) -> list[int]:
     return [event["data"] for event in (await socket.events_until("the.end"))[:-1]]
 
 
-@pytest.mark.timeout(120)
 async def test_a_failover_under_the_whole_stack_loses_nothing_and_disconnects_nobody(
     failing_stack: Stack, topology: Sentinels
 ) -> None:

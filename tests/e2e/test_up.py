@@ -20,7 +20,7 @@ import pytest
 from tests.cli.clarion import Clarion, command, environment
 from tests.e2e.ports import free_ports
 
-SECONDS = 30
+SECONDS = 60
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -161,7 +161,7 @@ def test_says_which_process_ended_and_stops_the_others(tmp_path: Path) -> None:
         os.kill(gateway, signal.SIGKILL)
         code, errors = running.end()
         assert code == 1
-        expected = "clarion: gateway-1 ended by itself with exit code -9; all is stopped"
+        expected = "clarion: gateway-1 ended by itself with exit code -9; the others are stopped"
         assert errors.splitlines()[-1] == expected
         wait_until_gone(running.children)
 
@@ -187,10 +187,24 @@ def test_says_why_it_could_not_start(redis_url: str, tmp_path: Path) -> None:
         "up", *ports(1), "--handlers", "missing.module:handlers", CLARION_REDIS_URL=redis_url
     )
     assert completed.returncode == 1
-    last = completed.stderr.splitlines()[-1]
-    assert last.startswith("clarion: gateway-1 ended at once: ")
-    assert "missing" in last
-    assert "Traceback" not in completed.stderr
+    (line,) = completed.stderr.splitlines()
+    assert line.startswith(
+        "clarion: gateway-1 ended at once: cannot import GATEWAY_HANDLERS=missing.module:handlers: "
+        "ModuleNotFoundError: No module named 'missing'"
+    )
+
+
+def test_says_where_handlers_fail(redis_url: str, tmp_path: Path) -> None:
+    """One line with the application's own, instead of the frames and logs of all processes."""
+    (tmp_path / "shop.py").write_text(
+        "def connect():\n    raise OSError('no database')\nconnect()\n"
+    )
+    completed = Clarion(tmp_path).run(
+        "up", *ports(1), "--handlers", "shop:handlers", CLARION_REDIS_URL=redis_url
+    )
+    (line,) = completed.stderr.splitlines()
+    assert "OSError: no database" in line
+    assert f"({tmp_path / 'shop.py'}:2)" in line
 
 
 def command_line(pid: int) -> bytes:

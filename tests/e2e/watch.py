@@ -5,27 +5,56 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.cli.clarion import SECRET
 from tests.cli.clarion import environment as clean_environment
 from tests.e2e import witness
 from tests.e2e.stack import Stack
-from tests.e2e.witness import PATIENCE_SECONDS, Report
+from tests.e2e.witness import PATIENCE_SECONDS, PROGRESS, Report
 
 
 @dataclass
 class Watch:
-    """One run; `report` is there when the context has ended."""
+    """One run; `report` is there when the context has ended.
+
+    Attributes:
+        published: events that were accepted so far.
+        refused: attempts that failed so far, and are repeated.
+    """
 
     report: Report | None = None
+    published: int = 0
+    refused: int = 0
+    _progress: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def seen(self) -> Report:
         assert self.report is not None, "the witness still counts"
         return self.report
+
+    def wait(self, *, published: int = 0, refused: int = 0) -> None:
+        """Return when so many more events were accepted, and so many more attempts refused."""
+        with self._progress:
+            wanted = self.published + published, self.refused + refused
+            assert self._progress.wait_for(
+                lambda: self.published >= wanted[0] and self.refused >= wanted[1],
+                PATIENCE_SECONDS,
+            ), f"expected {wanted} accepted and refused, got {self.published, self.refused}"
+
+    def read(self, lines: Iterable[str]) -> None:
+        """What the witness says, up to its report."""
+        for line in lines:
+            first, *counts = line.split()
+            if first != PROGRESS:
+                self.report = Report(**json.loads(line))
+                continue
+            with self._progress:
+                self.published, self.refused = map(int, counts)
+                self._progress.notify_all()
 
 
 @contextmanager
@@ -42,16 +71,23 @@ def watched(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
+        assert process.stdin
         assert process.stdout
+        reading = threading.Thread(target=watch.read, args=[process.stdout])
         try:
             assert process.stdout.readline() == "ready\n", "the witness did not get going"
+            reading.start()
             yield watch
+            process.stdin.close()
+            process.wait(PATIENCE_SECONDS + 30)
         except BaseException:
             process.kill()
             raise
-        output, _ = process.communicate(timeout=PATIENCE_SECONDS + 30)
-    assert process.returncode == 0, output
-    watch.report = Report(**json.loads(output.splitlines()[-1]))
+        finally:
+            if reading.ident is not None:
+                reading.join()
+    assert process.returncode == 0
+    assert watch.report is not None
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 A program of its own, so that it runs beside local processes and in a pod of a cluster alike; it
 needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes
-to the three audiences in turn until its standard input ends, waits until the last event has come
-everywhere, and prints a `Report` as one line of JSON.
+to the three audiences in turn until its standard input ends, and says after each attempt how many
+were accepted and how many refused. Then it waits until the last event has come everywhere, and
+prints a `Report` as one line of JSON.
 
 The clients follow as `clarion tail` does: they resume by themselves, wherever a gateway answers.
 """
@@ -30,6 +31,7 @@ from clarion_cli.token import SCOPES, Signer
 
 PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.2
+PROGRESS = "attempted"
 TOKEN_SECONDS = 6 * 3_600
 
 
@@ -90,9 +92,14 @@ class Producer:
         }
         while not await self._accepted(client, event):
             self.refused += 1
+            self._tell()
             await asyncio.sleep(RETRY_SECONDS)
         self.audiences.append(audience)
         self.accepted_at.append(time.monotonic())
+        self._tell()
+
+    def _tell(self) -> None:
+        print(PROGRESS, len(self.audiences), self.refused, flush=True)
 
     async def _accepted(self, client: httpx.AsyncClient, event: object) -> bool:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clarion_cli.failure import ExitCode
 from tests.installed.installation import CHECKOUT, Installation, closure, project
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,23 +41,23 @@ def test_the_public_package_imports_nothing_of_an_extra(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "program"),
+    ("arguments", "program", "exit_code"),
     [
-        (("clarion",), "clarion"),
-        (("clarion", "up"), "clarion"),
-        (("python", "-m", "clarion_cli"), "clarion"),
-        (("python", "-m", "clarion_gateway"), "gateway"),
-        (("python", "-m", "clarion_publisher"), "publisher"),
+        (("clarion",), "clarion", ExitCode.SETUP),
+        (("clarion", "up"), "clarion", ExitCode.SETUP),
+        (("python", "-m", "clarion_cli"), "clarion", ExitCode.SETUP),
+        (("python", "-m", "clarion_gateway"), "gateway", 1),
+        (("python", "-m", "clarion_publisher", "--help"), "publisher", 1),
     ],
 )
 def test_a_program_names_the_extra_that_it_needs(
-    base: Installation, tmp_path: Path, arguments: tuple[str, ...], program: str
+    base: Installation, tmp_path: Path, arguments: tuple[str, ...], program: str, exit_code: int
 ) -> None:
     done = base.run(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (exit_code, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{program}: ")
-    assert line.endswith(" is not installed; it comes with clarion[server]")
+    assert line.startswith(f"{program}: the module ")
+    assert line.endswith(" is missing; Clarion's extra `server` installs it")
 
 
 def test_the_extra_embedded_brings_the_services_too() -> None:

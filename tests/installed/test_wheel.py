@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from clarion_cli.failure import ExitCode
 from tests.chart.test_dockerfile import NOT_IN_AN_IMAGE
 from tests.installed.installation import ROOT, Installation, add_everything, install, project
 
@@ -78,7 +79,7 @@ def test_the_command_does_without_what_the_production_image_has_not(
     done = installation.run("python", "-c", code, cwd=tmp_path)
     assert done.stdout == "''\n", done.stderr
     done = installation.run("clarion", "bench", "fanout", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (ExitCode.SETUP, "")
     assert done.stderr == "clarion: the benchmarks are not in this installation of Clarion\n"
 
 

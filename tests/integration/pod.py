@@ -21,7 +21,7 @@ from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import protocol_class
 from tests.conftest import SECRET
 
-SECONDS = 10.0
+SECONDS = 30.0
 """How long a test waits for what should come at once."""
 
 

@@ -69,7 +69,7 @@ async def heard(client: Client, producer: Producer, *audiences: Audience) -> lis
     """All numbers of its audiences; what comes beside or twice fails."""
     numbers: list[int] = []
     wanted = producer.numbers(*audiences)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while len(numbers) < len(wanted):
             numbers.append((await client.receive("event"))["data"])
     assert sorted(numbers) == wanted

@@ -127,7 +127,7 @@ async def many(work: Work, count: int) -> None:
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(seed: int) -> None:
-        async with slots, asyncio.timeout(20):
+        async with slots, asyncio.timeout(60):
             await work(random.Random(seed))
 
     async with asyncio.TaskGroup() as group:

@@ -105,7 +105,7 @@ async def mounted(start: Start) -> AsyncIterator[Pod]:
 
 async def raw_data(client: Client, kind: str) -> bytes:
     """The bytes of ``data`` in the next message, as they came."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         payload = await client.connection.recv(decode=False)
     assert isinstance(payload, bytes)
     assert json.loads(payload)["kind"] == kind, payload

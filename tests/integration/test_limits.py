@@ -264,6 +264,6 @@ async def test_clients_that_answer_pings_or_say_anything_stay(start: Start) -> N
 
 async def comment(stream: EventStream) -> None:
     """Wait for the next comment of a stream."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await stream.raw.reader.readuntil(b"\n") != b":\n":
             pass

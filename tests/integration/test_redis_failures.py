@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
-from tests.integration.pod import Pod, eventually, started, token
+from tests.integration.pod import SECONDS, Pod, eventually, started, token
 from tests.integration.producer import (
     LATE_SECONDS,
     Producer,
@@ -77,7 +77,7 @@ async def test_without_redis_a_client_is_sent_away_after_the_handshakes_time(
         started(valkey.url, namespace, wait=False, handshake_seconds=0.3) as pod,
         dialled(pod) as connection,
     ):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await connection.wait_closed()
         assert connection.close_code == 1013
         await pod.counted("clarion_closes_total", code="1013", reason="unavailable")

@@ -124,6 +124,29 @@ async def test_a_fresh_token_is_taken_after_the_old_ones_were_revoked(pod: Pod) 
     assert (await refusal(pod, token("alice")))[0] == 4401, "it does not say when"
 
 
+async def test_a_token_of_the_very_second_of_a_revocation_is_not_refused_for_good(
+    start: Start,
+) -> None:
+    """It may be an old one. Its client is to fetch another, by whichever door it came."""
+    # Ahead of the clock by less than the leeway: this second does not end while the test runs.
+    second = int(time.time()) + 100
+    early, fresh = token("alice", iat=second), token("alice", iat=second + 1)
+    async with start(jwt_leeway_seconds=300) as pod:
+        await orders_of(pod).give([RevokeUser("alice", second + 0.5, second + 600)])
+        await pod.counted("clarion_revocations")
+        assert await refusal(pod, early) == (
+            1013, "the token was issued in the second of a revocation, come back with a fresh one",
+        )  # fmt: skip
+        async with streamed(pod, f"/sse?token={early}") as stream:
+            error = await stream.receive()
+            assert (error.type, error.value["code"]) == ("$error", "issued_too_soon")
+            assert stream.retry is not None, "else it comes back at once"
+        async with opened(pod) as client:
+            assert (await client.log_in(early))["code"] == "issued_too_soon"
+            assert (await client.log_in(fresh))["kind"] == "identity"
+        assert await pod.metric("clarion_tokens_refused_total", reason="revoked") == 3
+
+
 async def test_a_pod_that_starts_later_knows(pod: Pod, start: Start) -> None:
     await orders_of(pod).give([revoke_token()])
     async with start(pod="later") as later:

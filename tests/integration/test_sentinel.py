@@ -140,7 +140,6 @@ async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str)
         assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
 
 
-@pytest.mark.timeout(90)
 async def test_what_passed_by_a_pod_at_a_primary_that_woke_up_is_told(
     topology: Sentinels, namespace: str
 ) -> None:

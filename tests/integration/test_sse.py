@@ -43,7 +43,7 @@ async def test_a_stream_has_the_events_of_its_identity(pod: Pod) -> None:
         welcome = await stream.welcomed()
         assert (welcome.value["user"], welcome.value["expires_in"]) == (
             "alice",
-            pytest.approx(600, abs=2),
+            pytest.approx(600, abs=60),
         )
         ids = [
             await pod.publish(user_audience("bob"), "no"),
@@ -177,5 +177,5 @@ async def test_what_a_client_sends_on_is_not_looked_at(pod: Pod) -> None:
     async with unaffected(pod), connected(pod) as raw:
         await raw.send(body)
         assert (await raw.response()).status == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await raw.reader.readuntil(b"event: $welcome\n")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import pytest
-
 from clarion_contract.events.audience import ALL
 from tests.integration.pod import started
 from tests.integration.sockets import opened
@@ -14,7 +12,6 @@ from tests.integration.test_handlers_live import MOUNTED
 from tests.redis_topologies import replicated
 
 
-@pytest.mark.timeout(60)
 async def test_a_handlers_event_is_replicated_before_its_sender_has_the_reply(
     tmp_path: Path, namespace: str
 ) -> None:

@@ -32,7 +32,7 @@ class Prometheus:
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=10
+            base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60
         )
 
     def start(self) -> None:

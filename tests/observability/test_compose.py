@@ -44,7 +44,7 @@ def compose_command() -> list[str] | None:
                 [*command, "version"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=30,
+                timeout=150,
                 check=False,
             )
             if asked.returncode == 0:
@@ -60,7 +60,7 @@ def test_compose_finds_it_valid() -> None:
         [*command, "--file", str(COMPOSE), "config", "--quiet"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=150,
         check=False,
     )
     assert completed.returncode == 0, completed.stderr.decode()
@@ -189,12 +189,12 @@ def _healthy(check: list[str], name: str) -> None:
     kind, *command = check
     assert kind == "CMD", name
     assert command[0] == "python"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while subprocess.run(
         [sys.executable, *command[1:]],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        timeout=10,
+        timeout=60,
         check=False,
     ).returncode:
         assert time.monotonic() < deadline, f"{name} does not turn healthy"
@@ -217,7 +217,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=150,
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -264,7 +264,7 @@ def load_balanced(stack: Stack, folder: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
@@ -276,7 +276,7 @@ def load_balanced(stack: Stack, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not here")

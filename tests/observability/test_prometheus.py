@@ -34,7 +34,7 @@ pytestmark = [
         reason="prometheus is not here; on Debian and Ubuntu: apt-get install prometheus",
     ),
     # The first test waits for the traffic of all.
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 

@@ -34,7 +34,7 @@ def test_publishes_wait_for_a_redis_that_is_restarted(
     service: Service, lasting_valkey: Valkey
 ) -> None:
     """None was sent before, so none can be there twice, also those without a key."""
-    with service.client(timeout=10) as client, ThreadPoolExecutor(20) as threads:
+    with service.client(timeout=60) as client, ThreadPoolExecutor(20) as threads:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
         killed(lasting_valkey, service)
         answers = [
@@ -51,12 +51,14 @@ def test_publishes_wait_for_a_redis_that_is_restarted(
 def test_they_do_not_wait_for_ever_and_not_one_after_the_other(
     service: Service, lasting_valkey: Valkey
 ) -> None:
-    with service.client(timeout=10) as client:
+    """The first waits as long as a Redis may take to restart; then nobody does until it is back."""
+    with service.client(timeout=60) as client:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
         killed(lasting_valkey, service)
         first = client.post("/v1/events", json={**EVENT, "data": 1})
         assert_problem(first, problems.BUS_UNAVAILABLE)
-        assert 2 < first.elapsed.total_seconds() < 6
+        tried = service.metric("clarion_publisher_bus_errors_total")
         second = client.post("/v1/events", json={**EVENT, "data": 2})
         assert_problem(second, problems.BUS_UNAVAILABLE)
-        assert second.elapsed.total_seconds() < 1
+        assert service.metric("clarion_publisher_bus_errors_total") == tried + 1, "no second try"
+    assert first.elapsed.total_seconds() > 2

@@ -105,7 +105,7 @@ class TestOneEvent:
             first, second = connection.pubsub(), connection.pubsub()
             for subscriber in (first, second):
                 subscriber.subscribe(channel)
-                subscriber.get_message(timeout=5)
+                subscriber.get_message(timeout=60)
             assert client.post(EVENTS, json=event({"user": user})).json()["gateways"] == 2
             first.close()
             second.close()
@@ -484,7 +484,7 @@ class TestRedisGone:
     def test_more_than_may_wait_is_refused(self, valkey: Valkey) -> None:
         """A Redis that hangs: the queue fills, and what comes then is refused at once."""
         options = {"max_pending": 2, "batch_max_events": 2}
-        with serving(valkey.url, **options) as service, service.client(timeout=20) as client:
+        with serving(valkey.url, **options) as service, service.client(timeout=60) as client:
             assert client.post(EVENTS, json=event()).status_code == 201
             valkey.signal(signal.SIGSTOP)
             batch = {"events": [event(), event()]}

@@ -21,8 +21,8 @@ from clarion_publisher.app import running
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.tracing import PublishTracer
 from tests.conftest import SECRET
+from tests.e2e.ports import free_port
 from tests.publisher.service import bearer
-from tests.valkey import free_port
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"

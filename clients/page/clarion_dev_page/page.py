@@ -97,8 +97,9 @@ class DevPage:
         settings = self._settings
         if settings.jwt_secret is None:
             raise ValueError("expected a secret to sign with, got none")
-        now = int(time.time())
-        claims = {**claims, "iat": now, "exp": now + TOKEN_SECONDS}
+        now = time.time()
+        # With its fraction: a revocation in the same second then concerns older tokens only.
+        claims = {**claims, "iat": now, "exp": int(now) + TOKEN_SECONDS}
         if settings.jwt_audience is not None:
             claims["aud"] = settings.jwt_audience
         if settings.jwt_issuer is not None:

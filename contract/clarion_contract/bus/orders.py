@@ -30,7 +30,13 @@ class RevokeToken(Struct, frozen=True, tag="revoke_token", tag_field="order"):
 
 
 class RevokeUser(Struct, frozen=True, tag="revoke_user", tag_field="order"):
-    """Tokens of a user that were issued before a moment are good no more."""
+    """Tokens of a user that were issued before a moment are good no more.
+
+    Attributes:
+        issued_before: seconds since the epoch, with a fraction. A token's ``iat`` is compared with
+            it as it is (RFC 7519, section 2, allows a fraction there too), so that one cut to
+            whole seconds counts as issued when its second began.
+    """
 
     user: str
     issued_before: float

@@ -99,14 +99,18 @@ class PublishQueue:
         return await call.answers
 
     async def run(self) -> None:
-        """Empty the queue for ever; whoever cancels it fails what still waits."""
+        """Empty the queue for ever; whoever cancels it fails what still waits.
+
+        May be called again after it has raised: what waits is still there.
+        """
         try:
             while True:
                 await self._filled.wait()
                 await self._flush()
-        finally:
+        except asyncio.CancelledError:
             self._closed = True
             _fail(self._calls, BusUnavailable("shutting down"))
+            raise
 
     async def _flush(self) -> None:
         calls = self._take()
@@ -116,8 +120,9 @@ class PublishQueue:
         except BusUnavailable as error:
             _fail(calls, error)
             return
-        except BaseException:  # cancelled, or a bug: nobody may wait for ever
-            _fail(calls, BusUnavailable("shutting down"))
+        except BaseException as error:  # cancelled, or a bug: nobody may wait for ever
+            cancelled = isinstance(error, asyncio.CancelledError)
+            _fail(calls, BusUnavailable("shutting down" if cancelled else "publishing failed"))
             raise
         start = 0
         for call in calls:

@@ -1,26 +1,64 @@
 """Keys that an issuer publishes at a JWKS URL (RFC 7517), cached and rotated.
 
 Fetched when a token names an unknown key, and again in the background as they grow old: an issuer
-that is down for a while costs nobody a connection. Parsing stays off the event loop.
+that is down for a while costs nobody a connection. The document is foreign: its size and the time
+to fetch it are bounded, a key that cannot be used is left out, and parsing stays off the event
+loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 import jwt
+import msgspec
+import structlog
 from anyio import to_thread
 
-from clarion_contract.events.errors import KeysUnavailable
+from clarion_contract.events.errors import InvalidToken, KeysUnavailable
+from clarion_contract.identity.jws import ASYMMETRIC
 
-FETCH_TIMEOUT_SECONDS: Final = 5.0
+_log = structlog.get_logger(__name__)
+
+FETCH_SECONDS: Final = 5.0
+"""For a whole fetch, whatever the issuer does: a request for an unknown key waits for it."""
+
+MAX_BYTES: Final = 1024 * 1024
 # A storm of tokens with made-up key ids costs the issuer one request per interval, not one each.
 MIN_INTERVAL_SECONDS: Final = 10.0
 REFRESH_INTERVAL_SECONDS: Final = 300.0
+
+
+_HEADERS: Final = {
+    "accept": "application/jwk-set+json, application/json",
+    "accept-encoding": "identity",  # a small answer must not unpack to a large one
+}
+
+
+class InvalidKeySet(ValueError):
+    """A document that holds no key to verify a token with; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedKey:
+    """A key of the set.
+
+    Attributes:
+        key: a public key of `cryptography`.
+        algorithm: the only one that it is for (RFC 7517, section 4.4); None: any that fits it.
+    """
+
+    key: Any
+    algorithm: str | None
+
+
+KeySet = Mapping[str | None, tuple[PublishedKey, ...]]
+"""Keys by id. An id may stand at several keys, for different algorithms."""
 
 
 class JwksKeys:
@@ -32,11 +70,13 @@ class JwksKeys:
         *,
         client: httpx.AsyncClient | None = None,
         clock: Callable[[], float] = time.monotonic,
+        fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         self._url = url
-        self._client = client or httpx.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS)
+        self._client = client or httpx.AsyncClient(timeout=fetch_seconds)
         self._clock = clock
-        self._keys: dict[str | None, Any] = {}
+        self._fetch_seconds = fetch_seconds
+        self._keys: KeySet = {}
         self._fetched_at = -MIN_INTERVAL_SECONDS + clock() - 1
         self._failure: str | None = "not fetched yet"
         self._fetching = asyncio.Lock()
@@ -45,16 +85,32 @@ class JwksKeys:
     def only(self) -> None:
         """None: the key id decides."""
 
-    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
-        """The key with that id; a token without an id gets the only key there is."""
-        if key_id is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(key_id)
-
     @property
     def known(self) -> bool:
         """Whether there are any keys: without them no token can be accepted or refused."""
         return bool(self._keys)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last fetch brought no keys; None: it did."""
+        return self._failure
+
+    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401 - PyJWT's
+        """The key with that id; a token without an id gets the only key there is.
+
+        Raises:
+            InvalidToken: the key is for another algorithm than the token's.
+        """
+        if key_id is None and len(self._keys) == 1:
+            (candidates,) = self._keys.values()
+        else:
+            candidates = self._keys.get(key_id, ())
+        for candidate in candidates:
+            if candidate.algorithm in (None, algorithm):
+                return candidate.key
+        if candidates:
+            raise InvalidToken("algorithm", "the token's key is for another algorithm")
+        return None
 
     async def refresh(self) -> None:
         """Fetch the keys, unless that was tried just now.
@@ -65,19 +121,9 @@ class JwksKeys:
         async with self._fetching:
             if self._clock() - self._fetched_at >= MIN_INTERVAL_SECONDS:
                 self._fetched_at = self._clock()
-                self._failure = await self._fetch()
+                self._note(await self._fetch())
             if self._failure is not None:
                 raise KeysUnavailable(f"no keys from {self._url}: {self._failure}")
-
-    async def _fetch(self) -> str | None:
-        """Why there are no new keys, or None."""
-        try:
-            response = await self._client.get(self._url)
-            response.raise_for_status()
-            self._keys = await to_thread.run_sync(_signing_keys, response.content)
-        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError) as error:
-            return f"{type(error).__name__}: {error}".splitlines()[0]
-        return None
 
     async def run(self) -> None:
         """Refresh in the background for ever, so that a rotated key is known before it is used."""
@@ -93,12 +139,122 @@ class JwksKeys:
         """Close the HTTP client."""
         await self._client.aclose()
 
+    async def _fetch(self) -> str | None:
+        """Why there are no new keys, or None."""
+        try:
+            async with asyncio.timeout(self._fetch_seconds):
+                document = await self._document()
+            self._keys = await to_thread.run_sync(parse, document)
+        except TimeoutError:
+            return f"no whole answer within {self._fetch_seconds:g} s"
+        except httpx.TimeoutException:
+            return f"no answer within {self._fetch_seconds:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return f"{type(error).__name__}: {_cause(error)}"
+        except InvalidKeySet as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - a foreign document ends no service
+            _log.exception("key set not read", url=self._url)
+            return f"{type(error).__name__}: {error}".splitlines()[0]
+        return None
 
-def _signing_keys(document: bytes) -> dict[str | None, Any]:
-    """Keys by id, without those that are meant for encryption (RFC 7517, section 4.2)."""
+    async def _document(self) -> bytes:
+        # Uncompressed: a small answer must not unpack to a large one.
+        headers = {
+            "accept": "application/jwk-set+json, application/json",
+            "accept-encoding": "identity",
+        }
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code != httpx.codes.OK:
+                raise InvalidKeySet(_not_ok(response))
+            if "content-encoding" in response.headers:
+                raise InvalidKeySet("expected an answer that is not compressed")
+            document = bytearray()
+            async for chunk in response.aiter_raw():
+                document += chunk
+                if len(document) > MAX_BYTES:
+                    raise InvalidKeySet(f"expected a document of at most {MAX_BYTES} bytes")
+        return bytes(document)
+
+    def _note(self, failure: str | None) -> None:
+        """Log what has changed: once, not with each try."""
+        if failure is not None and failure != self._failure:
+            _log.warning("no keys from the issuer", url=self._url, error=failure)
+        elif failure is None and self._failure is not None:
+            _log.info("keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys)))
+        self._failure = failure
+
+
+def parse(document: bytes) -> KeySet:
+    """The keys of a JWK set that can verify a token; others are left out, and logged.
+
+    Raises:
+        InvalidKeySet: there is none.
+    """
     try:
-        jwks = jwt.PyJWKSet.from_json(document.decode())
-        return {key.key_id: key.key for key in jwks.keys if key.public_key_use in (None, "sig")}
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
-        # PyJWT takes any JSON for an object, and any value in it for a string.
-        raise jwt.PyJWKSetError("expected a JSON object with keys") from error
+        key_set = msgspec.json.decode(document)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        raise InvalidKeySet(f"expected JSON, got {document[:40]!r}") from None
+    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
+        raise InvalidKeySet(_no_key_set(key_set))
+    found: dict[str | None, tuple[PublishedKey, ...]] = {}
+    refused: list[str] = []
+    for number, value in enumerate(key_set["keys"]):
+        try:
+            key_id, key = _key(value)
+        except InvalidKeySet as error:
+            refused.append(f"key {number}: {error}")
+        except Exception as error:  # noqa: BLE001 - PyJWT takes any value for what it expects
+            refused.append(f"key {number}: {type(error).__name__}: {error}".splitlines()[0])
+        else:
+            found[key_id] = (*found.get(key_id, ()), key)
+    if not found:
+        raise InvalidKeySet("; ".join(["expected a key that verifies signatures", *refused[:3]]))
+    if refused:
+        _log.info("keys left out of the issuer's set", reasons=refused[:10])
+    return found
+
+
+def _key(value: object) -> tuple[str | None, PublishedKey]:
+    """One key of the set, and its id.
+
+    Raises:
+        InvalidKeySet: it is not meant for verifying signatures (RFC 7517, sections 4.2 to 4.4), or
+            is a shared secret: a published one is none.
+    """
+    if not isinstance(value, dict):
+        raise InvalidKeySet("expected an object")
+    key_id, use, algorithm = value.get("kid"), value.get("use"), value.get("alg")
+    operations = value.get("key_ops")
+    if key_id is not None and not isinstance(key_id, str):
+        raise InvalidKeySet("expected kid to be a string")
+    if use not in (None, "sig"):
+        raise InvalidKeySet(f"its use is {use!r}, not 'sig'")
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        raise InvalidKeySet("its key_ops lack 'verify'")
+    if algorithm is not None and algorithm not in ASYMMETRIC:
+        raise InvalidKeySet(f"its alg {algorithm!r} is none of {', '.join(sorted(ASYMMETRIC))}")
+    if value.get("kty") == "oct":
+        raise InvalidKeySet("it is a shared secret")
+    return key_id, PublishedKey(jwt.PyJWK.from_dict(value).key, algorithm)
+
+
+def _not_ok(response: httpx.Response) -> str:
+    answered = f"expected status 200, got {response.status_code} {response.reason_phrase}".strip()
+    if response.has_redirect_location:
+        return f"{answered} to {response.headers['location'][:200]!r}: redirects are not followed"
+    return answered
+
+
+def _no_key_set(value: object) -> str:
+    expected = "expected a JSON object with a list of keys"
+    if isinstance(value, dict) and isinstance(value.get("jwks_uri"), str):
+        return f"{expected}, got a discovery document, which says: {value['jwks_uri'][:200]}"
+    return expected
+
+
+def _cause(error: BaseException) -> str:
+    """What lies at the bottom: httpx tells only that all attempts failed."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -19,6 +19,11 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 
 from clarion_contract.events.errors import InvalidToken
 
+ASYMMETRIC: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""Algorithms with a public key."""
+
 # Tokens of one issuer and key share the text of their header.
 _HEADERS_REMEMBERED: Final = 256
 

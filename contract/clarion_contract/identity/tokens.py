@@ -18,14 +18,12 @@ from clarion_contract.events.errors import InvalidToken
 from clarion_contract.identity import jws
 from clarion_contract.identity.claims import Claims
 from clarion_contract.identity.jwks import JwksKeys
+from clarion_contract.identity.jws import ASYMMETRIC
 from clarion_contract.service.settings import ContractSettings, InvalidSettings
 
 TOKEN_MAX_CHARACTERS: Final = 8_192
 
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
-ASYMMETRIC: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
 
 
 class KeySource(Protocol):
@@ -39,14 +37,18 @@ class KeySource(Protocol):
     def only(self) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
         """See the class."""
 
-    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
-        """The key with that id, or None when it is not known (yet)."""
+    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401 - PyJWT's
+        """The key with that id, or None when it is not known (yet).
+
+        Raises:
+            InvalidToken: the key is for another algorithm.
+        """
 
     async def refresh(self) -> None:
         """Fetch keys, unless that happened just now.
 
         Raises:
-            contract.errors.KeysUnavailable: they cannot be had at the moment.
+            KeysUnavailable: they cannot be had at the moment.
         """
 
 
@@ -56,6 +58,10 @@ class Keys(KeySource, Protocol):
     @property
     def known(self) -> bool:
         """Whether there are any keys: without them no token can be accepted or refused."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last fetch brought no keys; None: it did, or none was needed."""
 
     async def run(self) -> None:
         """Keep them fresh, for as long as that takes anything."""
@@ -68,11 +74,12 @@ class FixedKey:
     """One key from the settings, whatever key id a token names."""
 
     known = True
+    failure = None
 
     def __init__(self, key: Any) -> None:  # noqa: ANN401
         self.only = key
 
-    def find(self, key_id: str | None) -> Any | None:  # noqa: ANN401, ARG002
+    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401, ARG002
         """Always the key."""
         return self.only
 
@@ -142,7 +149,7 @@ class TokenVerifier:
             )
         signed = jws.parse(token)
         self._signatures.check_algorithm(signed)
-        self._signatures.check(signed, self._own_key(signed.header.kid))
+        self._signatures.check(signed, self._own_key(signed.header))
         try:
             payload = _PAYLOADS.decode(signed.payload)
         except msgspec.ValidationError as error:
@@ -151,11 +158,11 @@ class TokenVerifier:
             raise InvalidToken("malformed", "the token's claims are not valid JSON") from None
         return self._checked(payload)
 
-    def _own_key(self, key_id: str | None) -> Any | None:  # noqa: ANN401
+    def _own_key(self, header: jws.Header) -> Any | None:  # noqa: ANN401
         """The key that a token names; None where all tokens have the same."""
         if self._keys.only is not None:
             return None
-        key = self._keys.find(key_id)
+        key = self._keys.find(header.kid, header.alg)
         if key is None:
             raise UnknownKey
         return key

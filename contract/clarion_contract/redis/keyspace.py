@@ -54,34 +54,50 @@ class Keyspace:
 
     Attributes:
         clustered: whether they lie in buckets.
+        database: number of the Redis database that holds the keys. Pub/sub knows no databases
+            (https://redis.io/docs/latest/develop/pubsub/): a number other than 0 stands in the
+            names of channels, so that two Clarions on two databases of one server stay apart.
     """
 
     namespace: str
     clustered: bool = False
+    database: int = 0
 
     def channel(self, stream: str) -> str:
         """The pub/sub channel of a stream."""
-        if self.clustered:
-            return f"{self.namespace}:{{{bucket_of(stream)}}}:{stream}"
-        return f"{self.namespace}:{{{stream}}}"
+        return self._named(self._channels, stream)
 
     def stream(self, channel: str) -> str:
         """The inverse of `channel`."""
         if self.clustered:
             return channel.partition("}:")[2]
-        return channel[len(self.namespace) + 2 : -1]
+        return channel[len(self._channels) + 2 : -1]
+
+    @property
+    def _channels(self) -> str:
+        """How all names of channels begin."""
+        return f"{self.namespace}:db{self.database}" if self.database else self.namespace
+
+    def _key(self, stream: str) -> str:
+        """How the names of a stream's keys begin."""
+        return self._named(self.namespace, stream)
+
+    def _named(self, prefix: str, stream: str) -> str:
+        if self.clustered:
+            return f"{prefix}:{{{bucket_of(stream)}}}:{stream}"
+        return f"{prefix}:{{{stream}}}"
 
     def log(self, stream: str) -> str:
         """The Redis stream that holds a stream's recent events."""
-        return f"{self.channel(stream)}:log"
+        return f"{self._key(stream)}:log"
 
     def meta(self, stream: str) -> str:
         """The hash with a stream's newest id."""
-        return f"{self.channel(stream)}:meta"
+        return f"{self._key(stream)}:meta"
 
     def key(self, stream: str, key: str) -> str:
         """The memory of one idempotency key."""
-        return f"{self.channel(stream)}:key:{key}"
+        return f"{self._key(stream)}:key:{key}"
 
     def clock(self, stream: str) -> str:
         """The hash with the last id issued and the epoch of the data set that holds a stream."""
@@ -92,11 +108,11 @@ class Keyspace:
     @property
     def orders(self) -> str:
         """The sorted set of orders to all gateways, by their end."""
-        return f"{self.channel(CONTROL_STREAM)}:orders"
+        return f"{self._key(CONTROL_STREAM)}:orders"
 
     def presence(self, stream: str) -> str:
         """The hash with the pods that hold connections of a user, by his stream."""
-        return f"{self.channel(stream)}:presence"
+        return f"{self._key(stream)}:presence"
 
     @property
     def pods(self) -> str:

@@ -14,15 +14,15 @@ _OWN_PREFIX = "clarion"
 
 
 @contextmanager
-def needing(extra: str, *, program: str) -> Iterator[None]:
+def needing(extra: str, *, program: str, exit_code: int = 1) -> Iterator[None]:
     """Stands around the imports of a program.
 
         with needing("server", program="gateway"):
             from clarion_gateway.server import main
 
     Raises:
-        SystemExit: a package of somebody else's is missing; the line on standard error names it,
-            and the exit code is 1.
+        SystemExit: with ``exit_code``; a package of somebody else's is missing, and a line on
+            standard error names it.
         ModuleNotFoundError: a module of Clarion's own is missing. No extra would bring it.
     """
     try:
@@ -30,4 +30,8 @@ def needing(extra: str, *, program: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(_OWN_PREFIX):
             raise
-        sys.exit(f"{program}: {error.name} is not installed; it comes with clarion[{extra}]")
+        print(
+            f"{program}: the module {error.name} is missing; Clarion's extra `{extra}` installs it",
+            file=sys.stderr,
+        )
+        sys.exit(exit_code)

@@ -25,6 +25,7 @@ from clarion_contract.service.telemetry import configure_logging
 _BACKLOG: Final = 4_096
 _PORT_IN_USE: Final = 1
 _BAD_SETTINGS: Final = 2
+_GAVE_UP: Final = 3
 
 RESPONSE_HEADERS: Final = {
     "cache-control": "no-store",
@@ -62,6 +63,10 @@ def bind(host: str, port: int) -> socket.socket:
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+class GaveUp(Exception):
+    """A job that the service cannot do without does not run; the service has drained and ends."""
 
 
 class Server(uvicorn.Server):
@@ -110,6 +115,16 @@ def stop_signal() -> asyncio.Event:
     return stopping
 
 
+async def first(*events: asyncio.Event) -> None:
+    """Return when one of several events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
 Serve = Callable[[AnySettings], Coroutine[Any, Any, None]]
 
 
@@ -118,7 +133,7 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
 
     Returns:
         The exit code, after one clear line per problem on standard error: 0, 1 for a port in use,
-        2 for settings that nothing can be started with.
+        2 for settings that nothing can be started with, 3 for a bug that it could not go on with.
     """
     try:
         settings = load(cls)
@@ -137,6 +152,9 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
     except PortInUse as error:
         print(f"{service}: {error}", file=sys.stderr)
         return _PORT_IN_USE
+    except GaveUp as error:
+        print(f"{service}: {error}", file=sys.stderr)
+        return _GAVE_UP
     return 0
 
 

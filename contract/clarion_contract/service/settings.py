@@ -222,7 +222,10 @@ class ContractSettings(BaseSettings):
     @property
     def keyspace(self) -> Keyspace:
         """The names in Redis."""
-        return Keyspace(self.namespace, clustered=bool(parse_redis_url(self.redis_url).nodes))
+        url = parse_redis_url(self.redis_url)
+        return Keyspace(
+            self.namespace, clustered=bool(url.nodes), database=int(url.options.get("db") or 0)
+        )
 
     @property
     def history(self) -> HistoryLimits:

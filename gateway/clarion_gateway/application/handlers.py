@@ -22,6 +22,7 @@ import functools
 import importlib
 import inspect
 import math
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
@@ -202,18 +203,34 @@ def load(path: str) -> Handlers:
     """The handlers that ``package.module:name`` names.
 
     Raises:
-        ValueError: there is no such module or name, or it is something else.
+        ValueError: the module cannot be imported, or the name is missing or something else.
     """
     module_name, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"expected GATEWAY_HANDLERS to name a Handlers object: {error}") from error
-    if not isinstance(found, Handlers):
+        module = importlib.import_module(module_name)
+    except Exception as error:
         raise ValueError(
-            f"expected {path} to be a clarion.Handlers object, got {type(found).__name__}"
+            f"cannot import GATEWAY_HANDLERS={path}: {type(error).__name__}: {error}"
+            f"{_place(error)}; `python -c 'import {module_name}'` shows the traceback"
+        ) from error
+    found = getattr(module, name, None)
+    if not isinstance(found, Handlers):
+        got = type(found).__name__ if hasattr(module, name) else "nothing of that name"
+        raise ValueError(
+            f"expected GATEWAY_HANDLERS={path} to name a clarion.Handlers object, got {got} in "
+            f"{module.__file__ or module_name}"
         )
     return found
+
+
+def _place(error: Exception) -> str:
+    """The line that raised it, for what is the application's fault rather than the import's."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)[1:]
+        if "importlib" not in frame.filename
+    ]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 async def answer(route: Route, data: bytes, context: Context) -> Reply:

@@ -59,8 +59,8 @@ class Joining(Protocol):
 class Revoking(Protocol):
     """What admission needs of `clarion_gateway.clients.revocations.Revocations`."""
 
-    def revokes(self, claims: Claims) -> bool:
-        """Whether the token with these claims is good no more."""
+    def refusal(self, claims: Claims) -> Close | None:
+        """Why the token with these claims is not taken; None: no revocation concerns it."""
         ...
 
 
@@ -229,9 +229,10 @@ class Admission:
 
     def _check_revoked(self, claims: Claims | None) -> None:
         """Before anything is spent on a token, and once more when the pod would hear of it."""
-        if claims is not None and self._revocations.revokes(claims):
+        close = None if claims is None else self._revocations.refusal(claims)
+        if close is not None:
             self._metrics.tokens_refused.labels("revoked").inc()
-            raise Refused(close_codes.REVOKED)
+            raise Refused(close)
 
     def _check_user(self, user: str | None, before: str | None) -> None:
         if user is None:
@@ -283,8 +284,7 @@ def _note_token(connection: Connection, claims: Claims | None) -> None:
 
 def _refused_auth(close: Close) -> tuple[str, str]:
     """Code and message of the error that answers a log-in which would have been a refusal."""
-    many = close is close_codes.TOO_MANY_CONNECTIONS
-    return (close.label if many else "unauthenticated"), close.reason
+    return (close.label if close.reconnect else "unauthenticated"), close.reason
 
 
 def _since(text: str | None) -> int | None:

@@ -27,7 +27,8 @@ from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.native import Auth, Message
 
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
+Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
+"""Runs a job by itself; the name says whose it is when it fails."""
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
@@ -83,7 +84,7 @@ class Inboxes:
         inbox = connection.inbox
         if inbox is not None and not inbox.started:
             inbox.started = True
-            self._spawn(self._work(connection, inbox))
+            self._spawn("messages", self._work(connection, inbox))
 
     async def _work(self, connection: Connection, inbox: Inbox) -> None:
         self.running += 1

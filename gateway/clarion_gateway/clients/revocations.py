@@ -9,6 +9,7 @@ memory, so that a handshake costs no round trip; Redis keeps it for pods that st
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -56,11 +57,18 @@ class Revocations:
         hub: Hub,
         metrics: Metrics,
         *,
+        leeway_seconds: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Set up, with no revocation in force.
+
+        Args:
+            leeway_seconds: how far the clocks of issuers and pods may differ.
+        """
         self._orders = orders
         self._hub = hub
         self._metrics = metrics
+        self._leeway_seconds = leeway_seconds
         self._clock = clock
         self._carried_out: dict[bytes, Order] = {}
         self._ends: list[tuple[float, bytes]] = []
@@ -71,15 +79,25 @@ class Revocations:
         """Revocations in force."""
         return len(self._tokens) + len(self._users)
 
-    def revokes(self, claims: Claims) -> bool:
-        """Whether the token with these claims is good no more.
+    def refusal(self, claims: Claims) -> Close | None:
+        """Why the token with these claims is not taken; None: no revocation concerns it.
 
         A token that does not say when it was issued counts as older than any moment.
+
+        Most issuers cut ``iat`` to whole seconds. A token of the very second of a revocation may
+        then be older or newer than it, so it is refused. Its client may hold a fresh token all the
+        same, and must not give up for good: until any issuer's clock has left that second, the
+        refusal is one to come back from.
         """
         if claims.token_id is not None and claims.token_id in self._tokens:
-            return True
+            return close_codes.REVOKED
         order = self._users.get(claims.subject)
-        return order is not None and _is_before(claims.issued_at, order)
+        if order is None or not _is_before(claims.issued_at, order):
+            return None
+        second = math.floor(order.issued_before)
+        if claims.issued_at == second and self._clock() < second + 1 + self._leeway_seconds:
+            return close_codes.ISSUED_TOO_SOON
+        return close_codes.REVOKED
 
     async def load(self) -> None:
         """Carry out what was ordered while the pod was not listening, after it listens again.

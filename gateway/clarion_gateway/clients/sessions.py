@@ -7,11 +7,11 @@ hub. Owns the limits on what one client may send.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from clarion_gateway.clients.admission import Admission, Opening
-from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.inbox import Inboxes, Spawn
 from clarion_gateway.clients.limits import TokenBucket
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.connections import close_codes
@@ -25,8 +25,6 @@ from clarion_gateway.wire import native
 
 # Malformed messages that a connection is forgiven: a bug in a client should be seen, not fought.
 _MALFORMED_MAX: Final = 10
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Sessions:
@@ -69,7 +67,7 @@ class Sessions:
     def open(self, connection: Connection, opening: Opening) -> None:
         """Begin to admit a connection; what it says meanwhile waits in its inbox."""
         self._admission.begin()
-        self._spawn(self._open(connection, opening))
+        self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:
         """A text message came in."""

@@ -68,6 +68,13 @@ EXPIRED: Final = Close(
 REVOKED: Final = Close(
     4401, "the token was revoked, connect with a fresh one", "revoked", 401, reconnect=False
 )
+ISSUED_TOO_SOON: Final = Close(
+    1013,
+    "the token was issued in the second of a revocation, come back with a fresh one",
+    "issued_too_soon",
+    503,
+    reconnect=True,
+)
 BARRED: Final = Close(4403, "disconnected, do not come back", "barred", 403, reconnect=False)
 SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
 DISCONNECTED: Final = Close(4409, "disconnected, reconnect", "disconnected", 409, reconnect=True)

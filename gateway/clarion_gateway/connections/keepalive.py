@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 
 _TICK_SECONDS: Final = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Sweeper:
@@ -68,18 +72,25 @@ class Sweeper:
         slot = self._slots[self._tick % len(self._slots)]
         self._tick += 1
         for connection in list(slot):
-            if connection.inbox is not None and connection.inbox.paused:
-                continue  # its pongs wait in the kernel, behind the messages it was told to hold
-            if connection.awaiting_pong:
-                connection.close(close_codes.KEEP_ALIVE)
-            else:
-                connection.ping()
-                self.watch_expiry(connection)
+            try:
+                self._visit(connection)
+            except Exception:  # noqa: BLE001 - one socket's bug must not keep the others waiting
+                _log.exception("keepalive failed", connection=connection.id)
+                connection.close(close_codes.INTERNAL_ERROR)
         now = self._clock()
         for second in [second for second in self._expiring if second <= now]:
             for connection in self._expiring.pop(second):
                 if connection.state is not State.CLOSED and self._has_expired(connection, now):
                     connection.close(close_codes.EXPIRED)
+
+    def _visit(self, connection: Connection) -> None:
+        if connection.inbox is not None and connection.inbox.paused:
+            return  # its pongs wait in the kernel, behind the messages it was told to hold
+        if connection.awaiting_pong:
+            connection.close(close_codes.KEEP_ALIVE)
+        else:
+            connection.ping()
+            self.watch_expiry(connection)
 
     async def run(self) -> None:
         """Tick for ever."""

@@ -176,6 +176,13 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.job_failures = Counter(
+            "clarion_job_failures_total",
+            "Background jobs that raised and were started anew, and handshakes and messages that "
+            "did, by task. Each is a bug.",
+            ["task"],
+            registry=registry,
+        )
         self.requests_refused = Counter(
             "clarion_http_requests_refused_total",
             "Requests refused before they reached a handler, by reason.",

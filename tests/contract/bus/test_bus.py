@@ -74,8 +74,10 @@ class TestIds:
         assert len(set(itertools.chain(*batches))) == 400
 
     async def test_are_microseconds_of_redis_time(self, bus: Bus) -> None:
+        before = time.time()
         (id_,) = await publish(bus, event())
-        assert abs(id_ / 1_000_000 - time.time()) < 5
+        # Redis looks at its clock once in each round of its loop: it may lag a little.
+        assert before - 1 <= id_ / 1_000_000 <= time.time()
 
     async def test_rise_when_the_clock_has_jumped_back(
         self, bus: Bus, redis: Redis, keys: Keyspace
@@ -111,10 +113,9 @@ class TestPrev:
 
     async def test_begins_below_everything(self, bus: Bus) -> None:
         """A first event's prev is a floor: a gateway that knows a later id has seen nothing yet."""
-        started = int((time.time() - 5) * 1_000_000)
         (first,) = await publish(bus, event())
         (found,) = (await history(bus)).events
-        assert started < found.prev < first
+        assert 0 < found.prev < first
 
     async def test_goes_on_after_the_log_has_expired(
         self, bus: Bus, redis: Redis, keys: Keyspace
@@ -128,9 +129,9 @@ class TestPrev:
     async def test_the_message_carries_it(self, bus: Bus, redis: Redis, keys: Keyspace) -> None:
         subscriber = redis.pubsub()
         await subscriber.subscribe(keys.channel("all"))
-        await subscriber.get_message(timeout=5)
+        await subscriber.get_message(timeout=60)
         first, second = await publish(bus, event(data=b"{}\n "), event(data=b"2"))
-        messages = [await subscriber.get_message(timeout=5) for _ in range(2)]
+        messages = [await subscriber.get_message(timeout=60) for _ in range(2)]
         await subscriber.aclose()
         assert [message and message["data"].split(b" ", 2)[2] for message in messages] == [
             b"t - -\n{}\n ",
@@ -233,9 +234,12 @@ class TestFloor:
     async def test_logs_expire_and_outlive_their_events(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        await publish(bus, event())
-        assert 60_000 < await redis.pttl(keys.log("all")) <= 61_000
-        assert 120_000 < await redis.pttl(keys.meta("all")) <= 121_000
+        (id_,) = await publish(bus, event())
+        published_ms = id_ // 1_000
+        assert await redis.pexpiretime(keys.log("all")) > published_ms + 60_000
+        assert await redis.pexpiretime(keys.meta("all")) > published_ms + 120_000
+        assert await redis.pttl(keys.log("all")) <= 61_000
+        assert await redis.pttl(keys.meta("all")) <= 121_000
         assert await redis.pttl(keys.clock("all")) == -1
 
     async def test_logs_live_on_while_the_clock_is_ahead(
@@ -247,7 +251,7 @@ class TestFloor:
         await redis.pexpire(keys.log("all"), 5_000)
         await redis.hset(keys.meta("all"), "aged", "1")  # the second in which it last aged
         await publish(bus, event())
-        assert await redis.pttl(keys.log("all")) > 50_000
+        assert await redis.pttl(keys.log("all")) > 5_000
 
     async def test_of_an_expired_log_is_the_last_id(
         self, bus: Bus, redis: Redis, keys: Keyspace
@@ -263,10 +267,12 @@ class TestFloor:
         await publish(bus, event())
         await redis.delete(keys.log("all"), keys.meta("all"))
         await redis.hset(keys.clock("all"), "epoch", "1")
+        before = time.time()
         found = await history(bus)
-        assert abs(found.floor / 1_000_000 - (time.time() - 120)) < 5
+        assert before - 121 <= found.floor / 1_000_000 <= time.time() - 120
         await publish(bus, event())
-        assert abs((await history(bus)).events[0].prev - found.floor) < 5_000_000
+        (first,) = (await history(bus)).events
+        assert found.floor <= first.prev < first.id - 119_000_000
 
     async def test_of_an_emptied_redis_lies_above_every_id_before(
         self, bus: Bus, redis: Redis, keys: Keyspace
@@ -331,9 +337,8 @@ class TestIdempotency:
 
     async def test_keys_are_forgotten(self, bus: Bus, redis: Redis, keys: Keyspace) -> None:
         (first,) = await publish(bus, event(key="k"))
-        assert 50_000 < await redis.pttl(keys.key("all", "k")) <= 60_000
-        await redis.pexpire(keys.key("all", "k"), 1)
-        await asyncio.sleep(0.01)
+        assert 0 < await redis.pttl(keys.key("all", "k")) <= 60_000
+        await redis.pexpireat(keys.key("all", "k"), 1)
         (again,) = await bus.publish([event(key="k")])
         assert isinstance(again, Published)
         assert not again.duplicate
@@ -354,7 +359,7 @@ class TestGateways:
         subscriber = redis.pubsub()
         await subscriber.subscribe(keys.channel("all"), keys.channel(pod_stream("p")))
         for _ in range(2):
-            await subscriber.get_message(timeout=5)
+            await subscriber.get_message(timeout=60)
         answers = await bus.publish([event(), event(ALICE)])
         assert [isinstance(each, Published) and each.gateways for each in answers] == [1, 0]
         await subscriber.aclose()
@@ -407,11 +412,13 @@ class TestFailures:
         await publish(bus, event(ALICE, b"before"))
         valkey.signal(signal.SIGSTOP)
         publishing = asyncio.create_task(bus.publish([event(data=b"lost")] * 3))
-        await asyncio.sleep(0.05)
+        for _ in range(100):  # nothing but turns of the loop until all of it is sent
+            await asyncio.sleep(0)
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
         next_one = asyncio.create_task(publish(bus, event(ALICE, b"after")))
-        await asyncio.sleep(0.05)
+        for _ in range(100):
+            await asyncio.sleep(0)
         valkey.signal(signal.SIGCONT)
         (id_,) = await next_one
         found = (await history(bus, ALICE)).events
@@ -440,6 +447,7 @@ class TestFailures:
         valkey.signal(signal.SIGSTOP)
         with pytest.raises(BusUnavailable, match="Timeout"):
             await bus.publish([event(data=b"during", key="k")])
+        monkeypatch.undo()
         valkey.signal(signal.SIGCONT)
         (again,) = await bus.publish([event(data=b"during", key="k")])
         assert isinstance(again, Published)
@@ -451,7 +459,8 @@ class TestFailures:
         (before,) = await publish(bus, event())
         valkey.signal(signal.SIGSTOP)
         publishing = asyncio.create_task(bus.publish([event()] * 100))
-        await asyncio.sleep(0.05)
+        for _ in range(100):  # nothing but turns of the loop until all of it is sent
+            await asyncio.sleep(0)
         valkey.kill()
         with pytest.raises(BusUnavailable) as failure:
             await publishing
@@ -501,7 +510,7 @@ async def test_a_cancellation_is_never_swallowed(bus: Bus) -> None:
         await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
-    _, pending = await asyncio.wait(tasks, timeout=5)
+    _, pending = await asyncio.wait(tasks, timeout=60)
     for task in pending:
         task.cancel()
     assert not pending

@@ -23,7 +23,7 @@ from clarion_contract.bus.orders import (
 from clarion_contract.events.errors import BusUnavailable, OrdersFull
 from clarion_contract.redis.keyspace import CONTROL_STREAM, Keyspace
 from clarion_contract.redis.subscriber import Message, Subscribed, Subscriber
-from tests.valkey import free_port
+from tests.e2e.ports import free_port
 
 LIMITS = HistoryLimits(max_events=10, max_age_seconds=60, key_ttl_seconds=60)
 

@@ -146,7 +146,7 @@ class TestRefusals:
             key, algorithms=algorithms_of(settings), audience=None, issuer=None, leeway_seconds=0
         )
         assert reason(forged, careful) == "algorithm"
-        careless = verifier(key.find(None), algorithms=["HS256", "RS256"])
+        careless = verifier(key.only, algorithms=["HS256", "RS256"])
         assert reason(forged, careless) in {"malformed", "algorithm", "signature"}
 
     def test_keys_of_another_kind(self) -> None:
@@ -266,7 +266,7 @@ class LateKeys:
         self.key: str | None = None
         self.refreshed = 0
 
-    def find(self, key_id: str | None) -> str | None:
+    def find(self, key_id: str | None, algorithm: str) -> str | None:
         return self.key
 
     async def refresh(self) -> None:

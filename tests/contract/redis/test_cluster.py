@@ -29,9 +29,9 @@ from clarion_contract.redis.keyspace import (
 )
 from clarion_contract.redis.server import NotReplicated, Replication
 from clarion_contract.redis.subscriber import Message, Subscribed
+from tests.e2e.ports import free_port
 from tests.integration.pod import eventually
 from tests.redis_topologies import Cluster, Node, cluster, wait_until
-from tests.valkey import free_port
 
 LIMITS = HistoryLimits(max_events=1_000, max_age_seconds=60, key_ttl_seconds=60)
 ALICE = user_audience("alice")
@@ -257,7 +257,7 @@ async def test_a_subscriber_leaves_when_a_stream_has_moved(own: Cluster, keys: K
     target = next(node for node in own.primaries if node is not source)
     async with listening(own, keys, ALICE.stream) as ear:
         await asyncio.to_thread(own.move, keys.log(ALICE.stream), target)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(BusUnavailable, match="moved"):
                 await ear.receive()
 
@@ -273,7 +273,7 @@ async def test_a_subscriber_leaves_a_primary_that_became_a_replica(
         await asyncio.to_thread(wait_until, lambda: node.role() == "slave", "a replica")
         bus = Bus(ear._cluster, keys, LIMITS)
         await bus.probe(ear.probe_streams("pod"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(BusUnavailable, match="moved"):
                 await _drained(ear)
 
@@ -306,23 +306,24 @@ async def test_a_primary_that_hangs_holds_up_one_pipeline_only(
     own: Cluster, keys: Keyspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("server", "cluster"):
-        monkeypatch.setattr(f"clarion_contract.redis.{module}.COMMAND_TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(f"clarion_contract.redis.{module}.COMMAND_TIMEOUT_SECONDS", 2.0)
     async with bus_to(own, keys) as bus:
         hanging, living, _ = own.primaries
+        for node in own.nodes:  # nobody takes its place meanwhile
+            node.client.config_set("cluster-replica-no-failover", "yes")
+            node.client.config_set("cluster-require-full-coverage", "no")
         users = [on(hanging, own, keys), on(living, own, keys)]
         ids(await bus.publish([event(user) for user in users]))
         hanging.signal(signal.SIGSTOP)
-        async with asyncio.timeout(1):
-            await bus.ping()
-        started = time.monotonic()
+        await bus.ping()
         lost, other = await bus.publish([event(user) for user in users])
-        assert time.monotonic() - started < 2
         assert isinstance(lost, BusUnavailable)
+        assert "Timeout" in str(lost)
         ids([other])
-        started = time.monotonic()
         lost, other = await bus.publish([event(user) for user in users])
-        assert time.monotonic() - started < 0.3, "it is not asked again"
         assert isinstance(lost, BusUnavailable)
+        assert "gave no answer a moment ago" in str(lost), "it is not asked again"
+        ids([other])
         hanging.signal(signal.SIGCONT)
 
 

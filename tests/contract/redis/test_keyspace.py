@@ -30,6 +30,14 @@ def test_in_a_cluster_a_stream_shares_its_slot_with_its_clock() -> None:
     assert keys.log("user:alice") == "ns:{246}:user:alice:log"
 
 
+def test_channels_name_the_database_and_keys_do_not() -> None:
+    """Database 0 has the names that it always had, so that old and new pods hear each other."""
+    keys = Keyspace("ns", database=2)
+    assert keys.channel("all") == "ns:db2:{all}"
+    assert keys.stream("ns:db2:{all}") == "all"
+    assert keys.log("all") == Keyspace("ns").log("all") == "ns:{all}:log"
+
+
 @pytest.mark.parametrize("clustered", [False, True])
 def test_channels_lead_back_to_streams(clustered: bool) -> None:
     keys = Keyspace("a.b-c_1", clustered)

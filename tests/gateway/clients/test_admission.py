@@ -510,7 +510,7 @@ def revoke(door: Door, *orders: Order) -> None:
 
 
 ALICES_TOKEN = RevokeToken("id of alice", 1_000)
-ALICES_OLD_TOKENS = RevokeUser("alice", 50.5, 1_000)
+ALICES_OLD_TOKENS = RevokeUser("alice", 51, 1_000)
 
 
 @pytest.mark.parametrize("order", [ALICES_TOKEN, ALICES_OLD_TOKENS])
@@ -521,6 +521,17 @@ def test_a_revoked_token_is_refused_at_the_handshake(door: Door, order: Order) -
     assert other.state is State.LIVE
     assert sample(door.metrics, "clarion_tokens_refused_total", reason="revoked") == 1
     assert door.outcomes("revoked") == 1
+
+
+def test_a_token_of_the_very_second_of_a_revocation_is_refused_for_the_moment(door: Door) -> None:
+    """Old or new, nobody knows: its client is to come back with another."""
+    revoke(door, RevokeUser("alice", 50.5, 1_000))
+    refused, anonymous = door.enter(Opening("alice", None)), door.enter()
+    assert refused.closed_with == close_codes.ISSUED_TOO_SOON
+    assert door.outcomes("issued_too_soon") == 1
+    assert door.log_in(anonymous, "alice")["code"] == "issued_too_soon"
+    assert anonymous.user is None
+    assert sample(door.metrics, "clarion_tokens_refused_total", reason="revoked") == 2
 
 
 def test_a_token_that_is_revoked_during_its_handshake_does_not_slip_through(

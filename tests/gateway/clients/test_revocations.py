@@ -18,6 +18,7 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.hub import Hub
 from tests.gateway.memory_orders import MemoryOrders
 from tests.gateway.recorder import Recorder, metrics, sample
@@ -38,12 +39,18 @@ def claims(
 class Bench:
     """Revocations with a hub, a clock at hand, and Redis in memory."""
 
-    def __init__(self, *kept: Order) -> None:
+    def __init__(self, *kept: Order, leeway_seconds: float = 0.0) -> None:
         self.now = NOW
         self.hub = Hub()
         self.metrics = metrics()
         self.orders = MemoryOrders(*kept)
-        self.revocations = Revocations(self.orders, self.hub, self.metrics, clock=lambda: self.now)
+        self.revocations = Revocations(
+            self.orders,
+            self.hub,
+            self.metrics,
+            leeway_seconds=leeway_seconds,
+            clock=lambda: self.now,
+        )
 
     def connect(
         self, user: str = "alice", token_id: str | None = None, issued_at: float | None = NOW
@@ -62,9 +69,9 @@ def test_a_token_is_revoked_by_its_id_whoever_holds_it() -> None:
     holder, other = bench.connect(token_id="one"), bench.connect(token_id="two")
     without = bench.connect()
     bench.hear(ONE)
-    assert bench.revocations.revokes(claims(token_id="one"))
-    assert not bench.revocations.revokes(claims(token_id="two"))
-    assert not bench.revocations.revokes(claims())
+    assert bench.revocations.refusal(claims(token_id="one"))
+    assert not bench.revocations.refusal(claims(token_id="two"))
+    assert not bench.revocations.refusal(claims())
     assert holder.closed_with == close_codes.REVOKED
     assert other.closed_with is without.closed_with is None
 
@@ -85,19 +92,57 @@ def test_a_users_tokens_are_revoked_by_when_they_were_issued() -> None:
     old, undated = bench.connect(issued_at=NOW - 1), bench.connect(issued_at=None)
     fresh, other = bench.connect(issued_at=NOW), bench.connect("bob", issued_at=NOW - 1)
     bench.hear(BEFORE_NOW)
-    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
-    assert bench.revocations.revokes(claims(issued_at=None))
-    assert not bench.revocations.revokes(claims(issued_at=NOW))
-    assert not bench.revocations.revokes(claims("bob", issued_at=NOW - 1))
+    assert bench.revocations.refusal(claims(issued_at=NOW - 1))
+    assert bench.revocations.refusal(claims(issued_at=None))
+    assert not bench.revocations.refusal(claims(issued_at=NOW))
+    assert not bench.revocations.refusal(claims("bob", issued_at=NOW - 1))
     assert old.closed_with == undated.closed_with == close_codes.REVOKED
     assert fresh.closed_with is other.closed_with is None
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "refusal"),
+    [
+        (NOW - 1, close_codes.REVOKED),
+        (NOW, close_codes.ISSUED_TOO_SOON),
+        (NOW + 0.25, close_codes.REVOKED),
+        (NOW + 0.5, None),
+        (NOW + 0.75, None),
+        (NOW + 1, None),
+        (None, close_codes.REVOKED),
+    ],
+)
+def test_in_the_second_of_a_revocation_the_fraction_decides(
+    issued_at: float | None, refusal: Close | None
+) -> None:
+    """Where there is none, the token may be an old one: it is refused, but not for good."""
+    bench = Bench()
+    connection = bench.connect(issued_at=issued_at)
+    bench.hear(RevokeUser("alice", NOW + 0.5, LATER))
+    assert bench.revocations.refusal(claims(issued_at=issued_at)) == refusal
+    assert connection.closed_with == (refusal and close_codes.REVOKED)
+
+
+def test_a_token_of_that_second_is_refused_for_good_once_it_is_over_by_any_clock() -> None:
+    bench = Bench(leeway_seconds=5)
+    bench.hear(RevokeUser("alice", NOW + 0.5, LATER))
+    bench.now = NOW + 5.9
+    assert bench.revocations.refusal(claims(issued_at=NOW)) == close_codes.ISSUED_TOO_SOON
+    bench.now = NOW + 6
+    assert bench.revocations.refusal(claims(issued_at=NOW)) == close_codes.REVOKED
+
+
+def test_a_moment_without_a_fraction_lets_the_tokens_of_its_second_pass() -> None:
+    bench = Bench()
+    bench.hear(BEFORE_NOW)
+    assert bench.revocations.refusal(claims(issued_at=NOW)) is None
 
 
 def test_of_two_moments_the_later_one_counts_in_whatever_order_they_come() -> None:
     bench = Bench()
     bench.hear(RevokeUser("alice", NOW, LATER + 2))
     bench.hear(RevokeUser("alice", NOW - 5, LATER))
-    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
+    assert bench.revocations.refusal(claims(issued_at=NOW - 1))
     assert len(bench.revocations) == 1
 
 
@@ -130,7 +175,7 @@ def test_orders_in_one_message_are_carried_out_in_their_order() -> None:
     bench.hear(FAREWELL, BEFORE_NOW)
     assert alice.closed_with is not None
     assert alice.closed_with.reason == "see you"
-    assert bench.revocations.revokes(claims(issued_at=NOW - 1))
+    assert bench.revocations.refusal(claims(issued_at=NOW - 1))
 
 
 def test_an_order_is_carried_out_once() -> None:
@@ -174,7 +219,7 @@ async def test_a_redis_that_is_full_keeps_nobody_from_starting() -> None:
     bench.hear(ONE)
     bench.orders.full = True
     await bench.revocations.load()
-    assert bench.revocations.revokes(claims(token_id="one"))
+    assert bench.revocations.refusal(claims(token_id="one"))
 
 
 async def test_a_redis_that_is_away_is_said_to_be() -> None:
@@ -192,8 +237,8 @@ def test_what_has_ended_is_forgotten() -> None:
     bench.now = LATER
     bench.revocations.forget_ended()
     assert len(bench.revocations) == 1
-    assert not bench.revocations.revokes(claims(token_id="one"))
-    assert bench.revocations.revokes(claims(token_id="two"))
+    assert not bench.revocations.refusal(claims(token_id="one"))
+    assert bench.revocations.refusal(claims(token_id="two"))
 
 
 def test_a_token_revoked_twice_stays_revoked_until_the_later_end() -> None:
@@ -205,14 +250,14 @@ def test_a_token_revoked_twice_stays_revoked_until_the_later_end() -> None:
         bench.hear(first, second)
         bench.now = LATER
         bench.revocations.forget_ended()
-        assert bench.revocations.revokes(claims(token_id="one"))
+        assert bench.revocations.refusal(claims(token_id="one"))
         bench.now = LATER + 9
         bench.revocations.forget_ended()
-        assert not bench.revocations.revokes(claims(token_id="one"))
+        assert not bench.revocations.refusal(claims(token_id="one"))
 
 
 def test_what_is_no_order_is_counted_and_passed_over() -> None:
     bench = Bench()
     bench.revocations.hear(b'nonsense\n{"order":"dance"}\n' + encode_order(ONE))
-    assert bench.revocations.revokes(claims(token_id="one"))
+    assert bench.revocations.refusal(claims(token_id="one"))
     assert sample(bench.metrics, "clarion_bus_messages_invalid_total") == 2

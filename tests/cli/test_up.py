@@ -1,0 +1,77 @@
+"""What `clarion up` shows: every gateway's page, and of a failed start only the process that
+failed.
+
+tests/e2e/test_up.py starts it.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.output import Output
+from clarion_cli.state import Addresses
+from clarion_cli.token import Signer
+from clarion_cli.up import Screen, check_handlers, describe_stack
+from tests.cli.clarion import SECRET
+
+ADDRESSES = Addresses(
+    gateways=tuple(f"http://127.0.0.1:{port}" for port in (8001, 8002, 8003)),
+    publisher="http://127.0.0.1:8080",
+)
+
+
+def test_prints_every_gateways_page() -> None:
+    record, text = describe_stack(ADDRESSES, Signer(SECRET))
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(text, soft_wrap=True)
+    lines = [" ".join(line.split()) for line in capture.get().splitlines()]
+    for number, url in enumerate(ADDRESSES.gateways, start=1):
+        assert f"gateway-{number} {url}" in lines
+    assert record["gateways"] == ADDRESSES.gateways
+
+
+def test_a_failed_start_shows_only_the_process_that_failed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen(Output())
+    screen.line("valkey", "Ready to accept connections")
+    screen.line("gateway-1", "Traceback")
+    screen.line("gateway-1", "OSError: no database")
+    screen.explain("gateway-1")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line.partition("| ")[2] for line in err.splitlines()] == [
+        "Traceback",
+        "OSError: no database",
+    ]
+
+
+def test_logs_are_relayed_while_it_is_up(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(Output())
+    screen.line("gateway-1", "before")
+    screen.up({"kind": "up"}, "")
+    screen.line("gateway-1", "meanwhile")
+    screen.stopping()
+    screen.line("gateway-1", "after")
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"kind": "up"}
+    assert err == "gateway-1  | meanwhile\n"
+
+
+@pytest.mark.parametrize("path", ["", "shop:handlers", "shop.live:handlers"])
+def test_accepts_a_module_and_a_name(path: str) -> None:
+    check_handlers(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["shop", "shop:", ":handlers", "shop.py:handlers()", "a/b:c", "a..b:c"]
+)
+def test_refuses_another_form_before_anything_is_started(path: str) -> None:
+    with pytest.raises(Failure, match="expected --handlers MODULE:NAME") as failure:
+        check_handlers(path)
+    assert failure.value.code is ExitCode.USAGE
