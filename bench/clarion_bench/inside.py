@@ -2,7 +2,7 @@
 
 import asyncio
 
-from clarion_gateway.application.handlers import Context, Handlers
+from clarion import Context, Handlers
 
 QUESTION = "clarion_bench.inside"
 

@@ -1,6 +1,6 @@
 """Results as a plot: one small chart per figure, Clarion in colour, its peers in grey.
 
-Needs matplotlib (`pip install matplotlib`); everything else in `bench` works without.
+Needs matplotlib (`pip install matplotlib`); everything else in this package works without.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,13 +1,16 @@
-"""`clarion bench`: hands its arguments to the package ``bench``, which needs an extra."""
+"""`clarion bench`: hands its arguments to `clarion_bench`, which needs an extra."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from clarion_cli.failure import ExitCode, Failure
+
+# The production image does without.
+_PACKAGE: Final = "clarion_bench"
 
 
 def bench(
@@ -22,8 +25,12 @@ def bench(
 ) -> None:
     """Measure Clarion on this machine."""
     try:
-        app = importlib.import_module("clarion_bench.commands").app
+        app = importlib.import_module(f"{_PACKAGE}.commands").app
     except ModuleNotFoundError as error:
+        if error.name == _PACKAGE:
+            raise Failure(
+                "the benchmarks are not in this installation of Clarion", ExitCode.SETUP
+            ) from None
         raise Failure(
             f"the benchmarks need the module {error.name}; Clarion's extra `bench` installs it",
             ExitCode.SETUP,

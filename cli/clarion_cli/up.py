@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -77,6 +78,12 @@ class Screen:
         self._console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
 
+def default_handlers() -> str:
+    """The chat example where it is installed (the production image does without), else none."""
+    package = EXAMPLE_HANDLERS.partition(".")[0]
+    return EXAMPLE_HANDLERS if find_spec(package) else ""
+
+
 def up(
     gateways: Annotated[
         int,
@@ -116,7 +123,7 @@ def up(
             metavar="MODULE:NAME",
             help="Your application's handlers. The gateways import them from the current folder.",
         ),
-    ] = EXAMPLE_HANDLERS,
+    ] = default_handlers(),
     json_: JsonOption = None,
 ) -> None:
     """Run Clarion on this machine until Ctrl-C.

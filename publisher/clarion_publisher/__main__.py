@@ -7,6 +7,9 @@ import sys
 # comes before the event loop has set its own, and the pod would wait to be killed.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
-from clarion_publisher.server import main  # noqa: E402 - the import is what takes so long
+from clarion_contract.service.extras import needing  # noqa: E402 - the signal comes first
+
+with needing("server", program="publisher"):
+    from clarion_publisher.server import main  # the import is what takes so long
 
 sys.exit(main(sys.argv[1:]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
-from clarion_gateway.application.handlers import Context, Handlers, Reply
-from clarion_gateway.application.interceptors import propagate
+from clarion import ALL, AUTHENTICATED, Audience, Context, Handlers, Reply, propagate
 
 MOUNTED = f"{__name__}:handlers"
 TYPES = {"said.to.all": "all", "said.to.authenticated": "authenticated"}

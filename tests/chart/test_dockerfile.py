@@ -20,10 +20,15 @@ def covers(folders: set[str], path: str) -> bool:
     return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
-def copied() -> set[str]:
+def copied(dockerfile: str = _DOCKERFILE) -> set[str]:
     """What is copied from the repository."""
-    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", _DOCKERFILE, re.MULTILINE)
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
     return {name for line in lines for name in line.split()}
+
+
+def production_copies() -> set[str]:
+    """What of the repository the production image is built from."""
+    return copied(_DOCKERFILE[: _DOCKERFILE.index(" AS build-development")])
 
 
 def test_every_package_is_in_the_image() -> None:
@@ -36,9 +41,9 @@ def test_every_package_is_in_the_image() -> None:
 
 def test_production_has_no_tools() -> None:
     """The page, the example and the bench are for machines of developers."""
-    production = _DOCKERFILE[: _DOCKERFILE.index(" AS build-development")]
-    copied = set(re.findall(r"^COPY (\S+) \S+$", production, re.MULTILINE))
-    assert not copied & {"clients/page", "examples", "bench"}
+    copies = production_copies()
+    assert "gateway" in copies
+    assert not copies & {"clients", "clients/page", "examples", "bench", "tests"}
     assert re.findall(r"^FROM .* AS (\S+)$", _DOCKERFILE, re.MULTILINE)[-1] == "production"
 
 

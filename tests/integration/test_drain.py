@@ -31,8 +31,7 @@ START_SECONDS = 60
 SLOW = """
 import asyncio
 from pathlib import Path
-from clarion_contract.events.audience import ALL
-from clarion_gateway.application.handlers import Handlers
+from clarion import ALL, Handlers
 
 handlers = Handlers()
 

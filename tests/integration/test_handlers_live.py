@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from clarion_contract.events.audience import user_audience
-from clarion_gateway.application.handlers import Context, Handlers, Refusal
-from clarion_gateway.application.interceptors import authenticated_only, propagate
+from clarion import Context, Handlers, Refusal, authenticated_only, propagate, user
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import Client, opened
@@ -38,7 +36,7 @@ async def chat(message: Chat, context: Context) -> dict[str, Any]:
     return {"text": message.text, **AWKWARD, "sender": context.user}
 
 
-@handlers.on("note", propagate(to=lambda context, _: user_audience(str(context.user))))
+@handlers.on("note", propagate(to=lambda context, _: user(str(context.user))))
 async def note(message: str, context: Context) -> str:
     return message
 

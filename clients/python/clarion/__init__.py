@@ -1,21 +1,27 @@
 """What an application imports: handlers for its clients' messages, and audiences to publish to.
 
-    from clarion import Context, Handlers, Refusal, authenticated_only, propagate, user
+    from clarion import Context, Handlers, authenticated_only, user
 
     handlers = Handlers()
 
     @handlers.on("chat.direct", authenticated_only())
     async def chat_direct(message: DirectMessage, context: Context) -> ChatReply:
-        await context.publish(user(message.to), "chat.direct", ...)
+        reply = ChatReply(sender=context.user, text=message.text)
+        await context.publish(user(message.to), "chat.direct", reply)
+        return reply
 
-This package is the only stable one. Every other package whose name begins with ``clarion_`` is the
-product's own and may change with any release. See docs/handlers.md.
+This package and its modules are the only stable ones. Packages whose names begin with ``clarion_``
+belong to the product and may change with any release. See docs/handlers.md.
+
+It needs anyio, msgspec and pydantic. What the services need (Redis, HTTP, metrics, traces) comes
+with the extra ``server`` and is not imported here, so that an application's own tests and tools can
+import its handlers without it.
 """
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, InvalidUserId
 from clarion_contract.events.audience import user_audience as user
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Published
+from clarion_contract.events.event import InvalidType, Published
 from clarion_gateway.application.handlers import (
     Context,
     Handlers,
@@ -24,16 +30,19 @@ from clarion_gateway.application.handlers import (
     Refusal,
     Reply,
 )
-from clarion_gateway.application.interceptors import authenticated_only, propagate
+from clarion_gateway.application.interceptors import Chooser, authenticated_only, propagate
 
 __all__ = [
     "ALL",
     "AUTHENTICATED",
     "Audience",
     "BusUnavailable",
+    "Chooser",
     "Context",
     "Handlers",
     "Interceptor",
+    "InvalidType",
+    "InvalidUserId",
     "Proceed",
     "Published",
     "Refusal",

@@ -11,9 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, StringConstraints
 
-from clarion_contract.events.audience import user_audience
-from clarion_gateway.application.handlers import Context, Handlers, Refusal
-from clarion_gateway.application.interceptors import authenticated_only, propagate
+from clarion import Context, Handlers, Refusal, authenticated_only, propagate, user
 
 handlers = Handlers()
 
@@ -53,5 +51,5 @@ async def chat_direct(message: DirectMessage, context: Context) -> ChatReply:
     if message.to == context.user:
         raise Refusal("to_yourself", "expected somebody else to write to")
     reply = ChatReply(sender=context.user or "", text=message.text, said_at=datetime.now(UTC))
-    await context.publish(user_audience(message.to), "chat.direct", reply)
+    await context.publish(user(message.to), "chat.direct", reply)
     return reply

@@ -2,6 +2,8 @@
 
 An application names its `Handlers` in ``GATEWAY_HANDLERS=package.module:handlers``:
 
+    from clarion import Context, Handlers, propagate
+
     handlers = Handlers()
 
     @handlers.on("chat.message", propagate(to="all"))
@@ -73,7 +75,7 @@ class Publish(Protocol):
     async def __call__(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
     ) -> Published:
-        """Raises `clarion_contract.events.errors.BusUnavailable` when Redis does not answer."""
+        """Raises `clarion.BusUnavailable` when Redis does not answer."""
         ...
 
 
@@ -215,7 +217,7 @@ def load(path: str) -> Handlers:
     if not isinstance(found, Handlers):
         got = type(found).__name__ if hasattr(module, name) else "nothing of that name"
         raise ValueError(
-            f"expected GATEWAY_HANDLERS={path} to name a Handlers object, got {got} in "
+            f"expected GATEWAY_HANDLERS={path} to name a clarion.Handlers object, got {got} in "
             f"{module.__file__ or module_name}"
         )
     return found

@@ -254,7 +254,10 @@ def test_handlers_are_loaded_by_their_path() -> None:
     [
         ("no.such.module:handlers", "No module named"),
         ("clarion_examples.chat.handlers:nothing", "nothing of that name in .*chat/handlers.py"),
-        ("clarion_gateway.application.handlers:encode", "got function"),
+        (
+            "clarion_gateway.application.handlers:encode",
+            r"a clarion\.Handlers object, got function",
+        ),
     ],
 )
 def test_a_wrong_path_says_what_was_found_instead(path: str, expected: str) -> None:

@@ -1,0 +1,180 @@
+"""The public package `clarion`: its names, their signatures, and that docs/handlers.md has them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[3]
+PAGE: Final = (ROOT / "docs" / "handlers.md").read_text()
+
+# An application calls these. A change here is a change of the public interface: it needs a line in
+# CHANGELOG.md, and a new major version where it breaks a caller.
+SIGNATURES: Final = {
+    "clarion": {
+        "ALL": "Audience",
+        "AUTHENTICATED": "Audience",
+        "Audience": "(kind, user=None)",
+        "BusUnavailable": "exception",
+        "Chooser": "type",
+        "Context": "(connection, user, pod, type, _publish)",
+        "Context.propagate": "async (self, audience, reply)",
+        "Context.publish": "async (self, audience, type_, data)",
+        "Handlers": "(*, threads=40)",
+        "Handlers.find": "(self, type_)",
+        "Handlers.limit_threads": "(self, threads)",
+        "Handlers.on": "(self, type_, *interceptors)",
+        "Handlers.types": "property",
+        "Interceptor": "protocol (self, context, proceed)",
+        "InvalidType": "exception ValueError",
+        "InvalidUserId": "exception ValueError",
+        "Proceed": "type",
+        "Published": "(id, duplicate, gateways)",
+        "Refusal": "(code, message)",
+        "Reply": "(type, data)",
+        "authenticated_only": "()",
+        "propagate": "(to)",
+        "user": "(user)",
+    },
+    "clarion.testing": {
+        "Answer": "(data, published)",
+        "PublishedEvent": "(audience, type, data, exclude=None)",
+        "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
+        " pod='pod-1')",
+    },
+}
+
+
+def signature(function: Any) -> str:
+    """Names, kinds and defaults of the parameters; types are mypy's to check."""
+    found = inspect.signature(function)
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in found.parameters.values()
+    ]
+    text = str(inspect.Signature(bare))
+    return f"async {text}" if inspect.iscoroutinefunction(function) else text
+
+
+def shape(value: Any) -> str:
+    """What a public name is, in one line."""
+    if inspect.isclass(value):
+        if issubclass(value, Exception) and value.__init__ in (
+            Exception.__init__,
+            ValueError.__init__,
+        ):
+            return "exception ValueError" if issubclass(value, ValueError) else "exception"
+        if getattr(value, "_is_protocol", False):
+            return f"protocol {signature(value.__call__).removeprefix('async ')}"
+        return signature(value)
+    if inspect.isfunction(value):
+        return signature(value)
+    name = type(value).__name__
+    return name if name == "Audience" else "type"
+
+
+def surface(module: str) -> dict[str, str]:
+    """Every public name of a module, and the public methods of its classes that have some."""
+    found = {}
+    package = import_module(module)
+    for name in package.__all__:
+        value = getattr(package, name)
+        found[name] = shape(value)
+        if name in ("Context", "Handlers"):
+            for method, member in vars(value).items():
+                if inspect.isfunction(member) and not method.startswith("_"):
+                    found[f"{name}.{method}"] = signature(member)
+                elif isinstance(member, property):
+                    found[f"{name}.{method}"] = "property"
+    return found
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_its_surface_is_what_it_was(module: str) -> None:
+    assert surface(module) == SIGNATURES[module]
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_what_it_imports_is_what_it_offers(module: str) -> None:
+    """A name that is not in ``__all__`` is nobody's to import, and type checkers refuse it."""
+    package = import_module(module)
+    assert package.__all__ == sorted(package.__all__)
+    assert set(package.__all__) <= vars(package).keys()
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_every_name_has_a_docstring(module: str) -> None:
+    """What has none of its own (constants, aliases) stands on the page."""
+    package = import_module(module)
+    bare = {
+        name
+        for name in package.__all__
+        if inspect.isroutine(value := getattr(package, name)) or inspect.isclass(value)
+        if not (value.__doc__ or "").strip() or value.__doc__.startswith(f"{name}(")
+    }
+    assert bare == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "heading"),
+    [("clarion", "| name | is |"), ("clarion.testing", "| name in `clarion.testing` | is |")],
+)
+def test_the_page_has_a_row_for_every_name(module: str, heading: str) -> None:
+    table = PAGE.partition(heading)[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == import_module(module).__all__
+
+
+def test_it_is_typed() -> None:
+    assert (resources.files("clarion") / "py.typed").is_file()
+
+
+def imports(source: str) -> set[str]:
+    """The names of the modules that a source imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+APPLICATIONS: Final = {
+    **{
+        str(path.relative_to(ROOT)): path.read_text()
+        for path in (
+            *(ROOT / "examples").rglob("*.py"),
+            ROOT / "bench" / "clarion_bench" / "inside.py",
+            ROOT / "tests" / "chaos" / "handlers.py",
+        )
+    },
+    **{
+        f"docs/handlers.md, block {number}": block
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    },
+}
+
+
+@pytest.mark.parametrize("source", APPLICATIONS.values(), ids=APPLICATIONS.keys())
+def test_applications_import_nothing_else_of_ours(source: str) -> None:
+    """Examples are copied: they may show nothing that can change with the next release."""
+    ours = {name for name in imports(source) if name.startswith("clarion")}
+    assert {
+        name for name in ours if not re.match(r"clarion$|clarion\.|clarion_examples", name)
+    } == (set())
+
+
+def test_the_example_of_a_test_passes() -> None:
+    """The block of docs/handlers.md that tests the chat."""
+    (block,) = (source for source in APPLICATIONS.values() if "def test_what_alice_says" in source)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/handlers.md", "exec"), names)
+    names["test_what_alice_says_reaches_all_but_her_own_connection"]()
