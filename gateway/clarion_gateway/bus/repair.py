@@ -18,7 +18,7 @@ import structlog
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.bus import log_reader as catch_up
-from clarion_gateway.bus.log_reader import NEWEST, Heard, Missed, ReadingBus
+from clarion_gateway.bus.log_reader import NEWEST, Heard, Loss, Missed, ReadingBus
 from clarion_gateway.bus.streams import Stream, Streams
 from clarion_gateway.delivery.replay import Ring
 from clarion_gateway.delivery.rounds import Delivery
@@ -93,7 +93,7 @@ class Repair:
         """
         probes.last = 0
         audiences = {stream.audience for stream in self._streams if stream.audience}
-        await self._deliver(Missed(lost={ALL: self.heard}, forgotten=audiences), self.heard)
+        await self._deliver(Missed(losses=[Loss(ALL, self.heard)], forgotten=audiences), self.heard)
         await self.find_ends([stream for stream in self._streams if stream.apart])
 
     async def fill_gap(self, stream: Stream, event: Event) -> None:
@@ -149,29 +149,32 @@ class Repair:
         if missed.events:
             self._metrics.gaps.labels("repaired").inc()
             _log.info("gap repaired from the log", events=len(missed.events))
-        if not missed.lost:
+        if not missed.losses:
             return
         self._metrics.gaps.labels("lost").inc()
-        _log.error("Redis lost events; clients are told", streams=len(missed.lost))
-        for audience, floor in missed.lost.items():
+        _log.error("Redis lost events; clients are told", losses=len(missed.losses))
+        for loss in missed.losses:
             # No client is led back, though another stream may be ahead of this one's loss.
-            position = max(floor, self.heard)
-            if self._positions.overlap and (missed.forgotten or audience.user is not None):
+            position = max(loss.until, self.heard)
+            if self._positions.overlap and (missed.forgotten or loss.audience.user is not None):
                 # Another clock's ids do not say where it lies: before all that was not heard yet.
                 position = self.heard
-            self._untold.setdefault(position, set()).add(audience)
+            self._untold.setdefault(position, set()).add(loss.audience)
         self._begin_streams_anew(missed)
         if missed.forgotten:
-            lost_until = until if self._positions.overlap else missed.lost[ALL]
-            self._ring.broken_until = max(lost_until, self.heard)
+            lost_until = max(loss.until for loss in missed.losses if loss.audience == ALL)
+            if self._positions.overlap:
+                lost_until = until
+            self._ring.break_until(max(lost_until, self.heard))
 
     def _begin_streams_anew(self, missed: Missed) -> None:
         """A loss is told once: nothing that follows has to join what came before it."""
-        for audience in missed.lost.keys() | missed.forgotten:
+        lost = {loss.audience for loss in missed.losses}
+        for audience in lost | missed.forgotten:
             stream = self._streams.by_name.get(audience.stream)
             if stream is not None:
                 stream.last = missed.base.get(audience, 0) if stream.apart else 0
-        if ALL in missed.lost:  # it concerns everyone: a lost probe has nothing to add
+        if ALL in lost:  # it concerns everyone: a lost probe has nothing to add
             for stream in self._streams:
                 if stream.audience is None:
                     stream.last = 0
@@ -199,8 +202,7 @@ class Repair:
             stream.last = 0
         self._untold.clear()
         self._delivery.rewind(now)
-        self._ring.fill(now, [])
-        self._ring.broken_until = 0
+        self._ring.begin_anew(now)
         self._tell_gap({ALL}, now)
 
     async def _fill_ring(self, now: int) -> None:
@@ -210,7 +212,7 @@ class Repair:
         floor = max(since, *(history.floor for history in histories))
         heard = [Heard(audience, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
         missed = await catch_up.read(self._bus, heard, now)
-        if missed.lost:  # trimmed since the floor was read: the next connection will try again
+        if missed.losses:  # trimmed since the floor was read: the next connection will try again
             self._ring.fill(now, [])
         else:
             self._ring.fill(floor, missed.events)

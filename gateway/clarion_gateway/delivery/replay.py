@@ -47,6 +47,15 @@ class Ring:
         for event in events:
             self.append(event)
 
+    def begin_anew(self, position: int) -> None:
+        """Ids went back to ``position``: what was kept belongs to another data set."""
+        self.fill(position, [])
+        self.broken_until = 0
+
+    def break_until(self, position: int) -> None:
+        """Redis has lost events at or below ``position``; an earlier loss still counts."""
+        self.broken_until = max(self.broken_until, position)
+
     def append(self, event: Event) -> None:
         """Add the newest event; the oldest go where they take too much memory."""
         if self.floor is None or event.audience.user is not None:

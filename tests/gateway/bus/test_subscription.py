@@ -381,6 +381,54 @@ def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> No
     assert others_kept[0] > others_lost[0]
 
 
+def test_a_trimmed_log_is_told_beside_a_failover_that_forgot_an_event(pod: Listening) -> None:
+    """Two losses of one audience, found at once: each has its place."""
+    pod.log_alice_in()
+    before = pod.publish(AUTHENTICATED)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    since_failover = pod.publish(AUTHENTICATED)
+    lost, kept = pod.publish(count=2)
+    pod.bus.trim("all", 1)
+    pod.loop.advance(1)
+    assert pod.gaps == [({ALL}, since_failover[0] - 1), ({ALL}, lost)]
+    assert pod.alice.event_ids == [*before, *since_failover, kept]
+    assert pod.ring.broken_until == lost
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+def test_a_loss_between_two_pages_is_told(
+    pod: Listening, trimmed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catching up reads a page at a time; a log may be trimmed, or forgotten, in between."""
+    pod.publish()
+    pod.subscriber.cut()
+    ids = pod.publish(count=1_500)
+    read = pod.bus.history
+    pages = 0
+
+    async def history(*args: Any, **options: Any) -> Any:
+        nonlocal pages
+        answer = await read(*args, **options)
+        pages += 1
+        if pages == 1 and trimmed:
+            pod.bus.trim("all", 400)
+        elif pages == 1:
+            pod.bus.lose_last(600)
+        return answer
+
+    monkeypatch.setattr(pod.bus, "history", history)
+    pod.loop.advance(1)
+    if trimmed:
+        assert pod.gaps == [({ALL}, ids[-401])]
+        assert pod.nobody.event_ids[1:] == ids[:1_000] + ids[-400:]
+    else:
+        ((audiences, position),) = pod.gaps
+        assert audiences == {ALL}
+        assert position >= ids[999]
+        assert pod.nobody.event_ids[1:] == ids[:1_000]
+
+
 def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
     """Nothing for hours: Redis has forgotten the stream, not an event."""
     before = pod.publish()
