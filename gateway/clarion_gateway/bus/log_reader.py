@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from clarion_contract.bus.bus import History
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
+from clarion_contract.events.positions import Loss
 
 NEWEST: Final = 2**53
 """Above every id."""
@@ -49,19 +50,6 @@ class Heard:
     last: int
     since: int
     after: int
-    until: int
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Events that no log holds any more.
-
-    Attributes:
-        audience: those who may have missed some of them.
-        until: the highest id that a lost event may have. Every event above it was read.
-    """
-
-    audience: Audience
     until: int
 
 
@@ -122,7 +110,7 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
         # Replicas get writes in their order. So what this page or a later one holds was published
         # after the failover, if its id is above all that was heard or read before.
         later = (event.id for event in missed.events if event.id > failover_after)
-        missed.losses.append(Loss(ALL, next(later, until + 1) - 1))
+        missed.losses.append(Loss(ALL, next(later, until + 1) - 1, forgotten=True))
     return missed
 
 

@@ -74,7 +74,7 @@ class Resumption:
         if not await self._reaches(since):
             return None
         missed = await self._replay.missed(connection.user, since)
-        if connection.user is not None and self._positions.overlap:
+        if connection.user is not None and not self._positions.exact:
             # The pod's position says nothing of the user's stream: let all that was read of it come
             # in, so that none of it is still to come.
             await self._subscription.refresh()

@@ -165,8 +165,8 @@ class Replay:
     async def _read(self, ranges: Sequence[tuple[Audience, int]], limit: int) -> list[History]:
         if not ranges:
             return []
-        # Only there an overlap can reach further back than a log that holds all that is needed.
-        broken_too = self._positions.overlap > 0
+        # Where positions are not exact, reading begins earlier than what is needed does.
+        broken_too = not self._positions.exact
         return await self._bus.history(ranges, limit=limit, broken_too=broken_too)
 
 
@@ -180,8 +180,9 @@ def merge(
         position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
             streams of other clocks than its own, the caller has waited for all that Redis held.
     """
-    apart = positions.apart_bit
-    events = {id_: event for id_, event in missed.events.items() if id_ <= position or id_ & apart}
+    events = {
+        id_: event for id_, event in missed.events.items() if positions.is_delivered(id_, position)
+    }
     events.update((event.id, event) for event in held)
     return [
         events[id_]

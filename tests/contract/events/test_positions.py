@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_contract.events.positions import ONE_CLOCK, SeveralClocks
 from clarion_gateway.delivery.replay import Missed, merge
 
 BEHIND, CLOCKS = 10_000, 500
-POSITIONS = Positions(BEHIND + CLOCKS)
+POSITIONS = SeveralClocks(BEHIND + CLOCKS)
 ALICE = Audience("user", "alice")
 
 

@@ -36,7 +36,8 @@ class Listening:
 
     def __init__(self, loop: ClockworkLoop, *, begin: bool = True, **overrides: Any) -> None:
         self.loop = loop
-        self.bus = MemoryBus(loop.time)
+        configured = settings(probe_interval_seconds=INTERVAL, **overrides)
+        self.bus = MemoryBus(loop.time, clustered=configured.keyspace.clustered)
         self.metrics = metrics()
         self.hub = Hub()
         self.ring = Ring(1 << 20)
@@ -44,7 +45,6 @@ class Listening:
         self.gaps: list[tuple[set[Audience], int]] = []
         self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
         self.deaf_at_first = False
-        configured = settings(probe_interval_seconds=INTERVAL, **overrides)
         self.delivery = Delivery(
             self.hub,
             self.ring,
@@ -53,6 +53,7 @@ class Listening:
             pending_max_events=configured.pending_max_events,
             held_max_events=1_000,
             unsent_max_bytes=configured.max_unsent_bytes,
+            positions=configured.positions,
         )
         self.subscription = Subscription(
             self.bus,
@@ -62,6 +63,7 @@ class Listening:
             configured,
             connect=self._connect,
             tell_gap=self._tell_gap,
+            clocks=self.bus if self.bus.clustered else None,
             clock=loop.time,
         )
         self.nobody, self.alice = Recorder(), Recorder("alice")
@@ -188,6 +190,20 @@ def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_n
     assert pod.nobody.event_ids == [first, last - 1, last]
     assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
     assert pod.heard_before_gaps == [[first]]
+
+
+def test_a_loss_that_another_stream_is_ahead_of_takes_no_client_back(pod: Listening) -> None:
+    """Clients have heard ids above it on another stream: the gap counts from there."""
+    pod.log_alice_in()
+    pod.publish(ALICE)
+    for _ in range(2):
+        pod.bus.publish(Publication(ALICE, "tick", b"{}"))
+        pod.subscriber.swallow()
+    (ahead,) = pod.publish(ALL)
+    pod.bus.trim("user:alice", 0)
+    (last,) = pod.publish(ALICE)
+    assert pod.gaps == [({ALICE}, ahead)]
+    assert pod.alice.event_ids[1:] == [ahead, last]
 
 
 def test_a_lost_connection_is_made_up_for(pod: Listening) -> None:
@@ -366,6 +382,16 @@ def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
     assert len(pod.gaps) == 1
 
 
+def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
+    """Only a cluster passes on what a former primary says: here the log need not have it."""
+    pod.publish(count=2)
+    pod.bus.lose_last(1)
+    event = pod.bus.publish(Publication(ALL, "tick", b"{}"))
+    pod.bus.trim("all", 0)
+    pod.loop.settle()
+    assert pod.nobody.event_ids[-1] == event.id
+
+
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
     """Each before what came after it on its own stream, all in the order of the ids."""
     before = pod.publish()
@@ -393,7 +419,7 @@ def test_a_trimmed_log_is_told_beside_a_failover_that_forgot_an_event(pod: Liste
     pod.loop.advance(1)
     assert pod.gaps == [({ALL}, since_failover[0] - 1), ({ALL}, lost)]
     assert pod.alice.event_ids == [*before, *since_failover, kept]
-    assert pod.ring.broken_until == lost
+    assert pod.ring.broken_until == since_failover[0] - 1, "above it the log itself tells"
 
 
 @pytest.mark.parametrize("trimmed", [True, False])
