@@ -20,7 +20,6 @@ from clarion_contract.events.event import Event, Publication, parse_message
 from clarion_contract.redis.keyspace import (
     BUCKET_NAMES,
     SHARED_BUCKET,
-    Keyspace,
     bucket_of,
     pod_stream,
     shard_stream,
@@ -33,6 +32,8 @@ LEVEL_MICROSECONDS = 500_000
 """What clocks of a cluster may differ by before all are raised."""
 NODES = range(3)
 """The primaries of a cluster. The first holds the shared bucket; alice and bob lie on the others."""
+# Lowest three bits of the ids of each.
+_ID_ENDS = (0, 1, 3)
 # A bucket of each, to probe it through.
 _PROBED_BUCKETS = (SHARED_BUCKET, "0", "4")
 
@@ -46,7 +47,11 @@ def node_of(stream: str) -> int:
 @dataclass
 class _Log:
     entries: list[tuple[int, bytes]] = field(default_factory=list)  # id, message
-    last: int | None = None
+    ids: list[int] = field(default_factory=list)  # of all that was published, trimmed or not
+
+    @property
+    def last(self) -> int | None:
+        return self.ids[-1] if self.ids else None
 
 
 @dataclass
@@ -74,7 +79,6 @@ class MemoryBus:
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
         self.probes: list[int] = []
-        self._keys = Keyspace("memory", clustered)
         self._clocks: dict[str, _Clock] = defaultdict(_Clock)
         self._logs: dict[str, _Log] = {}
 
@@ -133,6 +137,10 @@ class MemoryBus:
         self._check()
         return [self._read(audience, since, limit, broken_too) for audience, since in ranges]
 
+    def last_two(self, stream: str) -> list[int]:
+        """Ids of the newest events of a stream's log."""
+        return [id_ for id_, _ in self._logs.get(stream, _Log()).entries[-2:]]
+
     def knows(self, stream: str) -> bool:
         """Whether anything was published on a stream since the data set began."""
         return stream in self._logs
@@ -163,8 +171,7 @@ class MemoryBus:
         newest = sorted(id_ for log in logs for id_, _ in log.entries)[::-1][:count]
         for log in logs:
             log.entries = [entry for entry in log.entries if entry[0] not in newest]
-            if log.last in newest:
-                log.last = log.entries[-1][0] if log.entries else None
+            log.ids = [id_ for id_ in log.ids if id_ not in newest]
         return set(newest)
 
     def publish_on_former_primary(self, audience: Audience) -> None:
@@ -198,8 +205,10 @@ class MemoryBus:
     def _next_id(self, stream: str) -> int:
         last = self._logs.get(stream, _Log()).last or 0
         id_ = max(self._time(stream), self._clock_of(stream).issued + 1, last + 1)
-        lane = self._keys.lane(stream)
-        return id_ + 1 if lane and id_ % 2 != int(lane) else id_
+        if not self.clustered:
+            return id_
+        # Within its lane each primary has ids of its own, so that tests can tell events by them.
+        return id_ + (_ID_ENDS[self.node_of(stream)] - id_) % 8
 
     def _publish(self, stream: str, header: str, data: bytes) -> bytes:
         self._tick()
@@ -213,7 +222,8 @@ class MemoryBus:
             told = prev if clock.epoch > self._time(stream) - 2 * MAX_AGE_MICROSECONDS else 0
         entry = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
         message = b"%d %d %b\n%b" % (id_, told, header.encode(), data)
-        clock.issued = log.last = id_
+        clock.issued = id_
+        log.ids.append(id_)
         log.entries.append((id_, entry))
         for listener in list(self.listeners):
             listener(Message(stream, message))

@@ -165,7 +165,9 @@ class SeveralClocks:
         """Before all that was not heard yet, where another clock's ids do not say where it lies."""
         if loss.forgotten or loss.audience.user is not None:
             return heard
-        return max(loss.until, heard)
+        # A log that is empty ends at the time when its data set began, which may be odd. A client
+        # that came back from there would seem to come from a stream that is apart.
+        return max(loss.until & ~_APART_BIT, heard)
 
     def forgotten_until(self, losses: Sequence[Loss], until: int) -> int:
         """See `Positions`."""

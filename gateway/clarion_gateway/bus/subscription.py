@@ -272,14 +272,15 @@ class Subscription:
             self._metrics.bus_messages_invalid.inc()
             _log.warning("not an event on the bus", stream=stream.name, error=str(error))
             return
-        if stream.forks_at(event) and not await self._accept(stream, event):
+        joins = event.prev == stream.last  # as nearly all do: the rest is looked at for others only
+        if not joins and stream.forks_at(event) and not await self._accept(stream, event):
             return
         if event.id <= stream.last or (event.id <= self._caught_up_to and not stream.apart):
             return
         if stream.audience is None:
             self._prober.hear(stream.name, event.id)
         else:
-            if stream.lacks_before(event):
+            if not joins and stream.lacks_before(event):
                 await self._repair.fill_gap(stream, event)
             self._delivery.put(event)
         stream.heard(event.id)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, SeveralClocks
+from clarion_contract.events.positions import ONE_CLOCK, Loss, SeveralClocks
 from clarion_gateway.delivery.replay import Missed, merge
 
 BEHIND, CLOCKS = 10_000, 500
@@ -69,6 +69,27 @@ def test_what_was_not_heard_lies_above_where_reading_begins(
 @given(st.integers(0, 2**53))
 def test_with_one_clock_a_position_is_exact(position: int) -> None:
     assert ONE_CLOCK.shared_since(position) == ONE_CLOCK.user_since(position) == position
+
+
+@pytest.mark.parametrize(("until", "expected"), [(4, 10), (15, 14), (16, 16)])
+def test_a_loss_of_a_shared_stream_lies_at_an_id_of_its_clock(until: int, expected: int) -> None:
+    """And never below what was heard already."""
+    assert POSITIONS.place(Loss(ALL, until), heard=10) == expected
+
+
+@pytest.mark.parametrize("loss", [Loss(ALICE, 20), Loss(ALL, 20, forgotten=True)])
+def test_what_no_shared_id_tells_lies_before_all_that_was_not_heard(loss: Loss) -> None:
+    assert POSITIONS.place(loss, heard=10) == 10
+    assert ONE_CLOCK.place(loss, heard=10) == 20
+    assert ONE_CLOCK.place(loss, heard=30) == 30
+
+
+def test_a_failover_breaks_the_ring_up_to_an_id_of_the_shared_clock() -> None:
+    trimmed, forgotten = Loss(ALL, 40), Loss(ALL, 20, forgotten=True)
+    assert ONE_CLOCK.forgotten_until([trimmed, forgotten], 30) == 20
+    assert POSITIONS.forgotten_until([trimmed, forgotten], 30) == 30
+    assert ONE_CLOCK.forgotten_until([trimmed], 30) == 0
+    assert POSITIONS.forgotten_until([trimmed], 30) == 0
 
 
 def event(id_: int) -> Event:
