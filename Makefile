@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos cluster check format bench clean
+.PHONY: help run test chaos cluster check format bench mutate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,13 @@ format: $(VENV)/.ready-to-test ## format the code and mend what ruff can mend
 bench: $(VENV)/.ready-to-test ## measure; ARGS go to `clarion bench`
 	@$(BIN)/clarion bench $(ARGS)
 
+mutate: $(VENV)/.ready-to-test ## change what decides, line by line, and see tests fail; ARGS="'gateway.repair*'"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,mutate]'
+	@$(BIN)/mutmut run --max-children $$(nproc) $(ARGS)
+	@$(BIN)/mutmut results
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .clarion mutants .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, renewed only when what is asked for has changed.

@@ -97,7 +97,7 @@ class Repair:
         """Deliver what the log holds between the last event heard and this one."""
         before = event.id - 1
         heard = [Heard(stream.audience or ALL, stream.last, stream.last, stream.last, before)]
-        until = self._streams.heard if stream.apart else before
+        until = self._streams.heard
         await self._deliver(await catch_up.read(self._bus, heard, until), until)
 
     async def _read_on(self, streams: Sequence[Stream], now: int) -> None:

@@ -92,6 +92,17 @@ def test_a_failover_breaks_the_ring_up_to_an_id_of_the_shared_clock() -> None:
     assert POSITIONS.forgotten_until([trimmed], 30) == 0
 
 
+def test_a_round_leads_to_its_last_event_of_the_shared_clock() -> None:
+    assert POSITIONS.last_shared([event(2), event(4), event(7)]) == 4
+    assert POSITIONS.last_shared([event(7)]) == 0
+    assert ONE_CLOCK.last_shared([event(4), event(7)]) == 7
+
+
+def test_what_is_apart_counts_as_delivered_whatever_its_id() -> None:
+    assert [POSITIONS.is_delivered(id_, 6) for id_ in (6, 7, 8, 9)] == [True, True, False, True]
+    assert [ONE_CLOCK.is_delivered(id_, 6) for id_ in (6, 7)] == [True, False]
+
+
 def event(id_: int) -> Event:
     return Event(id_, 0, ALICE if id_ % 2 else ALL, "t", b"1")
 

@@ -392,6 +392,22 @@ def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
     assert pod.nobody.event_ids[-1] == event.id
 
 
+def test_after_a_failover_that_a_probe_tells_of_lower_ids_are_heard(pod: Listening) -> None:
+    """The new primary's clock may be behind the old one's."""
+    pod.loop.advance(INTERVAL + 0.5)
+    heard = pod.publish()[0] + 1_000
+    pod.subscriber._put(Message("all", b"%d 0 tick - -\n1" % heard))
+    pod.loop.settle()
+    pod.bus.lose_last(2)  # the event, and the probe before it
+    pod.loop.advance(INTERVAL)
+    ((audiences, position),) = pod.gaps
+    assert audiences == {ALL}
+    assert pod.ring.broken_until == position >= heard
+    pod.subscriber._put(Message("all", b"%d 0 tick - -\n1" % (heard - 1)))
+    pod.loop.settle()
+    assert pod.nobody.event_ids[-1] == heard - 1
+
+
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
     """Each before what came after it on its own stream, all in the order of the ids."""
     before = pod.publish()
@@ -453,6 +469,36 @@ def test_a_loss_between_two_pages_is_told(
         assert audiences == {ALL}
         assert position >= ids[999]
         assert pod.nobody.event_ids[1:] == ids[:1_000]
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_data_set_with_earlier_ids_is_told_and_followed(
+    loop: ClockworkLoop, clustered: bool
+) -> None:
+    """Another Redis, whose clock is an hour behind: nothing on it joins what was heard."""
+    pod = Listening(loop, **({"redis_url": "redis+cluster://localhost:6379"} if clustered else {}))
+    pod.log_alice_in()
+    before = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    pod.subscriber.cut()
+    pod.bus.lose_everything()
+    pod.bus.ahead = [-3_600_000_000 for _ in pod.bus.ahead]
+    unheard = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    loop.advance(1)
+    ((audiences, position),) = pod.gaps
+    assert audiences == {ALL}
+    assert unheard[0] < position < before[0]
+    assert position <= pod.delivery.position < before[0]
+    assert pod.ring.floor == position
+    assert pod.ring.broken_until == 0
+    assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
+    after = [pod.publish(to)[0] for to in (ALL, ALICE, AUTHENTICATED)]
+    assert pod.alice.event_ids == before + after
+    assert pod.delivery.position == after[2]
+    pod.subscriber.cut()
+    missed = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    loop.advance(1)
+    assert sorted(pod.alice.event_ids[5:]) == sorted(missed)
+    assert len(pod.gaps) == 1
 
 
 def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
@@ -543,6 +589,44 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
     assert "user:alice" not in pod.subscriber.streams
     pod.log_alice_in()
     assert pod.publish(ALICE) == pod.alice.event_ids
+
+
+def test_only_idle_users_are_given_up(pod: Listening) -> None:
+    """Neither what is for everybody, nor a user whom somebody is just joining."""
+    pod.log_alice_in()
+    pod.loop.run_until_complete(pod.subscription.join("bob"))
+    streams = pod.subscription._streams
+    assert streams.prune({"alice"}, 15, 100.0) == []
+    streams.by_name["user:bob"].joining += 1
+    assert streams.prune({"alice"}, 15, 115.0) == []
+    streams.by_name["user:bob"].joining -= 1
+    assert streams.prune({"alice"}, 15, 115.0) == []
+    assert streams.prune({"alice"}, 15, 129.9) == []
+    assert streams.prune({"alice"}, 15, 130.0) == ["user:bob"]
+    assert set(streams.by_name) == {"all", "authenticated", "user:alice", "pod:pod-test"}
+
+
+def test_a_user_whom_redis_has_not_confirmed_is_kept(pod: Listening) -> None:
+    pod.subscriber.deaf = True
+    joining = pod.joining("alice")
+    pod.loop.settle()
+    stream = pod.subscription._streams.by_name["user:alice"]
+    stream.joining = 0
+    assert pod.subscription._streams.prune((), 0, 1.0) == []
+    assert pod.subscription._streams.prune((), 0, 2.0) == []
+    joining.cancel()
+
+
+def test_a_user_given_up_while_redis_is_away_is_not_asked_for_again(pod: Listening) -> None:
+    pod.log_alice_in()
+    pod.hub.remove(pod.alice)
+    pod.loop.run_until_complete(pod.subscription.prune((), 0))
+    pod.bus.down = True
+    pod.subscriber.cut()
+    pod.loop.run_until_complete(pod.subscription.prune((), 0))
+    pod.bus.down = False
+    pod.loop.advance(3)
+    assert "user:alice" not in pod.subscriber.streams
 
 
 def test_a_user_who_comes_back_within_the_linger_is_kept(pod: Listening) -> None:
