@@ -594,6 +594,7 @@ def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))
 TestGateways = Gateways.TestCase
+TestGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
 TestGateways.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,

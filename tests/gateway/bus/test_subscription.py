@@ -617,18 +617,6 @@ def test_a_user_whom_redis_has_not_confirmed_is_kept(pod: Listening) -> None:
     joining.cancel()
 
 
-def test_a_user_given_up_while_redis_is_away_is_not_asked_for_again(pod: Listening) -> None:
-    pod.log_alice_in()
-    pod.hub.remove(pod.alice)
-    pod.loop.run_until_complete(pod.subscription.prune((), 0))
-    pod.bus.down = True
-    pod.subscriber.cut()
-    pod.loop.run_until_complete(pod.subscription.prune((), 0))
-    pod.bus.down = False
-    pod.loop.advance(3)
-    assert "user:alice" not in pod.subscriber.streams
-
-
 def test_a_user_who_comes_back_within_the_linger_is_kept(pod: Listening) -> None:
     pod.log_alice_in()
     pod.hub.remove(pod.alice)
