@@ -394,18 +394,28 @@ def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
 
 def test_after_a_failover_that_a_probe_tells_of_lower_ids_are_heard(pod: Listening) -> None:
     """The new primary's clock may be behind the old one's."""
+    pod.log_alice_in()
     pod.loop.advance(INTERVAL + 0.5)
     heard = pod.publish()[0] + 1_000
-    pod.subscriber._put(Message("all", b"%d 0 tick - -\n1" % heard))
+    pod.subscriber._put(Message("authenticated", b"%d 0 tick - -\n1" % heard))
     pod.loop.settle()
     pod.bus.lose_last(2)  # the event, and the probe before it
     pod.loop.advance(INTERVAL)
     ((audiences, position),) = pod.gaps
     assert audiences == {ALL}
     assert pod.ring.broken_until == position >= heard
-    pod.subscriber._put(Message("all", b"%d 0 tick - -\n1" % (heard - 1)))
+    pod.subscriber._put(Message("authenticated", b"%d 0 tick - -\n1" % (heard - 1)))
     pod.loop.settle()
-    assert pod.nobody.event_ids[-1] == heard - 1
+    assert pod.alice.event_ids[-1] == heard - 1
+
+
+def test_a_failover_that_forgot_an_event_and_a_probe_is_told_once(pod: Listening) -> None:
+    pod.loop.advance(INTERVAL + 0.5)
+    pod.publish()
+    pod.subscriber.cut()
+    pod.bus.lose_last(2)
+    pod.loop.advance(3 * INTERVAL)
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
 
 
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
