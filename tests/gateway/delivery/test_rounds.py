@@ -20,7 +20,7 @@ from clarion_gateway.delivery.replay import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
-from tests.gateway.recorder import Recorder, event, metrics, sample
+from tests.gateway.recorder import Recorder, event, messages_of, metrics, sample
 
 ALICE = Audience("user", "alice")
 
@@ -126,6 +126,24 @@ async def test_a_burst_is_cut_into_rounds_of_bounded_size() -> None:
     assert connection.event_ids == list(range(1, 3_001))
     assert 3 <= len(connection.written) < 100
     assert max(len(payload) for payload in connection.written) < 300_000
+
+
+async def test_a_round_merges_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each targeted event's receivers get all shared events of the round merged in."""
+    monkeypatch.setattr(module, "_ROUND_MAX_MERGES", 6)
+    stage = Stage()
+    alice = stage.connect("alice")
+    for id_ in range(1, 13):
+        stage.delivery.put(event(id_, ALICE if id_ % 2 else ALL))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert [len(messages_of(each)) for each in alice.written] == [6, 6]
+    alice.written.clear()
+    for id_ in range(13, 33):
+        stage.delivery.put(event(id_, ALICE))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert len(alice.written) == 1, "where nothing is merged, nothing is cut"
 
 
 async def test_no_round_is_larger_than_what_may_wait_for_a_client() -> None:
