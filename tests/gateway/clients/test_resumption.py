@@ -12,13 +12,15 @@ import pytest
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Publication
+from clarion_contract.events.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_gateway.clients.admission import Opening
-from clarion_gateway.clients.resumption import tell_gap
+from clarion_gateway.clients.resumption import Resumption, tell_gap
+from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
 from tests.gateway.clients.test_admission import Door
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import node_of
-from tests.gateway.recorder import Recorder
+from tests.gateway.recorder import Recorder, event
 
 ALICE = Audience("user", "alice")
 
@@ -156,3 +158,20 @@ def test_a_loss_that_is_found_while_the_log_is_read_has_its_place(loop: Clockwor
         ("event", shared),
         ("event", late),
     ]
+
+
+@pytest.mark.parametrize(
+    ("positions", "expected"),
+    [(ONE_CLOCK, [2, "gap 4", 5, "gap 6", 8]), (SeveralClocks(1_000), [2, "gap 4", 5, "gap 6", 8])],
+)
+def test_a_loss_lies_before_the_shared_events_above_it(
+    positions: Positions, expected: list[object]
+) -> None:
+    """Of a cluster's ids those of users, here 5, say nothing about where; what came in later does."""
+    resumption = Resumption(Hub(), None, None, None, positions)  # type: ignore[arg-type]
+    events = [event(2), event(5, ALICE), event(8)]
+    items = resumption._with_gaps(events, [Gap(4), events[1], Gap(6)])
+    assert [f"gap {i.position}" if isinstance(i, Gap) else i.id for i in items] == expected
+    items = resumption._with_gaps(events, [Gap(2)])
+    apart = positions is not ONE_CLOCK
+    assert items.index(Gap(2)) == (2 if apart else 1)
