@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos cluster check format bench docs release pins clean
+.PHONY: help run test chaos cluster check format bench docs mutate release pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +44,13 @@ docs: $(VENV)/.ready-to-test ## build the documentation site into site/; needs n
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The site is in site/. Read it with: $(BIN)/mkdocs serve"
 
+mutate: $(VENV)/.ready-to-test ## change what decides, line by line, and see tests fail; ARGS="'*repair*'"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,mutate]'
+	@$(BIN)/mutmut run --max-children $$(nproc) $(ARGS)
+	@$(BIN)/mutmut results
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) site .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site mutants .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, renewed only when what is asked for has changed.

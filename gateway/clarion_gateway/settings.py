@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.service.settings import ContractSettings, Names, split_names
 
 _BEATS_PER_TIMEOUT: Final = 3
@@ -212,7 +212,7 @@ class GatewaySettings(ContractSettings):
             return ONE_CLOCK
         # From a probe that came back late to the end of one that did not: see `Prober.run`.
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
-        return Positions(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
+        return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

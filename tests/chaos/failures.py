@@ -106,6 +106,11 @@ async def primary_killed(world: World, _: Sequence[Client], dice: random.Random)
     await world.fail_over(dice.uniform(0, 1), hangs=False)
 
 
+async def primary_of_cluster_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
+    """Its replica takes its place; it comes back as one."""
+    await world.fail_over_in_cluster(dice.uniform(0, 1), dice.randrange(3))
+
+
 async def primary_hung(world: World, _: Sequence[Client], dice: random.Random) -> None:
     """A replica takes its place; it wakes up and believes for a while to be what it was."""
     await world.fail_over(dice.uniform(0, 1), hangs=True)
@@ -141,6 +146,9 @@ HARMLESS: Sequence[Failure] = (
     subscriptions_silenced,
 )
 """With one Redis that keeps its data. No event may be lost by any of these."""
+
+CLUSTER_FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_of_cluster_killed)
+"""On a cluster. Nothing that was accepted may be lost by any of these."""
 
 FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_killed, primary_hung, replica_killed)
 """With Sentinels. Nothing that was accepted may be lost by any of these."""

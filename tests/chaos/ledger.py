@@ -60,6 +60,8 @@ class Ledger:
         wipes_us: when it lost all it had.
         failovers_us: from when to when another took its place: it may have lost what was not
             accepted by then.
+        began_us: when Redis was there.
+        overlap_us: by how much a position on a cluster may be wrong.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -67,6 +69,8 @@ class Ledger:
     wipes_us: list[int] = field(default_factory=list)
     failovers_us: list[tuple[int, int]] = field(default_factory=list)
     duplicates: int = 0
+    began_us: int = 0
+    overlap_us: int = 0
 
     @property
     def losses(self) -> int:

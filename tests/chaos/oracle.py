@@ -61,8 +61,8 @@ def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
             _judge_start(verdict, ledger, name, session)
             _judge_heard(verdict, ledger, name, session, numbers)
             _judge_missing(verdict, ledger, client, name, session, accepted)
-            _judge_end(verdict, ledger, name, session)
-            _judge_orders(verdict, ledger, name, session)
+            judge_end(verdict, ledger, name, session)
+            judge_orders(verdict, ledger, name, session)
     for entry in ledger.entries:
         if entry.accepted_us and entry.id is None and not ledger.wiped_since(entry):
             verdict.add("lost", f"event {entry.number}, confirmed to {entry.sender}, in no log")
@@ -86,7 +86,7 @@ def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int
             verdict.add("doubled", f"event {number} stands in the logs as {sorted(found)}")
 
 
-def _judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+def judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
     """Nobody is thrown out who need not be."""
     explained = session.end in _RIGHTFUL_ENDS
     if session.end in {_REVOKED, _DISCONNECTED}:
@@ -100,7 +100,7 @@ def _judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) ->
         verdict.add("thrown out", f"{name}: closed with {session.end}")
 
 
-def _judge_orders(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+def judge_orders(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
     """What was confirmed as revoked is good for nothing, and who was disconnected hears no more."""
     token = session.token
     if token is None or session.changed:

@@ -18,12 +18,23 @@ from pathlib import Path
 from pprint import pformat
 
 from tests.chaos.clients import Client, SocketClient, StreamClient
-from tests.chaos.failures import FAILOVERS, HARMLESS, Failure, primary_killed, redis_emptied
+from tests.chaos.cluster_oracle import judge_cluster
+from tests.chaos.failures import (
+    CLUSTER_FAILOVERS,
+    FAILOVERS,
+    HARMLESS,
+    Failure,
+    primary_killed,
+    primary_of_cluster_killed,
+    redis_emptied,
+    token_revoked,
+)
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.oracle import Verdict, judge, judge_logs, judge_refusals
 from tests.chaos.producers import Producer
-from tests.chaos.storage import Failover, SingleServer
-from tests.chaos.world import World
+from tests.chaos.session import Event
+from tests.chaos.storage import Clustered, Failover, SingleServer
+from tests.chaos.world import OVERLAP_SECONDS, World
 
 _SETTLE_SECONDS = 60.0
 _BETWEEN_FAILURES_SECONDS = (0.1, 1.2)
@@ -44,14 +55,27 @@ class Kind(Enum):
     DATA_KEPT = "data kept"
     DATA_LOST = "data lost"
     FAILOVER = "failover"
+    CLUSTER = "cluster"
 
 
 # What each must see, and what else it draws from.
-_SURELY = {Kind.DATA_KEPT: [], Kind.DATA_LOST: [redis_emptied], Kind.FAILOVER: [primary_killed]}
+_SURELY: dict[Kind, list[Failure]] = {
+    Kind.DATA_KEPT: [],
+    Kind.DATA_LOST: [redis_emptied],
+    Kind.FAILOVER: [primary_killed],
+    Kind.CLUSTER: [token_revoked, primary_of_cluster_killed],
+}
+_STORAGES = {
+    Kind.DATA_KEPT: SingleServer,
+    Kind.DATA_LOST: SingleServer,
+    Kind.FAILOVER: Failover,
+    Kind.CLUSTER: Clustered,
+}
 _PERHAPS = {
     Kind.DATA_KEPT: HARMLESS,
     Kind.DATA_LOST: [*HARMLESS, redis_emptied],
     Kind.FAILOVER: FAILOVERS,
+    Kind.CLUSTER: CLUSTER_FAILOVERS,
 }
 
 
@@ -134,8 +158,9 @@ async def run(
     dice = random.Random(seed)
     ledger = Ledger()
     settings = {name: dice.choice(values) for name, values in _VARIED.items()}
-    make_storage = Failover if kind is Kind.FAILOVER else SingleServer
-    storage = make_storage(folder / "redis", ledger)
+    storage = _STORAGES[kind](folder / "redis", ledger)
+    clustered = kind is Kind.CLUSTER
+    ledger.overlap_us = round(OVERLAP_SECONDS * 1e6) if clustered else 0
     world = World(folder, storage, ledger, random.Random(dice.random()), settings)
     calm, stop = asyncio.Event(), asyncio.Event()
     clients = _clients(world, scale, dice, calm)
@@ -151,20 +176,23 @@ async def run(
             stop.set()
             await asyncio.wait(producing)
             began = time.monotonic()
-            end = ledger.new("all")
-            await producers[0].publish(end)
-            missing = await _settle(clients, end)
+            ends = [ledger.new(to) for to in (["all", *_users(scale)] if clustered else ["all"])]
+            for end in ends:
+                await producers[0].publish(end)
+            missing = await _settle(clients, ends)
             report.settled_seconds = time.monotonic() - began
             for task in listening:
                 task.cancel()
         logged = await world.logged()
         ledger.locate(logged)
-        report.verdict = judge(ledger, {client.name: client.sessions for client in clients})
+        sessions = {client.name: client.sessions for client in clients}
+        report.verdict = judge_cluster(ledger, sessions) if clustered else judge(ledger, sessions)
         judge_logs(report.verdict, ledger, logged)
         refused = [token for client in clients for token in client.refused]
         judge_refusals(report.verdict, ledger, refused)
     for client in missing:
-        report.verdict.add("stuck", f"{client.name} stands at {client.position}, end is {end.id}")
+        ids = [end.id for end in ends]
+        report.verdict.add("stuck", f"{client.name} stands at {client.position}, ends are {ids}")
     for line in world.logs():
         report.verdict.add("in a log", line)
     if not report.clean:
@@ -208,15 +236,29 @@ async def _fail(
             group.create_task(happen(pack.pop()))
 
 
-async def _settle(clients: Sequence[Client], end: Entry) -> list[Client]:
-    """Wait until every client has come to the last event; returns those that have not."""
-    assert end.id is not None
+async def _settle(clients: Sequence[Client], ends: Sequence[Entry]) -> list[Client]:
+    """Wait until every client has come to the last events; returns those that have not."""
     missing = list(clients)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SETTLE_SECONDS):
-            while missing := [client for client in missing if (client.position or 0) < end.id]:
+            while missing := [client for client in missing if not _is_at_end(client, ends)]:
                 await asyncio.sleep(0.05)
     return missing
+
+
+def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
+    """Whether it has all last events that it is due, or a position past them."""
+    if not client.sessions:
+        return False
+    session = client.sessions[-1]
+    if len(ends) == 1:
+        return (client.position or 0) >= (ends[0].id or 0)
+    due = {end.number for end in ends if end.audience == "all"}
+    if not any(each.changed for each in client.sessions):
+        due |= {end.number for end in ends if end.audience == session.user}
+    return due <= {
+        heard.number for each in client.sessions for heard in each.heard if isinstance(heard, Event)
+    }
 
 
 def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Event) -> list[Client]:

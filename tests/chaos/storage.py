@@ -1,4 +1,4 @@
-"""The Redis under chaos: one server that keeps its data on disk, or a primary that Sentinels replace."""
+"""The Redis under chaos: one server with its data on disk, a primary that Sentinels replace, a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.ledger import Ledger
 from tests.chaos.moments import now_us
-from tests.redis_topologies import Sentinels, sentinels, wait_until
+from tests.redis_topologies import Cluster, Sentinels, cluster, sentinels, wait_until
 from tests.valkey import Valkey
 
 REPLICAS = 2
@@ -42,6 +42,11 @@ class Storage(ABC):
     @abstractmethod
     def server(self) -> Valkey:
         """The one that takes writes now."""
+
+    @property
+    def servers(self) -> list[Valkey]:
+        """All that take writes now."""
+        return [self.server]
 
 
 class SingleServer(Storage):
@@ -74,6 +79,46 @@ class SingleServer(Storage):
             self._valkey.directory.mkdir()
             self._ledger.wiped()
         self._valkey.start()
+
+
+class Clustered(Storage):
+    """Three primaries with a replica each, data in memory only."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._ends = contextlib.ExitStack()
+        self._topology = Cluster([])
+
+    @property
+    def url(self) -> str:
+        return self._topology.url
+
+    @property
+    def server(self) -> Valkey:
+        return self._topology.primaries[0]
+
+    @property
+    def servers(self) -> list[Valkey]:
+        return list(self._topology.primaries)
+
+    def start(self) -> None:
+        self._topology = self._ends.enter_context(cluster(self._folder))
+        self._ledger.began_us = now_us()
+
+    def stop(self) -> None:
+        self._ends.close()
+
+    def fail_over(self, away_seconds: float, *, number: int) -> None:
+        """A primary dies, its replica takes its place, and it comes back as a replica."""
+        old = self._topology.primaries[number]
+        begin_us = now_us()
+        old.kill()
+        self._topology.wait_for_failover(old)
+        time.sleep(away_seconds)
+        old.start()
+        wait_until(self._topology.in_step, "replicas in step", _BACK_SECONDS)
+        self._ledger.failovers_us.append((begin_us, now_us()))
 
 
 class Failover(Storage):

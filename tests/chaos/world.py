@@ -21,19 +21,21 @@ import redis.asyncio
 
 from clarion_cli.stack import Plan
 from clarion_cli.token import SCOPES, Signer
-from clarion_contract.redis.keyspace import Keyspace
 from tests.chaos import handlers
 from tests.chaos.ledger import Ledger, number_of
 from tests.chaos.producers import give
 from tests.chaos.revoking import Order
-from tests.chaos.storage import REPLICAS, Failover, SingleServer, Storage
+from tests.chaos.storage import REPLICAS, Clustered, Failover, SingleServer, Storage
 from tests.cli.clarion import SECRET, environment
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Service
 from tests.proxy import Proxy, proxied
+from tests.valkey import Valkey
 
 NAMESPACE = "chaos"
 _PROXIED_SHARE = 0.7
+OVERLAP_SECONDS = 3.5
+"""By how much a position on a cluster may be wrong with the settings below."""
 # Redis may be away meanwhile, and more than a hundred processes and clients share the machine.
 _READY_SECONDS = 90.0
 
@@ -124,6 +126,11 @@ class World:
             assert isinstance(self.storage, Failover)
             await asyncio.to_thread(self.storage.fail_over, away_seconds, hangs=hangs)
 
+    async def fail_over_in_cluster(self, away_seconds: float, number: int) -> None:
+        async with self.redis_lock:
+            assert isinstance(self.storage, Clustered)
+            await asyncio.to_thread(self.storage.fail_over, away_seconds, number=number)
+
     async def lose_replica(self, away_seconds: float) -> None:
         async with self.redis_lock:
             assert isinstance(self.storage, Failover)
@@ -134,8 +141,10 @@ class World:
         await give(self.ledger.ordered(order), self.publisher, self.producer_token(), dice)
 
     async def ask_redis(self, *command: str) -> None:
-        async with self.redis_lock, self._redis() as client:
-            await client.execute_command(*command)
+        async with self.redis_lock:
+            for server in self.storage.servers:
+                async with self._redis(server) as client:
+                    await client.execute_command(*command)
 
     async def replace_gateway(self, *, killed: bool) -> None:
         """One goes, by SIGKILL or as a rolling deploy would have it; a new one comes."""
@@ -160,14 +169,14 @@ class World:
 
     async def logged(self) -> list[tuple[int, int]]:
         """Id and number of every event in Redis' logs."""
-        keys = Keyspace(NAMESPACE)
         found = []
-        async with self._redis() as client:
-            async for key in client.scan_iter(match=keys.log("*")):
-                if b"{pod:" in key:  # probes
-                    continue
-                for entry, fields in await client.xrange(key):
-                    found.append((int(entry.partition(b"-")[0]), number_of(fields[b"d"])))
+        for server in self.storage.servers:
+            async with self._redis(server) as client:
+                async for key in client.scan_iter(match=f"{NAMESPACE}:*:log"):
+                    if b"pod:" in key or b"shard:" in key:  # probes
+                        continue
+                    for entry, fields in await client.xrange(key):
+                        found.append((int(entry.partition(b"-")[0]), number_of(fields[b"d"])))
         return found
 
     def logs(self) -> list[str]:
@@ -179,8 +188,8 @@ class World:
                     lines.append(f"{service.program.name}: {line[:2_000]}")
         return lines
 
-    def _redis(self) -> Any:  # redis-py's types know no binary answers
-        return redis.asyncio.Redis(port=self.storage.server.port)
+    def _redis(self, server: Valkey) -> Any:  # redis-py's types know no binary answers
+        return redis.asyncio.Redis(port=server.port)
 
     async def _start_all(self, count: int, make: Callable[[str], Service]) -> list[Service]:
         """New pods, each with its own way to Redis; returns when all are ready."""
@@ -193,8 +202,8 @@ class World:
         return services
 
     async def _way_to_redis(self) -> str:
-        """Sentinels lead past any proxy."""
-        if isinstance(self.storage, Failover) or self.dice.random() >= _PROXIED_SHARE:
+        """Sentinels and clusters lead past any proxy."""
+        if isinstance(self.storage, Failover | Clustered) or self.dice.random() >= _PROXIED_SHARE:
             return self.storage.url
         proxy = await self._pods.enter_async_context(proxied(self.storage.server.port))
         self.proxies.append(proxy)
@@ -237,6 +246,8 @@ class World:
 
     def _environment(self) -> dict[str, str]:
         replicas = REPLICAS if isinstance(self.storage, Failover) else 0
+        if isinstance(self.storage, Clustered):
+            replicas = 1
         return environment(
             CLARION_NAMESPACE=NAMESPACE,
             CLARION_WAIT_REPLICAS=str(replicas),

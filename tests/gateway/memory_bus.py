@@ -1,13 +1,15 @@
 """Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at
 hand.
 
-Held against the scripts themselves by tests/gateway/test_memory_bus.py.
+One Redis, or a cluster of three primaries: each bucket has a clock of its own, each primary has its
+own time, loses its own writes, and each of a subscriber's connections may lag behind the others.
+tests/gateway/test_memory_bus.py compares both forms with the scripts themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,35 +17,99 @@ from clarion_contract.bus.bus import History
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication, parse_message
-from clarion_contract.redis.keyspace import pod_stream
+from clarion_contract.redis.keyspace import (
+    BUCKET_NAMES,
+    SHARED_BUCKET,
+    bucket_of,
+    pod_stream,
+    shard_stream,
+)
 from clarion_contract.redis.subscriber import Message, Subscribed
 
 MAX_AGE_MICROSECONDS = 600_000_000
 _EPOCH_MICROSECONDS = 1_000_000_000_000
+LEVEL_MICROSECONDS = 500_000
+"""What clocks of a cluster may differ by before all are raised."""
+NODES = range(3)
+"""The primaries of a cluster. The first holds the shared bucket; alice and bob lie on the others."""
+# Lowest three bits of the ids of each.
+_ID_ENDS = (0, 1, 3)
+# A bucket of each, to probe it through.
+_PROBED_BUCKETS = (SHARED_BUCKET, "0", "4")
+
+
+def node_of(stream: str) -> int:
+    """The primary of a cluster that holds a stream."""
+    bucket = bucket_of(stream)
+    return 0 if bucket == SHARED_BUCKET else 1 + int(bucket) // 4 % 2
 
 
 @dataclass
 class _Log:
     entries: list[tuple[int, bytes]] = field(default_factory=list)  # id, message
-    last: int | None = None
+    ids: list[int] = field(default_factory=list)  # of all that was published, trimmed or not
+
+    @property
+    def last(self) -> int | None:
+        return self.ids[-1] if self.ids else None
+
+
+@dataclass
+class _Clock:
+    epoch: int | None = None
+    issued: int = 0
 
 
 class MemoryBus:
     """Publishes, remembers, and tells who listens.
 
     Attributes:
+        clustered: whether there are several primaries.
         now: microseconds since the epoch, as of Redis' TIME; every look at it takes one.
+        ahead: by primary, microseconds by which its time is ahead of ``now``.
     """
 
-    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = lambda: 0.0, *, clustered: bool = False
+    ) -> None:
+        self.clustered = clustered
         self.now = _EPOCH_MICROSECONDS
+        self.ahead = [0 for _ in NODES]
         self._clock = clock
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
         self.probes: list[int] = []
-        self.issued = 0
-        self._epoch: int | None = None
+        self._clocks: dict[str, _Clock] = defaultdict(_Clock)
         self._logs: dict[str, _Log] = {}
+
+    @property
+    def issued(self) -> int:
+        """The newest id of the shared clock."""
+        return self._clocks[SHARED_BUCKET].issued
+
+    def node_of(self, stream: str) -> int:
+        """The primary that holds a stream."""
+        return node_of(stream) if self.clustered else 0
+
+    async def begin(self) -> None:
+        """As `clarion_contract.bus.clocks.BucketClocks.begin`."""
+        await self._raise_all(0)
+
+    async def level(self, streams: Sequence[str], shared_id: int) -> None:
+        """As `clarion_contract.bus.clocks.BucketClocks.level`, where half a second is allowed."""
+        self._tick()
+        moments = [shared_id, *(self._time(stream) for stream in streams)]
+        if max(moments) - min(moments) > LEVEL_MICROSECONDS:
+            await self._raise_all(max(moments))
+
+    async def _raise_all(self, floor: int) -> None:
+        self._check()
+        self._tick()
+        for bucket in BUCKET_NAMES:
+            clock = self._clocks[bucket]
+            if clock.epoch is None:
+                clock.epoch = self._time(shard_stream(bucket, "")) - 1
+            clock.issued = max(clock.issued, floor)
 
     def publish(self, publication: Publication) -> Event:
         """As publish.lua."""
@@ -71,6 +137,10 @@ class MemoryBus:
         self._check()
         return [self._read(audience, since, limit, broken_too) for audience, since in ranges]
 
+    def last_two(self, stream: str) -> list[int]:
+        """Ids of the newest events of a stream's log."""
+        return [id_ for id_, _ in self._logs.get(stream, _Log()).entries[-2:]]
+
     def knows(self, stream: str) -> bool:
         """Whether anything was published on a stream since the data set began."""
         return stream in self._logs
@@ -82,24 +152,38 @@ class MemoryBus:
 
     def forget_quiet_streams(self) -> None:
         """As PEXPIRE does when nothing was published for two max ages; probes always are."""
-        for stream in [name for name in self._logs if not name.startswith("pod:")]:
+        for stream in [name for name in self._logs if not name.startswith(("pod:", "shard:"))]:
             del self._logs[stream]
 
-    def lose_everything(self) -> None:
-        """As a restart without persistence; it takes a while."""
+    def lose_everything(self, node: int | None = None) -> None:
+        """As a restart of every primary, or of one, without persistence; it takes a while."""
         self.now += 1_000
-        self._logs.clear()
-        self.issued, self._epoch = 0, None
+        for stream in [name for name in self._logs if node in (None, self.node_of(name))]:
+            del self._logs[stream]
+        for bucket in list(self._clocks):
+            if node in (None, self.node_of(shard_stream(bucket, ""))):
+                del self._clocks[bucket]
 
-    def lose_last(self, count: int) -> set[int]:
+    def lose_last(self, count: int, node: int = 0) -> set[int]:
         """As a failover to a replica that had not got the last writes, whose ids are returned."""
         self.now += 1_000
-        newest = sorted(id_ for log in self._logs.values() for id_, _ in log.entries)[::-1][:count]
-        for log in self._logs.values():
+        logs = [log for name, log in self._logs.items() if self.node_of(name) == node]
+        newest = sorted(id_ for log in logs for id_, _ in log.entries)[::-1][:count]
+        for log in logs:
             log.entries = [entry for entry in log.entries if entry[0] not in newest]
-            if log.last in newest:
-                log.last = log.entries[-1][0] if log.entries else None
+            log.ids = [id_ for id_ in log.ids if id_ not in newest]
         return set(newest)
+
+    def publish_on_former_primary(self, audience: Audience) -> None:
+        """As a primary that hung: another has taken its place, and one event there since; then it
+        carries out what it was sent before, and tells those who listen to it. No log has it."""
+        entries = self._logs[audience.stream].entries
+        self._tick()
+        id_ = self._next_id(audience.stream)
+        message = b"%d %d stale - -\nnull" % (id_, entries[-2][0])
+        for listener in list(self.listeners):
+            listener(Message(audience.stream, message))
+        self._clock_of(audience.stream).issued = id_  # no other event has this id
 
     def _check(self) -> None:
         if self.down:
@@ -108,19 +192,38 @@ class MemoryBus:
     def _tick(self) -> None:
         self.now = max(self.now + 1, _EPOCH_MICROSECONDS + int(self._clock() * 1e6))
 
+    def _time(self, stream: str) -> int:
+        """TIME of the primary that holds a stream."""
+        return self.now + self.ahead[self.node_of(stream)]
+
+    def _clock_of(self, stream: str) -> _Clock:
+        clock = self._clocks[bucket_of(stream) if self.clustered else SHARED_BUCKET]
+        if clock.epoch is None:
+            clock.epoch = self._time(stream) - 1
+        return clock
+
+    def _next_id(self, stream: str) -> int:
+        last = self._logs.get(stream, _Log()).last or 0
+        id_ = max(self._time(stream), self._clock_of(stream).issued + 1, last + 1)
+        if not self.clustered:
+            return id_
+        # Within its lane each primary has ids of its own, so that tests can tell events by them.
+        return id_ + (_ID_ENDS[self.node_of(stream)] - id_) % 8
+
     def _publish(self, stream: str, header: str, data: bytes) -> bytes:
         self._tick()
-        if self._epoch is None:
-            self._epoch = self.now - 1
+        clock = self._clock_of(stream)
+        assert clock.epoch is not None
+        id_ = self._next_id(stream)
         log = self._logs.setdefault(stream, _Log())
-        id_ = max(self.now, self.issued + 1, (log.last or 0) + 1)
         prev = told = log.last
         if prev is None or told is None:
-            prev = self._floor()
-            told = prev if self._epoch > self.now - 2 * MAX_AGE_MICROSECONDS else 0
+            prev = self._floor(stream)
+            told = prev if clock.epoch > self._time(stream) - 2 * MAX_AGE_MICROSECONDS else 0
         entry = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
         message = b"%d %d %b\n%b" % (id_, told, header.encode(), data)
-        self.issued = log.last = id_
+        clock.issued = id_
+        log.ids.append(id_)
         log.entries.append((id_, entry))
         for listener in list(self.listeners):
             listener(Message(stream, message))
@@ -134,9 +237,7 @@ class MemoryBus:
             floor = log.last
         else:
             self._tick()
-            if self._epoch is None:
-                self._epoch = self.now - 1
-            floor = self._floor()
+            floor = self._floor(audience.stream)
         newer = [
             parse_message(audience, message)
             for id_, message in log.entries
@@ -144,12 +245,16 @@ class MemoryBus:
         ]
         return History(floor, log.last or 0, newer[:limit])
 
-    def _floor(self) -> int:
-        return max(self._epoch or 0, self.now - 2 * MAX_AGE_MICROSECONDS)
+    def _floor(self, stream: str) -> int:
+        epoch = self._clock_of(stream).epoch or 0
+        return max(epoch, self._time(stream) - 2 * MAX_AGE_MICROSECONDS)
 
 
 class MemorySubscriber:
-    """The subscription connection of one pod to a `MemoryBus`: it can be cut, go deaf or stutter."""
+    """The subscription of one pod to a `MemoryBus`: it can be cut, go deaf, stutter, or lag.
+
+    To a cluster it is one connection to each primary, which order nothing among each other.
+    """
 
     def __init__(self, bus: MemoryBus, *, reachable: Callable[[], bool] = lambda: True) -> None:
         self.streams: set[str] = set()
@@ -160,6 +265,8 @@ class MemorySubscriber:
         self._reachable = reachable
         self._cut = False
         self._items: deque[Message | Subscribed] = deque()
+        # By primary whose connection lags: what is still on its way.
+        self._late: dict[int, list[Message | Subscribed]] = {}
         self._arrived = asyncio.Event()
 
     async def connect(self) -> None:
@@ -168,7 +275,9 @@ class MemorySubscriber:
         self._bus.listeners.append(self._published)
 
     def probe_streams(self, pod: str) -> list[str]:
-        return [pod_stream(pod)]
+        if not self._bus.clustered:
+            return [pod_stream(pod)]
+        return [pod_stream(pod), *(shard_stream(name, pod) for name in _PROBED_BUCKETS[1:])]
 
     async def subscribe(self, streams: Iterable[str]) -> None:
         self._check()
@@ -192,10 +301,20 @@ class MemorySubscriber:
     async def aclose(self) -> None:
         self.cut()
 
+    def lag(self, node: int) -> None:
+        """What a primary sends from now on takes longer, until `arrive`."""
+        self._late.setdefault(node, [])
+
+    def arrive(self, node: int) -> None:
+        """What a primary has sent is there, in its order."""
+        for item in self._late.pop(node, []):
+            self._put(item)
+
     def cut(self) -> None:
         """The connection is lost, and with it what was on its way."""
         self._cut = True
         self._items.clear()
+        self._late.clear()
         self._arrived.set()
         if self._published in self._bus.listeners:
             self._bus.listeners.remove(self._published)
@@ -215,6 +334,9 @@ class MemorySubscriber:
                 self._put(message)
 
     def _put(self, item: Message | Subscribed) -> None:
-        if not self.deaf:
+        late = self._late.get(self._bus.node_of(item.stream))
+        if late is not None:
+            late.append(item)
+        elif not self.deaf:
             self._items.append(item)
             self._arrived.set()

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 from annotated_types import Ge, Gt, Le
 
-from clarion_contract.events.positions import ONE_CLOCK, Positions
+from clarion_contract.bus.positions import ONE_CLOCK, SeveralClocks
 from clarion_contract.service.settings import InvalidSettings, load, variable
 from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
@@ -122,4 +122,4 @@ def test_positions_are_exact_but_on_a_cluster() -> None:
     """There as much is uncertain as one primary may be behind another, and their clocks."""
     assert settings().positions == ONE_CLOCK
     clustered = settings(redis_url="redis+cluster://one,two", cluster_clock_seconds=0.5)
-    assert clustered.positions == Positions(15_500_000)
+    assert clustered.positions == SeveralClocks(15_500_000)

@@ -19,6 +19,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -67,14 +68,17 @@ class Verifier:
 class Pod:
     """A gateway without sockets."""
 
-    def __init__(self, name: str, bus: MemoryBus, loop: ClockworkLoop) -> None:
+    def __init__(self, name: str, bus: MemoryBus, loop: ClockworkLoop, **overrides: Any) -> None:
         self.bus = bus
         self.reachable = True
         self.subscriber: MemorySubscriber | None = None
         self.stutters = False
         self.unaware_of: set[int] = set()  # events that nobody can know were lost
-        settings = gateway_settings(pod=name, handshake_seconds=10, max_connections_per_user=3)
+        settings = gateway_settings(
+            pod=name, handshake_seconds=10, max_connections_per_user=3, **overrides
+        )
         of = metrics()
+        self.positions = settings.positions
         self.hub = Hub()
         self.ring = Ring(1 << 20)
         self.delivery = Delivery(
@@ -85,6 +89,7 @@ class Pod:
             pending_max_events=1_000,
             held_max_events=1_000,
             unsent_max_bytes=settings.max_unsent_bytes,
+            positions=settings.positions,
         )
         self.subscription = Subscription(
             self,
@@ -94,6 +99,7 @@ class Pod:
             settings,
             connect=self._connect,
             tell_gap=partial(tell_gap, self.hub),
+            clocks=bus if bus.clustered else None,
             clock=loop.time,
         )
         self.admission = Admission(
@@ -104,7 +110,8 @@ class Pod:
                 self.hub,
                 self.subscription,
                 self.delivery,
-                Replay(self, self.ring, of, max_events=1_000),
+                Replay(self, self.ring, of, max_events=1_000, positions=settings.positions),
+                settings.positions,
             ),
             Verifier(),
             of,
@@ -128,6 +135,10 @@ class Pod:
         ids = await self.bus.probe(streams)
         await self._round_trip()
         return ids
+
+    async def holds(self, stream: str, id_: int) -> bool:
+        await self._round_trip()
+        return await self.bus.holds(stream, id_)
 
     def has_heard_one_of(self, ids: set[int]) -> bool:
         streams = self.subscription._streams
@@ -254,12 +265,14 @@ class Opened:
 
 
 class Gateways(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    """On one Redis; see `tests.gateway.test_cluster_state_machine` for a cluster."""
+
+    def __init__(self, *, clustered: bool = False, **overrides: Any) -> None:
         super().__init__()
         self.loop = ClockworkLoop()
         asyncio.set_event_loop(self.loop)
-        self.bus = MemoryBus(self.loop.time)
-        self.pods = [Pod(f"pod-{number}", self.bus, self.loop) for number in range(2)]
+        self.bus = MemoryBus(self.loop.time, clustered=clustered)
+        self.pods = [Pod(f"pod-{number}", self.bus, self.loop, **overrides) for number in range(2)]
         self.log: list[Event] = []
         self.people: list[Person] = []
         self.connections: list[Client] = []
@@ -408,11 +421,13 @@ class Gateways(RuleBasedStateMachine):
             for pod in self.pods:
                 pod.sever()
             self._publish(unnoticed)
+            node = self.bus.node_of(audience.stream)
             if how == "empty":
-                self.bus.lose_everything()
-                self._lost(self.log)
+                self.bus.lose_everything(node)
+                on_it = [e for e in self.log if self.bus.node_of(e.audience.stream) == node]
+                self._lost(on_it)
             else:
-                lost = self.bus.lose_last(count)
+                lost = self.bus.lose_last(count, node)
                 self._lost([event for event in self.log if event.id in lost])
                 for pod in self.pods:
                     if not pod.has_heard_one_of(lost):
@@ -482,7 +497,7 @@ class Gateways(RuleBasedStateMachine):
     # how
 
     def _open(self, pod: Pod, user: str | None, since: int | None, resumes: str | None) -> Client:
-        client = Client(pod, resumes)
+        client = self._client(pod, resumes)
         client.id = f"c-{len(self.connections)}"
         self.connections.append(client)
         if since is not None:
@@ -491,6 +506,9 @@ class Gateways(RuleBasedStateMachine):
         opening = Opening(user, None if since is None else str(since), resumes)
         self.loop.create_task(self._admit(client, opening))
         return client
+
+    def _client(self, pod: Pod, resumes: str | None) -> Client:
+        return Client(pod, resumes)
 
     async def _admit(self, client: Client, opening: Opening) -> None:
         await client.pod.admission.open(client, opening)
@@ -576,6 +594,7 @@ def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))
 TestGateways = Gateways.TestCase
+TestGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
 TestGateways.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,

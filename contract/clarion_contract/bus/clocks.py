@@ -1,7 +1,7 @@
 """The clocks of a cluster's buckets: begun together, and kept together.
 
 A position is good on streams of another clock to within an overlap
-(`clarion_contract.events.positions`), as long as clocks differ by less than was allowed for. Ids
+(`clarion_contract.bus.positions`), as long as clocks differ by less than was allowed for. Ids
 never go back; so a node whose time jumps leaves its buckets' clocks ahead, or behind, for as long
 as it was off. Then all others are raised.
 """

@@ -126,7 +126,7 @@ class Keyspace:
 
     def lane(self, stream: str) -> str:
         """The lowest bit of the ids on a stream; empty: either. See
-        `clarion_contract.events.positions`.
+        `clarion_contract.bus.positions`.
         """
         if not self.clustered:
             return ""

@@ -6,11 +6,12 @@ Changes nothing: a read that fails half way leaves no trace, and is simply done 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final, Protocol
 
 from clarion_contract.bus.bus import History
+from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
 
@@ -58,16 +59,17 @@ class Missed:
 
     Attributes:
         events: in id order.
-        lost: audiences whose logs do not reach back to where reading began, and up to which id
-            their events may be missing: none of the events above it is.
-        base: by those audiences: what was heard before counts as ending here.
+        losses: one for each log that does not reach back to where reading began, and one for
+            `all` where Redis has forgotten something. An audience may stand here twice.
+        base: by audience of a stream whose log has a hole: the id at which what was heard before
+            counts as ended.
         forgotten: streams of which Redis has forgotten an event that was heard: a failover has
-            dropped writes. Others may be among them that nobody heard, on any stream: that
-            concerns everyone, so that ``lost`` names `all` too.
+            dropped writes. It may have dropped others that nobody heard, on any stream, so that
+            this loss concerns everyone.
     """
 
     events: list[Event] = field(default_factory=list)
-    lost: dict[Audience, int] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
     base: dict[Audience, int] = field(default_factory=dict)
     forgotten: set[Audience] = field(default_factory=set)
 
@@ -82,25 +84,33 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
         BusUnavailable: Redis does not answer.
     """
     missed = Missed()
+    newest_read = 0
+    failover_after = 0
     for start in range(0, len(streams), _STREAMS_PER_READ):
-        todo = [(stream, stream.after) for stream in streams[start : start + _STREAMS_PER_READ]]
-        first = True
+        todo = list(streams[start : start + _STREAMS_PER_READ])
         while todo:
-            ranges = [(stream.audience, after) for stream, after in todo]
+            ranges = [(stream.audience, stream.after) for stream in todo]
             histories = await bus.history(ranges, limit=_EVENTS_PER_READ, broken_too=True)
-            more: list[tuple[Heard, int]] = []
-            for (stream, _), history in zip(todo, histories, strict=True):
-                if first:
-                    _judge(missed, stream, history)
+            more: list[Heard] = []
+            page: list[Event] = []
+            for stream, history in zip(todo, histories, strict=True):
+                if _judge(missed, stream, history):
+                    # Redis may have failed over since the page before: see below.
+                    failover_after = max(failover_after, newest_read, stream.last)
                 events = [event for event in history.events if event.id <= stream.until]
-                missed.events += events
+                page += events
                 if len(events) == _EVENTS_PER_READ:
-                    more.append((stream, events[-1].id))
-            todo, first = more, False
+                    last = events[-1].id
+                    more.append(replace(stream, last=last, since=last, after=last))
+            missed.events += page
+            newest_read = max(newest_read, max((event.id for event in page), default=0))
+            todo = more
     missed.events.sort(key=_by_id)
     if missed.forgotten:
-        # Replicas get writes in their order: what is there was published after what is not.
-        missed.lost[ALL] = missed.events[0].id - 1 if missed.events else until
+        # Replicas get writes in their order. So what this page or a later one holds was published
+        # after the failover, if its id is above all that was heard or read before.
+        later = (event.id for event in missed.events if event.id > failover_after)
+        missed.losses.append(Loss(ALL, next(later, until + 1) - 1, forgotten=True))
     return missed
 
 
@@ -118,11 +128,14 @@ async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
     return found
 
 
-def _judge(missed: Missed, stream: Heard, history: History) -> None:
-    """What the first page of a log says of it."""
+def _judge(missed: Missed, stream: Heard, history: History) -> bool:
+    """Note what a page of a log lacks; returns whether Redis has forgotten an event."""
     if history.floor > max(stream.since, stream.last):
-        missed.lost[stream.audience] = missed.base[stream.audience] = history.floor
+        missed.losses.append(Loss(stream.audience, history.floor))
+        missed.base[stream.audience] = history.floor
     before = history.events[0].prev if history.events else max(history.last, history.floor)
-    if stream.last > before:
-        missed.forgotten.add(stream.audience)
-        missed.base[stream.audience] = before
+    if stream.last <= before:
+        return False
+    missed.forgotten.add(stream.audience)
+    missed.base[stream.audience] = before
+    return True

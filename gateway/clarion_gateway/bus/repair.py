@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.bus import log_reader as catch_up
@@ -33,11 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Repair:
-    """Keeps what the pod delivers whole, or the clients told.
-
-    Attributes:
-        heard: everything up to here was heard, on every stream of the shared clock.
-    """
+    """Fills gaps from the logs, or tells clients what was lost."""
 
     def __init__(
         self,
@@ -49,7 +46,6 @@ class Repair:
         settings: GatewaySettings,
         tell_gap: TellGap,
     ) -> None:
-        self.heard = 0
         self._bus = bus
         self._streams = streams
         self._delivery = delivery
@@ -70,37 +66,38 @@ class Repair:
         """
         if self._ring.floor is None:
             await self._fill_ring(now)
-        elif now < self.heard:
+        elif now < self._streams.heard:
             await self._begin_anew(now)
         else:
             await self._read_on(streams, now)
         await self.find_ends([stream for stream in streams if stream.apart and not stream.last])
-        self.heard = now
 
     async def find_ends(self, apart: Sequence[Stream]) -> None:
         """Begin with streams that Redis has confirmed: what was published before is not awaited."""
-        audiences = [stream.audience for stream in apart if stream.audience]
-        found = await catch_up.ends(self._bus, audiences)
-        by_name = dict(zip([audience.stream for audience in audiences], found, strict=True))
-        for stream in apart:
+        for stream, end in (await self._ends(apart)).items():
             # Something may have come in that was published after the look.
-            stream.last = max(stream.last, by_name.get(stream.name, 0))
+            stream.ended(end)
 
-    async def failed_over(self, probes: Stream) -> None:
+    async def failed_over(self) -> None:
         """Redis does not know a probe that came back: a failover has dropped writes, or the pod has
         listened to a primary that was replaced. What passed by on the new one meanwhile may have
         ids below those that were heard on the old one, and no event's `prev` tells of it.
         """
-        probes.last = 0
-        audiences = {stream.audience for stream in self._streams if stream.audience}
-        await self._deliver(Missed(lost={ALL: self.heard}, forgotten=audiences), self.heard)
-        await self.find_ends([stream for stream in self._streams if stream.apart])
+        # First, so that what is published once clients are told is not taken for older.
+        ends = await self._ends(self._streams.apart)
+        heard = self._streams.heard
+        missed = Missed(
+            losses=[Loss(ALL, heard, forgotten=True)],
+            base={stream.audience: end for stream, end in ends.items() if stream.audience},
+            forgotten={stream.audience for stream in self._streams if stream.audience},
+        )
+        await self._deliver(missed, heard)
 
     async def fill_gap(self, stream: Stream, event: Event) -> None:
         """Deliver what the log holds between the last event heard and this one."""
         before = event.id - 1
         heard = [Heard(stream.audience or ALL, stream.last, stream.last, stream.last, before)]
-        until = self.heard if stream.apart else before
+        until = self._streams.heard
         await self._deliver(await catch_up.read(self._bus, heard, until), until)
 
     async def _read_on(self, streams: Sequence[Stream], now: int) -> None:
@@ -109,7 +106,7 @@ class Repair:
         Args:
             now: id of a probe of the shared clock; what its streams have above it will come in.
         """
-        shared = self.heard
+        shared = self._streams.heard
         heard = []
         for stream in streams:
             if stream.audience is None:
@@ -149,58 +146,57 @@ class Repair:
         if missed.events:
             self._metrics.gaps.labels("repaired").inc()
             _log.info("gap repaired from the log", events=len(missed.events))
-        if not missed.lost:
+        if not missed.losses:
             return
         self._metrics.gaps.labels("lost").inc()
-        _log.error("Redis lost events; clients are told", streams=len(missed.lost))
-        for audience, floor in missed.lost.items():
-            # No client is led back, though another stream may be ahead of this one's loss.
-            position = max(floor, self.heard)
-            if self._positions.overlap and (missed.forgotten or audience.user is not None):
-                # Another clock's ids do not say where it lies: before all that was not heard yet.
-                position = self.heard
-            self._untold.setdefault(position, set()).add(audience)
+        _log.error("Redis lost events; clients are told", losses=len(missed.losses))
+        heard = self._streams.heard
+        for loss in missed.losses:
+            self._untold.setdefault(self._positions.place(loss, heard), set()).add(loss.audience)
         self._begin_streams_anew(missed)
-        if missed.forgotten:
-            lost_until = until if self._positions.overlap else missed.lost[ALL]
-            self._ring.broken_until = max(lost_until, self.heard)
+        forgotten_until = self._positions.forgotten_until(missed.losses, until)
+        if forgotten_until:
+            self._ring.break_until(max(forgotten_until, heard))
 
     def _begin_streams_anew(self, missed: Missed) -> None:
         """A loss is told once: nothing that follows has to join what came before it."""
-        for audience in missed.lost.keys() | missed.forgotten:
+        lost = {loss.audience for loss in missed.losses}
+        for audience in lost | missed.forgotten:
             stream = self._streams.by_name.get(audience.stream)
             if stream is not None:
-                stream.last = missed.base.get(audience, 0) if stream.apart else 0
-        if ALL in missed.lost:  # it concerns everyone: a lost probe has nothing to add
+                stream.begin_anew(missed.base.get(audience, 0))
+        if ALL in lost:  # it concerns everyone: a lost probe has nothing to add
             for stream in self._streams:
                 if stream.audience is None:
-                    stream.last = 0
+                    stream.begin_anew()
 
     def _put_until(self, events: deque[Event], position: int) -> None:
         """Deliver the events up to a position: then all streams have been heard up to there."""
         later = bisect_right(events, position, key=_by_id)
         self._put([events.popleft() for _ in range(later)])
-        # On every stream of the shared clock, since its ids rise over all of them.
-        self.heard = max(self.heard, position)
+        self._streams.hear_up_to(position)
 
     def _put(self, events: Iterable[Event]) -> None:
         for event in events:
             stream = self._streams.by_name.get(event.audience.stream)
             if stream is not None:
-                stream.last = event.id
+                stream.heard(event.id)
             self._delivery.put(event)
+            if not self._positions.is_apart(event.audience.stream):
+                self._delivery.advance(event.id)
 
     async def _begin_anew(self, now: int) -> None:
         """Ids went back: another data set, whose clock is behind. Nothing joins what was heard."""
         _log.error("Redis began anew with earlier ids; clients are told")
         self._metrics.gaps.labels("lost").inc()
+        ends = await self._ends(self._streams.apart)  # before clients are told, as in `failed_over`
         await self._delivery.flushed()
-        for stream in self._streams:
-            stream.last = 0
+        self._streams.rewind(now)
+        for stream, end in ends.items():
+            stream.ended(end)
         self._untold.clear()
         self._delivery.rewind(now)
-        self._ring.fill(now, [])
-        self._ring.broken_until = 0
+        self._ring.begin_anew(now)
         self._tell_gap({ALL}, now)
 
     async def _fill_ring(self, now: int) -> None:
@@ -210,7 +206,16 @@ class Repair:
         floor = max(since, *(history.floor for history in histories))
         heard = [Heard(audience, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
         missed = await catch_up.read(self._bus, heard, now)
-        if missed.lost:  # trimmed since the floor was read: the next connection will try again
+        if missed.losses:  # trimmed since the floor was read: the next connection will try again
             self._ring.fill(now, [])
         else:
             self._ring.fill(floor, missed.events)
+        self._streams.hear_up_to(now)
+
+    async def _ends(self, apart: Sequence[Stream]) -> dict[Stream, int]:
+        """At which id each of these streams ends; probe streams have no log that is read."""
+        logged = [stream for stream in apart if stream.audience]
+        ends = await catch_up.ends(
+            self._bus, [stream.audience for stream in logged if stream.audience]
+        )
+        return dict(zip(logged, ends, strict=True))

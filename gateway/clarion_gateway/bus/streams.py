@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from clarion_contract.bus.positions import Positions
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """A stream that the pod listens to.
+    """A stream that the pod listens to. Its methods alone change ``last``.
 
     Attributes:
         audience: None for the pod's own probe streams and the control stream.
@@ -40,20 +42,43 @@ class Stream:
     idle_since: float | None = None
     joining: int = 0
 
+    def heard(self, id_: int) -> None:
+        """An event has come in, or was read."""
+        self.last = id_
+
+    def ended(self, id_: int) -> None:
+        """Nothing up to an id is still to be published; more may have come in already."""
+        self.last = max(self.last, id_)
+
+    def begin_anew(self, base: int = 0) -> None:
+        """What was heard before counts as ended at ``base``; 0: whatever follows joins it."""
+        self.last = base
+
+    def lacks_before(self, event: Event) -> bool:
+        """Whether an event was published between the last one heard and this one."""
+        return 0 < self.last < event.prev
+
+    def forks_at(self, event: Event) -> bool:
+        """Whether an event follows another than the last one heard: Redis does not know that one,
+        or the event is of a former primary."""
+        return 0 < event.prev < self.last < event.id
+
 
 class Streams:
     """All of them.
 
     Attributes:
         by_name: to look a message's stream up in.
+        heard: everything up to here was heard, on every stream of the shared clock.
     """
 
-    def __init__(self, *, users_apart: bool, control: bool) -> None:
+    def __init__(self, positions: Positions, *, control: bool) -> None:
         streams = [Stream(ALL.stream, ALL), Stream(AUTHENTICATED.stream, AUTHENTICATED)]
         if control:
             streams.append(Stream(CONTROL_STREAM, None))
         self.by_name = {stream.name: stream for stream in streams}
-        self._users_apart = users_apart
+        self.heard = 0
+        self._positions = positions
         self._probes: Sequence[str] = ()
         # To ask Redis for, and who waits for which to be confirmed.
         self._wanted: list[str] = []
@@ -65,11 +90,26 @@ class Streams:
     def __iter__(self) -> Iterator[Stream]:
         return iter(self.by_name.values())
 
+    @property
+    def apart(self) -> list[Stream]:
+        """Those whose ids are not of the shared clock."""
+        return [stream for stream in self if stream.apart]
+
+    def hear_up_to(self, position: int) -> None:
+        """All streams of the shared clock have been heard, since its ids rise over all of them."""
+        self.heard = max(self.heard, position)
+
+    def rewind(self, position: int) -> None:
+        """Ids went back to ``position``: nothing that follows joins what was heard."""
+        self.heard = position
+        for stream in self:
+            stream.begin_anew()
+
     def of_user(self, audience: Audience) -> Stream:
         """The stream of one user; wanted from now on where it was not before."""
         stream = self.by_name.get(audience.stream)
         if stream is None:
-            stream = Stream(audience.stream, audience, self._users_apart)
+            stream = self._new(audience.stream, audience)
             self.by_name[stream.name] = stream
             self._wanted.append(stream.name)
             self._wants.set()
@@ -84,12 +124,12 @@ class Streams:
         """All streams to ask for on a new connection: nothing is left to want.
 
         Args:
-            probes: its own probe streams; the first is of the shared clock.
+            probes: its own probe streams.
         """
         for name in set(self._probes) - set(probes):
             del self.by_name[name]
         for name in set(probes) - set(self._probes):
-            self.by_name[name] = Stream(name, None, apart=name != probes[0])
+            self.by_name[name] = self._new(name, None)
         self._probes = probes
         self._wanted.clear()
         self._wants.clear()
@@ -130,6 +170,9 @@ class Streams:
         waiter = self._waiters.pop(stream.name, None)
         if waiter is not None:
             waiter.set()
+
+    def _new(self, name: str, audience: Audience | None) -> Stream:
+        return Stream(name, audience, self._positions.is_apart(name))
 
     def prune(self, users: Collection[str], linger_seconds: float, now: float) -> list[str]:
         """Forget the streams of users who have had no socket here for a while; their names."""

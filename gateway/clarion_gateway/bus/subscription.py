@@ -128,9 +128,7 @@ class Subscription:
             clocks=clocks,
             clock=clock,
         )
-        self._streams = Streams(
-            users_apart=settings.positions.overlap > 0, control=control is not None
-        )
+        self._streams = Streams(settings.positions, control=control is not None)
         self._by_name = self._streams.by_name
         self._repair = Repair(bus, self._streams, delivery, ring, metrics, settings, tell_gap)
         self._subscriber: SubscriberConnection | None = None
@@ -167,8 +165,7 @@ class Subscription:
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
         await self._delivery.reached(await self._prober.after(self._prober.sent))
-        if self._positions.overlap:  # what is apart moves no position
-            await self._delivery.flushed()
+        await self._delivery.flushed()  # what is apart moves no position
 
     async def prune(self, users: Collection[str], linger_seconds: float) -> None:
         """Give up the streams of users who have had no socket here for a while."""
@@ -183,14 +180,14 @@ class Subscription:
         """Stay subscribed for ever."""
         failures = 0
         while True:
-            heard = self._repair.heard
+            heard = self._streams.heard
             try:
                 await self._one_connection()
             except* BusUnavailable as errors:
                 _log.warning("bus connection lost", error=str(errors.exceptions[0]))
             except* Exception:  # noqa: BLE001 - the edge: the pod keeps its sockets and tries anew
                 _log.exception("bus connection failed")
-            failures = 0 if self._repair.heard > heard else failures + 1
+            failures = 0 if self._streams.heard > heard else failures + 1
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
 
     async def _one_connection(self) -> None:
@@ -275,32 +272,33 @@ class Subscription:
             self._metrics.bus_messages_invalid.inc()
             _log.warning("not an event on the bus", stream=stream.name, error=str(error))
             return
-        if 0 < event.prev < stream.last < event.id and not await self._accept(stream, event):
+        joins = event.prev == stream.last  # as nearly all do: the rest is looked at for others only
+        if not joins and stream.forks_at(event) and not await self._accept(stream, event):
             return
         if event.id <= stream.last or (event.id <= self._caught_up_to and not stream.apart):
             return
         if stream.audience is None:
             self._prober.hear(stream.name, event.id)
         else:
-            if 0 < stream.last < event.prev:
+            if not joins and stream.lacks_before(event):
                 await self._repair.fill_gap(stream, event)
             self._delivery.put(event)
-        stream.last = event.id
+        stream.heard(event.id)
         if not stream.apart:
-            heard = self._repair.heard = max(self._repair.heard, event.id)
-            self._delivery.advance(heard)
+            self._streams.hear_up_to(event.id)
+            self._delivery.advance(event.id)
         # Last, since a lost connection may cancel it: by then the event counts as heard.
         await self._delivery.room()
 
     async def _accept(self, stream: Stream, event: Event) -> bool:
         """Whether an event is one, though it follows another than the last one heard."""
-        if self._positions.overlap and not await self._bus.holds(stream.name, event.id):
+        if self._positions.several_sources and not await self._bus.holds(stream.name, event.id):
             # A primary that hung while another took its place carries out what it was sent before
             # it learns of that, and its messages come by the other. The log has none of them.
             _log.warning("an event of a former primary", stream=stream.name, id=event.id)
             return False
         if stream.audience is None:
-            await self._repair.failed_over(stream)
+            await self._repair.failed_over()
         return True
 
 

@@ -16,12 +16,13 @@ import structlog
 
 from clarion_contract.events.audience import InvalidUserId, check_user_id
 from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
-from clarion_contract.events.event import Event, InvalidPosition, parse_position
+from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.held import Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
@@ -133,11 +134,11 @@ class Admission:
             self._sweeper.add(connection)
             await self._resumption.send(connection, missed)
 
-    async def _handshake(self, connection: Connection, opening: Opening) -> list[Event]:
+    async def _handshake(self, connection: Connection, opening: Opening) -> list[Item]:
         """Everything up to `welcome`, measured; what the client missed is still to be written."""
         started = time.perf_counter()
         outcome = "accepted"
-        missed: list[Event] = []
+        missed: list[Item] = []
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 missed = await self._open(connection, opening)
@@ -194,7 +195,7 @@ class Admission:
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
-    async def _open(self, connection: Connection, opening: Opening) -> list[Event]:
+    async def _open(self, connection: Connection, opening: Opening) -> list[Item]:
         """Authenticate, register, welcome; what the client missed is still to be written."""
         since = _since(opening.since)
         claims = None
@@ -244,7 +245,7 @@ class Admission:
         ):
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
-    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Event]:
+    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Item]:
         """Register the connection holding events back, and welcome it with what it missed."""
         self._hub.add(connection, catching_up=True)
         missed = await self._resumption.collect(connection, since, resumes)

@@ -7,18 +7,17 @@ and none is doubled, since ids are merged as a set.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from operator import attrgetter
 from typing import Final, Protocol
 
 import structlog
 
+from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, Positions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.fanout import is_for
 from clarion_gateway.delivery.replay import Replay, merge
@@ -28,8 +27,6 @@ from clarion_gateway.delivery.rounds import Delivery
 _CHUNK_BYTES: Final = 65_536
 # A client that takes nothing for so long while it catches up is a slow consumer.
 _STALL_SECONDS: Final = 30.0
-
-_by_id: Final = attrgetter("id")
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +58,7 @@ class Resumption:
 
     async def collect(
         self, connection: Connection, since: int, resumes: str | None
-    ) -> list[Event] | None:
+    ) -> list[Item] | None:
         """What a connection missed after ``since``; None where that cannot be told.
 
         Args:
@@ -74,46 +71,65 @@ class Resumption:
         if not await self._reaches(since):
             return None
         missed = await self._replay.missed(connection.user, since)
-        if connection.user is not None and self._positions.overlap:
+        if connection.user is not None and not self._positions.exact:
             # The pod's position says nothing of the user's stream: let all that was read of it come
             # in, so that none of it is still to come.
             await self._subscription.refresh()
         if connection.state is State.CLOSED or not missed.whole:
             return None
-        held, connection.held = connection.held or [], []
-        # A loss before ``since`` was found, and told, by another pod: else none leads past it.
-        connection.untold_gaps = tuple(
-            gap for gap in connection.untold_gaps if gap >= missed.shared_since
-        )
-        return [
+        held = _take(connection)
+        came_in = [item for item in held if not isinstance(item, Gap)]
+        events = [
             event
-            for event in merge(missed, held, self._delivery.position, self._positions)
+            for event in merge(missed, came_in, self._delivery.position, self._positions)
             if (event.exclude is None or event.exclude != resumes)
             and is_for(connection, event, self._hub)
         ]
+        # A loss before ``since`` was found, and told, by another pod: else none leads past it.
+        items = [
+            item
+            for item in held
+            if not isinstance(item, Gap) or item.position >= missed.shared_since
+        ]
+        return self._with_gaps(events, items)
 
-    async def send(self, connection: Connection, events: list[Event]) -> None:
+    async def send(self, connection: Connection, items: Sequence[Item]) -> None:
         """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
 
         Each write waits for the client, so a slow one costs the pod no more than its held events,
         whose number `clarion_gateway.delivery.fanout.hold` bounds. Never raises.
         """
+        written = 0
         try:
-            while events and connection.state is State.CATCHING_UP:
-                await _write(connection, events)
-                events, connection.held = connection.held or [], []
+            while items and connection.state is State.CATCHING_UP:
+                written = await _write(connection, items, written)
+                items = _take(connection)
         except TimeoutError:
             connection.close(close_codes.SLOW_CONSUMER)
         except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
             _log.exception("catching up failed", connection=connection.id)
             connection.close(close_codes.INTERNAL_ERROR)
         if connection.state is State.CATCHING_UP:
-            if connection.untold_gaps:
-                # Not below what was written since: a client comes back from the last id it is told.
-                position = max(*connection.untold_gaps, self._delivery.position)
-                connection.write(connection.encoder.gap(position))
-                connection.untold_gaps = ()
             self._hub.go_live(connection)
+
+    def _with_gaps(self, events: Sequence[Event], held: Sequence[Item]) -> list[Item]:
+        """Events, and each gap among those held before what lies, or came in, after it."""
+        items: list[Item] = list(events)
+        for index, gap in enumerate(held):
+            if isinstance(gap, Gap):
+                later = {item.id for item in held[index:] if not isinstance(item, Gap)}
+                place = next(
+                    (place for place, item in enumerate(items) if self._follows(item, gap, later)),
+                    len(items),
+                )
+                items.insert(place, gap)
+        return items
+
+    def _follows(self, item: Item, gap: Gap, later: Collection[int]) -> bool:
+        if isinstance(item, Gap):
+            return False
+        apart = self._positions.is_apart(item.audience.stream)
+        return item.id in later or (item.id > gap.position and not apart)
 
     async def _reaches(self, since: int) -> bool:
         """Whether a client's position is one that the bus has come to."""
@@ -129,31 +145,31 @@ def tell_gap(hub: Hub, audiences: Collection[Audience], position: int) -> None:
         if any(hub.receives(connection, audience) for audience in audiences):
             if connection.state is State.LIVE:
                 connection.write(connection.encoder.gap(position))
-            else:  # in its place among what it still has to hear
-                connection.untold_gaps += (position,)
+            elif connection.held is not None:  # in its place among what it still has to hear
+                connection.held.add([Gap(position)])
 
 
-async def _write(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events, and each gap that lies before some of them in its place: see `Subscription`."""
-    written = 0
-    while connection.untold_gaps:
-        gap = connection.untold_gaps[0]
-        later = bisect_right(events, gap, key=_by_id)
-        if later == len(events):
-            break
-        await _write_chunks(connection, events[written:later])
-        connection.untold_gaps = connection.untold_gaps[1:]
-        connection.write(connection.encoder.gap(gap))
-        written = later
-    await _write_chunks(connection, events[written:])
+def _take(connection: Connection) -> list[Item]:
+    return [] if connection.held is None else connection.held.take()
 
 
-async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None:
-    """Write events as fast as the client takes them."""
+async def _write(connection: Connection, items: Sequence[Item], written: int) -> int:
+    """Write items as fast as the client takes them; returns the highest id that it has been told.
+
+    Args:
+        written: the highest id before. No gap leads below it, since a client comes back from the
+            last id that it is told.
+    """
+    encoder = connection.encoder
     chunk: list[bytes] = []
     size_bytes = 0
-    for event in events:
-        frame = connection.encoder.event(event)
+    for item in items:
+        if isinstance(item, Gap):
+            written = max(written, item.position)
+            frame = encoder.gap(written)
+        else:
+            written = max(written, item.id)
+            frame = encoder.event(item)
         chunk.append(frame)
         size_bytes += len(frame)
         if size_bytes >= _CHUNK_BYTES:
@@ -163,6 +179,7 @@ async def _write_chunks(connection: Connection, events: Sequence[Event]) -> None
     if chunk:
         connection.write(b"".join(chunk))
         await _drained(connection)
+    return written
 
 
 async def _drained(connection: Connection) -> None:

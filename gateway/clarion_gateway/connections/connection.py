@@ -13,8 +13,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.held import Held
 from clarion_gateway.wire.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class Connection(ABC):
         token_id: that token's ``jti``; None: it has none.
         issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
         write: hands encoded bytes to the transport; never blocks, never raises.
-        held: events that came in while the client catches up with what it missed.
-        untold_gaps: positions of losses; told in their place, or once it has caught up.
+        held: what came in while the client catches up with what it missed; None: it does not.
         awaiting_pong: a ping was sent and nothing has come in since.
         malformed: messages that were not of the protocol, so far.
         slot: of the sweeper's wheel; -1 while it does not look after the connection.
@@ -61,7 +60,7 @@ class Connection(ABC):
 
     __slots__ = (
         "awaiting_pong", "bucket", "encoder", "expires_at", "held", "id", "inbox",
-        "issued_at", "malformed", "slot", "state", "token_id", "untold_gaps", "user", "write",
+        "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder) -> None:
@@ -73,8 +72,7 @@ class Connection(ABC):
         self.token_id: str | None = None
         self.issued_at: float | None = None
         self.write: Callable[[bytes], None] = discard
-        self.held: list[Event] | None = None
-        self.untold_gaps: tuple[int, ...] = ()
+        self.held: Held | None = None
         self.awaiting_pong = False
         self.malformed = 0
         self.slot = -1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from clarion_contract.events.audience import Audience
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.held import Held
 from clarion_gateway.wire.encoder import Encoder
 
 # An insertion-ordered set: rounds go through it thousands of times a second.
@@ -91,7 +92,7 @@ class Hub:
             self._by_user.setdefault(connection.user, []).append(connection)
             self.changed(connection.user)
         if catching_up:
-            connection.held = []
+            connection.held = Held()
             connection.state = State.CATCHING_UP
             self._catching_up[connection] = None
         else:

@@ -74,7 +74,7 @@ def hold(events: Iterable[Event], hub: Hub, max_events: int) -> None:
     """
     for connection in list(hub.catching_up):
         if connection.held is not None:
-            connection.held += [event for event in events if is_for(connection, event, hub)]
+            connection.held.add(event for event in events if is_for(connection, event, hub))
             if len(connection.held) > max_events:
                 connection.close(close_codes.SLOW_CONSUMER)
 

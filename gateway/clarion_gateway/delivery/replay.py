@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from clarion_contract.bus.bus import History
+from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, Positions
 from clarion_gateway.metrics.registry import Metrics
 
 # What an event costs beside its data: the objects around it.
@@ -46,6 +46,15 @@ class Ring:
         self._size_bytes = 0
         for event in events:
             self.append(event)
+
+    def begin_anew(self, position: int) -> None:
+        """Ids went back to ``position``: what was kept belongs to another data set."""
+        self.fill(position, [])
+        self.broken_until = 0
+
+    def break_until(self, position: int) -> None:
+        """Redis has lost events at or below ``position``; an earlier loss still counts."""
+        self.broken_until = max(self.broken_until, position)
 
     def append(self, event: Event) -> None:
         """Add the newest event; the oldest go where they take too much memory."""
@@ -156,8 +165,8 @@ class Replay:
     async def _read(self, ranges: Sequence[tuple[Audience, int]], limit: int) -> list[History]:
         if not ranges:
             return []
-        # Only there an overlap can reach further back than a log that holds all that is needed.
-        broken_too = self._positions.overlap > 0
+        # Where positions are not exact, reading begins earlier than what is needed does.
+        broken_too = not self._positions.exact
         return await self._bus.history(ranges, limit=limit, broken_too=broken_too)
 
 
@@ -171,8 +180,9 @@ def merge(
         position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
             streams of other clocks than its own, the caller has waited for all that Redis held.
     """
-    apart = positions.apart_bit
-    events = {id_: event for id_, event in missed.events.items() if id_ <= position or id_ & apart}
+    events = {
+        id_: event for id_, event in missed.events.items() if positions.is_delivered(id_, position)
+    }
     events.update((event.id, event) for event in held)
     return [
         events[id_]

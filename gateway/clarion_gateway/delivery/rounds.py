@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
+from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, Positions
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import fanout
 from clarion_gateway.delivery.replay import Ring
@@ -63,7 +63,7 @@ class Delivery:
         self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
         self._seen = 0
         self._rounded = 0
-        self._apart_bit = positions.apart_bit
+        self._positions = positions
         self._clock = clock
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -76,14 +76,15 @@ class Delivery:
         return len(self._pending)
 
     def put(self, event: Event) -> None:
-        """Deliver an event in the next round. Events of one clock come in id order."""
+        """Deliver an event in the next round. Events of one clock come in id order.
+
+        One of the shared clock moves the position: `advance` to its id in the same step.
+        """
         self._pending.append(event)
-        if event.id > self._seen and not event.id & self._apart_bit:
-            self._seen = event.id
         self._arrived.set()
 
     def advance(self, position: int) -> None:
-        """Everything up to ``position`` has been put, although no event may bear that id."""
+        """Everything up to ``position`` has been put. No event need have that id."""
         self._seen = max(self._seen, position)
         if not self._pending:
             self._move_to(self._seen)
@@ -149,7 +150,7 @@ class Delivery:
         for event in events:
             self._ring.append(event)
         self._rounded += len(events)
-        self._move_to(self._last_shared(events) if self._pending else self._seen)
+        self._move_to(self._positions.last_shared(events) if self._pending else self._seen)
         fanout.hold(events, self._hub, self._held_max_events)
         plan = fanout.plan(events, self._hub)
         traced = self._tracer.begin(events, self._hub)
@@ -165,9 +166,6 @@ class Delivery:
             now=self._clock(),
             seconds=time.perf_counter() - started,
         )
-
-    def _last_shared(self, events: Sequence[Event]) -> int:
-        return next((each.id for each in reversed(events) if not each.id & self._apart_bit), 0)
 
     def _move_to(self, position: int) -> None:
         self.position = max(self.position, position)

@@ -36,7 +36,8 @@ class Listening:
 
     def __init__(self, loop: ClockworkLoop, *, begin: bool = True, **overrides: Any) -> None:
         self.loop = loop
-        self.bus = MemoryBus(loop.time)
+        configured = settings(probe_interval_seconds=INTERVAL, **overrides)
+        self.bus = MemoryBus(loop.time, clustered=configured.keyspace.clustered)
         self.metrics = metrics()
         self.hub = Hub()
         self.ring = Ring(1 << 20)
@@ -44,7 +45,6 @@ class Listening:
         self.gaps: list[tuple[set[Audience], int]] = []
         self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
         self.deaf_at_first = False
-        configured = settings(probe_interval_seconds=INTERVAL, **overrides)
         self.delivery = Delivery(
             self.hub,
             self.ring,
@@ -53,6 +53,7 @@ class Listening:
             pending_max_events=configured.pending_max_events,
             held_max_events=1_000,
             unsent_max_bytes=configured.max_unsent_bytes,
+            positions=configured.positions,
         )
         self.subscription = Subscription(
             self.bus,
@@ -62,6 +63,7 @@ class Listening:
             configured,
             connect=self._connect,
             tell_gap=self._tell_gap,
+            clocks=self.bus if self.bus.clustered else None,
             clock=loop.time,
         )
         self.nobody, self.alice = Recorder(), Recorder("alice")
@@ -188,6 +190,20 @@ def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_n
     assert pod.nobody.event_ids == [first, last - 1, last]
     assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
     assert pod.heard_before_gaps == [[first]]
+
+
+def test_a_loss_that_another_stream_is_ahead_of_takes_no_client_back(pod: Listening) -> None:
+    """Clients have heard ids above it on another stream: the gap counts from there."""
+    pod.log_alice_in()
+    pod.publish(ALICE)
+    for _ in range(2):
+        pod.bus.publish(Publication(ALICE, "tick", b"{}"))
+        pod.subscriber.swallow()
+    (ahead,) = pod.publish(ALL)
+    pod.bus.trim("user:alice", 0)
+    (last,) = pod.publish(ALICE)
+    assert pod.gaps == [({ALICE}, ahead)]
+    assert pod.alice.event_ids[1:] == [ahead, last]
 
 
 def test_a_lost_connection_is_made_up_for(pod: Listening) -> None:
@@ -366,6 +382,42 @@ def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
     assert len(pod.gaps) == 1
 
 
+def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
+    """Only a cluster passes on what a former primary says: here the log need not have it."""
+    pod.publish(count=2)
+    pod.bus.lose_last(1)
+    event = pod.bus.publish(Publication(ALL, "tick", b"{}"))
+    pod.bus.trim("all", 0)
+    pod.loop.settle()
+    assert pod.nobody.event_ids[-1] == event.id
+
+
+def test_after_a_failover_that_a_probe_tells_of_lower_ids_are_heard(pod: Listening) -> None:
+    """The new primary's clock may be behind the old one's."""
+    pod.log_alice_in()
+    pod.loop.advance(INTERVAL + 0.5)
+    heard = pod.publish()[0] + 1_000
+    pod.subscriber._put(Message("authenticated", b"%d 0 tick - -\n1" % heard))
+    pod.loop.settle()
+    pod.bus.lose_last(2)  # the event, and the probe before it
+    pod.loop.advance(INTERVAL)
+    ((audiences, position),) = pod.gaps
+    assert audiences == {ALL}
+    assert pod.ring.broken_until == position >= heard
+    pod.subscriber._put(Message("authenticated", b"%d 0 tick - -\n1" % (heard - 1)))
+    pod.loop.settle()
+    assert pod.alice.event_ids[-1] == heard - 1
+
+
+def test_a_failover_that_forgot_an_event_and_a_probe_is_told_once(pod: Listening) -> None:
+    pod.loop.advance(INTERVAL + 0.5)
+    pod.publish()
+    pod.subscriber.cut()
+    pod.bus.lose_last(2)
+    pod.loop.advance(3 * INTERVAL)
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+
+
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
     """Each before what came after it on its own stream, all in the order of the ids."""
     before = pod.publish()
@@ -379,6 +431,84 @@ def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> No
     assert pod.gaps == [({ALL}, lost[0]), ({AUTHENTICATED}, others_lost[0])]
     assert pod.heard_before_gaps == [before, before + kept]
     assert others_kept[0] > others_lost[0]
+
+
+def test_a_trimmed_log_is_told_beside_a_failover_that_forgot_an_event(pod: Listening) -> None:
+    """Two losses of one audience, found at once: each has its place."""
+    pod.log_alice_in()
+    before = pod.publish(AUTHENTICATED)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    since_failover = pod.publish(AUTHENTICATED)
+    lost, kept = pod.publish(count=2)
+    pod.bus.trim("all", 1)
+    pod.loop.advance(1)
+    assert pod.gaps == [({ALL}, since_failover[0] - 1), ({ALL}, lost)]
+    assert pod.alice.event_ids == [*before, *since_failover, kept]
+    assert pod.ring.broken_until == since_failover[0] - 1, "above it the log itself tells"
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+def test_a_loss_between_two_pages_is_told(
+    pod: Listening, trimmed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catching up reads a page at a time; a log may be trimmed, or forgotten, in between."""
+    pod.publish()
+    pod.subscriber.cut()
+    ids = pod.publish(count=1_500)
+    read = pod.bus.history
+    pages = 0
+
+    async def history(*args: Any, **options: Any) -> Any:
+        nonlocal pages
+        answer = await read(*args, **options)
+        pages += 1
+        if pages == 1 and trimmed:
+            pod.bus.trim("all", 400)
+        elif pages == 1:
+            pod.bus.lose_last(600)
+        return answer
+
+    monkeypatch.setattr(pod.bus, "history", history)
+    pod.loop.advance(1)
+    if trimmed:
+        assert pod.gaps == [({ALL}, ids[-401])]
+        assert pod.nobody.event_ids[1:] == ids[:1_000] + ids[-400:]
+    else:
+        ((audiences, position),) = pod.gaps
+        assert audiences == {ALL}
+        assert position >= ids[999]
+        assert pod.nobody.event_ids[1:] == ids[:1_000]
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_data_set_with_earlier_ids_is_told_and_followed(
+    loop: ClockworkLoop, clustered: bool
+) -> None:
+    """Another Redis, whose clock is an hour behind: nothing on it joins what was heard."""
+    pod = Listening(loop, **({"redis_url": "redis+cluster://localhost:6379"} if clustered else {}))
+    pod.log_alice_in()
+    before = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    pod.subscriber.cut()
+    pod.bus.lose_everything()
+    pod.bus.ahead = [-3_600_000_000 for _ in pod.bus.ahead]
+    unheard = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    loop.advance(1)
+    ((audiences, position),) = pod.gaps
+    assert audiences == {ALL}
+    assert unheard[0] < position < before[0]
+    assert position <= pod.delivery.position < before[0]
+    assert pod.ring.floor == position
+    assert pod.ring.broken_until == 0
+    assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
+    after = [pod.publish(to)[0] for to in (ALL, ALICE, AUTHENTICATED)]
+    assert pod.alice.event_ids == before + after
+    assert pod.delivery.position == after[2]
+    pod.subscriber.cut()
+    missed = [pod.publish(to)[0] for to in (ALL, ALICE)]
+    loop.advance(1)
+    assert sorted(pod.alice.event_ids[5:]) == sorted(missed)
+    assert len(pod.gaps) == 1
 
 
 def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
@@ -469,6 +599,32 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
     assert "user:alice" not in pod.subscriber.streams
     pod.log_alice_in()
     assert pod.publish(ALICE) == pod.alice.event_ids
+
+
+def test_only_idle_users_are_given_up(pod: Listening) -> None:
+    """Neither what is for everybody, nor a user whom somebody is just joining."""
+    pod.log_alice_in()
+    pod.loop.run_until_complete(pod.subscription.join("bob"))
+    streams = pod.subscription._streams
+    assert streams.prune({"alice"}, 15, 100.0) == []
+    streams.by_name["user:bob"].joining += 1
+    assert streams.prune({"alice"}, 15, 115.0) == []
+    streams.by_name["user:bob"].joining -= 1
+    assert streams.prune({"alice"}, 15, 115.0) == []
+    assert streams.prune({"alice"}, 15, 129.9) == []
+    assert streams.prune({"alice"}, 15, 130.0) == ["user:bob"]
+    assert set(streams.by_name) == {"all", "authenticated", "user:alice", "pod:pod-test"}
+
+
+def test_a_user_whom_redis_has_not_confirmed_is_kept(pod: Listening) -> None:
+    pod.subscriber.deaf = True
+    joining = pod.joining("alice")
+    pod.loop.settle()
+    stream = pod.subscription._streams.by_name["user:alice"]
+    stream.joining = 0
+    assert pod.subscription._streams.prune((), 0, 1.0) == []
+    assert pod.subscription._streams.prune((), 0, 2.0) == []
+    joining.cancel()
 
 
 def test_a_user_who_comes_back_within_the_linger_is_kept(pod: Listening) -> None:

@@ -22,6 +22,7 @@ from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
+from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
 from tests.gateway.bus.test_subscription import Listening
@@ -72,7 +73,14 @@ class Door(Listening):
                 self.hub,
                 self.subscription,
                 self.delivery,
-                Replay(self.bus, self.ring, self.metrics, max_events=configured.replay_max_events),
+                Replay(
+                    self.bus,
+                    self.ring,
+                    self.metrics,
+                    max_events=configured.replay_max_events,
+                    positions=configured.positions,
+                ),
+                configured.positions,
             ),
             self.verifier,
             self.metrics,
@@ -412,12 +420,17 @@ def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
     assert connection.closed_with.code == 4408
 
 
+def tell(connection: Recorder, position: int) -> None:
+    assert connection.held is not None
+    connection.held.add([Gap(position)])
+
+
 def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Door) -> None:
     """A client that is lost in between must not come back from beyond a loss unaware."""
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.stall(Opening(None, str(seen)))
-    connection.untold_gaps = (missed[-1],)
+    tell(connection, missed[-1])
     meanwhile = door.publish()
     connection.taking.set()
     door.loop.settle()
@@ -438,9 +451,9 @@ def test_each_of_two_gaps_is_told_in_its_place(door: Door) -> None:
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.stall(Opening(None, str(seen)))
-    connection.untold_gaps = (missed[-1],)
+    tell(connection, missed[-1])
     (between,) = door.publish()
-    connection.untold_gaps += (between,)
+    tell(connection, between)
     (after,) = door.publish()
     connection.taking.set()
     door.loop.settle()
@@ -458,7 +471,7 @@ def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) 
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.stall(Opening(None, str(seen)))
-    connection.untold_gaps = (seen,)
+    tell(connection, seen)
     connection.taking.set()
     door.loop.settle()
     assert [message["kind"] for message in connection.messages] == ["welcome", "event", "gap"]
@@ -476,7 +489,7 @@ def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> No
 
     def tell_gap(_: object, position: int) -> None:
         told.append(position)
-        connection.untold_gaps = (position,)
+        tell(connection, position)
 
     door.subscription._repair._tell_gap = tell_gap
     door.loop.settle()

@@ -83,7 +83,7 @@ def test_everyone_gets_exactly_his_events_in_order_in_one_write(
     for connection in connections:
         expected = due(connection, events)
         if connection.held is not None:
-            assert connection.held == expected
+            assert connection.held.take() == expected
             assert connection not in written
             continue
         encoded = b"".join(connection.encoder.event(each) for each in expected)
@@ -151,8 +151,10 @@ def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> No
     slow, quick = Recorder(), Recorder()
     hub.add(slow, catching_up=True)
     hub.add(quick, catching_up=True)
-    slow.held = [event(id_) for id_ in range(1, 100)]
+    assert slow.held is not None
+    assert quick.held is not None
+    slow.held.add(event(id_) for id_ in range(1, 100))
     fanout.hold([event(101), event(102)], hub, 100)
     assert slow.closed_with == close_codes.SLOW_CONSUMER
     assert quick.closed_with is None
-    assert [each.id for each in quick.held or []] == [101, 102]
+    assert quick.held.take() == [event(101), event(102)]

@@ -153,7 +153,7 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     past.publish(ALL)
     lost = past.publish(ALL)
     past.bus.lose_last(1)
-    past.ring.broken_until = lost
+    past.ring.break_until(lost)
     assert not (await past.replay.missed(user, past.begin)).whole
     assert (await past.replay.missed(user, lost)).whole
 

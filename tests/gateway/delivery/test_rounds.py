@@ -9,21 +9,31 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from clarion_contract.events.audience import AUTHENTICATED, Audience
+from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery import rounds as module
 from clarion_gateway.delivery.replay import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
-from tests.gateway.recorder import Recorder, event, metrics, sample
+from tests.gateway.recorder import Recorder, event, messages_of, metrics, sample
+
+ALICE = Audience("user", "alice")
 
 
 class Stage:
     """A delivery and what it needs; nothing runs unless `running`."""
 
-    def __init__(self, pending_max_events: int = 1_000, unsent_max_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        pending_max_events: int = 1_000,
+        unsent_max_bytes: int = 1 << 20,
+        positions: Positions = ONE_CLOCK,
+    ) -> None:
         self.hub = Hub()
         self.ring = Ring(1 << 20)
         self.ring.fill(0, [])
@@ -36,6 +46,7 @@ class Stage:
             pending_max_events=pending_max_events,
             held_max_events=1_000,
             unsent_max_bytes=unsent_max_bytes,
+            positions=positions,
             clock=lambda: 0.001,
         )
 
@@ -117,6 +128,24 @@ async def test_a_burst_is_cut_into_rounds_of_bounded_size() -> None:
     assert max(len(payload) for payload in connection.written) < 300_000
 
 
+async def test_a_round_merges_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each targeted event's receivers get all shared events of the round merged in."""
+    monkeypatch.setattr(module, "_ROUND_MAX_MERGES", 6)
+    stage = Stage()
+    alice = stage.connect("alice")
+    for id_ in range(1, 13):
+        stage.delivery.put(event(id_, ALICE if id_ % 2 else ALL))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert [len(messages_of(each)) for each in alice.written] == [6, 6]
+    alice.written.clear()
+    for id_ in range(13, 33):
+        stage.delivery.put(event(id_, ALICE))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert len(alice.written) == 1, "where nothing is merged, nothing is cut"
+
+
 async def test_no_round_is_larger_than_what_may_wait_for_a_client() -> None:
     """A client that takes whatever comes is not slow because much came at once."""
     stage = Stage(unsent_max_bytes=16_384)
@@ -141,6 +170,34 @@ async def test_position_follows_what_was_handed_over() -> None:
     assert stage.delivery.position == 9
     stage.delivery.advance(8)
     assert stage.delivery.position == 9, "it never goes back"
+
+
+@pytest.mark.parametrize(
+    ("positions", "reached"), [(ONE_CLOCK, [3, 5, 7]), (SeveralClocks(1_000), [2, 4, 6])]
+)
+async def test_each_round_moves_the_position_by_what_is_of_the_shared_clock(
+    positions: Positions, reached: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more events wait; of a cluster's ids the odd ones are users'."""
+    monkeypatch.setattr(module, "_ROUND_MAX_EVENTS", 2)
+    stage = Stage(positions=positions)
+    connection = stage.connect("alice")
+    seen: list[int] = []
+    connection.write = lambda _data: seen.append(stage.delivery.position)
+    for id_ in (2, 3, 4, 5, 6, 7, 8):
+        stage.delivery.put(event(id_, ALICE if id_ % 2 else ALL))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert seen[:3] == reached
+
+
+async def test_a_round_of_users_events_of_a_cluster_moves_no_position() -> None:
+    stage = Stage(positions=SeveralClocks(1_000))
+    stage.delivery.advance(2)
+    stage.delivery.put(event(5, ALICE))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert stage.delivery.position == 2
 
 
 async def test_who_waits_for_a_position_is_woken_when_it_comes() -> None:
@@ -188,6 +245,7 @@ async def test_a_rounds_events_stand_in_the_ring_before_the_first_write() -> Non
     connection.write = lambda _data: seen.append((len(stage.ring), stage.delivery.position))
     stage.delivery.put(event(1))
     stage.delivery.put(event(2))
+    stage.delivery.advance(2)
     async with stage.running():
         await stage.delivery.flushed()
     assert seen == [(2, 2)]
@@ -202,7 +260,8 @@ async def test_who_catches_up_has_events_held_back() -> None:
     async with stage.running():
         await stage.delivery.flushed()
     assert connection.written == []
-    assert [each.id for each in connection.held or ()] == [1]
+    assert connection.held is not None
+    assert connection.held.take() == [event(1)]
 
 
 async def test_publish_to_write_is_never_negative() -> None:

@@ -1,4 +1,4 @@
-"""`clarion_contract.events.positions`: whatever a client had, from its position on it gets all that
+"""`clarion_contract.bus.positions`: whatever a client had, from its position on it gets all that
 it had not.
 """
 
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion_contract.bus.positions import ONE_CLOCK, Loss, SeveralClocks
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.positions import ONE_CLOCK, Positions
 from clarion_gateway.delivery.replay import Missed, merge
 
 BEHIND, CLOCKS = 10_000, 500
-POSITIONS = Positions(BEHIND + CLOCKS)
+POSITIONS = SeveralClocks(BEHIND + CLOCKS)
 ALICE = Audience("user", "alice")
 
 
@@ -69,6 +69,38 @@ def test_what_was_not_heard_lies_above_where_reading_begins(
 @given(st.integers(0, 2**53))
 def test_with_one_clock_a_position_is_exact(position: int) -> None:
     assert ONE_CLOCK.shared_since(position) == ONE_CLOCK.user_since(position) == position
+
+
+@pytest.mark.parametrize(("until", "expected"), [(4, 10), (15, 14), (16, 16)])
+def test_a_loss_of_a_shared_stream_lies_at_an_id_of_its_clock(until: int, expected: int) -> None:
+    """And never below what was heard already."""
+    assert POSITIONS.place(Loss(ALL, until), heard=10) == expected
+
+
+@pytest.mark.parametrize("loss", [Loss(ALICE, 20), Loss(ALL, 20, forgotten=True)])
+def test_what_no_shared_id_tells_lies_before_all_that_was_not_heard(loss: Loss) -> None:
+    assert POSITIONS.place(loss, heard=10) == 10
+    assert ONE_CLOCK.place(loss, heard=10) == 20
+    assert ONE_CLOCK.place(loss, heard=30) == 30
+
+
+def test_a_failover_breaks_the_ring_up_to_an_id_of_the_shared_clock() -> None:
+    trimmed, forgotten = Loss(ALL, 40), Loss(ALL, 20, forgotten=True)
+    assert ONE_CLOCK.forgotten_until([trimmed, forgotten], 30) == 20
+    assert POSITIONS.forgotten_until([trimmed, forgotten], 30) == 30
+    assert ONE_CLOCK.forgotten_until([trimmed], 30) == 0
+    assert POSITIONS.forgotten_until([trimmed], 30) == 0
+
+
+def test_a_round_leads_to_its_last_event_of_the_shared_clock() -> None:
+    assert POSITIONS.last_shared([event(2), event(4), event(7)]) == 4
+    assert POSITIONS.last_shared([event(7)]) == 0
+    assert ONE_CLOCK.last_shared([event(2), event(4), event(7)]) == 7
+
+
+def test_what_is_apart_counts_as_delivered_whatever_its_id() -> None:
+    assert [POSITIONS.is_delivered(id_, 6) for id_ in (6, 7, 8, 9)] == [True, True, False, True]
+    assert [ONE_CLOCK.is_delivered(id_, 6) for id_ in (6, 7)] == [True, False]
 
 
 def event(id_: int) -> Event:

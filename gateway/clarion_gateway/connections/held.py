@@ -1,0 +1,45 @@
+"""What waits for a connection that catches up: events that came in, and losses, in their order.
+
+Pure values, no I/O. `clarion_gateway.connections.hub` gives a connection its `Held` and takes it
+away; `clarion_gateway.delivery.fanout` adds events, and `clarion_gateway.clients.resumption` adds
+gaps and takes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clarion_contract.events.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A loss: events at or below a position are missing to the client."""
+
+    position: int
+
+
+Item = Event | Gap
+"""What is written to a client that catches up."""
+
+
+class Held:
+    """Items in the order in which they came."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Keep items until they are taken."""
+        self._items += items
+
+    def take(self) -> list[Item]:
+        """All items that were not taken before."""
+        items, self._items = self._items, []
+        return items

@@ -1,0 +1,63 @@
+"""`clarion_gateway.bus.streams`: what was heard of a stream, and when the pod listens to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
+from clarion_contract.events.audience import ALL, Audience
+from clarion_gateway.bus.streams import Stream, Streams
+from tests.gateway.recorder import event
+
+ALICE = Audience("user", "alice")
+
+
+@pytest.mark.parametrize(
+    ("last", "prev", "lacks"),
+    [(0, 5, False), (1, 5, True), (4, 5, True), (5, 5, False), (6, 5, False)],
+)
+def test_an_event_that_does_not_follow_the_last_one_shows_a_gap(
+    last: int, prev: int, lacks: bool
+) -> None:
+    assert Stream("all", ALL, last=last).lacks_before(event(9, prev=prev)) is lacks
+
+
+@pytest.mark.parametrize(
+    ("last", "prev", "forks"),
+    [(0, 5, False), (6, 5, True), (5, 5, False), (6, 0, False), (9, 5, False)],
+)
+def test_an_event_that_follows_an_older_one_than_the_last_is_a_fork(
+    last: int, prev: int, forks: bool
+) -> None:
+    """Not one that was heard already."""
+    assert Stream("all", ALL, last=last).forks_at(event(9, prev=prev)) is forks
+
+
+@pytest.mark.parametrize(("positions", "at_once"), [(ONE_CLOCK, True), (SeveralClocks(1), False)])
+def test_of_a_stream_that_is_apart_the_pod_finds_out_first_where_it_ends(
+    positions: Positions, at_once: bool
+) -> None:
+    streams = Streams(positions, control=False)
+    stream = streams.of_user(ALICE)
+    streams.hear(stream.name, 3)
+    assert stream.confirmed is at_once
+    streams.confirm(stream, 4)
+    assert stream.confirmed
+    assert stream.confirmed_after == 4
+
+
+def test_what_redis_confirms_after_it_was_given_up_is_nothing() -> None:
+    streams = Streams(ONE_CLOCK, control=False)
+    streams.hear("user:gone", 0)
+    assert set(streams.by_name) == {"all", "authenticated"}
+
+
+def test_what_was_heard_never_goes_back_but_with_the_ids() -> None:
+    streams = Streams(ONE_CLOCK, control=False)
+    streams.hear_up_to(7)
+    streams.hear_up_to(5)
+    assert streams.heard == 7
+    streams.by_name["all"].heard(7)
+    streams.rewind(3)
+    assert streams.heard == 3
+    assert streams.by_name["all"].last == 0

@@ -1,0 +1,177 @@
+"""`clarion_gateway.clients.resumption`: where a loss is told among what a client catches up with.
+
+tests/gateway/clients/test_admission.py has the rest, from the handshake on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Publication
+from clarion_gateway.clients.admission import Opening
+from clarion_gateway.clients.resumption import Resumption, tell_gap
+from clarion_gateway.connections.held import Gap
+from clarion_gateway.connections.hub import Hub
+from tests.gateway.clients.test_admission import Door
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.memory_bus import node_of
+from tests.gateway.recorder import Recorder, event
+
+ALICE = Audience("user", "alice")
+
+
+@pytest.fixture
+def loop() -> Iterator[ClockworkLoop]:
+    loop = ClockworkLoop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    loop.finish()
+    asyncio.set_event_loop(None)
+
+
+def told(connection: Recorder) -> list[tuple[str, int]]:
+    return [(message["kind"], int(message["id"])) for message in connection.messages[1:]]
+
+
+@pytest.mark.parametrize(
+    ("audiences", "expected"),
+    [
+        ({ALL}, [True, True, True]),
+        ({AUTHENTICATED}, [False, True, True]),
+        ({ALICE}, [False, True, False]),
+        ({ALICE, Audience("user", "bob")}, [False, True, True]),
+    ],
+)
+def test_a_loss_is_told_to_those_whom_it_concerns(
+    audiences: set[Audience], expected: list[bool]
+) -> None:
+    hub = Hub()
+    connections = [Recorder(user) for user in (None, "alice", "bob")]
+    for connection in connections:
+        hub.add(connection)
+    tell_gap(hub, audiences, 7)
+    gaps = [[m["id"] for m in connection.messages] for connection in connections]
+    assert gaps == [["7"] if each else [] for each in expected]
+
+
+def test_a_loss_waits_for_those_who_catch_up(loop: ClockworkLoop) -> None:
+    """And is told in its place: behind what came in before it."""
+    door = Door(loop)
+    (seen,) = door.publish()
+    missed = door.publish(count=2)
+    connection = door.stall(Opening(None, str(seen)))
+    tell_gap(door.hub, {ALL}, missed[-1])
+    (after,) = door.publish()
+    connection.taking.set()
+    loop.settle()
+    events = [("event", id_) for id_ in missed]
+    assert told(connection) == [*events, ("gap", missed[-1]), ("event", after)]
+
+
+def test_a_client_at_the_pods_own_position_has_missed_nothing(loop: ClockworkLoop) -> None:
+    door = Door(loop)
+    (seen,) = door.publish()
+    probes = len(door.bus.probes)
+    connection = door.enter(Opening(None, str(seen)))
+    assert connection.messages[0]["resumed"] is True
+    assert door.delivery.position == seen
+    assert len(door.bus.probes) == probes
+
+
+@pytest.mark.parametrize(
+    ("redis_url", "user", "probes"),
+    [
+        ("redis://localhost:6379", None, 0),
+        ("redis://localhost:6379", "alice", 1),
+        ("redis+cluster://localhost:6379", None, 0),
+        ("redis+cluster://localhost:6379", "alice", 3),
+    ],
+)
+def test_a_resume_costs_a_probe_only_where_the_position_does_not_tell(
+    loop: ClockworkLoop, redis_url: str, user: str | None, probes: int
+) -> None:
+    """One that shows that her stream is heard, or, on a cluster, one through each primary."""
+    door = Door(loop, redis_url=redis_url)
+    loop.advance(20)
+    (seen,) = door.publish()
+    before = len(door.bus.probes)
+    connection = door.enter(Opening(user, str(seen)))
+    assert connection.messages[0]["resumed"] is True
+    assert len(door.bus.probes) - before == probes
+
+
+def test_a_loss_at_the_clients_own_position_is_told(loop: ClockworkLoop) -> None:
+    """It may have had an event of that id from a pod that knew of no loss."""
+    door = Door(loop, redis_url="redis+cluster://localhost:6379")
+    loop.advance(20)
+    (since,) = door.publish(ALL)
+    door.log_alice_in()
+    door.subscriber.lag(node_of(ALICE.stream))
+    connection = door.knock(Opening("alice", str(since)))
+    loop.settle()
+    assert not connection.written
+    tell_gap(door.hub, {ALL}, since)
+    door.subscriber.arrive(node_of(ALICE.stream))
+    loop.settle()
+    assert told(connection) == [("gap", since)]
+
+
+def test_a_loss_of_others_does_not_wait(loop: ClockworkLoop) -> None:
+    door = Door(loop)
+    (seen,) = door.publish()
+    missed = door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    tell_gap(door.hub, {ALICE}, missed[-1])
+    connection.taking.set()
+    loop.settle()
+    assert told(connection) == [("event", missed[0])]
+
+
+def test_a_loss_that_is_found_while_the_log_is_read_has_its_place(loop: ClockworkLoop) -> None:
+    """Before the first shared event above it, and before whatever came in after it."""
+    door = Door(loop, redis_url="redis+cluster://localhost:6379")
+    loop.advance(20)
+    first = door.enter(Opening("alice", None))
+    (since,) = door.publish(ALL)
+    door.leave(first)
+    door.bus.ahead[node_of(ALICE.stream)] = -400_000
+    (shared,) = door.publish(ALL)
+    door.subscriber.lag(node_of(ALICE.stream))  # so that the resume waits
+    (before,) = door.publish(ALICE)
+    connection = door.knock(Opening("alice", str(since)))
+    loop.settle()
+    assert not connection.written
+    tell_gap(door.hub, {ALL}, shared)
+    late = door.bus.publish(Publication(ALL, "tick", b"{}")).id
+    door.subscriber.arrive(node_of(ALICE.stream))
+    loop.settle()
+    # Her event has the lowest id and came in after the loss.
+    assert before < shared < late
+    assert told(connection) == [
+        ("gap", shared),
+        ("event", before),
+        ("event", shared),
+        ("event", late),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("positions", "expected"),
+    [(ONE_CLOCK, [2, "gap 4", 5, "gap 6", 8]), (SeveralClocks(1_000), [2, "gap 4", 5, "gap 6", 8])],
+)
+def test_a_loss_lies_before_the_shared_events_above_it(
+    positions: Positions, expected: list[object]
+) -> None:
+    """Of a cluster's ids those of users, here 5, say nothing about where; what came in later does."""
+    resumption = Resumption(Hub(), None, None, None, positions)  # type: ignore[arg-type]
+    events = [event(2), event(5, ALICE), event(8)]
+    items = resumption._with_gaps(events, [Gap(4), events[1], Gap(6)])
+    assert [f"gap {i.position}" if isinstance(i, Gap) else i.id for i in items] == expected
+    items = resumption._with_gaps(events, [Gap(2)])
+    apart = positions is not ONE_CLOCK
+    assert items.index(Gap(2)) == (2 if apart else 1)

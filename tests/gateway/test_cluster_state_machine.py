@@ -1,0 +1,331 @@
+"""Whatever happens on a cluster, in whatever order: nothing lost, each stream in order, losses
+told.
+
+The pods, clients and events of tests/gateway/test_state_machine.py, on three primaries whose times
+differ and drift, whose connections lag behind each other, and each of which fails over by itself.
+
+Ids of several clocks do not compare, so that a client's due is defined by streams: on each, its
+connection hears a run of events without a hole, from its welcome or log-in on; one that resumes
+hears whatever no earlier connection had, and may hear again what lies within the overlap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
+from clarion_gateway.connections.connection import State
+from clarion_gateway.delivery import rounds as delivery
+from tests.gateway.memory_bus import NODES
+from tests.gateway.recorder import AUDIENCES, messages_of
+from tests.gateway.test_state_machine import PODS, TURNS, Client, Gateways, Identity, Pod
+
+SETTLED_SECONDS = 20
+"""The data set is older than a position may be wrong by."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """From where on a client, as somebody, is due what.
+
+    Attributes:
+        all_from: events of `all` above this id.
+        authenticated_from: the same of `authenticated`.
+        user_from: events of the user's stream, from this number of published events on.
+    """
+
+    user: str | None
+    all_from: int
+    authenticated_from: int
+    user_from: int
+
+
+@dataclass
+class Told:
+    """A `gap`, and how many losses there had been by then."""
+
+    id: int
+    losses: int
+
+
+@dataclass
+class Heard:
+    """An event, and in which of its identities the client heard it."""
+
+    id: int
+    due: int
+
+
+@dataclass
+class Chain:
+    """What a client brings along from earlier connections."""
+
+    ids: set[str] = field(default_factory=set)
+    had: set[int] = field(default_factory=set)
+    told: list[Told] = field(default_factory=list)
+
+
+class ClusterClient(Client):
+    """One connection, with what it is due by streams."""
+
+    __slots__ = ("_last", "chain", "dues", "events", "machine", "previous", "told")
+
+    def __init__(self, pod: Pod, resumes: str | None, machine: ClusterGateways) -> None:
+        super().__init__(pod, resumes)
+        self.machine = machine
+        before = [each for each in machine.connections if each.id == resumes]
+        self.previous: ClusterClient | None = before[0] if before else None  # type: ignore[assignment]
+        self._last: int | None = None
+        self.chain = Chain()
+        self.dues: list[Due] = []
+        self.events: list[Heard] = []
+        self.told: list[Told] = []
+
+    @property
+    def position(self) -> int | None:
+        """The last id that it was told, which need not be the highest."""
+        return self._last
+
+    def had(self, event: Event) -> bool:
+        return event.id in self.chain.had or event.id in self.heard
+
+    def is_excluded(self, event: Event) -> bool:
+        return event.exclude is not None and event.exclude in self.chain.ids | {self.id}
+
+    def _hear(self, data: bytes) -> None:
+        for message in messages_of(data):
+            kind = message["kind"]
+            if kind == "event":
+                assert self.start is not None, "an event before welcome"
+                assert int(message["id"]) not in self.heard, "an event twice on a connection"
+                self.heard.append(int(message["id"]))
+                self.events.append(Heard(int(message["id"]), len(self.dues) - 1))
+            elif kind == "welcome":
+                self._welcome(int(message["id"]), message["user"], resumed=message["resumed"])
+            elif kind == "identity":
+                self._identify(message["user"])
+            elif kind == "gap":
+                told = Told(int(message["id"]), self.machine.losses)
+                self.gaps.append(told.id)
+                self.told.append(told)
+            if kind in {"event", "welcome", "gap"}:
+                self._last = int(message["id"])
+
+    def _welcome(self, position: int, user: str | None, *, resumed: bool | None) -> None:
+        assert self.start is None, "welcomed twice"
+        assert resumed or position == self.pod.delivery.position
+        assert resumed or position % 2 == 0, "a position of the shared clock"
+        self.start = position
+        self.identities.append(Identity(position, user, 0))
+        if resumed:
+            assert self.previous is not None
+            chain = self.previous.chain
+            self.chain = Chain(
+                chain.ids | {self.previous.id},
+                chain.had | set(self.previous.heard),
+                chain.told + self.previous.told,
+            )
+            self.dues.append(self.previous.dues[-1])
+        else:
+            self.dues.append(Due(user, position, position, len(self.machine.log)))
+
+    def _identify(self, user: str | None) -> None:
+        position = self.pod.delivery.position
+        self.identities.append(Identity(position, user, 0))
+        due = replace(self.dues[-1], user=user)
+        if self.dues[-1].user is None:
+            due = replace(due, authenticated_from=position)
+        if self.dues[-1].user != user:
+            due = replace(due, user_from=len(self.machine.log))
+        self.dues.append(due)
+
+
+class ClusterGateways(Gateways):
+    """Three primaries; alice's stream, bob's and the shared ones lie on one each."""
+
+    def __init__(self) -> None:
+        self.losses = 0
+        self.lost_by: dict[int, int] = {}  # by id of an event: the number of its loss
+        self.trimmed: set[int] = set()
+        super().__init__(clustered=True, redis_url="redis+cluster://localhost:6379")
+        self.positions = self.pods[0].positions
+        self.loop.advance(SETTLED_SECONDS)
+
+    # what happens beside
+
+    @rule(
+        pod=PODS,
+        node=st.sampled_from(NODES),
+        seconds=st.sampled_from([0.01, 0.2, 1.0, 4.0, 8.0]),
+        then=TURNS,
+    )
+    def a_connection_lags(self, pod: int, node: int, seconds: float, then: int | None) -> None:
+        """One of a pod's connections falls behind the others, or hangs until it is given up."""
+        subscriber = self.pods[pod].subscriber
+        if subscriber is not None:
+            subscriber.lag(node)
+            self.loop.call_later(seconds, subscriber.arrive, node)
+        self._run(then)
+
+    @rule(node=st.sampled_from(NODES), milliseconds=st.integers(-400, 400))
+    def a_clock_drifts(self, node: int, milliseconds: int) -> None:
+        """Two may differ by more than is allowed: then all ids are raised.
+
+        None goes back: a data set that begins anew with earlier ids is told, and not read.
+        """
+        back = self.bus.ahead[node] - milliseconds * 1_000
+        self.bus.now += max(0, back)
+        self.bus.ahead[node] -= back
+
+    @rule(audience=st.sampled_from(AUDIENCES))
+    def a_former_primary_speaks(self, audience: Audience) -> None:
+        """It hung while another took its place. Pods know already what the other one logged."""
+        self.loop.settle()
+        last = self.bus.last_two(audience.stream)
+        streams = [pod.subscription._streams.by_name.get(audience.stream) for pod in self.pods]
+        if len(last) == 2 and all(stream is None or stream.last == last[1] for stream in streams):
+            self.bus.publish_on_former_primary(audience)
+            self.loop.settle()
+
+    # what must hold
+
+    @invariant()
+    def nobody_hears_anything_but_what_he_is_due_in_order(self) -> None:
+        for client in self.clients:
+            for number, due in enumerate(client.dues):
+                for audience in audiences_of(due.user):
+                    self._check_run(client, number, audience)
+            for heard in client.events:
+                self._check_admitted(client, heard)
+
+    def _check_run(self, client: ClusterClient, number: int, audience: Audience) -> None:
+        """What was heard on a stream is in order and without a hole, from where it was due."""
+        ids = {event.id for event in self.log if event.audience == audience}
+        heard = [each.id for each in client.events if each.due == number and each.id in ids]
+        assert heard == sorted(heard)
+        if heard:
+            missing = self._missing(client, number, audience, until=heard[-1])
+            assert missing <= self.gone, "a hole"
+
+    def _missing(
+        self, client: ClusterClient, number: int, audience: Audience, until: int | None = None
+    ) -> set[int]:
+        due = client.dues[number]
+        return {
+            event.id
+            for index, event in enumerate(self.log)
+            if event.audience == audience
+            and (until is None or event.id <= until)
+            and is_due(due, event, index)
+            and not client.had(event)
+            and not client.is_excluded(event)
+        } - self._unaware
+
+    def _check_admitted(self, client: ClusterClient, heard: Heard) -> None:
+        event = self._by_id[heard.id]
+        due = client.dues[heard.due]
+        assert event.audience in audiences_of(due.user)
+        assert client.start is not None
+        if event.audience.user is None:
+            assert event.id > self.positions.shared_since(client.start), "heard before"
+        if event.audience == AUTHENTICATED and not (client.chain.ids and heard.due == 0):
+            assert event.id > due.authenticated_from, "of another identity"
+
+    def _check_position_is_honest(self, client: Client) -> None:
+        """A resume from it reads whatever the client has not had, or the client knows of a loss."""
+        assert isinstance(client, ClusterClient)
+        position = client.position or 0
+        for audience in audiences_of(client.dues[-1].user):
+            since = self.positions.user_since if audience.user else self.positions.shared_since
+            missing = self._missing(client, -1, audience, until=since(position))
+            assert missing <= self.gone, "led past an event"
+            self._check_told(client, missing)
+
+    def _check_told(self, client: ClusterClient, missing: set[int]) -> None:
+        told = client.chain.told + client.told
+        for id_ in missing:
+            since = [gap for gap in told if gap.losses >= self.lost_by[id_]]
+            assert since, "events are missing and nobody said so"
+            if id_ in self.trimmed:
+                assert id_ <= max(gap.id for gap in since)
+
+    def _check_all_is_there(self) -> None:
+        for person in self.people:
+            client = person.connection
+            if client.closed_with is None and client.state is not State.CLOSED:
+                assert client.state is State.LIVE
+        for client in self.clients:
+            if client.state is not State.LIVE:
+                continue
+            for audience in audiences_of(client.dues[-1].user):
+                missing = self._missing(client, -1, audience)
+                assert missing <= self.gone
+                self._check_told(client, missing)
+        for opened in self.resumed:
+            start = opened.client.start
+            if start is not None and not self.losses:
+                assert start == opened.since, "not resumed, though nothing was gone"
+        self.resumed = []
+
+    # how
+
+    @property
+    def clients(self) -> Iterator[ClusterClient]:
+        return (client for client in self.connections if isinstance(client, ClusterClient))
+
+    @property
+    def _by_id(self) -> dict[int, Event]:
+        return {event.id: event for event in self.log}
+
+    @property
+    def _unaware(self) -> set[int]:
+        return set().union(*(pod.unaware_of for pod in self.pods))
+
+    def _client(self, pod: Pod, resumes: str | None) -> Client:
+        return ClusterClient(pod, resumes, self)
+
+    def _lost(self, events: list[Event]) -> None:
+        super()._lost(events)
+        self.losses += 1
+        for event in events:
+            self.lost_by.setdefault(event.id, self.losses)
+
+    def _trim(self, audience: Audience, keep: int) -> None:
+        before = set(self.gone)
+        super()._trim(audience, keep)
+        if audience.user is None:
+            self.trimmed |= self.gone - before
+
+
+def audiences_of(user: str | None) -> list[Audience]:
+    return [ALL] if user is None else [ALL, AUTHENTICATED, Audience("user", user)]
+
+
+def is_due(due: Due, event: Event, index: int) -> bool:
+    if event.audience.user is not None:
+        return index >= due.user_from
+    return event.id > (due.all_from if event.audience == ALL else due.authenticated_from)
+
+
+@pytest.fixture(autouse=True)
+def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round takes two events, and can be interrupted after every socket."""
+    monkeypatch.setattr(delivery, "_ROUND_MAX_EVENTS", 2)
+    monkeypatch.setattr(delivery, "_SOCKETS_PER_SLICE", 1)
+
+
+TestClusterGateways = ClusterGateways.TestCase
+TestClusterGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
+TestClusterGateways.settings = settings(
+    max_examples=int(os.environ.get("CLARION_TEST_EXAMPLES", "40")),
+    stateful_step_count=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
