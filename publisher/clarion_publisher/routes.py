@@ -52,7 +52,7 @@ EVENTS_PATH: Final = "/v1/events"
 BATCH_PATH: Final = "/v1/events:batch"
 
 # Printable ASCII, with spaces inside only.
-HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?$(?!\n)"
+HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?$"
 _HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
 
 BATCH: Final = "batch"
@@ -228,7 +228,7 @@ def choose_key(header: bytes | None, key: str | None) -> str | None:
     text = header.decode("latin-1")
     if len(text) >= 2 and text.startswith('"') and text.endswith('"'):
         text = text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if not _HEADER_KEY.match(text):
+    if not _HEADER_KEY.fullmatch(text):
         expected = f"an Idempotency-Key header of 1 to {KEY_MAX_CHARACTERS} printable characters"
         raise invalid_event(FieldError("/key", expected, f"{len(text)} characters"))
     if key is not None and key != text:

@@ -12,13 +12,25 @@ from typing import Annotated, Final, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from clarion_contract.events.audience import USER_ID_MAX_BYTES
-from clarion_contract.events.event import CONNECTION_ID_PATTERN, KEY_MAX_CHARACTERS, TYPE_PATTERN
+from clarion_contract.events.event import (
+    CONNECTION_ID_PATTERN,
+    KEY_MAX_CHARACTERS,
+    TYPE_PATTERN,
+    to_the_end,
+)
 from clarion_publisher.problems import Problem
 
 USER_EXPECTED: Final = f"a user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8"
 
 Key = Annotated[str, Meta(min_length=1, max_length=KEY_MAX_CHARACTERS)]
-ConnectionId = Annotated[str, Meta(pattern=CONNECTION_ID_PATTERN)]
+# msgspec searches, so it checks a stricter pattern than the one that the document shows.
+ConnectionId = Annotated[
+    str,
+    Meta(
+        pattern=to_the_end(CONNECTION_ID_PATTERN),
+        extra_json_schema={"pattern": CONNECTION_ID_PATTERN},
+    ),
+]
 
 
 class UserAudience(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +61,8 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
     type: Annotated[
         str,
         Meta(
-            pattern=TYPE_PATTERN,
+            pattern=to_the_end(TYPE_PATTERN),
+            extra_json_schema={"pattern": TYPE_PATTERN},
             description="What happened, such as order.updated.",
             examples=["order.updated"],
             extra={
