@@ -19,9 +19,9 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES
 from clarion_gateway.metrics.registry import Metrics as GatewayMetrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_publisher import problems
 from clarion_publisher.metrics import Metrics as PublisherMetrics
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.http import problems
 from docs import settings_page
 
 ROOT = Path(__file__).parent.parent

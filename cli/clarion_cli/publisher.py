@@ -30,7 +30,7 @@ UrlOption = Annotated[
     ),
 ]
 
-AnyAnswer = TypeVar("AnyAnswer", bound=msgspec.Struct)
+AnyAnswer = TypeVar("AnyAnswer")
 
 
 @dataclass(frozen=True, slots=True)

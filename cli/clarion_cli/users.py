@@ -16,7 +16,7 @@ from rich.text import Text
 from clarion_cli.output import print_result
 from clarion_cli.publisher import UrlOption, find_publisher
 from clarion_cli.token import checked_user
-from clarion_publisher.schemas import AllConnections, OrderReceipt, UserPresence
+from clarion_publisher.sources.http.answers import AllConnections, OrderReceipt, UserPresence
 
 _READ: Final = "users:read"
 _DISCONNECT: Final = "users:disconnect"

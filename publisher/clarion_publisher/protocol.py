@@ -20,12 +20,12 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from clarion_publisher.problems import (
+from clarion_publisher.sources.http.problems import (
     CONTENT_TYPE,
     HEAD_TOO_LARGE,
     MALFORMED_REQUEST,
     REQUEST_TIMEOUT,
-    Refusal,
+    HttpRefusal,
 )
 
 # What a client may still send after it has been answered (413, 401), so that it can read the
@@ -82,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(Refusal(MALFORMED_REQUEST, "expected an HTTP/1.1 request"))
+            self._refuse(HttpRefusal(MALFORMED_REQUEST, "expected an HTTP/1.1 request"))
             return
         if self._in_head and self._head_bytes > self.limits.head_max_bytes:
             self._refuse_head()
@@ -155,13 +155,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._deadline = None
         seconds = self.limits.seconds
-        self._refuse(Refusal(REQUEST_TIMEOUT, f"expected the request within {seconds:g} s"))
+        self._refuse(HttpRefusal(REQUEST_TIMEOUT, f"expected the request within {seconds:g} s"))
 
     def _refuse_head(self) -> None:
         most = self.limits.head_max_bytes
-        self._refuse(Refusal(HEAD_TOO_LARGE, f"expected a request head of at most {most} bytes"))
+        self._refuse(
+            HttpRefusal(HEAD_TOO_LARGE, f"expected a request head of at most {most} bytes")
+        )
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HttpRefusal) -> None:
         """End the connection, with an answer where it cannot get into another one's way."""
         if self.transport.is_closing():
             return

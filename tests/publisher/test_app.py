@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from clarion_contract.service.settings import ContractSettings
-from clarion_publisher.app import response_headers
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.http.public import response_headers
 from tests.conftest import SECRET
 from tests.publisher.service import Service, serving
 from tests.valkey import free_port
@@ -48,7 +48,7 @@ def test_pages_of_allowed_origins_may_publish(redis_url: str, namespace: str) ->
         assert "access-control-allow-origin" not in other.headers
         docs = client.get("/docs")
         assert docs.status_code == 200
-        assert "jsdelivr" in docs.headers["content-security-policy"]
+        assert "//" not in docs.headers["content-security-policy"]
 
 
 def test_docs_stay_inside(client: httpx.Client) -> None:
@@ -89,7 +89,7 @@ def test_a_bug_leaks_nothing(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("clarion_publisher.routes.decode_event", fail)
+    monkeypatch.setattr("clarion_publisher.sources.http.routes.decode_event", fail)
     response = client.post("/v1/events", json=EVENT)
     assert response.status_code == 500
     assert response.json()["type"] == "urn:clarion:problem:internal"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clarion_publisher.problems import ROWS
+from clarion_publisher.sources.http.problems import ROWS
 from tests.publisher.service import Service, bearer, serving
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}

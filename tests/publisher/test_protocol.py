@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clarion_publisher import problems
+from clarion_publisher.sources.http import problems
 from tests.publisher.service import Service, serving, token
 
 EVENT = b'{"audience":"all","type":"t","data":1}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from clarion_contract.service.serving import bind
 from clarion_contract.service.settings import InvalidSettings
 from clarion_publisher.app import running
 from clarion_publisher.settings import PublisherSettings
@@ -175,8 +177,11 @@ def test_bad_settings(tmp_path: Path, processes: list[Process]) -> None:
     ],
 )
 async def test_settings_that_show_to_be_bad_when_used(name: str, settings: Any) -> None:
-    with pytest.raises(InvalidSettings, match=name):
-        async with running(PublisherSettings(**settings)):
+    with (
+        contextlib.closing(bind("127.0.0.1", 0)) as port,
+        pytest.raises(InvalidSettings, match=name),
+    ):
+        async with running(PublisherSettings(**settings), port):
             pass
 
 
