@@ -120,6 +120,8 @@ class _Entrance:
 
 async def _refuse_status(_request: Request, error: Any) -> Response:  # noqa: ANN401 - FastAPI's type
     headers = [(name.lower(), value) for name, value in (error.headers or {}).items()]
+    if ("allow", "GET") in headers:  # HEAD has a route of its own, which Starlette does not name
+        headers = [("allow", "GET, HEAD")]
     return _response(of_status(error.status_code, f"{error.detail}.", headers))
 
 
