@@ -10,10 +10,8 @@ from clarion_publisher.ingestion.refusal import (
     INSUFFICIENT_SCOPE,
     KINDS,
     RATE_LIMITED,
-    FieldError,
     Kind,
     Refusal,
-    invalid_event,
 )
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.http.problems import (
@@ -69,12 +67,6 @@ def test_retry_after() -> None:
     refusal = Refusal(RATE_LIMITED, "", retry_after_seconds=7)
     assert headers_of(refusal) == [("retry-after", "7")]
     assert json.loads(document_of(refusal))["retry_after_seconds"] == 7
-
-
-def test_details_count_further_errors() -> None:
-    one, two = FieldError("/a", "x", "y"), FieldError("", "x", "y")
-    assert invalid_event(one).detail == "expected x at /a, got y"
-    assert invalid_event(two, one).detail == "expected x at the root, got y, and 1 more"
 
 
 @pytest.mark.parametrize(

@@ -1,249 +1,72 @@
-"""What concerns users, over HTTP: disconnecting them and revoking their tokens."""
+"""Orders and presence, on a clock of the test's own: what stands in Redis, and for how long."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
-from clarion_contract.bus.orders import Disconnect, RevokeToken, RevokeUser
-from clarion_contract.bus.presence import PodLoad, Stay
-from clarion_publisher.sources.http import problems
-from tests.publisher.service import Service, bearer, serving
-from tests.publisher.sources.http.test_routes import assert_problem
-from tests.valkey import Valkey
+from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.orders import Disconnect, Orders, RevokeToken, RevokeUser, decode_order
+from clarion_contract.bus.presence import PresenceRegister
+from clarion_contract.redis.keyspace import Keyspace
+from clarion_publisher.ingestion.refusal import BUS_UNAVAILABLE, Refusal
+from clarion_publisher.sources.http import schemas
+from clarion_publisher.sources.http.users import Users
+from tests.valkey import free_port
 
-LEEWAY = 5
-TOKEN_LIFE = 86_400
-HISTORY = 600
-ODD_IDS = [
-    "älice",
-    "a/b",
-    "x/disconnect",
-    "{all}",
-    "a b",
-    "%2F",
-    "?",
-    "#",
-    "a\nb",
-    ".",
-    "\u20ac" * 85,
-]
+NOW = 4e9  # orders of the past are forgotten
 
 
-def path_of(user: str, operation: str = "disconnect") -> str:
-    # A client drops a path's dots, even when they are encoded, unless they stand in a longer name.
-    return f"/v1/users/{quote(user, safe='')}/{operation}"
-
-
-def orders_about(service: Service, user: str) -> list[Any]:
-    return [order for order in service.orders() if getattr(order, "user", None) == user]
-
-
-def test_a_user_is_disconnected(client: httpx.Client, service: Service, user: str) -> None:
-    body = {"reason": "your plan has changed", "reconnect": False}
-    response = client.post(path_of(user), json=body)
-    assert (response.status_code, response.json()) == (200, {"gateways": 0})
-    (order,) = orders_about(service, user)
-    assert isinstance(order, Disconnect)
-    assert (order.reason, order.reconnect) == ("your plan has changed", False)
-    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=5)
-
-
-@pytest.mark.parametrize("options", [{}, {"json": {}}, {"content": b" {} "}])
-def test_a_body_is_optional(
-    client: httpx.Client, service: Service, user: str, options: Any
-) -> None:
-    if not options:
-        client.headers.pop("content-type")
-    assert client.post(path_of(user), **options).status_code == 200
-    (order,) = orders_about(service, user)
-    assert (order.reason, order.reconnect) == (None, True)
-
-
-def test_each_disconnect_is_an_order_of_its_own(
-    client: httpx.Client, service: Service, user: str
-) -> None:
-    """Gateways carry the same order out once."""
-    client.post(path_of(user))
-    client.post(path_of(user))
-    first, second = orders_about(service, user)
-    assert first.id != second.id
-
-
-def test_a_disconnect_may_revoke_too(client: httpx.Client, service: Service, user: str) -> None:
-    client.post(path_of(user), json={"revoke": True})
-    farewell, revocation = orders_about(service, user)
-    assert isinstance(farewell, Disconnect)
-    assert isinstance(revocation, RevokeUser)
-    assert revocation.issued_before == pytest.approx(time.time(), abs=5)
-
-
-def test_a_users_tokens_are_revoked(client: httpx.Client, service: Service, user: str) -> None:
-    """For as long as one that was issued at that moment could live."""
-    assert client.post(path_of(user, "revoke"), json={"issued_before": 10_000}).status_code == 200
-    assert client.post(path_of(user, "revoke")).status_code == 200
-    (order,) = orders_about(service, user)
-    assert order.issued_before == pytest.approx(time.time(), abs=5)
-    assert order.expires_at == order.issued_before + TOKEN_LIFE + LEEWAY
-
-
-def test_a_token_is_revoked_until_it_ends(client: httpx.Client, service: Service) -> None:
-    token_id, other = uuid.uuid4().hex, uuid.uuid4().hex
-    ends = int(time.time()) + 90
-    client.post(f"/v1/tokens/{token_id}/revoke", json={"expires_at": ends})
-    client.post(f"/v1/tokens/{other}/revoke")
-    orders = {o.token_id: o for o in service.orders() if isinstance(o, RevokeToken)}
-    assert orders[token_id].expires_at == ends + LEEWAY
-    assert orders[other].expires_at == pytest.approx(time.time() + TOKEN_LIFE + LEEWAY, abs=5)
-
-
-@pytest.mark.parametrize("odd", ODD_IDS)
-def test_any_user_can_be_named(client: httpx.Client, service: Service, odd: str) -> None:
-    assert client.post(path_of(odd + "x")).status_code == 200
-    assert orders_about(service, odd + "x")
-
-
-def test_a_user_is_found_on_all_pods(redis_url: str, namespace: str) -> None:
-    load = PodLoad(anonymous=5, authenticated=3, users=2)
-    with serving(redis_url, namespace=namespace) as service, service.client() as client:
-        service.register("b", load, {"alice": Stay(1, 1_800_000_000.25), "a/b": Stay(1, 0.0)})
-        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
-        alice = client.get("/v1/users/alice")
-        assert (alice.status_code, alice.json()) == (
-            200,
-            {
-                "user": "alice",
-                "connected": True,
-                "connections": 3,
-                "since": "2027-01-15T08:00:00.250000Z",
-                "pods": [
-                    {"pod": "a", "connections": 2, "since": "2027-01-15T08:00:01Z"},
-                    {"pod": "b", "connections": 1, "since": "2027-01-15T08:00:00.250000Z"},
-                ],
-            },
+class Room:
+    def __init__(self, redis_url: str, namespace: str) -> None:
+        keyspace = Keyspace(namespace)
+        self.bus = Bus(redis_from_url(redis_url), keyspace, HistoryLimits(100, 600, 600))
+        self.orders = Orders(self.bus, keyspace, max_orders=100)
+        self.users = Users(
+            self.orders,
+            PresenceRegister(self.bus, keyspace),
+            token_max_seconds=1_000,
+            leeway_seconds=5,
+            disconnect_seconds=60,
+            clock=lambda: NOW,
         )
-        assert client.get("/v1/users/a%2Fb").json()["connections"] == 1
-        assert client.get("/v1/connections").json() == {
-            "connections": 10,
-            "anonymous": 5,
-            "authenticated": 5,
-            "pods": [
-                {
-                    "pod": "a",
-                    "connections": 2,
-                    "anonymous": 0,
-                    "authenticated": 2,
-                    "users": 1,
-                    "ready": True,
-                },
-                {
-                    "pod": "b",
-                    "connections": 8,
-                    "anonymous": 5,
-                    "authenticated": 3,
-                    "users": 2,
-                    "ready": True,
-                },
-            ],
-        }
 
 
-def test_a_user_who_is_not_connected(client: httpx.Client, user: str) -> None:
-    response = client.get(f"/v1/users/{user}")
-    assert (response.status_code, response.json()) == (
-        200,
-        {"user": user, "connected": False, "connections": 0, "since": None, "pods": []},
-    )
+@pytest.fixture
+async def room(redis_url: str, namespace: str) -> AsyncIterator[Room]:
+    room = Room(redis_url, namespace)
+    yield room
+    await room.bus.aclose()
 
 
-@pytest.mark.parametrize("path", ["/v1/users/alice", "/v1/connections"])
-def test_reading_has_a_scope_of_its_own(client: httpx.Client, path: str) -> None:
-    other = bearer(scope="publish:all publish:authenticated publish:user users:disconnect")
-    problem = assert_problem(client.get(path, headers=other), problems.INSUFFICIENT_SCOPE)
-    assert problem["scope"] == "users:read"
-    assert client.get(path, headers=bearer(scope="users:read")).status_code == 200
+async def test_orders_end_when_nobody_needs_them(room: Room) -> None:
+    await room.users.disconnect("alice", schemas.DisconnectUser(revoke=True))
+    await room.users.revoke_user("bob", schemas.RevokeUser(issued_before=NOW - 10))
+    await room.users.revoke_token("one", schemas.RevokeToken())
+    await room.users.revoke_token("two", schemas.RevokeToken(expires_at=NOW + 7))
+    ends = {
+        getattr(order, "user", None) or order.token_id: order.expires_at - NOW  # type: ignore[union-attr]
+        for order in map(decode_order, await room.orders.read())
+        if isinstance(order, RevokeUser | RevokeToken)
+    }
+    assert ends == {"alice": 1_005, "bob": 995, "one": 1_005, "two": 12}
+    (farewell,) = [
+        order
+        for order in map(decode_order, await room.orders.read())
+        if isinstance(order, Disconnect)
+    ]
+    assert (farewell.user, farewell.expires_at - NOW) == ("alice", 60)
 
 
-@pytest.mark.parametrize("path", [path_of("\u20ac" * 86), "/v1/users/%FF/disconnect"])
-def test_what_can_be_no_users_id(client: httpx.Client, path: str) -> None:
-    problem = assert_problem(client.post(path), problems.INVALID_REQUEST)
-    assert "in the path" in problem["detail"]
-
-
-def test_what_can_be_no_tokens_id(client: httpx.Client) -> None:
-    response = client.post(f"/v1/tokens/{'x' * 257}/revoke")
-    assert_problem(response, problems.INVALID_REQUEST)
-
-
-@pytest.mark.parametrize(
-    ("operation", "body", "pointer"),
-    [
-        ("disconnect", {"reason": 1}, "/reason"),
-        ("disconnect", {"reason": "x" * 124}, "/reason"),
-        ("disconnect", {"reconnect": "yes"}, "/reconnect"),
-        ("disconnect", {"revoke": None}, "/revoke"),
-        ("disconnect", {"more": 1}, "/more"),
-        ("disconnect", [], ""),
-        ("revoke", {"issued_before": -1}, "/issued_before"),
-        ("revoke", {"issued_before": "now"}, "/issued_before"),
-        ("revoke", {"issued_before": 1e12}, "/issued_before"),
-    ],
-)
-def test_bad_fields_are_named(
-    client: httpx.Client, user: str, operation: str, body: Any, pointer: str
-) -> None:
-    response = client.post(path_of(user, operation), json=body)
-    problem = assert_problem(response, problems.INVALID_REQUEST)
-    assert [error["pointer"] for error in problem["errors"]] == [pointer]
-
-
-def test_bad_bodies(client: httpx.Client, user: str) -> None:
-    assert_problem(client.post(path_of(user), content=b"{"), problems.MALFORMED_JSON)
-    plain = client.post(path_of(user), content=b"{}", headers={"content-type": "text/plain"})
-    assert_problem(plain, problems.UNSUPPORTED_MEDIA_TYPE)
-    large = client.post(path_of(user), content=b" " * (8 << 20) + b"{}")
-    assert_problem(large, problems.BODY_TOO_LARGE)
-
-
-@pytest.mark.parametrize(
-    "path", [path_of("alice"), path_of("alice", "revoke"), "/v1/tokens/one/revoke"]
-)
-def test_a_scope_is_needed(client: httpx.Client, path: str) -> None:
-    publishing = bearer(scope="publish:all publish:authenticated publish:user")
-    problem = assert_problem(client.post(path, headers=publishing), problems.INSUFFICIENT_SCOPE)
-    assert problem["scope"] == "users:disconnect"
-    nobody = client.post(path, headers={"authorization": "Bearer x"})
-    assert_problem(nobody, problems.INVALID_TOKEN)
-    assert client.post(path, headers=bearer(scope="users:disconnect")).status_code == 200
-
-
-def test_other_methods_and_paths(client: httpx.Client) -> None:
-    assert client.get(path_of("alice")).status_code == 405
-    assert client.post("/v1/users//disconnect").status_code == 404
-    assert client.post("/v1/users/a/b/disconnect").status_code == 404
-
-
-def test_without_redis_the_caller_is_told(tmp_path: Path) -> None:
-    with serving(Valkey(tmp_path).url) as service, service.client() as client:
-        assert_problem(client.post(path_of("alice")), problems.BUS_UNAVAILABLE)
-        for path in ("/v1/users/alice", "/v1/connections"):
-            assert_problem(client.get(path), problems.BUS_UNAVAILABLE)
-
-
-def test_orders_are_bounded(redis_url: str, namespace: str) -> None:
-    with (
-        serving(redis_url, namespace=namespace, orders_max=100) as service,
-        service.client() as client,
+async def test_without_redis_nothing_is_known(namespace: str) -> None:
+    room = Room(f"redis://127.0.0.1:{free_port()}/0", namespace)
+    for work in (
+        room.users.read("alice"),
+        room.users.read_connections(),
+        room.users.revoke_token("one", schemas.RevokeToken()),
     ):
-        for n in range(50):
-            client.post(path_of(f"user-{n}"), json={"revoke": True})
-        assert_problem(client.post(path_of("alice")), problems.OVERLOADED)
-        operations = "clarion_publisher_operations_total"
-        labels = 'operation="disconnect_user",outcome="done"'
-        assert service.metric(f"{operations}{{{labels}}}") == 50
+        with pytest.raises(Refusal) as caught:
+            await work
+        assert caught.value.kind is BUS_UNAVAILABLE
+    await room.bus.aclose()
