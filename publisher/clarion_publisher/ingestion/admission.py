@@ -71,25 +71,20 @@ def _check_fields(event: IncomingEvent) -> None:
 
     HTTP's decoder has checked most of it already; no other source needs to.
     """
-    user = event.audience.user
-    if user is not None:
-        try:
-            check_user_id(user)
-        except InvalidUserId:
-            got = f"{len(user.encode('utf-8', 'surrogatepass'))} bytes"
-            raise invalid_event(FieldError("/audience/user", USER_EXPECTED, got)) from None
     try:
+        if event.audience.user is not None:
+            check_user_id(event.audience.user)
         check_type(event.type)
+    except InvalidUserId:
+        size = len(str(event.audience.user).encode("utf-8", "surrogatepass"))
+        error = FieldError("/audience/user", USER_EXPECTED, f"{size} bytes")
+        raise invalid_event(error) from None
     except InvalidType:
         raise invalid_event(FieldError("/type", TYPE_EXPECTED, _length(event.type))) from None
-    if event.key is not None and not _is_key(event.key):
+    if event.key is not None and not 1 <= len(event.key) <= KEY_MAX_CHARACTERS:
         raise invalid_event(FieldError("/key", KEY_EXPECTED, _length(event.key)))
     if event.exclude is not None and not _CONNECTION_ID.fullmatch(event.exclude):
         raise invalid_event(FieldError("/exclude", EXCLUDE_EXPECTED, _length(event.exclude)))
-
-
-def _is_key(key: str) -> bool:
-    return 1 <= len(key) <= KEY_MAX_CHARACTERS
 
 
 def _length(text: str) -> str:

@@ -6,12 +6,12 @@ place. Nothing here knows HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from clarion_contract.bus.bus import Answer, Published
 from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
-from clarion_contract.events.errors import IdempotencyKeyReused
+from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.admission import Admission
@@ -82,61 +82,49 @@ class Ingestion:
         """
         if not events:
             return []
+        label = BATCH if len(events) > 1 else _kind(events[0])
         try:
             self._rate_limit.take(caller.subject, len(events))
-            outcomes = await self._publish(caller, events, traceparent)
+            with self._tracer.begin(traceparent, label, events=len(events)) as span:
+                publications, refused = self._admit(caller, events, span.traceparent)
+                try:
+                    answers = await self._queue.publish_all(publications) if publications else []
+                except QueueFull as full:
+                    raise Refusal(
+                        OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS
+                    ) from None
+                outcomes = _in_place(answers, refused)
+                if span.recording:
+                    _note(span, publications, outcomes)
         except Refusal as refusal:
             outcomes = [refusal] * len(events)
         self._count(events, outcomes)
         return outcomes
 
-    async def _publish(
-        self,
-        caller: Claims,
-        events: Sequence[IncomingEvent | Refusal],
-        traceparent: bytes | None,
-    ) -> list[Outcome]:
-        label = kind_of(events[0]) if len(events) == 1 else BATCH
-        with self._tracer.begin(traceparent, label, events=len(events)) as span:
-            admitted = [self._admit(caller, event, span.traceparent) for event in events]
-            outcomes = await self._publish_admitted(admitted)
-            _note(span, admitted, outcomes)
-            return outcomes
-
     def _admit(
-        self, caller: Claims, event: IncomingEvent | Refusal, trace: str | None
-    ) -> Publication | Refusal:
-        if isinstance(event, Refusal):
-            return event
-        try:
-            return self._admission.admit(caller, event, trace=trace)
-        except Refusal as refusal:
-            return refusal
-
-    async def _publish_admitted(self, admitted: list[Publication | Refusal]) -> list[Outcome]:
-        """Publish what was admitted; each outcome stands in its event's place."""
-        publications = [each for each in admitted if isinstance(each, Publication)]
-        if not publications:
-            return [each for each in admitted if isinstance(each, Refusal)]
-        try:
-            answers = iter(await self._queue.publish_all(publications))
-        except QueueFull as error:
-            raise Refusal(OVERLOADED, str(error), retry_after_seconds=RETRY_SECONDS) from None
-        return [each if isinstance(each, Refusal) else _outcome(next(answers)) for each in admitted]
+        self, caller: Claims, events: Sequence[IncomingEvent | Refusal], trace: str | None
+    ) -> tuple[list[Publication], dict[int, Refusal]]:
+        """What is to be published, and the refusals by their events' places."""
+        publications = []
+        refused = {}
+        for place, event in enumerate(events):
+            if isinstance(event, Refusal):
+                refused[place] = event
+                continue
+            try:
+                publications.append(self._admission.admit(caller, event, trace=trace))
+            except Refusal as refusal:
+                refused[place] = refusal
+        return publications, refused
 
     def _count(
         self, events: Sequence[IncomingEvent | Refusal], outcomes: Sequence[Outcome]
     ) -> None:
         counts: dict[tuple[str, str], int] = {}
         for event, outcome in zip(events, outcomes, strict=True):
-            labels = label_of(outcome), kind_of(event)
+            labels = label_of(outcome), _kind(event)
             counts[labels] = counts.get(labels, 0) + 1
         self._metrics.events(counts)
-
-
-def kind_of(event: IncomingEvent | Refusal) -> str:
-    """Metric label: the kind of an event's audience, or ``unknown``."""
-    return UNKNOWN if isinstance(event, Refusal) else event.audience.kind
 
 
 def label_of(outcome: Outcome) -> str:
@@ -146,26 +134,39 @@ def label_of(outcome: Outcome) -> str:
     return DUPLICATE if outcome.duplicate else PUBLISHED
 
 
+def _in_place(answers: Sequence[Answer], refused: Mapping[int, Refusal]) -> list[Outcome]:
+    """The bus's answers, with the refusals between them."""
+    outcomes: list[Outcome] = [
+        answer if isinstance(answer, Published) else _failure(answer) for answer in answers
+    ]
+    for place, refusal in refused.items():  # their order is that of the events
+        outcomes.insert(place, refusal)
+    return outcomes
+
+
 def _note(
-    span: PublishSpan, admitted: Sequence[Publication | Refusal], outcomes: Sequence[Outcome]
+    span: PublishSpan, publications: Sequence[Publication], outcomes: Sequence[Outcome]
 ) -> None:
     """Tell the trace what became of the one event, or that none was published."""
-    event, outcome = admitted[0], outcomes[0]
-    if isinstance(outcome, Refusal):
-        if all(isinstance(each, Refusal) for each in outcomes):
-            span.refused(outcome)
-    elif len(outcomes) == 1 and isinstance(event, Publication):
+    first = outcomes[0]
+    if isinstance(first, Refusal):
+        if all(isinstance(outcome, Refusal) for outcome in outcomes):
+            span.refused(first)
+    elif len(outcomes) == 1:
         span.published(
-            outcome.id,
-            duplicate=outcome.duplicate,
-            gateways=outcome.gateways,
-            size_bytes=len(event.data),
+            first.id,
+            duplicate=first.duplicate,
+            gateways=first.gateways,
+            size_bytes=len(publications[0].data),
         )
 
 
-def _outcome(answer: Answer) -> Outcome:
-    if isinstance(answer, Published):
-        return answer
+def _kind(event: IncomingEvent | Refusal) -> str:
+    """Metric label: the kind of an event's audience, or ``unknown``."""
+    return UNKNOWN if isinstance(event, Refusal) else event.audience.kind
+
+
+def _failure(answer: IdempotencyKeyReused | BusUnavailable) -> Refusal:
     if isinstance(answer, IdempotencyKeyReused):
         return Refusal(KEY_REUSED, f"the key was used for another event, {answer.id}")
     return Refusal(

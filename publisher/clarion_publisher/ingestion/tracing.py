@@ -77,6 +77,11 @@ class PublishSpan:
         self._current: Token[Context] | None = None
         self.traceparent = traceparent
 
+    @property
+    def recording(self) -> bool:
+        """Whether it is worth telling it what became of the events."""
+        return self._span is not None
+
     def __enter__(self) -> Self:
         if self._span is not None:
             self._current = context.attach(set_span_in_context(self._span))

@@ -100,7 +100,7 @@ def _fastapi(
 class _Entrance:
     """Takes the publishing routes straight to their handlers.
 
-    A publish through FastAPI's middleware and router takes half as long again:
+    FastAPI's middleware and router more than double what our own part of a publish costs:
     docs/decisions/0003-publish-pipeline.md has the figures.
     """
 
