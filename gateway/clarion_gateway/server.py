@@ -6,10 +6,11 @@ import asyncio
 
 import structlog
 
+from clarion_contract.service.http_bounds import internal_protocol
 from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
 from clarion_gateway.app import running
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.transports.http import protocol_class
+from clarion_gateway.transports.http import gateway_protocol
 
 _log = structlog.get_logger(__name__)
 
@@ -33,11 +34,17 @@ async def serve(settings: GatewaySettings) -> None:
         public = Server(
             gateway.public,
             public_port,
-            http=protocol_class(gateway.sessions),
+            http=gateway_protocol(gateway.sessions),
             ws="none",
             proxy_headers=False,
         )
-        internal = Server(gateway.internal, internal_port, ws="none", proxy_headers=False)
+        internal = Server(
+            gateway.internal,
+            internal_port,
+            http=internal_protocol(gateway.sessions.port.refused),
+            ws="none",
+            proxy_headers=False,
+        )
         settle_memory()
         async with asyncio.TaskGroup() as group:
             group.create_task(public.run_until_stopped())

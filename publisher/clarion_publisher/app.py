@@ -25,6 +25,7 @@ from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
@@ -68,10 +69,12 @@ class Publisher:
     Attributes:
         public: the ASGI app of the public port.
         internal: the ASGI app of the internal port.
+        port: the TCP connections of the public port.
     """
 
     public: ASGIApp
     internal: Starlette
+    port: Port
     drain: Drain
 
 
@@ -113,7 +116,9 @@ async def running(
     }
     operations = _operations(settings, bus, callers, bodies, metrics)
     drain = Drain()
+    port = _port(settings, metrics)
     metrics.observe_pod(
+        sockets=lambda: port.open,
         pending=lambda: queue.pending,
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
@@ -123,6 +128,7 @@ async def running(
         yield Publisher(
             _public_app(settings, routes, operations),
             internal_app(metrics.registry, _readiness(drain, bus, keys), metrics.ready),
+            port,
             drain,
         )
         for task in tasks:
@@ -142,6 +148,16 @@ def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
         )
         headers["content-security-policy"] = f"default-src {sources}; frame-ancestors 'none'"
     return list(headers.items())
+
+
+def _port(settings: PublisherSettings, metrics: Metrics) -> Port:
+    limits = HttpLimits(
+        head_max_bytes=settings.request_head_max_bytes,
+        request_seconds=settings.request_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        body_bytes_per_second=settings.body_bytes_per_second,
+    )
+    return Port(limits, max_sockets=settings.max_sockets, refused=metrics.http_refused)
 
 
 def _operations(

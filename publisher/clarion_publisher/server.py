@@ -8,9 +8,10 @@ import socket
 
 import structlog
 
+from clarion_contract.service.http_bounds import internal_protocol, protocol_class
 from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
 from clarion_publisher.app import Drain, response_headers, running
-from clarion_publisher.protocol import RequestLimits, protocol_class
+from clarion_publisher.protocol import PublisherHttpProtocol
 from clarion_publisher.settings import PublisherSettings
 
 _log = structlog.get_logger(__name__)
@@ -47,16 +48,19 @@ async def serve_on(
         public = Server(
             publisher.public,
             public_port,
-            http=protocol_class(
-                RequestLimits(settings.request_head_max_bytes, settings.request_seconds)
-            ),
+            http=protocol_class(PublisherHttpProtocol, publisher.port),
             ws="none",
             proxy_headers=False,
             headers=response_headers(settings),
-            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.drain_grace_seconds,
         )
-        internal = Server(publisher.internal, internal_port, ws="none", proxy_headers=False)
+        internal = Server(
+            publisher.internal,
+            internal_port,
+            http=internal_protocol(publisher.port.refused),
+            ws="none",
+            proxy_headers=False,
+        )
         settle_memory()
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(public.run_until_stopped())

@@ -61,6 +61,18 @@ class PublisherSettings(ContractSettings):
     request_seconds: float = Field(
         30, gt=0, le=600, description="Time for a request to come in, from first to last byte."
     )
+    body_bytes_per_second: float = Field(
+        1_024,
+        ge=0,
+        le=1 << 30,
+        description="Least rate at which a request's body must come in, over 5 seconds. 0: none.",
+    )
+    max_sockets: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="TCP connections on the public port at most, idle ones included. Past it: 503.",
+    )
     keep_alive_seconds: int = Field(
         75,
         ge=1,

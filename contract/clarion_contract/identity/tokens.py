@@ -264,9 +264,12 @@ def _lacks(claim: str) -> InvalidToken:
 
 
 def _scopes(scope: object) -> frozenset[str]:
-    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild)."""
+    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild).
+
+    Spaces alone part names (RFC 6749, section 3.3), not all that Unicode takes for white space.
+    """
     if isinstance(scope, str):
-        return frozenset(scope.split())
+        return frozenset(scope.split(" ")) - {""}
     if isinstance(scope, list):
         return frozenset(name for name in scope if isinstance(name, str))
     return frozenset()
