@@ -31,7 +31,8 @@ class PublisherSettings(ContractSettings):
         256 << 20,
         ge=1_024,
         le=64 << 30,
-        description="Memory for the bodies of all requests under way. Past it: 503, retry.",
+        description="Memory for the bodies of all requests under way, as far as they have come in. "
+        "One caller may hold as much as is still free. Past it: 503, retry.",
     )
     batch_max_events: int = Field(
         1_000, ge=1, le=10_000, description="Events in one batch at most."

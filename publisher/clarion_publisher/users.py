@@ -90,7 +90,7 @@ class Operation:
         headers = read_headers(scope)
         caller = await self._callers.identify(headers.get(b"authorization"))
         require(caller, self._scope, "this")
-        with self._bodies.hold() as body:
+        with self._bodies.hold(caller) as body:
             content = await body.read(headers, receive) if _has_body(scope, headers) else b""
             receipt = await self._handle(_name_in(scope), content)
         return Answer(200, msgspec.json.encode(receipt), "done", self._name)

@@ -136,6 +136,8 @@ class TokenVerifier:
             UnknownKey: `verify_fetching` may succeed.
             InvalidToken: the token identifies nobody.
         """
+        if not token:
+            raise InvalidToken("malformed", "expected a token, got an empty one")
         if len(token) > TOKEN_MAX_CHARACTERS:
             raise InvalidToken(
                 "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"

@@ -11,8 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-# A proxy may name the scheme of a WebSocket by its own name.
-_SCHEMES: Final = {"http": {"http", "ws"}, "https": {"https", "wss"}}
+_TLS_SCHEMES: Final = {"https", "wss"}
 
 
 class Origins:
@@ -26,9 +25,10 @@ class Origins:
         """Whether a request with these ``Origin`` and ``Host`` headers may connect.
 
         Args:
-            scheme: ``X-Forwarded-Proto``, from the proxy that ended TLS: a page that came without
-                TLS must not connect to its own host with it. None: nobody says; both may. No page
-                can set this header, neither for a WebSocket nor, without a preflight, for a stream.
+            scheme: ``X-Forwarded-Proto``, from the proxy that ended TLS. Where clients come by
+                TLS, a page of the same host that came without it is another origin, which anybody
+                on its way may have written. No page can set this header, neither for a WebSocket
+                nor, without a preflight, for a stream. None: nobody says how clients come.
         """
         if origin is None or self._any:
             return True
@@ -45,8 +45,13 @@ def _is_own(origin: str, host: str, scheme: str | None) -> bool:
     except ValueError:  # no valid IPv6 address in brackets
         return False
     default_port = _DEFAULT_PORTS.get(parts.scheme)
-    if default_port is None or not parts.netloc:
+    if default_port is None or not parts.netloc or parts.path or parts.query:
         return False
-    if scheme is not None and scheme.strip().lower() not in _SCHEMES[parts.scheme]:
+    if parts.scheme == "http" and _is_tls(scheme):
         return False
     return parts.netloc.removesuffix(default_port) == host.removesuffix(default_port)
+
+
+def _is_tls(scheme: str | None) -> bool:
+    """Whether a client came by TLS; of a chain of proxies, the first one knows."""
+    return scheme is not None and scheme.partition(",")[0].strip().lower() in _TLS_SCHEMES

@@ -23,7 +23,7 @@ SSE_PATH: Final = b"/sse"
 
 # A second one of these would be a second opinion on who asks, from where, or for what; a proxy in
 # front may have followed the other one.
-_SINGLE: Final = (b"authorization", b"origin", b"last-event-id", b"x-forwarded-proto")
+_SINGLE: Final = (b"authorization", b"origin", b"last-event-id")
 
 
 class GatewayHttpProtocol(BoundedHttpProtocol):

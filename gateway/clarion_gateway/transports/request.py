@@ -10,6 +10,8 @@ from clarion_gateway.clients.admission import Opening
 from clarion_gateway.wire.native import BEARER_PREFIX
 
 _BEARER: Final = "bearer"
+_AFTER_SCHEME: Final = ("", " ", "\t")
+_FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,16 @@ class ConnectionRequest:
         fields = _fields(self.query)
         token = self._bearer()
         if token is None:
-            token = fields.get("token")
+            token = fields.get(_FIELD_OF_TOKEN)
         since = self.header("last-event-id") or fields.get("since")
-        return Opening(token, since, fields.get("connection") or None)
+        return Opening(token, since, fields.get("connection"))
 
     def _bearer(self) -> str | None:
         authorization = self.header("authorization")
         if authorization is not None:
-            scheme, _, token = authorization.partition(" ")
-            if scheme.lower() == _BEARER:
-                return token.strip(" ")
+            token = authorization[len(_BEARER) :]
+            if authorization[: len(_BEARER)].lower() == _BEARER and token[:1] in _AFTER_SCHEME:
+                return token.strip(" \t")
         for offer in self.offered_subprotocols:
             if offer.startswith(BEARER_PREFIX):
                 return offer.removeprefix(BEARER_PREFIX)
@@ -69,10 +71,14 @@ class ConnectionRequest:
 
 
 def _fields(query: str) -> dict[str, str]:
-    """The first value of each field. `parse_qs` costs three times as much."""
+    """The first value of each field that has one; an empty token counts, see `opening`.
+
+    `parse_qs` costs three times as much.
+    """
     fields: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if name:
-            fields.setdefault(unquote_plus(name), unquote_plus(value))
+        name = unquote_plus(name)
+        if value or name == _FIELD_OF_TOKEN:
+            fields.setdefault(name, unquote_plus(value))
     return fields
