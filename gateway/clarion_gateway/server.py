@@ -28,7 +28,7 @@ async def serve(settings: GatewaySettings) -> None:
         InvalidSettings: a setting that only shows to be wrong when it is used.
     """
     stopping = stop_signal()
-    public_port = bind(settings.host, settings.port)
+    public_port = bind(settings.host, settings.port, unread_seconds=settings.unread_seconds)
     internal_port = bind(settings.internal_host, settings.internal_port)
     async with running(settings) as gateway:
         public = Server(

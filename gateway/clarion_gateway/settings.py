@@ -183,6 +183,11 @@ class GatewaySettings(ContractSettings):
     )
 
     @property
+    def unread_seconds(self) -> float:
+        """How long a client may take nothing of what was sent to it: a stream answers no ping."""
+        return 2 * self.ping_interval_seconds
+
+    @property
     def max_sockets(self) -> int:
         """TCP connections on the public port, those that ask for a connection included."""
         return self.max_connections + max(_SOCKETS_SPARE_MIN, self.max_connections // 10)

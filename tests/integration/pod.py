@@ -120,7 +120,7 @@ async def started(
 ) -> AsyncIterator[Pod]:
     """A gateway until the context ends; with ``wait``, a ready one."""
     settings = settings_of(redis_url, namespace, **overrides)
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0, unread_seconds=settings.unread_seconds)
     bus = Bus(redis_from_url(redis_url), settings.keyspace, settings.history)
     try:
         async with running(settings) as gateway:

@@ -23,6 +23,7 @@ from clarion_contract.service.settings import AnySettings, InvalidSettings, load
 from clarion_contract.service.telemetry import configure_logging
 
 _BACKLOG: Final = 4_096
+_UNREAD_SECONDS: Final = 60.0
 _PORT_IN_USE: Final = 1
 _BAD_SETTINGS: Final = 2
 
@@ -45,8 +46,13 @@ class PortInUse(Exception):
     """A port that the service is to listen on is taken, or not this machine's."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> socket.socket:
     """A listening socket; port 0 picks a free one.
+
+    Args:
+        unread_seconds: how long a client may take nothing of what was sent to it, before the kernel
+            ends its connection (TCP_USER_TIMEOUT, RFC 5482). Nothing else notices a client that
+            stops reading, or a lost one, while little is sent.
 
     Raises:
         PortInUse: with one line that says which port and why.
@@ -54,6 +60,9 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; each accepted socket inherits it
+        milliseconds = round(unread_seconds * 1_000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listener.bind((host, port))
     except OSError as error:
