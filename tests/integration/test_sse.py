@@ -38,6 +38,13 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
         assert await pod.metric("clarion_deliveries_total", wire="sse") == 1
 
 
+async def test_a_stream_may_be_asked_for_by_its_whole_address(pod: Pod) -> None:
+    """RFC 9112, section 3.2.2: as a client behind a proxy does."""
+    async with connected(pod) as raw:
+        await raw.send(b"GET http://a/sse HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await raw.response()).status == 200
+
+
 async def test_a_stream_has_the_events_of_its_identity(pod: Pod) -> None:
     async with unaffected(pod), streamed(pod, Authorization=f"Bearer {token('alice')}") as stream:
         welcome = await stream.welcomed()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,9 @@ from clarion_contract.service.serving import RESPONSE_HEADERS
 
 _TICK_MAX_SECONDS: Final = 1.0
 _TICKS_PER_LIMIT: Final = 10
+# For Redis, other ports, files; a port that took the last descriptor could not even turn away.
+_SPARE_DESCRIPTORS: Final = 128
+_UNLIMITED_DESCRIPTORS: Final = 1 << 30
 
 
 class Breach(Enum):
@@ -80,10 +84,11 @@ class Port:
         """Begin without connections.
 
         Args:
+            max_sockets: fewer where the process may not open so many files.
             refused: is told the reason of each refusal, to count it.
         """
         self.limits = limits
-        self.max_sockets = max_sockets
+        self.max_sockets = min(max_sockets, _descriptors() - _SPARE_DESCRIPTORS)
         self.refused = refused
         self.open = 0
         self._watched: set[Watched] = set()
@@ -133,3 +138,11 @@ def refusal_response(
         *(f"{name}: {value}" for name, value in headers),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+def _descriptors() -> int:
+    """Files that the process may have open; never so few that no socket is left."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _UNLIMITED_DESCRIPTORS
+    return max(soft, 2 * _SPARE_DESCRIPTORS)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -91,8 +92,13 @@ class Server(uvicorn.Server):
         self._listener = listener
 
     async def run_until_stopped(self) -> None:
-        """Serve until `stop`; then finish the requests under way."""
+        """Serve until `stop`; then finish the requests under way, and end all connections."""
         await self.serve(sockets=[self._listener])
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        # Those that still wait for their clients have only now ended; the loop may be closed next.
+        while self.server_state.connections:
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take no more connections, and have `run_until_stopped` return."""
@@ -129,6 +135,7 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         The exit code, after one clear line per problem on standard error: 0, 1 for a port in use,
         2 for settings that nothing can be started with.
     """
+    _raise_descriptor_limit()
     try:
         settings = load(cls)
         configure_logging(
@@ -147,6 +154,17 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         print(f"{service}: {error}", file=sys.stderr)
         return _PORT_IN_USE
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Open as many files as the process is allowed to: each connection is one.
+
+    The soft limit is 1,024 in many places, for programs that use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle_memory() -> None:

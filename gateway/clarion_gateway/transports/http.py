@@ -34,9 +34,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
 
     def serves_itself(self) -> bool:
         """An event stream is none of the app's."""
-        if self.parser.get_method() != b"GET" or not self.url.startswith(SSE_PATH):
-            return False
-        return self._path() == SSE_PATH
+        return self.parser.get_method() == b"GET" and self._path() == SSE_PATH
 
     def took_over(self) -> bool:
         """Whether the connection has become an event stream."""
