@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -54,14 +53,12 @@ _UPGRADE_HEADERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
-class _Phase(Enum):
-    """What the connection waits for."""
-
-    IDLE = "a request"
-    HEAD = "the rest of a head"
-    BODY = "the rest of a body"
-    ANSWER = "an answer to be given and taken"
-    LAST = "the client to read its last answer"
+# What a connection waits for. Plain numbers: a member of an enum costs two look-ups each time.
+_IDLE: Final = 0  # a request
+_HEAD: Final = 1  # the rest of a head
+_BODY: Final = 2  # the rest of a body
+_ANSWER: Final = 3  # an answer to be given and taken
+_LAST: Final = 4  # the client to read its last answer
 
 
 class _Stop(Exception):
@@ -89,8 +86,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        limits = self.port.limits
+        self._head_max_bytes = limits.head_max_bytes
+        self._idle_seconds = limits.idle_seconds
         self.deadline = 0.0
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._request_ends = 0.0  # the request under way must be whole by then
         self._in_message = False
         self._in_head = True  # also between messages
@@ -105,6 +105,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.is_claimed = False
         self.is_deaf = False
         self._last_words: bytes | None = None  # for when the answers under way are given
+        self._is_held = False
         self._would_keep_alive = False
         self._is_early = False  # the app has answered before the body was whole
 
@@ -120,7 +121,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         port.open += 1
         now = self.loop.time()
         if port.limits.idle_seconds is None:
-            self._phase = _Phase.HEAD
+            self._phase = _HEAD
             self.deadline = self._request_ends = now + port.limits.request_seconds
         else:
             self.deadline = now + port.limits.idle_seconds
@@ -143,33 +144,51 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.is_deaf:
             self._discard(len(data))
             return
-        most = self.port.limits.head_max_bytes
-        rest: bytes | memoryview = data if len(data) <= most else memoryview(data)
-        while rest:
-            piece = rest[: most - self._head_bytes]
-            upgrade_ends = self._feed(piece)
-            if self.took_over():
+        ends = None
+        if len(data) + self._head_bytes < self._head_max_bytes:  # nearly always: one piece
+            ends = self._feed(data)
+            if ends is None and not self.is_claimed:
+                # A whole request on an idle connection needs no deadline of its own: `expire`.
+                if self._in_message or self._phase != _IDLE:
+                    self._settle()
                 return
-            if not self._listens():
-                break
-            if upgrade_ends is None:
-                rest = rest[len(piece) :]
-            else:
-                rest = rest[upgrade_ends:]
-                if not self.upgraded(rest):
-                    return
+            data = data[ends or len(data) :]
+            if not self._goes_on(ends, data):
+                return
+        self._feed_pieces(memoryview(data))
         self._settle()
+
+    def _feed_pieces(self, rest: memoryview) -> None:
+        """Feed what is more than one piece."""
+        while rest and not self.is_deaf:
+            piece = rest[: self._head_max_bytes - self._head_bytes]
+            ends = self._feed(piece)
+            rest = rest[len(piece) if ends is None else ends :]
+            if not self._goes_on(ends, rest):
+                return
+
+    def _goes_on(self, upgrade_ends: int | None, rest: bytes | memoryview) -> bool:
+        """Whether the connection still speaks HTTP behind a piece."""
+        if self.is_claimed and self.took_over():
+            return False
+        return upgrade_ends is None or (not self.is_deaf and self.upgraded(rest))
+
+    def pause_writing(self) -> None:
+        """The client does not take what is written: its time runs from now on."""
+        super().pause_writing()
+        if self._phase == _IDLE:
+            self._enter(_ANSWER)
 
     def shutdown(self) -> None:
         """The server stops: finish what is under way, and nothing more."""
-        if self._phase is not _Phase.LAST:
+        if self._phase != _LAST:
             self._would_keep_alive = False
             super().shutdown()
 
     # What a service may do in its own way
 
     def took_over(self) -> bool:
-        """Whether the connection has become something else; asked after each piece."""
+        """Whether the connection has become something else; asked when it is claimed."""
         return False
 
     def upgraded(self, rest: bytes | memoryview) -> bool:  # noqa: ARG002 - for those who override
@@ -242,63 +261,66 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._body_bytes = self._framing_bytes = self._framing_run_bytes = 0
         cycle = self.cycle
-        if isinstance(cycle.transport, _Answering) and not cycle.response_started:
-            cycle.transport = self.transport
-            cycle.keep_alive = self._would_keep_alive
+        if self._is_held:
+            self._is_held = False
+            if not cycle.response_started:
+                cycle.transport = self.transport
+                cycle.keep_alive = self._would_keep_alive
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer has been written: the next request's turn, or the next deadline."""
         self.server_state.total_requests += 1
-        if self._phase is _Phase.LAST:
+        if self._phase == _LAST:
             return
         if self.transport.is_closing():
-            self._enter(_Phase.LAST)
+            self._enter(_LAST)
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-            self._enter(_Phase.ANSWER)
+            self._enter(_ANSWER)
         elif self.is_deaf:
             self._finish()
             return
-        self.flow.resume_reading()
-        self._settle()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self._phase == _IDLE and not self._in_message:
+            self.deadline = self.loop.time() + (self._idle_seconds or 0)
+        else:
+            self._settle()
 
     # Deadlines
 
     def _settle(self) -> None:
         """Replace the deadline where the connection now waits for something else."""
-        if self._phase is _Phase.LAST:
+        if self._phase == _LAST:
             return
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            phase = _Phase.HEAD if self._in_message else _Phase.IDLE
-            if phase is _Phase.IDLE and self.port.limits.idle_seconds is None:
-                phase = _Phase.HEAD
+            phase = _HEAD if self._in_message or self._idle_seconds is None else _IDLE
         elif self.pipeline or self._in_head or self.is_deaf:
-            phase = _Phase.ANSWER
+            phase = _ANSWER
         else:
-            phase = _Phase.BODY
+            phase = _BODY
             self._hold()
-        if phase is not self._phase:
+        if phase != self._phase:
             self._enter(phase)
 
-    def _enter(self, phase: _Phase) -> None:
-        limits = self.port.limits
+    def _enter(self, phase: int) -> None:
         before, self._phase = self._phase, phase
         now = self.loop.time()
-        if phase is _Phase.ANSWER:
+        if phase == _ANSWER:
             self.deadline = now + _ANSWER_SECONDS
-        elif phase is _Phase.IDLE:
-            self.deadline = now + (limits.idle_seconds or limits.request_seconds)
-        elif phase is _Phase.LAST:
+        elif phase == _IDLE:
+            self.deadline = now + (self._idle_seconds or 0)
+        elif phase == _LAST:
             self.deadline = now + (_LINGER_BODY_SECONDS if self._is_early else _LINGER_SECONDS)
         else:
-            if phase is _Phase.HEAD or before is not _Phase.HEAD:
-                self._request_ends = now + limits.request_seconds
+            if phase == _HEAD or before != _HEAD:
+                self._request_ends = now + self.port.limits.request_seconds
             self.deadline = self._request_ends
-            if phase is _Phase.BODY:
+            if phase == _BODY:
                 self._begin_window(now)
 
     def _begin_window(self, now: float) -> None:
@@ -309,15 +331,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def expire(self, now: float) -> None:
         """The deadline has passed."""
         phase, limits = self._phase, self.port.limits
-        if phase is _Phase.LAST or self.transport.is_closing():
+        if phase == _LAST or self.transport.is_closing():
             self.transport.abort()
-        elif phase is _Phase.IDLE:
-            self._enter(_Phase.LAST)  # what was written and is not taken ends with it
+        elif phase == _IDLE and self.cycle is not None and not self.cycle.response_complete:
+            self._enter(_ANSWER)
+        elif phase == _IDLE:
+            self._enter(_LAST)  # what was written and is not taken ends with it
             self.transport.close()
-        elif phase is _Phase.ANSWER:
+        elif phase == _ANSWER:
             self.port.refused("answer_timeout")
             self.transport.abort()
-        elif phase is _Phase.BODY and now < self._request_ends:
+        elif phase == _BODY and now < self._request_ends:
             least = limits.body_bytes_per_second
             if self.flow.read_paused or (
                 self._body_bytes - self._window_bytes >= least * _RATE_WINDOW_SECONDS
@@ -331,9 +355,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(Breach.TOO_SLOW, detail)
 
     # Bounds on bytes
-
-    def _listens(self) -> bool:
-        return not self.is_deaf
 
     def _feed(self, piece: bytes | memoryview) -> int | None:
         """Parse a piece and count its bytes; where an upgrade's head ends, if it holds one."""
@@ -351,12 +372,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self.is_claimed:
                 self._refuse(Breach.MALFORMED, "expected an HTTP/1.1 request")
             return None
-        if self.is_claimed:
-            return None
         began = self._begun - begun
         if not self._in_message:
-            if not in_message and not began:
+            if not began and not in_message:
                 self._count_stray(len(piece))
+        elif self.is_claimed:
+            pass
         elif self._in_head:
             # Of a request that begins somewhere in the piece, counting begins with the next one.
             self._count_head(len(piece) if began == (not in_message) else 0)
@@ -409,16 +430,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             _Stop: it is not.
         """
         version = self.parser.get_http_version()
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if version == "1.1":
-            if len(hosts) != 1:
-                raise self._broken(f"expected one Host header, got {len(hosts)}")
-        elif version != "1.0":
-            raise self._broken(f"expected HTTP/1.1, got HTTP/{version}")
-        elif len(hosts) > 1 or any(name == b"transfer-encoding" for name, _ in self.headers):
-            # RFC 9112, sections 3.2 and 6.1.
-            raise self._broken("expected one Host header and no Transfer-Encoding in HTTP/1.0")
-        if hosts and not _is_host(hosts[0]):
+        headers = dict(self.headers)
+        host = headers.get(b"host")
+        if len(headers) < len(self.headers):  # RFC 9112, section 3.2
+            hosts = [name for name, _ in self.headers].count(b"host")
+            if hosts > 1:
+                raise self._broken(f"expected one Host header, got {hosts}")
+        if version != "1.1":
+            if version != "1.0":
+                raise self._broken(f"expected HTTP/1.1, got HTTP/{version}")
+            if b"transfer-encoding" in headers:  # RFC 9112, section 6.1
+                raise self._broken("expected no Transfer-Encoding in HTTP/1.0")
+        elif host is None:
+            raise self._broken("expected one Host header, got none")
+        if host is not None and not _is_host(host):
             raise self._broken("expected a host, and a port if need be, in the Host header")
         if not self.url.startswith(b"/") and not _has_path(self.url):
             raise self._broken("expected a path as the target")
@@ -499,16 +524,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
         uvicorn would keep it open, or close it while the client still sends.
         """
-        cycle = self.cycle
-        if isinstance(cycle.transport, _Answering):
+        if self._is_held:
             return
+        self._is_held = True
+        cycle = self.cycle
         self._would_keep_alive = cycle.keep_alive
         cycle.keep_alive = False
         cycle.transport = _Answering(self, self.transport)  # type: ignore[assignment]
 
     def finish_answer(self) -> None:
         """The last answer is written; the client may still be sending."""
-        if self._phase is not _Phase.LAST:
+        if self._phase != _LAST:
             self._is_early = not self._in_head
             self._finish()
 
@@ -516,7 +542,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Write the last words, and close so that the client can read them (RFC 9112, 9.6)."""
         self.is_deaf = True
         self._stray_bytes = 0
-        self._enter(_Phase.LAST)
+        self._enter(_LAST)
         if self.transport.is_closing():
             return
         if self._last_words:

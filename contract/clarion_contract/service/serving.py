@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
         # Those that still wait for their clients have only now ended; the loop may be closed next.
-        while self.server_state.connections:
+        while self.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0)
 
     def stop(self) -> None:
