@@ -207,6 +207,9 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.rate_burst_events": "As above.",
     "publisher.request_head_max_bytes": "Large tokens: raise. Past it: 431.",
     "publisher.request_seconds": "Large bodies over slow links: raise. Past it: 408.",
+    "publisher.body_bytes_per_second": "Producers on links that stall for seconds: lower. Past it: 408.",
+    "publisher.max_sockets": "More producers keep connections open: raise, and the file descriptors "
+    "of the process.",
     "publisher.keep_alive_seconds": "The load balancer's own idle time is longer: raise above it.",
     "publisher.drain_pause_seconds": "The load balancer takes longer to notice.",
     "publisher.drain_grace_seconds": "Requests take longer. `terminationGracePeriodSeconds` must "

@@ -70,6 +70,7 @@ def gateway_metrics() -> set[str]:
     registry = CollectorRegistry()
     GatewayMetrics(registry).observe_pod(
         Hub(),
+        sockets=lambda: 0,
         pending=lambda: 0,
         verified_age_seconds=lambda: 0.0,
         loop_lag_seconds=lambda: 0.0,

@@ -152,6 +152,7 @@ async def running(
             drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
             metrics.observe_pod(
                 hub,
+                sockets=lambda: sessions.port.open,
                 pending=lambda: delivery.pending,
                 verified_age_seconds=lambda: subscription.verified_age_seconds,
                 loop_lag_seconds=lambda: sweeper.lag_seconds,

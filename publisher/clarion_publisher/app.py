@@ -18,6 +18,7 @@ from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_publisher.ingestion.admission import Admission
@@ -49,12 +50,18 @@ class Publisher:
 
     Attributes:
         internal: the ASGI app of the internal port.
+        port: the TCP connections of the public port.
     """
 
     def __init__(
-        self, internal: Starlette, drain: Drain, sources: Sequence[asyncio.Task[None]]
+        self,
+        internal: Starlette,
+        port: Port,
+        drain: Drain,
+        sources: Sequence[asyncio.Task[None]],
     ) -> None:
         self.internal = internal
+        self.port = port
         self.drain = drain
         self._sources = sources
 
@@ -105,10 +112,12 @@ async def running(
     )
     keys, callers = _callers(settings, metrics)
     bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
+    port = _port(settings, metrics)
     all_sources: list[Source] = [
         HttpSource(
             settings,
             public_port,
+            port,
             Services(_users(settings, bus), callers, bodies, metrics),
             keys,
         ),
@@ -116,6 +125,7 @@ async def running(
     ]
     drain = Drain()
     metrics.observe_pod(
+        sockets=lambda: port.open,
         pending=lambda: queue.pending,
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
@@ -125,6 +135,7 @@ async def running(
         publishing = group.create_task(queue.run())
         publisher = Publisher(
             internal_app(metrics.registry, readiness, metrics.ready),
+            port,
             drain,
             [group.create_task(source.run(ingestion)) for source in all_sources],
         )
@@ -140,6 +151,16 @@ async def running(
 def _callers(settings: PublisherSettings, metrics: Metrics) -> tuple[Keys, Callers]:
     keys, verifier = verifier_of(settings)
     return keys, Callers(verifier, metrics)
+
+
+def _port(settings: PublisherSettings, metrics: Metrics) -> Port:
+    limits = HttpLimits(
+        head_max_bytes=settings.request_head_max_bytes,
+        request_seconds=settings.request_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        body_bytes_per_second=settings.body_bytes_per_second,
+    )
+    return Port(limits, max_sockets=settings.max_sockets, refused=metrics.http_refused)
 
 
 def _users(settings: PublisherSettings, bus: Bus) -> Users:

@@ -54,6 +54,17 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._http_refused = Counter(
+            "clarion_publisher_http_requests_refused_total",
+            "Requests and connections refused before they were requests, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._sockets = Gauge(
+            "clarion_publisher_sockets",
+            "TCP connections open on the public port, whatever they do.",
+            registry=registry,
+        )
         self._pipeline_events = Histogram(
             "clarion_publisher_pipeline_events",
             "Events that went to Redis together.",
@@ -94,11 +105,13 @@ class Metrics:
     def observe_pod(
         self,
         *,
+        sockets: Callable[[], int],
         pending: Callable[[], int],
         body_bytes: Callable[[], int],
         draining: Callable[[], bool],
     ) -> None:
         """Read the gauges from their owners whenever they are scraped."""
+        self._sockets.set_function(sockets)
         self._pending.set_function(pending)
         self._body_bytes.set_function(body_bytes)
         self._draining.set_function(draining)
@@ -107,6 +120,10 @@ class Metrics:
         """One request has been answered."""
         self._request_count(outcome, audience).inc()
         self._request_time(audience).observe(seconds)
+
+    def http_refused(self, reason: str) -> None:
+        """A request, or a connection, was refused before an app was asked."""
+        self._http_refused.labels(reason).inc()
 
     def events(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Events have been published or refused: how many, by outcome and audience."""

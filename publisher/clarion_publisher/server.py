@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from clarion_contract.service.http_bounds import internal_protocol
 from clarion_contract.service.serving import Server, bind, run, settle_memory, stop_signal
 from clarion_publisher.app import Drain, running
 from clarion_publisher.settings import PublisherSettings
@@ -51,7 +52,13 @@ async def serve_on(
         sources: where events come from beside HTTP.
     """
     async with running(settings, public_port, sources=sources) as publisher:
-        internal = Server(publisher.internal, internal_port, ws="none", proxy_headers=False)
+        internal = Server(
+            publisher.internal,
+            internal_port,
+            http=internal_protocol(publisher.port.refused),
+            ws="none",
+            proxy_headers=False,
+        )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(internal.run_until_stopped())
             try:

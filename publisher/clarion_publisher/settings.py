@@ -31,7 +31,8 @@ class PublisherSettings(ContractSettings):
         256 << 20,
         ge=1_024,
         le=64 << 30,
-        description="Memory for the bodies of all requests under way. Past it: 503, retry.",
+        description="Memory for the bodies of all requests under way, as far as they have come in. "
+        "One caller may hold as much as is still free. Past it: 503, retry.",
     )
     batch_max_events: int = Field(
         1_000, ge=1, le=10_000, description="Events in one batch at most."
@@ -60,6 +61,18 @@ class PublisherSettings(ContractSettings):
     )
     request_seconds: float = Field(
         30, gt=0, le=600, description="Time for a request to come in, from first to last byte."
+    )
+    body_bytes_per_second: float = Field(
+        1_024,
+        ge=0,
+        le=1 << 30,
+        description="Least rate at which a request's body must come in, over 5 seconds. 0: none.",
+    )
+    max_sockets: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="TCP connections on the public port at most, idle ones included. Past it: 503.",
     )
     keep_alive_seconds: int = Field(
         75,

@@ -12,6 +12,7 @@ import pytest
 from clarion_publisher.sources.http import problems
 from tests.publisher.service import Service, serving, token
 
+MALFORMED = 'clarion_publisher_http_requests_refused_total{reason="malformed_request"}'
 EVENT = b'{"audience":"all","type":"t","data":1}'
 
 
@@ -58,6 +59,13 @@ def hasty(shared_valkey) -> Iterator[Service]:  # type: ignore[no-untyped-def]
         yield service
 
 
+def assert_no_sockets(service: Service) -> None:
+    deadline = time.monotonic() + 10
+    while service.metric("clarion_publisher_sockets"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def request(*headers: bytes, body: bytes = EVENT) -> bytes:
     lines = [
         b"POST /v1/events HTTP/1.1",
@@ -87,6 +95,10 @@ def assert_refused(connection: Connection, row: problems.Row) -> None:
         b"POST /v1/events HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET http://[::1 HTTP/1.1\r\n\r\n",
+        b"GET http://evil HTTP/1.1\r\nHost: evil\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"\r\n" * 1_000,
         b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
     ],
 )
@@ -156,6 +168,50 @@ def test_an_upgrade_of_a_chunked_body(connection: Connection) -> None:
     assert connection.answer()[0] == 201
 
 
+def test_many_upgrades_in_one_packet(connection: Connection) -> None:
+    """Each is a request like others: nothing of them gets into the log."""
+    ask = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    connection.send(ask * 4 + request(b"Connection: Upgrade", b"Upgrade: h2c") * 2)
+    assert [connection.answer()[0] for _ in range(6)] == [404] * 4 + [201] * 2
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+def test_a_token_in_a_trailer_identifies_nobody(connection: Connection, packets: int) -> None:
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(EVENT), EVENT)
+    trailers = b"0\r\nAuthorization: Bearer %b\r\n\r\n" % token().encode()
+    if packets == 1:
+        connection.send(head + chunk + trailers)
+        assert connection.answer()[0] == 401
+    else:
+        connection.send(head + chunk)
+        assert connection.answer()[0] == 401
+        connection.send(trailers)
+        assert connection.is_closed()
+
+
+@pytest.mark.parametrize("name", [b"", b"A: "], ids=["many trailers", "one trailer"])
+@pytest.mark.parametrize("bearer", [True, False], ids=["known", "nobody"])
+def test_trailers_without_end(
+    service: Service, connection: Connection, name: bytes, bearer: bool
+) -> None:
+    head = request(b"Transfer-Encoding: chunked", body=b"").replace(b"Content-Length: 0\r\n", b"")
+    if not bearer:
+        head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    before = service.metric(MALFORMED)
+    connection.send(head + b"0\r\n" + name)
+    sent = 0
+    try:
+        while sent < 256 << 20:
+            connection.send(b"x" * 60_000 if name else b"a: b\r\n" * 10_000)
+            sent += 60_000
+    except ConnectionError:
+        pass
+    assert sent < 64 << 20
+    if bearer:
+        assert service.metric(MALFORMED) == before + 1
+
+
 def test_pipelined_requests_are_answered_in_order(connection: Connection) -> None:
     connection.send(request() + request(body=b"{") + request())
     assert [connection.answer()[0] for _ in range(3)] == [201, 400, 201]
@@ -172,12 +228,13 @@ def test_expect_continue(connection: Connection) -> None:
 
 
 def test_a_refused_client_may_finish_sending(connection: Connection) -> None:
-    """It reads its 413 instead of a reset; and the connection is good for more."""
+    """It reads its 413 instead of a reset; then the connection ends."""
     body = b" " * (9 << 20)
     connection.send(request(body=body))
-    assert connection.answer()[0] == 413
-    connection.send(request())
-    assert connection.answer()[0] == 201
+    status, headers, _ = connection.answer()
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert connection.is_closed()
 
 
 def test_a_refused_client_may_not_send_for_ever(connection: Connection) -> None:
@@ -219,6 +276,19 @@ class TestSlowClients:
         assert time.monotonic() - started < 3
         connection.close()
 
+    @pytest.mark.parametrize(
+        "data",
+        [b"\r\n", b"\n", request() + b"\r\n", request() + b"POST"],
+        ids=["an empty line", "half of it", "one after a request", "a begun request"],
+    )
+    def test_little_more_than_nothing(self, hasty: Service, data: bytes) -> None:
+        connection = Connection(hasty.port)
+        connection.send(data)
+        while not connection.is_closed():
+            pass
+        connection.close()
+        assert_no_sockets(hasty)
+
     def test_nothing_at_all(self, hasty: Service) -> None:
         connection = Connection(hasty.port)
         assert connection.is_closed()
@@ -238,3 +308,22 @@ class TestSlowClients:
         connection.close()
         time.sleep(0.1)
         assert hasty.metric("clarion_publisher_body_bytes") == 0
+
+
+def test_one_socket_too_many(redis_url: str) -> None:
+    with serving(redis_url, max_sockets=3) as service:
+        connections = [Connection(service.port) for _ in range(3)]
+        for each in connections:
+            each.send(request())
+            assert each.answer()[0] == 201
+        assert service.metric("clarion_publisher_sockets") == 3
+        fourth = Connection(service.port)
+        assert_refused(fourth, problems.OVERLOADED)
+        fourth.close()
+        reason = 'clarion_publisher_http_requests_refused_total{reason="too_many_sockets"}'
+        assert service.metric(reason) == 1
+        connections[0].send(request())
+        assert connections[0].answer()[0] == 201
+        for each in connections:
+            each.close()
+        assert_no_sockets(service)

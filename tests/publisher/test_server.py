@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -30,7 +31,15 @@ from tests.valkey import Valkey, free_port
 class Process:
     """``python -m clarion_publisher``."""
 
-    def __init__(self, log: Path, redis_url: str = "redis://127.0.0.1:1", **env: str) -> None:
+    def __init__(
+        self,
+        log: Path,
+        redis_url: str = "redis://127.0.0.1:1",
+        *,
+        files: tuple[int, int] | None = None,
+        **env: str,
+    ) -> None:
+        """Start one; with ``files``, the soft and the hard limit of files that it may have open."""
         self.log = log
         self.port, self.internal_port = free_port(), free_port()
         environment = {
@@ -50,6 +59,8 @@ class Process:
                 env=environment,
                 stdout=output,
                 stderr=output,
+                preexec_fn=files  # noqa: PLW1509 - this thread only
+                and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)),
             )
 
     @property
@@ -134,6 +145,30 @@ def test_a_request_that_does_not_finish_is_cut_off(redis_url: str) -> None:
         started = time.monotonic()
         service.stop()
         assert 1 <= time.monotonic() - started < 5
+
+
+def test_sockets_never_take_the_last_file(
+    tmp_path: Path, processes: list[Process], redis_url: str
+) -> None:
+    """The soft limit is raised to the hard one, and some files are kept for Redis and others."""
+    process = Process(tmp_path / "log", redis_url, files=(64, 400))
+    processes.append(process)
+    process.wait_until_it_listens()
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(450):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", process.port), 10))
+            held.append(each)
+            assert process.process.poll() is None
+        assert b"503" in held[-1].recv(100)
+        assert process.ready().status_code == 200
+        request = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        held[0].sendall(request)
+        assert b"401" in held[0].recv(100)
+    deadline = time.monotonic() + 20
+    while post(process.url).status_code != 201:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_port_in_use(tmp_path: Path, processes: list[Process]) -> None:

@@ -247,6 +247,7 @@ class Metrics:
         self,
         hub: Hub,
         *,
+        sockets: Callable[[], int],
         pending: Callable[[], int],
         verified_age_seconds: Callable[[], float],
         loop_lag_seconds: Callable[[], float],
@@ -274,6 +275,10 @@ class Metrics:
             "clarion_presence_pending": (
                 "Users of whom Redis does not know yet what has changed.",
                 presence_pending,
+            ),
+            "clarion_sockets": (
+                "TCP connections open on the public port, whatever they do.",
+                sockets,
             ),
             "clarion_users": ("Users with a connection to this pod.", lambda: len(hub.users)),
             "clarion_connections_max": (

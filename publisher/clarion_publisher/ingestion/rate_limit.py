@@ -1,7 +1,6 @@
 """How fast each caller may publish through this pod: one token bucket per caller.
 
-A bucket may go into debt once: a batch passes whole when there is anything left, and its caller
-waits longer afterwards. So a batch larger than the burst is slowed, not shut out.
+A batch passes whole when there is anything left, and its caller waits longer afterwards.
 """
 
 from __future__ import annotations
@@ -9,18 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from clarion_contract.service.token_bucket import TokenBucket
 from clarion_publisher.ingestion.refusal import RATE_LIMITED, Refusal
 
 _BUCKETS_MAX: Final = 10_000
-
-
-@dataclass(slots=True)
-class _Bucket:
-    events: float
-    filled_at: float
 
 
 class RateLimit:
@@ -36,7 +29,7 @@ class RateLimit:
         self._rate = events_per_second
         self._burst = float(burst_events)
         self._clock = clock
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, caller: str, events: int) -> None:
         """Take from the caller's bucket.
@@ -49,24 +42,25 @@ class RateLimit:
         now = self._clock()
         bucket = self._buckets.get(caller)
         if bucket is None:
-            self._drop_full(now)
-            bucket = self._buckets[caller] = _Bucket(self._burst, now)
-        filled = bucket.events + (now - bucket.filled_at) * self._rate
-        bucket.events = min(self._burst, filled)
-        bucket.filled_at = now
-        if bucket.events < 1:
+            self._make_room(now)
+            bucket = self._buckets[caller] = TokenBucket(self._burst, now)
+        if not bucket.take(now, rate=self._rate, burst=self._burst, amount=events):
             raise Refusal(
                 RATE_LIMITED,
                 f"expected at most {self._rate:g} events per second from one caller",
-                retry_after_seconds=max(1, math.ceil((1 - bucket.events) / self._rate)),
+                retry_after_seconds=max(1, math.ceil(bucket.wait_seconds(rate=self._rate))),
             )
-        bucket.events -= events
 
-    def _drop_full(self, now: float) -> None:
-        """Forget buckets that have filled up again: they are as good as new ones."""
-        if len(self._buckets) >= _BUCKETS_MAX:
-            self._buckets = {
-                caller: bucket
-                for caller, bucket in self._buckets.items()
-                if bucket.events + (now - bucket.filled_at) * self._rate < self._burst
-            }
+    def _make_room(self, now: float) -> None:
+        """Forget buckets that have filled up again, or else the oldest: memory stays bounded."""
+        if len(self._buckets) < _BUCKETS_MAX:
+            return
+        self._buckets = {
+            caller: bucket
+            for caller, bucket in self._buckets.items()
+            if not bucket.is_full(now, rate=self._rate, burst=self._burst)
+        }
+        # Many at once: looking at all of them for each new caller would be slow.
+        room = _BUCKETS_MAX - _BUCKETS_MAX // 10
+        for caller in list(self._buckets)[: max(0, len(self._buckets) - room + 1)]:
+            del self._buckets[caller]

@@ -100,17 +100,20 @@ async def caller(
     claims = await services(request).callers.identify(headers.get(b"authorization"))
     for scope in needed.scopes:
         require(claims, scope, "this")
+    request.state.caller = claims
     return claims
 
 
 async def content(request: Request) -> AsyncIterator[bytes]:
     """The request's body; nothing, where it carries none. Its memory counts until the answer.
 
+    The operation has asked for the `caller` before, whose share of the memory it takes.
+
     Raises:
         Refusal: see `clarion_publisher.sources.http.exchange.Body.read`.
     """
     headers = read_headers(request.scope)
-    with services(request).bodies.hold() as body:
+    with services(request).bodies.hold(request.state.caller) as body:
         yield await body.read(headers, request.receive) if _has_body(headers) else b""
 
 

@@ -14,14 +14,14 @@ from typing import Final, Self
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from clarion_contract.identity.claims import Claims
 from clarion_contract.service.telemetry import read_traceparent, traced_logs
-from clarion_publisher.ingestion.refusal import RETRY_SECONDS, Refusal
+from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.sources.http.body_budget import BodyBudget, Share, owner_of
 from clarion_publisher.sources.http.problems import (
-    BODY_TOO_LARGE,
     CONTENT_TYPE,
     INTERNAL,
     MALFORMED_REQUEST,
-    OVERLOADED,
     UNSUPPORTED_MEDIA_TYPE,
     HttpRefusal,
     document_of,
@@ -124,24 +124,26 @@ def read_headers(scope: Scope) -> Headers:
 
 
 class Bodies:
-    """Reads bodies; bounds each one, and the memory of all that are under way."""
+    """Reads bodies within the memory that is set aside for them."""
 
     def __init__(self, *, max_bytes: int, total_max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.total_max_bytes = total_max_bytes
-        self.held_bytes = 0
+        self._budget = BodyBudget(max_bytes=max_bytes, total_max_bytes=total_max_bytes)
 
-    def hold(self) -> Body:
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all bodies under way."""
+        return self._budget.held_bytes
+
+    def hold(self, caller: Claims) -> Body:
         """A context in which one body may be read; its memory counts until the context ends."""
-        return Body(self)
+        return Body(self._budget.hold(owner_of(caller)))
 
 
 class Body:
     """One request's body."""
 
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
-        self._held_bytes = 0
+    def __init__(self, share: Share) -> None:
+        self._share = share
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +154,7 @@ class Body:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bodies.held_bytes -= self._held_bytes
+        self._share.let_go()
 
     async def read(self, headers: Headers, receive: Receive) -> bytes:
         """The JSON text that a request carries.
@@ -162,38 +164,18 @@ class Body:
             Disconnected: the client went away.
         """
         _check_type(headers)
-        declared = int(headers.get(b"content-length", 0))  # digits: the HTTP parser checked them
-        self._take(declared)
+        length = int(headers.get(b"content-length", 0))  # digits: the HTTP parser checked them
+        self._share.announce(length)
         chunks: list[bytes] = []
-        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Disconnected
             chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            self._take(size - self._held_bytes)
+            self._share.arrive(len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _take(self, more_bytes: int) -> None:
-        """Count memory before it is used: the declared length, or chunk by chunk without one."""
-        if more_bytes <= 0:
-            return
-        size = self._held_bytes + more_bytes
-        if size > self._bodies.max_bytes:
-            raise HttpRefusal(
-                BODY_TOO_LARGE, f"expected a body of at most {self._bodies.max_bytes} bytes"
-            )
-        if self._bodies.held_bytes + more_bytes > self._bodies.total_max_bytes:
-            raise HttpRefusal(
-                OVERLOADED,
-                "the requests under way hold all the memory set aside for them",
-                retry_after_seconds=RETRY_SECONDS,
-            )
-        self._bodies.held_bytes += more_bytes
-        self._held_bytes = size
 
 
 def _check_type(headers: Headers) -> None:

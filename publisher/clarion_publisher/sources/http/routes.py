@@ -86,7 +86,7 @@ class Route:
     async def _serve(self, scope: Scope, receive: Receive) -> Answer:
         headers = read_headers(scope)
         caller = await self._callers.identify(headers.get(b"authorization"))
-        with self._bodies.hold() as body:
+        with self._bodies.hold(caller) as body:
             return await self._handle(caller, headers, await body.read(headers, receive))
 
 

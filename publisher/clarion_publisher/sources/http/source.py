@@ -7,9 +7,11 @@ import socket
 from collections.abc import Sequence
 
 from clarion_contract.identity.tokens import Keys
+from clarion_contract.service.http_bounds import protocol_class
+from clarion_contract.service.http_port import Port
 from clarion_contract.service.serving import Server
 from clarion_publisher.ingestion.ingestion import Ingestion
-from clarion_publisher.protocol import RequestLimits, protocol_class
+from clarion_publisher.protocol import PublisherHttpProtocol
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http.dependencies import Services
 from clarion_publisher.sources.http.public import public_app, response_headers
@@ -22,6 +24,7 @@ class HttpSource:
         self,
         settings: PublisherSettings,
         listener: socket.socket,
+        port: Port,
         services: Services,
         keys: Keys,
     ) -> None:
@@ -29,10 +32,12 @@ class HttpSource:
 
         Args:
             listener: the public port, bound.
+            port: its connections and their limits.
             keys: of the callers' tokens.
         """
         self._settings = settings
         self._listener = listener
+        self._port = port
         self._services = services
         self._keys = keys
 
@@ -60,12 +65,9 @@ class HttpSource:
         return Server(
             public_app(settings, ingestion, self._services),
             self._listener,
-            http=protocol_class(
-                RequestLimits(settings.request_head_max_bytes, settings.request_seconds)
-            ),
+            http=protocol_class(PublisherHttpProtocol, self._port),
             ws="none",
             proxy_headers=False,
             headers=response_headers(settings),
-            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.drain_grace_seconds,
         )

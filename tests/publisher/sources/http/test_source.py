@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from clarion_contract.bus.bus import Published
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.service.serving import bind
+from clarion_publisher.app import _port as publisher_port
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http.callers import Callers
@@ -49,7 +50,7 @@ def source_on(port: Any, **settings: Any) -> HttpSource:
         Bodies(max_bytes=1_000, total_max_bytes=1_000),
         metrics,
     )
-    return HttpSource(built, port, services, keys)
+    return HttpSource(built, port, publisher_port(built, metrics), services, keys)
 
 
 async def test_cancelled_it_finishes_the_request_under_way() -> None:

@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.limits.TokenBucket`: a burst at once, a rate on average, on a clock that
-is read outside.
+"""`clarion_contract.service.token_bucket.TokenBucket`: a burst at once, a rate on average, on a
+clock that is read outside.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_gateway.clients.limits import TokenBucket
+from clarion_contract.service.token_bucket import TokenBucket
 
 
 def take(bucket: TokenBucket, now: float) -> bool:
