@@ -217,6 +217,10 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.request_head_max_bytes": "Raise it for large tokens. Past it, the answer is 431.",
     "publisher.request_seconds": "Raise it for large bodies over slow links. Past it, the answer is "
     "408.",
+    "publisher.body_bytes_per_second": "Lower it if producers' links stall for seconds. Below it, the "
+    "answer is 408.",
+    "publisher.max_sockets": "Raise it, and the file descriptors of the process, if more producers "
+    "keep connections open.",
     "publisher.keep_alive_seconds": "Raise it above the load balancer's own idle time.",
     "publisher.drain_pause_seconds": "Raise it if the load balancer takes longer to notice.",
     "publisher.drain_grace_seconds": "Raise it if requests take longer. "

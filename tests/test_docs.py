@@ -18,9 +18,9 @@ from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES
 from clarion_gateway.metrics.registry import Metrics as GatewayMetrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_publisher import problems
 from clarion_publisher.metrics import Metrics as PublisherMetrics
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.http import problems
 from docs import figures, settings_page
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +77,7 @@ def gateway_metrics() -> set[str]:
         held=dict,
         unsent_bytes=lambda: 0,
         users=lambda: 0,
+        sockets=lambda: 0,
         pending=lambda: 0,
         verified_age_seconds=lambda: 0.0,
         loop_lag_seconds=lambda: 0.0,

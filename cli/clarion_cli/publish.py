@@ -16,7 +16,7 @@ from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
 from clarion_cli.token import checked_user
 from clarion_contract.events.event import TYPE_PATTERN
-from clarion_publisher.schemas import Receipt
+from clarion_publisher.sources.http.schemas import Receipt
 
 
 def read_audience(to: str) -> tuple[object, str]:

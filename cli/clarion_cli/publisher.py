@@ -33,7 +33,7 @@ UrlOption = Annotated[
     ),
 ]
 
-AnyAnswer = TypeVar("AnyAnswer", bound=msgspec.Struct)
+AnyAnswer = TypeVar("AnyAnswer")
 
 
 @dataclass(frozen=True, slots=True)

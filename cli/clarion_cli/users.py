@@ -16,7 +16,11 @@ from rich.text import Text
 from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
 from clarion_cli.token import checked_user
-from clarion_publisher.schemas import AllConnections, DisconnectReceipt, UserPresence
+from clarion_publisher.sources.http.answers import (
+    AllConnections,
+    DisconnectReceipt,
+    UserPresence,
+)
 
 _READ: Final = "users:read"
 _DISCONNECT: Final = "users:disconnect"
@@ -78,7 +82,10 @@ def disconnect(
     answer = find_publisher(publisher_url, scope=_DISCONNECT).ask(
         "POST", path, DisconnectReceipt, body=msgspec.json.encode(order)
     )
-    Output(json_).result(msgspec.to_builtins(answer), _describe_disconnect(user, answer))
+    record = msgspec.to_builtins(answer)
+    if answer.tokens_good_from is None:  # no tokens were revoked
+        del record["tokens_good_from"]
+    Output(json_).result(record, _describe_disconnect(user, answer))
 
 
 def _path(user: str) -> str:

@@ -156,6 +156,7 @@ async def running(
                 held=lambda: hub.held,
                 unsent_bytes=lambda: hub.unsent_bytes,
                 users=lambda: len(hub.users),
+                sockets=lambda: sessions.port.open,
                 pending=lambda: delivery.pending,
                 verified_age_seconds=lambda: subscription.verified_age_seconds,
                 loop_lag_seconds=lambda: sweeper.lag_seconds,

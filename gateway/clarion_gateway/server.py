@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from clarion_contract.service.help import answer
+from clarion_contract.service.http_bounds import internal_protocol
 from clarion_contract.service.serving import (
     GaveUp,
     Server,
@@ -20,7 +21,7 @@ from clarion_contract.service.serving import (
 )
 from clarion_gateway.app import running
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.transports.http import protocol_class
+from clarion_gateway.transports.http import gateway_protocol
 
 _log = structlog.get_logger(__name__)
 
@@ -50,17 +51,23 @@ async def serve(settings: GatewaySettings) -> None:
         GaveUp: after the drain, where a job that the gateway needs does not run.
     """
     stopping = stop_signal()
-    public_port = bind(settings.host, settings.port)
+    public_port = bind(settings.host, settings.port, unread_seconds=settings.unread_seconds)
     internal_port = bind(settings.internal_host, settings.internal_port)
     async with running(settings) as gateway:
         public = Server(
             gateway.public,
             public_port,
-            http=protocol_class(gateway.sessions),
+            http=gateway_protocol(gateway.sessions),
             ws="none",
             proxy_headers=False,
         )
-        internal = Server(gateway.internal, internal_port, ws="none", proxy_headers=False)
+        internal = Server(
+            gateway.internal,
+            internal_port,
+            http=internal_protocol(gateway.sessions.port.refused),
+            ws="none",
+            proxy_headers=False,
+        )
         settle_memory()
         async with asyncio.TaskGroup() as group:
             group.create_task(public.run_until_stopped())

@@ -11,6 +11,7 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.service.settings import ContractSettings, Names, split_names
 
 _BEATS_PER_TIMEOUT: Final = 3
+_SOCKETS_SPARE_MIN: Final = 1_000
 
 
 class GatewaySettings(ContractSettings):
@@ -37,7 +38,11 @@ class GatewaySettings(ContractSettings):
         "browsers and may always connect.",
     )
     max_connections: int = Field(
-        20_000, ge=1, le=1_000_000, description="The most connections that one pod holds."
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="The most connections that one pod holds. Sockets that ask for one, or are "
+        "just closing, may be a tenth more, and at least 1,000; past that, the answer is 503.",
     )
     max_connections_per_user: int = Field(
         100, ge=1, le=100_000, description="The most connections of one user on all pods together."
@@ -199,6 +204,16 @@ class GatewaySettings(ContractSettings):
     dev_publisher_url: str = Field(
         "http://127.0.0.1:8080", description="In the dev profile: the publisher that the page uses."
     )
+
+    @property
+    def unread_seconds(self) -> float:
+        """How long a client may take nothing of what was sent to it: a stream answers no ping."""
+        return 2 * self.ping_interval_seconds
+
+    @property
+    def max_sockets(self) -> int:
+        """TCP connections on the public port, those that ask for a connection included."""
+        return self.max_connections + max(_SOCKETS_SPARE_MIN, self.max_connections // 10)
 
     @property
     def beat_seconds(self) -> float:

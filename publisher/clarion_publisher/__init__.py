@@ -1,1 +1,1 @@
-"""The publisher: takes events from services over HTTP and hands them to the bus."""
+"""The publisher: takes events from its sources, HTTP above all, and hands them to the bus."""

@@ -1,23 +1,16 @@
-"""Builds a publisher: the only place where its objects are made and joined."""
+"""Builds a publisher and runs it: the only place where its objects are made and joined."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
-from starlette import routing
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Orders
@@ -25,32 +18,23 @@ from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
-from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
-from clarion_publisher.admission import Admission
-from clarion_publisher.authorise import DISCONNECT_USERS, READ_USERS
-from clarion_publisher.callers import Callers
-from clarion_publisher.exchange import Bodies
+from clarion_publisher.ingestion.admission import Admission
+from clarion_publisher.ingestion.ingestion import Ingestion
+from clarion_publisher.ingestion.rate_limit import RateLimit
+from clarion_publisher.ingestion.tracing import PublishTracer
+from clarion_publisher.ingestion.watched_bus import WatchedBus
 from clarion_publisher.metrics import Metrics
-from clarion_publisher.openapi import openapi_document
-from clarion_publisher.problems import CONTENT_TYPE, INTERNAL, Refusal, of_status
-from clarion_publisher.rate_limit import RateLimit
-from clarion_publisher.routes import BATCH, BATCH_PATH, EVENTS_PATH, UNKNOWN, Publishing, Route
 from clarion_publisher.settings import PublisherSettings
-from clarion_publisher.tracing import PublishTracer
-from clarion_publisher.users import (
-    CONNECTIONS_PATH,
-    DISCONNECT_PATH,
-    REVOKE_TOKEN_PATH,
-    REVOKE_USER_PATH,
-    USER_PATH,
-    Handle,
-    Operation,
-    Users,
-)
-from clarion_publisher.watched_bus import WatchedBus
+from clarion_publisher.sources.http.callers import Callers
+from clarion_publisher.sources.http.dependencies import Services
+from clarion_publisher.sources.http.exchange import Bodies
+from clarion_publisher.sources.http.source import HttpSource
+from clarion_publisher.sources.http.users import Users
+from clarion_publisher.sources.source import Source
 
 _READINESS_SECONDS: Final = 1.0
 
@@ -62,29 +46,49 @@ class Drain:
     begun: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Publisher:
-    """A publisher, built and running.
+    """A publisher whose sources run.
 
     Attributes:
-        public: the ASGI app of the public port.
         internal: the ASGI app of the internal port.
+        port: the TCP connections of the public port.
         given_up: set when a job that the publisher needs does not run: it should end.
     """
 
-    public: ASGIApp
-    internal: Starlette
-    drain: Drain
-    given_up: asyncio.Event
+    def __init__(
+        self,
+        internal: Starlette,
+        port: Port,
+        drain: Drain,
+        sources: Sequence[asyncio.Task[None]],
+        given_up: asyncio.Event,
+    ) -> None:
+        self.internal = internal
+        self.port = port
+        self.drain = drain
+        self.given_up = given_up
+        self._sources = sources
+
+    async def stop_sources(self) -> None:
+        """Take no more events; returns when those under way are published or refused."""
+        for task in self._sources:
+            task.cancel()
+        await asyncio.gather(*self._sources, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: PublisherSettings, provider: TracerProvider | None = None
+    settings: PublisherSettings,
+    public_port: socket.socket,
+    *,
+    sources: Sequence[Source] = (),
+    provider: TracerProvider | None = None,
 ) -> AsyncIterator[Publisher]:
-    """A publisher whose tasks run until the context ends.
+    """A publisher that takes events until the context ends.
 
     Args:
+        public_port: bound; HTTP is served there.
+        sources: where events come from beside HTTP.
         provider: where spans go; None: where the ``OTEL_*`` variables say, or nowhere.
 
     Raises:
@@ -93,12 +97,14 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
-    redis = redis_from_url(settings.redis_url)
-    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
+    bus = Bus(
+        redis_from_url(settings.redis_url),
+        settings.keyspace,
+        settings.history,
+        settings.replication,
+    )
     queue = PublishQueue(WatchedBus(bus, metrics), max_pending=settings.max_pending)
-    keys, verifier = verifier_of(settings)
-    bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
-    publishing = Publishing(
+    ingestion = Ingestion(
         Admission(data_max_bytes=settings.data_max_bytes),
         RateLimit(
             events_per_second=settings.rate_events_per_second,
@@ -107,31 +113,42 @@ async def running(
         queue,
         PublishTracer(provider.get_tracer("clarion.publisher") if provider else None),
         metrics,
-        batch_max_events=settings.batch_max_events,
     )
-    callers = Callers(verifier, metrics)
-    routes = {
-        EVENTS_PATH: Route(publishing.publish_event, UNKNOWN, callers, bodies, metrics),
-        BATCH_PATH: Route(publishing.publish_batch, BATCH, callers, bodies, metrics),
-    }
-    operations = _operations(settings, bus, callers, bodies, metrics)
+    keys, callers = _callers(settings, metrics)
+    bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
+    port = _port(settings, metrics)
+    all_sources: list[Source] = [
+        HttpSource(
+            settings,
+            public_port,
+            port,
+            Services(_users(settings, bus), callers, bodies, metrics),
+            keys,
+        ),
+        *sources,
+    ]
     drain = Drain()
     metrics.observe_pod(
+        sockets=lambda: port.open,
         pending=lambda: queue.pending,
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
     )
+    supervisor = Supervisor(metrics.job_failures)
+    readiness = _readiness(drain, bus, supervisor, all_sources)
     try:
-        async with Supervisor(metrics.job_failures) as supervisor:
+        async with supervisor, asyncio.TaskGroup() as group:
             supervisor.keep("publish_queue", queue.run, essential=True)
             supervisor.keep("keys", keys.run)
-            readiness = _readiness(drain, bus, keys, supervisor)
-            yield Publisher(
-                _public_app(settings, routes, operations),
+            publisher = Publisher(
                 internal_app(metrics.registry, readiness, metrics.ready),
+                port,
                 drain,
+                [group.create_task(source.run(ingestion)) for source in all_sources],
                 supervisor.given_up,
             )
+            yield publisher
+            await publisher.stop_sources()
     finally:
         await bus.aclose()
         await keys.aclose()
@@ -139,22 +156,23 @@ async def running(
             await asyncio.to_thread(provider.shutdown)
 
 
-def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
-    """What every response says about itself, set by uvicorn."""
-    headers = dict(RESPONSE_HEADERS)
-    if settings.profile == "dev":  # /docs: Swagger UI comes from a CDN
-        sources = (
-            "'self' 'unsafe-inline' data: https://cdn.jsdelivr.net https://fastapi.tiangolo.com"
-        )
-        headers["content-security-policy"] = f"default-src {sources}; frame-ancestors 'none'"
-    return list(headers.items())
+def _callers(settings: PublisherSettings, metrics: Metrics) -> tuple[Keys, Callers]:
+    keys, verifier = verifier_of(settings)
+    return keys, Callers(verifier, metrics)
 
 
-def _operations(
-    settings: PublisherSettings, bus: Bus, callers: Callers, bodies: Bodies, metrics: Metrics
-) -> list[routing.Route]:
-    """What is served beside publishing."""
-    users = Users(
+def _port(settings: PublisherSettings, metrics: Metrics) -> Port:
+    limits = HttpLimits(
+        head_max_bytes=settings.request_head_max_bytes,
+        request_seconds=settings.request_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        body_bytes_per_second=settings.body_bytes_per_second,
+    )
+    return Port(limits, max_sockets=settings.max_sockets, refused=metrics.http_refused)
+
+
+def _users(settings: PublisherSettings, bus: Bus) -> Users:
+    return Users(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max),
         PresenceRegister(bus, settings.keyspace),
         token_max_seconds=settings.token_max_seconds,
@@ -162,79 +180,16 @@ def _operations(
         disconnect_seconds=settings.history_max_age_seconds,
     )
 
-    def route(method: str, path: str, name: str, scope: str, handle: Handle) -> routing.Route:
-        operation = Operation(name, scope, handle, callers, bodies, metrics)
-        return routing.Route(path, operation, methods=[method])
 
-    return [
-        route("GET", USER_PATH, "read_user", READ_USERS, users.read),
-        route("GET", CONNECTIONS_PATH, "read_connections", READ_USERS, users.read_connections),
-        route("POST", DISCONNECT_PATH, "disconnect_user", DISCONNECT_USERS, users.disconnect),
-        route("POST", REVOKE_USER_PATH, "revoke_user", DISCONNECT_USERS, users.revoke_user),
-        route("POST", REVOKE_TOKEN_PATH, "revoke_token", DISCONNECT_USERS, users.revoke_token),
-    ]
-
-
-def _public_app(
-    settings: PublisherSettings,
-    routes: Mapping[str, Route],
-    operations: Sequence[routing.Route],
-) -> ASGIApp:
-    """The publishing routes, and FastAPI for everything else: documents, 404, 405."""
-    dev = settings.profile == "dev"
-    fastapi = FastAPI(
-        title="Clarion publisher",
-        docs_url="/docs" if dev else None,
-        redoc_url=None,
-        exception_handlers={HTTPException: _refuse_status, Exception: _refuse_bug},
-    )
-    document = openapi_document(
-        version=metadata.version("clarion"), batch_max_events=settings.batch_max_events
-    )
-    fastapi.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way
-    for path, route in routes.items():
-        # For the other methods: 405, with Allow.
-        fastapi.router.routes.append(routing.Route(path, route, methods=["POST"]))
-    fastapi.router.routes.extend(operations)
-    app: ASGIApp = _Entrance(routes, fastapi)
-    if settings.allowed_origins:
-        app = CORSMiddleware(
-            app,
-            allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
-            expose_headers=["Retry-After", "WWW-Authenticate"],
-        )
-    return app
-
-
-class _Entrance:
-    """Takes the publishing routes straight to their handlers.
-
-    FastAPI's middleware and router cost 50 µs a request, a third of all that a publish costs.
-    """
-
-    def __init__(self, routes: Mapping[str, Route], otherwise: ASGIApp) -> None:
-        self._routes = routes
-        self._otherwise = otherwise
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._otherwise(scope, receive, send)
-        elif scope["method"] == "POST" and scope["path"] in self._routes:
-            await self._routes[scope["path"]](scope, receive, send)
-        else:  # the path as it was sent: a slash in a user's id is none of the path's
-            encoded = {**scope, "path": scope["raw_path"].decode("ascii")}
-            await self._otherwise(encoded, receive, send)
-
-
-def _readiness(drain: Drain, bus: Bus, keys: Keys, supervisor: Supervisor) -> Readiness:
+def _readiness(
+    drain: Drain, bus: Bus, supervisor: Supervisor, sources: Sequence[Source]
+) -> Readiness:
     async def readiness() -> Sequence[str]:
         reasons = supervisor.obstacles
         if drain.begun:
             reasons.append("draining")
-        if not keys.known:
-            reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
+        for source in sources:
+            reasons += source.obstacles()
         try:
             async with asyncio.timeout(_READINESS_SECONDS):
                 await bus.ping()
@@ -245,21 +200,3 @@ def _readiness(drain: Drain, bus: Bus, keys: Keys, supervisor: Supervisor) -> Re
         return reasons
 
     return readiness
-
-
-async def _refuse_status(_request: Request, error: Any) -> Response:  # noqa: ANN401 - FastAPI's type
-    headers = [(name.lower(), value) for name, value in (error.headers or {}).items()]
-    return _response(of_status(error.status_code, f"{error.detail}.", headers))
-
-
-async def _refuse_bug(_request: Request, _error: Exception) -> Response:
-    return _response(Refusal(INTERNAL, "the publisher failed"))
-
-
-def _response(refusal: Refusal) -> Response:
-    return Response(
-        refusal.body,
-        refusal.row.status,
-        headers=dict(refusal.headers),
-        media_type=CONTENT_TYPE,
-    )

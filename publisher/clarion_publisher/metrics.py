@@ -5,6 +5,7 @@ No label's values can be made up by a caller. Events of a batch are counted toge
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -53,6 +54,17 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._http_refused = Counter(
+            "clarion_publisher_http_requests_refused_total",
+            "Requests and connections refused before they were requests, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._sockets = Gauge(
+            "clarion_publisher_sockets",
+            "TCP connections open on the public port, whatever they do.",
+            registry=registry,
+        )
         self._pipeline_events = Histogram(
             "clarion_publisher_pipeline_events",
             "Events that went to Redis together.",
@@ -90,27 +102,39 @@ class Metrics:
             "clarion_publisher_draining", "1 from SIGTERM on.", registry=registry
         )
 
+        # prometheus_client looks a label's child up under a lock, about 1 µs each time: a publish
+        # needs three. The labels are a closed set, so what is remembered is bounded.
+        self._request_count = functools.cache(self._requests.labels)
+        self._request_time = functools.cache(self._request_seconds.labels)
+        self._event_count = functools.cache(self._events.labels)
+
     def observe_pod(
         self,
         *,
+        sockets: Callable[[], int],
         pending: Callable[[], int],
         body_bytes: Callable[[], int],
         draining: Callable[[], bool],
     ) -> None:
         """Read the gauges from their owners whenever they are scraped."""
+        self._sockets.set_function(sockets)
         self._pending.set_function(pending)
         self._body_bytes.set_function(body_bytes)
         self._draining.set_function(draining)
 
     def request(self, outcome: str, audience: str, seconds: float) -> None:
         """One request has been answered."""
-        self._requests.labels(outcome, audience).inc()
-        self._request_seconds.labels(audience).observe(seconds)
+        self._request_count(outcome, audience).inc()
+        self._request_time(audience).observe(seconds)
+
+    def http_refused(self, reason: str) -> None:
+        """A request, or a connection, was refused before an app was asked."""
+        self._http_refused.labels(reason).inc()
 
     def events(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Events have been published or refused: how many, by outcome and audience."""
         for (outcome, audience), count in counts.items():
-            self._events.labels(outcome, audience).inc(count)
+            self._event_count(outcome, audience).inc(count)
 
     def operation(self, operation: str, outcome: str) -> None:
         """One request that was no publishing has been answered."""

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from clarion_contract.service.help import answer
+from clarion_contract.service.http_bounds import internal_protocol
 from clarion_contract.service.serving import (
     GaveUp,
     Server,
@@ -20,9 +21,9 @@ from clarion_contract.service.serving import (
     settle_memory,
     stop_signal,
 )
-from clarion_publisher.app import Drain, response_headers, running
-from clarion_publisher.protocol import RequestLimits, protocol_class
+from clarion_publisher.app import Drain, running
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.source import Source
 
 _log = structlog.get_logger(__name__)
 
@@ -63,36 +64,38 @@ async def serve_on(
     public_port: socket.socket,
     internal_port: socket.socket,
     stopping: asyncio.Event,
+    *,
+    sources: Sequence[Source] = (),
 ) -> None:
-    """Serve on two bound ports until ``stopping`` is set, then finish what is under way."""
-    async with running(settings) as publisher:
-        public = Server(
-            publisher.public,
-            public_port,
-            http=protocol_class(
-                RequestLimits(settings.request_head_max_bytes, settings.request_seconds)
-            ),
+    """Serve on two bound ports until ``stopping`` is set, then finish what is under way.
+
+    Args:
+        sources: where events come from beside HTTP.
+    """
+    async with running(settings, public_port, sources=sources) as publisher:
+        internal = Server(
+            publisher.internal,
+            internal_port,
+            http=internal_protocol(publisher.port.refused),
             ws="none",
             proxy_headers=False,
-            headers=response_headers(settings),
-            timeout_keep_alive=settings.keep_alive_seconds,
-            timeout_graceful_shutdown=settings.drain_grace_seconds,
         )
-        internal = Server(publisher.internal, internal_port, ws="none", proxy_headers=False)
-        settle_memory()
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(public.run_until_stopped())
-            group.create_task(internal.run_until_stopped())
-            _log.info(
-                "publisher listens",
-                port=public_port.getsockname()[1],
-                internal_port=internal_port.getsockname()[1],
-            )
-            await first(stopping, publisher.given_up)
-            await _announce(publisher.drain, settings.drain_pause_seconds)
-            public.stop()
-            await serving
-            internal.stop()
+            serving = group.create_task(internal.run_until_stopped())
+            try:
+                await asyncio.sleep(0)  # every task has taken its first step: all is built
+                settle_memory()
+                _log.info(
+                    "publisher listens",
+                    port=public_port.getsockname()[1],
+                    internal_port=internal_port.getsockname()[1],
+                )
+                await first(stopping, publisher.given_up)
+                await _announce(publisher.drain, settings.drain_pause_seconds)
+                await publisher.stop_sources()
+            finally:  # also where a source has failed
+                internal.stop()
+                await serving
     _log.info("publisher ended")
     if publisher.given_up.is_set():
         raise GaveUp("ends because a job that it needs does not run; see the log")

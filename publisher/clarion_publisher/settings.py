@@ -31,8 +31,9 @@ class PublisherSettings(ContractSettings):
         256 << 20,
         ge=1_024,
         le=64 << 30,
-        description="Memory for the bodies of all requests under way. Past it, the answer is 503; "
-        "callers may retry.",
+        description="Memory for the bodies of all requests under way, as far as they have arrived. "
+        "One caller may hold as much as is still free. Past it, the answer is 503; callers may "
+        "retry.",
     )
     batch_max_events: int = Field(
         1_000, ge=1, le=10_000, description="The most events in one batch."
@@ -65,6 +66,18 @@ class PublisherSettings(ContractSettings):
         gt=0,
         le=600,
         description="Longest time for a request to come in, from first to last byte.",
+    )
+    body_bytes_per_second: float = Field(
+        1_024,
+        ge=0,
+        le=1 << 30,
+        description="Least rate at which a request's body must come in, over 5 seconds. 0: none.",
+    )
+    max_sockets: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="TCP connections on the public port at most, idle ones included. Past it: 503.",
     )
     keep_alive_seconds: int = Field(
         75,

@@ -21,7 +21,7 @@ TEXTS = {file.name: file.read_text() for file in FOLDER.iterdir()}
 def client(**settings: object) -> httpx.AsyncClient:
     made = GatewaySettings(**{"jwt_secret": SECRET, "profile": "dev", **settings})
     transport = httpx.ASGITransport(app=Starlette(routes=routes(made)))
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
 def verifier(audience: str | None = None) -> TokenVerifier:
@@ -87,3 +87,45 @@ async def test_has_no_tokens_to_give_where_somebody_else_signs() -> None:
     page = client(jwt_secret=None, jwt_jwks_url="https://issuer.example/jwks")
     assert (await page.get("/dev/session")).status_code == 501
     assert (await page.post("/dev/token", json={"user": "alice"})).status_code == 501
+
+
+PATHS = ("/", *(f"/dev/{name}" for name in FILES), "/dev/session")
+OWN = ("127.0.0.1:8000", "[::1]:8000", "localhost", "LOCALHOST:80", "a.localhost", "192.168.1.7")
+FOREIGN = (
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evillocalhost",
+    "127.0.0.1@evil.example",
+    "[",
+    "",
+)
+
+
+@pytest.mark.parametrize("host", OWN)
+async def test_answers_to_names_of_this_machine(host: str) -> None:
+    page = client()
+    for path in PATHS:
+        assert (await page.get(path, headers={"host": host})).status_code == 200, path
+    answer = await page.post("/dev/token", json={"user": "alice"}, headers={"host": host})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_answers_to_no_name_that_a_stranger_may_point_here(host: str) -> None:
+    """DNS rebinding: a page whose own name leads to 127.0.0.1 all of a sudden."""
+    page = client()
+    for path in PATHS:
+        answer = await page.get(path, headers={"host": host})
+        assert answer.status_code == 421, path
+        assert "expected localhost" in answer.json()["detail"]
+    answer = await page.post("/dev/token", json={"user": "alice"}, headers={"host": host})
+    assert answer.status_code == 421
+    assert "token" not in answer.json()
+
+
+async def test_answers_to_hosts_whose_pages_may_connect() -> None:
+    page = client(allowed_origins=["https://dev.example.com"])
+    assert (await page.get("/", headers={"host": "dev.example.com"})).status_code == 200
+    assert (await page.get("/", headers={"host": "evil.example"})).status_code == 421

@@ -18,7 +18,7 @@ from clarion_contract.events.event import Publication, Published
 from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.transports.http import protocol_class
+from clarion_gateway.transports.http import gateway_protocol
 from tests.conftest import SECRET
 
 SECONDS = 30.0
@@ -120,12 +120,12 @@ async def started(
 ) -> AsyncIterator[Pod]:
     """A gateway until the context ends; with ``wait``, a ready one."""
     settings = settings_of(redis_url, namespace, **overrides)
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0, unread_seconds=settings.unread_seconds)
     bus = Bus(redis_from_url(redis_url), settings.keyspace, settings.history)
     try:
         async with running(settings) as gateway:
             server = Server(
-                gateway.public, listener, http=protocol_class(gateway.sessions), ws="none"
+                gateway.public, listener, http=gateway_protocol(gateway.sessions), ws="none"
             )
             serving = asyncio.create_task(server.run_until_stopped())
             transport = httpx.ASGITransport(gateway.internal)

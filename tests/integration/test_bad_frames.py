@@ -316,6 +316,44 @@ async def test_a_client_closes(pod: Pod) -> None:
             await is_served()
 
 
+async def test_a_client_closes_in_the_middle_of_a_message(pod: Pod) -> None:
+    """Control frames may come between fragments (RFC 6455, sections 5.4 and 5.5)."""
+    parts = frame(TEXT, b"{", fin=False) + frame(CONT, b" ", fin=False)
+    async with unaffected(pod) as is_served:
+        for count, (name, close) in enumerate(CLOSES.items(), 1):
+            async with upgraded(pod) as raw:
+                await raw.send(parts + frame(PING, b"?") + frame(CLOSE, close) + frame(CONT, b"}"))
+                assert await raw.frame() == (PONG, b"?"), name
+                assert await raw.frame() == (CLOSE, close), f"{name}: the code comes back"
+                assert await raw.rest() == b"", name
+                await ended(pod, 1000, "normal", count)
+            await is_served()
+
+
+async def test_a_gateways_close_is_answered_in_the_middle_of_a_message(pod: Pod) -> None:
+    async with unaffected(pod), upgraded(pod) as raw:
+        await raw.send(frame(TEXT, b"{", fin=False) + frame(BINARY, b""))
+        assert (await raw.close_frame())[0] == 1002
+        assert await raw.rest() == b""
+
+
+async def test_a_pong_comes_in_its_place(pod: Pod) -> None:
+    """Before the answers to what was sent after the ping, and behind those to what came before."""
+    async with unaffected(pod), upgraded(pod) as raw:
+        malformed = frame(TEXT, b"nonsense")
+        await raw.send(malformed + frame(PING, b"1") + malformed + frame(PING, b"2") + malformed)
+        answers = [await raw.frame() for _ in range(5)]
+        assert [opcode for opcode, _ in answers] == [TEXT, PONG, TEXT, PONG, TEXT]
+        assert [payload for opcode, payload in answers if opcode == PONG] == [b"1", b"2"]
+
+
+async def test_a_ping_is_answered_with_all_that_it_carries(pod: Pod) -> None:
+    async with unaffected(pod), upgraded(pod) as raw:
+        for payload in (b"", b"x", bytes(range(125))):
+            await raw.send(frame(PING, payload))
+            assert await raw.frame() == (PONG, payload)
+
+
 async def test_a_client_ends_tcp_without_a_close(pod: Pod) -> None:
     async with unaffected(pod) as is_served:
         for count, halfway in enumerate((b"", text(**ASK)[:9]), 1):

@@ -13,7 +13,7 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
 from tests.conftest import SECRET
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, token
-from tests.integration.sockets import dialled, opened, streamed
+from tests.integration.sockets import connected, dialled, opened, request_of, streamed
 from tests.integration.test_bad_frames import unaffected
 
 OTHER_SECRET = "another secret, also of 32 bytes or more"
@@ -49,6 +49,7 @@ def refused_tokens() -> dict[str, tuple[str, str, str]]:
         "long user id": (token("ü" * 129), "claims", "got 258 bytes"),
         "lone surrogate": (token("\ud800"), "malformed", "not valid JSON"),
         "10 KB user id": (token("x" * 10_240), "malformed", "at most 8192 characters"),
+        "nothing": ("", "malformed", "expected a token, got an empty one"),
         "no JWT": ("password", "malformed", "not a well-formed JWT"),
         "three parts of nothing": ("..", "malformed", "not a well-formed JWT"),
     }
@@ -251,3 +252,38 @@ async def test_a_refreshed_token_keeps_its_connection(start: Start) -> None:
             assert (await alice.receive("event"))["audience"] == "user"
         assert await pod.metric("clarion_identity_changes_total", change="refresh") == 1
         assert await pod.metric("clarion_closes_total", reason="expired") == 1
+
+
+EMPTY: dict[str, tuple[str, dict[str, str]]] = {
+    "a bearer": ("", {"Authorization": "Bearer"}),
+    "a bearer and a space": ("", {"Authorization": "Bearer "}),
+    "a bearer and a tab": ("", {"Authorization": "Bearer\t"}),
+    "another case": ("", {"Authorization": "bEaReR  "}),
+    "a subprotocol": ("", {"Sec-WebSocket-Protocol": "clarion.v1, clarion.bearer."}),
+    "a field": ("?token=", {}),
+    "a field without a sign": ("?token", {}),
+    "an encoded field": ("?tok%65n=", {}),
+    "a field before a good one": (f"?token=&token={token('alice')}", {}),
+    "a header before a good field": (f"?token={token('alice')}", {"Authorization": "Bearer"}),
+}
+
+
+@pytest.mark.parametrize("where", EMPTY)
+async def test_an_empty_token_is_no_anonymous_client(pod: Pod, where: str) -> None:
+    """Its sender meant to be somebody: a page whose variable was empty, say."""
+    query, headers = EMPTY[where]
+    async with unaffected(pod):
+        async with connected(pod) as raw:
+            await raw.send(request_of(f"/ws{query}", headers=dict(headers)))
+            assert (await raw.response()).status == 101
+            assert await raw.close_frame() == (4401, "expected a token, got an empty one")
+        if "Sec-WebSocket-Protocol" not in headers:
+            async with streamed(pod, f"/sse{query}", **headers) as stream:
+                assert stream.response.status == 401
+                assert stream.response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_another_scheme_is_no_token(pod: Pod) -> None:
+    """A proxy's own password, say."""
+    async with streamed(pod, Authorization="Basic dXNlcjpwYXNz") as stream:
+        assert (await stream.welcomed()).value["user"] is None

@@ -65,6 +65,76 @@ async def test_a_client_that_says_nothing_is_cut_off(start: Start) -> None:
         assert await refused(pod, "head_too_slow") == 1
 
 
+UNREADABLE = (
+    b"GET http://evil HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\n\r\n",
+    b"GET /sse HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    request_of(headers={"Host": None}),
+    request_of("http://evil"),
+)
+
+
+async def test_a_head_that_cannot_be_read_is_answered(pod: Pod) -> None:
+    async with unaffected(pod):
+        for count, request in enumerate(UNREADABLE, 1):
+            async with connected(pod) as raw:
+                await raw.send(request)
+                response = await problem(raw)
+                assert response.status == 400, request
+                assert response.detail.startswith("expected "), response
+                assert await raw.rest() == b""
+            assert await refused(pod, "malformed_request") == count, request
+
+
+async def test_no_client_that_stops_is_kept(start: Start) -> None:
+    stalls = (b"", b"\r\n", b"\n", b"GET / HT", request_of()[:-2], plain("GET", "/x") + b"GET")
+    async with start(handshake_seconds=0.3) as pod, unaffected(pod):
+        async with contextlib.AsyncExitStack() as stack:
+            raws = [await stack.enter_async_context(connected(pod)) for _ in stalls]
+            for raw, stall in zip(raws, stalls, strict=True):
+                await raw.send(stall)
+            for raw, stall in zip(raws, stalls, strict=True):
+                assert (await problem(raw)).status in {404, 408}, stall
+                assert await raw.rest() == b""
+        await pod_has_sockets(pod, 1)
+
+
+async def pod_has_sockets(pod: Pod, count: int) -> None:
+    async def has() -> bool:
+        return await pod.metric("clarion_sockets") == count
+
+    await eventually(has, what=f"{count} sockets")
+
+
+async def test_every_socket_counts_until_it_is_gone(pod: Pod) -> None:
+    """Whatever it has become: a request, a WebSocket, a stream, a refusal."""
+    async with contextlib.AsyncExitStack() as stack:
+        for request in (b"", request_of(), plain("GET", "/sse"), b"GET "):
+            raw = await stack.enter_async_context(connected(pod))
+            await raw.send(request)
+        await pod_has_sockets(pod, 4)
+    await pod_has_sockets(pod, 0)
+
+
+async def test_one_socket_too_many_is_turned_away(start: Start) -> None:
+    async with start() as pod, unaffected(pod), contextlib.AsyncExitStack() as stack:
+        await pod_has_sockets(pod, 1)
+        pod.gateway.sessions.port.max_sockets = 3
+        for _ in range(2):
+            await stack.enter_async_context(connected(pod))
+        await pod_has_sockets(pod, 3)
+        async with connected(pod) as raw:
+            response = await problem(raw)
+            assert response.status == 503
+            assert response.headers["retry-after"] == "1"
+            assert await raw.rest() == b""
+        assert await refused(pod, "too_many_sockets") == 1
+        pod.gateway.sessions.port.max_sockets = 100
+
+
 async def test_a_plain_answer_ends_the_connection(pod: Pod) -> None:
     """So that no further request on it needs bounds; what was pipelined behind it is not served."""
     async with unaffected(pod), connected(pod) as raw:
@@ -196,6 +266,51 @@ async def test_what_is_not_http_is_refused(pod: Pod) -> None:
             assert response.detail == "expected an HTTP/1.1 request"
             assert await refused(pod, "malformed_request") == count, request
             await is_served()
+
+
+TWICE = {
+    "Origin": b"http://a\r\nOrigin: http://b",
+    "Authorization": b"Bearer a\r\nAuthorization: Bearer b",
+    "Last-Event-ID": b"1\r\nLast-Event-ID: 2",
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+async def test_a_header_twice_is_no_choice(start: Start, name: str) -> None:
+    """A proxy in front may have looked at the other one."""
+    header = name.encode() + b": " + TWICE[name] + b"\r\n\r\n"
+    async with start(allowed_origins=["*"]) as pod, unaffected(pod):
+        for count, request in enumerate((request_of(), plain("GET", "/sse")), 1):
+            response = await answer_to(pod, request[:-2] + header)
+            assert response.status == 400
+            assert response.detail == f"expected one {name.title()} header, got 2"
+            assert await refused(pod, "malformed_request") == count
+
+
+async def test_http_1_0_knows_no_upgrade(pod: Pod) -> None:
+    async with unaffected(pod):
+        response = await answer_to(pod, request_of().replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert response.status == 400
+        assert response.detail == "expected HTTP/1.1 with an upgrade"
+
+
+async def test_a_handshake_has_no_body(pod: Pod) -> None:
+    async with unaffected(pod):
+        for header in ({"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}):
+            response = await answer_to(pod, request_of(headers=dict(header)) + b"hello")
+            assert response.status == 400
+            assert response.detail == "expected a handshake without a body"
+    async with connected(pod) as raw:
+        await raw.send(request_of(headers={"Content-Length": "0"}))
+        assert (await raw.response()).status == 101
+
+
+async def test_upgrades_in_one_packet_are_one(pod: Pod) -> None:
+    async with unaffected(pod), connected(pod) as raw:
+        ask = request_of(headers={"Upgrade": "mqtt"})
+        await raw.send(ask * 100)
+        assert (await problem(raw)).status == 400
+        assert await raw.rest() == b""
 
 
 BAD_HANDSHAKES: dict[str, dict[str, str | None]] = {

@@ -100,7 +100,7 @@ async def test_every_answer_of_a_gateway_says_how_to_treat_it(start: Start, case
 
 async def test_a_page_of_the_dev_profile_keeps_its_own_policy(start: Start) -> None:
     async with start(profile="dev") as pod:
-        status, headers, _ = await answer(pod, request("GET", "/"))
+        status, headers, _ = await answer(pod, request("GET", "/", Host="localhost"))
     assert status == 200
     says(headers, own_policy=True)
     assert "script-src 'self'" in dict(headers)["content-security-policy"]

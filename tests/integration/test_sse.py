@@ -10,7 +10,7 @@ import pytest
 from clarion_contract.events.audience import ALL, AUTHENTICATED, user_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, token
-from tests.integration.sockets import connected, opened, streamed
+from tests.integration.sockets import connected, opened, request_of, streamed
 from tests.integration.test_bad_frames import unaffected
 
 
@@ -36,6 +36,13 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
         assert int(welcome.id) < id_
         assert await pod.metric("clarion_connections", wire="sse", identity="anonymous") == 1
         assert await pod.metric("clarion_deliveries_total", wire="sse") == 1
+
+
+async def test_a_stream_may_be_asked_for_by_its_whole_address(pod: Pod) -> None:
+    """RFC 9112, section 3.2.2: as a client behind a proxy does."""
+    async with connected(pod) as raw:
+        await raw.send(b"GET http://a/sse HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await raw.response()).status == 200
 
 
 async def test_a_stream_has_the_events_of_its_identity(pod: Pod) -> None:
@@ -163,6 +170,43 @@ async def test_a_client_that_goes_is_forgotten(pod: Pod, how: str) -> None:
             return await pod.metric("clarion_connections", wire="sse") == 0
 
         await eventually(is_forgotten)
+
+
+@pytest.mark.parametrize("path", ["/sse", "/sse?since=0", "/ws"])
+async def test_a_client_that_stops_reading_is_given_up(start: Start, path: str) -> None:
+    """Also where less waits for it than makes a slow consumer, and while it catches up."""
+    async with start(ping_interval_seconds=1) as pod:
+        for _ in range(8):
+            await pod.publish(data=b'"%b"' % (b"x" * 60_000))
+        async with connected(pod, receive_buffer=4_096) as raw:
+            raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await raw.send(
+                request_of(path)
+                if path == "/ws"
+                else b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode()
+            )
+            await pod.counted("clarion_sockets", 1)
+            await pod.counted("clarion_handshakes_total", 1, outcome="accepted")
+            for _ in range(12):  # less than GATEWAY_MAX_UNSENT_BYTES
+                await pod.publish(data=b'"%b"' % (b"x" * 60_000))
+            await pod.counted("clarion_closes_total", 1, reason="keep_alive_timeout")
+
+            async def is_gone() -> bool:
+                return await pod.metric("clarion_sockets") == 0
+
+            await eventually(is_gone, what="the socket is closed")
+        assert await pod.metric("clarion_slow_consumers_total") == 0
+
+
+async def test_a_client_that_sends_on_and_on_is_ended(pod: Pod) -> None:
+    async with unaffected(pod), streamed(pod) as stream:
+        await stream.welcomed()
+        for _ in range(100):
+            await stream.raw.send(b"x" * 1_000)
+        error = await stream.receive()
+        assert error.type == "$error"
+        assert error.value["code"] == "protocol_error"
+        await pod.counted("clarion_closes_total", reason="protocol_error")
 
 
 async def test_what_a_client_sends_on_is_not_looked_at(pod: Pod) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from clarion_contract.events.event import Event
 from clarion_contract.service.serving import bind
 from clarion_publisher.server import serve_on
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.source import Source
 from tests.conftest import SECRET
 
 ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect users:read"
@@ -99,8 +100,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(redis_url: str, **overrides: Any) -> Iterator[Service]:
-    """A publisher with settings of one's own."""
+def serving(
+    redis_url: str, *, sources: Sequence[Source] = (), **overrides: Any
+) -> Iterator[Service]:
+    """A publisher with settings of one's own, and sources beside HTTP."""
     settings = PublisherSettings(
         **{
             "redis_url": redis_url,
@@ -120,7 +123,7 @@ def serving(redis_url: str, **overrides: Any) -> Iterator[Service]:
     def run() -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(serve_on(settings, ports[0], ports[1], stopping))
+                runner.run(serve_on(settings, ports[0], ports[1], stopping, sources=sources))
         except BaseException as failure:  # noqa: BLE001 - raised again by the test's thread
             failures.append(failure)
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clarion_publisher.problems import ROWS
+from clarion_publisher.sources.http.problems import ROWS
 from tests.publisher.service import Service, bearer, serving
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
@@ -74,7 +74,14 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if family.name.startswith("clarion_"):
-                assert set(sample.labels) <= {"outcome", "audience", "reason", "operation", "le"}
+                assert set(sample.labels) <= {
+                    "outcome",
+                    "audience",
+                    "reason",
+                    "operation",
+                    "task",
+                    "le",
+                }
                 assert sample.labels.get("operation", "revoke_user") in OPERATIONS
                 assert sample.labels.get("outcome", "published") in OUTCOMES
                 assert sample.labels.get("audience", "all") in AUDIENCES

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clarion_contract.events.audience import ALL
-from clarion_publisher import problems
+from clarion_publisher.sources.http import problems
 from tests.publisher.service import Service, serving
-from tests.publisher.test_routes import assert_problem
+from tests.publisher.sources.http.test_routes import assert_problem
 from tests.redis_topologies import wait_until
 from tests.valkey import Valkey
 

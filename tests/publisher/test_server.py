@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from clarion_contract.service.serving import bind
 from clarion_contract.service.settings import InvalidSettings
 from clarion_publisher.app import running
 from clarion_publisher.settings import PublisherSettings
@@ -32,7 +35,15 @@ SECONDS = 60
 class Process:
     """``python -m clarion_publisher``."""
 
-    def __init__(self, log: Path, redis_url: str = "redis://127.0.0.1:1", **env: str) -> None:
+    def __init__(
+        self,
+        log: Path,
+        redis_url: str = "redis://127.0.0.1:1",
+        *,
+        files: tuple[int, int] | None = None,
+        **env: str,
+    ) -> None:
+        """Start one; with ``files``, the soft and the hard limit of files that it may have open."""
         self.log = log
         self.port, self.internal_port = free_port(), free_port()
         environment = {
@@ -52,6 +63,8 @@ class Process:
                 env=environment,
                 stdout=output,
                 stderr=output,
+                preexec_fn=files  # noqa: PLW1509 - this thread only
+                and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)),
             )
 
     @property
@@ -142,6 +155,30 @@ def test_a_request_that_does_not_finish_is_cut_off(redis_url: str) -> None:
         assert time.monotonic() - started >= 1, "it had its time"
 
 
+def test_sockets_never_take_the_last_file(
+    tmp_path: Path, processes: list[Process], redis_url: str
+) -> None:
+    """The soft limit is raised to the hard one, and some files are kept for Redis and others."""
+    process = Process(tmp_path / "log", redis_url, files=(64, 400))
+    processes.append(process)
+    process.wait_until_it_listens()
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(450):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", process.port), 10))
+            held.append(each)
+            assert process.process.poll() is None
+        assert b"503" in held[-1].recv(100)
+        assert process.ready().status_code == 200
+        request = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        held[0].sendall(request)
+        assert b"401" in held[0].recv(100)
+    deadline = time.monotonic() + 20
+    while post(process.url).status_code != 201:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_port_in_use(tmp_path: Path, processes: list[Process]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = str(other.getsockname()[1])
@@ -183,8 +220,11 @@ def test_bad_settings(tmp_path: Path, processes: list[Process]) -> None:
     ],
 )
 async def test_settings_that_show_to_be_bad_when_used(name: str, settings: Any) -> None:
-    with pytest.raises(InvalidSettings, match=name):
-        async with running(PublisherSettings(**settings)):
+    with (
+        contextlib.closing(bind("127.0.0.1", 0)) as port,
+        pytest.raises(InvalidSettings, match=name),
+    ):
+        async with running(PublisherSettings(**settings), port):
             pass
 
 

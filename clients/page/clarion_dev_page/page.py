@@ -1,12 +1,15 @@
 """The development page at ``/`` and what it asks for; mounted in the dev profile only.
 
-It hands out tokens for any user and for publishing, to anybody: never on the internet. Works with
+It hands out tokens for any user and for publishing, to anybody: never on the internet. It answers
+only under an address or a local name, so that no page from elsewhere can ask for them. Works with
 a shared secret alone; behind a public key or a JWKS the tokens come from elsewhere.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import time
+from collections.abc import Awaitable, Callable, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +28,9 @@ TOKEN_SECONDS: Final = 3_600
 PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user"
 FILES: Final = ("page.js", "connection.js", "page.css", "icon.svg")
 _BODY_MAX_BYTES: Final = 4_096
+_HOST_SHOWN_CHARACTERS: Final = 100
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class TokenRequest(msgspec.Struct):
@@ -36,11 +42,16 @@ class TokenRequest(msgspec.Struct):
 def routes(settings: GatewaySettings) -> list[Route]:
     """The page, its files, ``GET /dev/session`` and ``POST /dev/token``."""
     page = DevPage(settings)
+    hosts = frozenset(urlsplit(origin).hostname for origin in settings.allowed_origins)
+
+    def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        return Route(path, _for_own_hosts(endpoint, hosts), methods=[method])
+
     return [
-        Route("/", page.show),
-        *(Route(f"/dev/{name}", page.file) for name in FILES),
-        Route("/dev/session", page.session),
-        Route("/dev/token", page.token, methods=["POST"]),
+        route("/", page.show),
+        *(route(f"/dev/{name}", page.file) for name in FILES),
+        route("/dev/session", page.session),
+        route("/dev/token", page.token, "POST"),
     ]
 
 
@@ -105,6 +116,39 @@ class DevPage:
         if settings.jwt_issuer is not None:
             claims["iss"] = settings.jwt_issuer
         return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm="HS256")
+
+
+def _for_own_hosts(endpoint: Endpoint, hosts: Collection[str | None]) -> Endpoint:
+    """The endpoint, for those who ask this machine by a name that no stranger can give it.
+
+    A page from anywhere may point a name of its own at 127.0.0.1, and is then of the same origin
+    as this one: the browser lets it read tokens (DNS rebinding). An address cannot be pointed.
+    """
+
+    async def answer(request: Request) -> Response:
+        host = request.headers.get("host", "")
+        if _is_own_host(host, hosts):
+            return await endpoint(request)
+        detail = "expected localhost, an address, or a host of GATEWAY_ALLOWED_ORIGINS as the Host"
+        return _refusal(421, f"{detail}, got {host[:_HOST_SHOWN_CHARACTERS]}")
+
+    return answer
+
+
+def _is_own_host(host: str, hosts: Collection[str | None]) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:  # no valid IPv6 address in brackets
+        return False
+    if name is None:
+        return False
+    if name == "localhost" or name.endswith(".localhost") or name in hosts:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _content_policy(publisher_url: str) -> str:

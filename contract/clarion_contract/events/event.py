@@ -18,11 +18,13 @@ import msgspec
 
 from clarion_contract.events.audience import Audience
 
-# `$` alone also matches before a last newline in Python, which would break the message's header.
-TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$(?!\n)"
+# The OpenAPI document shows these patterns, so they use only what the regular expressions of every
+# language have. In Python, `$` also matches before a last newline, which would break the header of
+# the message: use `fullmatch`, or `to_the_end`.
+TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 KEY_MAX_CHARACTERS: Final = 255
-CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
-TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
+CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -46,9 +48,8 @@ class InvalidPosition(ValueError):
     """A text that is not an event id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What a producer hands to the bus.
+class Publication(msgspec.Struct, frozen=True, gc=False):
+    """What a producer hands to the bus. A struct, as `Event` is: one is made for each event.
 
     Attributes:
         data: JSON text in UTF-8, passed on byte for byte.
@@ -112,13 +113,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return f"{_to_the_second(seconds)}.{microseconds:06}Z"
 
 
+def to_the_end(pattern: str) -> str:
+    """A published pattern for Python code that can only search, such as msgspec's.
+
+    Example: ``re.search(to_the_end(TYPE_PATTERN), "order.updated\\n")`` finds nothing.
+    """
+    return pattern.removesuffix("$") + r"\Z"
+
+
 def check_type(type_: str) -> str:
     """Return ``type_`` unchanged when it can be an event's type.
 
     Raises:
         InvalidType: it does not match `TYPE_PATTERN`; the bus could not carry it.
     """
-    if not _TYPE.match(type_):
+    if not _TYPE.fullmatch(type_):
         raise InvalidType(f"expected an event type of the form {TYPE_PATTERN}, got {type_[:64]!r}")
     return type_
 

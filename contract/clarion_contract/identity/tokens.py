@@ -143,6 +143,8 @@ class TokenVerifier:
             UnknownKey: `verify_fetching` may succeed.
             InvalidToken: the token identifies nobody.
         """
+        if not token:
+            raise InvalidToken("malformed", "expected a token, got an empty one")
         if len(token) > TOKEN_MAX_CHARACTERS:
             raise InvalidToken(
                 "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
@@ -271,9 +273,12 @@ def _lacks(claim: str) -> InvalidToken:
 
 
 def _scopes(scope: object) -> frozenset[str]:
-    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild)."""
+    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild).
+
+    Spaces alone part names (RFC 6749, section 3.3), not all that Unicode takes for white space.
+    """
     if isinstance(scope, str):
-        return frozenset(scope.split())
+        return frozenset(scope.split(" ")) - {""}
     if isinstance(scope, list):
         return frozenset(name for name in scope if isinstance(name, str))
     return frozenset()

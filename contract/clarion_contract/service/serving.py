@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from clarion_contract.service.settings import AnySettings, InvalidSettings, load
 from clarion_contract.service.telemetry import configure_logging
 
 _BACKLOG: Final = 4_096
+_UNREAD_SECONDS: Final = 60.0
 _PORT_IN_USE: Final = 1
 _BAD_SETTINGS: Final = 2
 _GAVE_UP: Final = 3
@@ -46,8 +48,13 @@ class PortInUse(Exception):
     """A port that the service is to listen on is taken, or not this machine's."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> socket.socket:
     """A listening socket; port 0 picks a free one.
+
+    Args:
+        unread_seconds: how long a client may take nothing of what was sent to it, before the kernel
+            ends its connection (TCP_USER_TIMEOUT, RFC 5482). Nothing else notices a client that
+            stops reading, or a lost one, while little is sent.
 
     Raises:
         PortInUse: with one line that says which port and why.
@@ -55,6 +62,9 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; each accepted socket inherits it
+        milliseconds = round(unread_seconds * 1_000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -87,8 +97,13 @@ class Server(uvicorn.Server):
         self._listener = listener
 
     async def run_until_stopped(self) -> None:
-        """Serve until `stop`; then finish the requests under way."""
+        """Serve until `stop`; then finish the requests under way, and end all connections."""
         await self.serve(sockets=[self._listener])
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        # Those that still wait for their clients have only now ended; the loop may be closed next.
+        while self.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take no more connections, and have `run_until_stopped` return."""
@@ -135,6 +150,7 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         The exit code, after one clear line per problem on standard error: 0, 1 for a port in use,
         2 for settings that nothing can be started with, 3 for a bug that it could not go on with.
     """
+    _raise_descriptor_limit()
     try:
         settings = load(cls)
         configure_logging(
@@ -156,6 +172,17 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         print(f"{service}: {error}", file=sys.stderr)
         return _GAVE_UP
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Open as many files as the process is allowed to: each connection is one.
+
+    The soft limit is 1,024 in many places, for programs that use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle_memory() -> None:

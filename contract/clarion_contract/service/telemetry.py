@@ -103,7 +103,7 @@ def read_traceparent(header: bytes | None) -> str | None:
     if header is None:
         return None
     text = header.decode("latin-1")
-    if not _TRACEPARENT.match(text) or text[3:35] == _NO_TRACE or text[36:52] == _NO_SPAN:
+    if not _TRACEPARENT.fullmatch(text) or text[3:35] == _NO_TRACE or text[36:52] == _NO_SPAN:
         return None
     return text
 

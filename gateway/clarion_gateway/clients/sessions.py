@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_contract.service.token_bucket import TokenBucket
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.inbox import Inboxes, Spawn
-from clarion_gateway.clients.limits import TokenBucket
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
@@ -32,6 +33,7 @@ class Sessions:
 
     Attributes:
         closing: connections whose close frame waits for the client's answer.
+        port: the TCP connections of the public port.
     """
 
     def __init__(
@@ -48,6 +50,15 @@ class Sessions:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closing = 0
+        self.port = Port(
+            HttpLimits(
+                head_max_bytes=settings.request_head_max_bytes,
+                request_seconds=settings.handshake_seconds,
+                idle_seconds=None,
+            ),
+            max_sockets=settings.max_sockets,
+            refused=lambda reason: metrics.requests_refused.labels(reason).inc(),
+        )
         self.metrics = metrics
         self.origins = origins
         self.settings = settings

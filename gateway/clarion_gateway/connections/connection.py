@@ -18,8 +18,8 @@ from clarion_gateway.connections.held import Held
 from clarion_gateway.wire.encoder import Encoder
 
 if TYPE_CHECKING:
+    from clarion_contract.service.token_bucket import TokenBucket
     from clarion_gateway.clients.inbox import Inbox
-    from clarion_gateway.clients.limits import TokenBucket
 
 _ID_BYTES: Final = 12
 # Those who are sent elsewhere together come back within this time, not in the same instant.

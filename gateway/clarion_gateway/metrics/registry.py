@@ -269,6 +269,7 @@ class Metrics:
         held: Callable[[], Mapping[tuple[str, str], int]],
         unsent_bytes: Callable[[], int],
         users: Callable[[], int],
+        sockets: Callable[[], int],
         pending: Callable[[], int],
         verified_age_seconds: Callable[[], float],
         loop_lag_seconds: Callable[[], float],
@@ -300,6 +301,10 @@ class Metrics:
             "clarion_presence_pending": (
                 "Users of whom Redis does not know yet what has changed.",
                 presence_pending,
+            ),
+            "clarion_sockets": (
+                "TCP connections open on the public port, whatever they do.",
+                sockets,
             ),
             "clarion_users": ("Users with a connection to this pod.", users),
             "clarion_unsent_bytes": (

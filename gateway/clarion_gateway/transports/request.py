@@ -1,19 +1,17 @@
-"""The HTTP request that asks for a connection, WebSocket or SSE alike, and how it is refused."""
+"""The HTTP request that asks for a connection, WebSocket or SSE alike."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_plus
 
-import msgspec
-
-from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.clients.admission import Opening
 from clarion_gateway.wire.native import BEARER_PREFIX
 
-_BEARER: Final = "bearer "
+_BEARER: Final = "bearer"
+_AFTER_SCHEME: Final = ("", " ", "\t")
+_FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +48,37 @@ class ConnectionRequest:
     def opening(self) -> Opening:
         """Token and position: from the header or the subprotocol before the query.
 
-        ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``.
+        ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``. An empty
+        token is a token: its sender meant to be somebody, and must not become anonymous.
         """
         fields = _fields(self.query)
-        token = self._bearer() or fields.get("token")
+        token = self._bearer()
+        if token is None:
+            token = fields.get(_FIELD_OF_TOKEN)
         since = self.header("last-event-id") or fields.get("since")
         return Opening(token, since, fields.get("connection"))
 
     def _bearer(self) -> str | None:
         authorization = self.header("authorization")
-        if authorization is not None and authorization[: len(_BEARER)].lower() == _BEARER:
-            return authorization[len(_BEARER) :].strip()
+        if authorization is not None:
+            token = authorization[len(_BEARER) :]
+            if authorization[: len(_BEARER)].lower() == _BEARER and token[:1] in _AFTER_SCHEME:
+                return token.strip(" \t")
         for offer in self.offered_subprotocols:
             if offer.startswith(BEARER_PREFIX):
                 return offer.removeprefix(BEARER_PREFIX)
         return None
 
 
-def refusal(status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-    """A whole HTTP response that refuses a request: a problem document (RFC 9457)."""
-    title = HTTPStatus(status).phrase
-    body = msgspec.json.encode(
-        {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    )
-    lines = [
-        f"HTTP/1.1 {status} {title}",
-        "content-type: application/problem+json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
-        "connection: close",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
-
-
 def _fields(query: str) -> dict[str, str]:
-    """The first value of each field that has one. `parse_qs` costs three times as much."""
+    """The first value of each field that has one; an empty token counts, see `opening`.
+
+    `parse_qs` costs three times as much.
+    """
     fields: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if value:
-            fields.setdefault(unquote_plus(name), unquote_plus(value))
+        name = unquote_plus(name)
+        if value or name == _FIELD_OF_TOKEN:
+            fields.setdefault(name, unquote_plus(value))
     return fields

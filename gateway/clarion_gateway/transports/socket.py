@@ -7,6 +7,7 @@ Back-pressure comes from the transport's own buffer limits: no count of bytes, n
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import ClassVar, Final
 
 from clarion_gateway.clients.sessions import Sessions
@@ -79,11 +80,14 @@ class SocketConnection(Connection, asyncio.Protocol):
         """
         self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, whoever closed it."""
+        self._sessions.port.open -= 1
         if self._closing is not None:
             self._sessions.closing -= 1
-        self._end(self._closing or self.lost)
+        # The kernel gives up a client that takes nothing (TCP_USER_TIMEOUT).
+        is_timeout = isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT
+        self._end(self._closing or (close_codes.KEEP_ALIVE if is_timeout else self.lost))
         if self._taken is not None:
             self._taken.set()
 

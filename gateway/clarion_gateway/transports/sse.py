@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
-from clarion_gateway.transports.request import ConnectionRequest, refusal
+from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import SocketConnection
 from clarion_gateway.wire.sse import COMMENT, SSE
 
@@ -26,7 +27,7 @@ _RETRY_MS: Final = 2_000
 class SseConnection(SocketConnection):
     """One event stream, from its request on."""
 
-    __slots__ = ("_origin",)
+    __slots__ = ("_heard_bytes", "_origin")
 
     lost: ClassVar[Close] = close_codes.NORMAL  # the only way in which a stream's client leaves
 
@@ -35,13 +36,20 @@ class SseConnection(SocketConnection):
     ) -> None:
         super().__init__(SSE, sessions, transport)
         self._origin = request.header("origin")
+        self._heard_bytes = 0
 
     def respond(self, request: ConnectionRequest) -> None:
         """Have the stream admitted; the response begins then, so that a refusal has a status."""
         self._open(_response_head(self._origin), request)
 
     def data_received(self, data: bytes) -> None:
-        """A client has nothing more to say; a pipelined request is not answered."""
+        """A client has nothing more to say; a pipelined request is not answered.
+
+        A little is thrown away: reading goes on, since it is how a lost client is noticed.
+        """
+        self._heard_bytes += len(data)
+        if self._heard_bytes > self._sessions.settings.request_head_max_bytes:
+            self.close(close_codes.protocol_error("expected nothing behind a stream's request"))
 
     def ping(self) -> None:
         """A comment: keeps proxies from closing, and finds out that the client is gone."""
@@ -57,7 +65,7 @@ class SseConnection(SocketConnection):
             last_words = turned_away(close, self._origin)
         else:
             headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
-            last_words = refusal(close.status, close.reason, headers=headers)
+            last_words = refusal_response(close.status, close.reason, headers=headers)
         self._close_with(close, last_words)
         self._transport.close()
 

@@ -24,11 +24,11 @@ from websockets.protocol import State as FrameState
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
-from clarion_gateway.connections.connection import State
-from clarion_gateway.transports.request import ConnectionRequest, refusal
+from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import SocketConnection
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
@@ -72,32 +72,32 @@ class WebSocketConnection(SocketConnection):
         self._early = b""
         self._fragments: list[bytes] | None = None
         self._late_bytes = 0
-        self._core = ServerProtocol(
+        self._core = _Core(
             extensions=_DEFLATE if sessions.settings.compression else None,
             state=FrameState.OPEN,
             max_size=sessions.settings.message_max_bytes,
             logger=_log,
         )
 
-    def handshake(self, request: ConnectionRequest) -> bool:
-        """Answer the opening handshake and have the connection admitted; False: refused.
-
-        The answer leaves with `welcome`, or with the close frame that says why there is none.
-        """
+    def handshake(self, request: ConnectionRequest) -> bytes | None:
+        """Agree on the opening handshake; the response that refuses it, or None: `open` follows."""
         offered = request.offered_subprotocols
         self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
         head = _head(self._core, request)
         if isinstance(head, Response):
-            self.state = State.CLOSED
-            self._sessions.metrics.handshakes.labels("websocket", "malformed").inc()
-            self._transport.write(_refusal(head))
-            self._transport.close()
-            return False
+            return _refusal(head)
         for extension in self._core.extensions:
             if isinstance(extension, PerMessageDeflate):
                 self.encoder = _encoder(extension)
-        self._open(head, request)
-        return True
+        self._head = head
+        return None
+
+    def open(self, request: ConnectionRequest) -> None:
+        """Have the connection admitted, on a transport that is its own now.
+
+        The handshake's answer leaves with `welcome`, or with the close frame that says why not.
+        """
+        self._open(self._head, request)
 
     def data_received(self, data: bytes) -> None:
         """Parse frames; hand whole messages on.
@@ -125,7 +125,7 @@ class WebSocketConnection(SocketConnection):
             if isinstance(event, Frame):
                 self._frame(event)
         self.awaiting_pong = False
-        output = core.data_to_send()
+        output = core.data_to_send()  # close frames only
         if core.parser_exc is not None:
             self._fail(core.parser_exc)
         elif core.close_rcvd is not None:
@@ -133,8 +133,6 @@ class WebSocketConnection(SocketConnection):
             if self._closing is None:
                 self._close_with(close_codes.NORMAL, b"".join(output))
             self._transport.close()
-        elif output and self._closing is None:
-            self._transport.write(b"".join(output))
 
     def _write_first(self, data: bytes) -> None:
         super()._write_first(data)
@@ -172,7 +170,8 @@ class WebSocketConnection(SocketConnection):
         elif frame.opcode is Opcode.BINARY:
             self.close(close_codes.UNSUPPORTED_DATA)
         elif frame.opcode is Opcode.PING:
-            self._sessions.spend(self)  # the core has answered it already
+            if self._sessions.spend(self):
+                self._transport.write(frames.pong(frame.data))
         elif frame.opcode is Opcode.PONG:
             if not self.awaiting_pong:
                 self._sessions.spend(self)  # nobody asked
@@ -199,6 +198,22 @@ class WebSocketConnection(SocketConnection):
             self.close(close_codes.INVALID_TEXT)
         else:
             self.close(close_codes.protocol_error(str(error)))
+
+
+class _Core(ServerProtocol):
+    """`websockets`' core, with two rules of RFC 6455 that it has otherwise."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame that is well-formed by itself."""
+        if frame.opcode is Opcode.PING:
+            # The connection answers, in order: the core's pong would leave after the answers to
+            # the messages behind the ping.
+            self.events.append(frame)
+            return
+        if frame.opcode is Opcode.CLOSE:
+            # Section 5.4: control frames may come in the middle of a fragmented message.
+            self.current_size = None
+        super().recv_frame(frame)
 
 
 def _encoder(deflate: PerMessageDeflate) -> NativeEncoder:
@@ -239,4 +254,6 @@ def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
 
 def _refusal(response: Response) -> bytes:
     kept = [(k, v) for k, v in response.headers.raw_items() if k in _KEPT_HEADERS]
-    return refusal(response.status_code, response.body.decode().strip(), headers=tuple(kept))
+    return refusal_response(
+        response.status_code, response.body.decode().strip(), headers=tuple(kept)
+    )

@@ -12,6 +12,7 @@ from typing import Final
 
 _FIN_TEXT: Final = 0x81
 _FIN_CLOSE: Final = 0x88
+_FIN_PONG: Final = 0x8A
 _RSV1: Final = 0x40
 _TAIL: Final = b"\x00\x00\xff\xff"
 
@@ -41,6 +42,11 @@ def close(code: int, reason: str) -> bytes:
     """A close frame; its payload must stay within 125 bytes (section 5.5)."""
     payload = struct.pack("!H", code) + reason.encode()
     return _header(_FIN_CLOSE, len(payload)) + payload
+
+
+def pong(payload: bytes | bytearray | memoryview) -> bytes:
+    """The answer to a ping: the same payload (section 5.5.3)."""
+    return _header(_FIN_PONG, len(payload)) + bytes(payload)
 
 
 def _header(first: int, length: int) -> bytes:

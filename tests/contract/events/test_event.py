@@ -16,9 +16,12 @@ from clarion_contract.events.event import (
     Event,
     InvalidMessage,
     InvalidPosition,
+    InvalidType,
     Publication,
+    check_type,
     parse_message,
     parse_position,
+    to_the_end,
 )
 
 IDS = st.integers(0, 2**53)
@@ -73,10 +76,18 @@ def test_what_is_no_message(message: bytes) -> None:
     ],
 )
 def test_patterns_end_where_the_text_ends(pattern: str, text: str) -> None:
-    """`$` alone lets a last newline pass, which would end the message's header."""
-    assert re.search(pattern, text)
+    """`$` alone lets a last newline pass in Python, which would end the message's header."""
+    assert re.fullmatch(pattern, text)
+    assert re.search(to_the_end(pattern), text)
     for more in ("\n", " ", "\r", "\n\n"):
-        assert not re.search(pattern, text + more)
+        assert not re.fullmatch(pattern, text + more)
+        assert not re.search(to_the_end(pattern), text + more)
+
+
+def test_a_type_ends_where_the_text_ends() -> None:
+    assert check_type("order.updated") == "order.updated"
+    with pytest.raises(InvalidType):
+        check_type("order.updated\n")
 
 
 def test_an_id_tells_its_time() -> None:

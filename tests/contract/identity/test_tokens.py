@@ -79,6 +79,7 @@ def test_what_a_token_can_be_revoked_by() -> None:
     [
         ("a  b ", {"a", "b"}),
         (["a", "b c", 1], {"a", "b c"}),
+        ("a\u00a0b c\u2003d e\tf g\nh", {"a\u00a0b", "c\u2003d", "e\tf", "g\nh"}),
         ("", set()),
         (None, set()),
         ({"a": 1}, set()),

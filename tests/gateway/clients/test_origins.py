@@ -21,6 +21,17 @@ HOST = "rt.example.com"
         ((), "https://example.com", False),
         ((), "https://rt.example.com.evil.com", False),
         ((), "https://evil.com/rt.example.com", False),
+        ((), "https://rt.example.com:443", True),
+        ((), "http://rt.example.com:80", True),
+        ((), "https://rt.example.com:80", False),
+        ((), "ftp://rt.example.com", False),
+        ((), "file://rt.example.com", False),
+        ((), "chrome-extension://rt.example.com", False),
+        ((), "rt.example.com", False),
+        ((), "//rt.example.com", False),
+        ((), "https://rt.example.com/", False),
+        ((), "https://rt.example.com/page", False),
+        ((), "https://user@rt.example.com", False),
         ((), "null", False),  # a sandboxed frame, a file
         ((), "", False),
         (("https://app.example.com",), "https://app.example.com", True),
@@ -55,3 +66,24 @@ def test_no_origin_makes_it_raise(origin: str) -> None:
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "https://]", "http://[x]:y"])
 def test_a_malformed_origin_may_not_connect(origin: str) -> None:
     assert not Origins(()).allows(origin, HOST)
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss", "HTTPS", "https, http", " https"])
+def test_where_clients_come_by_tls_a_page_without_it_is_another_origin(scheme: str) -> None:
+    assert not Origins(()).allows("http://rt.example.com", HOST, scheme=scheme)
+    assert Origins(()).allows("https://rt.example.com", HOST, scheme=scheme)
+    assert Origins(["http://rt.example.com"]).allows("http://rt.example.com", HOST, scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", [None, "http", "ws", "http, https"])
+def test_where_nobody_says_that_clients_come_by_tls_both_schemes_may_connect(
+    scheme: str | None,
+) -> None:
+    """A proxy of TCP alone says nothing; an inner one may say what is true of its own side."""
+    for origin in ("http://rt.example.com", "https://rt.example.com"):
+        assert Origins(()).allows(origin, HOST, scheme=scheme)
+
+
+@pytest.mark.parametrize("origin", ["null", "", "https://", "//", "https:"])
+def test_an_empty_host_is_nobodys(origin: str) -> None:
+    assert not Origins(()).allows(origin, "")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion_contract.events.event import InvalidPosition, parse_position
-from clarion_gateway.transports.request import ConnectionRequest, refusal
+from clarion_contract.service.http_port import refusal_response
+from clarion_gateway.transports.request import ConnectionRequest
 
 # As a query comes in: the characters that mean something, and others.
 QUERIES = st.text(st.sampled_from("&=+%;?#/ aA0Ff.") | st.characters(max_codepoint=0x10FFFF))
@@ -31,10 +32,11 @@ def request(query: str = "", *headers: tuple[str, str]) -> ConnectionRequest:
 
 @given(QUERIES)
 def test_a_query_means_what_the_standard_library_says(query: str) -> None:
-    """The first value of each field counts, and a field without a value is none."""
+    """The first value of each field counts. A field without a value is none, but for a token."""
     expected = dict(reversed(parse_qsl(query)))
     opening = request(query).opening()
-    assert opening.token == expected.get("token")
+    whole = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+    assert opening.token == whole.get("token")
     assert opening.since == expected.get("since")
     assert opening.resumes == expected.get("connection")
 
@@ -75,7 +77,7 @@ def test_no_request_makes_it_raise(query: str, headers: list[tuple[str, str]]) -
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 426, 431, 503])
 @given(st.text())
 def test_a_refusal_is_one_whole_response_whatever_it_tells(status: int, detail: str) -> None:
-    head, separator, body = refusal(status, detail).partition(b"\r\n\r\n")
+    head, separator, body = refusal_response(status, detail).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert separator
     assert f"content-length: {len(body)}".encode() in head.split(b"\r\n")

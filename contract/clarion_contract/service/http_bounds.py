@@ -1,0 +1,597 @@
+"""HTTP/1.1 within bounds, alike on every port of both services: uvicorn's protocol, and its limits.
+
+llhttp parses and uvicorn serves; neither bounds what a client may send or how long it may take. Two
+rules hold everywhere:
+
+- Each connection has one deadline at any moment. It is replaced when the connection goes on to
+  another phase, never cancelled, so no sequence of bytes keeps a connection for ever.
+- Every byte counts: request line, headers, the framing of chunks with its extensions, trailers.
+
+What breaks a bound is answered, counted, and ends its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import httptools
+import structlog
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from clarion_contract.service.http_port import Breach, HttpLimits, Port, refusal_response
+
+_log = structlog.get_logger(__name__)
+
+# A client that still sends when it has been answered gets this much time and room to read the
+# answer: more where the app has answered before the body was whole than where a bound was broken.
+# Closed at once, the connection would be reset, and the answer lost.
+_LINGER_SECONDS: Final = 1.0
+_LINGER_MAX_BYTES: Final = 1 << 20
+_LINGER_BODY_SECONDS: Final = 5.0
+_LINGER_BODY_MAX_BYTES: Final = 16 << 20
+# An answer that nobody takes, or an app that never gives one, ends the connection after this.
+_ANSWER_SECONDS: Final = 60.0
+# Requests that may wait behind the one being answered: each costs a few kilobytes of memory.
+_PIPELINED_MAX: Final = 16
+_INTERNAL_SOCKETS_MAX: Final = 500
+# The least rate of a body is looked at over this time, so that a short stall does no harm.
+_RATE_WINDOW_SECONDS: Final = 5.0
+# The framing of a one-byte chunk: its size, two line ends, and a little to spare.
+_FRAMING_PER_BYTE: Final = 8
+# RFC 9112, section 2.2: an empty line before a request is ignored. One, not a stream of them.
+_STRAY_MAX_BYTES: Final = 2
+
+# uri-host [":" port] (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
+_UPGRADE_HEADERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+
+
+# What a connection waits for. Plain numbers: a member of an enum costs two look-ups each time.
+_IDLE: Final = 0  # a request
+_HEAD: Final = 1  # the rest of a head
+_BODY: Final = 2  # the rest of a body
+_ANSWER: Final = 3  # an answer to be given and taken
+_LAST: Final = 4  # the client to read its last answer
+
+
+class _Stop(Exception):
+    """Stops the parser: nothing behind this point is looked at."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One TCP connection; use it through `protocol_class`.
+
+    Attributes:
+        deadline: when `expire` is due, on the loop's clock.
+        is_claimed: the request is none of the app's; nothing behind its head is looked at.
+        is_deaf: what comes in is thrown away.
+    """
+
+    port: Port  # set on the subclass that `protocol_class` makes
+    keeps_alive = True
+    """Whether a connection may carry more than one request."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        limits = self.port.limits
+        self._head_max_bytes = limits.head_max_bytes
+        self._idle_seconds = limits.idle_seconds
+        self.deadline = 0.0
+        self._phase = _IDLE
+        self._request_ends = 0.0  # the request under way must be whole by then
+        self._in_message = False
+        self._in_head = True  # also between messages
+        self._begun = 0  # messages, to see whether one began in a piece
+        self._head_bytes = 0
+        self._stray_bytes = 0
+        self._body_bytes = 0
+        self._framing_bytes = 0  # of the body under way
+        self._framing_run_bytes = 0  # of those, since the last byte of content
+        self._window_bytes = 0
+        self._breach: tuple[Breach, str] | None = None
+        self.is_claimed = False
+        self.is_deaf = False
+        self._last_words: bytes | None = None  # for when the answers under way are given
+        self._is_held = False
+        self._would_keep_alive = False
+        self._is_early = False  # the app has answered before the body was whole
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection. Nobody needs its addresses: that spares two system calls."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        port = self.port
+        port.open += 1
+        now = self.loop.time()
+        if port.limits.idle_seconds is None:
+            self._phase = _HEAD
+            self.deadline = self._request_ends = now + port.limits.request_seconds
+        else:
+            self.deadline = now + port.limits.idle_seconds
+        port.watch(self)
+        if port.is_full:
+            detail = f"expected at most {port.max_sockets} connections on this port at a time"
+            self._refuse(Breach.TOO_MANY_SOCKETS, detail)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self.port.open -= 1
+        self.port.forget(self)
+        if self.pipeline:  # these wait for their turn, which never comes
+            self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, piece by piece; then see what the connection waits for."""
+        if self.is_deaf:
+            self._discard(len(data))
+            return
+        ends = None
+        if len(data) + self._head_bytes < self._head_max_bytes:  # nearly always: one piece
+            ends = self._feed(data)
+            if ends is None and not self.is_claimed:
+                # A whole request on an idle connection needs no deadline of its own: `expire`.
+                if self._in_message or self._phase != _IDLE:
+                    self._settle()
+                return
+            data = data[ends or len(data) :]
+            if not self._goes_on(ends, data):
+                return
+        self._feed_pieces(memoryview(data))
+        self._settle()
+
+    def _feed_pieces(self, rest: memoryview) -> None:
+        """Feed what is more than one piece."""
+        while rest and not self.is_deaf:
+            piece = rest[: self._head_max_bytes - self._head_bytes]
+            ends = self._feed(piece)
+            rest = rest[len(piece) if ends is None else ends :]
+            if not self._goes_on(ends, rest):
+                return
+
+    def _goes_on(self, upgrade_ends: int | None, rest: bytes | memoryview) -> bool:
+        """Whether the connection still speaks HTTP behind a piece."""
+        if self.is_claimed and self.took_over():
+            return False
+        return upgrade_ends is None or (not self.is_deaf and self.upgraded(rest))
+
+    def pause_writing(self) -> None:
+        """The client does not take what is written: its time runs from now on."""
+        super().pause_writing()
+        if self._phase == _IDLE:
+            self._enter(_ANSWER)
+
+    def shutdown(self) -> None:
+        """The server stops: finish what is under way, and nothing more."""
+        if self._phase != _LAST:
+            self._would_keep_alive = False
+            super().shutdown()
+
+    # What a service may do in its own way
+
+    def took_over(self) -> bool:
+        """Whether the connection has become something else; asked when it is claimed."""
+        return False
+
+    def upgraded(self, rest: bytes | memoryview) -> bool:  # noqa: ARG002 - for those who override
+        """A request's head asks for an upgrade (or to CONNECT); ``rest`` came behind it.
+
+        Returns:
+            Whether to go on reading HTTP, as if the upgrade had not been asked for (RFC 9110,
+            section 7.8).
+        """
+        return self._ignore_upgrade()
+
+    def refusal(self, breach: Breach, detail: str) -> tuple[str, bytes]:
+        """The reason to count, and the whole response."""
+        headers = (("retry-after", "1"),) if breach.status == 503 else ()
+        return breach.reason, refusal_response(breach.status, detail, headers=headers)
+
+    # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """A request's first byte. The parser is stopped where one too many begins."""
+        cycle = self.cycle
+        if (
+            self.is_claimed
+            or len(self.pipeline) >= _PIPELINED_MAX
+            or (cycle is not None and not cycle.keep_alive)
+        ):
+            raise _Stop
+        super().on_message_begin()
+        self._in_message = True
+        self._begun += 1
+        self._stray_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: check what every request must be, and have the app started."""
+        self._check_head()
+        if self.parser.should_upgrade():
+            return  # `data_received` hears of it
+        if self.serves_itself():
+            self.is_claimed = True
+            return
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            raise self._broken("expected a path in printable ASCII as the target") from None
+        self._in_head = False
+        self._head_bytes = 0
+        # The app has the list. Trailers come in like headers, and must not join them.
+        self.headers = []
+        if not self.keeps_alive:
+            self.cycle.keep_alive = False
+
+    def serves_itself(self) -> bool:
+        """Whether the request is none of the app's; `took_over` follows."""
+        return False
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._body_bytes += len(body)
+        if not self._in_head:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        if self.parser.should_upgrade():
+            return
+        self._in_message = False
+        self._head_bytes = 0
+        if self._in_head:
+            return  # the app has none of it
+        self._in_head = True
+        self._body_bytes = self._framing_bytes = self._framing_run_bytes = 0
+        cycle = self.cycle
+        if self._is_held:
+            self._is_held = False
+            if not cycle.response_started:
+                cycle.transport = self.transport
+                cycle.keep_alive = self._would_keep_alive
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has been written: the next request's turn, or the next deadline."""
+        self.server_state.total_requests += 1
+        if self._phase == _LAST:
+            return
+        if self.transport.is_closing():
+            self._enter(_LAST)
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            self._enter(_ANSWER)
+        elif self.is_deaf:
+            self._finish()
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self._phase == _IDLE and not self._in_message:
+            self.deadline = self.loop.time() + (self._idle_seconds or 0)
+        else:
+            self._settle()
+
+    # Deadlines
+
+    def _settle(self) -> None:
+        """Replace the deadline where the connection now waits for something else."""
+        if self._phase == _LAST:
+            return
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            phase = _HEAD if self._in_message or self._idle_seconds is None else _IDLE
+        elif self.pipeline or self._in_head or self.is_deaf:
+            phase = _ANSWER
+        else:
+            phase = _BODY
+            self._hold()
+        if phase != self._phase:
+            self._enter(phase)
+
+    def _enter(self, phase: int) -> None:
+        before, self._phase = self._phase, phase
+        now = self.loop.time()
+        if phase == _ANSWER:
+            self.deadline = now + _ANSWER_SECONDS
+        elif phase == _IDLE:
+            self.deadline = now + (self._idle_seconds or 0)
+        elif phase == _LAST:
+            self.deadline = now + (_LINGER_BODY_SECONDS if self._is_early else _LINGER_SECONDS)
+        else:
+            if phase == _HEAD or before != _HEAD:
+                self._request_ends = now + self.port.limits.request_seconds
+            self.deadline = self._request_ends
+            if phase == _BODY:
+                self._begin_window(now)
+
+    def _begin_window(self, now: float) -> None:
+        self._window_bytes = self._body_bytes
+        if self.port.limits.body_bytes_per_second:
+            self.deadline = min(self._request_ends, now + _RATE_WINDOW_SECONDS)
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        phase, limits = self._phase, self.port.limits
+        if phase == _LAST or self.transport.is_closing():
+            self.transport.abort()
+        elif phase == _IDLE and self.cycle is not None and not self.cycle.response_complete:
+            self._enter(_ANSWER)
+        elif phase == _IDLE:
+            self._enter(_LAST)  # what was written and is not taken ends with it
+            self.transport.close()
+        elif phase == _ANSWER:
+            self.port.refused("answer_timeout")
+            self.transport.abort()
+        elif phase == _BODY and now < self._request_ends:
+            least = limits.body_bytes_per_second
+            if self.flow.read_paused or (
+                self._body_bytes - self._window_bytes >= least * _RATE_WINDOW_SECONDS
+            ):
+                self._begin_window(now)
+            else:
+                detail = f"expected a body at {least:g} bytes per second or more"
+                self._refuse(Breach.TOO_SLOW, detail)
+        else:
+            detail = f"expected the request within {limits.request_seconds:g} seconds"
+            self._refuse(Breach.TOO_SLOW, detail)
+
+    # Bounds on bytes
+
+    def _feed(self, piece: bytes | memoryview) -> int | None:
+        """Parse a piece and count its bytes; where an upgrade's head ends, if it holds one."""
+        begun, in_message = self._begun, self._in_message
+        in_body, body_bytes = in_message and not self._in_head, self._body_bytes
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            ends: int = upgrade.args[0]
+            return ends
+        except httptools.HttpParserCallbackError as error:
+            self._stopped(error)
+            return None
+        except httptools.HttpParserError:
+            if not self.is_claimed:
+                self._refuse(Breach.MALFORMED, "expected an HTTP/1.1 request")
+            return None
+        began = self._begun - begun
+        if not self._in_message:
+            if not began and not in_message:
+                self._count_stray(len(piece))
+        elif self.is_claimed:
+            pass
+        elif self._in_head:
+            # Of a request that begins somewhere in the piece, counting begins with the next one.
+            self._count_head(len(piece) if began == (not in_message) else 0)
+        elif in_body and not began:
+            self._count_framing(len(piece), self._body_bytes - body_bytes)
+        return None
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        most = self.port.limits.head_max_bytes
+        if self._head_bytes >= most:
+            detail = f"expected a request head of at most {most} bytes"
+            self._refuse(Breach.HEAD_TOO_LARGE, detail)
+
+    def _count_stray(self, size: int) -> None:
+        self._stray_bytes += size
+        if self._stray_bytes > _STRAY_MAX_BYTES:
+            self._refuse(Breach.MALFORMED, "expected a request, got empty lines")
+
+    def _count_framing(self, size: int, content: int) -> None:
+        """Bound chunk sizes, chunk extensions and trailers, which no parser bounds."""
+        framing = size - content
+        if not framing:
+            self._framing_run_bytes = 0
+            return
+        self._framing_bytes += framing
+        self._framing_run_bytes = 0 if content else self._framing_run_bytes + framing
+        most = self.port.limits.head_max_bytes
+        if (
+            self._framing_run_bytes > most
+            or self._framing_bytes > most + _FRAMING_PER_BYTE * self._body_bytes
+        ):
+            self._refuse(
+                Breach.MALFORMED,
+                f"expected trailers and chunk extensions of at most {most} bytes",
+            )
+
+    def _discard(self, size: int) -> None:
+        """Throw away what a client sends that is not listened to any more."""
+        self._stray_bytes += size
+        if self._stray_bytes > (_LINGER_BODY_MAX_BYTES if self._is_early else _LINGER_MAX_BYTES):
+            self.transport.abort()
+
+    # The head
+
+    def _check_head(self) -> None:
+        """What every request must be.
+
+        Raises:
+            _Stop: it is not.
+        """
+        version = self.parser.get_http_version()
+        headers = dict(self.headers)
+        host = headers.get(b"host")
+        if len(headers) < len(self.headers):  # RFC 9112, section 3.2
+            hosts = [name for name, _ in self.headers].count(b"host")
+            if hosts > 1:
+                raise self._broken(f"expected one Host header, got {hosts}")
+        if version != "1.1":
+            if version != "1.0":
+                raise self._broken(f"expected HTTP/1.1, got HTTP/{version}")
+            if b"transfer-encoding" in headers:  # RFC 9112, section 6.1
+                raise self._broken("expected no Transfer-Encoding in HTTP/1.0")
+        elif host is None:
+            raise self._broken("expected one Host header, got none")
+        if host is not None and not _is_host(host):
+            raise self._broken("expected a host, and a port if need be, in the Host header")
+        if not self.url.startswith(b"/") and not _has_path(self.url):
+            raise self._broken("expected a path as the target")
+
+    def _broken(self, detail: str) -> _Stop:
+        self._breach = Breach.MALFORMED, detail
+        return _Stop(detail)
+
+    def _ignore_upgrade(self) -> bool:
+        """Parse the head again without its upgrade. The bytes behind it are the request's body."""
+        method: bytes = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(Breach.MALFORMED, "expected a request for this server, which is no proxy")
+            return False
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % each for each in self.headers if each[0] not in _UPGRADE_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self._in_message = False
+        self._feed(b"\r\n".join([*lines, b"", b""]))
+        return not self.is_deaf
+
+    # Ends
+
+    def _stopped(self, error: httptools.HttpParserCallbackError) -> None:
+        """A callback has stopped the parser."""
+        if self.is_claimed:
+            return
+        breach, self._breach = self._breach, None
+        if breach is not None:
+            self._refuse(*breach)
+        elif isinstance(error.__context__, _Stop):
+            self._take_no_more()
+        else:
+            _log.error("a request's head was not understood", exc_info=error)
+            self._refuse(Breach.MALFORMED, "expected an HTTP/1.1 request")
+
+    def _refuse(self, breach: Breach, detail: str) -> None:
+        reason, response = self.refusal(breach, detail)
+        self.end_with(reason, response)
+
+    def end_with(self, reason: str | None, response: bytes) -> None:
+        """Refuse the request that is coming in, when those before it are answered; then close.
+
+        Args:
+            reason: is counted; None: the caller has counted it in its own way.
+        """
+        if reason is not None:
+            self.port.refused(reason)
+        self._last_words = response
+        cycle = self.cycle
+        if not self._in_head and cycle is not None:
+            # The app waits for the rest of this request's body, or has it still before it.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if self.pipeline:
+                self.pipeline.popleft()
+                self._take_no_more()
+            else:
+                if cycle.response_started:
+                    self._last_words = None
+                self._finish()
+        else:
+            self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        """Listen no more; close when what was asked before is answered."""
+        self.is_deaf = True
+        self._stray_bytes = 0
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._finish()
+        elif not cycle.disconnected:
+            self._hold()
+
+    def _hold(self) -> None:
+        """Have the newest request's answer end the connection, in two steps.
+
+        uvicorn would keep it open, or close it while the client still sends.
+        """
+        if self._is_held:
+            return
+        self._is_held = True
+        cycle = self.cycle
+        self._would_keep_alive = cycle.keep_alive
+        cycle.keep_alive = False
+        cycle.transport = _Answering(self, self.transport)  # type: ignore[assignment]
+
+    def finish_answer(self) -> None:
+        """The last answer is written; the client may still be sending."""
+        if self._phase != _LAST:
+            self._is_early = not self._in_head
+            self._finish()
+
+    def _finish(self) -> None:
+        """Write the last words, and close so that the client can read them (RFC 9112, 9.6)."""
+        self.is_deaf = True
+        self._stray_bytes = 0
+        self._enter(_LAST)
+        if self.transport.is_closing():
+            return
+        if self._last_words:
+            self.transport.write(self._last_words)
+            self._last_words = None
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+
+AnyProtocol = TypeVar("AnyProtocol", bound=BoundedHttpProtocol)
+
+
+class _Answering:
+    """The transport that an app's answer is written to while its request is not whole."""
+
+    def __init__(self, protocol: BoundedHttpProtocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self._transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        """Not at once: see `BoundedHttpProtocol.finish_answer`."""
+        self._protocol.finish_answer()
+
+
+def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> type[AnyProtocol]:
+    """The class to give to uvicorn's ``http`` setting: it makes one object per TCP connection."""
+    return type(f"{cls.__name__}OfPort", (cls,), {"port": port, **attributes})
+
+
+def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:
+    """The same for an internal port, which kubelets and scrapers ask."""
+    port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused)
+    return protocol_class(BoundedHttpProtocol, port)
+
+
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+def _has_path(target: bytes) -> bool:
+    """Whether a target in absolute form (RFC 9112, section 3.2.2) names a path."""
+    try:
+        path: bytes | None = httptools.parse_url(target).path
+    except httptools.HttpParserInvalidURLError:
+        return False
+    return path is not None and path.startswith(b"/")

@@ -1,0 +1,91 @@
+"""From a caller's event to a publication, or a refusal: size, fields, scope, key. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.events.event import (
+    CONNECTION_ID_PATTERN,
+    KEY_MAX_CHARACTERS,
+    InvalidType,
+    Publication,
+    check_type,
+)
+from clarion_contract.identity.claims import Claims
+from clarion_publisher.ingestion.authorise import authorise
+from clarion_publisher.ingestion.event import (
+    EXCLUDE_EXPECTED,
+    KEY_EXPECTED,
+    TYPE_EXPECTED,
+    USER_EXPECTED,
+    IncomingEvent,
+)
+from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, FieldError, Refusal, invalid_event
+
+_CONNECTION_ID: Final = re.compile(CONNECTION_ID_PATTERN)
+
+
+class Admission:
+    """What a caller's event must pass before it goes to the bus."""
+
+    def __init__(self, *, data_max_bytes: int) -> None:
+        self._data_max_bytes = data_max_bytes
+
+    def admit(self, caller: Claims, event: IncomingEvent, *, trace: str | None) -> Publication:
+        """The publication of an event.
+
+        Args:
+            trace: a W3C traceparent for the gateways.
+
+        Raises:
+            Refusal: the event is too large, for nobody or malformed, or the caller may not publish
+                it.
+        """
+        size = len(event.data)
+        if size > self._data_max_bytes:
+            raise Refusal(
+                DATA_TOO_LARGE,
+                f"expected data of at most {self._data_max_bytes} bytes, got {size} bytes",
+            )
+        _check_fields(event)
+        authorise(caller, event.audience)
+        key = None if event.key is None else producer_key(caller.subject, event.key)
+        return Publication(event.audience, event.type, event.data, key, event.exclude, trace)
+
+
+def producer_key(producer: str, key: str) -> str:
+    """An idempotency key of one producer, as it stands in Redis.
+
+    A hash: two producers' keys never meet, and no character of theirs gets into a name in Redis.
+    """
+    name = producer.encode("utf-8", "surrogatepass")
+    text = b"%d:%b%b" % (len(name), name, key.encode("utf-8", "surrogatepass"))
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def _check_fields(event: IncomingEvent) -> None:
+    """Check what would break a stream's name, the header of the bus message or a key.
+
+    HTTP's decoder has checked most of it already; no other source needs to.
+    """
+    try:
+        if event.audience.user is not None:
+            check_user_id(event.audience.user)
+        check_type(event.type)
+    except InvalidUserId:
+        size = len(str(event.audience.user).encode("utf-8", "surrogatepass"))
+        error = FieldError("/audience/user", USER_EXPECTED, f"{size} bytes")
+        raise invalid_event(error) from None
+    except InvalidType:
+        raise invalid_event(FieldError("/type", TYPE_EXPECTED, _length(event.type))) from None
+    if event.key is not None and not 1 <= len(event.key) <= KEY_MAX_CHARACTERS:
+        raise invalid_event(FieldError("/key", KEY_EXPECTED, _length(event.key)))
+    if event.exclude is not None and not _CONNECTION_ID.fullmatch(event.exclude):
+        raise invalid_event(FieldError("/exclude", EXCLUDE_EXPECTED, _length(event.exclude)))
+
+
+def _length(text: str) -> str:
+    return f"{len(text)} characters"

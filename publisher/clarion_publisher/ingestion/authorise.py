@@ -1,0 +1,37 @@
+"""Who may do what: one scope for each kind of audience, and for what concerns users. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clarion_contract.events.audience import Audience, AudienceKind
+from clarion_contract.identity.claims import Claims
+from clarion_publisher.ingestion.refusal import INSUFFICIENT_SCOPE, Refusal
+
+SCOPES: Final[dict[AudienceKind, str]] = {
+    "all": "publish:all",
+    "authenticated": "publish:authenticated",
+    "user": "publish:user",
+}
+
+DISCONNECT_USERS: Final = "users:disconnect"
+READ_USERS: Final = "users:read"
+
+
+def authorise(caller: Claims, audience: Audience) -> None:
+    """Let the caller pass.
+
+    Raises:
+        Refusal: the caller's token lacks the audience's scope.
+    """
+    require(caller, SCOPES[audience.kind], f"publishing to {audience.kind}")
+
+
+def require(caller: Claims, scope: str, deed: str) -> None:
+    """Let the caller pass.
+
+    Raises:
+        Refusal: the caller's token lacks the scope.
+    """
+    if scope not in caller.scopes:
+        raise Refusal(INSUFFICIENT_SCOPE, f"{deed} needs the scope {scope}", scope=scope)

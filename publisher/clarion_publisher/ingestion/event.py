@@ -1,0 +1,36 @@
+"""An event as a source hands it in, and what each of its fields must be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from clarion_contract.events.audience import USER_ID_MAX_BYTES, Audience
+from clarion_contract.events.event import KEY_MAX_CHARACTERS
+
+# What a refusal says was expected.
+TYPE_EXPECTED: Final = (
+    "1 to 128 characters out of A-Z a-z 0-9 . _ : / -, with a letter or digit first"
+)
+USER_EXPECTED: Final = f"a user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8"
+KEY_EXPECTED: Final = f"a string of 1 to {KEY_MAX_CHARACTERS} characters"
+EXCLUDE_EXPECTED: Final = "a connection's id: 1 to 64 characters out of A-Z a-z 0-9 _ -"
+
+
+class IncomingEvent(Struct, frozen=True, gc=False):
+    """An event that a source hands in. `Admission` checks everything but the syntax of ``data``.
+
+    Attributes:
+        data: JSON text in UTF-8. The source answers for its syntax.
+        key: the idempotency key as the producer chose it; None: every such event is new.
+        exclude: id of a connection that must not receive the event.
+
+    Example: ``IncomingEvent(user_audience("alice"), "order.updated", b'{"order":42}')``.
+    """
+
+    audience: Audience
+    type: str
+    data: bytes
+    key: str | None = None
+    exclude: str | None = None

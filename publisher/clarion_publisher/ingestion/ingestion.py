@@ -1,0 +1,177 @@
+"""Takes events from any source to the bus: rate limit, admission, trace, publish, count.
+
+The one way in. A source hands in what it has read; what becomes of each event comes back in its
+place. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from clarion_contract.bus.bus import Answer
+from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
+from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
+from clarion_contract.events.event import Publication, Published
+from clarion_contract.identity.claims import Claims
+from clarion_publisher.ingestion.admission import Admission
+from clarion_publisher.ingestion.event import IncomingEvent
+from clarion_publisher.ingestion.rate_limit import RateLimit
+from clarion_publisher.ingestion.refusal import (
+    BUS_UNAVAILABLE,
+    KEY_REUSED,
+    OVERLOADED,
+    RETRY_SECONDS,
+    Refusal,
+)
+from clarion_publisher.ingestion.tracing import PublishSpan, PublishTracer
+from clarion_publisher.metrics import Metrics
+
+BATCH: Final = "batch"
+UNKNOWN: Final = "unknown"
+PUBLISHED: Final = "published"
+DUPLICATE: Final = "duplicate"
+
+Outcome = Published | Refusal
+"""What became of one event. A refusal whose kind is retryable: hand the event in again later."""
+
+
+class Ingestion:
+    """The way from a source to the bus."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        rate_limit: RateLimit,
+        queue: PublishQueue,
+        tracer: PublishTracer,
+        metrics: Metrics,
+    ) -> None:
+        self._admission = admission
+        self._rate_limit = rate_limit
+        self._queue = queue
+        self._tracer = tracer
+        self._metrics = metrics
+
+    async def publish(
+        self,
+        caller: Claims,
+        events: Sequence[IncomingEvent | Refusal],
+        *,
+        traceparent: bytes | None = None,
+    ) -> list[Outcome]:
+        """Publish events in order; the outcomes stand in the same order.
+
+        Each event stands for itself: a bad one keeps no other from being published. Where the
+        caller is too fast, or too much waits for Redis, every event has the same retryable refusal
+        and none was published. Sent again with its key, an event is published once.
+
+        Args:
+            caller: in whose name; the scopes decide on audiences, the subject on rate and keys.
+            events: a refusal stands for an event that the source could not read.
+            traceparent: W3C trace context of the producer, as it came in.
+
+        Example::
+
+            outcomes = await ingestion.publish(caller, events)
+            again = [
+                event
+                for event, outcome in zip(events, outcomes, strict=True)
+                if isinstance(outcome, Refusal) and outcome.kind.retryable
+            ]
+        """
+        if not events:
+            return []
+        label = BATCH if len(events) > 1 else _kind(events[0])
+        try:
+            self._rate_limit.take(caller.subject, len(events))
+            with self._tracer.begin(traceparent, label, events=len(events)) as span:
+                publications, refused = self._admit(caller, events, span.traceparent)
+                try:
+                    answers = await self._queue.publish_all(publications) if publications else []
+                except QueueFull as full:
+                    raise Refusal(
+                        OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS
+                    ) from None
+                outcomes = _in_place(answers, refused)
+                if span.recording:
+                    _note(span, publications, outcomes)
+        except Refusal as refusal:
+            outcomes = [refusal] * len(events)
+        self._count(events, outcomes)
+        return outcomes
+
+    def _admit(
+        self, caller: Claims, events: Sequence[IncomingEvent | Refusal], trace: str | None
+    ) -> tuple[list[Publication], dict[int, Refusal]]:
+        """What is to be published, and the refusals by their events' places."""
+        publications = []
+        refused = {}
+        for place, event in enumerate(events):
+            if isinstance(event, Refusal):
+                refused[place] = event
+                continue
+            try:
+                publications.append(self._admission.admit(caller, event, trace=trace))
+            except Refusal as refusal:
+                refused[place] = refusal
+        return publications, refused
+
+    def _count(
+        self, events: Sequence[IncomingEvent | Refusal], outcomes: Sequence[Outcome]
+    ) -> None:
+        counts: dict[tuple[str, str], int] = {}
+        for event, outcome in zip(events, outcomes, strict=True):
+            labels = label_of(outcome), _kind(event)
+            counts[labels] = counts.get(labels, 0) + 1
+        self._metrics.events(counts)
+
+
+def label_of(outcome: Outcome) -> str:
+    """Metric label: ``published``, ``duplicate`` or the name of the refusal's kind."""
+    if isinstance(outcome, Refusal):
+        return outcome.kind.name
+    return DUPLICATE if outcome.duplicate else PUBLISHED
+
+
+def _in_place(answers: Sequence[Answer], refused: Mapping[int, Refusal]) -> list[Outcome]:
+    """The bus's answers, with the refusals between them."""
+    outcomes: list[Outcome] = [
+        answer if isinstance(answer, Published) else _failure(answer) for answer in answers
+    ]
+    for place, refusal in refused.items():  # their order is that of the events
+        outcomes.insert(place, refusal)
+    return outcomes
+
+
+def _note(
+    span: PublishSpan, publications: Sequence[Publication], outcomes: Sequence[Outcome]
+) -> None:
+    """Tell the trace what became of the one event, or that none was published."""
+    first = outcomes[0]
+    if isinstance(first, Refusal):
+        if all(isinstance(outcome, Refusal) for outcome in outcomes):
+            span.refused(first)
+    elif len(outcomes) == 1:
+        span.published(
+            first.id,
+            duplicate=first.duplicate,
+            gateways=first.gateways,
+            size_bytes=len(publications[0].data),
+        )
+
+
+def _kind(event: IncomingEvent | Refusal) -> str:
+    """Metric label: the kind of an event's audience, or ``unknown``."""
+    return UNKNOWN if isinstance(event, Refusal) else event.audience.kind
+
+
+def _failure(answer: IdempotencyKeyReused | BusUnavailable) -> Refusal:
+    if isinstance(answer, IdempotencyKeyReused):
+        return Refusal(KEY_REUSED, f"the key was used for another event, {answer.id}")
+    return Refusal(
+        BUS_UNAVAILABLE,
+        "the bus did not confirm the event; sent again with the same idempotency key, it is "
+        "published once, whether or not it was this time",
+        retry_after_seconds=RETRY_SECONDS,
+    )

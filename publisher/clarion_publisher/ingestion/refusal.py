@@ -1,0 +1,101 @@
+"""Why an event, or a request, is refused. Knows no protocol.
+
+A refusal carries a kind. The kind's name is the metric label and the trace's ``error.type``. The
+kind also says whether a source should try the same event again. The HTTP source adds statuses and
+titles (`clarion_publisher.sources.http.problems`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+# What to wait when only trying tells: a lost Redis, a full queue.
+RETRY_SECONDS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of refusal.
+
+    Attributes:
+        name: metric label, one of a closed set.
+        retryable: the same event may succeed later.
+    """
+
+    name: str
+    retryable: bool = False
+
+
+INSUFFICIENT_SCOPE: Final = Kind("insufficient_scope")
+DATA_TOO_LARGE: Final = Kind("data_too_large")
+INVALID_EVENT: Final = Kind("invalid_event")
+KEY_REUSED: Final = Kind("key_reused")
+RATE_LIMITED: Final = Kind("rate_limited", retryable=True)
+BUS_UNAVAILABLE: Final = Kind("bus_unavailable", retryable=True)
+OVERLOADED: Final = Kind("overloaded", retryable=True)
+
+KINDS: Final = (
+    INSUFFICIENT_SCOPE,
+    DATA_TOO_LARGE,
+    INVALID_EVENT,
+    KEY_REUSED,
+    RATE_LIMITED,
+    BUS_UNAVAILABLE,
+    OVERLOADED,
+)
+"""What `clarion_publisher.ingestion.ingestion.Ingestion` refuses with."""
+
+
+class FieldError(Struct, frozen=True):
+    """What is wrong with one field."""
+
+    pointer: Annotated[
+        str, Meta(description="The field: a JSON pointer (RFC 6901) into the event or the batch.")
+    ]
+    expected: Annotated[str, Meta(description="What the field must be.")]
+    got: Annotated[str, Meta(description="What it is; long values are described, not repeated.")]
+
+
+class Refusal(Exception):
+    """An event, or a request, that the publisher does not serve.
+
+    Attributes:
+        detail: what happened this time, for people.
+        errors: the fields that are wrong.
+        scope: that the caller lacks.
+        retry_after_seconds: when to try again; None: whenever the source likes, if at all.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        scope: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(f"{kind.name}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.scope = scope
+        self.retry_after_seconds = retry_after_seconds
+
+
+def invalid_event(*errors: FieldError) -> Refusal:
+    """The refusal of an event with bad fields."""
+    return Refusal(INVALID_EVENT, describe(errors), errors=errors)
+
+
+def describe(errors: Sequence[FieldError]) -> str:
+    """The first of some errors in words, and how many more there are."""
+    first = errors[0]
+    detail = f"expected {first.expected} at {first.pointer or 'the root'}, got {first.got}"
+    if len(errors) > 1:
+        detail += f", and {len(errors) - 1} more"
+    return detail

@@ -1,0 +1,237 @@
+"""From a request's body to what it asks for, or to all that is wrong with it.
+
+The classes are those of `schemas`. Of ``data`` it checks only that it is JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import DecodeError, Raw, Struct, ValidationError
+
+from clarion_publisher.ingestion.event import USER_EXPECTED
+from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
+from clarion_publisher.sources.http.problems import (
+    INVALID_BATCH,
+    INVALID_EVENT,
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    HttpRefusal,
+    Row,
+    invalid,
+)
+from clarion_publisher.sources.http.schemas import NewEvent, NewEvents
+
+_SHOWN_MAX_CHARACTERS: Final = 40
+_ERRORS_MAX: Final = 10
+# Where a batch holds a bad event, its events are taken apart: 60 bytes of memory for each comma.
+_COMMAS_MAX: Final = 500_000
+
+_HALF_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_PATH: Final = re.compile(r"at `\$\.(\w+)`$")
+
+AnyBody = TypeVar("AnyBody", bound=Struct)
+
+
+class _RawEvents(Struct, frozen=True, forbid_unknown_fields=True):
+    events: list[Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How to check one field by itself, and what to say when it is wrong."""
+
+    decoder: msgspec.json.Decoder[Any]
+    expected: str
+    required: bool
+
+
+@cache
+def _fields(cls: type[Struct]) -> dict[str, _Field]:
+    return {
+        field.encode_name: _Field(
+            msgspec.json.Decoder(field.type), _expected(field.type), field.required
+        )
+        for field in msgspec.structs.fields(cls)
+    }
+
+
+def _expected(annotation: Any) -> str:  # noqa: ANN401 - any annotation
+    text: str = next(meta.extra["expected"] for meta in annotation.__metadata__ if meta.extra)
+    return text
+
+
+_EVENT: Final = msgspec.json.Decoder(NewEvent)
+_EVENTS: Final = msgspec.json.Decoder(NewEvents)
+_RAW_EVENTS: Final = msgspec.json.Decoder(_RawEvents)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+
+
+def decode_event(body: bytes) -> NewEvent:
+    """The event in a request's body.
+
+    Raises:
+        Refusal: the body is not JSON, or not an event.
+    """
+    return _decoded(_EVENT, body, INVALID_EVENT)
+
+
+def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
+    """What a request beside publishing says; no body at all stands for ``{}``.
+
+    Raises:
+        Refusal: the body is not JSON, or its fields are wrong.
+    """
+    return _decoded(msgspec.json.Decoder(cls), body, INVALID_REQUEST) if body else cls()
+
+
+def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
+    """The events in a request's body; a bad one's refusal stands in its place.
+
+    Raises:
+        Refusal: the body is not JSON, or not a batch.
+    """
+    check_text(body)
+    events: list[NewEvent | Refusal]
+    try:
+        events = [*_EVENTS.decode(body).events]
+    except ValidationError as error:
+        events = [_event_or_refusal(raw) for raw in _raw_events(body, error, max_events)]
+    except (DecodeError, RecursionError) as error:
+        raise _malformed(body, error) from None
+    _check_count(len(events), max_events)
+    return events
+
+
+def check_text(body: bytes) -> None:
+    """Let only UTF-8 pass (RFC 8259, section 8.1): msgspec does not look inside of `data`.
+
+    Raises:
+        Refusal: the body is no UTF-8.
+    """
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        detail = f"expected JSON in UTF-8, got other bytes (byte {error.start})"
+        raise HttpRefusal(MALFORMED_JSON, detail) from None
+
+
+def _decoded(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) -> AnyBody:
+    check_text(body)
+    try:
+        return decoder.decode(body)
+    except ValidationError:
+        raise invalid(row, *_field_errors(_syntax_checked(body), decoder.type)) from None
+    except (DecodeError, RecursionError) as error:
+        raise _malformed(body, error) from None
+
+
+def _raw_events(body: bytes, error: ValidationError, max_events: int) -> list[Raw]:
+    """The events of a batch that holds bad ones, apart.
+
+    Raises:
+        Refusal: this is no batch, or taking it apart would cost too much memory.
+    """
+    if body.count(b",") > _COMMAS_MAX:
+        raise _invalid_batch(FieldError("/events", "valid events", str(error)[:200]))
+    try:
+        raws = _RAW_EVENTS.decode(body).events
+    except ValidationError:
+        expected = '{"events": [...]} and no other fields'
+        raise _invalid_batch(FieldError("", expected, _shown(Raw(body.strip())))) from None
+    except (DecodeError, RecursionError) as malformed:
+        raise _malformed(body, malformed) from None
+    _check_count(len(raws), max_events)
+    return raws
+
+
+def _event_or_refusal(raw: Raw) -> NewEvent | Refusal:
+    try:
+        return _EVENT.decode(raw)
+    except ValidationError:
+        return invalid_event(*_field_errors(raw, NewEvent))
+
+
+def _check_count(count: int, max_events: int) -> None:
+    if count > max_events:
+        raise _invalid_batch(FieldError("/events", f"at most {max_events} events", str(count)))
+
+
+def _invalid_batch(error: FieldError) -> HttpRefusal:
+    detail = f"expected {error.expected}, got {error.got}"
+    return HttpRefusal(INVALID_BATCH, detail, errors=[error])
+
+
+def _malformed(body: bytes, error: Exception) -> HttpRefusal:
+    if isinstance(error, RecursionError):
+        return HttpRefusal(MALFORMED_JSON, "the JSON is nested too deeply")
+    if _HALF_PAIR.search(body):
+        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF lacks its other half")
+    return HttpRefusal(MALFORMED_JSON, str(error))
+
+
+def _syntax_checked(body: bytes) -> Raw:
+    """The body, once more: a bad field ends msgspec's reading before a syntax error behind it."""
+    try:
+        return msgspec.json.decode(body, type=Raw)
+    except (DecodeError, RecursionError) as error:
+        raise _malformed(body, error) from None
+
+
+def _field_errors(raw: Raw, cls: type[Struct]) -> list[FieldError]:
+    """All that is wrong with an object; msgspec itself stops at the first bad field."""
+    known = _fields(cls)
+    try:
+        got = _OBJECT.decode(raw)
+    except ValidationError:
+        return [FieldError("", "a JSON object", _shown(raw))]
+    errors = []
+    for name, field in known.items():
+        if name in got:
+            errors += _value_errors(name, field, got[name])
+        elif field.required:
+            errors.append(FieldError(f"/{name}", field.expected, "nothing"))
+    names = ", ".join(known)
+    errors += [
+        FieldError(_pointer(name), f"no fields but {names}", _shown(value))
+        for name, value in got.items()
+        if name not in known
+    ]
+    return errors[:_ERRORS_MAX]
+
+
+def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
+    try:
+        field.decoder.decode(value)
+    except ValidationError as error:
+        inner = _PATH.search(str(error))  # only {"user": ...} has an inside
+        if inner is None:
+            return [FieldError(f"/{name}", field.expected, _shown(value))]
+        value = _OBJECT.decode(value)[inner[1]]
+        return [FieldError(f"/{name}/{inner[1]}", USER_EXPECTED, _shown(value))]
+    return []
+
+
+def _pointer(name: str) -> str:
+    """The JSON pointer of a field that a client made up (RFC 6901, section 3)."""
+    if len(name) > _SHOWN_MAX_CHARACTERS:
+        name = name[:_SHOWN_MAX_CHARACTERS] + "…"
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _shown(raw: Raw) -> str:
+    """A JSON value as a problem shows it: short ones as they are, others by their kind."""
+    text = bytes(raw).decode()
+    if text.startswith("{"):
+        return "an object"
+    if text.startswith("["):
+        return "an array"
+    if len(text) <= _SHOWN_MAX_CHARACTERS:
+        return text
+    return f"a string of {len(text) - 2} characters" if text.startswith('"') else "a long number"

@@ -1,0 +1,188 @@
+"""What FastAPI puts into the operations: the caller, the name in the path, the body, the service.
+
+`counted` comes first: it sees what becomes of the request. Bodies are read within limits, and only
+once the caller is known; FastAPI itself would read them whole, before anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer, SecurityScopes
+from msgspec import Struct
+
+from clarion_contract.events.audience import USER_ID_MAX_BYTES, InvalidUserId, check_user_id
+from clarion_contract.identity.claims import Claims
+from clarion_contract.service.telemetry import read_traceparent, traced_logs
+from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS, SCOPES, require
+from clarion_publisher.ingestion.event import USER_EXPECTED
+from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.metrics import Metrics
+from clarion_publisher.sources.http.callers import Callers
+from clarion_publisher.sources.http.decoder import decode_body
+from clarion_publisher.sources.http.exchange import Bodies, Disconnected, Headers, read_headers
+from clarion_publisher.sources.http.problems import INTERNAL, INVALID_REQUEST, HttpRefusal
+from clarion_publisher.sources.http.users import Users
+
+TOKEN_ID_MAX_BYTES: Final = 256
+
+BEARER: Final = HTTPBearer(
+    scheme_name="bearer",
+    bearerFormat="JWT",
+    description=f"A JWT. Its `scope` holds {', '.join(SCOPES.values())}, for the audience of each "
+    f"event, or {READ_USERS}, {DISCONNECT_USERS}.",
+    auto_error=False,  # `caller` refuses
+)
+
+_log = structlog.get_logger(__name__)
+
+AnyBody = TypeVar("AnyBody", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the operations work with: the state of the FastAPI app."""
+
+    users: Users
+    callers: Callers
+    bodies: Bodies
+    metrics: Metrics
+
+
+def services(request: Request) -> Services:
+    """The app's services."""
+    found: Services = request.app.state.services
+    return found
+
+
+async def counted(request: Request) -> AsyncIterator[None]:
+    """Count what becomes of the request; a bug is logged, and the caller is told no more of it.
+
+    Raises:
+        Refusal: for a bug.
+    """
+    name: str = request.scope["route"].name
+    metrics = services(request).metrics
+    try:
+        yield
+    except Disconnected:
+        raise
+    except Refusal as refusal:
+        metrics.operation(name, refusal.kind.name)
+        raise
+    except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
+        metrics.operation(name, INTERNAL.name)
+        header = request.headers.get("traceparent", "").encode("latin-1")
+        with traced_logs(read_traceparent(header)):
+            _log.exception("request failed by a bug", path=request.url.path)
+        detail = "the publisher failed, before or after it did what was asked"
+        raise HttpRefusal(INTERNAL, detail) from None
+    else:
+        metrics.operation(name, "done")
+
+
+async def caller(
+    needed: SecurityScopes,
+    request: Request,
+    _documented: Annotated[object, Depends(BEARER)],
+) -> Claims:
+    """The claims of the caller's token, which holds the scopes that the operation needs.
+
+    Raises:
+        Refusal: there is no such token, or it lacks a scope.
+    """
+    headers = read_headers(request.scope)
+    claims = await services(request).callers.identify(headers.get(b"authorization"))
+    for scope in needed.scopes:
+        require(claims, scope, "this")
+    request.state.caller = claims
+    return claims
+
+
+async def content(request: Request) -> AsyncIterator[bytes]:
+    """The request's body; nothing, where it carries none. Its memory counts until the answer.
+
+    The operation has asked for the `caller` before, whose share of the memory it takes.
+
+    Raises:
+        Refusal: see `clarion_publisher.sources.http.exchange.Body.read`.
+    """
+    headers = read_headers(request.scope)
+    with services(request).bodies.hold(request.state.caller) as body:
+        yield await body.read(headers, request.receive) if _has_body(headers) else b""
+
+
+def body_of(cls: type[AnyBody]) -> Callable[[bytes], Awaitable[AnyBody]]:
+    """A dependency: the body as that class; without a body, the class's defaults.
+
+    Raises:
+        Refusal: see `decode_body`.
+    """
+
+    async def decoded(body: Annotated[bytes, Depends(content)]) -> AnyBody:
+        return decode_body(cls, body)
+
+    return decoded
+
+
+async def user_in_path(
+    user: Annotated[
+        str,
+        Path(
+            description="The user's id, percent-encoded.",
+            examples=["alice"],
+            json_schema_extra={"minLength": 1, "maxLength": USER_ID_MAX_BYTES},
+        ),
+    ],
+) -> str:
+    """The user that the path names.
+
+    Raises:
+        Refusal: it is no user's id.
+    """
+    try:
+        return check_user_id(_decoded(user))
+    except InvalidUserId:
+        raise _not_in_path(USER_EXPECTED) from None
+
+
+async def token_id_in_path(
+    token_id: Annotated[
+        str,
+        Path(
+            description="The token's `jti`, percent-encoded.",
+            examples=["0b2ff7a1-3f6c-4a7e-9d53-2f6f9d1c3c11"],
+            json_schema_extra={"minLength": 1, "maxLength": TOKEN_ID_MAX_BYTES},
+        ),
+    ],
+) -> str:
+    """The token that the path names.
+
+    Raises:
+        Refusal: it is no token's id.
+    """
+    name = _decoded(token_id)
+    if len(name.encode()) > TOKEN_ID_MAX_BYTES:
+        raise _not_in_path(f"a token's jti of 1 to {TOKEN_ID_MAX_BYTES} bytes in UTF-8")
+    return name
+
+
+def _decoded(encoded: str) -> str:
+    """A name in a path, which is routed as it was sent: a slash in a name is none of the path's."""
+    try:
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise _not_in_path("a name in UTF-8, percent-encoded") from None
+
+
+def _has_body(headers: Headers) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _not_in_path(expected: str) -> HttpRefusal:
+    return HttpRefusal(INVALID_REQUEST, f"expected {expected}, in the path")

@@ -1,0 +1,34 @@
+"""`/docs`: Swagger UI, for development. Its files come from a package, so it needs no network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+_PATH: Final = "/docs"
+_FILES_PATH: Final = "/docs/files"
+
+CONTENT_SECURITY_POLICY: Final = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
+"""What the page may load: this origin only. Swagger UI has a script and styles in the page."""
+
+
+def add_docs_page(app: FastAPI) -> None:
+    """Serve the page and its files."""
+    # Not the package's own FastAPI class, which brings a second page and no way to leave it out.
+    static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.mount(_FILES_PATH, static, name="docs_files")
+
+    @app.get(_PATH, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url=app.openapi_url or "",
+            title=app.title,
+            swagger_js_url=f"{_FILES_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_FILES_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{_FILES_PATH}/favicon.png",
+        )

@@ -1,0 +1,199 @@
+"""One HTTP exchange on plain ASGI: headers and body in, answer out.
+
+Bodies are read within limits, chunk by chunk, and no byte is taken beyond them: Starlette's request
+object reads them whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from clarion_contract.identity.claims import Claims
+from clarion_contract.service.telemetry import read_traceparent, traced_logs
+from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.sources.http.body_budget import BodyBudget, Share, owner_of
+from clarion_publisher.sources.http.problems import (
+    CONTENT_TYPE,
+    INTERNAL,
+    MALFORMED_REQUEST,
+    UNSUPPORTED_MEDIA_TYPE,
+    HttpRefusal,
+    document_of,
+    headers_of,
+    row_of,
+)
+
+_log = structlog.get_logger(__name__)
+
+_JSON: Final = b"application/json"
+# Of these a second one would be a second opinion on who, what or how much; a proxy in front may
+# have followed the other one.
+_SINGLE: Final = frozenset(
+    {b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
+)
+
+Headers = Mapping[bytes, bytes]
+
+
+class Disconnected(Exception):
+    """The client went away before its body had come in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client gets.
+
+    Attributes:
+        outcome: metric label: ``published``, ``duplicate``, ``partial``, ``done`` or a problem's
+            name.
+        audience: metric label: an audience's kind, ``batch`` or ``unknown``; what was asked for
+            where that is no publishing.
+    """
+
+    status: int
+    body: bytes
+    outcome: str
+    audience: str
+    content_type: str = "application/json"
+    headers: Sequence[tuple[str, str]] = ()
+
+    async def send(self, send: Send) -> None:
+        """Write it."""
+        headers = [
+            (b"content-type", self.content_type.encode()),
+            (b"content-length", b"%d" % len(self.body)),
+        ]
+        headers += [(name.encode(), value.encode("latin-1")) for name, value in self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def refused(refusal: Refusal, audience: str) -> Answer:
+    """The answer to a request that is not served."""
+    return Answer(
+        row_of(refusal).status,
+        document_of(refusal),
+        refusal.kind.name,
+        audience,
+        CONTENT_TYPE,
+        headers_of(refusal),
+    )
+
+
+async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answer:
+    """What comes of serving one request: whatever fails, somebody is answered.
+
+    Raises:
+        Disconnected: nobody is there.
+    """
+    try:
+        return await work
+    except Refusal as refusal:
+        return refused(refusal, audience)
+    except Disconnected:
+        raise
+    except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
+        with traced_logs(read_traceparent(dict(scope["headers"]).get(b"traceparent"))):
+            _log.exception("request failed by a bug", path=scope["path"])
+        bug = HttpRefusal(INTERNAL, "the publisher failed, before or after it did what was asked")
+        return refused(bug, audience)
+
+
+def read_headers(scope: Scope) -> Headers:
+    """The request's headers by lower-case name, the last one where a name repeats.
+
+    Raises:
+        Refusal: a header that must be single is not.
+    """
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
+    headers = dict(raw)
+    if len(headers) < len(raw):
+        names = [name for name, _ in raw]
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                raise HttpRefusal(
+                    MALFORMED_REQUEST, f"expected one {name.decode()} header, got more"
+                )
+    return headers
+
+
+class Bodies:
+    """Reads bodies within the memory that is set aside for them."""
+
+    def __init__(self, *, max_bytes: int, total_max_bytes: int) -> None:
+        self._budget = BodyBudget(max_bytes=max_bytes, total_max_bytes=total_max_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all bodies under way."""
+        return self._budget.held_bytes
+
+    def hold(self, caller: Claims) -> Body:
+        """A context in which one body may be read; its memory counts until the context ends."""
+        return Body(self._budget.hold(owner_of(caller)))
+
+
+class Body:
+    """One request's body."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._share.let_go()
+
+    async def read(self, headers: Headers, receive: Receive) -> bytes:
+        """The JSON text that a request carries.
+
+        Raises:
+            Refusal: it is of another type, compressed, too large, or one too many.
+            Disconnected: the client went away.
+        """
+        _check_type(headers)
+        length = int(headers.get(b"content-length", 0))  # digits: the HTTP parser checked them
+        self._share.announce(length)
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            chunk: bytes = message.get("body", b"")
+            self._share.arrive(len(chunk))
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_type(headers: Headers) -> None:
+    content_type = headers.get(b"content-type", b"")
+    if content_type != _JSON:
+        kind, _, parameters = content_type.lower().partition(b";")
+        charset = parameters.replace(b" ", b"").replace(b'"', b"")
+        if kind.strip() != _JSON or charset not in {b"", b"charset=utf-8"}:
+            got = content_type[:64].decode("latin-1") or "nothing"
+            raise HttpRefusal(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"expected the content type application/json in UTF-8, got {got}",
+                headers=[("accept-post", "application/json")],
+            )
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise HttpRefusal(
+            UNSUPPORTED_MEDIA_TYPE,
+            "expected a body without content encoding",
+            headers=[("accept-encoding", "identity")],  # RFC 7694, section 3
+        )

@@ -1,0 +1,242 @@
+"""The OpenAPI document.
+
+FastAPI generates the operations on users and tokens from their routes. The two ways to publish
+bypass FastAPI, so their part is written here. Schemas of bodies come from the classes that decode
+them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from msgspec import Struct
+
+from clarion_publisher.sources.http import problems
+from clarion_publisher.sources.http.problems import CONTENT_TYPE, Problem, Row
+from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
+from clarion_publisher.sources.http.schemas import (
+    BatchReceipt,
+    DisconnectUser,
+    NewEvent,
+    NewEvents,
+    Receipt,
+    RevokeToken,
+    RevokeUser,
+)
+
+_DESCRIPTION: Final = (
+    "Publishes events to every open connection, to every authenticated one, or to one user's. "
+    "Problems are RFC 9457 documents; docs/errors.md lists them."
+)
+_TAGS: Final = [
+    {"name": "events", "description": "Publishing events."},
+    {
+        "name": "users",
+        "description": "Who is connected; disconnecting users and revoking their tokens.",
+    },
+]
+_SERVERS: Final = [{"url": "/", "description": "The publisher that this document comes from."}]
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+
+# What every path may refuse with, beside its own.
+ALWAYS: Final = (
+    problems.MALFORMED_REQUEST,
+    problems.UNAUTHENTICATED,
+    problems.INVALID_TOKEN,
+    problems.REQUEST_TIMEOUT,
+    problems.HEAD_TOO_LARGE,
+    problems.INTERNAL,
+    problems.BUS_UNAVAILABLE,
+    problems.KEYS_UNAVAILABLE,
+)
+# And where there is a body.
+WITH_BODY: Final = (
+    *ALWAYS,
+    problems.MALFORMED_JSON,
+    problems.BODY_TOO_LARGE,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.OVERLOADED,
+)
+_EVENT: Final = (
+    problems.RATE_LIMITED,
+    problems.INSUFFICIENT_SCOPE,
+    problems.DATA_TOO_LARGE,
+    problems.INVALID_EVENT,
+    problems.KEY_REUSED,
+)
+_BATCH: Final = (problems.RATE_LIMITED, problems.INVALID_BATCH)
+
+_NEW_EVENT: Final = {
+    "audience": {"user": "alice"},
+    "type": "order.updated",
+    "data": {"order": 42, "state": "sent"},
+    "key": "order-42-sent",
+}
+_RECEIPT: Final = {"id": "1732440000000000", "duplicate": False, "gateways": 3}
+_EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
+    NewEvent: _NEW_EVENT,
+    NewEvents: {"events": [_NEW_EVENT, {"audience": "all", "type": "news", "data": "Hello"}]},
+    Receipt: _RECEIPT,
+    BatchReceipt: {"results": [{"status": 201, **_RECEIPT}]},
+    DisconnectUser: {"reason": "your plan has changed", "reconnect": True},
+    RevokeUser: {"issued_before": 1_732_440_000},
+    RevokeToken: {"expires_at": 1_732_443_600},
+}
+
+
+def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> dict[str, Any]:
+    """The document for ``/openapi.json``.
+
+    Args:
+        app: with its routes.
+    """
+    document = get_openapi(
+        title=app.title,
+        version=version,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=_TAGS,
+        servers=_SERVERS,
+    )
+    _, components = msgspec.json.schema_components([*_EXAMPLES, Problem], ref_template=_REFERENCE)
+    _publish_patterns(components)
+    components["NewEvents"]["properties"]["events"]["maxItems"] = batch_max_events
+    document["paths"] = {
+        EVENTS_PATH: {"post": _publish_event()},
+        BATCH_PATH: {"post": _publish_events()},
+        **document["paths"],
+    }
+    document["components"]["schemas"].update(components)
+    return document
+
+
+def request_body(cls: type[Struct], *, required: bool) -> dict[str, Any]:
+    """The part of an operation that says what its body is."""
+    return {"requestBody": {"required": required, "content": _json(cls)}}
+
+
+def success(example: object) -> dict[int | str, dict[str, Any]]:
+    """An example of what FastAPI documents by itself."""
+    return {200: {"content": {"application/json": {"example": example}}}}
+
+
+def refusals(rows: Iterable[Row]) -> dict[int | str, dict[str, Any]]:
+    """One response for each status, naming its problems."""
+    by_status: dict[int, list[Row]] = {}
+    for row in rows:
+        by_status.setdefault(row.status, []).append(row)
+    return {
+        status: {
+            "description": ". ".join(f"{row.title} ({row.name})" for row in same_status),
+            **_headers(status),
+            "content": {
+                CONTENT_TYPE: {
+                    "schema": _schema(Problem),
+                    "examples": {row.name: _example(row) for row in same_status},
+                }
+            },
+        }
+        for status, same_status in sorted(by_status.items())
+    }
+
+
+def _publish_patterns(node: Any) -> None:  # noqa: ANN401 - any JSON
+    """Undo `to_the_end`: ``\\Z`` is Python's own."""
+    if isinstance(node, dict):
+        if isinstance(node.get("pattern"), str):
+            node["pattern"] = re.sub(r"\\Z$", "$", node["pattern"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
+            _publish_patterns(each)
+
+
+def _publish_event() -> dict[str, Any]:
+    return {
+        "tags": ["events"],
+        "operationId": "publishEvent",
+        "summary": "Publish one event",
+        "description": "Needs the scope of the event's audience.",
+        "security": [{"bearer": []}],
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "The same as `key`: plain, or a quoted string.",
+                "schema": {"type": "string", "pattern": HEADER_KEY_PATTERN},
+                "example": "order-42-sent",
+            },
+            _traceparent(),
+        ],
+        **request_body(NewEvent, required=True),
+        "responses": {
+            "201": _answer("The event is published.", Receipt),
+            "200": _answer("An event with this key was published before.", Receipt),
+            **_by_text(refusals((*WITH_BODY, *_EVENT))),
+        },
+    }
+
+
+def _publish_events() -> dict[str, Any]:
+    return {
+        "tags": ["events"],
+        "operationId": "publishEvents",
+        "summary": "Publish events, in this order",
+        "description": "Each event stands for itself: a bad one keeps no other from being "
+        "published.",
+        "security": [{"bearer": []}],
+        "parameters": [_traceparent()],
+        **request_body(NewEvents, required=True),
+        "responses": {
+            "200": _answer("Every event is published.", BatchReceipt),
+            "207": _answer("Some events are not published; see each result.", BatchReceipt),
+            **_by_text(refusals((*WITH_BODY, *_BATCH))),
+        },
+    }
+
+
+def _traceparent() -> dict[str, Any]:
+    return {
+        "name": "traceparent",
+        "in": "header",
+        "description": "W3C Trace Context. Its sampling decision is respected; an invalid one "
+        "counts as none.",
+        "schema": {"type": "string"},
+        "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+
+
+def _answer(description: str, cls: type[Struct]) -> dict[str, Any]:
+    return {"description": description, "content": _json(cls)}
+
+
+def _json(cls: type[Struct]) -> dict[str, Any]:
+    return {"application/json": {"schema": _schema(cls), "example": _EXAMPLES[cls]}}
+
+
+def _example(row: Row) -> dict[str, Any]:
+    problem = Problem(row.type, row.title, row.status, "What happened this time.", row.retryable)
+    return {"summary": row.title, "value": msgspec.to_builtins(problem)}
+
+
+def _headers(status: int) -> dict[str, Any]:
+    if status in {401, 403}:
+        return {"headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}}
+    if status in {429, 503}:
+        seconds = {"required": True, "schema": {"type": "integer", "minimum": 1}}
+        return {"headers": {"Retry-After": seconds}}
+    return {}
+
+
+def _by_text(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    return {str(status): response for status, response in responses.items()}
+
+
+def _schema(cls: type[Struct]) -> dict[str, Any]:
+    return {"$ref": _REFERENCE.format(name=cls.__name__)}

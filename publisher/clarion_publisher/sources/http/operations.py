@@ -1,0 +1,163 @@
+"""The routes beside publishing: who is connected, disconnecting, revoking tokens.
+
+The names of the functions are the metric's labels. GET answers HEAD as well.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Security
+
+from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS
+from clarion_publisher.sources.http import problems, schemas
+from clarion_publisher.sources.http.answers import (
+    AllConnections,
+    DisconnectReceipt,
+    OrderReceipt,
+    RevocationReceipt,
+    UserPresence,
+)
+from clarion_publisher.sources.http.dependencies import (
+    Services,
+    body_of,
+    caller,
+    counted,
+    services,
+    token_id_in_path,
+    user_in_path,
+)
+from clarion_publisher.sources.http.openapi import (
+    ALWAYS,
+    WITH_BODY,
+    refusals,
+    request_body,
+    success,
+)
+
+User = Annotated[str, Depends(user_in_path)]
+TokenId = Annotated[str, Depends(token_id_in_path)]
+Served = Annotated[Services, Depends(services)]
+
+_MAY_READ = Security(caller, scopes=[READ_USERS])
+_MAY_DISCONNECT = Security(caller, scopes=[DISCONNECT_USERS])
+
+_READING: Final[dict[str, Any]] = {
+    "tags": ["users"],
+    "description": f"Needs the scope {READ_USERS}.",
+    "response_description": "As the gateways have told Redis.",
+}
+_ORDER: Final[dict[str, Any]] = {
+    "tags": ["users"],
+    "description": f"Needs the scope {DISCONNECT_USERS}. It does no harm to say it again.",
+    "response_description": "The order stands.",
+}
+_ORDER_REFUSALS: Final = refusals(
+    (*WITH_BODY, problems.INSUFFICIENT_SCOPE, problems.INVALID_REQUEST)
+)
+
+_ALICE: Final = {
+    "user": "alice",
+    "connected": True,
+    "connections": 2,
+    "since": "2027-01-15T08:00:00Z",
+    "pods": [{"pod": "gateway-0", "connections": 2, "since": "2027-01-15T08:00:00Z"}],
+}
+_GATEWAY: Final = {"connections": 8, "anonymous": 5, "authenticated": 3}
+_GATEWAYS: Final = {
+    **_GATEWAY,
+    "pods": [{"pod": "gateway-0", **_GATEWAY, "users": 2, "ready": True}],
+}
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(counted, scope="function")])
+
+
+@router.head("/users/{user}", dependencies=[_MAY_READ], include_in_schema=False)
+@router.get(
+    "/users/{user}",
+    dependencies=[_MAY_READ],
+    operation_id="readUser",
+    summary="Whether and where a user is connected",
+    responses={
+        **success(_ALICE),
+        **refusals((*ALWAYS, problems.INSUFFICIENT_SCOPE, problems.INVALID_REQUEST)),
+    },
+    **_READING,
+)
+async def read_user(served: Served, user: User) -> UserPresence:
+    """See `clarion_publisher.sources.http.users.Users.read`."""
+    return await served.users.read(user)
+
+
+@router.head("/connections", dependencies=[_MAY_READ], include_in_schema=False)
+@router.get(
+    "/connections",
+    dependencies=[_MAY_READ],
+    operation_id="readConnections",
+    summary="What each gateway pod holds",
+    responses={**success(_GATEWAYS), **refusals((*ALWAYS, problems.INSUFFICIENT_SCOPE))},
+    **_READING,
+)
+async def read_connections(served: Served) -> AllConnections:
+    """See `clarion_publisher.sources.http.users.Users.read_connections`."""
+    return await served.users.read_connections()
+
+
+@router.post(
+    "/users/{user}/disconnect",
+    dependencies=[_MAY_DISCONNECT],
+    operation_id="disconnectUser",
+    summary="Close all connections of a user, on every gateway",
+    openapi_extra=request_body(schemas.DisconnectUser, required=False),
+    responses={
+        **success({"gateways": 3, "connections": 2, "tokens_good_from": None}),
+        **_ORDER_REFUSALS,
+    },
+    **_ORDER,
+)
+async def disconnect_user(
+    served: Served,
+    user: User,
+    wanted: Annotated[schemas.DisconnectUser, Depends(body_of(schemas.DisconnectUser))],
+) -> DisconnectReceipt:
+    """See `clarion_publisher.sources.http.users.Users.disconnect`."""
+    return await served.users.disconnect(user, wanted)
+
+
+@router.post(
+    "/users/{user}/revoke",
+    dependencies=[_MAY_DISCONNECT],
+    operation_id="revokeUser",
+    summary="Revoke a user's tokens of before a moment, and close what holds one",
+    openapi_extra=request_body(schemas.RevokeUser, required=False),
+    responses={
+        **success({"gateways": 3, "tokens_good_from": 1_795_494_113}),
+        **_ORDER_REFUSALS,
+    },
+    **_ORDER,
+)
+async def revoke_user(
+    served: Served,
+    user: User,
+    wanted: Annotated[schemas.RevokeUser, Depends(body_of(schemas.RevokeUser))],
+) -> RevocationReceipt:
+    """See `clarion_publisher.sources.http.users.Users.revoke_user`."""
+    return await served.users.revoke_user(user, wanted)
+
+
+@router.post(
+    "/tokens/{token_id}/revoke",
+    dependencies=[_MAY_DISCONNECT],
+    operation_id="revokeToken",
+    summary="Revoke one token, and close what holds it",
+    openapi_extra=request_body(schemas.RevokeToken, required=False),
+    responses={**success({"gateways": 3}), **_ORDER_REFUSALS},
+    **_ORDER,
+)
+async def revoke_token(
+    served: Served,
+    token_id: TokenId,
+    wanted: Annotated[schemas.RevokeToken, Depends(body_of(schemas.RevokeToken))],
+) -> OrderReceipt:
+    """See `clarion_publisher.sources.http.users.Users.revoke_token`."""
+    return await served.users.revoke_token(token_id, wanted)

@@ -1,0 +1,201 @@
+"""The two ways to publish: one event, or a batch.
+
+A `Route` owns what both share: identify the caller, read the body, answer, measure. A handler owns
+the rest: it decodes the body, hands the events in and tells what became of them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import KEY_MAX_CHARACTERS, Published
+from clarion_contract.identity.claims import Claims
+from clarion_publisher.ingestion.event import IncomingEvent
+from clarion_publisher.ingestion.ingestion import BATCH, PUBLISHED, Ingestion, Outcome, label_of
+from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
+from clarion_publisher.metrics import Metrics
+from clarion_publisher.sources.http.callers import Callers
+from clarion_publisher.sources.http.decoder import decode_batch, decode_event
+from clarion_publisher.sources.http.exchange import (
+    Answer,
+    Bodies,
+    Disconnected,
+    Headers,
+    answered,
+    read_headers,
+    refused,
+)
+from clarion_publisher.sources.http.problems import INVALID_BATCH, HttpRefusal, problem_of, row_of
+from clarion_publisher.sources.http.schemas import (
+    BatchReceipt,
+    BatchResult,
+    NewEvent,
+    Receipt,
+    UserAudience,
+)
+
+EVENTS_PATH: Final = "/v1/events"
+BATCH_PATH: Final = "/v1/events:batch"
+
+# Printable ASCII, with spaces inside only.
+HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?$"
+_HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
+
+_PARTIAL: Final = "partial"
+_AUDIENCES: Final = {"all": ALL, "authenticated": AUTHENTICATED}
+
+Handle = Callable[[Claims, Headers, bytes], Awaitable[Answer]]
+
+
+class Route:
+    """One path's POST, as an ASGI app.
+
+    Args:
+        handle: what is the path's own.
+        audience: metric label of what is refused before the handler has read it.
+    """
+
+    def __init__(
+        self, handle: Handle, audience: str, callers: Callers, bodies: Bodies, metrics: Metrics
+    ) -> None:
+        self._handle = handle
+        self._audience = audience
+        self._callers = callers
+        self._bodies = bodies
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = time.perf_counter()
+        try:
+            work = self._serve(scope, receive)
+            answer = await answered(work, self._audience, scope)
+        except Disconnected:
+            return
+        self._metrics.request(answer.outcome, answer.audience, time.perf_counter() - started)
+        await answer.send(send)
+
+    async def _serve(self, scope: Scope, receive: Receive) -> Answer:
+        headers = read_headers(scope)
+        caller = await self._callers.identify(headers.get(b"authorization"))
+        with self._bodies.hold(caller) as body:
+            return await self._handle(caller, headers, await body.read(headers, receive))
+
+
+class Publishing:
+    """The handlers."""
+
+    def __init__(self, ingestion: Ingestion, *, batch_max_events: int) -> None:
+        self._ingestion = ingestion
+        self._batch_max_events = batch_max_events
+
+    async def publish_event(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
+        """Publish one event: 201 with its receipt; 200 when its key was published before.
+
+        Raises:
+            Refusal: the body holds no event.
+        """
+        event = decode_event(body)
+        audience = _audience(event)
+        try:
+            key = choose_key(headers.get(b"idempotency-key"), event.key)
+        except Refusal as refusal:
+            return refused(refusal, audience.kind)
+        incoming = IncomingEvent(audience, event.type, bytes(event.data), key, event.exclude)
+        (outcome,) = await self._ingestion.publish(
+            caller, (incoming,), traceparent=headers.get(b"traceparent")
+        )
+        if isinstance(outcome, Refusal):
+            return refused(outcome, audience.kind)
+        receipt = Receipt(str(outcome.id), outcome.duplicate, outcome.gateways)
+        return Answer(
+            _status(outcome), msgspec.json.encode(receipt), label_of(outcome), audience.kind
+        )
+
+    async def publish_batch(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
+        """Publish a batch: 200 when every event was, 207 when some were not.
+
+        Raises:
+            Refusal: the body holds no batch, or none of its events could be taken at the moment.
+        """
+        if b"idempotency-key" in headers:
+            error = FieldError("/events", "a key in each event", "a header for all of them")
+            detail = "a batch has no Idempotency-Key header"
+            raise HttpRefusal(INVALID_BATCH, detail, errors=[error])
+        events = [
+            event if isinstance(event, Refusal) else _incoming(event)
+            for event in decode_batch(body, max_events=self._batch_max_events)
+        ]
+        outcomes = await self._ingestion.publish(
+            caller, events, traceparent=headers.get(b"traceparent")
+        )
+        _check_temporary(outcomes)
+        whole = all(isinstance(outcome, Published) for outcome in outcomes)
+        receipt = BatchReceipt([_result(outcome) for outcome in outcomes])
+        return Answer(
+            200 if whole else 207,
+            msgspec.json.encode(receipt),
+            PUBLISHED if whole else _PARTIAL,
+            BATCH,
+        )
+
+
+def choose_key(header: bytes | None, key: str | None) -> str | None:
+    """The idempotency key out of header and body.
+
+    The header may be plain or, as draft-ietf-httpapi-idempotency-key-header has it, a quoted
+    string (RFC 8941, section 3.3.3).
+
+    Raises:
+        Refusal: it is no key, or the two differ.
+    """
+    if header is None:
+        return key
+    text = header.decode("latin-1")
+    if len(text) >= 2 and text.startswith('"') and text.endswith('"'):
+        text = text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if not _HEADER_KEY.fullmatch(text):
+        expected = f"an Idempotency-Key header of 1 to {KEY_MAX_CHARACTERS} printable characters"
+        raise invalid_event(FieldError("/key", expected, f"{len(text)} characters"))
+    if key is not None and key != text:
+        raise invalid_event(FieldError("/key", "the key of the Idempotency-Key header", "another"))
+    return text
+
+
+def _incoming(event: NewEvent) -> IncomingEvent:
+    return IncomingEvent(_audience(event), event.type, bytes(event.data), event.key, event.exclude)
+
+
+def _audience(event: NewEvent) -> Audience:
+    """The audience that an event names; `Admission` checks a user's id."""
+    wanted = event.audience
+    return Audience("user", wanted.user) if isinstance(wanted, UserAudience) else _AUDIENCES[wanted]
+
+
+def _check_temporary(outcomes: Sequence[Outcome]) -> None:
+    """Refuse the request as a whole where every event may succeed later.
+
+    A client, or a proxy, that knows nothing of batches then sends the request again.
+    """
+    first = outcomes[0] if outcomes else None
+    if isinstance(first, Refusal) and all(
+        isinstance(outcome, Refusal) and outcome.kind.retryable for outcome in outcomes
+    ):
+        raise first
+
+
+def _result(outcome: Outcome) -> BatchResult:
+    if isinstance(outcome, Refusal):
+        return BatchResult(row_of(outcome).status, problem=problem_of(outcome))
+    return BatchResult(_status(outcome), str(outcome.id), outcome.duplicate, outcome.gateways)
+
+
+def _status(published: Published) -> int:
+    return 200 if published.duplicate else 201

@@ -1,0 +1,187 @@
+"""The JSON of publishing, in and out, and what operations on users take.
+
+The OpenAPI document is made from these classes. What those operations answer: `answers`.
+
+``data`` is `msgspec.Raw`: msgspec checks its syntax, and its bytes go to the clients as the
+producer wrote them, numbers and key order and white space included.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from clarion_contract.events.audience import USER_ID_MAX_BYTES
+from clarion_contract.events.event import (
+    CONNECTION_ID_PATTERN,
+    KEY_MAX_CHARACTERS,
+    TYPE_PATTERN,
+    to_the_end,
+)
+from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TYPE_EXPECTED
+from clarion_publisher.sources.http.problems import Problem
+
+Key = Annotated[str, Meta(min_length=1, max_length=KEY_MAX_CHARACTERS)]
+ConnectionId = Annotated[str, Meta(pattern=to_the_end(CONNECTION_ID_PATTERN))]
+
+
+class UserAudience(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every connection of one user."""
+
+    user: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=USER_ID_MAX_BYTES,
+            description=f"The user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8.",
+            examples=["alice"],
+        ),
+    ]
+
+
+class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event to publish."""
+
+    audience: Annotated[
+        Literal["all", "authenticated"] | UserAudience,
+        Meta(
+            description="Who receives the event: every connection, every authenticated one, or "
+            "every connection of one user.",
+            extra={"expected": '"all", "authenticated" or {"user": "<id>"}'},
+        ),
+    ]
+    type: Annotated[
+        str,
+        Meta(
+            pattern=to_the_end(TYPE_PATTERN),
+            description="What happened, such as order.updated.",
+            examples=["order.updated"],
+            extra={"expected": TYPE_EXPECTED},
+        ),
+    ]
+    data: Annotated[
+        Raw,
+        Meta(
+            description="Any JSON. Reaches the clients byte for byte.", extra={"expected": "JSON"}
+        ),
+    ]
+    key: Annotated[
+        Key | None,
+        Meta(
+            description="Idempotency key, of this caller for this audience: a second event with "
+            "the same key is not published. The Idempotency-Key header is the same.",
+            extra={"expected": KEY_EXPECTED},
+        ),
+    ] = None
+    exclude: Annotated[
+        ConnectionId | None,
+        Meta(
+            description="A connection that must not receive the event: `connection` of its "
+            "welcome message.",
+            extra={"expected": EXCLUDE_EXPECTED},
+        ),
+    ] = None
+
+
+class NewEvents(Struct, frozen=True, forbid_unknown_fields=True):
+    """Events to publish, in this order."""
+
+    events: list[NewEvent]
+
+
+class Receipt(Struct, frozen=True):
+    """What became of an event."""
+
+    id: Annotated[
+        str,
+        Meta(
+            description="The event's id, as its receivers see it; of the first event with the "
+            "same key when it is a duplicate.",
+            examples=["1732440000000000"],
+        ),
+    ]
+    duplicate: Annotated[
+        bool, Meta(description="Whether an event with the same key was published before.")
+    ]
+    gateways: Annotated[
+        int, Meta(ge=0, description="Gateway pods that Redis passed the event on to.")
+    ]
+
+
+class BatchResult(Struct, frozen=True, omit_defaults=True):
+    """What became of one event of a batch: a receipt's fields, or a problem."""
+
+    status: Annotated[
+        int, Meta(description="The status that the event alone would have been answered with.")
+    ]
+    id: Annotated[str | UnsetType, Meta(description="See Receipt.")] = UNSET
+    duplicate: Annotated[bool | UnsetType, Meta(description="See Receipt.")] = UNSET
+    gateways: Annotated[int | UnsetType, Meta(description="See Receipt.")] = UNSET
+    problem: Problem | UnsetType = UNSET
+
+
+class BatchReceipt(Struct, frozen=True):
+    """What became of a batch: one result for each event, in the same order."""
+
+    results: list[BatchResult]
+
+
+_SECONDS_MAX: Final = 253_402_300_799  # the last second of the year 9999
+Seconds = Annotated[float, Meta(ge=0, le=_SECONDS_MAX)]
+
+REASON_MAX_CHARACTERS: Final = 123
+
+
+class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to close a user's connections."""
+
+    reason: Annotated[
+        Annotated[str, Meta(max_length=REASON_MAX_CHARACTERS)] | None,
+        Meta(
+            description="What the user's clients are told, cut to 123 bytes in UTF-8.",
+            examples=["your plan has changed"],
+            extra={"expected": f"a string of at most {REASON_MAX_CHARACTERS} characters"},
+        ),
+    ] = None
+    reconnect: Annotated[
+        bool,
+        Meta(
+            description="Whether the clients may come back by themselves: close code 4409 if so, "
+            "4403 if not.",
+            extra={"expected": "true or false"},
+        ),
+    ] = True
+    revoke: Annotated[
+        bool,
+        Meta(
+            description="Revoke all tokens of the user that were issued before now, too.",
+            extra={"expected": "true or false"},
+        ),
+    ] = False
+
+
+class RevokeUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tokens of a user to revoke."""
+
+    issued_before: Annotated[
+        Seconds | None,
+        Meta(
+            description="Tokens whose `iat` lies before this moment, in seconds since 1970, or "
+            "that have none. Default: now.",
+            extra={"expected": "seconds since 1970"},
+        ),
+    ] = None
+
+
+class RevokeToken(Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long to revoke a token."""
+
+    expires_at: Annotated[
+        Seconds | None,
+        Meta(
+            description="The token's `exp`, in seconds since 1970: later, the revocation is "
+            "forgotten. Default: CLARION_TOKEN_MAX_SECONDS from now.",
+            extra={"expected": "seconds since 1970"},
+        ),
+    ] = None

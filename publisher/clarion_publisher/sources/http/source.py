@@ -1,0 +1,71 @@
+"""The HTTP source: serves the public port until it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from clarion_contract.identity.tokens import Keys
+from clarion_contract.service.http_bounds import protocol_class
+from clarion_contract.service.http_port import Port
+from clarion_contract.service.serving import Server
+from clarion_publisher.ingestion.ingestion import Ingestion
+from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.http.dependencies import Services
+from clarion_publisher.sources.http.protocol import PublisherHttpProtocol
+from clarion_publisher.sources.http.public import public_app, response_headers
+
+
+class HttpSource:
+    """Takes events from services over HTTP. See `clarion_publisher.sources.source.Source`."""
+
+    def __init__(
+        self,
+        settings: PublisherSettings,
+        listener: socket.socket,
+        port: Port,
+        services: Services,
+        keys: Keys,
+    ) -> None:
+        """Set up.
+
+        Args:
+            listener: the public port, bound.
+            port: its connections and their limits.
+            keys: of the callers' tokens.
+        """
+        self._settings = settings
+        self._listener = listener
+        self._port = port
+        self._services = services
+        self._keys = keys
+
+    async def run(self, ingestion: Ingestion) -> None:
+        """Serve until cancelled; then take no new connection and finish the requests under way."""
+        server = self._server(ingestion)
+        serving = asyncio.ensure_future(server.run_until_stopped())
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.stop()
+            await serving
+            raise
+
+    def obstacles(self) -> Sequence[str]:
+        """Without keys no caller can be told from another."""
+        if self._keys.known:
+            return ()
+        return (f"no keys from CLARION_JWT_JWKS_URL: {self._keys.failure}",)
+
+    def _server(self, ingestion: Ingestion) -> Server:
+        settings = self._settings
+        return Server(
+            public_app(settings, ingestion, self._services),
+            self._listener,
+            http=protocol_class(PublisherHttpProtocol, self._port),
+            ws="none",
+            proxy_headers=False,
+            headers=response_headers(settings),
+            timeout_graceful_shutdown=settings.drain_grace_seconds,
+        )

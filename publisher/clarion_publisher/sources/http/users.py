@@ -1,0 +1,188 @@
+"""What concerns users beside publishing: who is connected, disconnecting, revoking tokens.
+
+Reads and writes Redis through `clarion_contract.bus.presence` and `clarion_contract.bus.orders`;
+the routes are in `operations`.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.presence import PresenceRegister, pod_of
+from clarion_contract.events.errors import BusUnavailable, OrdersFull
+from clarion_publisher.ingestion.refusal import BUS_UNAVAILABLE, OVERLOADED, RETRY_SECONDS, Refusal
+from clarion_publisher.sources.http import schemas
+from clarion_publisher.sources.http.answers import (
+    AllConnections,
+    ConnectionsOnPod,
+    DisconnectReceipt,
+    OrderReceipt,
+    RevocationReceipt,
+    UserOnPod,
+    UserPresence,
+)
+
+
+class Users:
+    """The handlers."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        register: PresenceRegister,
+        *,
+        token_max_seconds: float,
+        leeway_seconds: float,
+        disconnect_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Set up.
+
+        Args:
+            token_max_seconds: the longest life of a token.
+            leeway_seconds: how long a gateway takes a token that has ended.
+            disconnect_seconds: how late a gateway may learn that it is to disconnect a user.
+        """
+        self._orders = orders
+        self._register = register
+        self._token_max_seconds = token_max_seconds
+        self._leeway_seconds = leeway_seconds
+        self._disconnect_seconds = disconnect_seconds
+        self._clock = clock
+
+    async def read(self, user: str) -> UserPresence:
+        """Whether and where a user is connected.
+
+        Raises:
+            Refusal: Redis does not answer.
+        """
+        try:
+            stays = await self._register.user(user)
+        except BusUnavailable:
+            raise _bus_unavailable() from None
+        pods = [
+            UserOnPod(pod_of(name), stay.connections, _time(stay.since))
+            for name, stay in sorted(stays.items())
+        ]
+        return UserPresence(
+            user,
+            bool(pods),
+            sum(pod.connections for pod in pods),
+            min((pod.since for pod in pods), default=None),
+            pods,
+        )
+
+    async def read_connections(self) -> AllConnections:
+        """What each pod holds.
+
+        Raises:
+            Refusal: Redis does not answer.
+        """
+        try:
+            loads = (await self._register.pods()).loads
+        except BusUnavailable:
+            raise _bus_unavailable() from None
+        pods = [
+            ConnectionsOnPod(
+                pod_of(name),
+                load.connections,
+                load.anonymous,
+                load.authenticated,
+                load.users,
+                load.ready,
+            )
+            for name, load in sorted(loads.items())
+        ]
+        anonymous = sum(pod.anonymous for pod in pods)
+        authenticated = sum(pod.authenticated for pod in pods)
+        return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
+
+    async def disconnect(self, user: str, wanted: schemas.DisconnectUser) -> DisconnectReceipt:
+        """Close all connections of a user, and say how many of them presence knew.
+
+        Raises:
+            Refusal: Redis does not take the order, or too many are in force.
+        """
+        # First: afterwards the gateways have begun to close them.
+        known = await self._known_connections(user)
+        now = self._clock()
+        orders: list[Order] = [
+            Disconnect(
+                secrets.token_urlsafe(9),
+                user,
+                wanted.reason,
+                wanted.reconnect,
+                now + self._disconnect_seconds,
+            )
+        ]
+        if wanted.revoke:
+            orders.append(self._revocation(user, now))
+        gateways = await self._give(orders)
+        return DisconnectReceipt(gateways, known, _good_from(now) if wanted.revoke else None)
+
+    async def revoke_user(self, user: str, wanted: schemas.RevokeUser) -> RevocationReceipt:
+        """Revoke a user's tokens that were issued before a moment.
+
+        Raises:
+            Refusal: see `disconnect`.
+        """
+        issued_before = wanted.issued_before
+        if issued_before is None:
+            issued_before = self._clock()
+        gateways = await self._give([self._revocation(user, issued_before)])
+        return RevocationReceipt(gateways, _good_from(issued_before))
+
+    async def revoke_token(self, token_id: str, wanted: schemas.RevokeToken) -> OrderReceipt:
+        """Revoke the token with that ``jti``.
+
+        Raises:
+            Refusal: see `disconnect`.
+        """
+        expires_at = wanted.expires_at
+        if expires_at is None:
+            expires_at = self._clock() + self._token_max_seconds
+        order = RevokeToken(token_id, expires_at + self._leeway_seconds)
+        return OrderReceipt(await self._give([order]))
+
+    async def _known_connections(self, user: str) -> int | None:
+        """None where presence does not answer: that keeps nobody from being disconnected."""
+        try:
+            stays = await self._register.user(user)
+        except BusUnavailable:
+            return None
+        return sum(stay.connections for stay in stays.values())
+
+    def _revocation(self, user: str, issued_before: float) -> RevokeUser:
+        ends_at = issued_before + self._token_max_seconds + self._leeway_seconds
+        return RevokeUser(user, issued_before, ends_at)
+
+    async def _give(self, orders: Sequence[Order]) -> int:
+        """How many gateways were told."""
+        try:
+            return await self._orders.give(orders, replicated=True)
+        except BusUnavailable:
+            raise _bus_unavailable() from None
+        except OrdersFull as full:
+            raise Refusal(OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS) from None
+
+
+def _bus_unavailable() -> Refusal:
+    return Refusal(
+        BUS_UNAVAILABLE,
+        "the bus did not answer; it does no harm to ask again",
+        retry_after_seconds=RETRY_SECONDS,
+    )
+
+
+def _good_from(issued_before: float) -> int:
+    """The first whole second whose tokens are all newer than a moment."""
+    return math.ceil(issued_before)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
