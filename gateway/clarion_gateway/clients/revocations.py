@@ -128,11 +128,11 @@ class Revocations:
         now = self._clock()
         while self._ends and self._ends[0][0] <= now:
             _, text = heapq.heappop(self._ends)
-            order = self._carried_out.pop(text)
-            if isinstance(order, RevokeToken) and self._tokens[order.token_id] is order:
-                del self._tokens[order.token_id]
-            elif isinstance(order, RevokeUser) and self._users[order.user] is order:
-                del self._users[order.user]
+            order = self._carried_out.pop(text, None)
+            if isinstance(order, RevokeToken):
+                _forget(self._tokens, order.token_id, now)
+            elif isinstance(order, RevokeUser):
+                _forget(self._users, order.user, now)
 
     def _take(self, texts: Iterable[bytes]) -> None:
         """Carry out what was not carried out before, with one look at the sockets for all of it."""
@@ -171,13 +171,28 @@ class Revocations:
             if known is None or known.expires_at < order.expires_at:
                 self._tokens[order.token_id] = order
             return 0
-        newest = self._users.get(order.user)
-        if newest is None or newest.issued_before < order.issued_before:
+        before = self._users.get(order.user)
+        if before is None:
             self._users[order.user] = order
+        else:  # both stand: until the later end, for tokens of before the later moment
+            self._users[order.user] = RevokeUser(
+                order.user,
+                max(before.issued_before, order.issued_before),
+                max(before.expires_at, order.expires_at),
+            )
         older = [
             each for each in self._hub.of_user(order.user) if _is_before(each.issued_at, order)
         ]
         return _close(older, close_codes.REVOKED)
+
+
+def _forget(
+    revocations: dict[str, RevokeToken] | dict[str, RevokeUser], name: str, now: float
+) -> None:
+    """Forget a revocation whose time is up; another order may have prolonged it."""
+    revocation = revocations.get(name)
+    if revocation is not None and revocation.expires_at <= now:
+        del revocations[name]
 
 
 def _close(connections: Iterable[Connection], close: Close) -> int:

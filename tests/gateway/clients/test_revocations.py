@@ -5,6 +5,8 @@ connections close.
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clarion_contract.bus.orders import (
     Disconnect,
@@ -261,3 +263,60 @@ def test_what_is_no_order_is_counted_and_passed_over() -> None:
     bench.revocations.hear(b'nonsense\n{"order":"dance"}\n' + encode_order(ONE))
     assert bench.revocations.refusal(claims(token_id="one"))
     assert sample(bench.metrics, "clarion_bus_messages_invalid_total") == 2
+
+
+def test_two_revocations_of_a_user_last_until_the_later_end() -> None:
+    """The newer one ended first: gateways died of it, and the user's old token was let in."""
+    bench = Bench()
+    bench.hear(RevokeUser("alice", NOW - 100, NOW + 600))
+    bench.hear(RevokeUser("alice", NOW - 50, NOW + 60))
+    bench.now = NOW + 61
+    bench.revocations.forget_ended()
+    assert bench.revocations.refusal(claims(issued_at=NOW - 200))
+    bench.now = NOW + 601
+    bench.revocations.forget_ended()
+    assert not bench.revocations.refusal(claims(issued_at=NOW - 200))
+    assert len(bench.revocations) == 0
+
+
+def test_two_revocations_of_a_token_last_until_the_later_end() -> None:
+    for ends in ((60, 600), (600, 60)):
+        bench = Bench()
+        bench.hear(*(RevokeToken("one", NOW + end) for end in ends))
+        bench.now = NOW + 61
+        bench.revocations.forget_ended()
+        assert bench.revocations.refusal(claims(token_id="one"))
+        bench.now = NOW + 601
+        bench.revocations.forget_ended()
+        assert not bench.revocations.refusal(claims(token_id="one"))
+
+
+_MOMENTS = st.integers(-5, 5).map(lambda seconds: NOW + seconds)
+_REVOCATIONS = st.builds(RevokeUser, st.sampled_from(["alice", "bob"]), _MOMENTS, _MOMENTS) | (
+    st.builds(RevokeToken, st.sampled_from(["one", "two"]), _MOMENTS)
+)
+
+
+@given(st.lists(_REVOCATIONS | _MOMENTS, max_size=12))
+def test_whatever_redis_holds_no_order_in_force_is_forgotten(steps: list[Order | float]) -> None:
+    """Orders that contradict each other, in any order, and time that passes between them."""
+    bench = Bench()
+    given_orders: list[Order] = []
+    for step in steps:
+        if isinstance(step, float):
+            bench.now = max(bench.now, step)
+            bench.revocations.forget_ended()
+        else:
+            bench.hear(step)
+            given_orders.append(step)
+        in_force = [order for order in given_orders if order.expires_at > bench.now]
+        for order in in_force:
+            if isinstance(order, RevokeUser):
+                old = claims(order.user, issued_at=order.issued_before - 1)
+            else:
+                assert isinstance(order, RevokeToken)
+                old = claims("carol", token_id=order.token_id)
+            assert bench.revocations.refusal(old)
+    bench.now = NOW + 10
+    bench.revocations.forget_ended()
+    assert len(bench.revocations) == 0
