@@ -20,7 +20,7 @@ from clarion_gateway.connections.connection import Connection, State, discard
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire import frames as server_frames
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 from clarion_gateway.wire.native import PLAIN
 from tests.conftest import SECRET
 
@@ -75,8 +75,8 @@ class Recorder(Connection):
 
     __slots__ = ("closed_with", "pings", "reading", "taking", "unsent", "written")
 
-    def __init__(self, user: str | None = None, encoder: Encoder = PLAIN) -> None:
-        super().__init__(encoder)
+    def __init__(self, user: str | None = None, wire_format: WireFormat = PLAIN) -> None:
+        super().__init__(wire_format)
         self.user = user
         self.written: list[bytes] = []
         self.write = self.written.append

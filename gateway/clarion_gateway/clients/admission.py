@@ -28,7 +28,7 @@ from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.format import Welcome
 
 _log = structlog.get_logger(__name__)
 
@@ -158,7 +158,7 @@ class Admission:
         finally:
             self._opening -= 1
             seconds = time.perf_counter() - started
-            self._metrics.handshake(connection.encoder.wire, outcome, seconds)
+            self._metrics.handshake(connection.format.name, outcome, seconds)
         return missed
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
@@ -173,10 +173,10 @@ class Admission:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 await self._subscription.join(user)
         except Refused as refused:
-            connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+            connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
             return
         except (TimeoutError, BusUnavailable, KeysUnavailable):
-            connection.write(connection.encoder.error(ref, "unavailable", "try again"))
+            connection.write(connection.format.error(ref, "unavailable", "try again"))
             return
         # Between rounds, so that none writes what the old identity was meant to get.
         async with self._delivery.between_rounds():
@@ -186,12 +186,12 @@ class Admission:
                 self._check_user(user, connection.user)  # again: others came in meanwhile
                 self._check_revoked(claims)
             except Refused as refused:
-                connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+                connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
                 return
             self._hub.identify(connection, user, None if claims is None else claims.expires_at)
             _note_token(connection, claims)
             expires_in = self._expires_in(connection)
-            connection.write(connection.encoder.identity(ref, user, expires_in))
+            connection.write(connection.format.identity(ref, user, expires_in))
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
@@ -269,7 +269,7 @@ class Admission:
             resumed,
             self._expires_in(connection),
         )
-        connection.write(connection.encoder.welcome(welcome))
+        connection.write(connection.format.welcome(welcome))
 
     def _expires_in(self, connection: Connection) -> int | None:
         if connection.expires_at is None:

@@ -25,7 +25,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.native import Auth, Message
+from clarion_gateway.wire.messages import Authenticate, Message
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 """Runs a job by itself; the name says whose it is when it fails."""
@@ -40,7 +40,7 @@ class Inbox:
     __slots__ = ("messages", "paused", "started")
 
     def __init__(self) -> None:
-        self.messages: deque[Message | Auth] = deque()
+        self.messages: deque[Message | Authenticate] = deque()
         self.paused = False
         self.started = False
 
@@ -67,7 +67,7 @@ class Inboxes:
         self._backlog = settings.handler_backlog
         self.running = 0
 
-    def put(self, connection: Connection, message: Message | Auth) -> None:
+    def put(self, connection: Connection, message: Message | Authenticate) -> None:
         """Have a message handled after those that the connection sent before."""
         inbox = connection.inbox
         if inbox is None:
@@ -98,16 +98,16 @@ class Inboxes:
             self.running -= 1
             connection.inbox = None
 
-    async def _handle_safely(self, connection: Connection, message: Message | Auth) -> None:
+    async def _handle_safely(self, connection: Connection, message: Message | Authenticate) -> None:
         try:
             await self._handle(connection, message)
         except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
             _log.exception("message failed", connection=connection.id)
             connection.close(close_codes.INTERNAL_ERROR)
 
-    async def _handle(self, connection: Connection, message: Message | Auth) -> None:
-        ref = bytes(message.ref)
-        if isinstance(message, Auth):
+    async def _handle(self, connection: Connection, message: Message | Authenticate) -> None:
+        ref = message.ref
+        if isinstance(message, Authenticate):
             await self._admission.authenticate(connection, message.token, ref)
             return
         route = self._handlers.find(message.type)
@@ -116,12 +116,12 @@ class Inboxes:
             self._error(connection, ref, "unknown_type", f"expected a type out of: {known}")
             return
         context = Context(connection.id, connection.user, self._pod, message.type, self._publish)
-        outcome = await self._answer(route, bytes(message.data), context)
+        outcome = await self._answer(route, message.data, context)
         if isinstance(outcome, Refusal):
             self._error(connection, ref, outcome.code, outcome.message)
         else:
             self._metrics.messages.labels("handled").inc()
-            connection.write(connection.encoder.reply(ref, outcome))
+            connection.write(connection.format.reply(ref, outcome))
 
     async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
         started = time.perf_counter()
@@ -155,4 +155,4 @@ class Inboxes:
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
         label = code if code in MESSAGE_OUTCOMES else "refused"
         self._metrics.messages.labels(label).inc()
-        connection.write(connection.encoder.error(ref, code, message))
+        connection.write(connection.format.error(ref, code, message))

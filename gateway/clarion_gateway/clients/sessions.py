@@ -22,7 +22,7 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire import native
+from clarion_gateway.wire.messages import Malformed
 
 # Malformed messages that a connection is forgiven: a bug in a client should be seen, not fought.
 _MALFORMED_MAX: Final = 10
@@ -81,12 +81,13 @@ class Sessions:
         self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:
-        """A text message came in."""
+        """A text message came in, whole and out of its frames."""
         if not self.spend(connection):
             return
         try:
-            decoded = native.decode(message)
-        except native.Malformed as error:
+            message.decode()  # formats take parts of it over unread
+            decoded = connection.format.decode(message)
+        except Malformed as error:
             self._malformed(connection, str(error))
         except UnicodeDecodeError:
             self.metrics.messages.labels("invalid_text").inc()
@@ -121,6 +122,6 @@ class Sessions:
     def _malformed(self, connection: Connection, message: str) -> None:
         self.metrics.messages.labels("malformed").inc()
         connection.malformed += 1
-        connection.write(connection.encoder.error(None, native.Malformed.code, message))
+        connection.write(connection.format.error(None, Malformed.code, message))
         if connection.malformed > _MALFORMED_MAX:
             connection.close(close_codes.MALFORMED)

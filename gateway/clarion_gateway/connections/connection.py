@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 
 if TYPE_CHECKING:
     from clarion_contract.service.token_bucket import TokenBucket
@@ -44,7 +44,7 @@ class Connection(ABC):
 
     Attributes:
         id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
-        encoder: of the wire format that the client speaks; shared by all connections that do.
+        format: the wire format that the client speaks; shared by all connections that do.
         user: the authenticated user, None while anonymous.
         expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
         token_id: that token's ``jti``; None: it has none.
@@ -59,13 +59,13 @@ class Connection(ABC):
     """
 
     __slots__ = (
-        "awaiting_pong", "bucket", "encoder", "expires_at", "held", "id", "inbox",
+        "awaiting_pong", "bucket", "expires_at", "format", "held", "id", "inbox",
         "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
     )  # fmt: skip
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, wire_format: WireFormat) -> None:
         self.id = secrets.token_urlsafe(_ID_BYTES)
-        self.encoder = encoder
+        self.format = wire_format
         self.state = State.OPENING
         self.user: str | None = None
         self.expires_at: float | None = None
@@ -103,7 +103,7 @@ class Connection(ABC):
     def send_elsewhere(self, close: Close) -> None:
         """Close, and tell the client when to come back, to wherever it is led then."""
         after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
-        self.close(close, message=self.encoder.reconnect(after_ms, close.label))
+        self.close(close, message=self.format.reconnect(after_ms, close.label))
 
     @abstractmethod
     def pause_reading(self) -> None:

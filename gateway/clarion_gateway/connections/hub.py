@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from clarion_contract.events.audience import Audience
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 
 # An insertion-ordered set: rounds go through it thousands of times a second.
 Members = dict[Connection, None]
@@ -22,7 +22,7 @@ Members = dict[Connection, None]
 class Group:
     """All live connections of one wire format, apart by what they may hear."""
 
-    encoder: Encoder
+    format: WireFormat
     anonymous: Members = field(default_factory=dict)
     authenticated: Members = field(default_factory=dict)
 
@@ -42,7 +42,7 @@ class Hub:
         self.changed: Callable[[str], None] = _tell_nobody
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
-        self._groups: dict[Encoder, Group] = {}
+        self._groups: dict[WireFormat, Group] = {}
         self._catching_up: Members = {}
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Hub:
     def held(self) -> Mapping[tuple[str, str], int]:
         """Live connections by (wire, identity)."""
         return {
-            (group.encoder.wire, identity): len(members)
+            (group.format.name, identity): len(members)
             for group in self._groups.values()
             for identity, members in (
                 ("anonymous", group.anonymous),
@@ -147,10 +147,10 @@ class Hub:
         return connection.user == audience.user
 
     def _members(self, connection: Connection) -> Members:
-        encoder = connection.encoder
-        group = self._groups.get(encoder)
+        wire_format = connection.format
+        group = self._groups.get(wire_format)
         if group is None:
-            group = self._groups[encoder] = Group(encoder)
+            group = self._groups[wire_format] = Group(wire_format)
         return group.anonymous if connection.user is None else group.authenticated
 
     def _leave_user(self, connection: Connection) -> None:

@@ -17,7 +17,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 
 _by_id: Final = attrgetter("id")
 
@@ -49,7 +49,7 @@ class Plan:
 def plan(events: Sequence[Event], hub: Hub) -> Plan:
     """The writes of one round; connections that are catching up get the events into ``held``."""
     result = Plan()
-    frames: dict[tuple[Encoder, int], bytes] = {}
+    frames: dict[tuple[WireFormat, int], bytes] = {}
     for_all = [event for event in events if event.audience.kind == "all"]
     for_authenticated = [event for event in events if event.audience.kind != "user"]
     singled_out = _singled_out(events, for_authenticated, hub)
@@ -60,10 +60,10 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
         ):
             if members and shared:
                 connections = list(members.keys() - singled_out.keys() if singled_out else members)
-                _add(result, group.encoder, connections, shared, frames)
+                _add(result, group.format, connections, shared, frames)
     for connection, own in singled_out.items():
         if own:
-            _add(result, connection.encoder, (connection,), own, frames)
+            _add(result, connection.format, (connection,), own, frames)
     return result
 
 
@@ -86,24 +86,26 @@ def is_for(connection: Connection, event: Event, hub: Hub) -> bool:
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:
     """Live connections that an event goes to on this pod, and bytes: for its span."""
-    sizes: Counter[Encoder] = Counter()
+    sizes: Counter[WireFormat] = Counter()
     if event.audience.user is not None:
         for connection in hub.of_user(event.audience.user):
             if connection.held is None and is_for(connection, event, hub):
-                sizes[connection.encoder] += 1
+                sizes[connection.format] += 1
     else:
         for group in hub.groups:
-            sizes[group.encoder] = len(group.authenticated)
+            sizes[group.format] = len(group.authenticated)
             if event.audience.kind == "all":
-                sizes[group.encoder] += len(group.anonymous)
+                sizes[group.format] += len(group.anonymous)
         excluded = None if event.exclude is None else hub.find(event.exclude)
         if (
             excluded is not None
             and excluded.held is None
             and hub.receives(excluded, event.audience)
         ):
-            sizes[excluded.encoder] -= 1
-    size_bytes = sum(len(encoder.event(event)) * count for encoder, count in sizes.items() if count)
+            sizes[excluded.format] -= 1
+    size_bytes = sum(
+        len(wire_format.event(event)) * count for wire_format, count in sizes.items() if count
+    )
     return sizes.total(), size_bytes
 
 
@@ -135,19 +137,19 @@ def _merge(
 
 def _add(
     result: Plan,
-    encoder: Encoder,
+    wire_format: WireFormat,
     connections: Sequence[Connection],
     events: Sequence[Event],
-    frames: dict[tuple[Encoder, int], bytes],
+    frames: dict[tuple[WireFormat, int], bytes],
 ) -> None:
     if not connections:
         return
     parts = []
-    wire = encoder.wire
+    wire = wire_format.name
     for event in events:
-        frame = frames.get((encoder, event.id))
+        frame = frames.get((wire_format, event.id))
         if frame is None:
-            frame = frames[encoder, event.id] = encoder.event(event)
+            frame = frames[wire_format, event.id] = wire_format.event(event)
         parts.append(frame)
         result.deliveries[event.audience.kind, wire] += len(connections)
     result.batches.append((parts[0] if len(parts) == 1 else b"".join(parts), connections))

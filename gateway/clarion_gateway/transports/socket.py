@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from abc import abstractmethod
 from typing import ClassVar, Final
 
 from clarion_gateway.clients.sessions import Sessions
@@ -15,7 +16,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State, discard
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import Formats, WireFormat, default_of
 
 # How long a closing connection may take to send what was written, and to hear the client's answer.
 CLOSE_SECONDS: Final = 5.0
@@ -25,24 +26,37 @@ class SocketConnection(Connection, asyncio.Protocol):
     """A connection on a TCP transport that was taken over from the HTTP server.
 
     Attributes:
+        upgrades: whether its requests ask for an upgrade to ``websocket``.
         lost: how it counts when the client goes without a word.
     """
 
+    upgrades: ClassVar[bool]
     lost: ClassVar[Close] = close_codes.ABNORMAL
 
     __slots__ = ("_closing", "_head", "_sessions", "_taken", "_transport")
 
-    def __init__(self, encoder: Encoder, sessions: Sessions, transport: asyncio.Transport) -> None:
-        super().__init__(encoder)
+    def __init__(self, formats: Formats, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(default_of(formats))
         self._sessions = sessions
         self._transport = transport
         self._head = b""
         self._closing: Close | None = None
         self._taken: asyncio.Event | None = None
 
-    def _open(self, head: bytes, request: ConnectionRequest) -> None:
-        """Have the connection admitted; ``head`` leaves with the first thing that is written."""
-        self._head = head
+    @staticmethod
+    @abstractmethod
+    def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
+        """A whole HTTP response for a client that should come back."""
+
+    @abstractmethod
+    def handshake(self, request: ConnectionRequest) -> bytes | None:
+        """Agree on format and head; the response that refuses it, or None: `open` follows."""
+
+    def open(self, request: ConnectionRequest) -> None:
+        """Have the connection admitted, on a transport that is its own now.
+
+        The response's head leaves with the first thing that is written.
+        """
         self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
         self.write = self._write_first
         self._sessions.open(self, request.opening())
@@ -106,6 +120,10 @@ class SocketConnection(Connection, asyncio.Protocol):
             self._taken = None
 
     # Connection
+
+    def ping(self) -> None:
+        """See `Connection`."""
+        self.write(self.format.ping)
 
     @property
     def unsent_bytes(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidHeaderValue, PayloadTooBig
@@ -31,12 +31,11 @@ from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import SocketConnection
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
+from clarion_gateway.wire.format import Formats, Framed, WireFormat
 
 _PIECE_BYTES: Final = 4_096
 # Looked at after a close, for the client's own close frame behind what it had sent already.
 _LATE_MAX_BYTES: Final = 16_384
-_SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
 # Without context takeover a frame depends on no earlier one, so that all sockets can share it.
 _DEFLATE: Final = (
     ServerPerMessageDeflateFactory(
@@ -65,10 +64,13 @@ _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count t
 class WebSocketConnection(SocketConnection):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_core", "_early", "_fragments", "_late_bytes")
+    __slots__ = ("_core", "_early", "_formats", "_fragments", "_late_bytes")
 
-    def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
-        super().__init__(PLAIN, sessions, transport)
+    upgrades: ClassVar[bool] = True
+
+    def __init__(self, formats: Formats, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(formats, sessions, transport)
+        self._formats = formats
         self._early = b""
         self._fragments: list[bytes] | None = None
         self._late_bytes = 0
@@ -79,25 +81,27 @@ class WebSocketConnection(SocketConnection):
             logger=_log,
         )
 
+    @staticmethod
+    def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:  # noqa: ARG004
+        """See `SocketConnection`."""
+        retry = (("retry-after", "1"),)
+        return refusal_response(close.status, close.reason, headers=retry)
+
     def handshake(self, request: ConnectionRequest) -> bytes | None:
-        """Agree on the opening handshake; the response that refuses it, or None: `open` follows."""
-        offered = request.offered_subprotocols
-        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
+        """See `SocketConnection`.
+
+        The answer leaves with `welcome`, or with the close frame that says why not.
+        """
+        if request.offered_subprotocols or None not in self._formats:
+            self._core.available_subprotocols = [
+                Subprotocol(name) for name in self._formats if name is not None
+            ]
         head = _head(self._core, request)
         if isinstance(head, Response):
             return _refusal(head)
-        for extension in self._core.extensions:
-            if isinstance(extension, PerMessageDeflate):
-                self.encoder = _encoder(extension)
+        self.format = _agreed(self._formats[self._core.subprotocol], self._core)
         self._head = head
         return None
-
-    def open(self, request: ConnectionRequest) -> None:
-        """Have the connection admitted, on a transport that is its own now.
-
-        The handshake's answer leaves with `welcome`, or with the close frame that says why not.
-        """
-        self._open(self._head, request)
 
     def data_received(self, data: bytes) -> None:
         """Parse frames; hand whole messages on.
@@ -148,7 +152,7 @@ class WebSocketConnection(SocketConnection):
     def ping(self) -> None:
         """See `Connection`."""
         self.awaiting_pong = True
-        self.write(frames.PING)
+        super().ping()
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection`."""
@@ -216,10 +220,20 @@ class _Core(ServerProtocol):
         super().recv_frame(frame)
 
 
-def _encoder(deflate: PerMessageDeflate) -> NativeEncoder:
-    """Shared frames need the window they were compressed with; who has less gets plain ones."""
-    fits = deflate.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
-    return DEFLATED if fits else PLAIN
+def _agreed(framed: Framed, core: ServerProtocol) -> WireFormat:
+    """A format as the client can read it.
+
+    Shared frames need the window that they were compressed with: a client with a smaller one gets
+    plain frames.
+    """
+    if framed.deflated is not None:
+        for extension in core.extensions:
+            if (
+                isinstance(extension, PerMessageDeflate)
+                and extension.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
+            ):
+                return framed.deflated
+    return framed.plain
 
 
 def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:

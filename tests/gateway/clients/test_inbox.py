@@ -24,7 +24,7 @@ from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.wire.native import Auth, Message
+from clarion_gateway.wire.messages import Authenticate, Message
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 
@@ -50,7 +50,7 @@ class LoggedIn:
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
         self.asked.append((token, ref))
-        connection.write(connection.encoder.identity(ref, token, None))
+        connection.write(connection.format.identity(ref, token, None))
 
 
 class Application:
@@ -91,8 +91,8 @@ class Application:
         return connection
 
     def say(self, connection: Recorder, type_: str, data: Any = None, ref: Any = 1) -> None:
-        raw = msgspec.Raw(msgspec.json.encode(data))
-        self.inboxes.put(connection, Message(type_, raw, msgspec.Raw(msgspec.json.encode(ref))))
+        message = Message(type_, msgspec.json.encode(data), msgspec.json.encode(ref))
+        self.inboxes.put(connection, message)
 
     async def settled(self) -> None:
         """All messages so far have been answered."""
@@ -373,7 +373,7 @@ async def test_a_log_in_waits_for_the_messages_before_it(app: Application) -> No
 
     alice = app.connect()
     app.say(alice, "echo", 1)
-    app.inboxes.put(alice, Auth("token", msgspec.Raw(b"2")))
+    app.inboxes.put(alice, Authenticate("token", b"2"))
     app.say(alice, "echo", 3)
     await app.settled()
     assert [message["kind"] for message in alice.messages] == ["reply", "identity", "reply"]
@@ -445,8 +445,8 @@ async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -
 
     app.admission.authenticate = broken  # type: ignore[method-assign]
     alice, bob = app.connect("alice"), app.connect("bob")
-    app.inboxes.put(alice, Auth("token"))
-    app.inboxes.put(bob, Message("unknown"))
+    app.inboxes.put(alice, Authenticate("token", b"null"))
+    app.inboxes.put(bob, Message("unknown", b"null", b"null"))
     await app.settled()
     assert alice.closed_with is not None
     assert alice.closed_with.label == "internal_error"

@@ -14,8 +14,8 @@ def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
     """Members of each group that has any, by wire and identity."""
     groups = {}
     for group in hub.groups:
-        groups[group.encoder.wire, "anonymous"] = list(group.anonymous)
-        groups[group.encoder.wire, "authenticated"] = list(group.authenticated)
+        groups[group.format.name, "anonymous"] = list(group.anonymous)
+        groups[group.format.name, "authenticated"] = list(group.authenticated)
     return {name: members for name, members in groups.items() if members}  # type: ignore[misc]
 
 
@@ -139,7 +139,7 @@ def test_audiences() -> None:
 
 
 def test_a_connection_is_found_by_its_unguessable_id() -> None:
-    hub, connection = Hub(), Recorder(encoder=PLAIN)
+    hub, connection = Hub(), Recorder(wire_format=PLAIN)
     hub.add(connection)
     assert hub.find(connection.id) is connection
     assert len({Recorder().id for _ in range(1000)}) == 1000
