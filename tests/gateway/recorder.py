@@ -17,6 +17,7 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State, discard
+from clarion_gateway.connections.identity import Identity
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire import frames as server_frames
@@ -73,16 +74,16 @@ def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
 class Recorder(Connection):
     """A client of the native protocol that takes everything at once, unless told to `stall`."""
 
-    __slots__ = ("closed_with", "pings", "reading", "taking", "unsent", "written")
+    __slots__ = ("closed_with", "is_reading", "pings", "taking", "unsent", "written")
 
     def __init__(self, user: str | None = None, wire_format: WireFormat = PLAIN) -> None:
         super().__init__(wire_format)
-        self.user = user
+        self.identity = Identity(user)
         self.written: list[bytes] = []
         self.write = self.written.append
         self.closed_with: Close | None = None
         self.pings = 0
-        self.reading = True
+        self.is_reading = True
         self.unsent = 0
         self.taking = asyncio.Event()
         self.taking.set()
@@ -114,7 +115,7 @@ class Recorder(Connection):
         self.state = State.CLOSED
 
     def pause_reading(self) -> None:
-        self.reading = False
+        self.is_reading = False
 
     def resume_reading(self) -> None:
-        self.reading = True
+        self.is_reading = True

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 _HALF: Final = 2
 
 
-class Inbox:
+class _Inbox:
     """Messages of one connection that wait; exists only while there are any."""
 
     __slots__ = ("messages", "paused", "started")
@@ -65,13 +65,18 @@ class Inboxes:
         self._pod = settings.pod
         self._handler_seconds = settings.handler_seconds
         self._backlog = settings.handler_backlog
+        self._inboxes: dict[Connection, _Inbox] = {}
         self.running = 0
+
+    def __contains__(self, connection: Connection) -> bool:
+        """Whether messages of the connection wait or are being handled."""
+        return connection in self._inboxes
 
     def put(self, connection: Connection, message: Message | Authenticate) -> None:
         """Have a message handled after those that the connection sent before."""
-        inbox = connection.inbox
+        inbox = self._inboxes.get(connection)
         if inbox is None:
-            inbox = connection.inbox = Inbox()
+            inbox = self._inboxes[connection] = _Inbox()
         inbox.messages.append(message)
         if connection.state is State.LIVE:
             self.start(connection)
@@ -81,12 +86,16 @@ class Inboxes:
 
     def start(self, connection: Connection) -> None:
         """The connection is live: handle what it said before it was welcomed and had caught up."""
-        inbox = connection.inbox
+        inbox = self._inboxes.get(connection)
         if inbox is not None and not inbox.started:
             inbox.started = True
             self._spawn("messages", self._work(connection, inbox))
 
-    async def _work(self, connection: Connection, inbox: Inbox) -> None:
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone: what it said and nobody has begun to handle is dropped."""
+        self._inboxes.pop(connection, None)
+
+    async def _work(self, connection: Connection, inbox: _Inbox) -> None:
         self.running += 1
         try:
             while inbox.messages and connection.state is not State.CLOSED:
@@ -96,7 +105,7 @@ class Inboxes:
                     connection.resume_reading()
         finally:
             self.running -= 1
-            connection.inbox = None
+            self.forget(connection)
 
     async def _handle_safely(self, connection: Connection, message: Message | Authenticate) -> None:
         try:

@@ -28,6 +28,16 @@ from clarion_gateway.wire.messages import Malformed
 _MALFORMED_MAX: Final = 10
 
 
+class _Received:
+    """What a connection has sent so far; exists from its first message on."""
+
+    __slots__ = ("bucket", "malformed")
+
+    def __init__(self, bucket: TokenBucket) -> None:
+        self.bucket = bucket
+        self.malformed = 0
+
+
 class Sessions:
     """The life of every connection of the pod.
 
@@ -70,6 +80,7 @@ class Sessions:
         self._rate = settings.messages_per_second
         self._burst = settings.message_burst
         self._clock = clock
+        self._received: dict[Connection, _Received] = {}
 
     def refuse_early(self) -> Close | None:
         """Why no connection is taken at all now; None: come in."""
@@ -97,10 +108,13 @@ class Sessions:
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close it where there is none left."""
+        if connection.state is State.CLOSED:
+            return False
         now = self._clock()
-        if connection.bucket is None:
-            connection.bucket = TokenBucket(self._burst, now)
-        if connection.bucket.take(now, rate=self._rate, burst=self._burst):
+        received = self._received.get(connection)
+        if received is None:
+            received = self._received[connection] = _Received(TokenBucket(self._burst, now))
+        if received.bucket.take(now, rate=self._rate, burst=self._burst):
             return True
         self.metrics.messages.labels("rate_limited").inc()
         connection.close(close_codes.RATE_LIMITED)
@@ -112,6 +126,8 @@ class Sessions:
             return
         self._hub.remove(connection)
         self._sweeper.remove(connection)
+        self._inboxes.forget(connection)
+        self._received.pop(connection, None)
         self.metrics.closed(close.code, close.label)
 
     async def _open(self, connection: Connection, opening: Opening) -> None:
@@ -121,7 +137,8 @@ class Sessions:
 
     def _malformed(self, connection: Connection, message: str) -> None:
         self.metrics.messages.labels("malformed").inc()
-        connection.malformed += 1
+        received = self._received[connection]  # `spend` has made it
+        received.malformed += 1
         connection.write(connection.format.error(None, Malformed.code, message))
-        if connection.malformed > _MALFORMED_MAX:
+        if received.malformed > _MALFORMED_MAX:
             connection.close(close_codes.MALFORMED)

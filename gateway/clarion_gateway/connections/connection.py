@@ -11,15 +11,12 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
+from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.wire.format import WireFormat
-
-if TYPE_CHECKING:
-    from clarion_contract.service.token_bucket import TokenBucket
-    from clarion_gateway.clients.inbox import Inbox
 
 _ID_BYTES: Final = 12
 # Those who are sent elsewhere together come back within this time, not in the same instant.
@@ -45,39 +42,40 @@ class Connection(ABC):
     Attributes:
         id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
         format: the wire format that the client speaks; shared by all connections that do.
-        user: the authenticated user, None while anonymous.
-        expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
-        token_id: that token's ``jti``; None: it has none.
-        issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
+        state: the hub's, which writes it.
+        identity: for whom it speaks; the hub's, which writes it.
         write: hands encoded bytes to the transport; never blocks, never raises.
-        held: what came in while the client catches up with what it missed; None: it does not.
-        awaiting_pong: a ping was sent and nothing has come in since.
-        malformed: messages that were not of the protocol, so far.
-        slot: of the sweeper's wheel; -1 while it does not look after the connection.
-        bucket: the budget of inbound messages; None until the first message.
-        inbox: messages that wait for their handlers; None while there are none.
+        held: what came in while the client catches up with what it missed; None: it does not. The
+            hub's.
+        awaiting_pong: a ping was sent and nothing has come in since. The transport writes it, and
+            `clarion_gateway.connections.keepalive` reads it.
+        slot: of the wheel of keepalive, which alone uses it; -1 while it does not look after the
+            connection.
     """
 
     __slots__ = (
-        "awaiting_pong", "bucket", "expires_at", "format", "held", "id", "inbox",
-        "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
+        "awaiting_pong", "format", "held", "id", "identity", "slot", "state", "write",
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat) -> None:
         self.id = secrets.token_urlsafe(_ID_BYTES)
         self.format = wire_format
         self.state = State.OPENING
-        self.user: str | None = None
-        self.expires_at: float | None = None
-        self.token_id: str | None = None
-        self.issued_at: float | None = None
+        self.identity: Identity = ANONYMOUS
         self.write: Callable[[bytes], None] = discard
         self.held: Held | None = None
         self.awaiting_pong = False
-        self.malformed = 0
         self.slot = -1
-        self.bucket: TokenBucket | None = None
-        self.inbox: Inbox | None = None
+
+    @property
+    def user(self) -> str | None:
+        """The authenticated user; None while anonymous."""
+        return self.identity.user
+
+    @property
+    @abstractmethod
+    def is_reading(self) -> bool:
+        """Whether messages and pongs are taken from the client; see `pause_reading`."""
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from clarion_contract.events.audience import Audience
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
+from clarion_gateway.connections.identity import Identity
 from clarion_gateway.wire.format import WireFormat
 
 # An insertion-ordered set: rounds go through it thousands of times a second.
@@ -85,8 +86,20 @@ class Hub:
         """Bytes that clients have not taken yet, over all connections."""
         return sum(connection.unsent_bytes for connection in self._by_id.values())
 
-    def add(self, connection: Connection, *, catching_up: bool = False) -> None:
-        """Register a connection under its id, user and group."""
+    def add(
+        self,
+        connection: Connection,
+        identity: Identity | None = None,
+        *,
+        catching_up: bool = False,
+    ) -> None:
+        """Register a connection under its id, user and group.
+
+        Args:
+            identity: for whom it speaks from now on; None: for whom it spoke before.
+        """
+        if identity is not None:
+            connection.identity = identity
         self._by_id[connection.id] = connection
         if connection.user is not None:
             self._by_user.setdefault(connection.user, []).append(connection)
@@ -117,18 +130,19 @@ class Hub:
         self._leave_user(connection)
         return True
 
-    def identify(self, connection: Connection, user: str | None, expires_at: float | None) -> None:
+    def identify(self, connection: Connection, identity: Identity) -> None:
         """Move a connection to another identity: one step, between two events."""
+        user = identity.user
         if user != connection.user:
             live = self._members(connection).pop(connection, self) is None
             self._leave_user(connection)
-            connection.user = user
+            connection.identity = identity
             if user is not None:
                 self._by_user.setdefault(user, []).append(connection)
                 self.changed(user)
             if live:
                 self._members(connection)[connection] = None
-        connection.expires_at = expires_at
+        connection.identity = identity
 
     def find(self, connection_id: str) -> Connection | None:
         """The connection with that id."""

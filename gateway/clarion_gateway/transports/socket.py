@@ -135,6 +135,11 @@ class SocketConnection(Connection, asyncio.Protocol):
         if self._taken is not None:
             await self._taken.wait()
 
+    @property
+    def is_reading(self) -> bool:
+        """See `Connection`."""
+        return self._transport.is_reading()
+
     def pause_reading(self) -> None:
         """See `Connection`."""
         self._transport.pause_reading()

@@ -6,8 +6,9 @@ no length and ends with the connection.
 
 from __future__ import annotations
 
+import asyncio
 import random
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.serving import RESPONSE_HEADERS
@@ -17,9 +18,6 @@ from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import SocketConnection
 from clarion_gateway.wire.format import Formats, WireFormat
-
-if TYPE_CHECKING:
-    import asyncio
 
 _RETRY_MS: Final = 2_000
 

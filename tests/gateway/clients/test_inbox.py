@@ -258,7 +258,7 @@ async def test_a_handler_that_is_cancelled_from_inside_fails_alone(app: Applicat
         app.say(alice, "cancelled", ref=ref)
     await asyncio.gather(*app.tasks, return_exceptions=True)
     assert [message["code"] for message in alice.messages] == ["internal"] * 5
-    assert alice.reading, "the backlog had paused reading"
+    assert alice.is_reading, "the backlog had paused reading"
 
 
 async def test_what_has_no_json_form_ends_in_an_error(app: Application) -> None:
@@ -387,18 +387,18 @@ async def test_a_full_backlog_pauses_reading_until_half_of_it_is_done(app: Appli
     @app.handlers.on("wait")
     async def wait(message: Any, context: Context) -> None:
         await gate.wait()
-        reading.append(alice.reading)
+        reading.append(alice.is_reading)
 
     alice = app.connect("alice")
     for _ in range(3):
         app.say(alice, "wait")
-        assert alice.reading
+        assert alice.is_reading
     app.say(alice, "wait")
-    assert not alice.reading
+    assert not alice.is_reading
     gate.set()
     await app.settled()
     assert reading == [False, False, True, True]
-    assert alice.inbox is None, "nothing is kept for an idle connection"
+    assert alice not in app.inboxes, "nothing is kept for an idle connection"
 
 
 async def test_what_is_said_before_welcome_waits_for_it(app: Application) -> None:
