@@ -72,15 +72,24 @@ def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
 
 
 class Recorder(Connection):
-    """A client of the native protocol that takes everything at once, unless told to `stall`."""
+    """A connection that is its own socket: a client that takes everything at once."""
 
-    __slots__ = ("closed_with", "is_reading", "pings", "taking", "unsent", "written")
+    __slots__ = (
+        "awaiting_pong",
+        "closed_with",
+        "is_reading",
+        "pings",
+        "taking",
+        "unsent",
+        "written",
+    )
 
     def __init__(self, user: str | None = None, wire_format: WireFormat = PLAIN) -> None:
-        super().__init__(wire_format)
-        self.identity = Identity(user)
         self.written: list[bytes] = []
         self.write = self.written.append
+        super().__init__(wire_format, self)
+        self.identity = Identity(user)
+        self.awaiting_pong = False
         self.closed_with: Close | None = None
         self.pings = 0
         self.is_reading = True

@@ -81,8 +81,8 @@ class LineFormat:
         return self._line("BACK", str(after_ms), reason)
 
     def closing(self, label: str, reason: str) -> bytes:
-        del label, reason
-        return b""
+        del reason
+        return self._line("BYE", label)
 
     def _line(self, *words: str) -> bytes:
         return frames.text(" ".join(words).encode())
@@ -169,6 +169,7 @@ async def test_invalid_text_never_reaches_a_format(pod: Pod) -> None:
     async with lines(pod) as client:
         await client.receive()
         await client.connection.send(b"SAY 1 echo \xff", text=True)
+        assert await client.receive() == ["BYE", "invalid_text"]
         async with asyncio.timeout(SECONDS):
             await client.connection.wait_closed()
         assert client.connection.close_code == 1007

@@ -82,7 +82,7 @@ class Inboxes:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
             inbox.paused = True
-            connection.pause_reading()
+            connection.socket.pause_reading()
 
     def start(self, connection: Connection) -> None:
         """The connection is live: handle what it said before it was welcomed and had caught up."""
@@ -102,7 +102,7 @@ class Inboxes:
                 await self._handle_safely(connection, inbox.messages.popleft())
                 if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
                     inbox.paused = False
-                    connection.resume_reading()
+                    connection.socket.resume_reading()
         finally:
             self.running -= 1
             self.forget(connection)

@@ -184,4 +184,4 @@ async def _write(connection: Connection, items: Sequence[Item], written: int) ->
 
 async def _drained(connection: Connection) -> None:
     async with asyncio.timeout(_STALL_SECONDS):
-        await connection.drained()
+        await connection.socket.drained()

@@ -1,17 +1,18 @@
 """A client's connection as hub and delivery see it, whatever its transport and wire format.
 
-Transports derive from `Connection`; no asyncio here. A connection is one small object: no task, no
-timer, no queue of its own while it is idle.
+A connection is not its socket: `Connection` is what the gateway knows of a client, `Socket` what
+transports provide. One transport may carry several connections, and a connection may be given
+another socket. No asyncio here. A connection is one small object: no task, no timer, no queue of
+its own while it is idle.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
@@ -36,35 +37,111 @@ def discard(data: bytes) -> None:
     """What `Connection.write` becomes when the connection closes."""
 
 
-class Connection(ABC):
+class Socket(Protocol):
+    """What a connection needs of a transport.
+
+    Attributes:
+        awaiting_pong: a ping was sent and nothing has come in since. The transport writes it, and
+            `clarion_gateway.connections.keepalive` reads it.
+    """
+
+    awaiting_pong: bool
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+        ...
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether messages and pongs are taken from the client; see `pause_reading`."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Hand encoded bytes to the client; never blocks, never raises."""
+        ...
+
+    def ping(self) -> None:
+        """Make the client show that it is alive, or at least keep proxies from closing."""
+        ...
+
+    async def drained(self) -> None:
+        """Return when the client has taken most of what was written, or is gone."""
+        ...
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Connection.close`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more from the client for now: its messages wait in the kernel."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take messages again."""
+        ...
+
+
+class _NoSocket:
+    """The socket of a connection whose transport is gone: nothing is sent, nobody is waited for."""
+
+    __slots__ = ()
+
+    awaiting_pong = False
+    unsent_bytes = 0
+    is_reading = False
+
+    def write(self, data: bytes) -> None:
+        """See `Socket`."""
+
+    def ping(self) -> None:
+        """See `Socket`."""
+
+    async def drained(self) -> None:
+        """See `Socket`."""
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Socket`."""
+
+    def pause_reading(self) -> None:
+        """See `Socket`."""
+
+    def resume_reading(self) -> None:
+        """See `Socket`."""
+
+
+NO_SOCKET: Final[Socket] = _NoSocket()
+
+
+class Connection:
     """One client.
 
     Attributes:
         id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
         format: the wire format that the client speaks; shared by all connections that do.
+        socket: the transport's, which writes it; `NO_SOCKET` once the transport is gone.
         state: the hub's, which writes it.
         identity: for whom it speaks; the hub's, which writes it.
-        write: hands encoded bytes to the transport; never blocks, never raises.
+        write: hands encoded bytes to the client; never blocks, never raises. It stands here and not
+            behind ``socket``, since rounds call it for each recipient: the transport writes it.
         held: what came in while the client catches up with what it missed; None: it does not. The
             hub's.
-        awaiting_pong: a ping was sent and nothing has come in since. The transport writes it, and
-            `clarion_gateway.connections.keepalive` reads it.
         slot: of the wheel of keepalive, which alone uses it; -1 while it does not look after the
             connection.
     """
 
     __slots__ = (
-        "awaiting_pong", "format", "held", "id", "identity", "slot", "state", "write",
+        "format", "held", "id", "identity", "slot", "socket", "state", "write",
     )  # fmt: skip
 
-    def __init__(self, wire_format: WireFormat) -> None:
+    def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
         self.id = secrets.token_urlsafe(_ID_BYTES)
         self.format = wire_format
+        self.socket = socket
         self.state = State.OPENING
         self.identity: Identity = ANONYMOUS
-        self.write: Callable[[bytes], None] = discard
+        self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
-        self.awaiting_pong = False
         self.slot = -1
 
     @property
@@ -72,41 +149,15 @@ class Connection(ABC):
         """The authenticated user; None while anonymous."""
         return self.identity.user
 
-    @property
-    @abstractmethod
-    def is_reading(self) -> bool:
-        """Whether messages and pongs are taken from the client; see `pause_reading`."""
-
-    @property
-    @abstractmethod
-    def unsent_bytes(self) -> int:
-        """Bytes that the client has not taken yet."""
-
-    @abstractmethod
-    def ping(self) -> None:
-        """Make the client show that it is alive, or at least keep proxies from closing."""
-
-    @abstractmethod
-    async def drained(self) -> None:
-        """Return when the client has taken most of what was written, or is gone."""
-
-    @abstractmethod
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """Tell the client why and close, letting it take what was written before, for a while.
 
         Args:
             message: encoded, sent before the close.
         """
+        self.socket.close(close, message=message)
 
     def send_elsewhere(self, close: Close) -> None:
         """Close, and tell the client when to come back, to wherever it is led then."""
         after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
         self.close(close, message=self.format.reconnect(after_ms, close.label))
-
-    @abstractmethod
-    def pause_reading(self) -> None:
-        """Take no more from the client for now: its messages wait in the kernel."""
-
-    @abstractmethod
-    def resume_reading(self) -> None:
-        """Take messages again."""

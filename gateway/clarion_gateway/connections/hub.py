@@ -84,7 +84,7 @@ class Hub:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that clients have not taken yet, over all connections."""
-        return sum(connection.unsent_bytes for connection in self._by_id.values())
+        return sum(connection.socket.unsent_bytes for connection in self._by_id.values())
 
     def add(
         self,

@@ -85,12 +85,12 @@ class Sweeper:
                     connection.close(close_codes.EXPIRED)
 
     def _visit(self, connection: Connection) -> None:
-        if not connection.is_reading:
+        if not connection.socket.is_reading:
             return  # its pongs wait in the kernel, behind the messages it was told to hold
-        if connection.awaiting_pong:
+        if connection.socket.awaiting_pong:
             connection.close(close_codes.KEEP_ALIVE)
         else:
-            connection.ping()
+            connection.socket.ping()
             self.watch_expiry(connection)
 
     async def run(self) -> None:

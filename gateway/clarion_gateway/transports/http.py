@@ -16,7 +16,7 @@ from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.routes import ROUTES, Route, Routes
-from clarion_gateway.transports.socket import SocketConnection
+from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire.format import default_of
 
 # A second one of these would be a second opinion on who asks, from where, or for what; a proxy in
@@ -78,17 +78,17 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         request = self._admissible(route)
         if request is None:
             return
-        connection = route.transport(route.formats, self.sessions, self.transport)
-        refused = connection.handshake(request)
+        socket = route.transport(self.sessions, self.transport)
+        refused = socket.handshake(request, route.formats)
         if refused is not None:
             wire = default_of(route.formats).name
             self.sessions.metrics.handshakes.labels(wire, "malformed").inc()
             self.end_with(None, refused)
             return
-        self._hand_over(connection)
-        connection.open(request)
+        self._hand_over(socket)
+        socket.open(request)
         if rest:
-            connection.data_received(rest)
+            socket.data_received(rest)
 
     def _admissible(self, route: Route) -> ConnectionRequest | None:
         """The request for a connection; None: it has been refused."""
@@ -136,11 +136,11 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             for name, value in self.headers
         )
 
-    def _hand_over(self, connection: SocketConnection) -> None:
-        """Let the connection have the socket, and this object be freed at once."""
+    def _hand_over(self, socket: TcpSocket) -> None:
+        """Let the socket have the TCP connection, and this object be freed at once."""
         self.connections.discard(self)
         self.port.forget(self)
-        self.transport.set_protocol(connection)
+        self.transport.set_protocol(socket)
         # A cycle through C, which only the garbage collector would find.
         self.parser = None  # type: ignore[assignment]
         self.transport = self.flow = None  # type: ignore[assignment]

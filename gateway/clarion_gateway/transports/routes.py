@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from clarion_gateway.transports.socket import SocketConnection
-from clarion_gateway.transports.sse import SseConnection
-from clarion_gateway.transports.websocket import WebSocketConnection
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.transports.sse import EventStream
+from clarion_gateway.transports.websocket import WebSocket
 from clarion_gateway.wire.format import Formats, Framed
 from clarion_gateway.wire.native import NATIVE, SUBPROTOCOL
 from clarion_gateway.wire.sse import SSE
@@ -22,7 +22,7 @@ from clarion_gateway.wire.sse import SSE
 class Route:
     """What a client that asks for a path gets."""
 
-    transport: type[SocketConnection]
+    transport: type[TcpSocket]
     formats: Formats
 
 
@@ -30,6 +30,6 @@ Routes = Mapping[bytes, Route]
 """Routes by path."""
 
 ROUTES: Final[Routes] = {
-    b"/ws": Route(WebSocketConnection, {None: NATIVE, SUBPROTOCOL: NATIVE}),
-    b"/sse": Route(SseConnection, {None: Framed(SSE)}),
+    b"/ws": Route(WebSocket, {None: NATIVE, SUBPROTOCOL: NATIVE}),
+    b"/sse": Route(EventStream, {None: Framed(SSE)}),
 }

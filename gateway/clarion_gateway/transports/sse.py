@@ -15,14 +15,15 @@ from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.socket import SocketConnection
-from clarion_gateway.wire.format import Formats, WireFormat
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.wire.format import Formats, WireFormat, default_of
 
 _RETRY_MS: Final = 2_000
 
 
-class SseConnection(SocketConnection):
+class EventStream(TcpSocket):
     """One event stream, from its request on."""
 
     __slots__ = ("_heard_bytes", "_origin")
@@ -30,19 +31,20 @@ class SseConnection(SocketConnection):
     upgrades: ClassVar[bool] = False
     lost: ClassVar[Close] = close_codes.NORMAL  # the only way in which a stream's client leaves
 
-    def __init__(self, formats: Formats, sessions: Sessions, transport: asyncio.Transport) -> None:
-        super().__init__(formats, sessions, transport)
+    def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(sessions, transport)
         self._origin: str | None = None
         self._heard_bytes = 0
 
-    def handshake(self, request: ConnectionRequest) -> None:
-        """See `SocketConnection`. Not the response itself: a stream may still be refused."""
+    def handshake(self, request: ConnectionRequest, formats: Formats) -> None:
+        """See `TcpSocket`. Never refuses: that is left to admission, and to `close`."""
+        self._connection = Connection(default_of(formats), self)
         self._origin = request.header("origin")
         self._head = _response_head(self._origin)
 
     @staticmethod
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
-        """See `SocketConnection`.
+        """See `TcpSocket`.
 
         Not with the close's own status: after anything but 200, an EventSource never comes back.
         """
@@ -60,13 +62,17 @@ class SseConnection(SocketConnection):
             self.close(close_codes.protocol_error("expected nothing behind a stream's request"))
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
-        """See `Connection`. A stream that has not begun is refused with the close's HTTP status."""
+        """See `Connection.close`.
+
+        A stream that has not begun is refused with the close's HTTP status.
+        """
         if self._is_ending():
             return
+        wire_format = self._connection.format
         if not self._head:
-            last_words = message + self.format.closing(close.label, close.reason)
+            last_words = message + wire_format.closing(close.label, close.reason)
         elif close.reconnect:
-            last_words = self.turned_away(close, self._origin, self.format)
+            last_words = self.turned_away(close, self._origin, wire_format)
         else:
             headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
             last_words = refusal_response(close.status, close.reason, headers=headers)
