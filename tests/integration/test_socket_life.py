@@ -1,4 +1,6 @@
-"""What a client leaves behind: nothing, and at once, so that churn makes no work for the collector."""
+"""`clarion_gateway.transports.socket` on real connections: what a round calls, and what a client
+leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ def held() -> list[object]:
     return [each for each in gc.get_objects() if issubclass(type(each), (Connection, TcpSocket))]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_collector() -> Iterator[None]:
     gc.collect()
     gc.disable()
@@ -26,7 +28,20 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
+async def test_a_round_writes_to_the_transport_and_calls_nothing_else(pod: Pod) -> None:
+    """The first write carries the response's head; from then on nothing stands between."""
+    async with opened(pod), streamed(pod) as stream:
+        await stream.welcomed()
+        connections = list(pod.gateway.drain._hub.connections)
+        assert len(connections) == 2
+        for connection in connections:
+            assert isinstance(connection.socket, TcpSocket)
+            assert connection.write == connection.socket._transport.write
+
+
+@pytest.mark.usefixtures("no_collector")
 async def test_connections_and_sockets_are_freed_without_the_collector(pod: Pod) -> None:
+    """So churn makes no work for it."""
     before = len(held())
 
     async def freed() -> bool:
