@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
 from clarion_gateway.wire.encoder import Encoder
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _ID_BYTES: Final = 12
 # Those who are sent elsewhere together come back within this time, not in the same instant.
 _RECONNECT_JITTER_MS: Final = 1_000
+
+
+# There are as many as there are kinds of identity: connections share them, and so do groups.
+_interned: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class State(Enum):
@@ -46,6 +51,9 @@ class Connection(ABC):
         id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
         encoder: of the wire format that the client speaks; shared by all connections that do.
         user: the authenticated user, None while anonymous.
+        shared_streams: names of the streams without a name that it hears; one tuple for all
+            connections that hear the same.
+        named_streams: names of the other streams that it hears, such as its user's.
         expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
         token_id: that token's ``jti``; None: it has none.
         issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
@@ -59,8 +67,22 @@ class Connection(ABC):
     """
 
     __slots__ = (
-        "awaiting_pong", "bucket", "encoder", "expires_at", "held", "id", "inbox",
-        "issued_at", "malformed", "slot", "state", "token_id", "user", "write",
+        "awaiting_pong",
+        "bucket",
+        "encoder",
+        "expires_at",
+        "held",
+        "id",
+        "inbox",
+        "issued_at",
+        "malformed",
+        "named_streams",
+        "shared_streams",
+        "slot",
+        "state",
+        "token_id",
+        "user",
+        "write",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder) -> None:
@@ -68,6 +90,8 @@ class Connection(ABC):
         self.encoder = encoder
         self.state = State.OPENING
         self.user: str | None = None
+        self.shared_streams: tuple[str, ...] = ()
+        self.named_streams: tuple[str, ...] = ()
         self.expires_at: float | None = None
         self.token_id: str | None = None
         self.issued_at: float | None = None
@@ -78,6 +102,18 @@ class Connection(ABC):
         self.slot = -1
         self.bucket: TokenBucket | None = None
         self.inbox: Inbox | None = None
+
+    def hear(self, *, shared: tuple[str, ...], named: tuple[str, ...]) -> None:
+        """Hear these streams and no others; the hub calls it."""
+        self.shared_streams = _interned.setdefault(shared, shared)
+        self.named_streams = named
+
+    def receives(self, event: Event) -> bool:
+        """Whether an event is for this connection: the one rule of delivery."""
+        stream = event.audience.stream
+        return event.exclude != self.id and (
+            stream in self.shared_streams or stream in self.named_streams
+        )
 
     @property
     @abstractmethod

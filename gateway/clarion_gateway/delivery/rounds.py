@@ -136,7 +136,7 @@ class Delivery:
             if targeted * (len(events) - targeted) > _ROUND_MAX_MERGES:
                 break
             event = self._pending.popleft()
-            targeted += event.audience.user is not None
+            targeted += event.audience.named
             size_bytes += len(event.data)
             events.append(event)
         if not self._pending:
