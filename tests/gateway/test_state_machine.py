@@ -474,11 +474,7 @@ class Gateways(RuleBasedStateMachine):
     @invariant()
     def the_hubs_hold_exactly_the_open_connections(self) -> None:
         for pod in self.pods:
-            grouped = [
-                connection
-                for group in pod.hub.groups
-                for connection in (*group.anonymous, *group.authenticated)
-            ]
+            grouped = [connection for group in pod.hub.groups for connection in group.members]
             assert len(grouped) == len(set(grouped))
             known = set(pod.hub.connections)
             assert set(grouped) | set(pod.hub.catching_up) == known

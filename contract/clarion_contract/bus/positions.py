@@ -163,7 +163,7 @@ class SeveralClocks:
 
     def place(self, loss: Loss, heard: int) -> int:
         """Before all that was not heard yet, where another clock's ids do not say where it lies."""
-        if loss.forgotten or loss.audience.user is not None:
+        if loss.forgotten or loss.audience.named:
             return heard
         # A log that is empty ends at the time when its data set began, which may be odd. A client
         # that came back from there would seem to come from a stream that is apart.

@@ -1,19 +1,21 @@
 """Who an event is for, and the name of the stream that carries it.
 
-Pure values, no I/O. A stream name is safe inside a Redis key's hash tag whatever the user id holds.
+An audience is a kind, and for some kinds a name within it, such as a user's id. Everything that
+differs between kinds stands in one table, `KINDS`. A connection holds the names of the streams that
+it hears; whether it receives an event is one look-up: ``event.audience.stream in streams``.
+
+Pure values, no I/O. A stream's name is safe inside a Redis key's hash tag whatever a user's id is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import quote
 
 USER_ID_MAX_BYTES: Final = 256
 
-AudienceKind = Literal["all", "authenticated", "user"]
-
-_USER_PREFIX: Final = "user:"
 # Beside letters, digits and "_.-~": frequent in user ids and without meaning in a Redis hash tag.
 _SAFE: Final = "@:+"
 
@@ -22,23 +24,77 @@ class InvalidUserId(ValueError):
     """A user id that cannot name a stream: empty, too long or not encodable as UTF-8."""
 
 
+class UnknownKind(ValueError):
+    """A kind of audience that the table does not have: nobody may receive its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row of the table of audiences.
+
+    Attributes:
+        name: stands in events, metrics, and at the beginning of a stream's name.
+        scope: a service needs it in its token to publish to audiences of the kind.
+        joins: given a connection's user (None: anonymous), the name within the kind whose stream
+            the connection hears; None: it hears no stream of the kind.
+        named: there is a stream for each name, such as each user. A pod subscribes to such a stream
+            while it has a member; on a cluster its ids come from a clock of its own. False: there
+            is one stream, every pod is subscribed to it, and its recent events are in the ring.
+    """
+
+    name: str
+    scope: str
+    joins: Callable[[str | None], str | None]
+    named: bool = False
+
+
+KINDS: Final[dict[str, Kind]] = {
+    kind.name: kind
+    for kind in (
+        Kind("all", "publish:all", joins=lambda _: ""),
+        Kind("authenticated", "publish:authenticated", joins=lambda user: "" if user else None),
+        Kind("user", "publish:user", joins=lambda user: user, named=True),
+    )
+}
+"""Every kind of audience, by its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The receivers of an event: all connections, all authenticated ones, or one user's."""
+    """The receivers of an event: all connections, all authenticated ones, or one user's.
 
-    kind: AudienceKind
-    user: str | None = None
+    Attributes:
+        kind: a name in `KINDS`.
+        name: within the kind, such as a user's id; empty for kinds with one stream.
+        named: see `Kind.named`.
+        stream: ``all``, ``authenticated`` or ``user:<encoded id>``. Braces, spaces and everything
+            outside ASCII are percent-encoded (RFC 3986, section 2.1), so that no user id can break
+            out of its Redis hash tag.
+
+    Raises:
+        UnknownKind: the table does not have the kind.
+    """
+
+    kind: str
+    name: str = ""
+    named: bool = field(init=False, repr=False, compare=False)
+    stream: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kind = KINDS.get(self.kind)
+        if kind is None:
+            known = ", ".join(KINDS)
+            raise UnknownKind(f"expected a kind of audience out of {known}, got {self.kind[:64]!r}")
+        stream = self.kind
+        if kind.named:
+            stream += ":" + quote(self.name, safe=_SAFE, errors="surrogatepass")
+        object.__setattr__(self, "named", kind.named)
+        object.__setattr__(self, "stream", stream)
 
     @property
-    def stream(self) -> str:
-        """The name of the audience's stream: ``all``, ``authenticated`` or ``user:<encoded id>``.
-
-        Braces, spaces and everything outside ASCII are percent-encoded (RFC 3986, section 2.1), so
-        that no user id can break out of its Redis hash tag.
-        """
-        if self.user is None:
-            return self.kind
-        return _USER_PREFIX + quote(self.user, safe=_SAFE)
+    def user(self) -> str | None:
+        """The user whose connections receive the event; None: it is for others too."""
+        return self.name if self.kind == "user" else None
 
 
 ALL: Final = Audience("all")
@@ -48,6 +104,20 @@ AUTHENTICATED: Final = Audience("authenticated")
 def user_audience(user: str) -> Audience:
     """The audience of one user, after checking the id with `check_user_id`."""
     return Audience("user", check_user_id(user))
+
+
+def shared_audiences() -> list[Audience]:
+    """The audiences of all kinds that have one stream: every pod listens to them."""
+    return [Audience(kind.name) for kind in KINDS.values() if not kind.named]
+
+
+def audiences_of(user: str | None) -> list[Audience]:
+    """Every audience that takes a user's connections in; None: an anonymous connection."""
+    return [
+        Audience(kind.name, name)
+        for kind in KINDS.values()
+        if (name := kind.joins(user)) is not None
+    ]
 
 
 def check_user_id(user: str) -> str:

@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from clarion_contract.events.audience import KINDS
+
 CONTROL_STREAM: Final = "control"
 """The stream on which all gateways get orders; it belongs to no audience."""
 
 SHARED_BUCKET: Final = "shared"
-"""The bucket of every stream that is not a single user's: one clock, so that their ids compare."""
+"""The bucket of every stream without a name: one clock, so that their ids compare."""
 
-# Of users' streams. Fixed for good: it says where a stream is.
-_USER_BUCKETS: Final = 256
+# Of streams that have a name, such as users'. Fixed for good: it says where a stream is.
+_NAMED_BUCKETS: Final = 256
 
-BUCKET_NAMES: Final = (SHARED_BUCKET, *map(str, range(_USER_BUCKETS)))
+BUCKET_NAMES: Final = (SHARED_BUCKET, *map(str, range(_NAMED_BUCKETS)))
 """Every bucket there is."""
 
 _POD_PREFIX: Final = "pod:"
 _SHARD_PREFIX: Final = "shard:"
-_USER_PREFIX: Final = "user:"
 
 
 def pod_stream(pod: str) -> str:
@@ -41,8 +42,9 @@ def shard_stream(bucket: str, pod: str) -> str:
 @lru_cache(maxsize=10_000)
 def bucket_of(stream: str) -> str:
     """The bucket that holds a stream in a cluster."""
-    if stream.startswith(_USER_PREFIX):
-        return str(crc32(stream.encode()) % _USER_BUCKETS)
+    kind = KINDS.get(stream.partition(":")[0])
+    if kind is not None and kind.named:
+        return str(crc32(stream.encode()) % _NAMED_BUCKETS)
     if stream.startswith(_SHARD_PREFIX):
         return stream.split(":", 2)[1]
     return SHARED_BUCKET

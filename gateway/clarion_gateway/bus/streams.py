@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from clarion_contract.bus.positions import Positions
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import Audience, shared_audiences
 from clarion_contract.events.event import Event
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 
@@ -73,7 +73,7 @@ class Streams:
     """
 
     def __init__(self, positions: Positions, *, control: bool) -> None:
-        streams = [Stream(ALL.stream, ALL), Stream(AUTHENTICATED.stream, AUTHENTICATED)]
+        streams = [Stream(audience.stream, audience) for audience in shared_audiences()]
         if control:
             streams.append(Stream(CONTROL_STREAM, None))
         self.by_name = {stream.name: stream for stream in streams}
@@ -178,7 +178,7 @@ class Streams:
         """Forget the streams of users who have had no socket here for a while; their names."""
         idle: list[str] = []
         for stream in self:
-            if stream.audience is None or stream.audience.user is None or not stream.confirmed:
+            if stream.audience is None or not stream.audience.named or not stream.confirmed:
                 continue
             if stream.joining or stream.audience.user in users:
                 stream.idle_since = None

@@ -19,7 +19,6 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.fanout import is_for
 from clarion_gateway.delivery.replay import Replay, merge
 from clarion_gateway.delivery.rounds import Delivery
 
@@ -82,8 +81,7 @@ class Resumption:
         events = [
             event
             for event in merge(missed, came_in, self._delivery.position, self._positions)
-            if (event.exclude is None or event.exclude != resumes)
-            and is_for(connection, event, self._hub)
+            if (event.exclude is None or event.exclude != resumes) and connection.receives(event)
         ]
         # A loss before ``since`` was found, and told, by another pod: else none leads past it.
         items = [
@@ -141,8 +139,9 @@ class Resumption:
 
 def tell_gap(hub: Hub, audiences: Collection[Audience], position: int) -> None:
     """Tell those whom an audience takes in that events at or below a position are lost."""
+    streams = {audience.stream for audience in audiences}
     for connection in list(hub.connections):
-        if any(hub.receives(connection, audience) for audience in audiences):
+        if not streams.isdisjoint((*connection.shared_streams, *connection.named_streams)):
             if connection.state is State.LIVE:
                 connection.write(connection.format.gap(position))
             elif connection.held is not None:  # in its place among what it still has to hear

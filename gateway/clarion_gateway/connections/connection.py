@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
+from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import ANONYMOUS, Identity
@@ -22,6 +23,10 @@ from clarion_gateway.wire.format import WireFormat
 _ID_BYTES: Final = 12
 # Those who are sent elsewhere together come back within this time, not in the same instant.
 _RECONNECT_JITTER_MS: Final = 1_000
+
+
+# There are as many as there are kinds of identity: connections share them, and so do groups.
+_interned: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class State(Enum):
@@ -122,6 +127,9 @@ class Connection:
         socket: the transport's, which writes it; `NO_SOCKET` once the transport is gone.
         state: the hub's, which writes it.
         identity: for whom it speaks; the hub's, which writes it.
+        shared_streams: names of the streams without a name that it hears; one tuple for all
+            connections that hear the same. The hub's, by `hear`, as are ``named_streams``.
+        named_streams: names of the other streams that it hears, such as its user's.
         write: hands encoded bytes to the client; never blocks, never raises. It stands here and not
             behind ``socket``, since rounds call it for each recipient: the transport writes it.
         held: what came in while the client catches up with what it missed; None: it does not. The
@@ -131,7 +139,8 @@ class Connection:
     """
 
     __slots__ = (
-        "format", "held", "id", "identity", "slot", "socket", "state", "write",
+        "format", "held", "id", "identity", "named_streams", "shared_streams", "slot", "socket",
+        "state", "write",
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
@@ -140,9 +149,23 @@ class Connection:
         self.socket = socket
         self.state = State.OPENING
         self.identity: Identity = ANONYMOUS
+        self.shared_streams: tuple[str, ...] = ()
+        self.named_streams: tuple[str, ...] = ()
         self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
         self.slot = -1
+
+    def hear(self, *, shared: tuple[str, ...], named: tuple[str, ...]) -> None:
+        """Hear these streams and no others; the hub calls it."""
+        self.shared_streams = _interned.setdefault(shared, shared)
+        self.named_streams = named
+
+    def receives(self, event: Event) -> bool:
+        """Whether an event is for this connection: the one rule of delivery."""
+        stream = event.audience.stream
+        return event.exclude != self.id and (
+            stream in self.shared_streams or stream in self.named_streams
+        )
 
     @property
     def user(self) -> str | None:

@@ -1,15 +1,18 @@
 """Who is connected, with which sockets: this pod's socket state.
 
-Pure bookkeeping, no I/O. A connection stands in exactly one group: its wire format's anonymous or
-authenticated one, so that a round can write one buffer to a whole group.
+Pure bookkeeping, no I/O. Membership is data: a connection holds the names of the streams that it
+hears. A live connection stands in exactly one group, of those that have its wire format and hear
+the same shared streams, so that a round can write one buffer to a whole group. Streams that have a
+name, such as a user's, have their members here.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clarion_contract.events.audience import Audience
+from clarion_contract.events.audience import AUTHENTICATED, Audience, audiences_of
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import Identity
@@ -21,11 +24,20 @@ Members = dict[Connection, None]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All live connections of one wire format, apart by what they may hear."""
+    """Live connections of one wire format that hear the same shared streams.
+
+    Attributes:
+        streams: their names.
+    """
 
     format: WireFormat
-    anonymous: Members = field(default_factory=dict)
-    authenticated: Members = field(default_factory=dict)
+    streams: tuple[str, ...]
+    members: Members = field(default_factory=dict)
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether its members have logged in."""
+        return AUTHENTICATED.stream in self.streams
 
 
 def _tell_nobody(user: str) -> None:
@@ -43,7 +55,8 @@ class Hub:
         self.changed: Callable[[str], None] = _tell_nobody
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
-        self._groups: dict[WireFormat, Group] = {}
+        self._by_stream: dict[str, list[Connection]] = {}
+        self._groups: dict[tuple[WireFormat, tuple[str, ...]], Group] = {}
         self._catching_up: Members = {}
 
     def __len__(self) -> int:
@@ -72,14 +85,11 @@ class Hub:
     @property
     def held(self) -> Mapping[tuple[str, str], int]:
         """Live connections by (wire, identity)."""
-        return {
-            (group.format.name, identity): len(members)
-            for group in self._groups.values()
-            for identity, members in (
-                ("anonymous", group.anonymous),
-                ("authenticated", group.authenticated),
-            )
-        }
+        counts: Counter[tuple[str, str]] = Counter()
+        for group in self._groups.values():
+            identity = "authenticated" if group.authenticated else "anonymous"
+            counts[group.format.name, identity] += len(group.members)
+        return counts
 
     @property
     def unsent_bytes(self) -> int:
@@ -101,9 +111,7 @@ class Hub:
         if identity is not None:
             connection.identity = identity
         self._by_id[connection.id] = connection
-        if connection.user is not None:
-            self._by_user.setdefault(connection.user, []).append(connection)
-            self.changed(connection.user)
+        self._join(connection)
         if catching_up:
             connection.held = Held()
             connection.state = State.CATCHING_UP
@@ -118,7 +126,7 @@ class Hub:
         self._catching_up.pop(connection, None)
         connection.held = None
         connection.state = State.LIVE
-        self._members(connection)[connection] = None
+        self._group(connection).members[connection] = None
 
     def remove(self, connection: Connection) -> bool:
         """Forget a connection; False when it was not known. Its user stays on it."""
@@ -126,22 +134,19 @@ class Hub:
         if self._by_id.pop(connection.id, None) is None:
             return False
         self._catching_up.pop(connection, None)
-        self._members(connection).pop(connection, None)
-        self._leave_user(connection)
+        self._group(connection).members.pop(connection, None)
+        self._leave(connection)
         return True
 
     def identify(self, connection: Connection, identity: Identity) -> None:
         """Move a connection to another identity: one step, between two events."""
-        user = identity.user
-        if user != connection.user:
-            live = self._members(connection).pop(connection, self) is None
-            self._leave_user(connection)
+        if identity.user != connection.user:
+            live = self._group(connection).members.pop(connection, self) is None
+            self._leave(connection)
             connection.identity = identity
-            if user is not None:
-                self._by_user.setdefault(user, []).append(connection)
-                self.changed(user)
+            self._join(connection)
             if live:
-                self._members(connection)[connection] = None
+                self._group(connection).members[connection] = None
         connection.identity = identity
 
     def find(self, connection_id: str) -> Connection | None:
@@ -152,26 +157,41 @@ class Hub:
         """The user's connections on this pod."""
         return self._by_user.get(user, ())
 
-    def receives(self, connection: Connection, audience: Audience) -> bool:
-        """Whether an audience takes the connection in."""
-        if audience.kind == "all":
-            return True
-        if audience.kind == "authenticated":
-            return connection.user is not None
-        return connection.user == audience.user
+    def members(self, audience: Audience) -> Sequence[Connection]:
+        """The connections on this pod that hear the stream of a named audience."""
+        return self._by_stream.get(audience.stream, ())
 
-    def _members(self, connection: Connection) -> Members:
-        wire_format = connection.format
-        group = self._groups.get(wire_format)
+    def _group(self, connection: Connection) -> Group:
+        wire_format, streams = connection.format, connection.shared_streams
+        group = self._groups.get((wire_format, streams))
         if group is None:
-            group = self._groups[wire_format] = Group(wire_format)
-        return group.anonymous if connection.user is None else group.authenticated
+            group = self._groups[wire_format, streams] = Group(wire_format, streams)
+        return group
 
-    def _leave_user(self, connection: Connection) -> None:
-        if connection.user is None:
-            return
-        connections = self._by_user[connection.user]
-        connections.remove(connection)
-        if not connections:
-            del self._by_user[connection.user]
-        self.changed(connection.user)
+    def _join(self, connection: Connection) -> None:
+        """Let the connection hear what its user may hear."""
+        audiences = audiences_of(connection.user)
+        named = [audience.stream for audience in audiences if audience.named]
+        connection.hear(
+            shared=tuple(audience.stream for audience in audiences if not audience.named),
+            named=tuple(named),
+        )
+        for stream in named:
+            self._by_stream.setdefault(stream, []).append(connection)
+        if connection.user is not None:
+            self._by_user.setdefault(connection.user, []).append(connection)
+            self.changed(connection.user)
+
+    def _leave(self, connection: Connection) -> None:
+        for stream in connection.named_streams:
+            _forget(self._by_stream, stream, connection)
+        if connection.user is not None:
+            _forget(self._by_user, connection.user, connection)
+            self.changed(connection.user)
+
+
+def _forget(index: dict[str, list[Connection]], key: str, connection: Connection) -> None:
+    connections = index[key]
+    connections.remove(connection)
+    if not connections:
+        del index[key]

@@ -50,17 +50,15 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
     """The writes of one round; connections that are catching up get the events into ``held``."""
     result = Plan()
     frames: dict[tuple[WireFormat, int], bytes] = {}
-    for_all = [event for event in events if event.audience.kind == "all"]
-    for_authenticated = [event for event in events if event.audience.kind != "user"]
-    singled_out = _singled_out(events, for_authenticated, hub)
+    singled_out = _singled_out(events, hub)
     for group in hub.groups:
-        for members, shared in (
-            (group.anonymous, for_all),
-            (group.authenticated, for_authenticated),
-        ):
-            if members and shared:
-                connections = list(members.keys() - singled_out.keys() if singled_out else members)
-                _add(result, group.format, connections, shared, frames)
+        if not group.members:
+            continue
+        shared = [event for event in events if event.audience.stream in group.streams]
+        if shared:
+            members = group.members
+            connections = list(members.keys() - singled_out.keys() if singled_out else members)
+            _add(result, group.format, connections, shared, frames)
     for connection, own in singled_out.items():
         if own:
             _add(result, connection.format, (connection,), own, frames)
@@ -74,33 +72,27 @@ def hold(events: Iterable[Event], hub: Hub, max_events: int) -> None:
     """
     for connection in list(hub.catching_up):
         if connection.held is not None:
-            connection.held.add(event for event in events if is_for(connection, event, hub))
+            connection.held.add(event for event in events if connection.receives(event))
             if len(connection.held) > max_events:
                 connection.close(close_codes.SLOW_CONSUMER)
-
-
-def is_for(connection: Connection, event: Event, hub: Hub) -> bool:
-    """Whether a connection receives an event."""
-    return event.exclude != connection.id and hub.receives(connection, event.audience)
 
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:
     """Live connections that an event goes to on this pod, and bytes: for its span."""
     sizes: Counter[WireFormat] = Counter()
-    if event.audience.user is not None:
-        for connection in hub.of_user(event.audience.user):
-            if connection.held is None and is_for(connection, event, hub):
+    if event.audience.named:
+        for connection in hub.members(event.audience):
+            if connection.held is None and connection.receives(event):
                 sizes[connection.format] += 1
     else:
         for group in hub.groups:
-            sizes[group.format] = len(group.authenticated)
-            if event.audience.kind == "all":
-                sizes[group.format] += len(group.anonymous)
+            if event.audience.stream in group.streams:
+                sizes[group.format] += len(group.members)
         excluded = None if event.exclude is None else hub.find(event.exclude)
         if (
             excluded is not None
             and excluded.held is None
-            and hub.receives(excluded, event.audience)
+            and event.audience.stream in excluded.shared_streams
         ):
             sizes[excluded.format] -= 1
     size_bytes = sum(
@@ -109,30 +101,27 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
     return sizes.total(), size_bytes
 
 
-def _singled_out(
-    events: Sequence[Event], shared: Sequence[Event], hub: Hub
-) -> dict[Connection, list[Event]]:
+def _singled_out(events: Sequence[Event], hub: Hub) -> dict[Connection, list[Event]]:
     """Live connections that get more or less than their group, with all that they get."""
     targeted: dict[Connection, list[Event]] = {}
     for event in events:
-        if event.audience.user is not None:
-            for connection in hub.of_user(event.audience.user):
+        if event.audience.named:
+            for connection in hub.members(event.audience):
                 if connection.held is None:
                     targeted.setdefault(connection, []).append(event)
         elif event.exclude is not None:
             excluded = hub.find(event.exclude)
             if excluded is not None and excluded.held is None:
                 targeted.setdefault(excluded, [])
-    return {
-        connection: _merge(connection, own, shared, hub) for connection, own in targeted.items()
-    }
+    if not targeted:
+        return {}
+    shared = [event for event in events if not event.audience.named]
+    return {connection: _merge(connection, own, shared) for connection, own in targeted.items()}
 
 
-def _merge(
-    connection: Connection, own: list[Event], shared: Sequence[Event], hub: Hub
-) -> list[Event]:
+def _merge(connection: Connection, own: list[Event], shared: Sequence[Event]) -> list[Event]:
     merged = sorted([*shared, *own], key=_by_id) if shared else own
-    return [event for event in merged if is_for(connection, event, hub)]
+    return [event for event in merged if connection.receives(event)]
 
 
 def _add(

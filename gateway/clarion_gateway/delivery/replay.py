@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from clarion_contract.bus.bus import History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.events.audience import Audience, audiences_of
 from clarion_contract.events.event import Event
 from clarion_gateway.metrics.registry import Metrics
 
@@ -58,7 +58,7 @@ class Ring:
 
     def append(self, event: Event) -> None:
         """Add the newest event; the oldest go where they take too much memory."""
-        if self.floor is None or event.audience.user is not None:
+        if self.floor is None or event.audience.named:
             return
         self._events.append(event)
         self._size_bytes += len(event.data) + _EVENT_OVERHEAD_BYTES
@@ -141,16 +141,13 @@ class Replay:
         if shared_since < self._ring.broken_until:
             return Missed(False, {})
         recent = self._ring.since(shared_since)
-        ranges = [] if user is None else [(user_audience(user), user_since)]
+        audiences = audiences_of(user)
+        ranges = [(audience, user_since) for audience in audiences if audience.named]
+        shared = [audience for audience in audiences if not audience.named]
         if recent is None:
-            shared = [ALL] if user is None else [ALL, AUTHENTICATED]
             ranges += [(audience, shared_since) for audience in shared]
         self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
-        events = {
-            event.id: event
-            for event in recent or ()
-            if user is not None or event.audience.kind == "all"
-        }
+        events = {event.id: event for event in recent or () if event.audience in shared}
         limit = self._max_events + 1
         whole = True
         for (_, after), history in zip(ranges, await self._read(ranges, limit), strict=True):
@@ -187,5 +184,5 @@ def merge(
     return [
         events[id_]
         for id_ in sorted(events)
-        if id_ > (missed.shared_since if events[id_].audience.user is None else missed.user_since)
+        if id_ > (missed.user_since if events[id_].audience.named else missed.shared_since)
     ]

@@ -10,17 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import structlog
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.event import Event
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import fanout
 from clarion_gateway.delivery.replay import Ring
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 
+_log = structlog.get_logger(__name__)
+
+# As the supervisor names it, whose metric counts these failures too.
+_JOB: Final = "delivery"
 # A slice of sockets takes about 2 ms: what anything else in the loop waits at most.
 _SOCKETS_PER_SLICE: Final = 256
 # Bounds one write to a socket: large enough that its system call costs little by the byte.
@@ -136,7 +144,7 @@ class Delivery:
             if targeted * (len(events) - targeted) > _ROUND_MAX_MERGES:
                 break
             event = self._pending.popleft()
-            targeted += event.audience.user is not None
+            targeted += event.audience.named
             size_bytes += len(event.data)
             events.append(event)
         if not self._pending:
@@ -152,9 +160,15 @@ class Delivery:
         self._rounded += len(events)
         self._move_to(self._positions.last_shared(events) if self._pending else self._seen)
         fanout.hold(events, self._hub, self._held_max_events)
-        plan = fanout.plan(events, self._hub)
         traced = self._tracer.begin(events, self._hub)
-        await _write(plan)
+        try:
+            plan = fanout.plan(events, self._hub)
+        except Exception as error:  # noqa: BLE001 - one event's bug must not cost the others
+            self._metrics.job_failures.labels(_JOB).inc()
+            _log.error("a round cannot be planned; its events go one by one", exc_info=error)
+            plan = await self._one_by_one(events)
+        else:
+            await _write(plan)
         if traced:
             await asyncio.sleep(0)  # the transports write at the end of the loop's turn
             self._tracer.end(traced, self._hub)
@@ -167,6 +181,27 @@ class Delivery:
             seconds=time.perf_counter() - started,
         )
 
+    async def _one_by_one(self, events: Sequence[Event]) -> fanout.Plan:
+        """Write the events of a round that could not be planned whole; returns what was written.
+
+        Clients are told of an event that cannot be written: they hear ``gap`` in its place.
+        """
+        written = fanout.Plan()
+        for event in events:
+            try:
+                plan = fanout.plan([event], self._hub)
+            except Exception as error:  # noqa: BLE001 - clients are told
+                _log.error("an event cannot be delivered", id=event.id, exc_info=error)
+                self._metrics.gaps.labels("lost").inc()
+                for connection in list(self._hub.connections):
+                    if connection.held is None and connection.receives(event):
+                        connection.write(connection.format.gap(event.id))
+            else:
+                await _write(plan)
+                written.batches += plan.batches
+                written.deliveries += plan.deliveries
+        return written
+
     def _move_to(self, position: int) -> None:
         self.position = max(self.position, position)
         self._advanced.set()
@@ -177,8 +212,17 @@ async def _write(plan: fanout.Plan) -> None:
     for payload, connections in plan.batches:
         for start in range(0, len(connections), _SOCKETS_PER_SLICE):
             for connection in connections[start : start + _SOCKETS_PER_SLICE]:
-                connection.write(payload)
+                try:  # costs nothing where nothing is raised
+                    connection.write(payload)
+                except Exception:  # noqa: BLE001 - one socket's bug costs no other
+                    _write_failed(connection)
             written += len(connections) - start
             if written >= _SOCKETS_PER_SLICE:
                 written = 0
                 await asyncio.sleep(0)
+
+
+def _write_failed(connection: Connection) -> None:
+    """Called where a write has raised; the client comes back, and resumes."""
+    _log.exception("a connection cannot be written to", connection=connection.id)
+    connection.close(close_codes.INTERNAL_ERROR)

@@ -233,9 +233,9 @@ class Presence:
             self._arrived.set()
 
     def _load(self) -> PodLoad:
-        groups = list(self._hub.groups)
         catching_up = sum(each.user is not None for each in self._hub.catching_up)
-        authenticated = sum(len(group.authenticated) for group in groups) + catching_up
+        live = sum(len(group.members) for group in self._hub.groups if group.authenticated)
+        authenticated = live + catching_up
         anonymous = len(self._hub) - authenticated
         return PodLoad(anonymous, authenticated, len(self._hub.users), self._ready())
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from clarion_contract.events.audience import Audience, AudienceKind
+from clarion_contract.events.audience import KINDS, Audience
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.refusal import INSUFFICIENT_SCOPE, Refusal
 
-SCOPES: Final[dict[AudienceKind, str]] = {
-    "all": "publish:all",
-    "authenticated": "publish:authenticated",
-    "user": "publish:user",
-}
+SCOPES: Final = {kind.name: kind.scope for kind in KINDS.values()}
 
 DISCONNECT_USERS: Final = "users:disconnect"
 READ_USERS: Final = "users:read"

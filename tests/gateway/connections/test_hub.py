@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import ANONYMOUS, Identity
@@ -15,8 +16,8 @@ def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
     """Members of each group that has any, by wire and identity."""
     groups = {}
     for group in hub.groups:
-        groups[group.format.name, "anonymous"] = list(group.anonymous)
-        groups[group.format.name, "authenticated"] = list(group.authenticated)
+        identity = "authenticated" if group.authenticated else "anonymous"
+        groups[group.format.name, identity] = list(group.members)
     return {name: members for name, members in groups.items() if members}  # type: ignore[misc]
 
 
@@ -127,6 +128,8 @@ def test_a_refresh_changes_the_expiry_alone() -> None:
 
 def test_audiences() -> None:
     hub, nobody, alice = Hub(), Recorder(), Recorder("alice")
+    hub.add(nobody)
+    hub.add(alice)
     for connection, audience, receives in (
         (nobody, ALL, True),
         (nobody, AUTHENTICATED, False),
@@ -136,7 +139,8 @@ def test_audiences() -> None:
         (alice, Audience("user", "alice"), True),
         (alice, Audience("user", "bob"), False),
     ):
-        assert hub.receives(connection, audience) is receives
+        assert connection.receives(Event(2, 1, audience, "t", b"1")) is receives
+        assert not connection.receives(Event(2, 1, audience, "t", b"1", connection.id))
 
 
 def test_a_connection_is_found_by_its_unguessable_id() -> None:

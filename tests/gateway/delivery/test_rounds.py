@@ -14,12 +14,16 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.event import Event
+from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import rounds as module
 from clarion_gateway.delivery.replay import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.wire import frames
+from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.recorder import Recorder, event, messages_of, metrics, sample
 
 ALICE = Audience("user", "alice")
@@ -272,3 +276,48 @@ async def test_publish_to_write_is_never_negative() -> None:
         await stage.delivery.flushed()
     assert sample(stage.metrics, "clarion_publish_to_write_seconds_sum") == 0
     assert sample(stage.metrics, "clarion_publish_to_write_seconds_count") == 1
+
+
+class Poisoned(NativeFormat):
+    """Cannot encode one of the events."""
+
+    def event(self, event: Event) -> bytes:
+        if event.type == "poison":
+            raise KeyError("bug")
+        return super().event(event)
+
+
+async def test_an_event_that_cannot_be_encoded_costs_no_other_and_its_clients_are_told() -> None:
+    stage = Stage()
+    wire_format = Poisoned("websocket", frames.text)
+    nobody, alice = Recorder(None, wire_format), Recorder("alice", wire_format)
+    sound = stage.connect()
+    stage.hub.add(nobody)
+    stage.hub.add(alice)
+    stage.delivery.put(event(1))
+    stage.delivery.put(Event(2, 1, AUTHENTICATED, "poison", b"{}"))
+    stage.delivery.put(event(3))
+    stage.delivery.advance(3)
+    async with stage.running():
+        await stage.delivery.flushed()
+        await stage.delivery.reached(3)
+    assert sound.event_ids == nobody.event_ids == [1, 3]
+    kinds = [(message["kind"], message["id"]) for message in messages_of(b"".join(alice.written))]
+    assert kinds == [("event", "1"), ("gap", "2"), ("event", "3")]
+    assert sample(stage.metrics, "clarion_job_failures_total", task="delivery") == 1
+    assert sample(stage.metrics, "clarion_gaps_total", outcome="lost") == 1
+
+
+async def test_a_connection_that_cannot_be_written_to_is_closed_alone() -> None:
+    stage = Stage()
+    before, broken, after = stage.connect(), stage.connect(), stage.connect()
+
+    def fail(_: bytes) -> None:
+        raise KeyError("bug")
+
+    broken.write = fail
+    stage.delivery.put(event(1))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert broken.closed_with == close_codes.INTERNAL_ERROR
+    assert before.event_ids == after.event_ids == [1]

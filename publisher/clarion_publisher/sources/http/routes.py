@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import Audience, shared_audiences
 from clarion_contract.events.event import KEY_MAX_CHARACTERS, Published
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.event import IncomingEvent
@@ -49,7 +49,7 @@ HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?
 _HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
 
 _PARTIAL: Final = "partial"
-_AUDIENCES: Final = {"all": ALL, "authenticated": AUTHENTICATED}
+_SHARED: Final = {audience.kind: audience for audience in shared_audiences()}
 
 Handle = Callable[[Claims, Headers, bytes], Awaitable[Answer]]
 
@@ -176,7 +176,9 @@ def _incoming(event: NewEvent) -> IncomingEvent:
 def _audience(event: NewEvent) -> Audience:
     """The audience that an event names; `Admission` checks a user's id."""
     wanted = event.audience
-    return Audience("user", wanted.user) if isinstance(wanted, UserAudience) else _AUDIENCES[wanted]
+    if isinstance(wanted, UserAudience):
+        return Audience("user", wanted.user)
+    return _SHARED[wanted]
 
 
 def _check_temporary(outcomes: Sequence[Outcome]) -> None:

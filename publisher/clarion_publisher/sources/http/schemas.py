@@ -8,11 +8,11 @@ producer wrote them, numbers and key order and white space included.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from clarion_contract.events.audience import USER_ID_MAX_BYTES
+from clarion_contract.events.audience import USER_ID_MAX_BYTES, shared_audiences
 from clarion_contract.events.event import (
     CONNECTION_ID_PATTERN,
     KEY_MAX_CHARACTERS,
@@ -23,6 +23,11 @@ from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TY
 from clarion_publisher.sources.http.problems import Problem
 
 Key = Annotated[str, Meta(min_length=1, max_length=KEY_MAX_CHARACTERS)]
+_SHARED: Final = tuple(audience.kind for audience in shared_audiences())
+if TYPE_CHECKING:
+    SharedKind = str
+else:  # one of the kinds in the table of audiences
+    SharedKind = Literal[_SHARED]
 ConnectionId = Annotated[str, Meta(pattern=to_the_end(CONNECTION_ID_PATTERN))]
 
 
@@ -44,11 +49,11 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event to publish."""
 
     audience: Annotated[
-        Literal["all", "authenticated"] | UserAudience,
+        SharedKind | UserAudience,
         Meta(
             description="Who receives the event: every connection, every authenticated one, or "
             "every connection of one user.",
-            extra={"expected": '"all", "authenticated" or {"user": "<id>"}'},
+            extra={"expected": ", ".join(f'"{kind}"' for kind in _SHARED) + ' or {"user": "<id>"}'},
         ),
     ]
     type: Annotated[

@@ -23,8 +23,7 @@ from clarion_gateway.transports.routes import ROUTES, Route
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Framed, Welcome
 from clarion_gateway.wire.messages import Authenticate, Malformed, Message
-from tests.integration.conftest import Start
-from tests.integration.pod import SECONDS, Pod, token
+from tests.integration.pod import SECONDS, Pod, started, token
 from tests.integration.sockets import opened
 
 HANDLERS = """
@@ -96,10 +95,14 @@ LINES: Final = {
 
 
 @pytest.fixture
-async def pod(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pod]:
+async def pod(
+    redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Pod]:
     (tmp_path / "line_handlers.py").write_text(HANDLERS)
     monkeypatch.syspath_prepend(tmp_path)
-    async with start(routes=LINES, handlers="line_handlers:handlers") as pod:
+    async with started(
+        redis_url, namespace, routes=LINES, handlers="line_handlers:handlers"
+    ) as pod:
         yield pod
 
 

@@ -1,0 +1,76 @@
+"""Membership is data: a fourth kind of audience takes one row of the table, and no other change."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clarion_contract.events.audience import Audience, UnknownKind
+from tests.e2e.client import Socket, opened, streamed
+from tests.e2e.stack import Service, Stack, make_stack
+
+SERVICES = {"gateway": "clarion_gateway", "publisher": "clarion_publisher"}
+
+
+def knows_staff(service: Service) -> None:
+    module = SERVICES[service.program.name.partition("-")[0]]
+    command = (sys.executable, "-m", "tests.seams.staff", module)
+    service.program = replace(service.program, command=command)
+
+
+def publish(stack: Stack, scope: str, audience: str, type_: str) -> httpx.Response:
+    token = stack.signer.sign("tests", scope=scope, expires_seconds=60)
+    event = {"audience": audience, "type": type_, "data": None}
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.post(
+        f"{stack.publisher.url}/v1/events", json=event, headers=headers, trust_env=False
+    )
+
+
+async def types_until(socket: Socket, end: str) -> list[str]:
+    return [event["type"] for event in await socket.events_until(end)]
+
+
+async def test_a_fourth_kind_is_published_delivered_replayed_and_kept_from_others(
+    tmp_path: Path, redis_url: str, namespace: str
+) -> None:
+    stack = make_stack(tmp_path, redis_url, namespace)
+    for service in stack.services:
+        knows_staff(service)
+    with stack.running():
+        first, second = (gateway.url for gateway in stack.gateways)
+        async with (
+            opened(first, stack.token("alice")) as alice,
+            opened(second, stack.token("bob")) as bob,
+            opened(second) as guest,
+            streamed(second, stack.token("carol")) as carol,
+        ):
+            assert (await carol.receive())["event"] == "$welcome"
+            assert publish(stack, "publish:all", "staff", "no").status_code == 403
+            assert publish(stack, "publish:staff", "stuff", "no").status_code == 422
+            assert publish(stack, "publish:staff", "staff", "to.staff").status_code == 201
+            assert publish(stack, "publish:all", "all", "the.end").status_code == 201
+            assert await types_until(alice, "the.end") == ["to.staff", "the.end"]
+            assert await types_until(bob, "the.end") == ["the.end"]
+            assert await types_until(guest, "the.end") == ["the.end"]
+            heard = [event["event"] for event in await carol.events_until("the.end")]
+            assert heard == ["to.staff", "the.end"]
+            # Who comes back gets it too, on another gateway; who logs out hears no more of it.
+            since = alice.welcome["id"]
+            async with opened(second, stack.token("alice"), since=since) as again:
+                assert again.welcome["resumed"] is True
+                assert await types_until(again, "the.end") == ["to.staff", "the.end"]
+            await alice.send(kind="auth", ref=1, token=None)
+            assert (await alice.receive())["kind"] == "identity"
+            publish(stack, "publish:staff", "staff", "later")
+            publish(stack, "publish:all", "all", "the.very.end")
+            assert await types_until(alice, "the.very.end") == ["the.very.end"]
+
+
+def test_a_kind_that_the_table_lacks_reaches_nobody() -> None:
+    with pytest.raises(UnknownKind, match="out of all, authenticated, user, got 'topic'"):
+        Audience("topic", "order.42")
