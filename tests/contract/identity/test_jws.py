@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -161,3 +161,11 @@ def test_a_key_prepared_once_and_a_key_of_each_token() -> None:
     ):
         with pytest.raises(InvalidToken, match="signature"):
             signatures.check(token, key)
+
+
+def test_an_rsa_key_that_is_too_small_for_its_algorithm_verifies_nothing() -> None:
+    """An issuer may publish one; `cryptography` raises when it is used."""
+    numbers = rsa.RSAPublicNumbers(65_537, (1 << 400) + 1)
+    token = jws.SignedToken(jws.Header("RS512"), b"{}", b"a.b", bytes(64))
+    with pytest.raises(InvalidToken, match="signature"):
+        jws.Signatures(["RS512"]).check(token, numbers.public_key())
