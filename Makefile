@@ -23,6 +23,9 @@ test: check ## run the checks and the whole test suite
 chaos: $(VENV)/.ready-to-test ## failures at random for 5 minutes; ARGS="--seconds 3600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+abuse: $(VENV)/.ready-to-test ## hostile clients beside honest ones; ARGS="--seconds 300 --kinds heads,bodies"
+	@$(BIN)/python -m tests.abuse $(ARGS)
+
 fuzz: $(VENV)/.ready-to-fuzz ## try foreign bytes on all that parses them; ARGS="--seconds 600 --target frames"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
