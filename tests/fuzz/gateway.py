@@ -27,12 +27,12 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.transports.http import GatewayHttpProtocol, protocol_class
+from clarion_gateway.transports.http import GatewayHttpProtocol, gateway_protocol
 from clarion_gateway.transports.public import public_app
 from clarion_gateway.wire.native import PLAIN, Malformed, decode
 from tests.fuzz.answers import check_answer
 from tests.fuzz.bugs import nothing_fails
-from tests.fuzz.target import Broken, expect
+from tests.fuzz.target import Broken
 from tests.fuzz.transport import LONG_SECONDS, FakeTransport, finish, piece_bytes
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import frames_of
@@ -84,7 +84,7 @@ class Gateway:
         origins = Origins(settings.allowed_origins)
         sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
         self.transport = FakeTransport(self.loop)
-        self._protocol = protocol_class(sessions)(config, ServerState(), {}, self.loop)
+        self._protocol = gateway_protocol(sessions)(config, ServerState(), {}, self.loop)
         self.transport.connect(self._protocol)
 
     @property
@@ -99,7 +99,8 @@ def parse_head(data: bytes) -> None:
         gateway.transport.say(data[1:], piece_bytes(data))
         if gateway.is_http:
             gateway.loop.advance(LONG_SECONDS)
-            expect("end", gateway.transport.lost, "nothing ends this connection")
+            if not gateway.transport.lost:
+                raise Broken("nothing ends this connection")
         check_answer(bytes(gateway.transport.written))
 
 

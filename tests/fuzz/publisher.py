@@ -11,17 +11,21 @@ from uvicorn.server import ServerState
 
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.event import Publication, parse_message
-from clarion_publisher.decoder import decode_batch, decode_body, decode_event
-from clarion_publisher.exchange import Answer, Disconnected, answered, read_headers
-from clarion_publisher.problems import Refusal
-from clarion_publisher.protocol import RequestLimits, protocol_class
-from clarion_publisher.schemas import DisconnectUser, NewEvent, RevokeToken, RevokeUser
+from clarion_contract.service.http_bounds import protocol_class
+from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.sources.http.decoder import decode_batch, decode_body, decode_event
+from clarion_publisher.sources.http.exchange import Answer, Disconnected, answered, read_headers
+from clarion_publisher.sources.http.problems import document_of
+from clarion_publisher.sources.http.protocol import PublisherHttpProtocol
+from clarion_publisher.sources.http.schemas import DisconnectUser, NewEvent, RevokeToken, RevokeUser
 from tests.fuzz.answers import check_answer
 from tests.fuzz.bugs import nothing_fails
-from tests.fuzz.target import Broken, expect
+from tests.fuzz.target import Broken
 from tests.fuzz.transport import LONG_SECONDS, FakeTransport, finish, piece_bytes
 from tests.gateway.clockwork import ClockworkLoop
 
+_LIMITS = HttpLimits(head_max_bytes=2_048, idle_seconds=75, body_bytes_per_second=1_024)
 _BODIES = (DisconnectUser, RevokeUser, RevokeToken)
 
 
@@ -31,13 +35,15 @@ def parse_request(data: bytes) -> None:
     config = Config(_app, log_config=None, access_log=False, ws="none", lifespan="off")
     config.load()
     transport = FakeTransport(loop)
-    make = protocol_class(RequestLimits(head_max_bytes=2_048, seconds=30))
+    port = Port(_LIMITS, max_sockets=10, refused=lambda _: None)
+    make = protocol_class(PublisherHttpProtocol, port)
     try:
         with nothing_fails(loop):
             transport.connect(make(config, ServerState(), {}, loop))
             transport.say(data[1:], piece_bytes(data))
             loop.advance(LONG_SECONDS)
-            expect("end", transport.lost, "nothing ends this connection")
+            if not transport.lost:
+                raise Broken("nothing ends this connection")
             check_answer(bytes(transport.written))
     finally:
         finish(loop)
@@ -94,6 +100,6 @@ def _check(event: NewEvent) -> None:
 
 
 def _check_refusal(refusal: Refusal) -> None:
-    problem: dict[str, Any] = msgspec.json.decode(refusal.body)
+    problem: dict[str, Any] = msgspec.json.decode(document_of(refusal))
     if problem["status"] not in {400, 413, 422} or not problem["detail"]:
         raise Broken(f"no answer to a bad body: {problem}")

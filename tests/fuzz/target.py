@@ -15,25 +15,8 @@ MAX_BYTES = 8_192
 _SECONDS = 10.0
 
 
-NOT_YET = {
-    "end": "connections that no timer ends: an unreadable target on the gateway, what comes behind "
-    "an early answer on the publisher; bounds on every HTTP connection are still to come"
-}
-"""Oracles that are not asked yet, by the name that `expect` is given, and what is missing."""
-
-
 class Broken(AssertionError):
     """An input made the code do what it must never do; the text says what."""
-
-
-def expect(oracle: str, holds: bool, what: str) -> None:
-    """Hold an input against one of the oracles that may be in `NOT_YET`.
-
-    Raises:
-        Broken: it does not hold, and is asked.
-    """
-    if not holds and oracle not in NOT_YET:
-        raise Broken(what)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.gateway.clockwork import ClockworkLoop
 
-LONG_SECONDS = 600.0
+LONG_SECONDS = 250.0
 """Above every time limit of the settings that the targets use."""
 
 _PIECES = (1 << 20, 1, 2, 7, 100)
@@ -56,6 +56,12 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.lost:
             self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
 
     def close(self) -> None:
         if not self._closing:
