@@ -27,7 +27,7 @@ from tests.integration.sockets import PING, TEXT, frame, request_of, text
 _TIMES = 400
 _WARM_UP = 20
 _IDLE_SECONDS = 2.0
-_HELD = 200
+_HELD = 1_500
 _EVENTS = 2_000
 _EVENT_BYTES = 1_000
 _EVENT = b'{"audience":{"user":"nobody"},"type":"t","data":1}'
@@ -77,7 +77,7 @@ class Peer:
 
 def main() -> int:
     """Print the table."""
-    print("| request | bytes sent | CPU, us | CPU per byte sent, ns | memory while held, KB |")
+    print("| request | bytes sent | CPU, µs | CPU per byte sent, ns | memory while held, KB |")
     print("|---|---|---|---|---|")
     with _running() as pods:
         first = pods.fill(_EVENTS, _EVENT_BYTES)

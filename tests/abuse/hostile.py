@@ -1,4 +1,4 @@
-"""A process of hostile clients: ``python -m tests.abuse.hostile KIND PLAN``, PLAN in JSON.
+"""A process of hostile clients: ``python -m tests.abuse.hostile KIND``, its plan on standard input.
 
 Prints what it did, and what it found, as one line of JSON.
 """
@@ -17,8 +17,8 @@ from tests.abuse.table import KINDS
 
 def main() -> None:
     """Attack, and tell."""
-    kind, plan = sys.argv[1:]
-    attack = Attack(Plan.decode(plan))
+    (kind,) = sys.argv[1:]
+    attack = Attack(Plan.decode(sys.stdin.read()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(KINDS[kind].attack(attack))  # type: ignore[arg-type]
     print(json.dumps({"counts": attack.counts, "faults": attack.faults}))

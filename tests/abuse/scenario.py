@@ -125,16 +125,17 @@ class _Scenario:
         began = time.monotonic()
         spent = {name: meter.cpu_seconds for name, meter in self._meters.items()}
         hostile = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.abuse.hostile", self._kind.name, self._plan.encode()),
+            *(sys.executable, "-m", "tests.abuse.hostile", self._kind.name),
             cwd=ROOT,
             env=environment(),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         watching = asyncio.create_task(self._stop_when_hopeless(hostile))
         try:
             async with asyncio.timeout(self._plan.seconds + _HOSTILE_GRACE_SECONDS):
-                output, errors = await hostile.communicate()
+                output, errors = await hostile.communicate(self._plan.encode().encode())
         except TimeoutError:
             self.report.faults.append("the hostile clients were not done in time")
             return

@@ -72,12 +72,6 @@ KINDS = {
 _INBOUND = "no budget of the pod for what clients have sent and nobody has handled yet"
 
 NOT_YET = {
-    "trailers": "no bound on a request's trailers, which count as headers",
-    "extensions": "no bound on the framing of a chunked body",
-    "targets": "no deadline on a gateway's connection whose request target cannot be read",
-    "line_ends": "no deadline on a publisher's connection once anything has come in",
-    "upgrades": "a second upgrade in one packet raises in the publisher's protocol",
-    "announced": "bodies count with the length that they announce, and no caller has a share of its own",
     "fragments": _INBOUND,
     "messages": _INBOUND,
     "inboxes": f"{_INBOUND}; clients that catch up are read",
