@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos cluster check format bench docs mutate release pins clean
+.PHONY: help run test chaos abuse fuzz cluster check format bench docs mutate release pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ test: check ## run the checks and the whole test suite
 
 chaos: $(VENV)/.ready-to-test ## failures at random for 5 minutes; ARGS="--seconds 3600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+abuse: $(VENV)/.ready-to-test ## hostile clients beside honest ones; ARGS="--seconds 300 --kinds heads,bodies"
+	@$(BIN)/python -m tests.abuse $(ARGS)
+
+fuzz: $(VENV)/.ready-to-fuzz ## try foreign bytes on all that parses them; ARGS="--seconds 600 --target frames"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 cluster: $(VENV)/.ready-to-test ## try the chart in the cluster that KUBECONFIG names; see docs/kubernetes.md
 	@$(BIN)/pytest tests/cluster $(ARGS)
@@ -56,8 +62,9 @@ clean: ## remove what the other targets made
 # One stamp for each set of packages, renewed only when what is asked for has changed.
 $(VENV)/.ready-to-run: extras := embedded
 $(VENV)/.ready-to-test: extras := dev,bench,docs
+$(VENV)/.ready-to-fuzz: extras := dev,bench,docs,fuzz
 
-$(VENV)/.ready-to-run $(VENV)/.ready-to-test: pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/.ready-to-run $(VENV)/.ready-to-test $(VENV)/.ready-to-fuzz: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Clarion and its packages into $(VENV) (the first time takes about a minute)"
 	@$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(extras)]'
 	@touch $@

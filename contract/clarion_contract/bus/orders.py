@@ -76,7 +76,10 @@ def decode_order(text: bytes) -> Order:
     Raises:
         msgspec.MsgspecError: it is no order.
     """
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec's own for UTF-8 and for depth
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def split_message(payload: bytes) -> list[bytes]:

@@ -105,10 +105,16 @@ class Signatures:
         """
         name = token.header.alg
         prepared = self._prepared[name] if key is None else self._fit(name, key)
-        if prepared is None or not self._algorithms[name].verify(
-            token.signing_input, prepared, token.signature
-        ):
+        if prepared is None or not self._matches(token, prepared):
             raise InvalidToken("signature", "the token's signature does not match")
+
+    def _matches(self, token: SignedToken, prepared: Any) -> bool:  # noqa: ANN401
+        """Whether the signature is the key's; never where an issuer's RSA key is far too small."""
+        try:
+            algorithm = self._algorithms[token.header.alg]
+            return algorithm.verify(token.signing_input, prepared, token.signature)
+        except ValueError:  # `cryptography`: the digest does not fit into the key
+            return False
 
     def _fit(self, name: str, key: Any) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
         """The key in the form that an algorithm wants; None where it does not fit.

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import redis.asyncio
 
@@ -123,3 +124,9 @@ def test_an_encoded_order_is_one_line() -> None:
     order = Disconnect("x", "a\nb", "\u2028\r\n", True, 1.5)
     assert split_message(encode_order(order)) == [encode_order(order)]
     assert decode_order(encode_order(order)) == order
+
+
+@pytest.mark.parametrize("text", [b'{"order":"\x80"}', b"[" * 100_000, b"", b"{}", b"null"])
+def test_what_is_no_order_is_one_kind_of_error(text: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode_order(text)

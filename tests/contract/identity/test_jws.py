@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -161,3 +161,12 @@ def test_a_key_prepared_once_and_a_key_of_each_token() -> None:
     ):
         with pytest.raises(InvalidToken, match="signature"):
             signatures.check(token, key)
+
+
+@pytest.mark.parametrize("name", ["RS512", "PS512"])
+def test_an_rsa_key_that_is_too_small_for_its_algorithm_verifies_nothing(name: str) -> None:
+    """An issuer may publish one; `cryptography` raises when it is used."""
+    numbers = rsa.RSAPublicNumbers(65_537, (1 << 399) + 1)
+    token = jws.SignedToken(jws.Header(name), b"{}", b"a.b", bytes(50))
+    with pytest.raises(InvalidToken, match="signature"):
+        jws.Signatures([name]).check(token, numbers.public_key())

@@ -148,6 +148,16 @@ def test_of_two_moments_the_later_one_counts_in_whatever_order_they_come() -> No
     assert len(bench.revocations) == 1
 
 
+@pytest.mark.parametrize("order", [ONE, BEFORE_NOW, FAREWELL])
+def test_an_order_that_stands_in_redis_twice_in_other_words_ends_once(order: Order) -> None:
+    bench = Bench()
+    text = encode_order(order)
+    bench.revocations.hear(text + b"\n" + text.replace(b":", b": ") + b"\n" + text + b" ")
+    bench.now = LATER + 1
+    bench.revocations.forget_ended()
+    assert len(bench.revocations) == 0
+
+
 @pytest.mark.parametrize(
     ("order", "code", "reason", "reconnect"),
     [

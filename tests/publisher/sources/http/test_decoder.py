@@ -191,3 +191,14 @@ class TestBatches:
             decode_batch(b'{"events":[' + b"0," * 1_000_000 + b"0]}", max_events=1_000)
         assert caught.value.row is INVALID_BATCH
         assert "$.events[0]" in str(caught.value.errors)
+
+
+@pytest.mark.parametrize("first", [b"1", b'{"a":"t"}', b'"-"'])
+def test_a_field_that_stands_twice_and_is_wrong_at_first_is_refused(first: bytes) -> None:
+    event = b'{"audience":"all","type":' + first + b',"type":"t","data":1}'
+    with pytest.raises(Refusal) as refused:
+        decode_event(event)
+    assert row_of(refused.value) is INVALID_EVENT
+    (in_batch,) = decode_batch(b'{"events":[' + event + b"]}", max_events=1)
+    assert isinstance(in_batch, Refusal)
+    assert in_batch.errors == refused.value.errors

@@ -1,0 +1,88 @@
+"""Hostile clients of each kind for a second or two: honest ones beside them notice nothing.
+
+A short run of what `make abuse` does for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+import uvloop
+
+from tests.abuse.honest import Honest
+from tests.abuse.pods import Pods
+from tests.abuse.scenario import CEILING_BYTES, Force, run
+from tests.abuse.table import KINDS, NOT_YET
+from tests.chaos.ledger import Ledger
+
+_FORCE = Force(seconds=1.5, connections=20)
+
+
+def pytest_asyncio_loop_factories(
+    config: Any, item: Any
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """One gateway and one publisher, which outlive all kinds."""
+    pods = Pods(tmp_path_factory.mktemp("abuse"))
+    with pods.running():
+        yield pods
+
+
+@pytest.fixture(scope="module")
+def ledger() -> Ledger:
+    """One for all: idempotency keys are numbers in it."""
+    return Ledger()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for name, kind in KINDS.items() if name not in NOT_YET],
+    ids=lambda kind: kind.name,
+)
+async def test_honest_clients_notice_nothing(pods: Pods, ledger: Ledger, kind: Any) -> None:
+    report = await run(pods, ledger, kind, _FORCE)
+    print(report)
+    if report.faults:
+        pytest.fail(str(report))
+    assert report.verdict.delivered > 0
+    assert report.counts["connections"] > 0
+
+
+async def test_what_an_honest_client_notices_is_found(pods: Pods, ledger: Ledger) -> None:
+    """The oracle finds a client that lost its connection, and one that was turned away."""
+    honest = Honest(pods, ledger, random.Random(1), comers=True)
+
+    async def disconnect() -> None:
+        headers = {"Authorization": f"Bearer {pods.service_token('test')}"}
+        async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+            url = f"{pods.publisher.url}/v1/users/bob/disconnect"
+            assert (await client.post(url, json={})).is_success
+
+    await honest.during(disconnect)
+    lost = [line.partition(" lost its connection: ") for line in honest.noticed]
+    assert {(who, ends) for who, _, ends in lost} == {
+        ("socket 1 of bob", "4409"),
+        ("stream 1 of bob", "4409"),
+    }
+
+
+async def test_memory_past_the_ceiling_is_found(
+    pods: Pods, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CEILING_BYTES, "gateway", -1)
+    report = await run(pods, ledger, KINDS["handshakes"], Force(seconds=0, connections=1))
+    assert [fault.partition(" by ")[0] for fault in report.faults] == ["gateway grew"]
+
+
+def test_what_is_left_out_exists() -> None:
+    assert set(NOT_YET) <= set(KINDS)

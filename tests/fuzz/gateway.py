@@ -1,0 +1,171 @@
+"""Bytes of clients of a gateway: request heads, WebSocket frames, messages.
+
+Everything from the TCP connection to the handlers is the gateway's own; only Redis is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from clarion_contract.events.event import Event
+from clarion_contract.identity.tokens import verifier_of
+from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.http import GatewayHttpProtocol, gateway_protocol
+from clarion_gateway.transports.public import public_app
+from clarion_gateway.wire.messages import Malformed
+from clarion_gateway.wire.native import PLAIN
+from tests.fuzz.answers import check_answer
+from tests.fuzz.bugs import nothing_fails
+from tests.fuzz.target import Broken
+from tests.fuzz.transport import LONG_SECONDS, FakeTransport, finish, piece_bytes
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.recorder import frames_of
+from tests.gateway.recorder import settings as gateway_settings
+
+_MESSAGE_MAX_BYTES = 1_024
+
+
+class _NoBus:
+    """The parts of a gateway that need Redis: always there, and empty."""
+
+    position = 1
+
+    async def join(self, user: str | None, *, whole: bool = False) -> None:
+        pass
+
+    async def collect(self, connection: Connection, since: int, resumes: str | None) -> None:
+        return None
+
+    async def send(self, connection: Connection, missed: list[Event]) -> None:
+        pass
+
+    def refusal(self, claims: object) -> None:
+        return None
+
+    @contextlib.asynccontextmanager
+    async def between_rounds(self) -> AsyncIterator[None]:
+        yield
+
+
+class Gateway:
+    """A gateway's public port on a clock of its own, and one connection to it."""
+
+    def __init__(self) -> None:
+        self.loop = ClockworkLoop()
+        settings, config, metrics = _lasting()
+        bus: Any = _NoBus()
+        hub = Hub()
+        sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
+        _, verifier = verifier_of(settings)
+        admission = Admission(
+            hub, bus, bus, bus, verifier, metrics, settings, sweeper=sweeper, revocations=bus
+        )
+
+        def spawn(name: str, job: Any) -> object:
+            return self.loop.create_task(job, name=name)
+
+        inboxes = Inboxes(admission, _handlers(), bus, metrics, spawn, settings)
+        origins = Origins(settings.allowed_origins)
+        sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
+        self.transport = FakeTransport(self.loop)
+        self._protocol = gateway_protocol(sessions)(config, ServerState(), {}, self.loop)
+        self.transport.connect(self._protocol)
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it has not become a WebSocket or an event stream."""
+        return isinstance(self.transport.get_protocol(), GatewayHttpProtocol)
+
+
+def parse_head(data: bytes) -> None:
+    """A request, or what stands in its place, on a new connection."""
+    with _gateway() as gateway:
+        gateway.transport.say(data[1:], piece_bytes(data))
+        if gateway.is_http:
+            gateway.loop.advance(LONG_SECONDS)
+            if not gateway.transport.lost:
+                raise Broken("nothing ends this connection")
+        check_answer(bytes(gateway.transport.written))
+
+
+def parse_frames(data: bytes) -> None:
+    """Whatever comes in on an open WebSocket."""
+    extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if data[:1] >= b"\x80" else b""
+    with _gateway() as gateway:
+        gateway.transport.say(_HANDSHAKE % extensions, 1 << 20)
+        gateway.transport.say(data[1:], piece_bytes(data))
+        check_answer(bytes(gateway.transport.written))
+
+
+def parse_message(data: bytes) -> None:
+    """The text of a message."""
+    try:
+        data.decode()  # as sessions do first
+        message = PLAIN.decode(data)
+    except (Malformed, UnicodeDecodeError):
+        return
+    # It goes back to the client as a part of an answer.
+    answer = PLAIN.reply(message.ref, b"null")
+    ref = json.loads(frames_of(answer)[0].data)["ref"]
+    if not isinstance(ref, int | float | str | None):
+        raise Broken(f"{message.ref!r} was taken for a ref")
+
+
+_HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n%b\r\n"
+)
+
+
+@contextlib.contextmanager
+def _gateway() -> Iterator[Gateway]:
+    gateway = Gateway()
+    try:
+        with nothing_fails(gateway.loop):
+            yield gateway
+            gateway.transport.abort()
+            gateway.loop.settle()
+    finally:
+        finish(gateway.loop)
+
+
+@cache
+def _lasting() -> tuple[GatewaySettings, Config, Metrics]:
+    """What takes long to make, and is the same for every connection."""
+    settings = gateway_settings(
+        compression=True,
+        handshake_seconds=5,
+        message_max_bytes=_MESSAGE_MAX_BYTES,
+        request_head_max_bytes=2_048,
+    )
+    config = Config(public_app(settings), log_config=None, access_log=False, ws="none")
+    config.load()
+    return settings, config, Metrics(CollectorRegistry())
+
+
+@cache
+def _handlers() -> Handlers:
+    handlers = Handlers()
+
+    async def echo(message: Any, _: Any) -> Any:
+        return message
+
+    handlers.on("echo")(echo)
+    return handlers
