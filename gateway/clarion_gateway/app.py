@@ -172,7 +172,7 @@ async def running(
             supervisor.keep("presence", presence.run)
             supervisor.keep("keys", keys.run)
             supervisor.keep("prune", _pruning(subscription, revocations, hub, settings))
-            for name, job in _optional_jobs(settings, hub, presence, is_ready, metrics):
+            for name, job in _optional_jobs(settings, hub, inboxes, presence, is_ready, metrics):
                 supervisor.keep(name, job)
             yield Gateway(
                 public_app(settings),
@@ -208,13 +208,16 @@ class _Control:
 def _optional_jobs(
     settings: GatewaySettings,
     hub: Hub,
+    inboxes: Inboxes,
     presence: Presence,
     is_ready: Callable[[], bool],
     metrics: Metrics,
 ) -> Iterator[tuple[str, Job]]:
     """What runs only where it is asked for."""
     if settings.rebalance:
-        rebalancing = Rebalancing(hub, lambda: presence.pods, is_ready, metrics, settings)
+        rebalancing = Rebalancing(
+            hub, lambda: presence.pods, is_ready, inboxes.__contains__, metrics, settings
+        )
         yield "rebalancing", rebalancing.run
     if settings.pod_deletion_cost:
         cost = PodDeletionCost(

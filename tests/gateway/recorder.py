@@ -17,10 +17,11 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State, discard
+from clarion_gateway.connections.identity import Identity
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire import frames as server_frames
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 from clarion_gateway.wire.native import PLAIN
 from tests.conftest import SECRET
 
@@ -71,18 +72,27 @@ def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
 
 
 class Recorder(Connection):
-    """A client of the native protocol that takes everything at once, unless told to `stall`."""
+    """A connection that is its own socket: a client that takes everything at once."""
 
-    __slots__ = ("closed_with", "pings", "reading", "taking", "unsent", "written")
+    __slots__ = (
+        "awaiting_pong",
+        "closed_with",
+        "is_reading",
+        "pings",
+        "taking",
+        "unsent",
+        "written",
+    )
 
-    def __init__(self, user: str | None = None, encoder: Encoder = PLAIN) -> None:
-        super().__init__(encoder)
-        self.user = user
+    def __init__(self, user: str | None = None, wire_format: WireFormat = PLAIN) -> None:
         self.written: list[bytes] = []
         self.write = self.written.append
+        super().__init__(wire_format, self)
+        self.identity = Identity(user)
+        self.awaiting_pong = False
         self.closed_with: Close | None = None
         self.pings = 0
-        self.reading = True
+        self.is_reading = True
         self.unsent = 0
         self.taking = asyncio.Event()
         self.taking.set()
@@ -114,7 +124,7 @@ class Recorder(Connection):
         self.state = State.CLOSED
 
     def pause_reading(self) -> None:
-        self.reading = False
+        self.is_reading = False
 
     def resume_reading(self) -> None:
-        self.reading = True
+        self.is_reading = True

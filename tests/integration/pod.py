@@ -19,6 +19,7 @@ from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import gateway_protocol
+from clarion_gateway.transports.routes import ROUTES, Routes
 from tests.conftest import SECRET
 
 SECONDS = 30.0
@@ -116,7 +117,12 @@ def settings_of(redis_url: str, namespace: str, **overrides: Any) -> GatewaySett
 
 @contextlib.asynccontextmanager
 async def started(
-    redis_url: str, namespace: str, *, wait: bool = True, **overrides: Any
+    redis_url: str,
+    namespace: str,
+    *,
+    wait: bool = True,
+    routes: Routes = ROUTES,
+    **overrides: Any,
 ) -> AsyncIterator[Pod]:
     """A gateway until the context ends; with ``wait``, a ready one."""
     settings = settings_of(redis_url, namespace, **overrides)
@@ -125,7 +131,7 @@ async def started(
     try:
         async with running(settings) as gateway:
             server = Server(
-                gateway.public, listener, http=gateway_protocol(gateway.sessions), ws="none"
+                gateway.public, listener, http=gateway_protocol(gateway.sessions, routes), ws="none"
             )
             serving = asyncio.create_task(server.run_until_stopped())
             transport = httpx.ASGITransport(gateway.internal)

@@ -24,11 +24,12 @@ from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Item
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.identity import Identity, identity_of
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.format import Welcome
 
 _log = structlog.get_logger(__name__)
 
@@ -158,14 +159,15 @@ class Admission:
         finally:
             self._opening -= 1
             seconds = time.perf_counter() - started
-            self._metrics.handshake(connection.encoder.wire, outcome, seconds)
+            self._metrics.handshake(connection.format.name, outcome, seconds)
         return missed
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
         """Log in, refresh or log out in band. A token that fails changes nothing."""
         try:
             claims = None if token is None else await self._claims(token)
-            user = None if claims is None else claims.subject
+            identity = identity_of(claims)
+            user = identity.user
             change = "logout" if user is None else "login"
             if user is not None and user == connection.user:
                 change = "refresh"
@@ -173,10 +175,10 @@ class Admission:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 await self._subscription.join(user)
         except Refused as refused:
-            connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+            connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
             return
         except (TimeoutError, BusUnavailable, KeysUnavailable):
-            connection.write(connection.encoder.error(ref, "unavailable", "try again"))
+            connection.write(connection.format.error(ref, "unavailable", "try again"))
             return
         # Between rounds, so that none writes what the old identity was meant to get.
         async with self._delivery.between_rounds():
@@ -186,34 +188,30 @@ class Admission:
                 self._check_user(user, connection.user)  # again: others came in meanwhile
                 self._check_revoked(claims)
             except Refused as refused:
-                connection.write(connection.encoder.error(ref, *_refused_auth(refused.close)))
+                connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
                 return
-            self._hub.identify(connection, user, None if claims is None else claims.expires_at)
-            _note_token(connection, claims)
+            self._hub.identify(connection, identity)
             expires_in = self._expires_in(connection)
-            connection.write(connection.encoder.identity(ref, user, expires_in))
+            connection.write(connection.format.identity(ref, user, expires_in))
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Item]:
         """Authenticate, register, welcome; what the client missed is still to be written."""
         since = _since(opening.since)
-        claims = None
-        if opening.token is not None:
-            claims = await self._claims(opening.token)
-            connection.user, connection.expires_at = claims.subject, claims.expires_at
-            _note_token(connection, claims)
-        self._check_user(connection.user, None)
-        await self._subscription.join(connection.user, whole=since is not None)
-        self._check_user(connection.user, None)  # again: others came in while this one waited
+        claims = None if opening.token is None else await self._claims(opening.token)
+        identity = identity_of(claims)
+        self._check_user(identity.user, None)
+        await self._subscription.join(identity.user, whole=since is not None)
+        self._check_user(identity.user, None)  # again: others came in while this one waited
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
         if since is None:
-            self._hub.add(connection)
+            self._hub.add(connection, identity)
             self._welcome(connection, self._delivery.position, resumed=None)
             return []
-        return await self._resume(connection, since, opening.resumes)
+        return await self._resume(connection, identity, since, opening.resumes)
 
     async def _claims(self, token: str) -> Claims:
         try:
@@ -245,9 +243,11 @@ class Admission:
         ):
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
-    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Item]:
+    async def _resume(
+        self, connection: Connection, identity: Identity, since: int, resumes: str | None
+    ) -> list[Item]:
         """Register the connection holding events back, and welcome it with what it missed."""
-        self._hub.add(connection, catching_up=True)
+        self._hub.add(connection, identity, catching_up=True)
         missed = await self._resumption.collect(connection, since, resumes)
         if connection.state is State.CLOSED:
             return []
@@ -269,18 +269,11 @@ class Admission:
             resumed,
             self._expires_in(connection),
         )
-        connection.write(connection.encoder.welcome(welcome))
+        connection.write(connection.format.welcome(welcome))
 
     def _expires_in(self, connection: Connection) -> int | None:
-        if connection.expires_at is None:
-            return None
-        return max(0, round(connection.expires_at - self._clock()))
-
-
-def _note_token(connection: Connection, claims: Claims | None) -> None:
-    """Remember which token a connection holds, so that it can be closed when that is revoked."""
-    connection.token_id = None if claims is None else claims.token_id
-    connection.issued_at = None if claims is None else claims.issued_at
+        expires_at = connection.identity.expires_at
+        return None if expires_at is None else max(0, round(expires_at - self._clock()))
 
 
 def _refused_auth(close: Close) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.native import Auth, Message
+from clarion_gateway.wire.messages import Authenticate, Message
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 """Runs a job by itself; the name says whose it is when it fails."""
@@ -34,13 +34,13 @@ _log = structlog.get_logger(__name__)
 _HALF: Final = 2
 
 
-class Inbox:
+class _Inbox:
     """Messages of one connection that wait; exists only while there are any."""
 
     __slots__ = ("messages", "paused", "started")
 
     def __init__(self) -> None:
-        self.messages: deque[Message | Auth] = deque()
+        self.messages: deque[Message | Authenticate] = deque()
         self.paused = False
         self.started = False
 
@@ -65,49 +65,58 @@ class Inboxes:
         self._pod = settings.pod
         self._handler_seconds = settings.handler_seconds
         self._backlog = settings.handler_backlog
+        self._inboxes: dict[Connection, _Inbox] = {}
         self.running = 0
 
-    def put(self, connection: Connection, message: Message | Auth) -> None:
+    def __contains__(self, connection: Connection) -> bool:
+        """Whether messages of the connection wait or are being handled."""
+        return connection in self._inboxes
+
+    def put(self, connection: Connection, message: Message | Authenticate) -> None:
         """Have a message handled after those that the connection sent before."""
-        inbox = connection.inbox
+        inbox = self._inboxes.get(connection)
         if inbox is None:
-            inbox = connection.inbox = Inbox()
+            inbox = self._inboxes[connection] = _Inbox()
         inbox.messages.append(message)
         if connection.state is State.LIVE:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
             inbox.paused = True
-            connection.pause_reading()
+            connection.socket.pause_reading()
 
     def start(self, connection: Connection) -> None:
         """The connection is live: handle what it said before it was welcomed and had caught up."""
-        inbox = connection.inbox
+        inbox = self._inboxes.get(connection)
         if inbox is not None and not inbox.started:
             inbox.started = True
             self._spawn("messages", self._work(connection, inbox))
 
-    async def _work(self, connection: Connection, inbox: Inbox) -> None:
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone: what it said and nobody has begun to handle is dropped."""
+        self._inboxes.pop(connection, None)
+
+    async def _work(self, connection: Connection, inbox: _Inbox) -> None:
         self.running += 1
         try:
             while inbox.messages and connection.state is not State.CLOSED:
                 await self._handle_safely(connection, inbox.messages.popleft())
                 if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
                     inbox.paused = False
-                    connection.resume_reading()
+                    connection.socket.resume_reading()
         finally:
             self.running -= 1
-            connection.inbox = None
+            self.forget(connection)
 
-    async def _handle_safely(self, connection: Connection, message: Message | Auth) -> None:
+    async def _handle_safely(self, connection: Connection, message: Message | Authenticate) -> None:
         try:
             await self._handle(connection, message)
         except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
             _log.exception("message failed", connection=connection.id)
             connection.close(close_codes.INTERNAL_ERROR)
 
-    async def _handle(self, connection: Connection, message: Message | Auth) -> None:
-        ref = bytes(message.ref)
-        if isinstance(message, Auth):
+    async def _handle(self, connection: Connection, message: Message | Authenticate) -> None:
+        ref = message.ref
+        if isinstance(message, Authenticate):
             await self._admission.authenticate(connection, message.token, ref)
             return
         route = self._handlers.find(message.type)
@@ -116,12 +125,12 @@ class Inboxes:
             self._error(connection, ref, "unknown_type", f"expected a type out of: {known}")
             return
         context = Context(connection.id, connection.user, self._pod, message.type, self._publish)
-        outcome = await self._answer(route, bytes(message.data), context)
+        outcome = await self._answer(route, message.data, context)
         if isinstance(outcome, Refusal):
             self._error(connection, ref, outcome.code, outcome.message)
         else:
             self._metrics.messages.labels("handled").inc()
-            connection.write(connection.encoder.reply(ref, outcome))
+            connection.write(connection.format.reply(ref, outcome))
 
     async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
         started = time.perf_counter()
@@ -155,4 +164,4 @@ class Inboxes:
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
         label = code if code in MESSAGE_OUTCOMES else "refused"
         self._metrics.messages.labels(label).inc()
-        connection.write(connection.encoder.error(ref, code, message))
+        connection.write(connection.format.error(ref, code, message))

@@ -143,7 +143,7 @@ def tell_gap(hub: Hub, audiences: Collection[Audience], position: int) -> None:
     for connection in list(hub.connections):
         if not streams.isdisjoint((*connection.shared_streams, *connection.named_streams)):
             if connection.state is State.LIVE:
-                connection.write(connection.encoder.gap(position))
+                connection.write(connection.format.gap(position))
             elif connection.held is not None:  # in its place among what it still has to hear
                 connection.held.add([Gap(position)])
 
@@ -159,16 +159,16 @@ async def _write(connection: Connection, items: Sequence[Item], written: int) ->
         written: the highest id before. No gap leads below it, since a client comes back from the
             last id that it is told.
     """
-    encoder = connection.encoder
+    wire_format = connection.format
     chunk: list[bytes] = []
     size_bytes = 0
     for item in items:
         if isinstance(item, Gap):
             written = max(written, item.position)
-            frame = encoder.gap(written)
+            frame = wire_format.gap(written)
         else:
             written = max(written, item.id)
-            frame = encoder.event(item)
+            frame = wire_format.event(item)
         chunk.append(frame)
         size_bytes += len(frame)
         if size_bytes >= _CHUNK_BYTES:
@@ -183,4 +183,4 @@ async def _write(connection: Connection, items: Sequence[Item], written: int) ->
 
 async def _drained(connection: Connection) -> None:
     async with asyncio.timeout(_STALL_SECONDS):
-        await connection.drained()
+        await connection.socket.drained()

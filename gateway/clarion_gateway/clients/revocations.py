@@ -142,7 +142,7 @@ class Revocations:
         closed = sum(self._carry_out(order) for order in orders)
         revoked = {order.token_id for order in orders if isinstance(order, RevokeToken)}
         if revoked:
-            holders = [each for each in self._hub.connections if each.token_id in revoked]
+            holders = [each for each in self._hub.connections if each.identity.token_id in revoked]
             closed += _close(holders, close_codes.REVOKED)
         _log.info("orders carried out", orders=len(orders), closed=closed)
 
@@ -181,7 +181,9 @@ class Revocations:
                 max(before.expires_at, order.expires_at),
             )
         older = [
-            each for each in self._hub.of_user(order.user) if _is_before(each.issued_at, order)
+            each
+            for each in self._hub.of_user(order.user)
+            if _is_before(each.identity.issued_at, order)
         ]
         return _close(older, close_codes.REVOKED)
 

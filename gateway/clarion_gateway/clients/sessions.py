@@ -22,10 +22,20 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire import native
+from clarion_gateway.wire.messages import Malformed
 
 # Malformed messages that a connection is forgiven: a bug in a client should be seen, not fought.
 _MALFORMED_MAX: Final = 10
+
+
+class _Received:
+    """What a connection has sent so far; exists from its first message on."""
+
+    __slots__ = ("bucket", "malformed")
+
+    def __init__(self, bucket: TokenBucket) -> None:
+        self.bucket = bucket
+        self.malformed = 0
 
 
 class Sessions:
@@ -70,6 +80,7 @@ class Sessions:
         self._rate = settings.messages_per_second
         self._burst = settings.message_burst
         self._clock = clock
+        self._received: dict[Connection, _Received] = {}
 
     def refuse_early(self) -> Close | None:
         """Why no connection is taken at all now; None: come in."""
@@ -81,12 +92,13 @@ class Sessions:
         self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:
-        """A text message came in."""
+        """A text message came in, whole and out of its frames."""
         if not self.spend(connection):
             return
         try:
-            decoded = native.decode(message)
-        except native.Malformed as error:
+            message.decode()  # formats take parts of it over unread
+            decoded = connection.format.decode(message)
+        except Malformed as error:
             self._malformed(connection, str(error))
         except UnicodeDecodeError:
             self.metrics.messages.labels("invalid_text").inc()
@@ -96,10 +108,13 @@ class Sessions:
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close it where there is none left."""
+        if connection.state is State.CLOSED:
+            return False
         now = self._clock()
-        if connection.bucket is None:
-            connection.bucket = TokenBucket(self._burst, now)
-        if connection.bucket.take(now, rate=self._rate, burst=self._burst):
+        received = self._received.get(connection)
+        if received is None:
+            received = self._received[connection] = _Received(TokenBucket(self._burst, now))
+        if received.bucket.take(now, rate=self._rate, burst=self._burst):
             return True
         self.metrics.messages.labels("rate_limited").inc()
         connection.close(close_codes.RATE_LIMITED)
@@ -111,6 +126,8 @@ class Sessions:
             return
         self._hub.remove(connection)
         self._sweeper.remove(connection)
+        self._inboxes.forget(connection)
+        self._received.pop(connection, None)
         self.metrics.closed(close.code, close.label)
 
     async def _open(self, connection: Connection, opening: Opening) -> None:
@@ -120,7 +137,8 @@ class Sessions:
 
     def _malformed(self, connection: Connection, message: str) -> None:
         self.metrics.messages.labels("malformed").inc()
-        connection.malformed += 1
-        connection.write(connection.encoder.error(None, native.Malformed.code, message))
-        if connection.malformed > _MALFORMED_MAX:
+        received = self._received[connection]  # `spend` has made it
+        received.malformed += 1
+        connection.write(connection.format.error(None, Malformed.code, message))
+        if received.malformed > _MALFORMED_MAX:
             connection.close(close_codes.MALFORMED)

@@ -1,26 +1,24 @@
 """A client's connection as hub and delivery see it, whatever its transport and wire format.
 
-Transports derive from `Connection`; no asyncio here. A connection is one small object: no task, no
-timer, no queue of its own while it is idle.
+A connection is not its socket: `Connection` is what the gateway knows of a client, `Socket` what
+transports provide. One transport may carry several connections, and a connection may be given
+another socket. No asyncio here. A connection is one small object: no task, no timer, no queue of
+its own while it is idle.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
-from clarion_gateway.wire.encoder import Encoder
-
-if TYPE_CHECKING:
-    from clarion_contract.service.token_bucket import TokenBucket
-    from clarion_gateway.clients.inbox import Inbox
+from clarion_gateway.connections.identity import ANONYMOUS, Identity
+from clarion_gateway.wire.format import WireFormat
 
 _ID_BYTES: Final = 12
 # Those who are sent elsewhere together come back within this time, not in the same instant.
@@ -44,64 +42,118 @@ def discard(data: bytes) -> None:
     """What `Connection.write` becomes when the connection closes."""
 
 
-class Connection(ABC):
+class Socket(Protocol):
+    """What a connection needs of a transport.
+
+    Attributes:
+        awaiting_pong: a ping was sent and nothing has come in since. The transport writes it, and
+            `clarion_gateway.connections.keepalive` reads it.
+    """
+
+    awaiting_pong: bool
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+        ...
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether messages and pongs are taken from the client; see `pause_reading`."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Hand encoded bytes to the client; never blocks, never raises."""
+        ...
+
+    def ping(self) -> None:
+        """Make the client show that it is alive, or at least keep proxies from closing."""
+        ...
+
+    async def drained(self) -> None:
+        """Return when the client has taken most of what was written, or is gone."""
+        ...
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Connection.close`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more from the client for now: its messages wait in the kernel."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take messages again."""
+        ...
+
+
+class _NoSocket:
+    """The socket of a connection whose transport is gone: nothing is sent, nobody is waited for."""
+
+    __slots__ = ()
+
+    awaiting_pong = False
+    unsent_bytes = 0
+    is_reading = False
+
+    def write(self, data: bytes) -> None:
+        """See `Socket`."""
+
+    def ping(self) -> None:
+        """See `Socket`."""
+
+    async def drained(self) -> None:
+        """See `Socket`."""
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Socket`."""
+
+    def pause_reading(self) -> None:
+        """See `Socket`."""
+
+    def resume_reading(self) -> None:
+        """See `Socket`."""
+
+
+NO_SOCKET: Final[Socket] = _NoSocket()
+
+
+class Connection:
     """One client.
 
     Attributes:
         id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
-        encoder: of the wire format that the client speaks; shared by all connections that do.
-        user: the authenticated user, None while anonymous.
+        format: the wire format that the client speaks; shared by all connections that do.
+        socket: the transport's, which writes it; `NO_SOCKET` once the transport is gone.
+        state: the hub's, which writes it.
+        identity: for whom it speaks; the hub's, which writes it.
         shared_streams: names of the streams without a name that it hears; one tuple for all
-            connections that hear the same.
+            connections that hear the same. The hub's, by `hear`, as are ``named_streams``.
         named_streams: names of the other streams that it hears, such as its user's.
-        expires_at: when the user's token ends, seconds since the epoch; None while anonymous.
-        token_id: that token's ``jti``; None: it has none.
-        issued_at: that token's ``iat``, seconds since the epoch; None: it does not say.
-        write: hands encoded bytes to the transport; never blocks, never raises.
-        held: what came in while the client catches up with what it missed; None: it does not.
-        awaiting_pong: a ping was sent and nothing has come in since.
-        malformed: messages that were not of the protocol, so far.
-        slot: of the sweeper's wheel; -1 while it does not look after the connection.
-        bucket: the budget of inbound messages; None until the first message.
-        inbox: messages that wait for their handlers; None while there are none.
+        write: hands encoded bytes to the client; never blocks, never raises. It stands here and not
+            behind ``socket``, since rounds call it for each recipient: the transport writes it.
+        held: what came in while the client catches up with what it missed; None: it does not. The
+            hub's.
+        slot: of the wheel of keepalive, which alone uses it; -1 while it does not look after the
+            connection.
     """
 
     __slots__ = (
-        "awaiting_pong",
-        "bucket",
-        "encoder",
-        "expires_at",
-        "held",
-        "id",
-        "inbox",
-        "issued_at",
-        "malformed",
-        "named_streams",
-        "shared_streams",
-        "slot",
-        "state",
-        "token_id",
-        "user",
-        "write",
+        "format", "held", "id", "identity", "named_streams", "shared_streams", "slot", "socket",
+        "state", "write",
     )  # fmt: skip
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
         self.id = secrets.token_urlsafe(_ID_BYTES)
-        self.encoder = encoder
+        self.format = wire_format
+        self.socket = socket
         self.state = State.OPENING
-        self.user: str | None = None
+        self.identity: Identity = ANONYMOUS
         self.shared_streams: tuple[str, ...] = ()
         self.named_streams: tuple[str, ...] = ()
-        self.expires_at: float | None = None
-        self.token_id: str | None = None
-        self.issued_at: float | None = None
-        self.write: Callable[[bytes], None] = discard
+        self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
-        self.awaiting_pong = False
-        self.malformed = 0
         self.slot = -1
-        self.bucket: TokenBucket | None = None
-        self.inbox: Inbox | None = None
 
     def hear(self, *, shared: tuple[str, ...], named: tuple[str, ...]) -> None:
         """Hear these streams and no others; the hub calls it."""
@@ -116,35 +168,19 @@ class Connection(ABC):
         )
 
     @property
-    @abstractmethod
-    def unsent_bytes(self) -> int:
-        """Bytes that the client has not taken yet."""
+    def user(self) -> str | None:
+        """The authenticated user; None while anonymous."""
+        return self.identity.user
 
-    @abstractmethod
-    def ping(self) -> None:
-        """Make the client show that it is alive, or at least keep proxies from closing."""
-
-    @abstractmethod
-    async def drained(self) -> None:
-        """Return when the client has taken most of what was written, or is gone."""
-
-    @abstractmethod
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """Tell the client why and close, letting it take what was written before, for a while.
 
         Args:
             message: encoded, sent before the close.
         """
+        self.socket.close(close, message=message)
 
     def send_elsewhere(self, close: Close) -> None:
         """Close, and tell the client when to come back, to wherever it is led then."""
         after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
-        self.close(close, message=self.encoder.reconnect(after_ms, close.label))
-
-    @abstractmethod
-    def pause_reading(self) -> None:
-        """Take no more from the client for now: its messages wait in the kernel."""
-
-    @abstractmethod
-    def resume_reading(self) -> None:
-        """Take messages again."""
+        self.close(close, message=self.format.reconnect(after_ms, close.label))

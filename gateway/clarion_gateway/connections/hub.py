@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from clarion_contract.events.audience import AUTHENTICATED, Audience, audiences_of
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.connections.identity import Identity
+from clarion_gateway.wire.format import WireFormat
 
 # An insertion-ordered set: rounds go through it thousands of times a second.
 Members = dict[Connection, None]
@@ -29,7 +30,7 @@ class Group:
         streams: their names.
     """
 
-    encoder: Encoder
+    format: WireFormat
     streams: tuple[str, ...]
     members: Members = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class Hub:
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
         self._by_stream: dict[str, list[Connection]] = {}
-        self._groups: dict[tuple[Encoder, tuple[str, ...]], Group] = {}
+        self._groups: dict[tuple[WireFormat, tuple[str, ...]], Group] = {}
         self._catching_up: Members = {}
 
     def __len__(self) -> int:
@@ -87,16 +88,28 @@ class Hub:
         counts: Counter[tuple[str, str]] = Counter()
         for group in self._groups.values():
             identity = "authenticated" if group.authenticated else "anonymous"
-            counts[group.encoder.wire, identity] += len(group.members)
+            counts[group.format.name, identity] += len(group.members)
         return counts
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that clients have not taken yet, over all connections."""
-        return sum(connection.unsent_bytes for connection in self._by_id.values())
+        return sum(connection.socket.unsent_bytes for connection in self._by_id.values())
 
-    def add(self, connection: Connection, *, catching_up: bool = False) -> None:
-        """Register a connection under its id, user and group."""
+    def add(
+        self,
+        connection: Connection,
+        identity: Identity | None = None,
+        *,
+        catching_up: bool = False,
+    ) -> None:
+        """Register a connection under its id, user and group.
+
+        Args:
+            identity: for whom it speaks from now on; None: for whom it spoke before.
+        """
+        if identity is not None:
+            connection.identity = identity
         self._by_id[connection.id] = connection
         self._join(connection)
         if catching_up:
@@ -125,16 +138,16 @@ class Hub:
         self._leave(connection)
         return True
 
-    def identify(self, connection: Connection, user: str | None, expires_at: float | None) -> None:
+    def identify(self, connection: Connection, identity: Identity) -> None:
         """Move a connection to another identity: one step, between two events."""
-        if user != connection.user:
+        if identity.user != connection.user:
             live = self._group(connection).members.pop(connection, self) is None
             self._leave(connection)
-            connection.user = user
+            connection.identity = identity
             self._join(connection)
             if live:
                 self._group(connection).members[connection] = None
-        connection.expires_at = expires_at
+        connection.identity = identity
 
     def find(self, connection_id: str) -> Connection | None:
         """The connection with that id."""
@@ -149,10 +162,10 @@ class Hub:
         return self._by_stream.get(audience.stream, ())
 
     def _group(self, connection: Connection) -> Group:
-        encoder, streams = connection.encoder, connection.shared_streams
-        group = self._groups.get((encoder, streams))
+        wire_format, streams = connection.format, connection.shared_streams
+        group = self._groups.get((wire_format, streams))
         if group is None:
-            group = self._groups[encoder, streams] = Group(encoder, streams)
+            group = self._groups[wire_format, streams] = Group(wire_format, streams)
         return group
 
     def _join(self, connection: Connection) -> None:

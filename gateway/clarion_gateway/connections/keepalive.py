@@ -61,9 +61,10 @@ class Sweeper:
 
         Later ends wait for the next visit: nothing is kept for hours for a connection that closed.
         """
-        if connection.expires_at is None:
+        expires_at = connection.identity.expires_at
+        if expires_at is None:
             return
-        ends_at = connection.expires_at + self._grace_seconds
+        ends_at = expires_at + self._grace_seconds
         if ends_at < self._clock() + len(self._slots) + _TICK_SECONDS:
             self._expiring.setdefault(int(ends_at) + 1, []).append(connection)
 
@@ -84,12 +85,12 @@ class Sweeper:
                     connection.close(close_codes.EXPIRED)
 
     def _visit(self, connection: Connection) -> None:
-        if connection.inbox is not None and connection.inbox.paused:
+        if not connection.socket.is_reading:
             return  # its pongs wait in the kernel, behind the messages it was told to hold
-        if connection.awaiting_pong:
+        if connection.socket.awaiting_pong:
             connection.close(close_codes.KEEP_ALIVE)
         else:
-            connection.ping()
+            connection.socket.ping()
             self.watch_expiry(connection)
 
     async def run(self) -> None:
@@ -104,6 +105,5 @@ class Sweeper:
             due = max(due + _TICK_SECONDS, loop.time())
 
     def _has_expired(self, connection: Connection, now: float) -> bool:
-        return (
-            connection.expires_at is not None and connection.expires_at + self._grace_seconds <= now
-        )
+        expires_at = connection.identity.expires_at
+        return expires_at is not None and expires_at + self._grace_seconds <= now

@@ -17,7 +17,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.wire.encoder import Encoder
+from clarion_gateway.wire.format import WireFormat
 
 _by_id: Final = attrgetter("id")
 
@@ -49,7 +49,7 @@ class Plan:
 def plan(events: Sequence[Event], hub: Hub) -> Plan:
     """The writes of one round; connections that are catching up get the events into ``held``."""
     result = Plan()
-    frames: dict[tuple[Encoder, int], bytes] = {}
+    frames: dict[tuple[WireFormat, int], bytes] = {}
     singled_out = _singled_out(events, hub)
     for group in hub.groups:
         if not group.members:
@@ -58,10 +58,10 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
         if shared:
             members = group.members
             connections = list(members.keys() - singled_out.keys() if singled_out else members)
-            _add(result, group.encoder, connections, shared, frames)
+            _add(result, group.format, connections, shared, frames)
     for connection, own in singled_out.items():
         if own:
-            _add(result, connection.encoder, (connection,), own, frames)
+            _add(result, connection.format, (connection,), own, frames)
     return result
 
 
@@ -79,23 +79,25 @@ def hold(events: Iterable[Event], hub: Hub, max_events: int) -> None:
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:
     """Live connections that an event goes to on this pod, and bytes: for its span."""
-    sizes: Counter[Encoder] = Counter()
+    sizes: Counter[WireFormat] = Counter()
     if event.audience.named:
         for connection in hub.members(event.audience):
             if connection.held is None and connection.receives(event):
-                sizes[connection.encoder] += 1
+                sizes[connection.format] += 1
     else:
         for group in hub.groups:
             if event.audience.stream in group.streams:
-                sizes[group.encoder] += len(group.members)
+                sizes[group.format] += len(group.members)
         excluded = None if event.exclude is None else hub.find(event.exclude)
         if (
             excluded is not None
             and excluded.held is None
             and event.audience.stream in excluded.shared_streams
         ):
-            sizes[excluded.encoder] -= 1
-    size_bytes = sum(len(encoder.event(event)) * count for encoder, count in sizes.items() if count)
+            sizes[excluded.format] -= 1
+    size_bytes = sum(
+        len(wire_format.event(event)) * count for wire_format, count in sizes.items() if count
+    )
     return sizes.total(), size_bytes
 
 
@@ -124,19 +126,19 @@ def _merge(connection: Connection, own: list[Event], shared: Sequence[Event]) ->
 
 def _add(
     result: Plan,
-    encoder: Encoder,
+    wire_format: WireFormat,
     connections: Sequence[Connection],
     events: Sequence[Event],
-    frames: dict[tuple[Encoder, int], bytes],
+    frames: dict[tuple[WireFormat, int], bytes],
 ) -> None:
     if not connections:
         return
     parts = []
-    wire = encoder.wire
+    wire = wire_format.name
     for event in events:
-        frame = frames.get((encoder, event.id))
+        frame = frames.get((wire_format, event.id))
         if frame is None:
-            frame = frames[encoder, event.id] = encoder.event(event)
+            frame = frames[wire_format, event.id] = wire_format.event(event)
         parts.append(frame)
         result.deliveries[event.audience.kind, wire] += len(connections)
     result.batches.append((parts[0] if len(parts) == 1 else b"".join(parts), connections))

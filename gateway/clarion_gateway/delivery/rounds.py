@@ -195,7 +195,7 @@ class Delivery:
                 self._metrics.gaps.labels("lost").inc()
                 for connection in list(self._hub.connections):
                     if connection.held is None and connection.receives(event):
-                        connection.write(connection.encoder.gap(event.id))
+                        connection.write(connection.format.gap(event.id))
             else:
                 await _write(plan)
                 written.batches += plan.batches

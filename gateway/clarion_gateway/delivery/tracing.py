@@ -36,7 +36,11 @@ class FanoutTracer:
 
     def end(self, spans: Sequence[Span], hub: Hub) -> None:
         """Every write of the round has been handed to the sockets."""
-        slow = sum(1 for connection in hub.connections if connection.unsent_bytes) if spans else 0
+        slow = (
+            sum(1 for connection in hub.connections if connection.socket.unsent_bytes)
+            if spans
+            else 0
+        )
         now = time.time_ns()
         for span in spans:
             span.set_attribute("clarion.slow", slow)

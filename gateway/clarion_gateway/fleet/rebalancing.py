@@ -62,6 +62,7 @@ class Rebalancing:
     Args:
         pods: who is there, as of a short while ago; without a name while that is not known.
         ready: whether this pod takes new clients itself.
+        is_busy: whether a client waits for the reply of a handler.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Rebalancing:
         hub: Hub,
         pods: Callable[[], Pods],
         ready: Callable[[], bool],
+        is_busy: Callable[[Connection], bool],
         metrics: Metrics,
         settings: GatewaySettings,
         *,
@@ -77,6 +79,7 @@ class Rebalancing:
         self._hub = hub
         self._pods = pods
         self._ready = ready
+        self._is_busy = is_busy
         self._metrics = metrics
         self._ratio = settings.rebalance_ratio
         self._per_second = settings.rebalance_per_second
@@ -137,14 +140,13 @@ class Rebalancing:
     def _send_on(self, most: int) -> None:
         self._allowance = self._allowance % 1.0 + self._per_second * _TICK_SECONDS
         count = min(most, int(self._allowance))
-        connections = list(itertools.islice(filter(_is_idle, self._hub.connections), count))
+        connections = list(itertools.islice(filter(self._is_idle, self._hub.connections), count))
         for connection in connections:
             connection.send_elsewhere(close_codes.REBALANCING)
         self._allowance -= len(connections)
         self._left -= len(connections)
         self._metrics.rebalanced.inc(len(connections))
 
-
-def _is_idle(connection: Connection) -> bool:
-    """Neither catching up nor waiting for the reply of a handler."""
-    return connection.state is State.LIVE and connection.inbox is None
+    def _is_idle(self, connection: Connection) -> bool:
+        """Neither catching up nor waiting for the reply of a handler."""
+        return connection.state is State.LIVE and not self._is_busy(connection)

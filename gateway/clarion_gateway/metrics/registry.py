@@ -254,7 +254,10 @@ class Metrics:
     def handshake(self, wire: str, outcome: str, seconds: float) -> None:
         """Count a handshake that was admitted or refused."""
         if outcome == "accepted":
-            self._accepted[wire].inc()
+            accepted = self._accepted.get(wire)
+            if accepted is None:
+                accepted = self._accepted[wire] = self.handshakes.labels(wire, outcome)
+            accepted.inc()
         else:
             self.handshakes.labels(wire, outcome).inc()
         self.handshake_seconds.observe_all((seconds,))

@@ -1,8 +1,8 @@
 """The gateway's HTTP protocol: `clarion_contract.service.http_bounds`, and its two ways to a
 connection.
 
-`GET /ws` with an upgrade becomes a `WebSocketConnection`, `GET /sse` an `SseConnection`; everything
-else goes to the ASGI app. A TCP connection carries one request.
+A request for a path of `clarion_gateway.transports.routes` becomes a connection; everything else
+goes to the ASGI app. A TCP connection carries one request.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from clarion_contract.service.http_bounds import BoundedHttpProtocol, protocol_c
 from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.sse import SseConnection, turned_away
-from clarion_gateway.transports.websocket import WebSocketConnection
-
-WEBSOCKET_PATH: Final = b"/ws"
-SSE_PATH: Final = b"/sse"
+from clarion_gateway.transports.routes import ROUTES, Route, Routes
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.wire.format import default_of
 
 # A second one of these would be a second opinion on who asks, from where, or for what; a proxy in
 # front may have followed the other one.
@@ -30,21 +28,20 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
     """One TCP connection until it is known what it wants."""
 
     sessions: Sessions  # set on the subclass that `gateway_protocol` makes
+    routes: Routes
     keeps_alive = False  # nobody asks this port twice on one connection
 
     def serves_itself(self) -> bool:
         """An event stream is none of the app's."""
-        return self.parser.get_method() == b"GET" and self._path() == SSE_PATH
+        return self._stream() is not None
 
     def took_over(self) -> bool:
         """Whether the connection has become an event stream."""
         if not self.is_claimed or self.is_deaf:
             return False
-        request = self._admissible("sse")
-        if request is not None:
-            connection = SseConnection(self.sessions, self.transport, request)
-            self._hand_over(connection)
-            connection.respond(request)
+        route = self._stream()
+        if route is not None:
+            self._connect(route)
         return True
 
     def upgraded(self, rest: bytes | memoryview) -> bool:
@@ -54,8 +51,11 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             if self.serves_itself():
                 return super().upgraded(rest) and not self.took_over()
             self.turn_away(400, "unknown_upgrade", "expected an upgrade to websocket")
-        elif self._path() != WEBSOCKET_PATH:
-            self.turn_away(404, "not_found", f"expected {WEBSOCKET_PATH.decode()}")
+            return False
+        route = self.routes.get(self._path())
+        if route is None or not route.transport.upgrades:
+            paths = [path.decode() for path, each in self.routes.items() if each.transport.upgrades]
+            self.turn_away(404, "not_found", f"expected {' or '.join(paths)}")
         elif self.parser.get_method() != b"GET":
             self.turn_away(405, "method", "expected GET", headers=(("allow", "GET"),))
         elif self.parser.get_http_version() != "1.1":  # RFC 6455, section 4.1
@@ -63,25 +63,34 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         elif self._has_body():
             self.turn_away(400, "malformed_request", "expected a handshake without a body")
         else:
-            self._become_websocket(bytes(rest))
+            self._connect(route, bytes(rest))
         return False
 
-    def _become_websocket(self, rest: bytes) -> None:
-        request = self._admissible("websocket")
+    def _stream(self) -> Route | None:
+        """The route of a request that becomes a connection without an upgrade."""
+        if self.parser.get_method() != b"GET":
+            return None
+        route = self.routes.get(self._path())
+        return None if route is None or route.transport.upgrades else route
+
+    def _connect(self, route: Route, rest: bytes = b"") -> None:
+        """Let a connection of the route's transport take over, or refuse it."""
+        request = self._admissible(route)
         if request is None:
             return
-        connection = WebSocketConnection(self.sessions, self.transport)
-        refused = connection.handshake(request)
+        socket = route.transport(self.sessions, self.transport)
+        refused = socket.handshake(request, route.formats)
         if refused is not None:
-            self.sessions.metrics.handshakes.labels("websocket", "malformed").inc()
+            wire = default_of(route.formats).name
+            self.sessions.metrics.handshakes.labels(wire, "malformed").inc()
             self.end_with(None, refused)
             return
-        self._hand_over(connection)
-        connection.open(request)
+        self._hand_over(socket)
+        socket.open(request)
         if rest:
-            connection.data_received(rest)
+            socket.data_received(rest)
 
-    def _admissible(self, wire: str) -> ConnectionRequest | None:
+    def _admissible(self, route: Route) -> ConnectionRequest | None:
         """The request for a connection; None: it has been refused."""
         names = [name for name, _ in self.headers]
         for name in _SINGLE:
@@ -90,21 +99,19 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
                 self.turn_away(400, "malformed_request", detail)
                 return None
         request = self._request()
+        wire_format = default_of(route.formats)
         origin = request.header("origin")
         if not self.sessions.origins.allows(
             origin, request.header("host"), scheme=request.header("x-forwarded-proto")
         ):
-            self.sessions.metrics.handshakes.labels(wire, "forbidden_origin").inc()
+            self.sessions.metrics.handshakes.labels(wire_format.name, "forbidden_origin").inc()
             self.turn_away(403, "forbidden_origin", "this Origin may not connect")
             return None
         close = self.sessions.refuse_early()
         if close is not None:
-            self.sessions.metrics.handshakes.labels(wire, close.label).inc()
-            if wire == "sse":
-                self.end_with(close.label, turned_away(close, origin))
-            else:
-                retry = (("retry-after", "1"),)
-                self.turn_away(close.status, close.label, close.reason, headers=retry)
+            self.sessions.metrics.handshakes.labels(wire_format.name, close.label).inc()
+            response = route.transport.turned_away(close, origin, wire_format)
+            self.end_with(close.label, response)
             return None
         return request
 
@@ -129,11 +136,11 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             for name, value in self.headers
         )
 
-    def _hand_over(self, connection: WebSocketConnection | SseConnection) -> None:
-        """Let the connection have the socket, and this object be freed at once."""
+    def _hand_over(self, socket: TcpSocket) -> None:
+        """Let the socket have the TCP connection, and this object be freed at once."""
         self.connections.discard(self)
         self.port.forget(self)
-        self.transport.set_protocol(connection)
+        self.transport.set_protocol(socket)
         # A cycle through C, which only the garbage collector would find.
         self.parser = None  # type: ignore[assignment]
         self.transport = self.flow = None  # type: ignore[assignment]
@@ -145,6 +152,6 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         self.end_with(reason, refusal_response(status, detail, headers=headers))
 
 
-def gateway_protocol(sessions: Sessions) -> type[GatewayHttpProtocol]:
+def gateway_protocol(sessions: Sessions, routes: Routes = ROUTES) -> type[GatewayHttpProtocol]:
     """The class to give to uvicorn's ``http`` setting for the public port."""
-    return protocol_class(GatewayHttpProtocol, sessions.port, sessions=sessions)
+    return protocol_class(GatewayHttpProtocol, sessions.port, sessions=sessions, routes=routes)

@@ -24,9 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.routes import ROUTES
 
 _log = structlog.get_logger(__name__)
 _DEV_PAGE: Final = "clarion_dev_page"
+_NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def public_app(settings: GatewaySettings) -> ASGIApp:
@@ -42,8 +44,10 @@ def public_app(settings: GatewaySettings) -> ASGIApp:
     # It would send people to whatever Host a client names.
     app.router.redirect_slashes = False
     app.router.routes += [
-        Route("/ws", _expects_upgrade),
-        Route("/sse", _expects_get, methods=["HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+        Route(path.decode(), _expects_upgrade)
+        if route.transport.upgrades
+        else Route(path.decode(), _expects_get, methods=_NOT_GET)
+        for path, route in ROUTES.items()
     ]
     if settings.profile == "dev":
         app.router.routes.extend(_dev_page(settings))

@@ -7,7 +7,9 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from clarion_gateway.clients.admission import Opening
-from clarion_gateway.wire.native import BEARER_PREFIX
+
+BEARER_PREFIX: Final = "clarion.bearer."
+"""Of the subprotocol that carries a token, for browsers, which cannot send other headers."""
 
 _BEARER: Final = "bearer"
 _AFTER_SCHEME: Final = ("", " ", "\t")

@@ -6,41 +6,51 @@ no length and ends with the connection.
 
 from __future__ import annotations
 
+import asyncio
 import random
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.socket import SocketConnection
-from clarion_gateway.wire.sse import COMMENT, SSE
-
-if TYPE_CHECKING:
-    import asyncio
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.wire.format import Formats, WireFormat, default_of
 
 _RETRY_MS: Final = 2_000
 
 
-class SseConnection(SocketConnection):
+class EventStream(TcpSocket):
     """One event stream, from its request on."""
 
     __slots__ = ("_heard_bytes", "_origin")
 
+    upgrades: ClassVar[bool] = False
     lost: ClassVar[Close] = close_codes.NORMAL  # the only way in which a stream's client leaves
 
-    def __init__(
-        self, sessions: Sessions, transport: asyncio.Transport, request: ConnectionRequest
-    ) -> None:
-        super().__init__(SSE, sessions, transport)
-        self._origin = request.header("origin")
+    def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
+        super().__init__(sessions, transport)
+        self._origin: str | None = None
         self._heard_bytes = 0
 
-    def respond(self, request: ConnectionRequest) -> None:
-        """Have the stream admitted; the response begins then, so that a refusal has a status."""
-        self._open(_response_head(self._origin), request)
+    def handshake(self, request: ConnectionRequest, formats: Formats) -> None:
+        """See `TcpSocket`. Never refuses: that is left to admission, and to `close`."""
+        self._connection = Connection(default_of(formats), self)
+        self._origin = request.header("origin")
+        self._head = _response_head(self._origin)
+
+    @staticmethod
+    def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
+        """See `TcpSocket`.
+
+        Not with the close's own status: after anything but 200, an EventSource never comes back.
+        """
+        after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
+        closing = wire_format.closing(close.label, close.reason)
+        return _response_head(origin) + b"retry: %d\n" % after_ms + closing
 
     def data_received(self, data: bytes) -> None:
         """A client has nothing more to say; a pipelined request is not answered.
@@ -51,36 +61,23 @@ class SseConnection(SocketConnection):
         if self._heard_bytes > self._sessions.settings.request_head_max_bytes:
             self.close(close_codes.protocol_error("expected nothing behind a stream's request"))
 
-    def ping(self) -> None:
-        """A comment: keeps proxies from closing, and finds out that the client is gone."""
-        self.write(COMMENT)
-
     def close(self, close: Close, *, message: bytes = b"") -> None:
-        """See `Connection`. A stream that has not begun is refused with the close's HTTP status."""
+        """See `Connection.close`.
+
+        A stream that has not begun is refused with the close's HTTP status.
+        """
         if self._is_ending():
             return
+        wire_format = self._connection.format
         if not self._head:
-            last_words = message + SSE.error(None, close.label, close.reason)
+            last_words = message + wire_format.closing(close.label, close.reason)
         elif close.reconnect:
-            last_words = turned_away(close, self._origin)
+            last_words = self.turned_away(close, self._origin, wire_format)
         else:
             headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
             last_words = refusal_response(close.status, close.reason, headers=headers)
         self._close_with(close, last_words)
         self._transport.close()
-
-
-def turned_away(close: Close, origin: str | None) -> bytes:
-    """A whole response for a client that should come back.
-
-    Not with the close's own status: after anything but 200, a browser's EventSource never does.
-    """
-    after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
-    return (
-        _response_head(origin)
-        + b"retry: %d\n" % after_ms
-        + SSE.error(None, close.label, close.reason)
-    )
 
 
 def _response_head(origin: str | None) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidHeaderValue, PayloadTooBig
@@ -28,15 +28,15 @@ from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.socket import SocketConnection
+from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.native import DEFLATED, PLAIN, SUBPROTOCOL, NativeEncoder
+from clarion_gateway.wire.format import Formats, Framed, WireFormat
 
 _PIECE_BYTES: Final = 4_096
 # Looked at after a close, for the client's own close frame behind what it had sent already.
 _LATE_MAX_BYTES: Final = 16_384
-_SUBPROTOCOLS: Final = (Subprotocol(SUBPROTOCOL),)
 # Without context takeover a frame depends on no earlier one, so that all sockets can share it.
 _DEFLATE: Final = (
     ServerPerMessageDeflateFactory(
@@ -62,13 +62,15 @@ _log = logging.getLogger("clarion.websocket")
 _log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
 
 
-class WebSocketConnection(SocketConnection):
+class WebSocket(TcpSocket):
     """One WebSocket, from its handshake on."""
 
     __slots__ = ("_core", "_early", "_fragments", "_late_bytes")
 
+    upgrades: ClassVar[bool] = True
+
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
-        super().__init__(PLAIN, sessions, transport)
+        super().__init__(sessions, transport)
         self._early = b""
         self._fragments: list[bytes] | None = None
         self._late_bytes = 0
@@ -79,25 +81,29 @@ class WebSocketConnection(SocketConnection):
             logger=_log,
         )
 
-    def handshake(self, request: ConnectionRequest) -> bytes | None:
-        """Agree on the opening handshake; the response that refuses it, or None: `open` follows."""
-        offered = request.offered_subprotocols
-        self._core.available_subprotocols = _SUBPROTOCOLS if offered else None
+    @staticmethod
+    def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:  # noqa: ARG004
+        """See `TcpSocket`."""
+        retry = (("retry-after", "1"),)
+        return refusal_response(close.status, close.reason, headers=retry)
+
+    def handshake(self, request: ConnectionRequest, formats: Formats) -> bytes | None:
+        """See `TcpSocket`.
+
+        The answer leaves with `welcome`, or with the close frame that says why not.
+        """
+        if request.offered_subprotocols or None not in formats:
+            self._core.available_subprotocols = [
+                Subprotocol(name) for name in formats if name is not None
+            ]
         head = _head(self._core, request)
+        self._core.available_subprotocols = None  # of no use any more
         if isinstance(head, Response):
             return _refusal(head)
-        for extension in self._core.extensions:
-            if isinstance(extension, PerMessageDeflate):
-                self.encoder = _encoder(extension)
+        wire_format = _agreed(formats[self._core.subprotocol], self._core)
+        self._connection = Connection(wire_format, self)
         self._head = head
         return None
-
-    def open(self, request: ConnectionRequest) -> None:
-        """Have the connection admitted, on a transport that is its own now.
-
-        The handshake's answer leaves with `welcome`, or with the close frame that says why not.
-        """
-        self._open(self._head, request)
 
     def data_received(self, data: bytes) -> None:
         """Parse frames; hand whole messages on.
@@ -134,8 +140,9 @@ class WebSocketConnection(SocketConnection):
                 self._close_with(close_codes.NORMAL, b"".join(output))
             self._transport.close()
 
-    def _write_first(self, data: bytes) -> None:
-        super()._write_first(data)
+    def write(self, data: bytes) -> None:
+        """See `TcpSocket`."""
+        super().write(data)
         if self._early:
             asyncio.get_running_loop().call_soon(self._receive_early)
 
@@ -146,12 +153,12 @@ class WebSocketConnection(SocketConnection):
             self.data_received(early)
 
     def ping(self) -> None:
-        """See `Connection`."""
+        """See `Socket`."""
         self.awaiting_pong = True
-        self.write(frames.PING)
+        super().ping()
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
-        """See `Connection`."""
+        """See `Connection.close`."""
         if self._is_ending():
             return
         if self._core.state is FrameState.OPEN:
@@ -159,7 +166,8 @@ class WebSocketConnection(SocketConnection):
             frame = b"".join(self._core.data_to_send())
         else:  # the core has failed the connection, with a close frame of its own
             frame = frames.close(close.code, close.reason)
-        self._close_with(close, self._head + message + frame)
+        closing = self._connection.format.closing(close.label, close.reason)
+        self._close_with(close, self._head + message + closing + frame)
         self._transport.resume_reading()  # to see the client's own close frame
 
     def _frame(self, frame: Frame) -> None:
@@ -170,23 +178,23 @@ class WebSocketConnection(SocketConnection):
         elif frame.opcode is Opcode.BINARY:
             self.close(close_codes.UNSUPPORTED_DATA)
         elif frame.opcode is Opcode.PING:
-            if self._sessions.spend(self):
+            if self._sessions.spend(self._connection):
                 self._transport.write(frames.pong(frame.data))
         elif frame.opcode is Opcode.PONG:
             if not self.awaiting_pong:
-                self._sessions.spend(self)  # nobody asked
+                self._sessions.spend(self._connection)  # nobody asked
             self.awaiting_pong = False
 
     def _text(self, frame: Frame) -> None:
         data = bytes(frame.data)
         if frame.fin and self._fragments is None:
-            self._sessions.receive(self, data)
-        elif self._sessions.spend(self):
+            self._sessions.receive(self._connection, data)
+        elif self._sessions.spend(self._connection):
             fragments = self._fragments = self._fragments or []
             fragments.append(data)
             if frame.fin:
                 self._fragments = None
-                self._sessions.receive(self, b"".join(fragments))
+                self._sessions.receive(self._connection, b"".join(fragments))
 
     def _fail(self, error: Exception) -> None:
         """The core found the stream broken: say so with the gateway's own reasons."""
@@ -216,10 +224,20 @@ class _Core(ServerProtocol):
         super().recv_frame(frame)
 
 
-def _encoder(deflate: PerMessageDeflate) -> NativeEncoder:
-    """Shared frames need the window they were compressed with; who has less gets plain ones."""
-    fits = deflate.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
-    return DEFLATED if fits else PLAIN
+def _agreed(framed: Framed, core: ServerProtocol) -> WireFormat:
+    """A format as the client can read it.
+
+    Shared frames need the window that they were compressed with: a client with a smaller one gets
+    plain frames.
+    """
+    if framed.deflated is not None:
+        for extension in core.extensions:
+            if (
+                isinstance(extension, PerMessageDeflate)
+                and extension.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
+            ):
+                return framed.deflated
+    return framed.plain
 
 
 def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:

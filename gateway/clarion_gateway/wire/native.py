@@ -7,16 +7,16 @@ alphabet: ids, times, audience kinds, and types (`clarion_contract.events.event.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.format import Framed, Welcome
+from clarion_gateway.wire.messages import Authenticate, Malformed, Message
 
 SUBPROTOCOL: Final = "clarion.v1"
-BEARER_PREFIX: Final = "clarion.bearer."
 REF_MAX_BYTES: Final = 64
 # How objects, arrays, true and false begin.
 _NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
@@ -24,15 +24,52 @@ _NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
 _json = msgspec.json.Encoder()
 
 
-class NativeEncoder:
-    """Encodes for one framing; connections with compression share an encoder of their own."""
+class _Message(msgspec.Struct, tag="message", tag_field="kind", forbid_unknown_fields=True):
+    """`Message` on the wire."""
 
-    def __init__(self, wire: str, frame: Callable[[bytes], bytes]) -> None:
-        self.wire = wire
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Auth(msgspec.Struct, tag="auth", tag_field="kind", forbid_unknown_fields=True):
+    """`Authenticate` on the wire."""
+
+    token: str | None
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decoder: msgspec.json.Decoder[_Message | _Auth] = msgspec.json.Decoder(_Message | _Auth)
+
+
+class NativeFormat:
+    """The format in one framing; connections with compression share an object of their own."""
+
+    ping = frames.PING
+
+    def __init__(self, name: str, frame: Callable[[bytes], bytes]) -> None:
+        self.name = name
         self._frame = frame
 
+    def decode(self, message: bytes) -> Message | Authenticate:
+        """See `clarion_gateway.wire.format.WireFormat`.
+
+        A JSON object of a known kind with fields of the right types.
+        """
+        try:
+            said = _decoder.decode(message)
+        except RecursionError:
+            raise Malformed("expected JSON that is nested less deeply") from None
+        except msgspec.MsgspecError as error:
+            raise Malformed(str(error)) from None
+        ref = bytes(said.ref)
+        _check_ref(ref)
+        if isinstance(said, _Auth):
+            return Authenticate(said.token, ref)
+        return Message(said.type, bytes(said.data), ref)
+
     def event(self, event: Event) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         head = (
             f'{{"kind":"event","id":"{event.id}","audience":"{event.audience.kind}",'
             f'"type":"{event.type}","time":"{event.time}","data":'
@@ -40,7 +77,7 @@ class NativeEncoder:
         return self._frame(b"%b%b}" % (head.encode(), event.data))
 
     def welcome(self, welcome: Welcome) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object(
             {
                 "kind": "welcome",
@@ -54,80 +91,41 @@ class NativeEncoder:
         )
 
     def reply(self, ref: bytes, data: bytes) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._frame(b'{"kind":"reply","ref":%b,"data":%b}' % (ref, data))
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object({"kind": "error", "ref": _raw(ref), "code": code, "message": message})
 
     def gap(self, position: int) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object({"kind": "gap", "id": str(position)})
 
     def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object(
             {"kind": "identity", "ref": _raw(ref), "user": user, "expires_in": expires_in}
         )
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object({"kind": "reconnect", "after_ms": after_ms, "reason": reason})
+
+    def closing(self, label: str, reason: str) -> bytes:  # noqa: ARG002
+        """The close frame says it."""
+        return b""
 
     def _object(self, value: dict[str, Any]) -> bytes:
         return self._frame(_json.encode(value))
 
 
-PLAIN: Final = NativeEncoder("websocket", frames.text)
-DEFLATED: Final = NativeEncoder("websocket-deflate", frames.deflated_text)
+PLAIN: Final = NativeFormat("websocket", frames.text)
+DEFLATED: Final = NativeFormat("websocket-deflate", frames.deflated_text)
+NATIVE: Final = Framed(PLAIN, DEFLATED)
 
 
-class Message(msgspec.Struct, tag="message", tag_field="kind", forbid_unknown_fields=True):
-    """A message for one of the application's handlers."""
-
-    type: str
-    data: msgspec.Raw = msgspec.Raw(b"null")
-    ref: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class Auth(msgspec.Struct, tag="auth", tag_field="kind", forbid_unknown_fields=True):
-    """Log in, refresh (a token of the same user) or log out (null)."""
-
-    token: str | None
-    ref: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class Malformed(ValueError):
-    """A message that is not of the protocol; its text says what was expected."""
-
-    code: Literal["malformed"] = "malformed"
-
-
-_decoder: msgspec.json.Decoder[Message | Auth] = msgspec.json.Decoder(Message | Auth)
-
-
-def decode(message: bytes) -> Message | Auth:
-    """What a client said.
-
-    Raises:
-        Malformed: not a JSON object of a known kind with fields of the right types.
-        UnicodeDecodeError: not UTF-8.
-    """
-    try:
-        message.decode()
-        decoded = _decoder.decode(message)
-        check_ref(bytes(decoded.ref))
-    except UnicodeDecodeError:
-        raise
-    except RecursionError:
-        raise Malformed("expected JSON that is nested less deeply") from None
-    except msgspec.MsgspecError as error:
-        raise Malformed(str(error)) from None
-    return decoded
-
-
-def check_ref(ref: bytes) -> None:
+def _check_ref(ref: bytes) -> None:
     """A ref must be a number, a string or null, and short: it goes back as it came.
 
     Raises:

@@ -7,25 +7,31 @@ event type can.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.format import Welcome
+from clarion_gateway.wire.messages import Malformed
 
 COMMENT: Final = b":\n\n"
 
 _json = msgspec.json.Encoder()
 
 
-class SseEncoder:
-    """Encodes for an event stream. A client cannot speak back, so replies do not exist."""
+class SseFormat:
+    """An event stream. A client cannot speak back, so replies do not exist."""
 
-    wire = "sse"
+    name = "sse"
+    ping = COMMENT
+
+    def decode(self, message: bytes) -> NoReturn:  # noqa: ARG002
+        """Nobody speaks over SSE."""
+        raise Malformed("expected no messages: an event stream leads one way")
 
     def event(self, event: Event) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`. Line breaks in JSON are white space and may
+        """See `clarion_gateway.wire.format.WireFormat`. Line breaks in JSON are white space and may
         move.
         """
         data = event.data
@@ -34,7 +40,7 @@ class SseEncoder:
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), data)
 
     def welcome(self, welcome: Welcome) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`. Its ``id:`` lets a client resume before any
+        """See `clarion_gateway.wire.format.WireFormat`. Its ``id:`` lets a client resume before any
         event.
 
         A client that resumes keeps the id that it has until the events it missed have arrived.
@@ -53,11 +59,11 @@ class SseEncoder:
         raise AssertionError("SSE carries no replies")
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:  # noqa: ARG002
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return _named("$error", {"code": code, "message": message})
 
     def gap(self, position: int) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`."""
+        """See `clarion_gateway.wire.format.WireFormat`."""
         return b"id: %d\n%b" % (position, _named("$gap", {}))
 
     def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:  # noqa: ARG002
@@ -65,14 +71,18 @@ class SseEncoder:
         raise AssertionError("SSE carries no log-in")
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
-        """See `clarion_gateway.wire.encoder.Encoder`. EventSource itself obeys ``retry:``."""
+        """See `clarion_gateway.wire.format.WireFormat`. EventSource itself obeys ``retry:``."""
         return b"retry: %d\n%b" % (
             after_ms,
             _named("$reconnect", {"after_ms": after_ms, "reason": reason}),
         )
 
+    def closing(self, label: str, reason: str) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. Nothing but the stream can say it."""
+        return self.error(None, label, reason)
 
-SSE: Final = SseEncoder()
+
+SSE: Final = SseFormat()
 
 
 def _named(name: str, fields: dict[str, Any]) -> bytes:

@@ -315,7 +315,7 @@ def test_logging_out_ends_what_is_for_users(door: Door) -> None:
         door.publish(to)
     (after,) = door.publish(ALL)
     assert connection.event_ids == [before, after]
-    assert connection.expires_at is None
+    assert connection.identity.expires_at is None
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_a_token_that_fails_in_band_changes_nothing(door: Door, token: str, code
     connection = door.enter(Opening("alice@90", None))
     error = door.log_in(connection, token)
     assert (error["kind"], error["ref"], error["code"]) == ("error", 1, code)
-    assert (connection.user, connection.expires_at) == ("alice", 90)
+    assert (connection.user, connection.identity.expires_at) == ("alice", 90)
     assert door.publish(ALICE) == connection.event_ids
 
 

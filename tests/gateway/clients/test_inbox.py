@@ -24,7 +24,7 @@ from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.wire.native import Auth, Message
+from clarion_gateway.wire.messages import Authenticate, Message
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 
@@ -50,7 +50,7 @@ class LoggedIn:
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
         self.asked.append((token, ref))
-        connection.write(connection.encoder.identity(ref, token, None))
+        connection.write(connection.format.identity(ref, token, None))
 
 
 class Application:
@@ -91,8 +91,8 @@ class Application:
         return connection
 
     def say(self, connection: Recorder, type_: str, data: Any = None, ref: Any = 1) -> None:
-        raw = msgspec.Raw(msgspec.json.encode(data))
-        self.inboxes.put(connection, Message(type_, raw, msgspec.Raw(msgspec.json.encode(ref))))
+        message = Message(type_, msgspec.json.encode(data), msgspec.json.encode(ref))
+        self.inboxes.put(connection, message)
 
     async def settled(self) -> None:
         """All messages so far have been answered."""
@@ -258,7 +258,7 @@ async def test_a_handler_that_is_cancelled_from_inside_fails_alone(app: Applicat
         app.say(alice, "cancelled", ref=ref)
     await asyncio.gather(*app.tasks, return_exceptions=True)
     assert [message["code"] for message in alice.messages] == ["internal"] * 5
-    assert alice.reading, "the backlog had paused reading"
+    assert alice.is_reading, "the backlog had paused reading"
 
 
 async def test_what_has_no_json_form_ends_in_an_error(app: Application) -> None:
@@ -373,7 +373,7 @@ async def test_a_log_in_waits_for_the_messages_before_it(app: Application) -> No
 
     alice = app.connect()
     app.say(alice, "echo", 1)
-    app.inboxes.put(alice, Auth("token", msgspec.Raw(b"2")))
+    app.inboxes.put(alice, Authenticate("token", b"2"))
     app.say(alice, "echo", 3)
     await app.settled()
     assert [message["kind"] for message in alice.messages] == ["reply", "identity", "reply"]
@@ -387,18 +387,18 @@ async def test_a_full_backlog_pauses_reading_until_half_of_it_is_done(app: Appli
     @app.handlers.on("wait")
     async def wait(message: Any, context: Context) -> None:
         await gate.wait()
-        reading.append(alice.reading)
+        reading.append(alice.is_reading)
 
     alice = app.connect("alice")
     for _ in range(3):
         app.say(alice, "wait")
-        assert alice.reading
+        assert alice.is_reading
     app.say(alice, "wait")
-    assert not alice.reading
+    assert not alice.is_reading
     gate.set()
     await app.settled()
     assert reading == [False, False, True, True]
-    assert alice.inbox is None, "nothing is kept for an idle connection"
+    assert alice not in app.inboxes, "nothing is kept for an idle connection"
 
 
 async def test_what_is_said_before_welcome_waits_for_it(app: Application) -> None:
@@ -445,8 +445,8 @@ async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -
 
     app.admission.authenticate = broken  # type: ignore[method-assign]
     alice, bob = app.connect("alice"), app.connect("bob")
-    app.inboxes.put(alice, Auth("token"))
-    app.inboxes.put(bob, Message("unknown"))
+    app.inboxes.put(alice, Authenticate("token", b"null"))
+    app.inboxes.put(bob, Message("unknown", b"null", b"null"))
     await app.settled()
     assert alice.closed_with is not None
     assert alice.closed_with.label == "internal_error"

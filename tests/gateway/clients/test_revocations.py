@@ -22,6 +22,7 @@ from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.identity import Identity
 from tests.gateway.memory_orders import MemoryOrders
 from tests.gateway.recorder import Recorder, metrics, sample
 
@@ -58,8 +59,7 @@ class Bench:
         self, user: str = "alice", token_id: str | None = None, issued_at: float | None = NOW
     ) -> Recorder:
         connection = Recorder(user)
-        connection.token_id, connection.issued_at = token_id, issued_at
-        self.hub.add(connection)
+        self.hub.add(connection, Identity(user, None, token_id, issued_at))
         return connection
 
     def hear(self, *orders: Order) -> None:

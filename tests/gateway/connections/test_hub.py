@@ -6,6 +6,7 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.wire.native import PLAIN
 from clarion_gateway.wire.sse import SSE
 from tests.gateway.recorder import Recorder
@@ -16,7 +17,7 @@ def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
     groups = {}
     for group in hub.groups:
         identity = "authenticated" if group.authenticated else "anonymous"
-        groups[group.encoder.wire, identity] = list(group.members)
+        groups[group.format.name, identity] = list(group.members)
     return {name: members for name, members in groups.items() if members}  # type: ignore[misc]
 
 
@@ -95,22 +96,22 @@ def test_who_leaves_while_catching_up_is_forgotten() -> None:
 def test_identify_moves_a_live_connection_between_groups() -> None:
     hub, connection = Hub(), Recorder()
     hub.add(connection)
-    hub.identify(connection, "alice", 100.0)
+    hub.identify(connection, Identity("alice", 100.0))
     assert grouped(hub) == {("websocket", "authenticated"): [connection]}
-    assert (connection.user, connection.expires_at) == ("alice", 100.0)
-    hub.identify(connection, "bob", 200.0)
+    assert (connection.user, connection.identity.expires_at) == ("alice", 100.0)
+    hub.identify(connection, Identity("bob", 200.0))
     assert hub.of_user("alice") == ()
     assert hub.of_user("bob") == [connection]
-    hub.identify(connection, None, None)
+    hub.identify(connection, ANONYMOUS)
     assert grouped(hub) == {("websocket", "anonymous"): [connection]}
-    assert (connection.user, connection.expires_at) == (None, None)
+    assert (connection.user, connection.identity.expires_at) == (None, None)
     assert not hub.users
 
 
 def test_identify_does_not_let_live_who_catches_up() -> None:
     hub, connection = Hub(), Recorder()
     hub.add(connection, catching_up=True)
-    hub.identify(connection, "alice", None)
+    hub.identify(connection, Identity("alice"))
     assert grouped(hub) == {}
     hub.go_live(connection)
     assert grouped(hub) == {("websocket", "authenticated"): [connection]}
@@ -119,8 +120,8 @@ def test_identify_does_not_let_live_who_catches_up() -> None:
 def test_a_refresh_changes_the_expiry_alone() -> None:
     hub, connection = Hub(), Recorder("alice")
     hub.add(connection)
-    hub.identify(connection, "alice", 300.0)
-    assert connection.expires_at == 300.0
+    hub.identify(connection, Identity("alice", 300.0))
+    assert connection.identity.expires_at == 300.0
     assert hub.of_user("alice") == [connection]
     assert grouped(hub) == {("websocket", "authenticated"): [connection]}
 
@@ -143,7 +144,7 @@ def test_audiences() -> None:
 
 
 def test_a_connection_is_found_by_its_unguessable_id() -> None:
-    hub, connection = Hub(), Recorder(encoder=PLAIN)
+    hub, connection = Hub(), Recorder(wire_format=PLAIN)
     hub.add(connection)
     assert hub.find(connection.id) is connection
     assert len({Recorder().id for _ in range(1000)}) == 1000
@@ -157,10 +158,10 @@ def test_whose_connections_have_changed_is_told() -> None:
     connection = Recorder()
     hub.add(connection)
     assert told == []
-    hub.identify(connection, "alice", 1.0)
-    hub.identify(connection, "alice", 2.0)
+    hub.identify(connection, Identity("alice", 1.0))
+    hub.identify(connection, Identity("alice", 2.0))
     assert told == ["alice"]
-    hub.identify(connection, "bob", 2.0)
+    hub.identify(connection, Identity("bob", 2.0))
     assert told == ["alice", "alice", "bob"]
     hub.remove(connection)
     hub.remove(connection)

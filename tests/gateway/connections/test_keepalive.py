@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.connections.keepalive import Sweeper
 from tests.gateway.recorder import Recorder
 
@@ -46,7 +47,7 @@ class Wheel:
 
 def expiring(at: float) -> Recorder:
     connection = Recorder("alice")
-    connection.expires_at = at
+    connection.identity = Identity("alice", at)
     return connection
 
 
@@ -77,6 +78,20 @@ def test_who_is_silent_until_the_next_ping_is_gone() -> None:
     wheel.tick(INTERVAL)
     assert connection.closed_with is close_codes.KEEP_ALIVE
     assert connection.pings == 1
+
+
+def test_a_client_whose_messages_wait_is_not_asked() -> None:
+    """Its pongs wait in the kernel behind them."""
+    wheel = Wheel()
+    connection = wheel.add(Recorder())
+    wheel.tick(INTERVAL)
+    connection.pause_reading()
+    wheel.tick(3 * INTERVAL)
+    assert connection.closed_with is None
+    assert connection.pings == 1
+    connection.resume_reading()
+    wheel.tick(INTERVAL)
+    assert connection.closed_with is close_codes.KEEP_ALIVE
 
 
 def test_a_removed_connection_is_left_alone() -> None:
@@ -136,7 +151,7 @@ def test_a_refresh_in_time_keeps_the_connection() -> None:
     connection = expiring(wheel.now - GRACE + 2)
     wheel.sweeper.watch_expiry(connection)
     wheel.tick()
-    connection.expires_at = wheel.now + 3_600
+    connection.identity = Identity("alice", wheel.now + 3_600)
     wheel.sweeper.watch_expiry(connection)
     wheel.tick(10)
     assert connection.closed_with is None
@@ -146,7 +161,7 @@ def test_a_logout_before_the_end_keeps_the_connection() -> None:
     wheel = Wheel()
     connection = expiring(wheel.now - GRACE + 2)
     wheel.sweeper.watch_expiry(connection)
-    connection.user = connection.expires_at = None
+    connection.identity = ANONYMOUS
     wheel.tick(10)
     assert connection.closed_with is None
 

@@ -15,8 +15,8 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import fanout
-from clarion_gateway.wire.encoder import Encoder
-from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeEncoder
+from clarion_gateway.wire.format import WireFormat
+from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeFormat
 from clarion_gateway.wire.sse import SSE
 from tests.gateway.recorder import AUDIENCES, Recorder, event
 
@@ -86,9 +86,9 @@ def test_everyone_gets_exactly_his_events_in_order_in_one_write(
             assert connection.held.take() == expected
             assert connection not in written
             continue
-        encoded = b"".join(connection.encoder.event(each) for each in expected)
+        encoded = b"".join(connection.format.event(each) for each in expected)
         assert written.get(connection, []) == ([encoded] if expected else [])
-        counted.update((each.audience.kind, connection.encoder.wire) for each in expected)
+        counted.update((each.audience.kind, connection.format.name) for each in expected)
     assert plan.deliveries == counted
     assert plan.recipients == len(written)
     assert plan.size_bytes == sum(len(payload) for (payload,) in written.values())
@@ -101,7 +101,7 @@ def test_reach_counts_what_a_plan_would_write(
     hub, connections, events = drawn
     for each in events:
         receivers = [c for c in connections if c.held is None and due(c, [each])]
-        size = sum(len(connection.encoder.event(each)) for connection in receivers)
+        size = sum(len(connection.format.event(each)) for connection in receivers)
         assert fanout.reach(each, hub) == (len(receivers), size)
 
 
@@ -113,11 +113,11 @@ def test_an_event_is_encoded_once_per_wire_whoever_gets_it() -> None:
         calls.append(payload)
         return payload
 
-    encoder: Encoder = NativeEncoder("websocket", frame)
+    wire_format: WireFormat = NativeFormat("websocket", frame)
     hub = Hub()
     for user in [None] * 50 + ["alice", "bob"] * 25:
-        hub.add(Recorder(user, encoder))
-    excluded = Recorder(None, encoder)
+        hub.add(Recorder(user, wire_format))
+    excluded = Recorder(None, wire_format)
     hub.add(excluded)
     events = [event(1), event(2, AUTHENTICATED), event(3, ALICE), event(4, exclude=excluded.id)]
     fanout.plan(events, hub)

@@ -23,7 +23,7 @@ from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.native import NativeEncoder
+from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.recorder import Recorder, event, messages_of, metrics, sample
 
 ALICE = Audience("user", "alice")
@@ -278,7 +278,7 @@ async def test_publish_to_write_is_never_negative() -> None:
     assert sample(stage.metrics, "clarion_publish_to_write_seconds_count") == 1
 
 
-class Poisoned(NativeEncoder):
+class Poisoned(NativeFormat):
     """Cannot encode one of the events."""
 
     def event(self, event: Event) -> bytes:
@@ -289,8 +289,8 @@ class Poisoned(NativeEncoder):
 
 async def test_an_event_that_cannot_be_encoded_costs_no_other_and_its_clients_are_told() -> None:
     stage = Stage()
-    encoder = Poisoned("websocket", frames.text)
-    nobody, alice = Recorder(encoder=encoder), Recorder("alice", encoder)
+    wire_format = Poisoned("websocket", frames.text)
+    nobody, alice = Recorder(None, wire_format), Recorder("alice", wire_format)
     sound = stage.connect()
     stage.hub.add(nobody)
     stage.hub.add(alice)

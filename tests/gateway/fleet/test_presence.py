@@ -22,6 +22,7 @@ from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.fleet import presence as module
 from clarion_gateway.fleet.presence import Presence
 from tests.gateway.recorder import Recorder, metrics, sample, settings
@@ -140,12 +141,12 @@ async def test_redis_knows_who_comes_and_goes(register: PresenceRegister, start:
 async def test_a_log_in_and_a_log_out_count(register: PresenceRegister, start: Start) -> None:
     async with start() as pod:
         connection = pod.connect(None)
-        pod.hub.identify(connection, "alice", 2_000.0)
+        pod.hub.identify(connection, Identity("alice", 2_000.0))
         await stays_are(register, a=1)
-        pod.hub.identify(connection, "bob", 2_000.0)
+        pod.hub.identify(connection, Identity("bob", 2_000.0))
         await stays_are(register, "bob", a=1)
         await stays_are(register)
-        pod.hub.identify(connection, None, None)
+        pod.hub.identify(connection, ANONYMOUS)
         await stays_are(register, "bob")
 
 

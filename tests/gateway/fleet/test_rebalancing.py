@@ -14,7 +14,6 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from clarion_contract.bus.presence import NO_PODS, PodLoad, Pods
-from clarion_gateway.clients.inbox import Inbox
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.hub import Hub
@@ -49,12 +48,14 @@ class Pod:
         self.ready = True
         self.now = 0.0
         self.sent = 0
+        self.talking: list[Recorder] = []
         self.metrics = metrics()
         options = {"rebalance_per_second": RATE, **overrides}
         self.rebalancing = Rebalancing(
             self.hub,
             lambda: self.pods,
             lambda: self.ready,
+            lambda client: client in self.talking,
             self.metrics,
             settings(**options),
             clock=lambda: self.now,
@@ -123,7 +124,7 @@ def test_who_is_busy_stays() -> None:
     catching_up = Client(pod)
     pod.hub.add(catching_up, catching_up=True)
     talking = pod.connect()
-    talking.inbox = Inbox()
+    pod.talking.append(talking)
     idle = [pod.connect() for _ in range(998)]
     pod.hear(empty())
     pod.step()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import TYPE_PATTERN
-from clarion_gateway.wire.encoder import Welcome
+from clarion_gateway.wire.format import Welcome
 from clarion_gateway.wire.sse import COMMENT, SSE
 from tests.gateway.json_values import written
 from tests.gateway.recorder import AUDIENCES, event

@@ -1,0 +1,35 @@
+"""Where clients connect: one row for each path.
+
+`clarion_gateway.transports.http` asks this table what a request wants. To offer a wire format,
+add it to the formats of a row under its subprotocol, or add a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.transports.sse import EventStream
+from clarion_gateway.transports.websocket import WebSocket
+from clarion_gateway.wire.format import Formats, Framed
+from clarion_gateway.wire.native import NATIVE, SUBPROTOCOL
+from clarion_gateway.wire.sse import SSE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a client that asks for a path gets."""
+
+    transport: type[TcpSocket]
+    formats: Formats
+
+
+Routes = Mapping[bytes, Route]
+"""Routes by path."""
+
+ROUTES: Final[Routes] = {
+    b"/ws": Route(WebSocket, {None: NATIVE, SUBPROTOCOL: NATIVE}),
+    b"/sse": Route(EventStream, {None: Framed(SSE)}),
+}
