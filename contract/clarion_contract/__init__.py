@@ -1,1 +1,1 @@
-"""What gateway and publisher must agree on: audiences, events, identity and the bus."""
+"""What the gateway and the publisher must agree on: audiences, events, identity and the bus."""

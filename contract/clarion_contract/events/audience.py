@@ -1,6 +1,7 @@
-"""Who an event is for, and the name of the stream that carries it.
+"""The recipients of an event, and the name of the stream that carries it.
 
-Pure values, no I/O. A stream name is safe inside a Redis key's hash tag whatever the user id holds.
+Pure values, no I/O. A stream name is safe inside the hash tag of a Redis key, whatever characters
+the user id holds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ USER_ID_MAX_BYTES: Final = 256
 AudienceKind = Literal["all", "authenticated", "user"]
 
 _USER_PREFIX: Final = "user:"
-# Beside letters, digits and "_.-~": frequent in user ids and without meaning in a Redis hash tag.
+# In addition to letters, digits and "_.-~": common in user ids, no meaning in a Redis hash tag.
 _SAFE: Final = "@:+"
 
 
@@ -24,7 +25,7 @@ class InvalidUserId(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The receivers of an event: all connections, all authenticated ones, or one user's."""
+    """The recipients of an event: all connections, all authenticated ones, or one user's."""
 
     kind: AudienceKind
     user: str | None = None

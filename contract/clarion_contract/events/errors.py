@@ -8,11 +8,11 @@ class BusUnavailable(Exception):
 
 
 class BusUnreachable(BusUnavailable):
-    """There was no connection to Redis: nothing was sent, so that sending it again is safe."""
+    """There was no connection to Redis. Nothing was sent, so sending again is safe."""
 
 
 class IdempotencyKeyReused(Exception):
-    """The idempotency key already names another event. The producer's fault: do not retry."""
+    """The idempotency key already names another event. The producer made a mistake: do not retry."""
 
     def __init__(self, id_: int) -> None:
         super().__init__(f"the idempotency key was used for another event, {id_}")
@@ -20,14 +20,14 @@ class IdempotencyKeyReused(Exception):
 
 
 class OrdersFull(Exception):
-    """More orders are in force than Redis and the gateways are to hold. Temporary: they end."""
+    """The maximum number of orders is in force. Temporary: orders end."""
 
 
 class InvalidToken(Exception):
-    """A token that identifies nobody.
+    """The token identifies no user or service.
 
     Attributes:
-        reason: one of a closed set, fit for a metric label: ``malformed``, ``algorithm``,
+        reason: a label value for metrics, one of ``malformed``, ``algorithm``,
             ``signature``, ``expired``, ``not_yet_valid``, ``audience``, ``issuer``, ``claims``.
     """
 
