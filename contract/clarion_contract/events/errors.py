@@ -12,7 +12,7 @@ class BusUnreachable(BusUnavailable):
 
 
 class IdempotencyKeyReused(Exception):
-    """The idempotency key already names another event. The producer made a mistake: do not retry."""
+    """The idempotency key already names another event. The producer's fault: do not retry."""
 
     def __init__(self, id_: int) -> None:
         super().__init__(f"the idempotency key was used for another event, {id_}")

@@ -126,7 +126,7 @@ class JwksKeys:
                 raise KeysUnavailable(f"no keys from {self._url}: {self._failure}")
 
     async def run(self) -> None:
-        """Refresh in the background for ever, so that a rotated key is known before its first use."""
+        """Refresh in the background for ever, so that a new key is known before its first use."""
         while True:
             try:
                 await self.refresh()

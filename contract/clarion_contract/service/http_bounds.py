@@ -336,7 +336,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif phase == _IDLE and self.cycle is not None and not self.cycle.response_complete:
             self._enter(_ANSWER)
         elif phase == _IDLE:
-            self._enter(_LAST)  # unsent output is dropped with the connection
+            self._enter(_LAST)  # until then, the client may still take what was written
             self.transport.close()
         elif phase == _ANSWER:
             self.port.refused("answer_timeout")

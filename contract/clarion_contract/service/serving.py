@@ -52,9 +52,9 @@ def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> so
     """A listening socket; port 0 picks a free one.
 
     Args:
-            unread_seconds: how long a client may read nothing of what was sent, before the kernel
-                ends its connection (TCP_USER_TIMEOUT, RFC 5482). While little is sent, nothing else
-                detects a client that stopped reading or is gone.
+        unread_seconds: how long a client may read nothing of what was sent, before the kernel ends
+            its connection (TCP_USER_TIMEOUT, RFC 5482). While little is sent, nothing else detects
+            a client that stopped reading or is gone.
 
     Raises:
         PortInUse: its one line says which port and why.

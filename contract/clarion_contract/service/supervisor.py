@@ -1,4 +1,4 @@
-"""Keeps a service's background jobs running: restarts a job that raises, and leaves the others alone.
+"""Keeps a service's background jobs running: a job that raises is restarted, the others run on.
 
 A job is a coroutine that runs for ever, such as the keepalive of all connections. An exception from
 a job is a bug. It is logged and counted, readiness names the job, and the job starts again after a
