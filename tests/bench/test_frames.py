@@ -1,4 +1,4 @@
-"""Frame counting is what every figure rests on, so it is checked however a stream is cut."""
+"""Frames are counted correctly, however a stream is cut. Every figure depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make chaos`: scenarios one after the other, each with a seed of its own, until the time is over."""
+"""`make chaos`: runs scenarios one after the other, each with its own seed, until time is over."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Clients as applications have them: they lose their connection, come back, and resume.
+"""Clients like those of applications: they lose their connection, return, and resume.
 
-Each has habits that a seed draws: some log in and out, some stop reading for a while, some leave
-without a word. They note what they hear; `oracle` judges it later.
+A seed draws each client's habits. Some log in and out, some stop reading for a while, some leave
+without a word. They record what they receive, and `oracle` judges the records later.
 """
 
 from __future__ import annotations

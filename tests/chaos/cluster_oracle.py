@@ -1,7 +1,7 @@
-"""The judge of what clients heard of a cluster, where ids of several clocks do not compare.
+"""Judges what clients received from a cluster, where ids of different clocks do not compare.
 
-On each stream a client hears, over all its connections, every event once it has begun to, in order;
-again only after it came back, from within the overlap. No I/O.
+On each stream, over all its connections, a client must receive every event in order from its first
+one on. It may receive an event again only after a reconnect, from within the overlap. No I/O.
 """
 
 from __future__ import annotations

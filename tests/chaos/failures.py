@@ -1,4 +1,4 @@
-"""What goes wrong, and how: one function for each failure, drawn by a seed."""
+"""The failures of a scenario: one function for each kind, drawn by a seed."""
 
 from __future__ import annotations
 

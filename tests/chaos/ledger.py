@@ -1,4 +1,4 @@
-"""What was published and when Redis lost it: the truth that the oracle judges by."""
+"""Records what was published and when Redis lost it, so that the oracle can judge."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The judge: holds what every client heard against what was published.
+"""Compares what every client received with what was published.
 
-Each entitled client hears each event once, in id order, or is told (`gap`, `resumed: false`), and
-told only where Redis has lost data. No I/O; `test_oracle.py` shows that it finds each kind of fault.
+Each entitled client must receive each event once, in id order, or be told of a loss (`gap`,
+`resumed: false`). It may be told of one only if Redis has lost data. No I/O. `test_oracle.py` shows
+that the oracle finds each kind of fault.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Producers as docs/publishing.md asks for them: a key for each event, the same bytes until 201."""
+"""Producers that follow docs/publishing.md: a key for each event, the same bytes until a 201."""
 
 from __future__ import annotations
 

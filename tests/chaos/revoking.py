@@ -1,4 +1,4 @@
-"""Tokens as clients hold them, and the orders against them: what is good for nothing, from when on."""
+"""The tokens of clients, and orders against them: which tokens are revoked, from when on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scenario: a world, producers, clients, failures drawn by a seed; then calm, and judgement.
+"""One scenario: a world, producers, clients, and failures drawn by a seed; then calm and judgement.
 
 A seed fixes what is drawn: settings, clients and their habits, events, failures and their order. It
 cannot fix how processes and the kernel interleave, so a seed that failed may pass the next time.

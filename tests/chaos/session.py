@@ -1,4 +1,4 @@
-"""What one client heard on one connection, in order: what the oracle judges."""
+"""The messages that one client received on one connection, in order. The oracle judges them."""
 
 from __future__ import annotations
 

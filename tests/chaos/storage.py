@@ -1,4 +1,4 @@
-"""The Redis under chaos: one server with its data on disk, a primary that Sentinels replace, a cluster."""
+"""Redis under chaos: one server with data on disk, a primary with Sentinels, or a cluster."""
 
 from __future__ import annotations
 

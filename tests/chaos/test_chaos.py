@@ -1,6 +1,6 @@
-"""Failures at random while events flow: nothing lost, nothing doubled, and nobody told falsely.
+"""Random failures while events flow: nothing is lost or doubled, and no client is told a falsehood.
 
-A short run of what `make chaos` does for as long as one likes.
+This is a short run of `make chaos`, which can go on for any time.
 """
 
 from __future__ import annotations

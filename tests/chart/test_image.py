@@ -1,4 +1,4 @@
-"""The image, run as the chart has Kubernetes run it: user, read-only root, capabilities, limits.
+"""The image, run as in the chart's pods: user, read-only root, capabilities, limits.
 
 Needs a docker daemon and an image: ``docker build --tag clarion:test .``, then
 ``CLARION_IMAGE=clarion:test pytest tests/chart/test_image.py``. CLARION_DEVELOPMENT_IMAGE names the

@@ -1,4 +1,4 @@
-"""Every rendered object is what Kubernetes and the operators accept; unknown fields are errors."""
+"""Kubernetes and the operators accept every rendered object; unknown fields are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""helm 4 and helm 3 lint and render the chart with every example, alike."""
+"""helm 4 and helm 3 lint the chart and render every example in the same way."""
 
 from __future__ import annotations
 

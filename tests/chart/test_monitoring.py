@@ -1,4 +1,4 @@
-"""Dashboards and alerts reach the cluster as they stand here, with two replacements."""
+"""Dashboards and alerts reach the cluster unchanged, except for two replacements."""
 
 from __future__ import annotations
 

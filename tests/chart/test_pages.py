@@ -1,4 +1,4 @@
-"""The files made from values.yaml are up to date, and values.yaml explains itself."""
+"""The files generated from values.yaml are up to date, and every value has an explanation."""
 
 from __future__ import annotations
 

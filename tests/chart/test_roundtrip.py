@@ -1,4 +1,4 @@
-"""What `helm test` runs, run against real services in the environment that the chart makes."""
+"""The script of `helm test`, run against real services in the environment that the chart makes."""
 
 from __future__ import annotations
 

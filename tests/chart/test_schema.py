@@ -1,4 +1,4 @@
-"""What the chart refuses before anything reaches a cluster, and what it says."""
+"""Bad values are refused before anything reaches a cluster, with a clear message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values become settings that the services really have, and every setting can be reached."""
+"""Values become settings that the services have, and the chart can set every setting."""
 
 from __future__ import annotations
 

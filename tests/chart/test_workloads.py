@@ -1,4 +1,4 @@
-"""What holds for every release, whatever the values: objects that agree with one another."""
+"""Properties of every release, whatever its values: its objects agree with one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs `clarion` as a person's shell does: a process of its own, in a folder of its own."""
+"""Runs `clarion` as from a shell: as a process of its own, in a folder of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A publisher's place, to see the bytes that come. The real one stands in tests/e2e."""
+"""A stand-in for a publisher, which shows the bytes of requests. tests/e2e has the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/cli.md holds every command, argument, option and exit code, and none that does not exist."""
+"""docs/cli.md has every command, argument, option and exit code, and none that does not exist."""
 
 from __future__ import annotations
 

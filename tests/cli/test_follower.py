@@ -1,6 +1,6 @@
-"""The client that stays: resumes, waits as it is told, gives up where it must.
+"""The following client resumes, waits as long as the server says, and gives up when it must.
 
-Against a scripted server; tests/e2e has the real gateways.
+The server is scripted; tests/e2e has the real gateways.
 """
 
 from __future__ import annotations

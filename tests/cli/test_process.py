@@ -1,4 +1,4 @@
-"""One process of the local stack: its output is relayed, and it is ended for sure."""
+"""One process of the local stack: its output is relayed, and it always ends."""
 
 from __future__ import annotations
 

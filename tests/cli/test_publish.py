@@ -1,4 +1,4 @@
-"""`clarion publish`: the request it makes, and what it says when it cannot."""
+"""`clarion publish`: its request, and its messages when it fails."""
 
 from __future__ import annotations
 

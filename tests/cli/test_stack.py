@@ -1,4 +1,4 @@
-"""What a local stack is made of, and what is checked before any of it is started."""
+"""The parts of a local stack, and the checks before any of them is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion token`: what it signs, the services accept."""
+"""`clarion token`: the services accept the tokens that it signs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion users`, `connections` and `disconnect`: what they ask, and what people read."""
+"""`clarion users`, `connections` and `disconnect`: their requests, and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The development page: files that need nothing from elsewhere, and tokens that are accepted."""
+"""The development page: its files load nothing from elsewhere, and its tokens are accepted."""
 
 from __future__ import annotations
 

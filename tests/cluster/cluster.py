@@ -1,7 +1,7 @@
-"""A cluster, through kubectl and helm alone: whose it is and how it was made, nobody here knows.
+"""A cluster, used only through kubectl and helm, whatever its provider and its set-up.
 
-What it needs: the image that ``CLARION_IMAGE`` names, on its nodes or in a registry that they reach,
-and the bundled Valkey's (``CLARION_VALKEY_IMAGE`` names another copy of it).
+The cluster needs two images, on its nodes or in a registry that they reach: the one that
+``CLARION_IMAGE`` names, and the bundled Valkey's (``CLARION_VALKEY_IMAGE`` names another copy).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A release in a cluster, where ``KUBECONFIG`` names one. Everywhere else these tests are skipped."""
+"""A release in the cluster that ``KUBECONFIG`` names. Without one, these tests are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `helm install` promises, in a real cluster: nothing is lost while pods come and go.
+"""The promises of `helm install` in a real cluster: nothing is lost while pods come and go.
 
 ``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster`
 says what the cluster needs.

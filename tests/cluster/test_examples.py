@@ -1,6 +1,6 @@
-"""A real API server takes every object of every example, and has nothing to warn of.
+"""A real API server accepts every object of every example, without a warning.
 
-Nothing is made: each is tried with ``--dry-run=server``, defaults, validation and admission included.
+No object is created: ``--dry-run=server`` applies defaults, validation and admission.
 """
 
 from __future__ import annotations

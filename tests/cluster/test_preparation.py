@@ -1,4 +1,4 @@
-"""What the cluster's tests hand to helm and kubectl is right. Needs no cluster."""
+"""The cluster tests pass the right files and options to helm and kubectl. Needs no cluster."""
 
 from __future__ import annotations
 

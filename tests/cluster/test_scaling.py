@@ -1,4 +1,4 @@
-"""Gateways are added when there is more to do: by CPU, and by connections."""
+"""Gateways are added under load, by CPU and by connections."""
 
 from __future__ import annotations
 

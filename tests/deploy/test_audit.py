@@ -1,4 +1,4 @@
-"""`deploy.audit`: what is vulnerable fails, and what could not be asked is not taken for sound."""
+"""`deploy.audit`: a vulnerable version fails; a version that could not be checked is reported."""
 
 from __future__ import annotations
 

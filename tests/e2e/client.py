@@ -1,4 +1,4 @@
-"""Clients as an application has them: a WebSocket and an event stream."""
+"""Clients like those of an application: a WebSocket and an event stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports for servers that are told theirs: free ones, which no other test takes meanwhile."""
+"""Free ports for servers that must be given one. No other test takes them meanwhile."""
 
 from __future__ import annotations
 

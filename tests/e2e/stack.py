@@ -1,6 +1,6 @@
-"""The system under test: a publisher and two gateways as processes of their own, on a real Valkey.
+"""The system under test: a publisher and two gateways as separate processes, on a real Valkey.
 
-Started as `clarion up` starts them, by the same plan.
+They are started by the same plan as in `clarion up`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two gateways and a publisher on a real cluster, all of them processes, while primaries die."""
+"""Two gateways and a publisher, as processes on a real cluster, while its primaries die."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""SIGKILL to a gateway with two thousand clients: they come back to the other one, by themselves.
+"""SIGKILL to a gateway with two thousand clients, which reconnect to the other gateway.
 
-What they missed of `all` and `authenticated` comes from that pod's ring: Redis is read once for
-each user, for the user's own stream, and not at all for anybody else.
+They get missed events of `all` and `authenticated` from that pod's ring. Redis is read once per
+user, for the user's own stream, and not at all for anonymous clients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Log in, refresh and log out on one socket, over both gateways' audiences."""
+"""Log in, refresh and log out on one socket, with the audiences of both gateways."""
 
 from __future__ import annotations
 

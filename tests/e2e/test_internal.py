@@ -1,4 +1,4 @@
-"""Metrics and health stand on the internal port, and there only."""
+"""Metrics and health are served only on the internal port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The development page in a real browser, used as a person uses it."""
+"""The development page in a real browser, operated like a person would."""
 
 from __future__ import annotations
 

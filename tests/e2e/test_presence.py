@@ -1,4 +1,4 @@
-"""Who is connected where, as the publisher tells it, whatever happens to gateways and Redis."""
+"""The publisher reports which users are connected and where, whatever gateways and Redis suffer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A publisher dies after Redis has taken an event and before it could say so.
+"""A publisher dies after Redis has accepted an event and before the publisher could answer.
 
-Its producer knows nothing, and sends the same bytes with the same key to another publisher.
+The producer does not know the outcome, and sends the same bytes and key to another publisher.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quickstart and the README's tour do what they say: a shell runs them against `clarion up`."""
+"""A shell runs the commands of the quickstart and of the README's tour against `clarion up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rebalancing, for real: a gateway is added, and clients move to it without losing anything."""
+"""Rebalancing: a gateway is added, and clients move to it without losing anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client comes back to the other gateway: nothing lost, nothing doubled, or an honest no."""
+"""A client reconnects to the other gateway: nothing is lost or doubled, or the client is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must stay secret stands in no log and on no page, whatever fails, at the chattiest level."""
+"""Secrets appear in no log and on no page, whatever fails, even at the lowest log level."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A failover under the whole stack: the primary is killed while events flow through all of it.
+"""A failover under the whole stack: the primary is killed while events flow.
 
-A publisher and two gateways as `clarion up` starts them, on a Sentinel URL, waiting for replicas.
+A publisher and two gateways run as in `clarion up`, on a Sentinel URL, and wait for replicas.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A thousand clients stop reading: memory stays bounded, and nobody else waits for them."""
+"""A thousand clients stop reading: memory stays bounded, and no other client waits for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion up` from the first port to the last process."""
+"""`clarion up`, from its start to the end of its last process."""
 
 from __future__ import annotations
 

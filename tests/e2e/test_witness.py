@@ -1,4 +1,4 @@
-"""The witness of the cluster's tests, on local processes: it sees what it should, good and bad."""
+"""The witness of the cluster tests reports success and faults correctly, on local processes."""
 
 from __future__ import annotations
 

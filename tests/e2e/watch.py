@@ -1,4 +1,4 @@
-"""Runs `tests.e2e.witness` beside a stack, and hands back its report."""
+"""Runs `tests.e2e.witness` next to a stack, and returns its report."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""Clients and a producer that keep count while things are done to a stack.
+"""Clients and a producer that keep count while a test disturbs a stack.
 
-A program of its own, so that it runs beside local processes and in a pod of a cluster alike; it
-needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes
-to the three audiences in turn until its standard input ends, and says after each attempt how many
-were accepted and how many refused. Then it waits until the last event has come everywhere, and
-prints a `Report` as one line of JSON.
+The witness is a program of its own, so that it can run next to local processes or in a cluster's
+pod. It needs nothing but Clarion's image. It works in this order:
 
-The clients follow as `clarion tail` does: they resume by themselves, wherever a gateway answers.
+1. It prints ``ready`` when every client has been welcomed.
+2. It publishes to the three audiences in turn until its standard input ends. After each attempt it
+   prints how many events were accepted and how many were refused.
+3. It waits until the last event has arrived everywhere, and prints a `Report` as one line of JSON.
+
+The clients follow events as `clarion tail` does: they resume by themselves on any gateway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The wheel and environments that hold it, each made once in a test process."""
+"""The wheel, and environments that contain it, each made once per test process."""
 
 from __future__ import annotations
 

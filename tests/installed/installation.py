@@ -1,4 +1,4 @@
-"""Virtual environments that hold the built wheel, made without any download."""
+"""Virtual environments with the built wheel, made without any download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base installation is small, and says what is missing where it does not do."""
+"""The base installation is small, and says what is missing when it is not enough."""
 
 from __future__ import annotations
 

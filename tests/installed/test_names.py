@@ -1,6 +1,6 @@
 """Clarion runs inside an application whose packages are called `gateway`, `cli`, `tests` and so on.
 
-From the checkout and from the wheel; on the image, see tests/chart/test_image.py.
+It is tested from the checkout and from the wheel; tests/chart/test_image.py tests it on the image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The wheel: whose names it brings, and that it is whole."""
+"""The wheel installs only Clarion's own names, and it is complete."""
 
 from __future__ import annotations
 

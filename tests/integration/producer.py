@@ -1,4 +1,4 @@
-"""Events that flow while Redis suffers, and what clients have of them in the end."""
+"""Events that flow while Redis suffers, and a check of what clients received in the end."""
 
 from __future__ import annotations
 

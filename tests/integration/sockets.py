@@ -1,4 +1,4 @@
-"""Clients: one that behaves (`websockets`), one that sends whatever bytes a test wants, and SSE."""
+"""Clients: a well-behaved one (`websockets`), one that sends any bytes a test wants, and SSE."""
 
 from __future__ import annotations
 

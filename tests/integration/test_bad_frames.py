@@ -1,4 +1,4 @@
-"""What a client sends over its WebSocket: each mistake has its answer, and touches nobody else."""
+"""Mistakes of a client on its WebSocket: each gets its answer, and affects no other client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a connection comes from, and where it says it stands."""
+"""Which origins may connect, and positions that are malformed, too old or from the future."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens: what is refused and why, how they may be handed over, and users with strange names."""
+"""Tokens: why they are refused, the ways to send them, and users with unusual names."""
 
 from __future__ import annotations
 

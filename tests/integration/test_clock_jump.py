@@ -1,7 +1,7 @@
 """Redis' clock jumps back an hour: ids go on rising, and clients notice nothing.
 
-Once as Redis sees it, in what its clock remembers, on any machine; once for real where libfaketime
-is installed (Debian, Ubuntu: apt-get install libfaketime).
+One test changes the ids in Redis, which works on any machine. The other changes the real time, if
+libfaketime is installed (Debian, Ubuntu: apt-get install libfaketime).
 """
 
 from __future__ import annotations

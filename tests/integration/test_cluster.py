@@ -1,6 +1,6 @@
-"""A cluster of three primaries with replicas: users' streams lie on all of them, and any may die.
+"""A cluster of three primaries with replicas. Each holds users' streams, and any of them may die.
 
-Real nodes, killed as crashes kill, and moved while events flow.
+The nodes are real. They are killed as in a crash, and slots move while events flow.
 """
 
 from __future__ import annotations

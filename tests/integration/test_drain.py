@@ -1,4 +1,4 @@
-"""SIGTERM to a gateway as Kubernetes sends it: to a process of its own."""
+"""SIGTERM to a gateway in its own process, as Kubernetes sends it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whatever bytes come in: no exception reaches the event loop, and others are served.
+"""Whatever bytes arrive: no exception reaches the event loop, and other clients are served.
 
-The other tests know what they send. These send mutations of what is right, from a fixed seed.
+These tests send mutations of correct input, made from a fixed seed.
 """
 
 from __future__ import annotations

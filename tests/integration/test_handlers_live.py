@@ -1,6 +1,6 @@
 """An application's handlers on real gateways: answers, failures, and replies that reach other pods.
 
-The handlers stand in this module, which gateways mount by its name.
+The handlers are in this module; gateways mount them by its name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A bug in any background job of a gateway closes no socket, is counted, and the job goes on."""
+"""A bug in a background job of a gateway closes no socket and is counted, and the job goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits per pod, user and client: who is over one is told so, everybody else goes on."""
+"""Limits per pod, user and client: a client over a limit is told so, and all others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the public ports of both services have in common: headers, and nothing of the internal port."""
+"""The public ports of both services: common headers, and nothing of the internal port."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Redis is absent, dies, stalls, loses its data: what clients see of it is nothing, or the truth.
+"""Redis is absent, dies, stalls or loses data: clients notice nothing, or are told the truth.
 
-Each test has a server of its own, since it does to it what would hurt the others'.
+Each test has its own server, because its failures would disturb other tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a failover loses of what was accepted: nothing, where publishes wait for a replica."""
+"""A failover loses no accepted event if publishes wait for a replica."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that come and go under load: what they have in the end is what was theirs, in order."""
+"""Clients that come and go under load have exactly their events in the end, in order."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A primary dies, Sentinels promote a replica: clients stay, and get everything or are told.
+"""A primary dies and Sentinels promote a replica: clients stay, and get everything or are told.
 
-Real Sentinels and servers, killed as crashes kill.
+The Sentinels and servers are real, and are killed as in a crash.
 """
 
 from __future__ import annotations

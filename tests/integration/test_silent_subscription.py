@@ -1,7 +1,7 @@
-"""The failure that the probes are for: the subscription has died, and nobody has said so.
+"""The failure that probes detect: the subscription has died, but nothing reports it.
 
-Redis answers, sockets stay open, every publish succeeds; only the pod hears nothing any more.
-Between gateway and Redis stands a TCP proxy that can swallow what Redis sends on one connection.
+Redis answers, sockets stay open, and every publish succeeds, but the pod receives nothing. A TCP
+proxy between gateway and Redis can swallow what Redis sends on one connection.
 """
 
 from __future__ import annotations

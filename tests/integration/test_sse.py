@@ -1,4 +1,4 @@
-"""Event streams: what they look like, how they resume, how they are refused, how they end."""
+"""Event streams: their format, and how they resume, are refused and end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLARION_WAIT_REPLICAS on a gateway: what handlers publish waits, and nothing else does."""
+"""CLARION_WAIT_REPLICAS on a gateway: only events that handlers publish wait for replicas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files under test, and what stands in them."""
+"""The files under test, and their contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stack's life as a real Prometheus saw it: what dashboards, alerts and the adapter ask of."""
+"""The life of a stack as recorded by a real Prometheus, for dashboards, alerts and the adapter."""
 
 from __future__ import annotations
 

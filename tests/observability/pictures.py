@@ -1,8 +1,8 @@
 """Draws the dashboards for the docs: ``python -m tests.observability.pictures`` (20 s).
 
-Panels, places, queries, legends, units and thresholds are those of the dashboards' own JSON; the
-numbers come from a real Prometheus that watched a real stack while everything happened to it that
-the dashboards show. Grafana has no part in it, and draws more finely.
+Panels, positions, queries, legends, units and thresholds come from the dashboards' own JSON. The
+numbers come from a real Prometheus that watched a real stack while everything that the dashboards
+show happened to it. Grafana plays no part, and draws more finely.
 """
 
 from __future__ import annotations

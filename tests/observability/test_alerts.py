@@ -1,4 +1,4 @@
-"""The alerts, judged by promtool: each fires where it must and stays quiet where it must not."""
+"""The alerts in promtool: each fires in the right cases and stays quiet in the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compose.yaml: valid, what it mounts and sets exists, and its load balancer works."""
+"""compose.yaml is valid, the files and settings in it exist, and its load balancer works."""
 
 from __future__ import annotations
 

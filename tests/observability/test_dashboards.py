@@ -1,4 +1,4 @@
-"""The dashboards are what their code says, and leave nobody to guess."""
+"""The dashboards match their code, and every panel has an explanation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every expression of every panel, alert and adapter rule returns data from a real stack.
 
-A real Prometheus, configured as we ship it, scrapes a publisher and two gateways to which
-everything happens that they count. A panel that would show nothing fails.
+A real Prometheus, configured as we ship it, scrapes a publisher and two gateways. Everything that
+they count happens to them. A panel that would show nothing fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A day of a stack in ten seconds: everything that a metric counts happens at least once."""
+"""Everything that a metric counts happens to a stack at least once, within ten seconds."""
 
 from __future__ import annotations
 

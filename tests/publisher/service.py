@@ -1,4 +1,4 @@
-"""A real publisher on real ports, in a thread of its own; and what producers need to talk to it."""
+"""A real publisher on real ports in its own thread, and what producers need to call it."""
 
 from __future__ import annotations
 

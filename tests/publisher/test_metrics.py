@@ -1,4 +1,4 @@
-"""What is counted when; and that no label is a caller's to make up."""
+"""When each metric counts, and that callers cannot choose label values."""
 
 from __future__ import annotations
 

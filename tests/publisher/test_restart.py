@@ -1,4 +1,4 @@
-"""A restart of Redis, as producers see it."""
+"""A restart of Redis, as producers notice it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process: its exit codes, its one clear line, its drain; and tokens never in its log."""
+"""The process: its exit codes, its error line, its drain, and that its log holds no tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLARION_WAIT_REPLICAS: accepted means that replicas have it, also for a retry."""
+"""CLARION_WAIT_REPLICAS: an accepted event is on the replicas, also after a retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the packages say of themselves, and what people are told to install."""
+"""The packages' metadata, and the installation commands in texts for users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deploy.pins` against a forge of real git repositories, and an image registry that is a script."""
+"""`deploy.pins`, with real git repositories as the forge and a script as the image registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deploy.release`: one version everywhere, and a release that nobody can make by half."""
+"""`deploy.release`: one version everywhere, and no half-made release."""
 
 from __future__ import annotations
 

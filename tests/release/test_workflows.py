@@ -1,4 +1,4 @@
-"""The forge's workflows: right by actionlint, pinned, with no more rights than they need."""
+"""The forge's workflows pass actionlint, are pinned, and have only the rights that they need."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What pods of two releases must be able to do together, tried on one mixture after the other.
+"""The things that pods of two releases must be able to do together, tried on each mixture.
 
-Each round uses every kind of thing that stands in Redis or goes over its channels: events with
-every optional part, their logs, idempotency keys, presence, and orders. It also reads again what
-earlier rounds have written, so that each release reads what the other one left behind.
+Each round uses everything that is stored in Redis or sent over its channels: events with every
+optional part, their logs, idempotency keys, presence, and orders. It also reads what earlier rounds
+have written, so each release reads the data of the other.
 """
 
 from __future__ import annotations

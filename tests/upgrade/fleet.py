@@ -1,4 +1,4 @@
-"""Two gateways and two publishers, each of which runs either the last release or the checkout."""
+"""Two gateways and two publishers. Each of them runs the last release or the checkout."""
 
 from __future__ import annotations
 

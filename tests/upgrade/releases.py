@@ -1,9 +1,8 @@
-"""The last released version, ready to run beside the checkout.
+"""The last released version, ready to run next to the checkout.
 
-Its wheel stands in this folder, so that every clone can run it: also one without history, and
-without a network. `make release` puts the new version's wheel in its place. What the wheel needs is
-what the checkout has installed: the release runs on the same packages, found behind it on Python's
-path.
+Its wheel is in this folder, so that every clone can run it, even without history and without a
+network. `make release` replaces it by the new version's wheel. The release runs on the packages of
+the checkout's installation, which Python finds after the wheel on its path.
 """
 
 from __future__ import annotations

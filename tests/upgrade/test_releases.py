@@ -1,4 +1,4 @@
-"""The wheel beside this file is what was released, and runs instead of the checkout."""
+"""The wheel next to this file is the released one, and runs instead of the checkout."""
 
 from __future__ import annotations
 

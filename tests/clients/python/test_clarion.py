@@ -1,4 +1,4 @@
-"""The public package `clarion`: its names, their signatures, and that docs/handlers.md has them."""
+"""The public package `clarion`: its names and their signatures, which docs/handlers.md lists."""
 
 from __future__ import annotations
 

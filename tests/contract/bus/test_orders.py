@@ -1,4 +1,4 @@
-"""Orders on a real Valkey: kept until they end, told to who listens, bounded."""
+"""Orders on a real Valkey: kept until they end, sent to all subscribers, limited in number."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`clarion_contract.bus.positions`: whatever a client had, from its position on it gets all that
-it had not.
-"""
+"""`clarion_contract.bus.positions`: from its position on, a client gets all events it has missed."""
 
 from __future__ import annotations
 

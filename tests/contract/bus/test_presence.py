@@ -1,4 +1,4 @@
-"""Presence on a real Valkey: who counts as there, and what is forgotten with him."""
+"""Presence on a real Valkey: which users count as connected, and what is forgotten with a pod."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue in front of the bus: order, company, bounds, and nobody left waiting."""
+"""The queue in front of the bus: order, shared pipelines, limits, and no caller left waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys at a URL, from a real HTTP server: cached, rotated, and neither stormed nor forgotten."""
+"""Keys at a URL of a real HTTP server: cached, rotated, fetched rarely, and never forgotten."""
 
 from __future__ import annotations
 

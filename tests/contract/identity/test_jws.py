@@ -1,4 +1,4 @@
-"""Our reading of signed tokens against PyJWT's, which it stands in for on the way of a handshake."""
+"""Our reading of signed tokens agrees with PyJWT's, which it replaces in handshakes."""
 
 from __future__ import annotations
 

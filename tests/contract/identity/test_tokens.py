@@ -1,4 +1,4 @@
-"""Tokens: who they speak for, and every way in which they speak for nobody."""
+"""Tokens: the claims of valid ones, and every reason why a token is refused."""
 
 from __future__ import annotations
 

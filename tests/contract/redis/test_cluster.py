@@ -1,4 +1,4 @@
-"""The bus on a real cluster: where calls go, and what they get while slots and primaries change."""
+"""The bus on a real cluster: which node gets a call, and the result while slots or primaries move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bounded HTTP protocol, by itself: uvicorn, an app that says what it got, and raw sockets."""
+"""The bounded HTTP protocol alone: uvicorn, an app that reports its requests, and raw sockets."""
 
 from __future__ import annotations
 

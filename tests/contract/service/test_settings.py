@@ -1,4 +1,4 @@
-"""Shared settings: read from the environment, bounded, and clear about what is wrong."""
+"""Shared settings: read from the environment, limited, with clear errors."""
 
 from __future__ import annotations
 

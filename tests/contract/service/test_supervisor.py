@@ -1,4 +1,4 @@
-"""`clarion_contract.service.supervisor`: a job that raises starts anew, and ends nobody else."""
+"""`clarion_contract.service.supervisor`: a job that raises is restarted, and the others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of events on their way in, on a real Redis."""
+"""The outcomes of events that are handed in, on a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trace shows one event: from the producer's span to what the gateways get."""
+"""One trace contains an event's whole way, from the producer's span to the gateways."""
 
 from __future__ import annotations
 

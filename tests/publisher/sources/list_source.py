@@ -1,4 +1,4 @@
-"""A second source: hands in a list of events, batch by batch, as a reader of a database would."""
+"""A second source: hands in a list of events in batches, as a reader of a database would."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The seam between sources and ingestion: HTTP is one source, and a second one needs no more.
+"""The interface between sources and ingestion: HTTP is one source, and another needs nothing more.
 
-`ListSource` is one file; it is listed in one argument. It knows neither HTTP nor Redis.
+`ListSource` is one file, and one argument lists it. It knows neither HTTP nor Redis.
 """
 
 from __future__ import annotations

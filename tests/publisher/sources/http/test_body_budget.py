@@ -1,4 +1,4 @@
-"""The memory of bodies, shared out between callers."""
+"""The memory for bodies, and its division between callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding: what is JSON, what is an event, and that nothing happens to the bytes of data."""
+"""Decoding bodies: valid JSON, valid events, and unchanged bytes of data."""
 
 from __future__ import annotations
 

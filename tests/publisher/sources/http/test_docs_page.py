@@ -1,4 +1,4 @@
-"""The docs page works where nothing but the publisher can be reached."""
+"""The docs page works if nothing but the publisher can be reached."""
 
 from __future__ import annotations
 

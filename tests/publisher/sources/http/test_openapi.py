@@ -1,4 +1,4 @@
-"""The OpenAPI document: true to the code and to the running service, and fit for generators."""
+"""The OpenAPI document matches the code and the running service, and generators accept it."""
 
 from __future__ import annotations
 

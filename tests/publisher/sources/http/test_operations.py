@@ -1,4 +1,4 @@
-"""What concerns users, over HTTP: who is connected, disconnecting, revoking tokens."""
+"""Operations on users over HTTP: show who is connected, disconnect users, revoke tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds on heads and on slow requests, and upgrades that are not meant: over raw sockets."""
+"""Limits on heads and on slow requests, and ignored upgrades, over raw sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP as a source: serves until it is cancelled, and finishes what is under way."""
+"""HTTP as a source: it serves until cancelled, then finishes the current requests."""
 
 from __future__ import annotations
 
