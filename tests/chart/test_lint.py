@@ -22,7 +22,7 @@ def test_both_versions_render_the_same(each_helm: Helm, helm: Helm, values: str)
 
 
 def test_notes_tell_three_commands(helm: Helm) -> None:
-    """helm 3 renders them with a cluster only."""
+    """helm 3 renders the notes only with a cluster."""
     result = helm.run(
         "install", "release", str(CHART), "--dry-run=client", "--namespace", "events",
         "--values", str(CHART / "ci" / "trial-values.yaml"),

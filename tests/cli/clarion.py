@@ -52,7 +52,7 @@ class Clarion:
         )
 
     def fails(self, *arguments: str, stdin: bytes = b"", **changes: str) -> str:
-        """Run a command that must fail: nothing on standard output, one line on the other."""
+        """Run a command that must fail: no output on stdout, one line on stderr."""
         completed = self.run(*arguments, stdin=stdin, **changes)
         assert completed.returncode != 0
         assert completed.stdout == ""

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _Publisher(BaseHTTPRequestHandler):
-    """Answers as the server's ``answer`` says and keeps what it was asked."""
+    """Answers as the server's ``answer`` says, and records requests."""
 
     def do_POST(self) -> None:
         server = self.server
@@ -27,7 +27,7 @@ class _Publisher(BaseHTTPRequestHandler):
 
 
 class Publisher(ThreadingHTTPServer):
-    """What it was asked, and what it answers."""
+    """The recorded requests, and the answers to give."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Publisher)
