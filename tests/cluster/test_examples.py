@@ -31,7 +31,7 @@ def test_the_api_takes_every_example(empty_cluster: Cluster, example: str) -> No
 
 
 def rendered(cluster: Cluster, example: str) -> list[Object]:
-    """What `helm install` and `helm test` would send."""
+    """The objects that `helm install` and `helm test` would send."""
     result = cluster.helm.run(
         "template", RELEASE, str(CHART), "--namespace", cluster.namespace,
         "--values", str(CHART / "ci" / example),

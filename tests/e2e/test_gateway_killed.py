@@ -37,7 +37,7 @@ def quiet_stack(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stac
 
 @asynccontextmanager
 async def crowd_of(stack: Stack) -> AsyncIterator[Returning]:
-    """Everybody, connected to the first gateway; each user with one socket."""
+    """All clients, connected to the first gateway; each user has one socket."""
     users = [f"?token={stack.token(f'user-{number}')}" for number in range(USERS)]
     crowd = Returning(ClarionPolicy(), _port(stack.gateways[0]), [*users, *[""] * ANONYMOUS])
     try:
@@ -54,7 +54,7 @@ def _port(service: Service) -> int:
 
 
 async def log_reads(valkey: Valkey) -> int:
-    """How often a log was read: nothing else in Clarion uses XRANGE."""
+    """How often a log was read. Nothing else in Clarion uses XRANGE."""
     async with redis.asyncio.Redis(port=valkey.port) as client:
         stats: Any = await client.info("commandstats")
     return int(stats.get("cmdstat_xrange", {"calls": 0})["calls"])

@@ -59,7 +59,7 @@ async def test_a_subscription_that_dies_in_silence_is_replaced_and_nothing_is_lo
 async def test_a_pod_that_hears_nothing_is_not_ready_and_says_why(
     proxy: Proxy, namespace: str
 ) -> None:
-    """Traffic goes to pods that hear; this one's clients stay, and get all of it in the end."""
+    """Traffic goes to other pods. This pod's clients stay, and get all events in the end."""
     async with started(proxy.url, namespace, **PROBES) as pod, opened(pod) as client:
         proxy.all_silent = True
         for link in proxy.links:

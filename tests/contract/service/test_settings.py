@@ -20,7 +20,7 @@ from tests.conftest import SECRET
 
 
 class ServiceSettings(ContractSettings):
-    """As a service derives its own."""
+    """Settings derived as in a service."""
 
     model_config = SettingsConfigDict(env_prefix="SERVICE_")
 
