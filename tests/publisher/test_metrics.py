@@ -17,7 +17,7 @@ AUDIENCES = {"all", "authenticated", "user", "batch", "unknown"}
 
 @pytest.fixture
 def fresh(redis_url: str, namespace: str):  # type: ignore[no-untyped-def]
-    """A publisher that has counted nothing yet."""
+    """A publisher whose counters are all 0."""
     with serving(redis_url, namespace=namespace) as service:
         yield service
 

@@ -29,26 +29,27 @@ class Release:
     """An unpacked wheel.
 
     Attributes:
-        folder: has its packages at the top.
+        folder: contains its packages.
     """
 
     version: str
     folder: Path
 
     def module(self, service: str) -> str:
-        """What `python -m` runs: ``gateway`` or ``publisher``, with or without a prefix."""
+        """The module for `python -m`: ``gateway`` or ``publisher``, with or without a prefix."""
         found = [one.parent.name for one in self.folder.glob(f"*{service}/__main__.py")]
         assert len(found) == 1, f"expected one package for the {service}, found {found}"
         return found[0]
 
     def environment(self) -> dict[str, str]:
-        """Makes Python find this release before the checkout, and the gateway its example."""
+        """The environment in which Python finds this release before the checkout, and the gateway
+        finds its example."""
         (handlers,) = self.folder.glob("*examples/chat/handlers.py")
         example = ".".join(handlers.relative_to(self.folder).with_suffix("").parts)
         return {"PYTHONPATH": str(self.folder), "GATEWAY_HANDLERS": f"{example}:handlers"}
 
     def program(self, program: Program) -> Program:
-        """The same pod as this release runs it: same name, same settings."""
+        """The same pod, run by this release with the same name and settings."""
         service = program.name.partition("-")[0]
         return replace(
             program,

@@ -19,13 +19,13 @@ _PAUSE_SECONDS = 0.05
 
 
 class ListSource:
-    """Publishes the events in their order; one that is refused for now goes in again.
+    """Publishes events in order; an event with a retryable refusal is handed in again.
 
     Attributes:
         published: by event, in the order of publishing.
         refused: by event, for good.
         tries: calls to ingestion.
-        stopped: it was told to end, and did.
+        stopped: whether it was cancelled and has ended.
     """
 
     def __init__(self, events: Sequence[IncomingEvent], caller: Claims = CALLER) -> None:

@@ -28,7 +28,7 @@ EVENT = {"audience": "all", "type": "t", "data": 1}
 
 
 class SlowIngestion:
-    """Publishes when the test says so."""
+    """Publishes when the test allows it."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
