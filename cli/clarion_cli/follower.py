@@ -231,7 +231,7 @@ def _read(text: str) -> Message:
         fields = None
     if not isinstance(fields, dict) or "kind" not in fields:
         raise Failure(
-            "the server speaks WebSocket, but not as a gateway of Clarion", ExitCode.UNREACHABLE
+            "the server speaks WebSocket, but not like a gateway of Clarion", ExitCode.UNREACHABLE
         )
     return Message(text, fields)
 

@@ -90,7 +90,7 @@ class Publisher:
 
     def _something_else(self) -> Failure:
         return Failure(
-            f"{self.url} answers, but not as a publisher of Clarion; is it a publisher's public "
+            f"{self.url} answers, but not like a publisher of Clarion; is it a publisher's public "
             "port?",
             ExitCode.UNREACHABLE,
         )

@@ -210,7 +210,7 @@ async def test_gives_up_where_something_else_speaks_websocket(text: str) -> None
         await socket.wait_closed()
 
     async with Gateway(play).running() as gateway:
-        with pytest.raises(Failure, match="not as a gateway of Clarion") as failure:
+        with pytest.raises(Failure, match="not like a gateway of Clarion") as failure:
             await until_event(Follower([gateway.url]), "11")
     assert failure.value.code is ExitCode.UNREACHABLE
 

@@ -154,7 +154,7 @@ class JwksKeys:
         except InvalidKeySet as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a foreign document ends no service
-            _log.exception("key set not read", url=self._url)
+            _log.exception("the issuer's key set could not be read", url=self._url)
             return f"{type(error).__name__}: {error}".splitlines()[0]
         return None
 
@@ -181,7 +181,9 @@ class JwksKeys:
         if failure is not None and failure != self._failure:
             _log.warning("no keys from the issuer", url=self._url, error=failure)
         elif failure is None and self._failure is not None:
-            _log.info("keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys)))
+            _log.info(
+                "got keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys))
+            )
         self._failure = failure
 
 
@@ -233,7 +235,9 @@ def _key(value: object) -> tuple[str | None, PublishedKey]:
     if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         raise InvalidKeySet("its key_ops lack 'verify'")
     if algorithm is not None and algorithm not in ASYMMETRIC:
-        raise InvalidKeySet(f"its alg {algorithm!r} is none of {', '.join(sorted(ASYMMETRIC))}")
+        raise InvalidKeySet(
+            f"expected its alg to be one of {', '.join(sorted(ASYMMETRIC))}, got {algorithm!r}"
+        )
     if value.get("kty") == "oct":
         raise InvalidKeySet("it is a shared secret")
     return key_id, PublishedKey(jwt.PyJWK.from_dict(value).key, algorithm)

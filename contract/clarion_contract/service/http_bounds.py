@@ -444,7 +444,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif host is None:
             raise self._broken("expected one Host header, got none")
         if host is not None and not _is_host(host):
-            raise self._broken("expected a host, and a port if need be, in the Host header")
+            raise self._broken("expected a host and an optional port in the Host header")
         if not self.url.startswith(b"/") and not _has_path(self.url):
             raise self._broken("expected a path as the target")
 
@@ -456,7 +456,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse the head again without its upgrade. The bytes after it are the request's body."""
         method: bytes = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(Breach.MALFORMED, "expected a request for this server, which is no proxy")
+            self._refuse(Breach.MALFORMED, "expected a request for this server, not for a proxy")
             return False
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%b: %b" % each for each in self.headers if each[0] not in _UPGRADE_HEADERS]

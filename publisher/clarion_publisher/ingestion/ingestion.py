@@ -173,7 +173,7 @@ def _failure(answer: IdempotencyKeyReused | BusUnavailable) -> Refusal:
         return Refusal(KEY_REUSED, f"the key was used for another event, {answer.id}")
     return Refusal(
         BUS_UNAVAILABLE,
-        "the bus did not confirm the event; sent again with the same idempotency key, it is "
-        "published once, whether or not it was this time",
+        "the bus did not confirm the event; if you send it again with the same idempotency key, it "
+        "is published once in any case",
         retry_after_seconds=RETRY_SECONDS,
     )

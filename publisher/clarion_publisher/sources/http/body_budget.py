@@ -57,13 +57,13 @@ class BodyBudget:
         if free < 0:
             raise HttpRefusal(
                 OVERLOADED,
-                "the requests under way hold all the memory set aside for them",
+                "the current requests use all the memory reserved for bodies",
                 retry_after_seconds=RETRY_SECONDS,
             )
         if held > max(free, self.max_bytes):
             raise HttpRefusal(
                 OVERLOADED,
-                "this caller's requests under way hold its share of the memory set aside for all",
+                "this caller's current requests use its share of the memory reserved for bodies",
                 retry_after_seconds=RETRY_SECONDS,
             )
         self.held_bytes += size

@@ -172,7 +172,7 @@ def _malformed(body: bytes, error: Exception) -> HttpRefusal:
     if isinstance(error, RecursionError):
         return HttpRefusal(MALFORMED_JSON, "the JSON is nested too deeply")
     if _HALF_PAIR.search(body):
-        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF lacks its other half")
+        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF needs its other half")
     return HttpRefusal(MALFORMED_JSON, str(error))
 
 

@@ -80,7 +80,7 @@ async def counted(request: Request) -> AsyncIterator[None]:
         header = request.headers.get("traceparent", "").encode("latin-1")
         with traced_logs(read_traceparent(header)):
             _log.exception("request failed by a bug", path=request.url.path)
-        detail = "the publisher failed, before or after it did what was asked"
+        detail = "the publisher failed; it may have carried out the request"
         raise HttpRefusal(INTERNAL, detail) from None
     else:
         metrics.operation(name, "done")

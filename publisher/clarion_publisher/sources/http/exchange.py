@@ -101,7 +101,7 @@ async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answ
     except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
         with traced_logs(read_traceparent(dict(scope["headers"]).get(b"traceparent"))):
             _log.exception("request failed by a bug", path=scope["path"])
-        bug = HttpRefusal(INTERNAL, "the publisher failed, before or after it did what was asked")
+        bug = HttpRefusal(INTERNAL, "the publisher failed; it may have carried out the request")
         return refused(bug, audience)
 
 

@@ -174,7 +174,7 @@ class Users:
 def _bus_unavailable() -> Refusal:
     return Refusal(
         BUS_UNAVAILABLE,
-        "the bus did not answer; it does no harm to ask again",
+        "the bus did not answer; sending the request again is safe",
         retry_after_seconds=RETRY_SECONDS,
     )
 
