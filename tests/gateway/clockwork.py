@@ -1,4 +1,4 @@
-"""An event loop whose time jumps from timer to timer: hours pass in no time, always the same way."""
+"""An event loop whose time jumps from timer to timer: hours pass at once, runs repeat exactly."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at
-hand.
+"""A Redis in memory that behaves like publish.lua and history.lua: the same ids, floors and order.
+The test sets the clock.
 
-One Redis, or a cluster of three primaries: each bucket has a clock of its own, each primary has its
-own time, loses its own writes, and each of a subscriber's connections may lag behind the others.
-tests/gateway/test_memory_bus.py compares both forms with the scripts themselves.
+It is one Redis, or a cluster of three primaries. In a cluster, each bucket has its own clock. Each
+primary has its own time and loses its own writes, and each of a subscriber's connections may lag
+behind the others. tests/gateway/test_memory_bus.py compares both forms with the scripts themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The orders in Redis as `clarion_contract.bus.orders.Orders` keeps them, in memory."""
+"""Orders in memory, kept as `clarion_contract.bus.orders.Orders` keeps them in Redis."""
 
 from __future__ import annotations
 

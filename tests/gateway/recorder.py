@@ -1,4 +1,4 @@
-"""A connection without a socket that keeps what was written to it, and the clients' side parsers."""
+"""A connection without a socket that records what is written to it, and parsers for clients."""
 
 from __future__ import annotations
 

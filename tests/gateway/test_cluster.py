@@ -1,6 +1,6 @@
-"""A pod on a cluster of three primaries, in memory: what only several clocks can get wrong.
+"""A pod on a cluster of three primaries, in memory: faults that only several clocks can cause.
 
-The shared streams lie on one primary, alice's stream on another. Their times differ, and either
+The shared streams are on one primary, alice's stream is on another. Their times differ, and either
 connection may lag behind the other.
 """
 

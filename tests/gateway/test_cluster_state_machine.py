@@ -1,12 +1,12 @@
-"""Whatever happens on a cluster, in whatever order: nothing lost, each stream in order, losses
-told.
+"""Random sequences on a cluster: nothing is lost, each stream is in order, and losses are told.
 
-The pods, clients and events of tests/gateway/test_state_machine.py, on three primaries whose times
-differ and drift, whose connections lag behind each other, and each of which fails over by itself.
+Pods, clients and events are those of tests/gateway/test_state_machine.py, on three primaries. Their
+times differ and drift, their connections lag behind each other, and each may fail over by itself.
 
-Ids of several clocks do not compare, so that a client's due is defined by streams: on each, its
-connection hears a run of events without a hole, from its welcome or log-in on; one that resumes
-hears whatever no earlier connection had, and may hear again what lies within the overlap.
+Ids of different clocks do not compare, so the events that a client is due are defined by stream. On
+each stream, its connection receives a run of events without a hole, from its welcome or log-in on.
+A connection that resumes receives all events that no earlier connection had, and may receive events
+in the overlap again.
 """
 
 from __future__ import annotations

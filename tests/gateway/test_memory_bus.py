@@ -1,4 +1,4 @@
-"""The bus in memory, on which the state machine rests, answers as the Lua scripts do on a Valkey."""
+"""The bus in memory, which the state machine uses, answers like the Lua scripts on a Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion_gateway.settings`: what a pod can be told, its bounds, and what is said about a mistake."""
+"""`clarion_gateway.settings`: a pod's settings, their limits, and the errors for mistakes."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Whatever happens, in whatever order: nothing lost, nothing doubled, nothing out of order, no
-leak.
+"""Random sequences: nothing is lost, doubled, out of order, or leaked to another user.
 
-Two pods, each of `Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in
-production, on one bus in memory that behaves as publish.lua and history.lua do. Clients of nobody,
-alice and bob connect, leave, resume on either pod, log in and out; events go to every audience; the
-pods lose their connections and Redis. Hypothesis decides what happens, and after how many steps of
-the event loop the next thing does.
+Two pods share one bus in memory, which behaves like publish.lua and history.lua. Each pod has
+`Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in production. Anonymous
+clients, alice and bob connect, leave, resume on either pod, log in and out. Events go to every
+audience. The pods lose their connections and Redis. Hypothesis decides what happens, and after how
+many steps of the event loop the next thing happens.
 
-Each connection's events are held against the definition of what it is due: the events of its
-identity's audiences after its welcome's position. Always a prefix of them, in order; all of them
-once everything works again; and where some are missing, it was told so.
+Each connection's events are compared with those it is due: the events of its identity's audiences
+after its welcome's position. It must always have a prefix of them, in order, and all of them once
+everything works again. If some are missing, it must have been told so.
 """
 
 from __future__ import annotations

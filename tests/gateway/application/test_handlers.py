@@ -1,6 +1,4 @@
-"""`clarion_gateway.application.handlers`: what a handler gets, what becomes of what it returns, and
-how it is found.
-"""
+"""`clarion_gateway.application.handlers`: a handler's arguments, its reply, and how it is found."""
 
 from __future__ import annotations
 

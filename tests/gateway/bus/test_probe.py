@@ -1,4 +1,4 @@
-"""`clarion_gateway.bus.probe.Prober` through several primaries: no position may run ahead of any of
+"""`clarion_gateway.bus.probe.Prober` with several primaries: no position may run ahead of any of
 them.
 """
 

@@ -1,4 +1,4 @@
-"""`clarion_gateway.bus.streams`: what was heard of a stream, and when the pod listens to it."""
+"""`clarion_gateway.bus.streams`: events heard on a stream, and when the pod subscribes to it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`clarion_gateway.bus.subscription.Subscription`: every event once and in order, whatever the
-connection does.
+"""`clarion_gateway.bus.subscription.Subscription`: every event comes once and in order, whatever
+the connection does.
 
-On a bus in memory and a clock that jumps; tests/gateway/test_state_machine.py looks for the order
-of things that nobody thought of.
+The bus is in memory, and the clock jumps. tests/gateway/test_state_machine.py looks for sequences
+that nobody thought of.
 """
 
 from __future__ import annotations

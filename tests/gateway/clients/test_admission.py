@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.admission.Admission`: who may come in, as whom, and with everything that
-he missed.
+"""`clarion_gateway.clients.admission.Admission`: which clients are admitted, as which user, and
+that they get all events they missed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.inbox`: messages in order through handlers; whatever a handler does
-hurts nobody else.
+"""`clarion_gateway.clients.inbox`: messages pass through handlers in order, and a handler's faults
+affect no other connection.
 """
 
 from __future__ import annotations

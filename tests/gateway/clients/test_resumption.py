@@ -1,4 +1,5 @@
-"""`clarion_gateway.clients.resumption`: where a loss is told among what a client catches up with.
+"""`clarion_gateway.clients.resumption`: the place of a loss among the events that a client catches
+up with.
 
 tests/gateway/clients/test_admission.py has the rest, from the handshake on.
 """

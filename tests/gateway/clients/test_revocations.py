@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.revocations.Revocations`: which tokens are good no more, and whose
-connections close.
+"""`clarion_gateway.clients.revocations.Revocations`: which tokens are revoked, and which
+connections are closed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`clarion_gateway.connections.hub.Hub`: who is connected, and in exactly which group."""
+"""`clarion_gateway.connections.hub.Hub`: which connections there are, and the group of each."""
 
 from __future__ import annotations
 

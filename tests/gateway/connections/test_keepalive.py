@@ -1,5 +1,5 @@
-"""`clarion_gateway.connections.keepalive.Sweeper`: pings and expiries from one wheel, on a clock
-and a choice of the test's.
+"""`clarion_gateway.connections.keepalive.Sweeper`: pings and expiries from one wheel. The test sets
+the clock and the random choices.
 """
 
 from __future__ import annotations

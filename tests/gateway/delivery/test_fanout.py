@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.fanout`: a round's plan gives everyone exactly his events, with as few
-writes as can be.
+"""`clarion_gateway.delivery.fanout`: a round's plan gives each connection exactly its events, with
+the fewest possible writes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.replay`: the ring, what a client missed, and how both sides of "now"
-are joined.
+"""`clarion_gateway.delivery.replay`: the ring, missed events, and the join of missed and live
+events.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.rounds.Delivery`: rounds, the pod's position, and room for what comes
-in.
+"""`clarion_gateway.delivery.rounds.Delivery`: rounds, the pod's position, and the limit on waiting
+events.
 """
 
 from __future__ import annotations

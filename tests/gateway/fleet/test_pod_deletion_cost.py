@@ -1,5 +1,5 @@
-"""`clarion_gateway.fleet.pod_deletion_cost`: what is written to the API, from a real HTTPS server
-in its place.
+"""`clarion_gateway.fleet.pod_deletion_cost`: the writes to the Kubernetes API. A real HTTPS server
+stands in for it.
 """
 
 from __future__ import annotations

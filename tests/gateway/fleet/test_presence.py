@@ -1,7 +1,6 @@
-"""`clarion_gateway.fleet.presence.Presence`: what Redis knows of a pod's users, and the limit over
-all pods.
+"""`clarion_gateway.fleet.presence.Presence`: a pod's users in Redis, and the limit over all pods.
 
-On a real Valkey, which decides who was first.
+It runs on a real Valkey, which decides the order of connections.
 """
 
 from __future__ import annotations

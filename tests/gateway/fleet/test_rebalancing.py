@@ -1,6 +1,4 @@
-"""`clarion_gateway.fleet.rebalancing.Rebalancing`: by itself, and among several pods whose minutes
-pass in no time.
-"""
+"""`clarion_gateway.fleet.rebalancing.Rebalancing`: alone, and among several pods in simulated time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request asks for, whatever stands in it: hypothesis against the standard library."""
+"""The meaning of any request: hypothesis compares it with the standard library."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`clarion_gateway.wire.sse`, read by a parser that follows the HTML standard, section 9.2.6, to
-the letter.
-"""
+"""`clarion_gateway.wire.sse`, read by a parser that follows the HTML standard, section 9.2.6."""
 
 from __future__ import annotations
 
