@@ -53,7 +53,7 @@ def event(
 
 
 def frames_of(data: bytes, *, deflate: bool = False) -> list[Frame]:
-    """What `websockets`' client-side core makes of a server's bytes; all of them must be used."""
+    """A server's bytes, parsed by `websockets`' client-side core, which must use all of them."""
     client = ClientProtocol(parse_uri("ws://test"), state=FrameState.OPEN, max_size=None)
     if deflate:
         bits = server_frames.DEFLATE_WINDOW_BITS
@@ -71,7 +71,7 @@ def messages_of(data: bytes, *, deflate: bool = False) -> list[dict[str, Any]]:
 
 
 class Recorder(Connection):
-    """A client of the native protocol that takes everything at once, unless told to `stall`."""
+    """A client of the native protocol that reads everything at once, unless told to `stall`."""
 
     __slots__ = ("closed_with", "pings", "reading", "taking", "unsent", "written")
 
