@@ -33,7 +33,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 
 @dataclass(frozen=True)
 class AvalancheOptions:
-    """What to measure. The drain's settings default to those of the gateway."""
+    """The options. The drain's settings default to those of the gateway."""
 
     servers: Sequence[str] = ("clarion", "socketio")
     connections: int = 5_000

@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class FanoutOptions:
-    """What to measure. The README's figures were made with the defaults."""
+    """The options. The README's figures were made with the defaults."""
 
     servers: Sequence[str] = DEFAULT_SERVERS
     connections: int = 2_000

@@ -63,7 +63,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a load process has received since its start; latencies since the last snapshot."""
+    """A load process's counts since its start, and its latencies since the last snapshot."""
 
     events: int
     fewest: int

@@ -17,7 +17,7 @@ _EVENTS_UNDER_WAY = 8_000
 
 @dataclass(frozen=True)
 class PublishingOptions:
-    """What to measure. A batch of 1 means the endpoint for single events.
+    """The options. A batch of 1 means the endpoint for single events.
 
     Large batches come from fewer callers. Otherwise the publisher's limit on events that wait for
     Redis (PUBLISHER_MAX_PENDING, 10,000 events) would refuse them.

@@ -13,7 +13,7 @@ _DISTURBED = 0.15
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a benchmark ran."""
+    """The machine of a benchmark, and how it ran."""
 
     time: str
     command: str

@@ -19,7 +19,7 @@ _SHARES = (0.9, 0.8, 0.6, 0.4)
 
 @dataclass(frozen=True)
 class TargetedOptions:
-    """What to measure. Without `rates`, shares of the burst's rate are tried, highest first."""
+    """The options. Without `rates`, shares of the burst's rate are tried, highest first."""
 
     users: int = 2_000
     rates: Sequence[float] = ()

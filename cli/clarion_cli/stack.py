@@ -56,7 +56,7 @@ class StartFailure(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. The second gateway's ports are the first one's plus one, and so on.
+    """The processes to start. The second gateway has the first one's ports plus one, and so on.
 
     Attributes:
         redis_url: an existing Redis; None: start a Valkey.

@@ -24,7 +24,7 @@ _NAME: Final = ".clarion"
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where a stack listens. The defaults are those of `clarion up`."""
+    """The addresses of a stack. The defaults are those of `clarion up`."""
 
     gateways: tuple[str, ...] = ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
     publisher: str = "http://127.0.0.1:8080"

@@ -1,1 +1,1 @@
-"""What the gateway and the publisher must agree on: audiences, events, identity and the bus."""
+"""The contract between gateway and publisher: audiences, events, identity and the bus."""

@@ -145,10 +145,10 @@ HARMLESS: Sequence[Failure] = (
     links_cut_midway,
     subscriptions_silenced,
 )
-"""With one Redis that keeps its data. No event may be lost by any of these."""
+"""Failures with one Redis that keeps its data. None of them may lose an event."""
 
 CLUSTER_FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_of_cluster_killed)
 """On a cluster. Nothing that was accepted may be lost by any of these."""
 
 FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_killed, primary_hung, replica_killed)
-"""With Sentinels. Nothing that was accepted may be lost by any of these."""
+"""Failures with Sentinels. None of them may lose an accepted event."""

@@ -58,7 +58,7 @@ class Kind(Enum):
     CLUSTER = "cluster"
 
 
-# What each must see, and what else it draws from.
+# The failures that each kind must see, and further ones that it draws from.
 _SURELY: dict[Kind, list[Failure]] = {
     Kind.DATA_KEPT: [],
     Kind.DATA_LOST: [redis_emptied],

@@ -35,7 +35,7 @@ from tests.valkey import Valkey
 NAMESPACE = "chaos"
 _PROXIED_SHARE = 0.7
 OVERLAP_SECONDS = 3.5
-"""By how much a position on a cluster may be wrong with the settings below."""
+"""The possible error of a position on a cluster, with the settings below."""
 # Redis may be away meanwhile, and more than a hundred processes and clients share the machine.
 _READY_SECONDS = 90.0
 

@@ -21,7 +21,7 @@ def covers(folders: set[str], path: str) -> bool:
 
 
 def copied(dockerfile: str = _DOCKERFILE) -> set[str]:
-    """What is copied from the repository."""
+    """The paths that are copied from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
     return {name for line in lines for name in line.split()}
 

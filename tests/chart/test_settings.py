@@ -22,7 +22,7 @@ CLASSES: Mapping[str, type[ContractSettings]] = {
     "gateway": GatewaySettings,
     "publisher": PublisherSettings,
 }
-# What stands in Secrets of the user's own, or in the example's handlers.
+# Settings that come from the user's own Secrets, or from the example's handlers.
 _OTHERS = {"CHAT_ROOM", "OTEL_EXPORTER_OTLP_HEADERS", "PYTHONPATH"}
 
 

@@ -29,7 +29,7 @@ from clarion_contract.redis.subscriber import Message, Subscribed
 MAX_AGE_MICROSECONDS = 600_000_000
 _EPOCH_MICROSECONDS = 1_000_000_000_000
 LEVEL_MICROSECONDS = 500_000
-"""What clocks of a cluster may differ by before all are raised."""
+"""The difference of a cluster's clocks above which all clocks are raised."""
 NODES = range(3)
 """The primaries of a cluster. The first holds the shared bucket; alice and bob lie on the others."""
 # Lowest three bits of the ids of each.
@@ -151,7 +151,7 @@ class MemoryBus:
         del log.entries[: max(0, len(log.entries) - keep)]
 
     def forget_quiet_streams(self) -> None:
-        """As PEXPIRE after two max ages without an event; probes always expire."""
+        """As PEXPIRE after two max ages without an event. The streams of probes always expire."""
         for stream in [name for name in self._logs if not name.startswith(("pod:", "shard:"))]:
             del self._logs[stream]
 

@@ -34,7 +34,7 @@ SETTLED_SECONDS = 20
 
 @dataclass(frozen=True)
 class Due:
-    """From where on a client, with an identity, is due which events.
+    """The events that a client with an identity is due.
 
     Attributes:
         all_from: events of `all` above this id.

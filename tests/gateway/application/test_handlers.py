@@ -235,7 +235,7 @@ def test_a_handler_takes_message_and_context(handler: Callable[..., Any]) -> Non
 
 
 def test_the_decorated_function_stays_what_it_was() -> None:
-    """So the application can test it alone."""
+    """The application can test it alone."""
 
     def handler(message: int, context: Context) -> int:
         return message

@@ -13,9 +13,9 @@ _Count = Annotated[int, Field(ge=0)]
 _GoodFrom = Annotated[
     int,
     Field(
-        description="The moment up to which the user's tokens were revoked: tokens are good again "
-        "from this whole second on, in seconds since 1970. A fresh token whose `iat` was cut to an "
-        "earlier second is refused with the old ones.",
+        description="The first whole second, in seconds since 1970, from which on the user's "
+        "tokens are accepted. A fresh token whose `iat` was cut to an earlier second is refused "
+        "with the old ones.",
         examples=[1_795_494_113],
     ),
 ]
