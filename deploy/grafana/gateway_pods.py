@@ -54,7 +54,10 @@ _CAPACITY: Final = Row(
             "Live connections of each pod. If the lines are far apart, clients have not spread "
             "since the last scale-up.",
             "short",
-            [Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD)],
+            [
+                Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD),
+                Query(f"max by (pod) ({gauge('clarion_sockets')})", "{{pod}} sockets"),
+            ],
             "clients-do-not-spread",
         ),
         Panel(

@@ -407,6 +407,37 @@ _PUBLISHING: Final = Row(
             "a-background-job-fails",
             width=4,
         ),
+        Panel(
+            "Sockets of publishers",
+            "TCP connections open on the public port, idle ones included. At "
+            "PUBLISHER_MAX_SOCKETS, more get 503.",
+            "short",
+            [
+                Query(
+                    f"max by (pod) ({gauge('clarion_publisher_sockets', pods=PUBLISHERS)})",
+                    "{{pod}}",
+                )
+            ],
+            "503-on-publish",
+            width=12,
+        ),
+        Panel(
+            "Requests that publishers refuse early",
+            "Requests and sockets refused before a handler was asked, by reason.",
+            "ops",
+            [
+                Query(
+                    rate(
+                        "clarion_publisher_http_requests_refused_total",
+                        by="reason",
+                        pods=PUBLISHERS,
+                    ),
+                    "{{reason}}",
+                )
+            ],
+            "503-on-publish",
+            width=12,
+        ),
     ],
 )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clarion_cli.failure import ExitCode
 from tests.cli.clarion import SECRET, Clarion, command, environment
 from tests.e2e.stack import Stack
 
@@ -145,4 +146,4 @@ def test_a_reader_that_leaves_is_no_error(stack: Stack, tmp_path: Path) -> None:
         process.stdout.close()
         asyncio.run(stack.publish("all", "third"))
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == ExitCode.READER_LEFT
