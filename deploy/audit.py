@@ -1,8 +1,8 @@
 """Asks PyPI's vulnerability service about every version that constraints.txt pins, with pip-audit.
 
-``python -m deploy.audit``, a part of ``make check``. Only a known vulnerability makes it fail: a
-service that is out of reach says nothing about the code. pip-audit by itself ends with a traceback
-then, and takes packages that the service does not know for sound.
+``python -m deploy.audit`` is a part of ``make check``. It fails only for a known vulnerability. If
+the service cannot be reached, that says nothing about the code, so the check passes. pip-audit
+alone would end with a traceback, and would treat packages unknown to the service as safe.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _SOCKET_SECONDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of the pinned versions.
+    """The findings about the pinned versions.
 
     Attributes:
-        lines: for people.
+        lines: text for people.
         vulnerable: whether a version must be changed.
     """
 
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def verdict(report: str, complaints: str) -> Verdict:
-    """Make sense of pip-audit's output.
+    """Interpret pip-audit's output.
 
     Args:
         report: its standard output: JSON, or nothing if it gave up.
@@ -64,7 +64,7 @@ def verdict(report: str, complaints: str) -> Verdict:
 
 
 def audit(constraints: Path = CONSTRAINTS, *options: str) -> Verdict:
-    """Run pip-audit, with more options of its own."""
+    """Run pip-audit, with further options."""
     command = [
         sys.executable, "-m", "pip_audit", "--requirement", str(constraints), "--no-deps",
         "--disable-pip", "--format", "json", "--progress-spinner", "off",
@@ -85,7 +85,7 @@ def audit(constraints: Path = CONSTRAINTS, *options: str) -> Verdict:
 
 
 def main() -> int:
-    """Print the verdict; 1 for a known vulnerability."""
+    """Print the verdict; return 1 for a known vulnerability."""
     found = audit()
     print("\n".join(found.lines))
     return int(found.vulnerable)

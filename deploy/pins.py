@@ -1,10 +1,10 @@
-"""Compares what the workflows and the Dockerfile pin with the forge and the image registry.
+"""Compares the pins in the workflows and the Dockerfile with the forge and the image registry.
 
 A workflow names an action by its commit, with the tag beside it:
 ``uses: owner/name@<commit> # v1.2.3``. The Dockerfile names its base image by tag and digest. A tag
-can be moved, a commit and a digest cannot. ``make pins`` checks that each commit is still its
-tag's, and that the digest is an image for every platform that is released. With ``--write`` it
-takes over what the tags mean today. It needs a network and, for the image, docker.
+can be moved; a commit and a digest cannot. ``make pins`` checks that each tag still names its
+commit, and that the digest is an image for every platform of a release. With ``--write`` it pins
+whatever the tags name today. It needs a network and, for the image, docker.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _IMAGE: Final = re.compile(
 
 
 class Unreachable(Exception):
-    """The forge or the registry did not answer as expected; the text says what was asked."""
+    """The forge or the registry did not answer as expected; the text names the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Pin:
     """An action that a workflow uses.
 
     Attributes:
-        commit: what it is pinned to; a tag where it is not pinned yet.
-        tag: of the comment; of the pin itself where it is not pinned yet.
+        commit: the pinned commit; a tag if the action is not pinned yet.
+        tag: the tag in the comment; the same as ``commit`` if the action is not pinned yet.
     """
 
     action: str
@@ -55,7 +55,7 @@ class Pin:
 
     @property
     def text(self) -> str:
-        """As it stands in the workflow."""
+        """The pin as the workflow spells it."""
         comment = "" if self.tag == self.commit else f" # {self.tag}"
         return f"{self.action}@{self.commit}{comment}"
 
@@ -76,9 +76,9 @@ def commit_of(repository: str, tag: str, forge: str = FORGE) -> str:
     """The commit that a tag names today.
 
     Raises:
-        Unreachable: there is no such repository or tag, or no network.
+        Unreachable: the repository or the tag does not exist, or there is no network.
     """
-    # With ^{}: the commit that an annotated tag points to, which comes after the tag's own line.
+    # With ^{}: the commit that an annotated tag points to, listed after the tag's own line.
     names = [f"refs/tags/{tag}", f"refs/tags/{tag}^{{}}"]
     found = _output("git", "ls-remote", f"{forge}/{repository}", *names).split()
     if not found:
@@ -90,7 +90,7 @@ def image_digest(name: str) -> tuple[str, frozenset[str]]:
     """The digest of an image in its registry, and the platforms that it has.
 
     Raises:
-        Unreachable: there is no such image, or no docker, or no network.
+        Unreachable: the image does not exist, or there is no docker or no network.
     """
     said = _output(
         "docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}"
@@ -103,7 +103,7 @@ def image_digest(name: str) -> tuple[str, frozenset[str]]:
 
 
 def check_actions(root: Path = ROOT, *, forge: str = FORGE, write: bool = False) -> list[str]:
-    """What is wrong with the pins of actions; ``write`` mends it."""
+    """The errors in the pins of actions; ``write`` corrects them."""
     wrong = []
     known: dict[tuple[str, str], str] = {}
     for path in workflows(root):
@@ -122,7 +122,7 @@ def check_actions(root: Path = ROOT, *, forge: str = FORGE, write: bool = False)
 
 
 def check_image(root: Path = ROOT, *, write: bool = False) -> list[str]:
-    """What is wrong with the pin of the base image; ``write`` takes the tag's digest of today."""
+    """The errors in the pin of the base image; ``write`` pins the tag's digest of today."""
     path = root / "Dockerfile"
     text = path.read_text()
     match = _IMAGE.search(text)
@@ -152,16 +152,16 @@ def _output(*command: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what is wrong; 1 if something is, or if it cannot be told."""
+    """Print the errors; return 1 if there are any, or if the pins cannot be checked."""
     parser = argparse.ArgumentParser(prog="python -m deploy.pins", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="take over what the tags mean today")
+    parser.add_argument("--write", action="store_true", help="pin whatever the tags name today")
     write = parser.parse_args(arguments).write
     try:
         wrong = [*check_actions(write=write), *check_image(write=write)]
     except Unreachable as error:
         print(f"pins: cannot be checked: {error}", file=sys.stderr)
         return 1
-    print("\n".join(wrong) or "all pins are what their tags say")
+    print("\n".join(wrong) or "every pin matches its tag")
     return int(bool(wrong) and not write)
 
 

@@ -1,10 +1,10 @@
-"""Prepares a release, and says what a release is made of.
+"""Prepares a release, and performs its single steps for the release workflow.
 
-``make release VERSION=1.2.3`` calls ``prepare``. It writes the version everywhere it stands, dates
-the changelog's entry, and puts the new version's wheel where the rolling upgrade test finds it. It
-commits and publishes nothing. The tag ``v1.2.3`` publishes: it starts
-`.github/workflows/release.yml`, which uses the other commands of this module. Needs the standard
-library, pip and git.
+``make release VERSION=1.2.3`` calls ``prepare``. That writes the version to every place that holds
+it, dates the changelog's entry, and puts the new version's wheel where the rolling upgrade test
+finds it. It neither commits nor publishes. The tag ``v1.2.3`` publishes: it starts
+`.github/workflows/release.yml`, which uses the other commands of this module. The module needs the
+standard library, pip and git.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 BASELINE: Final = Path("tests/upgrade")
-"""Where the wheel of the last release stands."""
+"""The folder with the wheel of the last release."""
 
 CHANGELOG: Final = Path("CHANGELOG.md")
 CHART_VALUES: Final = Path("deploy/helm/clarion/values.yaml")
@@ -41,10 +41,10 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the version stands in a file.
+    """A place in a file that holds the version.
 
     Attributes:
-        before: a regular expression for what stands before it, from the start of a line.
+        before: a regular expression for the text before the version, from the start of its line.
         optional: whether the file may be missing.
     """
 
@@ -54,7 +54,7 @@ class Place:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """Its group ``version`` is the version."""
+        """A pattern whose group ``version`` is the version."""
         return re.compile(rf"^(?P<before>{self.before})(?P<version>{_VERSION})\b", re.MULTILINE)
 
 
@@ -69,14 +69,14 @@ PLACES: Final = (
 )
 
 URL_FILES: Final = ("pyproject.toml", "Dockerfile", "deploy/helm/clarion/Chart.yaml")
-"""Files that name the repository's address."""
+"""Files that hold the repository's address."""
 
 
 def found_versions(root: Path = ROOT) -> Iterator[tuple[str, str]]:
-    """What every place says, as (where, version); the newest entry of the changelog is one too.
+    """The version in every place, as (where, version). The changelog's newest entry is included.
 
     Raises:
-        ReleaseError: a place is gone.
+        ReleaseError: a place no longer exists.
     """
     for place in PLACES:
         path = root / place.path
@@ -104,7 +104,8 @@ def write(root: Path, version: str, today: dt.date, address: str | None = None) 
     """Write the version, and the repository's address if one is given, into every place.
 
     Raises:
-        ReleaseError: it is no version, or not above the current one, or nothing has changed since.
+        ReleaseError: the text is not a version, or not above the current one, or the changelog has
+            no changes since.
     """
     if not re.fullmatch(_VERSION, version):
         raise ReleaseError(f"expected a version like 1.2.3, found {version!r}")
@@ -131,7 +132,7 @@ def notes(version: str, root: Path = ROOT) -> str:
     """The changelog's entry of a version.
 
     Raises:
-        ReleaseError: it has none.
+        ReleaseError: the version has none.
     """
     for name, text in _entries(root):
         if name == version:
@@ -143,7 +144,7 @@ def check(tag: str, address: str, root: Path = ROOT) -> None:
     """Return if a tag may be released from the repository at an address.
 
     Raises:
-        ReleaseError: a place says another version, or the packages name another repository.
+        ReleaseError: a place holds another version, or the packages name another repository.
     """
     version = tag.removeprefix("v")
     wrong = [f"{where} {found}" for where, found in found_versions(root) if found != version]
@@ -168,7 +169,7 @@ def build_wheel(folder: Path, root: Path = ROOT) -> None:
 
 
 def set_image(name: str, digest: str, root: Path = ROOT) -> None:
-    """Make an image the chart's default: its name with the registry, and its digest."""
+    """Make an image the chart's default, by its name with the registry and its digest."""
     path = root / CHART_VALUES
     text = path.read_text()
     for key, value in (("repository", name), ("digest", digest)):
@@ -180,10 +181,10 @@ def set_image(name: str, digest: str, root: Path = ROOT) -> None:
 
 
 def prepare(version: str, address: str | None, root: Path = ROOT) -> None:
-    """Make the working tree that a release is committed from.
+    """Prepare the working tree for the release's commit.
 
     Raises:
-        ReleaseError: there are changes that are not committed, or see `write`.
+        ReleaseError: there are uncommitted changes, or see `write`.
     """
     status = ["git", "status", "--porcelain"]
     if subprocess.check_output(status, cwd=root, text=True).strip():  # noqa: S603
@@ -200,7 +201,7 @@ def _project(root: Path) -> dict[str, object]:
 
 
 def _entries(root: Path) -> list[tuple[str, str]]:
-    """Versions and texts of the changelog, the newest first, without what is unreleased."""
+    """Versions and texts of the changelog, the newest first, without unreleased changes."""
     pattern = rf"^## ({_VERSION})(?: - [0-9-]+)?$"
     parts = re.split(pattern, (root / CHANGELOG).read_text(), flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
@@ -220,8 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("prepare", help="write a version everywhere and build its wheel")
     one.add_argument("version")
-    one.add_argument("--repository", metavar="URL", help="where the repository is from now on")
-    one = commands.add_parser("check", help="may this tag be released from this repository?")
+    one.add_argument("--repository", metavar="URL", help="the repository's address from now on")
+    one = commands.add_parser("check", help="check whether this repository may release a tag")
     one.add_argument("tag")
     one.add_argument("repository", metavar="URL")
     one = commands.add_parser("notes", help="print the changelog's entry of a version")

@@ -1,7 +1,7 @@
-"""Makes the capacity section of docs/kubernetes.md; a test compares it with the page.
+"""Generates the capacity section of docs/kubernetes.md; a test compares it with the page.
 
-The measured figures are those of docs/figures.toml. The functions below compute all others; they
-are the formulas that the page shows. Write the section anew with ``python -m docs.capacity``.
+The measured figures come from docs/figures.toml. The functions below compute all others by the
+formulas that the page shows. To write the section again, run ``python -m docs.capacity``.
 """
 # ruff: noqa: E501, RUF001 - a row of a Markdown table is one line, and its formulas multiply with a sign
 
@@ -25,9 +25,9 @@ _CONTAINER: Final = FIGURES["container"]
 _REDIS: Final = FIGURES["redis"]
 
 DELIVERY_SECONDS: Final = _FANOUT["rare_us"] * 1e-6
-"""CPU of one event written to one of 2,000 sockets, where events are too rare to be joined."""
+"""CPU seconds for one event to one of 2,000 sockets, when events are too rare to be joined."""
 HANDSHAKES_PER_SECOND: Final = _FANOUT["handshakes_per_second"]
-"""Of a core, each with an HS256 token and a subscription of its own."""
+"""Handshakes on one core, each with an HS256 token and its own subscription."""
 IDLE_POD_BYTES: Final = _CONTAINER["idle_pod_bytes"]
 CONNECTION_BYTES: Final = _CONTAINER["connection_bytes"]
 PUBLISH_SECONDS: Final = _REDIS["publish_us"] * 1e-6
@@ -35,16 +35,16 @@ PUBLISH_SECONDS_PER_POD: Final = _REDIS["publish_per_pod_us"] * 1e-6
 BYTES_PER_POD: Final = _REDIS["bytes_per_pod"]
 CHANNEL_BYTES: Final = _REDIS["subscription_bytes"]
 
-# Settings and values of the chart, by default; a test holds them to it.
+# Defaults of the settings and of the chart; a test compares them.
 CONNECTIONS_PER_POD: Final = 20_000 * 70 // 100
 MAX_CONNECTIONS: Final = 20_000
 RING_BYTES: Final = 64 * 2**20
 REQUESTED_CORES: Final = 0.5
 CPU_TARGET: Final = 0.8
-"""Of the request: what the autoscaler aims at."""
+"""The share of the requested CPU that the autoscaler aims at."""
 LIMIT_BYTES: Final = 2**30
 START_SECONDS: Final = 10
-"""From a pod's creation to ready, as seen in the cluster tests on a busy node with the image."""
+"""From a pod's creation until it is ready, seen in the cluster tests on a busy node with the image."""
 MIN_READY_SECONDS: Final = 10
 SPREAD_SECONDS: Final = 20
 DRAIN_SECONDS: Final = 30
@@ -53,44 +53,47 @@ FLEETS: Final = (10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
 
 
 def pods(connections: int) -> int:
-    """What the autoscaler aims at, never fewer than two."""
+    """The number of pods that the autoscaler aims at, never fewer than two."""
     return max(2, math.ceil(connections / CONNECTIONS_PER_POD))
 
 
 def busy_cores(connections: int, events_per_second: float) -> float:
-    """Of all gateways, while every connection gets so many events; at most: rounds join more."""
+    """Cores that all gateways use while every connection gets this many events.
+
+    It is an upper bound, since rounds join events.
+    """
     return connections * events_per_second * DELIVERY_SECONDS
 
 
 def used_bytes(connections: int) -> float:
-    """Resident memory of all gateways with full rings, nobody slow."""
+    """Resident memory of all gateways with full rings and no slow clients."""
     return pods(connections) * (IDLE_POD_BYTES + RING_BYTES) + connections * CONNECTION_BYTES
 
 
 def redis_events_per_second(connections: int) -> float:
-    """Events to `all` that a core of Redis publishes."""
+    """Events to `all` that one core of Redis publishes."""
     return 1 / (PUBLISH_SECONDS + pods(connections) * PUBLISH_SECONDS_PER_POD)
 
 
 def return_seconds(connections: int, lost: int) -> float:
-    """Until those are admitted whose ``lost`` pods are gone, if the others have a core each."""
+    """Time to admit the clients of ``lost`` pods, if each other pod has a core for it."""
     total = pods(connections)
     return connections * lost / total / ((total - lost) * HANDSHAKES_PER_SECOND)
 
 
 def rollout_seconds(connections: int, surge: int) -> float:
-    """Of all gateways, ``surge`` pods at a time; the drains run beside the next pods' start."""
+    """Time to replace all gateways, ``surge`` pods at a time; drains overlap the next starts."""
     steps = math.ceil(pods(connections) / surge)
     return steps * (START_SECONDS + MIN_READY_SECONDS) + DRAIN_SECONDS
 
 
 def surge_of(connections: int) -> int:
-    """A tenth of the pods, as ``maxSurge: 10%``: Kubernetes rounds up."""
+    """A tenth of the pods, as with ``maxSurge: 10%``; Kubernetes rounds up."""
     return math.ceil(pods(connections) / 10)
 
 
 def section() -> str:
-    """What was measured, the tables for each size of fleet, their formulas, and what follows."""
+    """The measured figures, the tables by size of fleet, their formulas, and the conclusions."""
     tables = f"{_table(_GATEWAYS, _gateways)}\n{_table(_AROUND, _around)}"
     return f"{_measured()}\n{_COMPUTED}\n{tables}\n{_formulas()}\n{_conclusions()}"
 
@@ -204,7 +207,7 @@ What follows:
 
 
 def _on_a_node(total: int) -> int:
-    """Two pods, as the formula in the page has it; with two or three in all, one."""
+    """The pods on one node, as in the page's formula: two, or one of two or three in all."""
     return 2 if total > 3 else 1
 
 
@@ -213,7 +216,7 @@ def _minutes(seconds: float) -> str:
 
 
 def page(text: str) -> str:
-    """The page with the section as it should be."""
+    """The page with the generated section."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

@@ -1,8 +1,8 @@
 """Writes the measured figures of docs/figures.toml into the pages that quote them.
 
-A page says where: everything between ``<!-- figures: NAME -->`` and ``<!-- end of figures -->`` is
-made here, by the function of that name in `BLOCKS`. A test compares the pages with what this makes.
-Write them anew with ``python -m docs.figures``.
+A page marks the place: the function of that name in `BLOCKS` generates everything between
+``<!-- figures: NAME -->`` and ``<!-- end of figures -->``. A test compares the pages with the
+generated text. To write the figures again, run ``python -m docs.figures``.
 """
 # ruff: noqa: E501 - a row of a Markdown table is one line
 
@@ -19,7 +19,7 @@ ROOT: Final = DOCS.parent
 SOURCE: Final = DOCS / "figures.toml"
 
 FIGURES: Final[dict[str, Any]] = tomllib.loads(SOURCE.read_text())
-"""Tables of figures by the name of what was measured; units stand in the names."""
+"""Tables of figures, by the name of the measurement; their names contain the units."""
 
 _BLOCK: Final = re.compile(
     r"(?P<begin><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
@@ -127,11 +127,11 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "avalanche": _avalanche,
     "in-words": _rest_in_words,
 }
-"""What may stand between the markers, by name."""
+"""The functions that generate text between markers, by name."""
 
 
 def page(text: str) -> str:
-    """A page with its figures as docs/figures.toml has them.
+    """A page with the figures of docs/figures.toml.
 
     Raises:
         KeyError: the page asks for a block that is not in `BLOCKS`.

@@ -1,7 +1,7 @@
-"""Makes docs/settings.md from the settings classes; a test compares it with the file.
+"""Generates docs/settings.md from the settings classes; a test compares it with the file.
 
-Names, defaults, ranges and meanings come from the classes. Only the advice stands here, one entry
-for each setting. Write the page anew with ``python -m docs.settings_page``.
+Names, defaults, ranges and meanings come from the classes. This file holds only the advice, one
+entry for each setting. To write the page again, run ``python -m docs.settings_page``.
 """
 # ruff: noqa: E501 - a row of a Markdown table is one line
 

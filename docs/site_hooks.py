@@ -1,7 +1,7 @@
-"""Brings pages and files from outside docs/ into the site, and leads links to where they are there.
+"""Adds pages and files from outside docs/ to the site, and rewrites links to their places there.
 
-The Markdown files are written to be read in the repository, so their links lead to other folders.
-On the site, those in `PAGES` are pages. Any other file that a page links to is copied to
+The Markdown files are written for readers of the repository, so their links lead to other folders.
+On the site, the files in `PAGES` are pages. Any other file that a page links to is copied to
 ``source/<path>.txt``. A link to a folder becomes plain text, since a folder has no page.
 """
 
@@ -25,9 +25,9 @@ PAGES: Final = {
     "examples/clarion_examples/chat/README.md": "examples/clarion_examples/chat.md",
     "README.md": "index.md",
 }
-"""Paths in the repository and on the site. docs/index.md takes README.md's place there."""
+"""Paths in the repository and on the site. On the site, docs/index.md replaces README.md."""
 
-# A link, or code: brackets in code are no links, but the text of a link may be code.
+# A link, or code: brackets in code are not links, but the text of a link may be code.
 _LINK_OR_CODE: Final = re.compile(
     r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s]+)\)"
     r"|^```.*?^```|`[^`\n]+`",
@@ -50,7 +50,7 @@ def on_page_markdown(
     config: MkDocsConfig,
     files: Files,
 ) -> str:
-    """Lead the links of one page to the site's own addresses."""
+    """Rewrite the links of one page to the site's own addresses."""
     site_path = page.file.src_uri
     origin = next(
         (source for source, name in PAGES.items() if name == site_path and name != "index.md"),
@@ -74,7 +74,7 @@ def on_page_markdown(
 
 
 def _on_site(target: str, config: MkDocsConfig, files: Files) -> str:
-    """The path on the site of a file in the repository; a file that is no page is copied there."""
+    """The path on the site of a file in the repository. A file that is no page is copied there."""
     if target in PAGES:
         return PAGES[target]
     inside = target.removeprefix("docs/")

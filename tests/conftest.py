@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: a real Valkey and a namespace of one's own in it."""
+"""Fixtures for all tests: a real Valkey, and a namespace in it for each test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of the test's own, to stop, pause and count on."""
+    """A server for one test, to stop, pause and count on."""
     server = Valkey(tmp_path)
     server.start()
     yield server
@@ -40,7 +40,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def lasting_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """One whose answers are on its disk, so that it has its data after a restart."""
+    """A server that writes every answer to disk, so that its data survive a restart."""
     server = Valkey(tmp_path, persist=True)
     server.start()
     yield server
@@ -60,7 +60,7 @@ def namespace() -> str:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """Logging may be configured, as a service does it."""
+    """Allows a test to configure logging as a service does."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

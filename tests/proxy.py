@@ -1,7 +1,7 @@
-"""A TCP proxy in front of a Redis: what the network does to connections, on demand.
+"""A TCP proxy in front of a Redis that damages connections on demand, as a network does.
 
 It can swallow what Redis sends without closing anything, and cut a connection in the middle of a
-message. Runs in the test's own event loop.
+message. It runs in the test's own event loop.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Link:
     """One connection through the proxy.
 
     Attributes:
-        subscribes: it has asked for channels.
-        silent: what Redis sends on it is swallowed.
+        subscribes: whether it has subscribed to channels.
+        silent: whether the proxy swallows what Redis sends on it.
         cut_after: bytes of Redis' next chunk that still pass before the connection is closed.
     """
 
@@ -31,7 +31,7 @@ class Link:
 
 @dataclass
 class Proxy:
-    """In front of the Redis at 127.0.0.1:``target``."""
+    """A proxy in front of the Redis at 127.0.0.1:``target``."""
 
     target: int
     port: int = 0
@@ -48,7 +48,7 @@ class Proxy:
         return [link for link in self.links if link.subscribes]
 
     def silence_subscriptions(self) -> None:
-        """Those of now; whoever connects anew is heard."""
+        """Silence the present subscriptions; later connections work."""
         for link in self.subscriptions:
             link.silent = True
 

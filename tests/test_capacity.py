@@ -1,4 +1,4 @@
-"""The capacity section says what its formulas say, and its defaults are the chart's."""
+"""The capacity section shows what its formulas give, and its defaults are those of the chart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def values() -> dict[str, Any]:
 
 
 def test_the_page_holds_the_tables() -> None:
-    """If not: python -m docs.capacity."""
+    """If it fails: python -m docs.capacity."""
     text = capacity.PAGE.read_text()
     assert text == capacity.page(text)
 
@@ -42,7 +42,7 @@ def test_it_rests_on_the_charts_defaults() -> None:
 
 @pytest.mark.parametrize("connections", capacity.FLEETS)
 def test_a_pod_has_room_for_what_is_reckoned(connections: int) -> None:
-    """Its share of memory and CPU stays below what the chart asks for and allows."""
+    """The memory and CPU that it needs stay below the chart's requests and limits."""
     total = capacity.pods(connections)
     assert connections / total <= capacity.CONNECTIONS_PER_POD
     assert capacity.used_bytes(connections) / total < capacity.LIMIT_BYTES / 2

@@ -1,4 +1,4 @@
-"""The docs are whole: what a program can be told, can say or can count stands in them."""
+"""The docs are complete: they contain every setting, metric, error code, close code and alert."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ AUTH_ERROR_CODES = {"unauthenticated", "too_many_connections", "unavailable"}
 
 
 def section(page: str, title: str) -> str:
-    """The text below a heading of the second rank."""
+    """The text below a heading of the second level."""
     _, _, rest = (DOCS / page).read_text().partition(f"\n## {title}\n")
     assert rest, f"expected a section {title!r} in {page}"
     return rest.partition("\n## ")[0]
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The cells of every table's lines."""
+    """The cells of each line in all tables."""
     for line in text.splitlines():
         if line.startswith("|"):
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def names(text: str, column: int = 0) -> list[str]:
-    """The names in one column of a text's tables, in the order in which they stand there."""
+    """The names in one column of a text's tables, in order."""
     found: list[str] = []
     for cells in rows(text):
         if len(cells) > column:
@@ -96,7 +96,7 @@ def publisher_metrics() -> set[str]:
 
 
 def test_the_settings_page_is_what_the_classes_say() -> None:
-    """If not: python -m docs.settings_page."""
+    """If it fails: python -m docs.settings_page."""
     assert settings_page.PAGE.read_text() == settings_page.render()
 
 
@@ -109,8 +109,8 @@ def test_every_setting_stands_on_its_page(cls: type[GatewaySettings | PublisherS
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
-    """A setting that was renamed is renamed everywhere. The command line and the cluster's tests
-    have variables too.
+    """A renamed setting must be renamed everywhere. The command line and the cluster tests have
+    variables too.
     """
     known = {
         variable(cls, field)
@@ -130,7 +130,7 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_a_page_begins_with_what_it_is_for(page: Path) -> None:
-    """In its first two paragraphs."""
+    """One of its first two paragraphs says so."""
     text = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
     beginning = " ".join(text.split("\n\n")[1:3])
 
@@ -138,7 +138,7 @@ def test_a_page_begins_with_what_it_is_for(page: Path) -> None:
 
 
 def test_pages_quote_the_measured_figures() -> None:
-    """If not: python -m docs.figures. They stand in docs/figures.toml, and nowhere else."""
+    """If it fails: python -m docs.figures. Only docs/figures.toml holds the figures."""
     quoting = list(figures.pages())
 
     assert {page.name for page in quoting} >= {"README.md", "performance.md", "guarantees.md"}
@@ -152,8 +152,8 @@ def test_pages_quote_the_measured_figures() -> None:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_no_page_writes_a_measured_figure_by_hand(page: Path) -> None:
-    """Decisions record what was measured when they were made, bench/ what its own parts cost. A
-    bench runs at 20 and at 200 events a second, which is no result.
+    """Decisions hold the figures of their time, and bench/ the costs of its own parts. A bench runs
+    at 20 and at 200 events a second; these numbers are not results.
     """
     made = r"<!-- (figures|capacity): .*?<!-- end of \1 -->"
     written = re.sub(made, "", page.read_text(), flags=re.DOTALL)
@@ -163,7 +163,7 @@ def test_no_page_writes_a_measured_figure_by_hand(page: Path) -> None:
 
 
 def test_every_figure_is_quoted_somewhere() -> None:
-    """A block that no page asks for is a figure that nobody sees."""
+    """A figure whose block is on no page is seen by nobody."""
     asked = {
         name
         for page in figures.pages()
@@ -209,7 +209,7 @@ def test_every_outcome_of_a_message_stands_among_the_label_values() -> None:
 
 @pytest.mark.parametrize("row", CLOSES.values(), ids=CLOSES.keys())
 def test_every_close_has_its_row(row: Close) -> None:
-    """With the code, and with the word on coming back that the table in the code has."""
+    """Each row has the code, and the same words on reconnecting as the table in the code."""
     documented = [
         cells
         for cells in rows(section("errors.md", "Why connections close"))
@@ -225,7 +225,7 @@ def test_every_close_has_its_row(row: Close) -> None:
 
 
 def test_no_close_is_documented_that_no_gateway_sends() -> None:
-    """Reserved ones say so."""
+    """The rows of reserved codes say that they are reserved."""
     documented = {
         cells[1].strip("`")
         for cells in rows(section("errors.md", "Why connections close"))
@@ -236,7 +236,7 @@ def test_no_close_is_documented_that_no_gateway_sends() -> None:
 
 
 def _error_codes() -> set[str]:
-    """Codes that stand as literals where gateway/ makes a `Refusal` or an error message."""
+    """Codes that are literals where gateway/ makes a `Refusal` or an error message."""
     position = {"Refusal": 0, "error": 1, "_error": 2}
     found: set[str] = set()
     for module in (ROOT / "gateway").rglob("*.py"):
@@ -270,7 +270,7 @@ def test_every_problem_of_the_publisher_has_its_row() -> None:
 
 
 def _prose(page: Path) -> str:
-    """A page without its code, in which brackets are no links and hashes no headings."""
+    """A page without its code, where brackets are not links and hashes are not headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
 
@@ -310,7 +310,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_links_are_looked_at() -> None:
-    """The test above is not green because it sees none."""
+    """The test above must not pass because it finds no links."""
     assert sum(len(_links(page)) for page in PAGES) > 100
     assert "resume" in _anchors(DOCS / "protocol.md")
 
@@ -322,7 +322,7 @@ def _tests() -> set[str]:
 
 @pytest.mark.parametrize("page", ["security.md", "guarantees.md"])
 def test_every_test_that_a_page_names_exists(page: str) -> None:
-    """What is claimed is shown; a test that was renamed would leave a claim without proof."""
+    """Claims need proof. A renamed test would leave a claim without it."""
     named = set(re.findall(r"`(test_\w+)`", (DOCS / page).read_text()))
 
     assert len(named) > 30
@@ -331,7 +331,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", ["security.md", "guarantees.md"])
 def test_names_of_tests_are_folded_away(page: str) -> None:
-    """A reader sees how many there are, and unfolds them."""
+    """Readers see how many there are, and can unfold them."""
     text = (DOCS / page).read_text()
     folded = re.findall(r"<details><summary>(\d+) tests?</summary>(.*?)</details>", text)
 

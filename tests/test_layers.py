@@ -1,4 +1,4 @@
-"""The layers of pyproject.toml hold: what `make check` finds, the suite finds too."""
+"""The layers in pyproject.toml hold. The suite finds what `make check` finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Valkey server for tests, on a free port, that tests may stop, pause and restart."""
+"""A real Valkey server on a free port. Tests may stop, pause and restart it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _READY_SECONDS = 60.0
 
 
 class Valkey:
-    """One server process. Data live in ``directory`` and survive `kill` when ``persist``.
+    """One server process. Data are in ``directory``, and survive `kill` if ``persist``.
 
     Attributes:
-        options: go before all others on its command line.
+        options: come before all others on its command line.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Valkey:
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
+        """Send SIGKILL, as in a crash."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -1,7 +1,7 @@
-"""Reproducible benchmarks: Clarion beside the servers its users run today, on one machine.
+"""Reproducible benchmarks: Clarion and the servers its users run today, side by side.
 
-`python -m clarion_bench fanout` runs everything; `clarion_bench.commands.app` is the typer app that
-`clarion bench` mounts. From code: open `laboratory()` and iterate `fanout`, `targeted` or
-`publishing`, each of which yields frozen results (`clarion_bench.results`). See README.md beside
-this file for the method.
+`python -m clarion_bench fanout` runs the fan-out benchmark. `clarion_bench.commands.app` is the
+typer app that `clarion bench` mounts. From code: open `laboratory()` and iterate over `fanout`,
+`targeted` or `publishing`. Each yields frozen results (`clarion_bench.results`). README.md beside
+this file describes the method.
 """

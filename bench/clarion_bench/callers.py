@@ -1,7 +1,8 @@
-"""HTTP load: keep-alive connections, each calling again as soon as it is answered.
+"""HTTP load: keep-alive connections. Each sends its next request when it has its answer.
 
-Plain sockets and one prepared request, so that a call costs the load's core a few microseconds and
-the server stays the limit. Answers are read by Content-Length, which both endpoints send.
+It uses plain sockets and one prepared request. So a call costs the load's core only a few
+microseconds, and the server remains the limit. Answers are read by Content-Length, which both
+endpoints send.
 """
 
 import selectors
@@ -18,7 +19,7 @@ class CallError(RuntimeError):
 
 @dataclass
 class Calls:
-    """What came of the calls of one run; `refusals` are answers outside 2xx."""
+    """The results of one run's calls; `refusals` counts answers outside 2xx."""
 
     answered: int = 0
     refusals: int = 0
@@ -47,7 +48,7 @@ def request(port: int, path: str, token: str, body: bytes) -> bytes:
 
 
 def split_answer(received: bytes) -> tuple[int, bytes] | None:
-    """Return the status and body of a whole answer, or None while some of it is missing."""
+    """Return the status and body of a complete answer, or None if some of it is missing."""
     head, found, body = received.partition(b"\r\n\r\n")
     if not found:
         return None
@@ -70,7 +71,7 @@ class Callers:
         self._until = 0.0
 
     def run(self, seconds: float) -> Calls:
-        """Call for so long; every call that was made is answered when this returns."""
+        """Call for this long; return when every call has its answer."""
         self._calls = Calls()
         self._until = time.monotonic() + seconds
         for caller in self._callers:
@@ -91,7 +92,7 @@ class Callers:
 
     def _connect(self, port: int) -> _Caller:
         connection = socket.create_connection(("127.0.0.1", port))
-        # A request over 64 KB may need several writes: those block, reads never do.
+        # A request over 64 KB may need several writes. Those block; reads never do.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         caller = _Caller(connection)
         self._selector.register(connection, selectors.EVENT_READ, caller)
@@ -102,7 +103,7 @@ class Callers:
         caller.socket.sendall(self._message)
 
     def _answered(self, caller: _Caller) -> bool:
-        """Take what came in; say whether this caller has made its last call."""
+        """Take incoming bytes; say whether this caller has made its last call."""
         size = caller.socket.recv_into(self._buffer)
         if size == 0:
             raise CallError("the server closed a connection")

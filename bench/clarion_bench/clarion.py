@@ -1,8 +1,8 @@
-"""Clarion under test: how its services are started, its tokens, and its way into Redis.
+"""Clarion under test: how to start its services, its tokens, and its publishers.
 
-Events to all go through `clarion_contract.bus.bus`, script, history and all, as a publisher pod's
-would. Users are `bench-0`, `bench-1`, …: one each per socket, so that a gateway holds as many
-subscriptions.
+Events to all go through `clarion_contract.bus.bus` with script and history, as in a publisher pod.
+The users are `bench-0`, `bench-1`, and so on. Each has one socket, so a gateway holds as many
+subscriptions as sockets.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def user(index: int) -> str:
 
 
 def queries(connections: int) -> list[str]:
-    """Return one query string per socket, each with the token of a user of its own."""
+    """Return one query string per socket, each with another user's token."""
     return [f"?token={token(user(index))}" for index in range(connections)]
 
 
@@ -62,7 +62,7 @@ def gateway(port: int, redis_url: str) -> Launch:
         "GATEWAY_PORT": str(port),
         "GATEWAY_INTERNAL_HOST": "127.0.0.1",
         "GATEWAY_INTERNAL_PORT": str(internal),
-        # Nothing waits for the endpoints of a cluster here.
+        # No load balancer has to notice that the gateway leaves.
         "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
         "GATEWAY_DRAIN_SPREAD_SECONDS": "0",
     }
@@ -121,16 +121,16 @@ class BusPublisher:
 
 
 def to_all(redis_url: str) -> BusPublisher:
-    """Every event to all sockets."""
+    """A publisher whose events go to all sockets."""
     return BusPublisher(redis_url, lambda _: ALL)
 
 
 class ChannelPublisher:
-    """Puts targeted events straight on their channels, as publish.lua does at its end.
+    """Puts targeted events directly on their channels, as publish.lua does at its end.
 
-    The script costs Redis about 30 µs per event. On two cores, with Redis, load client and
-    benchmark on one of them, that and not the gateway would be measured. So there is no log behind
-    these events, and a client could not resume from them.
+    The script costs Redis about 30 µs per event. On two cores, Redis, load client and benchmark
+    share one of them, so the script would be measured instead of the gateway. These events are
+    therefore in no log, and a client could not resume from them.
     """
 
     def __init__(self, redis_url: str, users: int) -> None:
@@ -145,7 +145,7 @@ class ChannelPublisher:
         self._socket = socket.create_connection(address)
 
     def publish(self, payloads: Sequence[bytes]) -> None:
-        """Publish events in one write, to the users in turn; return when Redis has them."""
+        """Publish events in one write, to one user after another; return when Redis has them."""
         self._socket.sendall(b"".join([self._command(payload) for payload in payloads]))
         replies = 0
         while replies < len(payloads):
@@ -171,5 +171,5 @@ class ChannelPublisher:
 
 
 def to_users(redis_url: str, users: int) -> ChannelPublisher:
-    """Events to single users, in turn."""
+    """A publisher whose events go to single users, in turn."""
     return ChannelPublisher(redis_url, users)

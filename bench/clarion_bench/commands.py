@@ -30,7 +30,7 @@ from clarion_bench.targeted import TargetedOptions, targeted
 app = typer.Typer(
     help="Measure Clarion beside its peers on this machine.",
     no_args_is_help=True,
-    # The shell completes `clarion`, of which this is a part.
+    # The shell completes `clarion`, which contains these commands.
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -139,7 +139,7 @@ def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=F
 
 
 def _names(text: str, known: Iterable[str]) -> list[str]:
-    """The servers that an option names."""
+    """The servers named by an option."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in known]:
         raise typer.BadParameter(f"expected some of {', '.join(known)}, got {unknown[0]}")
@@ -147,7 +147,7 @@ def _names(text: str, known: Iterable[str]) -> list[str]:
 
 
 def _run(name: str, measure: Measurement, output: Path | None) -> None:
-    """Carry out a measurement, print it, and write it where asked to."""
+    """Run a measurement, print its results, and write them to the output folder, if any."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -168,7 +168,7 @@ def _run(name: str, measure: Measurement, output: Path | None) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Leave by an exception, which ends every process on its way out, and is not disturbed."""
+    """Raise an exception, which ends every process on its way; ignore further interrupts."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

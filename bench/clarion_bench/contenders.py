@@ -1,6 +1,6 @@
-"""The servers under test: how each is started, addressed and fed.
+"""The servers under test: how to start each of them, connect to it and feed it.
 
-A contender says what to run; `started` runs it. Adding a server means adding a row to CONTENDERS.
+A contender says what to run; `started` runs it. To add a server, add a row to CONTENDERS.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Started:
-    """A server that is up, and what feeds it."""
+    """A running server, and the publisher that feeds it."""
 
     contender: Contender
     process: ServerProcess
@@ -89,7 +89,7 @@ DEFAULT_SERVERS = ("clarion", "ws", "socketio", "uws", "fastapi")
 def started(
     contender: Contender, broker: Broker, cores: Cores, directory: Path
 ) -> Iterator[Started]:
-    """Run a server on its core for the length of the block."""
+    """Run a server on its core during the block."""
     port = free_port()
     launch = contender.launch(port, broker.url)
     with running(

@@ -1,7 +1,8 @@
-"""Which core runs what, and how many sockets a process may hold.
+"""Which core runs which process, and how many sockets a process may hold.
 
-The server under test has a core to itself; Redis, the publishing process and the load client share
-the others. Where the platform cannot pin (macOS), nothing is pinned and the results say so.
+The server under test has a core to itself. Redis, the publishing process and the load client share
+the others. On platforms that cannot pin processes (macOS), nothing is pinned, and the results say
+so.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cores:
-    """The split of this machine's cores; both empty where nothing can be pinned."""
+    """The division of this machine's cores; both sets are empty if nothing can be pinned."""
 
     server: frozenset[int]
     client: frozenset[int]
@@ -26,7 +27,7 @@ class Cores:
 
 
 def split() -> Cores:
-    """Give the highest core we may use to the server, the rest to everything else."""
+    """Give the highest usable core to the server, and the rest to everything else."""
     if not sys.platform.startswith("linux"):
         return Cores(frozenset(), frozenset())
     usable = sorted(os.sched_getaffinity(0))
@@ -39,8 +40,8 @@ def split() -> Cores:
 def running_on(cores: frozenset[int]) -> Iterator[None]:
     """Run the block, and every process it starts, on these cores only.
 
-    Children inherit the affinity from their first instruction on, threads included; setting it
-    once they run would miss the threads that Node starts at once.
+    Children inherit the affinity from their first instruction on, threads included. Setting it
+    later would miss the threads that Node starts immediately.
     """
     if not cores or not sys.platform.startswith("linux"):
         yield
@@ -57,7 +58,7 @@ def raise_file_limit() -> int:
     """Raise the soft limit of open files to the hard one; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # macOS reports an unlimited hard limit that it then refuses.
+        # macOS reports an unlimited hard limit and then refuses it.
         wanted = hard if hard != resource.RLIM_INFINITY else 1 << 16
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,7 +1,7 @@
 """The crowd: all sockets to one server, held by two load processes (see `load.py`).
 
-Every hundredth socket, say, is sampled: opened in its turn among the others, so that latencies
-come from all over a server's order of delivery and not from its first sockets.
+Some sockets, for example every hundredth, are samples. They are opened among the others, so that
+latencies come from all of a server's order of delivery and not only from its first sockets.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Tally:
-    """Both processes' snapshots as one."""
+    """The snapshots of both processes, added up."""
 
     events: int
     fewest: int
@@ -39,7 +39,7 @@ class Tally:
 
 
 class Loader:
-    """One load process, seen from the benchmark."""
+    """A load process, as the benchmark controls it."""
 
     def __init__(self, orders: Orders) -> None:
         context = multiprocessing.get_context("spawn")
@@ -54,7 +54,7 @@ class Loader:
 
     @property
     def events(self) -> int:
-        """Events received so far, without asking the process."""
+        """Events received so far, without a request to the process."""
         return self._progress.value
 
     def open(self, queries: Sequence[str], concurrency: int) -> Opened:
@@ -62,7 +62,7 @@ class Loader:
         return cast("Opened", self._ask("open", (list(queries), concurrency)))
 
     def snapshot(self) -> Snapshot:
-        """Ask what has come in."""
+        """Ask the process for its counters."""
         return cast("Snapshot", self._ask("snapshot", None))
 
     def close(self) -> None:
@@ -95,11 +95,11 @@ class Crowd:
 
     @property
     def events(self) -> int:
-        """Deliveries received so far, as of each process's last round of reading."""
+        """Deliveries received so far, up to each process's last round of reading."""
         return self._bulk.events + self._sample.events
 
     def open(self, queries: Sequence[str], sampled: int = 0) -> Opened:
-        """Open one socket per query string, `sampled` of them, evenly spread, as samples."""
+        """Open one socket per query string; `sampled` of them, evenly spread, are samples."""
         seconds = 0.0
         for loader, part in self._turns(queries, sampled):
             opened = loader.open(part, CONCURRENCY)
@@ -123,7 +123,7 @@ class Crowd:
             yield self._sample, part[-1:]
 
     def tally(self) -> Tally:
-        """Ask both processes; latencies are those since the last call."""
+        """Ask both processes. Latencies are those since the last call."""
         snapshots = [self._bulk.snapshot(), self._sample.snapshot()]
         holding = [snapshot for snapshot in snapshots if snapshot.most] or snapshots
         return Tally(

@@ -1,13 +1,13 @@
-"""What a load client says to each kind of server, as data: path, greeting, answers.
+"""The messages that a load client sends to each kind of server, as data: path, greeting, answers.
 
-A dialect holds no state and does no I/O, so it can be handed to another process.
+A dialect holds no state and does no I/O, so it can be passed to another process.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The key need not be random for a server to accept it (RFC 6455 section 4.1 asks a client for
-# that); a constant keeps the cost of a handshake on the client's side down.
+# Servers accept a key that is not random (RFC 6455, section 4.1, demands a random one only of
+# clients). A constant makes a handshake cheaper for the load client.
 _KEY = "Y2xhcmlvbi1iZW5jaC1rZQ=="
 
 
@@ -15,9 +15,9 @@ _KEY = "Y2xhcmlvbi1iZW5jaC1rZQ=="
 class Dialect:
     """How a socket is opened and kept alive.
 
-    `greeting` holds pairs: the message expected next after the handshake, by its first bytes, and
-    what to answer (nothing where empty). A socket counts as open after the last of them.
-    `answers` maps whole messages to their replies: engine.io's own ping and pong.
+    `greeting` holds pairs: the first bytes of the next message after the handshake, and the answer
+    to it (none if empty). A socket counts as open after the last of them. `answers` maps whole
+    messages to their replies, for engine.io's own ping and pong.
     """
 
     path: str

@@ -1,6 +1,6 @@
 """Fan-out: one event to every socket, server after server, on the same sockets and events.
 
-Each measurement starts its server afresh, so that nothing is left over from the one before.
+Each measurement starts its server afresh, so that nothing remains from the one before.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class FanoutOptions:
-    """What to measure; the defaults are what the README's figures are made with."""
+    """The options. The README's figures were made with the defaults."""
 
     servers: Sequence[str] = DEFAULT_SERVERS
     connections: int = 2_000
@@ -36,7 +36,7 @@ class FanoutOptions:
 
 
 def fanout(options: FanoutOptions, bench: Laboratory, announce: Announce) -> Iterator[Idle | Trial]:
-    """Run every server through every workload, yielding each result as it comes."""
+    """Run every server through every workload; yield each result at once."""
     contenders = [CONTENDERS[name] for name in options.servers]
     if options.idle:
         for contender in contenders:
@@ -53,7 +53,7 @@ def fanout(options: FanoutOptions, bench: Laboratory, announce: Announce) -> Ite
 
 
 def idle(contender: Contender, connections: int, bench: Laboratory) -> Idle:
-    """Open sockets as fast as the server takes them; then see what each costs in memory."""
+    """Open sockets as fast as the server takes them, then measure the memory of each."""
     with (
         started(contender, bench.broker, bench.cores, bench.directory) as server,
         contextlib.closing(Crowd(server.port, contender.dialect)) as crowd,
@@ -81,7 +81,7 @@ def idle(contender: Contender, connections: int, bench: Laboratory) -> Idle:
 def steady(
     contender: Contender, rate: float | None, options: FanoutOptions, bench: Laboratory
 ) -> Trial:
-    """Deliver events at a rate, or in a burst where it is None, and measure a steady window."""
+    """Deliver events at a rate, or in a burst if it is None, and measure a steady window."""
     load = Load(
         rate,
         sockets=options.connections,

@@ -1,9 +1,9 @@
-"""WebSocket frames as the load client reads them (RFC 6455, section 5). No I/O.
+"""The load client's parsers for WebSocket frames (RFC 6455, section 5). No I/O.
 
-`FrameParser` gives every message whole: for greetings and for the sampled sockets. `FrameCounter`
-only counts events, at a cost per read rather than per frame, for the thousands of other sockets.
-Servers send unmasked, unfragmented frames and events of 126 to 65,535 bytes; everything shorter
-is talk (pings, engine.io's "2") and is handed out as a message.
+`FrameParser` returns every message whole. It serves greetings and sampled sockets. `FrameCounter`
+only counts events, for the thousands of other sockets; its cost is per read, not per frame. Servers
+send unmasked, unfragmented frames. Events have 126 to 65,535 bytes. Anything shorter is protocol
+talk (pings, engine.io's "2") and is returned as a message.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class Opcode(IntEnum):
-    """What a frame is, RFC 6455 section 5.2."""
+    """The kind of a frame (RFC 6455, section 5.2)."""
 
     TEXT = 0x1
     CLOSE = 0x8
@@ -33,7 +33,7 @@ class UnexpectedFrameError(ValueError):
 
 
 def encode_client(opcode: Opcode, payload: bytes) -> bytes:
-    """Build a masked frame of under 126 bytes: all that a load client ever says."""
+    """Build a masked frame of under 126 bytes; a load client never sends longer ones."""
     if len(payload) > 125:
         raise ValueError(f"a client frame holds at most 125 bytes, got {len(payload)}")
     mask = secrets.token_bytes(4)
@@ -42,7 +42,7 @@ def encode_client(opcode: Opcode, payload: bytes) -> bytes:
 
 
 def header(buffer: bytes | bytearray, offset: int, end: int) -> tuple[int, int] | None:
-    """Return the sizes of the header and the payload at `offset`, or None when it is cut off."""
+    """Return the sizes of the header and the payload at `offset`, or None if it is cut off."""
     if end - offset < 2:
         return None
     length = buffer[offset + 1]
@@ -59,7 +59,7 @@ def header(buffer: bytes | bytearray, offset: int, end: int) -> tuple[int, int] 
 
 
 class FrameParser:
-    """Whole frames out of a byte stream cut anywhere."""
+    """Extracts whole frames from a byte stream that may be cut anywhere."""
 
     __slots__ = ("_rest",)
 
@@ -68,7 +68,7 @@ class FrameParser:
 
     @property
     def rest(self) -> bytes:
-        """The bytes of a frame that has not fully come in."""
+        """The bytes of a frame that has not fully arrived."""
         return self._rest
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -88,9 +88,9 @@ class FrameParser:
 
 
 class FrameCounter:
-    """Counts a socket's events by walking frame headers; payloads are skipped unread.
+    """Counts a socket's events by walking over frame headers; payloads are skipped unread.
 
-    An event is counted when its header has come in; `pending` says how much of it has not.
+    An event counts once its header has arrived; `pending` says how much of it has not arrived.
     """
 
     __slots__ = ("_cut", "events", "frame_bytes", "pending")
@@ -102,7 +102,7 @@ class FrameCounter:
         self._cut = b""
 
     def feed(self, buffer: bytearray, size: int) -> list[Frame]:
-        """Count the events in the first `size` bytes; return the frames that are none."""
+        """Count the events in the first `size` bytes; return all other frames."""
         if self._cut:
             buffer = bytearray(self._cut) + buffer[:size]
             size = len(buffer)
@@ -115,7 +115,7 @@ class FrameCounter:
                 continue
             sizes = header(buffer, offset, size)
             if sizes is None or offset + sum(sizes) > size:
-                # A header or a short frame cut in two: rare, so it is joined and read again.
+                # A header or a short frame is cut in two. That is rare, so join it and read again.
                 self._cut = bytes(buffer[offset:size])
                 offset = size
                 break
@@ -126,12 +126,12 @@ class FrameCounter:
         return talk
 
     def _events(self, buffer: bytearray, offset: int, size: int) -> int:
-        """Count the event at `offset` and all like it that follow; return where they end."""
+        """Count the event at `offset` and all similar ones after it; return where they end."""
         frame = 4 + (buffer[offset + 2] << 8 | buffer[offset + 3])
         self.frame_bytes = frame
         alike = (size - offset) // frame
-        # Slices with a stride check the four header bytes of every frame at C speed, where the
-        # loop in feed() costs 0.2 µs per frame; below eight frames the loop is the quicker one.
+        # Slices with a stride check the four header bytes of every frame at C speed, while the loop
+        # in feed() costs 0.2 µs per frame. Below eight frames the loop is faster.
         if alike >= 8 and all(
             buffer[offset + byte : offset + alike * frame : frame].count(buffer[offset + byte])
             == alike

@@ -1,4 +1,4 @@
-"""What only a gateway knows of itself, asked over one of its own sockets: a handler for soaks."""
+"""A handler for soaks: returns a figure that only the gateway itself knows."""
 
 import asyncio
 
@@ -11,5 +11,5 @@ handlers = Handlers()
 
 @handlers.on(QUESTION)
 async def inside(_: bytes, __: Context) -> int:
-    """Tasks of the gateway's event loop, the one that answers included."""
+    """The number of tasks in the gateway's event loop, including the one that answers."""
     return len(asyncio.all_tasks())

@@ -1,4 +1,4 @@
-"""What all measurements of a run share: the split of cores, one Redis, a folder for output."""
+"""The things that all measurements of a run share: the cores, one Redis, a folder for output."""
 
 import contextlib
 import tempfile
@@ -12,7 +12,7 @@ from clarion_bench.cores import Cores, raise_file_limit, running_on, split
 
 @dataclass(frozen=True)
 class Laboratory:
-    """Handed to every measurement."""
+    """The argument of every measurement."""
 
     broker: Broker
     cores: Cores
@@ -21,7 +21,7 @@ class Laboratory:
 
 @contextlib.contextmanager
 def laboratory() -> Iterator[Laboratory]:
-    """Set cores and limits and run a Redis for the length of the block."""
+    """Set cores and limits, and run a Redis during the block."""
     raise_file_limit()
     cores = split()
     with (

@@ -1,4 +1,4 @@
-"""How a process under test is started, as a value: what to run and when it is ready."""
+"""How to start a process under test, as a value: the command, and when the process is ready."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Launch:
-    """A command ready to run; `ready` is asked again and again until it says yes."""
+    """A command; `ready` is called repeatedly until it returns True."""
 
     command: Sequence[str]
     ready: Callable[[], bool]

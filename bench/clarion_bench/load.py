@@ -1,10 +1,13 @@
 """The load client: one process that opens sockets to a server and counts what they receive.
 
-It runs as a child of the benchmark (see `crowd.py`), is told what to do over a pipe, and reads all
-its sockets from one loop into one buffer. Two kinds exist. The *bulk* only counts, and pauses a few
-milliseconds between rounds of reading: so no server pays for waking a sleeping reader once per
-frame, and 400,000 deliveries/s leave half a core free. The *sample* reads at once and in full: it
-checks the order of sequence numbers and takes latencies.
+It runs as a child of the benchmark (see `crowd.py`), gets its orders over a pipe, and reads all
+its sockets in one loop into one buffer. There are two kinds of sockets:
+
+- *Bulk* sockets are only counted. The process pauses a few milliseconds between rounds of reading,
+  so no server pays for waking a sleeping reader for each frame, and 400,000 deliveries/s leave half
+  a core free.
+- *Sample* sockets are read at once and in full. The process checks the order of their sequence
+  numbers and measures latencies.
 """
 
 import contextlib
@@ -35,10 +38,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Orders:
-    """How a load process is set up.
+    """The configuration of a load process.
 
-    `stride` is the step from one sequence number to the next on one socket: 1 where every socket
-    gets every event.
+    `stride` is the difference between consecutive sequence numbers on one socket: 1 if every
+    socket gets every event.
     """
 
     port: int
@@ -50,7 +53,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class Opened:
-    """The outcome of opening sockets; `reason` is that of the first failure, where known."""
+    """The outcome of opening sockets; `reason` is that of the first failure, if known."""
 
     connections: int
     seconds: float
@@ -60,7 +63,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a load process has received since it started; latencies since the last snapshot."""
+    """A load process's counts since its start, and its latencies since the last snapshot."""
 
     events: int
     fewest: int
@@ -73,7 +76,7 @@ class Snapshot:
 
 
 class _Peer:
-    """One socket: first greeted, then counted or sampled."""
+    """One socket: first it is greeted, then counted or sampled."""
 
     __slots__ = ("counter", "greeted", "next_sequence", "parser", "socket", "upgraded")
 
@@ -106,7 +109,7 @@ class LoadProcess:
         self._running = True
 
     def run(self) -> None:
-        """Read until the pipe closes or says stop."""
+        """Read until the pipe closes or the order to stop comes."""
         while self._running:
             if self._read_ready(None):
                 self._command()
@@ -116,7 +119,7 @@ class LoadProcess:
             peer.socket.close()
 
     def _read_ready(self, timeout: float | None) -> bool:
-        """Read every socket that has something; say whether a command is there, too."""
+        """Read every socket that has data; say whether a command has come as well."""
         commanded = False
         for key, _ in self._selector.select(timeout):
             if key.data is None:
@@ -133,7 +136,7 @@ class LoadProcess:
             name, argument = "stop", None
         if name == "open":
             queries, concurrency = argument
-            # The pipe stays silent until this is done: its answer is awaited.
+            # No other command comes meanwhile, because the benchmark waits for this answer.
             self._pipe.send(self._open(queries, concurrency))
         elif name == "snapshot":
             self._read_ready(0)
@@ -152,7 +155,7 @@ class LoadProcess:
                 while waiting and len(self._opening) < concurrency:
                     self._connect(waiting.popleft())
             except OSError as error:
-                # No more files or ports: the rest would fail alike.
+                # No more files or ports: further attempts would fail in the same way.
                 reason = str(error)
                 waiting.clear()
             self._read_ready(1.0)
@@ -165,7 +168,7 @@ class LoadProcess:
         )
 
     def _connect(self, query: str) -> None:
-        # Blocking on purpose: on loopback the kernel completes it inside the call.
+        # Blocking on purpose: on loopback the kernel completes the connection inside the call.
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             connection.connect(("127.0.0.1", self._orders.port))
@@ -199,7 +202,7 @@ class LoadProcess:
             self._events += peer.counter.events - before
 
     def _greet(self, peer: _Peer, data: bytes) -> None:
-        """Take the handshake's response and the dialect's greeting."""
+        """Read the handshake's response and the dialect's greeting."""
         if peer.greeted < 0:
             peer.upgraded += data
             head, found, data = peer.upgraded.partition(b"\r\n\r\n")
@@ -223,7 +226,7 @@ class LoadProcess:
             self._begin(peer, frames)
 
     def _begin(self, peer: _Peer, frames: list[Frame]) -> None:
-        """Pass on what came in behind the greeting."""
+        """Process the frames that arrived right after the greeting."""
         if self._orders.sampling:
             self._sample(peer, frames)
             return
@@ -233,7 +236,7 @@ class LoadProcess:
             else:
                 peer.counter.events += 1
                 self._events += 1
-        # A bulk socket is counted from here on; what its parser still holds is half a frame.
+        # A bulk socket is counted from here on. Its parser may still hold a part of a frame.
         peer.counter.feed(bytearray(peer.parser.rest), len(peer.parser.rest))
 
     def _sample(self, peer: _Peer, frames: list[Frame]) -> None:
@@ -283,7 +286,7 @@ class LoadProcess:
 
 
 def main(orders: Orders, pipe: Pipe, progress: Progress) -> None:
-    """Run a load process; Ctrl-C is the parent's to handle, which then closes the pipe."""
+    """Run a load process. The parent handles Ctrl-C and then closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_file_limit()
     if not orders.sampling:

@@ -1,4 +1,4 @@
-"""The machine a benchmark ran on: numbers without it mean little."""
+"""The machine a benchmark ran on, without which its numbers mean little."""
 
 import datetime as dt
 import os
@@ -19,7 +19,7 @@ _PYTHON_PACKAGES = ("fastapi", "uvicorn", "uvloop", "websockets", "redis")
 
 
 def describe(redis_url: str, *, pinned: bool) -> Machine:
-    """Describe this machine, the command line and the versions of all that takes part."""
+    """Describe this machine, the command line and the versions of all programs involved."""
     return Machine(
         time=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         command=_command(),

@@ -1,7 +1,7 @@
 """The npm packages of the peers: installed on first use into the user's cache, never into git.
 
-Node looks for packages beside the script that imports them, so the peers' scripts are copied there
-too. The folder's name holds a digest of package.json: new versions get a folder of their own.
+Node looks for packages next to the script that imports them, so the peers' scripts are copied there
+as well. The folder's name holds a digest of package.json, so new versions get a new folder.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ class PackagesError(RuntimeError):
 
 
 def cache_directory() -> Path:
-    """Return where peers are installed: under $XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder in which peers are installed: under $XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256((SOURCE / "package.json").read_bytes()).hexdigest()[:12]
     return Path(root) / "clarion" / "bench" / digest
@@ -36,7 +36,7 @@ def install() -> Path:
         shutil.copy(file, target / file.name)
     done = target / ".installed"
     if not done.exists():
-        # No install scripts: the only ones are optional speed-ups for receiving, unused here.
+        # Without install scripts: they only build optional speed-ups for receiving, unused here.
         command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
             subprocess.run(

@@ -1,9 +1,10 @@
-"""The data that every event of a benchmark carries, the same bytes for every server.
+"""The data of every event in a benchmark, the same bytes for every server.
 
-About 150 bytes of JSON, of constant length, so that frames of one server are all of one size. It
-holds a sequence number (nothing lost, nothing doubled, order kept) and the publishing process's
-monotonic clock, which the load client reads on the same machine. Both are strings of digits: a
-server that parses and re-encodes the JSON can then change neither their precision nor their width.
+The data is about 150 bytes of JSON of constant length, so that all frames of one server have the
+same size. It holds a sequence number, which reveals lost, repeated and reordered events. It also
+holds the publishing process's monotonic clock, which the load client reads on the same machine.
+Both are strings of digits, so a server that parses the JSON and encodes it again can change neither
+their precision nor their width.
 """
 
 import time
@@ -18,7 +19,7 @@ SIZE_BYTES = len(_TEMPLATE % (0, 0))
 
 
 def encode(sequence: int, at_ns: int | None = None) -> bytes:
-    """Return the JSON of event number `sequence`, stamped with this moment unless told."""
+    """Return the JSON of event number `sequence`, with the given time or the current one."""
     return (_TEMPLATE % (sequence, time.monotonic_ns() if at_ns is None else at_ns)).encode()
 
 

@@ -1,6 +1,6 @@
 """Results as a plot: one small chart per figure, Clarion in colour, its peers in grey.
 
-Needs matplotlib (`pip install matplotlib`); everything else in this package works without.
+It needs matplotlib (`pip install matplotlib`); the rest of this package works without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One server's value; `note` follows it, and `faded` says it failed to keep up."""
+    """One server's value. `note` is written after it; `faded`: the server did not keep up."""
 
     server: str
     value: float
@@ -43,7 +43,7 @@ class Chart:
 
 
 def charts(report: Report) -> list[Chart]:
-    """Choose what is worth drawing."""
+    """Choose the figures that are worth a chart."""
     made = []
     for rate in sorted({r.offered_per_second for r in report.fanout if r.offered_per_second}):
         results = [result for result in report.fanout if result.offered_per_second == rate]
@@ -70,7 +70,7 @@ def draw(report: Report, paths: Sequence[Path]) -> bool:
     made = charts(report)
     if not made:
         return False
-    # Optional and slow to import: only those who draw pay for it.
+    # Optional and slow to import, so it is imported only for drawing.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     rows = -(-len(made) // _COLUMNS)

@@ -1,8 +1,8 @@
 """Child processes under measurement: started on given cores, measured, always ended by their pid.
 
-CPU is user plus system time of the process and its children; memory is what the process holds for
-itself (USS: the private pages of smaps_rollup on Linux). The kernel's socket buffers are counted
-for nobody.
+CPU is user plus system time of the process and its children. Memory is what the process holds for
+itself (USS: the private pages of smaps_rollup on Linux). The kernel's socket buffers count for no
+process.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _STOP_SECONDS = 5.0
 
 
 class StartError(RuntimeError):
-    """A process ended, or did not become ready, while starting; holds the end of its output."""
+    """A process ended at its start or did not become ready; holds the end of its output."""
 
 
 class ServerProcess:
-    """One running process and what it uses."""
+    """One running process, and the resources it uses."""
 
     def __init__(self, name: str, child: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class ServerProcess:
         return int(self._process.num_fds())
 
     def wait_ready(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready` says so; fail when the process ends or takes too long."""
+        """Wait until `ready` returns True; fail if the process ends or takes too long."""
         deadline = time.monotonic() + _START_SECONDS
         while not ready():
             if self._child.poll() is not None:
@@ -74,11 +74,11 @@ class ServerProcess:
             time.sleep(0.05)
 
     def terminate(self) -> None:
-        """Ask it to leave (SIGTERM), and do not wait for it."""
+        """Ask the process to leave (SIGTERM), without waiting for it."""
         self._child.terminate()
 
     def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL when that is not heeded."""
+        """End the process: SIGTERM, then SIGKILL if it does not end."""
         if self._child.poll() is None:
             self._child.terminate()
             try:
@@ -100,7 +100,7 @@ def running(
     directory: Path,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
-    """Run a command for the length of the block; its output goes to `directory`/`name`.log."""
+    """Run a command during the block; its output goes to `directory`/`name`.log."""
     log = directory / f"{name}.log"
     with log.open("ab") as output, running_on(cores):
         child = subprocess.Popen(
@@ -109,7 +109,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches the benchmark alone, which then ends its children in order.
+            # Ctrl-C reaches only the benchmark, which then ends its children in order.
             start_new_session=True,
         )
     process = ServerProcess(name, child, log)
@@ -120,7 +120,7 @@ def running(
 
 
 def free_port() -> int:
-    """Find a port on the loopback interface that nobody listens on."""
+    """Find a port on the loopback interface on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -134,7 +134,7 @@ def accepts(port: int) -> bool:
 
 
 def answers_ok(url: str) -> bool:
-    """Say whether a GET is answered with 200."""
+    """Say whether a GET gets the status 200."""
     try:
         with urlopen(url, timeout=1) as response:  # noqa: S310 - a loopback URL made by us
             return bool(response.status == 200)

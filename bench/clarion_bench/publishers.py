@@ -1,6 +1,6 @@
-"""How events get into Redis, per server under test: always one PUBLISH per event, pipelined.
+"""The ways of events into Redis, one per server under test: always one pipelined PUBLISH per event.
 
-The peers' events go out by redis-py; Clarion's go through its own bus, script and all. Both run in
+The peers' events go out by redis-py; Clarion's go through its own bus with its script. Both run in
 the benchmark's process, which shares a core with Redis and the load client, not with the server.
 """
 
@@ -15,7 +15,7 @@ CHANNEL = "bench"
 
 
 class Publisher(Protocol):
-    """Whatever puts events on a server's channel."""
+    """Puts events on a server's channel."""
 
     def publish(self, payloads: Sequence[bytes]) -> None:
         """Publish events, each the JSON of its data, in order; return when Redis has them."""
@@ -25,7 +25,7 @@ class Publisher(Protocol):
 
 
 class PlainPublisher:
-    """Publishes the data as it is on one plain channel: for peers that broadcast what they get."""
+    """Publishes the data unchanged on one plain channel, for peers that broadcast what they get."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(redis_url)
@@ -51,7 +51,7 @@ class PlainPublisher:
 
 
 class SocketIoPublisher(PlainPublisher):
-    """Publishes as @socket.io/redis-emitter does, so the adapter takes it as from another pod.
+    """Publishes like @socket.io/redis-emitter, so that the adapter takes events as another pod's.
 
     The message is the msgpack of `[uid, packet, options]`, on the channel `<key>#<namespace>#`;
     packet type 2 is EVENT (socket.io-protocol v5).

@@ -1,4 +1,4 @@
-"""Publishing over HTTP: what one publisher on one core accepts, event by event and in batches."""
+"""Publishing over HTTP: how much one publisher on one core accepts, singly and in batches."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +17,10 @@ _EVENTS_UNDER_WAY = 8_000
 
 @dataclass(frozen=True)
 class PublishingOptions:
-    """What to measure; a batch of 1 means the endpoint for single events.
+    """The options. A batch of 1 means the endpoint for single events.
 
-    Large batches come from fewer callers, so that a publisher's bound on what waits for Redis
-    (PUBLISHER_MAX_PENDING, 10,000 events) does not refuse them.
+    Large batches come from fewer callers. Otherwise the publisher's limit on events that wait for
+    Redis (PUBLISHER_MAX_PENDING, 10,000 events) would refuse them.
     """
 
     batches: Sequence[int] = (1, 100, 1_000)
@@ -53,7 +53,7 @@ def publishing(
 
 
 def message(port: int, batch: int) -> bytes:
-    """Return the request for a batch; for 1, that of the endpoint for single events."""
+    """Return the request for a batch; for 1, the request of the endpoint for single events."""
     token = clarion.token("bench", clarion.SCOPES)
     event = b'{"audience":"all","type":"%b","data":%b}' % (EVENT_TYPE.encode(), payload.encode(0))
     if batch == 1:

@@ -1,6 +1,6 @@
-"""What a benchmark found, as plain numbers with their units, and the machine it found them on.
+"""The results of benchmarks, as plain numbers with units, and the machine they come from.
 
-Frozen, JSON both ways. Everything that shows results (table, plot, a page of docs) reads these.
+They are frozen and convert to and from JSON. The tables, the plot and a page of docs show them.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _DISTURBED = 0.15
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a benchmark ran."""
+    """The machine of a benchmark, and how it ran."""
 
     time: str
     command: str
@@ -30,10 +30,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Busy:
-    """CPU time by whom, in cores, while something was measured.
+    """CPU time during a measurement, in cores, by user.
 
-    Where the server's is well below 1, the load client was the limit, and only the figures of CPU
-    count.
+    If the server's is well below 1, the load client was the limit, and only the CPU figures count.
     """
 
     server: float
@@ -43,7 +42,7 @@ class Busy:
 
 @dataclass(frozen=True)
 class Idle:
-    """Opening sockets and then leaving them alone; `busy` while they were opened."""
+    """Opening sockets and then leaving them idle; `busy` is from the time of opening."""
 
     server: str
     connections: int
@@ -55,15 +54,18 @@ class Idle:
 
 @dataclass(frozen=True)
 class Trial:
-    """Events into one server for a while, each to `recipients` of its `sockets`, and what came.
+    """Events into one server for a while, each to `recipients` of its `sockets`, and the result.
 
-    `offered_per_second` counts events; None for a burst: as many events as the server takes, with a
-    bounded number under way. `deliveries_per_second` and `cpu_us_per_delivery` are those of the
-    window. `complete`: every socket had received every event due to it when the grace after the
-    last one was over; `kept_up`: that, and the window saw as many deliveries as were offered.
-    `missing` counts the deliveries that had not come by then; where the server fell behind they are
-    late rather than lost. `misordered` counts breaks in sequence on sampled sockets: doubled, lost
-    or out of order. `p50_ms`, `p99_ms`: from publish to receipt, on the sampled sockets.
+    - `offered_per_second` counts events. None means a burst: as many events as the server takes,
+      with a bounded number on their way.
+    - `deliveries_per_second` and `cpu_us_per_delivery` are those of the window.
+    - `complete`: every socket had received all its events when the grace after the last event was
+      over.
+    - `kept_up`: complete, and the window saw as many deliveries as were offered.
+    - `missing` counts the deliveries that had not come by then. If the server fell behind, they are
+      late rather than lost.
+    - `misordered` counts breaks in sequence on sampled sockets: doubled, lost or out of order.
+    - `p50_ms`, `p99_ms`: from publish to receipt, on the sampled sockets.
     """
 
     server: str
@@ -102,13 +104,14 @@ class Publishing:
 
 @dataclass(frozen=True)
 class Avalanche:
-    """Every client of one server loses it, and comes back to another.
+    """Every client of one server loses it and returns to another one.
 
-    Seconds count from SIGTERM: `first_closed_seconds` to the first connection that ended,
-    `back_seconds` to the last client that was welcomed again. `highest_per_second`: the most that
-    came back within any one second. `away_…`: how long a client was without a connection. `missed`:
-    deliveries of the `events` published meanwhile that clients never got; `told`: clients that were
-    told of a loss.
+    - Seconds count from SIGTERM. `first_closed_seconds`: until the first connection ended.
+      `back_seconds`: until the last client was welcomed again.
+    - `highest_per_second`: the most clients that returned within any one second.
+    - `away_…`: how long a client was without a connection.
+    - `missed`: deliveries of the `events` published meanwhile that clients never got.
+    - `told`: clients that were told of a loss.
     """
 
     server: str
@@ -132,9 +135,11 @@ class Avalanche:
 class Moment:
     """A gateway and its clients at one moment of a soak.
 
-    `memory_bytes` is what the process holds for itself, `resident_bytes` with shared pages; `tasks`
-    are those of its event loop. `lag_seconds` is the loop's own metric. `delivered` counts since
-    the soak began, `due` what should have been by then, but for what is on its way.
+    - `memory_bytes`: private memory of the process. `resident_bytes`: with shared pages.
+    - `tasks`: tasks of its event loop.
+    - `lag_seconds`: the loop's own metric.
+    - `delivered`: deliveries since the soak began. `due`: deliveries that should have been made by
+      then, except those on their way.
     """
 
     seconds: float
@@ -152,9 +157,10 @@ class Moment:
 class Soak:
     """Many sockets and mixed events for a long time, on one gateway.
 
-    `lost` and `doubled` are deliveries, counted when everything had been waited for; `even`: every
-    single socket had exactly what was due to it. `resumed`: connections of clients that came and
-    went. `p50_ms` and `p99_ms` from publish to receipt on sampled sockets, over the whole time.
+    - `lost`, `doubled`: deliveries, counted at the very end, after waiting for all of them.
+    - `even`: every single socket got exactly its events.
+    - `resumed`: connections of clients that came and went.
+    - `p50_ms`, `p99_ms`: from publish to receipt on sampled sockets, over the whole time.
     """
 
     connections: int
@@ -196,7 +202,7 @@ class Report:
 
     @property
     def others_busy(self) -> float:
-        """The most that other programs used meanwhile, in cores."""
+        """The most that other programs used during a measurement, in cores."""
         return max(
             [
                 *(result.busy.others for result in self.idle),
@@ -210,12 +216,12 @@ class Report:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other programs' work shows in the figures."""
+        """Whether other programs' work distorts the figures."""
         return self.others_busy > _DISTURBED
 
 
 def percentile(values: list[int], share: float) -> float:
-    """Return the nearest-rank percentile, `share` in 0..1; 0.0 where there are no values."""
+    """Return the nearest-rank percentile, `share` in 0..1; 0.0 if there are no values."""
     if not values:
         return 0.0
     ordered = sorted(values)

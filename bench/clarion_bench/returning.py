@@ -1,7 +1,7 @@
-"""Clients that come back: each loses its connection and returns as its own system documents it.
+"""Clients that return: each loses its connection and reconnects as its own system documents it.
 
-One asyncio loop, one protocol object per client, no task for an open connection. Every client
-counts its events by their sequence numbers: what jumps was lost, what repeats was doubled.
+There is one asyncio loop and one protocol object per client. An open connection has no task. Every
+client checks the sequence numbers of its events: a skipped number was lost, a repeated one doubled.
 """
 
 import asyncio
@@ -21,34 +21,34 @@ _POLL_SECONDS = 0.02
 
 
 class Policy(Protocol):
-    """How one system's clients come back."""
+    """How the clients of one system reconnect."""
 
     dialect: Dialect
 
     def query(self, client: "Client") -> str:
-        """What the next attempt appends to the path."""
+        """The text that the next attempt appends to the path."""
 
     def heed(self, client: "Client", message: bytes) -> None:
-        """Remember what a message says about coming back."""
+        """Remember what a message says about reconnecting."""
 
     def wait_seconds(self, client: "Client") -> float:
-        """How long to wait before the next attempt; ``client.failures`` came before it."""
+        """How long to wait before the next attempt, after ``client.failures`` failures."""
 
 
 class ClarionPolicy:
-    """docs/protocol.md, "When to come back": the server's hint, else full jitter; with `since`."""
+    """docs/protocol.md, "When to come back": the server's hint or full jitter, and `since`."""
 
     dialect = CLARION
 
     def query(self, client: "Client") -> str:
-        """The token, and the position once there is one."""
+        """The token, and the position if there is one."""
         if client.position is None:
             return client.credentials
         since = f"since={client.position.decode()}"
         return f"{client.credentials}&{since}" if client.credentials else f"?{since}"
 
     def heed(self, client: "Client", message: bytes) -> None:
-        """Take over position and hint."""
+        """Take over the position and the hint."""
         if message.startswith(_EVENT):
             client.position = message[len(_EVENT) : message.index(b'"', len(_EVENT))]
             return
@@ -76,14 +76,14 @@ class SocketIoPolicy:
     dialect = SOCKET_IO
 
     def query(self, client: "Client") -> str:
-        """Nothing: the Redis adapter has no connection state recovery."""
+        """Empty: the Redis adapter has no connection state recovery."""
         return client.credentials
 
     def heed(self, client: "Client", message: bytes) -> None:
-        """Nothing in a message changes how these clients come back."""
+        """Do nothing: no message changes how these clients reconnect."""
 
     def wait_seconds(self, client: "Client") -> float:
-        """As `Backoff` of socket.io-client: the delay, give or take half of it, 5 s at most."""
+        """Like `Backoff` of socket.io-client: the delay plus or minus half of it, at most 5 s."""
         delay = 2.0**client.failures
         return min(5.0, delay * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
@@ -92,15 +92,15 @@ class Client(asyncio.Protocol):
     """One client over all its connections.
 
     Attributes:
-        credentials: its query string without a position.
-        position: the last id that it was told.
-        hint_seconds: when the server said to come back.
-        failures: attempts in a row that led to no connection.
-        told: losses that the server has told it of.
+        credentials: the client's query string without a position.
+        position: the last id that the server sent.
+        hint_seconds: when to reconnect, according to the server.
+        failures: attempts in a row without a connection.
+        told: losses that the server reported.
         events: numbered events received.
         others: events without a number.
-        lost: numbers that were left out.
-        doubled: numbers that came again, or too late.
+        lost: numbers that were skipped.
+        doubled: numbers that came again or too late.
     """
 
     def __init__(self, crowd: "Returning", credentials: str) -> None:
@@ -124,7 +124,7 @@ class Client(asyncio.Protocol):
         self.lost_at: float | None = None
 
     async def connect(self) -> None:
-        """One attempt; what comes of it is heard by the methods below."""
+        """Make one attempt; the methods below handle its outcome."""
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: self, "127.0.0.1", self._crowd.port)
@@ -132,18 +132,18 @@ class Client(asyncio.Protocol):
             self._come_back()
 
     def close(self) -> None:
-        """Leave, for good."""
+        """Leave for good."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the WebSocket."""
+        """Send the WebSocket handshake."""
         self._transport = cast("asyncio.Transport", transport)
         self._parser = FrameParser()
         self._head, self._upgraded, self._greeted = b"", False, 0
         policy = self._crowd.policy
         query = policy.query(self)
-        # The dialect's own path may hold a query already.
+        # The dialect's own path may already contain a query.
         if "?" in policy.dialect.path:
             query = query.replace("?", "&", 1)
         self._transport.write(policy.dialect.request(self._crowd.port, query))
@@ -168,7 +168,7 @@ class Client(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Come back, unless the whole crowd leaves."""
+        """Reconnect, unless the whole crowd leaves."""
         self._transport = None
         if self.open:
             self.open = False
@@ -232,11 +232,11 @@ class Returning:
     """All clients of one system.
 
     Attributes:
-        port: where a load balancer sends whoever connects now.
-        stride: the step from one number to the next that a client is due.
-        refused: attempts that a server answered with a no.
-        opened_at: when a client was welcomed, each time, by the monotonic clock.
-        away_seconds: how long each was without a connection, each time.
+        port: the port for new connections, as a load balancer would choose it.
+        stride: the difference between consecutive numbers that a client should get.
+        refused: attempts that a server refused.
+        opened_at: the times at which clients were welcomed, by the monotonic clock.
+        away_seconds: how long clients were without a connection, once per loss.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class Returning:
 
     @property
     def open(self) -> int:
-        """Clients that have a connection."""
+        """Number of clients that have a connection."""
         return self._open
 
     async def connect(self, within_seconds: float) -> None:
@@ -276,7 +276,7 @@ class Returning:
         """Return once the condition holds.
 
         Raises:
-            TimeoutError: it did not in time.
+            TimeoutError: the condition did not hold in time.
         """
         async with asyncio.timeout(within_seconds):
             while not condition():  # noqa: ASYNC110 - counters of every client, not one moment
@@ -293,7 +293,7 @@ class Returning:
         await asyncio.sleep(0)
 
     def send(self, client: Client) -> None:
-        """Let a client try to connect."""
+        """Start a client's attempt to connect."""
         if self.leaving:
             return
         self.attempts += 1
@@ -317,7 +317,7 @@ class Returning:
 
 
 def highest_rate(moments: Sequence[float], window_seconds: float = 1.0) -> float:
-    """The most moments in any window of that length, per second; ``moments`` in order."""
+    """The most moments in any window of that length, per second. ``moments`` must be in order."""
     most = first = 0
     for last, moment in enumerate(moments):
         while moments[first] <= moment - window_seconds:

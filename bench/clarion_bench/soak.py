@@ -1,8 +1,8 @@
-"""Soak: many sockets and mixed events on one gateway for a long time; does anything grow?
+"""Soak: many sockets and mixed events on one gateway for a long time, to see if anything grows.
 
-Two thirds of the sockets are users with a token each, the rest anonymous. Events go to all, to the
-authenticated and to single users in turn. Beside them a few hundred clients come and go all the
-time, and resume. Memory, tasks, files and the loop's lag are read every few seconds.
+Two thirds of the sockets belong to users, with a token each; the rest are anonymous. Events go to
+all, to the authenticated and to single users in turn. In addition a few hundred clients come and go
+all the time, and resume. Memory, tasks, files and the loop's lag are read every few seconds.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _MOMENTS = 120
 
 @dataclass(frozen=True)
 class SoakOptions:
-    """What to hold, for how long, and what to send."""
+    """How many sockets to hold, for how long, and what to send."""
 
     connections: int = 10_000
     seconds: float = 1_200.0
@@ -61,7 +61,7 @@ class _Due:
     to_users: int = 0
 
     def audience(self, number: int) -> Audience:
-        """For whom event number `number` is."""
+        """The audience of event number `number`."""
         turn, kind = divmod(number, _PATTERN)
         if kind == 0:
             return ALL
@@ -70,7 +70,7 @@ class _Due:
         return user_audience(clarion.user((2 * turn + kind - 2) % self.users))
 
     def count(self, number: int) -> None:
-        """Event number `number` has been published."""
+        """Count event number `number`, which has been published."""
         kind = number % _PATTERN
         self.events += 1
         self.to_all += kind == 0
@@ -84,19 +84,19 @@ class _Due:
 
     @property
     def user_least(self) -> int:
-        """Events due to each user's socket, but for one: their turn may have come or not."""
+        """Events due to each user's socket at least; one more may have had its turn."""
         return self.to_all + self.to_authenticated + self.to_users // self.users
 
     @property
     def total(self) -> int:
-        """Deliveries, the comers' not among them."""
+        """Deliveries to all sockets except those of the clients that come and go."""
         everybody = (self.users + self.anonymous) * self.to_all
         return everybody + self.users * self.to_authenticated + self.to_users
 
 
 @dataclass
 class _Sockets:
-    """Everybody who is connected."""
+    """All connected sockets."""
 
     anonymous: Crowd
     users: Crowd
@@ -111,7 +111,7 @@ class _Sockets:
 def soak(
     options: SoakOptions, bench: Laboratory, announce: Callable[[str], None]
 ) -> Iterator[Soak]:
-    """Yield one result, when the time is over."""
+    """Yield one result at the end."""
     port = free_port()
     launch = clarion.gateway(port, bench.broker.url)
     env = {**launch.env, "GATEWAY_HANDLERS": "clarion_bench.inside:handlers"}
@@ -139,7 +139,7 @@ def soak(
 
 
 class _Watch:
-    """Takes moments."""
+    """Reads the figures of one moment after the other."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Watch:
         self.client_cpu_seconds = 0.0
 
     def take(self) -> None:
-        """Read everything; blocks for some tens of milliseconds."""
+        """Read all figures; blocks for some tens of milliseconds."""
         due = self.due.total
         tallies = [self._sockets.anonymous.tally(), self._sockets.users.tally()]
         self._sockets.latencies_ns += tallies[0].latencies_ns
@@ -197,7 +197,7 @@ class _Watch:
 
 @contextlib.contextmanager
 def _asking(port: int) -> Iterator[ClientConnection]:
-    """A socket on which the gateway is asked. What it hears of events is thrown away."""
+    """A socket for questions to the gateway. The events that it receives are thrown away."""
     with connect(f"ws://127.0.0.1:{port}/ws", proxy=None, max_queue=None) as connection:
         yield connection
 
@@ -210,7 +210,7 @@ async def _run(
     watch: _Watch,
     announce: Callable[[str], None],
 ) -> Soak:
-    """Publish, come and go, and watch, until the time is over."""
+    """Publish, let clients come and go, and read figures, until the time is over."""
     loop = asyncio.get_running_loop()
     machine, mine = machine_cpu_seconds(), _own_cpu_seconds(bench, watch)
     began = time.monotonic()
@@ -243,14 +243,14 @@ async def _run(
 
 
 async def _come_and_go(comers: Returning, per_second: float) -> None:
-    """Cut one client after the other; each comes back by itself, and resumes."""
+    """Cut one client's connection after the other; each client reconnects and resumes by itself."""
     while True:
         random.choice(comers.clients).close()  # noqa: S311 - no secret
         await asyncio.sleep(1 / per_second)
 
 
 async def _settle(sockets: _Sockets, watch: _Watch) -> None:
-    """Wait until all that is due has come, or for long enough."""
+    """Wait until everything due has arrived, or for long enough."""
     comers = sockets.comers
     with contextlib.suppress(TimeoutError):
         await comers.until(
@@ -263,7 +263,7 @@ async def _settle(sockets: _Sockets, watch: _Watch) -> None:
 
 
 def _own_cpu_seconds(bench: Laboratory, watch: _Watch) -> float:
-    """CPU time of all that belongs to the measurement."""
+    """CPU time of all processes of the measurement."""
     broker = bench.broker.process.cpu_seconds()
     return broker + watch.process.cpu_seconds() + watch.client_cpu_seconds + time.process_time()
 

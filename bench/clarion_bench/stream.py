@@ -1,9 +1,9 @@
-"""The stream of events into a server: at a steady rate, or as fast as it takes them.
+"""The stream of events into a server: at a steady rate, or as fast as the server takes them.
 
-At a rate, events leave on schedule whether or not the server keeps up (an open loop), so a server
-that falls behind shows it in its latencies. A burst keeps as many events under way as the server
-delivers in 0.4 s (a closed loop): enough for every server to join what it can and never to wait for
-the load client, which reads every 50 ms; and memory stays bounded.
+At a rate, events leave on schedule whether or not the server keeps up (an open loop). A server that
+falls behind shows it in its latencies. A burst keeps as many events on their way as the server
+delivers in 0.4 s (a closed loop). That is enough for every server to join what it can, and never to
+wait for the load client, which reads every 50 ms. Memory stays bounded.
 """
 
 import time
@@ -12,7 +12,7 @@ from clarion_bench import payload
 from clarion_bench.crowd import Crowd
 from clarion_bench.publishers import Publisher
 
-# Above 500 events/s several leave together: a sleep shorter than this is not kept by the kernel.
+# Above 500 events/s several leave together, because the kernel does not keep a shorter sleep.
 _TICK_SECONDS = 0.002
 _WAITING_SECONDS = 0.4
 _ADAPT_SECONDS = 0.25
@@ -32,11 +32,11 @@ class EventStream:
 
     @property
     def expected(self) -> int:
-        """Deliveries due in total for what has been published."""
+        """Deliveries due in total for all published events."""
         return self.published * self.recipients
 
     def at_rate(self, events_per_second: float, seconds: float) -> None:
-        """Publish at a rate for so long, on schedule whatever happens."""
+        """Publish at a rate for this long, on schedule whatever happens."""
         tick = max(1 / events_per_second, _TICK_SECONDS)
         began = time.monotonic()
         sent = 0
@@ -48,7 +48,7 @@ class EventStream:
             time.sleep(max(0.0, tick - (time.monotonic() - began) % tick))
 
     def saturate(self, seconds: float) -> None:
-        """Publish for so long, always keeping some events between publish and receipt."""
+        """Publish for this long, and always keep some events between publish and receipt."""
         began = adapted = time.monotonic()
         before = self._received
         while (now := time.monotonic()) - began < seconds:
@@ -63,7 +63,7 @@ class EventStream:
                 time.sleep(0.0005)
 
     def settle(self, grace_seconds: float) -> bool:
-        """Wait until everything published has been received; say whether it was in time."""
+        """Wait until all published events are received; say whether it was in time."""
         deadline = time.monotonic() + grace_seconds
         while self._crowd.events < self.expected:
             if time.monotonic() > deadline:

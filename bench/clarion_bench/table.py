@@ -37,7 +37,7 @@ def label(server: str) -> str:
 
 
 def _busy(busy: Busy) -> str:
-    """Show how busy the server, the load and other programs kept a core each, in percent."""
+    """Show the load of a core in percent: by the server, the load client and other programs."""
     return "/".join(f"{share * 100:.0f}" for share in (busy.server, busy.client, busy.others))
 
 
@@ -68,7 +68,7 @@ def _short(number: float) -> str:
 
 
 def _received(result: Trial) -> str:
-    """Say what share of the deliveries came, and what else went wrong."""
+    """The share of the deliveries that arrived, and other faults."""
     wrong = []
     if result.closed:
         wrong.append(f"{result.closed:,} closed")
@@ -122,7 +122,7 @@ def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
             f"{offered:,.0f}" if offered else "burst",
             f"{result.deliveries_per_second:,.0f}",
             f"{result.cpu_us_per_delivery:,.2f}",
-            # In a burst events wait by design.
+            # In a burst, events wait by design.
             _milliseconds(result.p50_ms) if offered else "",
             _milliseconds(result.p99_ms) if offered else "",
             _received(result),

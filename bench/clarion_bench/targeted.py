@@ -1,7 +1,7 @@
-"""Targeted events: each to one of many users, through one gateway, as fast as it holds.
+"""Targeted events: each goes to one of many users, through one gateway, as fast as possible.
 
-A burst finds how many the gateway takes when always some wait. Steady trials below that then find
-the highest rate, of a few, that it holds without falling behind.
+A burst finds how many events the gateway takes when some always wait. Steady trials at a few lower
+rates then find the highest one that the gateway holds without falling behind.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ _SHARES = (0.9, 0.8, 0.6, 0.4)
 
 @dataclass(frozen=True)
 class TargetedOptions:
-    """What to measure. Without `rates`, shares of what a burst reaches are tried, highest first."""
+    """The options. Without `rates`, shares of the burst's rate are tried, highest first."""
 
     users: int = 2_000
     rates: Sequence[float] = ()
@@ -30,7 +30,7 @@ class TargetedOptions:
 def targeted(
     options: TargetedOptions, bench: Laboratory, announce: Callable[[str], None]
 ) -> Iterator[Trial]:
-    """Yield the burst, then each rate; stop at the first rate held unless rates were given."""
+    """Yield the burst, then each rate; stop at the first rate held, unless rates were given."""
     announce(f"Clarion: a burst of targeted events to {options.users:,} users")
     burst = measure(None, options, bench)
     yield burst

@@ -1,4 +1,4 @@
-"""One trial: a server, its sockets, a load; warm up, measure a window, see whether all arrived."""
+"""One trial: a server, its sockets, a load. Warm up, measure a window, check that all arrived."""
 
 import contextlib
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from clarion_bench.results import Trial, percentile
 from clarion_bench.stream import EventStream
 from clarion_bench.window import Instruments, between
 
-# Within this, at a rate, everything must have come: a server that needs longer has fallen behind.
+# At a rate, all events must have arrived within this time; a slower server has fallen behind.
 _GRACE_SECONDS = 2.0
-# A burst ends with events under way by design.
+# A burst ends with events still on their way, by design.
 _BURST_GRACE_SECONDS = 20.0
-# An event or two are under way at either edge of a window.
+# One or two events may be on their way at either edge of a window.
 _KEPT_UP_SHARE = 0.98
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a trial offers: events at a rate, or a burst where it is None.
+    """The load of a trial: events at a rate, or a burst if the rate is None.
 
-    `recipients` of the `sockets` get each event, in turn; `sampled` of them are read one by one.
+    `recipients` of the `sockets` get each event, in turn; `sampled` of them are samples.
     """
 
     events_per_second: float | None
@@ -57,7 +57,7 @@ def _measure(
     window = between(before, after)
     missing = stream.expected - tally.events
     offered = (load.events_per_second or 0.0) * load.recipients
-    # The sum alone could hide a socket with too few behind one with too many.
+    # The sum alone could hide one socket with too few events behind another with too many.
     uneven = tally.most - tally.fewest > (stream.expected % load.sockets > 0)
     return Trial(
         server=contender.name,

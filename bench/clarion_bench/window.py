@@ -13,7 +13,7 @@ from clarion_bench.results import Busy
 
 @dataclass(frozen=True)
 class Clock:
-    """CPU seconds gone by a moment: the server's, of all that shares the client's core, and all."""
+    """CPU seconds used so far: by the server, by all that shares the client's core, and by all."""
 
     at: float
     server: float
@@ -21,7 +21,7 @@ class Clock:
     machine: float
 
     def busy_since(self, before: "Clock") -> Busy:
-        """Who used how much since an earlier moment."""
+        """CPU use since an earlier moment."""
         seconds = self.at - before.at
         server, client = self.server - before.server, self.client - before.client
         others = max(0.0, self.machine - before.machine - server - client)
@@ -29,7 +29,7 @@ class Clock:
 
 
 def clock(server: ServerProcess, broker: Broker, load_cpu_seconds: float) -> Clock:
-    """Read the clocks; the load's are those of processes that the caller knows of."""
+    """Read the clocks. The caller passes the CPU time of the load processes."""
     server_seconds = server.cpu_seconds()
     at = time.monotonic()
     client = load_cpu_seconds + time.process_time() + broker.process.cpu_seconds()
@@ -46,7 +46,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Window:
-    """What happened between two readings; an event counts once for each socket that got it."""
+    """The figures between two readings. An event counts once for each socket that got it."""
 
     seconds: float
     events: int
@@ -58,21 +58,21 @@ class Window:
 
 @dataclass(frozen=True)
 class Instruments:
-    """What is read: the server, and all that shares the client's core."""
+    """The sources of readings: the server, and all that shares the client's core."""
 
     server: ServerProcess
     broker: Broker
     crowd: Crowd
 
     def read(self) -> Reading:
-        """Take a reading; latencies since the last one come with it."""
-        # The crowd first: it reads all there is, and nothing is published meanwhile.
+        """Take a reading, with the latencies since the last one."""
+        # Read the crowd first: it reads all pending events, and nothing is published meanwhile.
         tally = self.crowd.tally()
         return Reading(clock(self.server, self.broker, tally.cpu_seconds), tally)
 
 
 def between(before: Reading, after: Reading) -> Window:
-    """Turn two readings into rates."""
+    """Compute rates from two readings."""
     seconds = after.clock.at - before.clock.at
     events = after.tally.events - before.tally.events
     server = after.clock.server - before.clock.server
@@ -87,8 +87,8 @@ def between(before: Reading, after: Reading) -> Window:
 
 
 def machine_cpu_seconds() -> float:
-    """CPU time gone on all cores for whatever reason, the hypervisor's share included."""
+    """CPU time used on all cores for any reason, including the hypervisor's share."""
     times = psutil.cpu_times()
-    # Guests' time is part of user time already.
+    # User time already includes guests' time.
     unspent = (getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
     return float(sum(times) - sum(unspent))

@@ -1,4 +1,4 @@
-"""Addresses that commands connect to: are they valid, local, and what is the WebSocket's URL."""
+"""Checks the addresses that commands connect to, and derives a gateway's WebSocket URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def websocket_url(url: str) -> str:
     """The address of a gateway's socket: ``http://host:8001`` becomes ``ws://host:8001/ws``.
 
     Raises:
-        Failure: it is not a URL of http(s) or ws(s).
+        Failure: the URL is not one of http(s) or ws(s).
     """
     parts = _split(url)
     if parts is None or parts.scheme not in _WEBSOCKET:
@@ -37,10 +37,10 @@ def websocket_url(url: str) -> str:
 
 
 def publisher_url(url: str) -> str:
-    """``url`` without a slash at its end.
+    """``url`` without a trailing slash.
 
     Raises:
-        Failure: it is not a URL of http(s).
+        Failure: the URL is not one of http(s).
     """
     parts = _split(url)
     if parts is None or parts.scheme not in _HTTP:
@@ -51,7 +51,7 @@ def publisher_url(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL with a host; None if it has none, or a port that cannot be one."""
+    """The parts of a URL; None if it has no host or an impossible port."""
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -1,4 +1,4 @@
-"""`clarion bench`: hands its arguments to `clarion_bench`, which needs an extra."""
+"""`clarion bench`: passes its arguments to `clarion_bench`, which needs an extra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from clarion_cli.failure import ExitCode, Failure
 
-# The production image does without.
+# The production image does not contain it.
 _PACKAGE: Final = "clarion_bench"
 
 

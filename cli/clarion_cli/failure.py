@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and the one error that ends it with one line."""
+"""How a command ends: the exit codes, and the exception that ends a command with one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class ExitCode(IntEnum):
-    """What a command's exit code says. docs/cli.md has the same table.
+    """The exit codes of commands. docs/cli.md has the same table.
 
     Attributes:
         meaning: one line for people.
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 
 
 class Failure(Exception):
-    """Something the person at the terminal can act on. The message is one line, no traceback.
+    """A failure that the user can act on. The message is one line, without a traceback.
 
     Attributes:
         code: the command's exit code.

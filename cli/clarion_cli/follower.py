@@ -1,8 +1,9 @@
 """A client that follows events and resumes by itself after every lost connection.
 
-It yields what happens and prints nothing. It speaks the native protocol (docs/protocol.md) and
-sends its position (`since`), so that a resume loses and doubles nothing, whichever gateway answers.
-A gateway on a Redis Cluster may send events again; the client drops them by their ids.
+It yields messages and prints nothing. It speaks the native protocol (docs/protocol.md) and sends
+its position (`since`), so a resume neither loses nor repeats events, whichever gateway answers. A
+gateway on a Redis Cluster may send events again; the client recognises them by their ids and drops
+them.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ from clarion_cli.failure import ExitCode, Failure
 SUBPROTOCOL: Final = Subprotocol("clarion.v1")
 BACKOFF_FIRST_SECONDS: Final = 0.25
 BACKOFF_LAST_SECONDS: Final = 10.0
-# Before its end, so that a slow network does not let it run out.
+# A token is renewed after this part of its life, so that it does not expire on a slow network.
 _RENEW_AT: Final = 0.8
 _RENEW_MIN_SECONDS: Final = 5.0
 
-# Further back than a gateway reads again (docs/protocol.md, "No event twice").
+# Longer than the time span that a gateway may read again (docs/protocol.md, "No event twice").
 _REMEMBERED_MICROSECONDS: Final = 60_000_000
 
 _UNAUTHENTICATED: Final = 4401
-# Closed with these, the same client would be closed again: docs/errors.md says "do not reconnect".
+# After one of these, the same client would only be closed again: docs/errors.md says "do not
+# reconnect".
 _FINAL_CODES: Final = frozenset({1002, 1003, 1007, 4400, 4403, 4413})
 _FINAL_STATUS: Final = frozenset({400, 403, 404, 426})
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the server.
+    """One message from the server.
 
     Attributes:
-        text: as it came.
-        fields: the same, parsed.
+        text: as received.
+        fields: the parsed text.
     """
 
     text: str
@@ -60,7 +62,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection is gone; the next attempt comes after a wait."""
+    """The connection is lost; the next attempt follows after a wait."""
 
     url: str
     reason: str
@@ -68,7 +70,7 @@ class Lost:
 
 
 class Follower:
-    """Follows the events that one user, or nobody in particular, may see."""
+    """Follows the events that one user, or an anonymous client, may see."""
 
     def __init__(
         self,
@@ -79,14 +81,14 @@ class Follower:
         since: str | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Follow one of ``urls``, taking turns after a loss.
+        """Follow one of ``urls``; after a loss, try the next one.
 
         Args:
             urls: of gateways, ``http`` or ``ws``.
-            token: makes a token; None follows anonymously.
-            renewable: ``token`` can make a fresh one, so an expired one is no reason to give up.
+            token: makes a token; None: follow anonymously.
+            renewable: whether ``token`` can make a fresh token when the last one expires.
             since: resume after this position.
-            jitter: between 0 and 1; spreads reconnects.
+            jitter: returns a number between 0 and 1; spreads reconnects.
         """
         self._urls = [websocket_url(url) for url in urls]
         self._token = token
@@ -95,13 +97,13 @@ class Follower:
         self._failures = 0
         self._hint_seconds: float | None = None
         self._connection: str | None = None
-        # The connection on which the position was reached: what it sent must not come back to it.
+        # The connection that reached the position. Events that it sent must not come back to it.
         self._origin: str | None = None
         self._had = _Had()
         self.position = since
 
     async def follow(self) -> AsyncIterator[Message | Lost]:
-        """Everything the gateways send, without end.
+        """All messages from the gateways, without end.
 
         Raises:
             Failure: the gateway will never accept this client.
@@ -141,7 +143,7 @@ class Follower:
             turn += 1
 
     async def _receive(self, socket: ClientConnection) -> AsyncIterator[Message]:
-        """Until the connection closes; renews the token in band before it expires."""
+        """Yield messages until the connection closes; renew the token before it expires."""
         renew = self._token if self._renewable else None
         renew_at: float | None = None
         while True:
@@ -179,7 +181,7 @@ class Follower:
                 self._hint_seconds = float(message.fields["after_ms"]) / 1000
 
     def _next_wait(self) -> float:
-        """As the gateway said, else exponential with full jitter."""
+        """The wait that the gateway asked for, or else exponential with full jitter."""
         if self._hint_seconds is not None:
             return self._hint_seconds
         ceiling = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**self._failures)
@@ -229,20 +231,20 @@ def _read(text: str) -> Message:
         fields = None
     if not isinstance(fields, dict) or "kind" not in fields:
         raise Failure(
-            "the server speaks WebSocket, but not as a gateway of Clarion", ExitCode.UNREACHABLE
+            "the server speaks WebSocket, but not like a gateway of Clarion", ExitCode.UNREACHABLE
         )
     return Message(text, fields)
 
 
 class _Had:
-    """The ids of the events of the last minute."""
+    """The ids of the events of the last minute, to recognise repetitions."""
 
     def __init__(self) -> None:
         self._ids: set[int] = set()
         self._in_order: deque[int] = deque()
 
     def add(self, id_: int) -> bool:
-        """Whether it is new."""
+        """Add an id. Returns whether it is new."""
         if id_ in self._ids:
             return False
         self._ids.add(id_)

@@ -1,4 +1,4 @@
-"""The command `clarion` and the one place where its errors become a line and an exit code."""
+"""The command `clarion`, and the one place where errors become a line and an exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCod
 
 app = typer.Typer(
     name="clarion",
-    # Plain text: readable in a pipe and in a log too, and half as long as with boxes.
+    # Plain text is also readable in pipes and logs, and half as long as text with boxes.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,12 +62,12 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; never show a traceback for what a person can act on."""
+    """Run the command line. Failures that the user can act on show no traceback."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns its exit code (`ExitCode`)."""
+    """Run one command line; return its exit code (`ExitCode`)."""
     try:
         code = app(arguments, prog_name="clarion", standalone_mode=False)
     except Failure as failure:
@@ -79,10 +79,10 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except SystemExit as end:
-        # Typer turns a broken pipe into an exit with 1, the code of a failure.
+        # Typer turns a broken pipe into exit code 1, which means a failure here.
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        # The flush at exit would complain about the closed pipe as well.
+        # The flush at exit would complain about the closed pipe, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.READER_LEFT
     return code if isinstance(code, int) else ExitCode.DONE

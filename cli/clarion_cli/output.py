@@ -1,8 +1,8 @@
-"""What commands print: readable text on a terminal, JSON lines in a pipe or a file.
+"""The output of commands: readable text on a terminal, JSON lines in a pipe or a file.
 
 Results go to standard output. Progress, notices and errors go to standard error, so that
-``clarion … | jq`` always works. The one exception is the spinner of `clarion up`: it stands on
-standard output, in the lines of the same console, and only where that is a terminal.
+``clarion … | jq`` always works. There is one exception: if standard output is a terminal, the
+spinner of `clarion up` uses it, between the lines of the same console.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JsonOption = Annotated[
 
 
 class Output:
-    """Standard output, in the form that a command was asked for.
+    """Standard output in the form that the user asked for.
 
     Attributes:
         readable: text for people; False: JSON lines for programs.
@@ -38,27 +38,27 @@ class Output:
         """Choose the form.
 
         Args:
-            json: as `JsonOption` says; None: text on a terminal, JSON elsewhere.
+            json: the value of `JsonOption`; None: text on a terminal, JSON elsewhere.
         """
         self.readable = sys.stdout.isatty() if json is None else not json
         self._console = Console()
 
     def result(self, record: Mapping[str, object], text: RenderableType) -> None:
-        """``text`` for people, ``record`` as one line of JSON for programs."""
+        """Print ``text`` for people, or ``record`` as one line of JSON for programs."""
         if self.readable:
             self.text(text)
         else:
             print_line(msgspec.json.encode(record).decode())
 
     def text(self, text: RenderableType) -> None:
-        """Readable text. A long line is not broken: a token on two lines cannot be copied."""
+        """Print readable text. Long lines are not broken, so that a token can be copied."""
         self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[None]:
-        """Say what is under way: a spinner on a terminal, a JSON line for programs.
+        """Show that something is in progress: a spinner on a terminal, a JSON line for programs.
 
-        The spinner shares the console with the results. Two consoles would write into each other's
+        The spinner and the results share one console. Two consoles would write into each other's
         lines.
         """
         if not self.readable:
@@ -73,16 +73,16 @@ class Output:
 
 
 def print_line(line: str) -> None:
-    """One line, written at once: a program at the other end of the pipe may wait for it."""
+    """Print one line at once, because a program at the other end of the pipe may wait for it."""
     print(line, flush=True)
 
 
 def print_notice(message: str) -> None:
-    """A remark beside the results, on standard error."""
+    """Print a remark on standard error, apart from the results."""
     Console(stderr=True).print(Text(message, style="dim"), soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    """Why a command failed: one line on standard error, whatever the message holds."""
+    """Print on standard error why a command failed, on one line even if the message has more."""
     line = " ".join(message.split())
     Console(stderr=True).print(Text.assemble(("clarion: ", "bold red"), line), soft_wrap=True)

@@ -1,7 +1,7 @@
-"""One process of the local stack: started in a group of its own, its log relayed, ended for sure.
+"""One process of the local stack: starts it in its own group, relays its log, and ends it.
 
-Its own group and session, so that Ctrl-C at the terminal reaches `clarion up` alone, which then
-stops its processes in order; and so that whatever a process started can be ended with it.
+Each process has its own group and session. So Ctrl-C at the terminal reaches only `clarion up`,
+which stops its processes in order. And everything that a process started can be ended with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run, in exactly this environment."""
+    """A command to run, and its complete environment."""
 
     name: str
     command: Sequence[str]
@@ -53,18 +53,18 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """The exit code; None while the process runs; negative: the signal that ended it."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended and its output is relayed."""
+        """Wait until the process has ended and its output is relayed; return its exit code."""
         code = await self._process.wait()
-        # Not for ever: a process that it left behind may hold the pipe open.
+        # Not for ever: a child that the process left behind may hold the pipe open.
         await asyncio.wait({self._relay}, timeout=_LAST_OUTPUT_SECONDS)
         return code
 
     async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM; SIGKILL when it has not ended within the grace, or when this is cancelled."""
+        """Send SIGTERM; send SIGKILL if the process outlives the grace, or on cancellation."""
         try:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
@@ -74,7 +74,7 @@ class Process:
         await self.wait()
 
     def kill(self) -> None:
-        """SIGKILL to its whole group, what it left behind included."""
+        """Send SIGKILL to the whole group, which includes children that were left behind."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -97,7 +97,7 @@ class Process:
 
 
 async def start_process(program: Program, on_line: Callable[[str, str], None]) -> Process:
-    """Start it. ``on_line(name, line)`` receives its output line by line.
+    """Start a program. ``on_line(name, line)`` receives its output line by line.
 
     Raises:
         Failure: the command cannot be executed.
@@ -118,6 +118,6 @@ async def start_process(program: Program, on_line: Callable[[str, str], None]) -
 
 
 def _die_with_parent() -> None:
-    """Runs in the child before exec. Linux only: SIGKILL it when `clarion up` itself is killed."""
+    """Runs in the child before exec. On Linux: have it killed if `clarion up` itself is killed."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""`clarion publish`: one event to a publisher, its data passed on byte for byte."""
+"""`clarion publish`: sends one event to a publisher and passes its data on byte for byte."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from clarion_publisher.sources.http.schemas import Receipt
 
 
 def read_audience(to: str) -> tuple[object, str]:
-    """The audience as the publisher's API spells it, and the scope that it needs.
+    """The audience in the form of the publisher's API, and the scope that it needs.
 
     Raises:
-        Failure: neither all, authenticated nor user:ID.
+        Failure: ``to`` is not all, authenticated or user:ID.
     """
     if to in {"all", "authenticated"}:
         return to, f"publish:{to}"
@@ -37,11 +37,11 @@ def read_data(argument: str) -> bytes:
     """The JSON text to publish, unchanged; ``-`` reads it from standard input.
 
     Raises:
-        Failure: it is not JSON.
+        Failure: the text is not JSON.
     """
     data = sys.stdin.buffer.read() if argument == "-" else argument.encode()
     try:
-        # Numbers are not converted: they may have more digits than Python converts.
+        # Numbers are not converted, because they may have more digits than Python converts.
         json.loads(data, parse_constant=_refuse_constant, parse_int=len)
     except (ValueError, RecursionError) as error:
         where = "standard input" if argument == "-" else repr(argument)
@@ -53,7 +53,7 @@ def read_data(argument: str) -> bytes:
 
 
 def build_request(audience: object, kind: str, data: bytes, key: str | None) -> bytes:
-    """The request's body, joined around ``data``: a parser in between could change its numbers."""
+    """The request's body. ``data`` is inserted as text, since a parser could change its numbers."""
     fields = [
         b'"audience":' + msgspec.json.encode(audience),
         b'"type":' + msgspec.json.encode(kind),
@@ -123,5 +123,5 @@ def _describe(answer: Receipt) -> Text:
 
 
 def _refuse_constant(name: str) -> None:
-    """Python reads NaN and Infinity, JSON does not have them (RFC 8259, section 6)."""
+    """Refuse NaN and Infinity: Python reads them, but JSON has none (RFC 8259, section 6)."""
     raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""The publisher that a command asks: its address, the token it is given, and its answers."""
+"""A command's connection to the publisher: its address, the token, and the answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Publisher:
     """One publisher.
 
     Attributes:
-        token: of a service.
+        token: a service's token.
     """
 
     url: str
@@ -53,10 +53,10 @@ class Publisher:
         """Make one request.
 
         Args:
-            body: JSON; None: nothing.
+            body: JSON; None: no body.
 
         Raises:
-            Failure: the publisher does not answer, or refuses.
+            Failure: the publisher does not answer, or refuses the request.
         """
         headers = {"Authorization": f"Bearer {self.token}"}
         if body is not None:
@@ -75,7 +75,7 @@ class Publisher:
             raise Failure(
                 f"no publisher answers at {self.url}: {_cause(error)}{hint}", ExitCode.UNREACHABLE
             ) from None
-        # A publisher has all these paths.
+        # Every publisher has all these paths.
         if response.status_code == httpx.codes.NOT_FOUND:
             raise self._something_else()
         if not response.is_success:
@@ -90,20 +90,20 @@ class Publisher:
 
     def _something_else(self) -> Failure:
         return Failure(
-            f"{self.url} answers, but not as a publisher of Clarion; is it a publisher's public "
+            f"{self.url} answers, but not like a publisher of Clarion; is it a publisher's public "
             "port?",
             ExitCode.UNREACHABLE,
         )
 
 
 def find_publisher(url: str | None, *, scope: str) -> Publisher:
-    """The publisher at ``url``, else that of the running `clarion up`.
+    """The publisher at ``url``, or else that of the running `clarion up`.
 
     Args:
-        scope: of a token signed with the local secret, unless ``CLARION_TOKEN`` names one.
+        scope: for a token signed with the local secret; unused if ``CLARION_TOKEN`` is set.
 
     Raises:
-        Failure: there is no secret to sign with, or ``url`` is no URL.
+        Failure: there is no secret to sign with, or ``url`` is not a URL.
     """
     state = find_state(Path.cwd())
     address = publisher_url(url or state.addresses().publisher)
@@ -114,18 +114,18 @@ def find_publisher(url: str | None, *, scope: str) -> Publisher:
 
 
 def _code(response: httpx.Response) -> ExitCode:
-    """Whether the same request may succeed later."""
+    """The exit code, which tells whether the same request may succeed later."""
     later = response.is_server_error or response.status_code in _LATER
     return ExitCode.UNAVAILABLE if later else ExitCode.REFUSED
 
 
 def _cause(error: Exception) -> str:
-    """Why a connection failed, without the number that Python puts before it."""
+    """Why a connection failed, without the error number that Python puts first."""
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _reason(response: httpx.Response) -> str:
-    """What an RFC 9457 problem document says, or the start of whatever came instead."""
+    """The text of an RFC 9457 problem document, or the start of any other answer."""
     try:
         problem = response.json()
         title, detail = problem.get("title"), problem.get("detail")

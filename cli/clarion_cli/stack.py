@@ -1,6 +1,6 @@
 """The processes of a local stack: Valkey, one publisher, several gateways.
 
-Started in that order and stopped in the other, so that nobody logs the loss of what is going away.
+They are started in that order and stopped in reverse, so that no process logs that another is gone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05
 _ANSWER_SECONDS: Final = 2.0
-# Signs with the local secret, so that no other key source may be named beside it.
+# The stack signs tokens with the local secret, so no other key source may be set as well.
 _FOREIGN_KEYS: Final = ("CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS")
 
 
@@ -41,13 +41,13 @@ class StartFailure(Failure):
     """A process of the stack ended at its start, or was not ready in time.
 
     Attributes:
-        process: its name.
-        told: the message holds everything that it wrote.
+        process: the name of the process.
+        told: whether the message holds everything that the process wrote.
     """
 
     def __init__(self, why: str, process: Process) -> None:
         lines = [line.strip() for line in process.last_lines if line.strip()]
-        # A service puts its own name before its last words.
+        # A service puts its own name in front of its last line.
         last = lines[-1].removeprefix(f"{process.name.partition('-')[0]}: ") if lines else ""
         super().__init__(f"{process.name} {why}: {last}" if last else f"{process.name} {why}")
         self.process = process.name
@@ -56,12 +56,12 @@ class StartFailure(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. The ports of the second gateway are the first one's plus one, and so on.
+    """The processes to start. The second gateway has the first one's ports plus one, and so on.
 
     Attributes:
-        redis_url: an existing Redis; None starts a Valkey.
-        handlers: the application's handlers that the gateways mount; None: none.
-        pretty: logs for people instead of JSON.
+        redis_url: an existing Redis; None: start a Valkey.
+        handlers: the application's handlers for the gateways; None: none.
+        pretty: readable logs instead of JSON.
     """
 
     secret: str
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def addresses(self) -> Addresses:
-        """Where clients and producers will find it."""
+        """The addresses at which clients and producers will find the stack."""
         return Addresses(
             gateways=tuple(
                 f"http://{HOST}:{self.gateway_port + index}" for index in range(self.gateways)
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def ports(self) -> list[tuple[int, str, str]]:
-        """Every port: its number, who listens, and the option that moves it."""
+        """All ports: the number, the process that listens, and the option that changes it."""
         ports = [
             (self.publisher_port, "publisher", "--publisher-port"),
             (self.publisher_internal_port, "publisher, internal", "--publisher-internal-port"),
@@ -106,8 +106,8 @@ class Plan:
             for host in (HOST, "localhost")
         ]
         environment = {
-            # Nobody routes to local services, so nothing has to be waited for when they stop. What
-            # the shell says stands, for those who want to watch a real drain.
+            # No load balancer routes to local services, so they need no pause before they stop. A
+            # value from the shell wins, for users that want to watch a real drain.
             "PUBLISHER_DRAIN_PAUSE_SECONDS": "0",
             **self._shared("publisher", redis_url, inherited),
             "PUBLISHER_HOST": HOST,
@@ -150,10 +150,10 @@ class Plan:
 
 
 class Listener(Protocol):
-    """Is told when processes become ready, and what they write."""
+    """Receives news of the processes: that one is ready, and each line that one writes."""
 
     def ready(self, name: str, seconds: float) -> None:
-        """A process is ready, that long after its start."""
+        """A process is ready, this long after its start."""
 
     def line(self, name: str, line: str) -> None:
         """A process wrote a line."""
@@ -163,7 +163,7 @@ def check_ports(plan: Plan) -> None:
     """Return if every port is free.
 
     Raises:
-        Failure: one is taken, wanted twice, or does not exist.
+        Failure: a port is taken, is used twice, or does not exist.
     """
     wanted: dict[int, str] = {}
     for port, name, option in plan.ports:
@@ -176,7 +176,7 @@ def check_ports(plan: Plan) -> None:
         wanted[port] = name
         try:
             with socket.socket() as probe:
-                # As the services bind: a port in TIME_WAIT is free.
+                # The same option as in the services: a port in TIME_WAIT counts as free.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
@@ -198,10 +198,10 @@ class Stack:
         self._folders = ExitStack()
 
     async def start(self) -> None:
-        """Start everything and return when all of it is ready.
+        """Start everything, and return when all processes are ready.
 
         Raises:
-            StartFailure: a process ended at once or did not become ready in time.
+            StartFailure: a process ended at once, or was not ready in time.
         """
         inherited = dict(os.environ)
         redis_url = self._plan.redis_url or await self._start_valkey(inherited)
@@ -228,7 +228,7 @@ class Stack:
             raise failures.exceptions[0] from None
 
     async def first_exit(self) -> Process:
-        """The process that ends first; none should."""
+        """Wait for a process to end by itself, which none should do; return the first."""
         waits = {asyncio.create_task(process.wait()): process for process in self._processes}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -238,7 +238,7 @@ class Stack:
                 wait.cancel()
 
     async def stop(self) -> None:
-        """End everything: the services at the same time, then Valkey."""
+        """Stop everything: first all services at the same time, then Valkey."""
         try:
             await asyncio.gather(*(process.stop(STOP_SECONDS) for process in self._services))
             if self._valkey is not None:
@@ -283,7 +283,7 @@ class Stack:
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> None:
-    """Return when the URL answers 200."""
+    """Return when the URL answers with status 200."""
     while True:
         try:
             if (await client.get(url)).status_code == httpx.codes.OK:

@@ -1,8 +1,8 @@
-"""The folder ``.clarion``, where `clarion up` leaves what the other commands need.
+"""The folder ``.clarion``, where `clarion up` leaves data for the other commands.
 
-It holds the secret that signs local tokens, the addresses of the running stack, and a lock that
-lives as long as the stack. Commands look for it in the current folder and its parents, as git looks
-for ``.git``.
+The folder holds the secret that signs local tokens, the addresses of the running stack, and a lock
+that `clarion up` holds while it runs. Commands look for the folder in the current folder and its
+parents, as git looks for ``.git``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NAME: Final = ".clarion"
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where a stack listens. The defaults are those of `clarion up`."""
+    """The addresses of a stack. The defaults are those of `clarion up`."""
 
     gateways: tuple[str, ...] = ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
     publisher: str = "http://127.0.0.1:8080"
 
 
 class State:
-    """One such folder. Every method raises `Failure` where the folder cannot be used."""
+    """One such folder. Every method raises `Failure` if the folder cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class State:
         self._lock = folder / "lock"
 
     def secret(self) -> str | None:
-        """The local signing secret, None before the first `clarion up`."""
+        """The local signing secret; None before the first `clarion up`."""
         with _reported(self._secret), suppress(FileNotFoundError):
             return self._secret.read_text().strip()
         return None
@@ -59,14 +59,14 @@ class State:
             return secret
 
     def addresses(self) -> Addresses:
-        """Of the running stack; the defaults when none is known to run."""
+        """The addresses of the running stack, or the defaults if none is known to run."""
         with _reported(self._addresses), suppress(FileNotFoundError, msgspec.DecodeError):
             return msgspec.json.decode(self._addresses.read_bytes(), type=Addresses)
         return Addresses()
 
     @contextmanager
     def announced(self, addresses: Addresses) -> Iterator[None]:
-        """Other commands find these addresses meanwhile."""
+        """Within this context, other commands find these addresses."""
         with _reported(self._addresses):
             self._addresses.write_bytes(msgspec.json.encode(addresses))
         try:
@@ -76,9 +76,9 @@ class State:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One stack per folder: a second would overwrite the addresses of the first.
+        """Hold the lock: a second stack in this folder would overwrite the first one's addresses.
 
-        A file lock, not a file with a process id: it is gone with its process, however that ends.
+        It is a file lock, not a file with a process id, so it ends with its process in any case.
 
         Raises:
             Failure: another `clarion up` runs here.
@@ -104,7 +104,7 @@ class State:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """A folder that cannot be used is a `Failure`, not a traceback."""
+    """Turn errors with the folder into a `Failure` instead of a traceback."""
     try:
         yield
     except OSError as error:

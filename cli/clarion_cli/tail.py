@@ -20,12 +20,12 @@ from clarion_cli.token import TOKEN_VARIABLE, checked_user, make_signer
 
 _TOKEN_SECONDS: Final = 3600
 _COLOURS: Final = {"all": "cyan", "authenticated": "green", "user": "magenta"}
-# The clock's part of an RFC 3339 time, to the millisecond.
+# The position of the time of day in an RFC 3339 time, to the millisecond.
 _CLOCK: Final = slice(11, 23)
 
 
 def one_line(text: str) -> str:
-    """A message on one line; a producer's JSON may hold line breaks. Numbers stay as they are."""
+    """A message on one line, without line breaks in a producer's JSON. Numbers stay the same."""
     if "\n" not in text and "\r" not in text:
         return text
     return msgspec.json.format(text, indent=-1)

@@ -1,7 +1,7 @@
 """`clarion token`: JSON Web Tokens for users and publishing services, signed with HS256.
 
-For local work and tests. In production your identity provider signs tokens. Give one of them to the
-other commands as ``CLARION_TOKEN``.
+It is for local work and tests. In production your identity provider signs tokens; pass one of them
+to the other commands as ``CLARION_TOKEN``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SCOPES: Final = (
     "users:disconnect",
     "users:read",
 )
-# As `clarion_contract.service.settings` demands (RFC 7518, section 3.2), whose import costs every
-# command 0.3 s.
+# The minimum of `clarion_contract.service.settings` (RFC 7518, section 3.2). Importing that module
+# would cost every command 0.3 s.
 SECRET_MIN_BYTES: Final = 32
 DEFAULT_EXPIRES_SECONDS: Final = 86_400
 TOKEN_VARIABLE: Final = "CLARION_TOKEN"  # noqa: S105 - the variable's name
@@ -37,11 +37,11 @@ TOKEN_VARIABLE: Final = "CLARION_TOKEN"  # noqa: S105 - the variable's name
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs what the local services accept.
+    """Signs tokens that the local services accept.
 
     Attributes:
-        audience: the ``aud`` claim, where the services ask for one.
-        issuer: the ``iss`` claim, likewise.
+        audience: the ``aud`` claim; None if the services need none.
+        issuer: the ``iss`` claim; None if the services need none.
     """
 
     secret: str
@@ -56,7 +56,7 @@ class Signer:
             "scope": scope,
             "aud": self.audience,
             "iss": self.issuer,
-            # With its fraction: a revocation in the same second then concerns older tokens only.
+            # Not rounded, so that a revocation in the same second affects only older tokens.
             "iat": now,
             "exp": int(now) + expires_seconds,
         }
@@ -65,7 +65,7 @@ class Signer:
 
 
 def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Signer:
-    """From ``CLARION_JWT_SECRET``, else from the secret that `clarion up` made.
+    """A signer with ``CLARION_JWT_SECRET``, or else with the secret that `clarion up` made.
 
     Raises:
         Failure: there is no secret, or it is too short for the services.
@@ -88,10 +88,10 @@ def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Si
 
 
 def check_scope(scope: str) -> str:
-    """``scope`` with single spaces.
+    """Check scopes; return them with single spaces.
 
     Raises:
-        Failure: it is empty, or holds something that no service of Clarion asks for.
+        Failure: the text is empty, or contains a scope that no service of Clarion uses.
     """
     names = scope.split()
     unknown = [name for name in names if name not in SCOPES]
@@ -102,10 +102,10 @@ def check_scope(scope: str) -> str:
 
 
 def checked_user(user: str) -> str:
-    """``user`` unchanged.
+    """Return ``user`` unchanged.
 
     Raises:
-        Failure: it cannot be a user's id.
+        Failure: the text cannot be a user's id.
     """
     try:
         return check_user_id(user)

@@ -1,4 +1,4 @@
-"""`clarion up`: the whole of Clarion on this machine, until Ctrl-C."""
+"""`clarion up`: runs all of Clarion on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class Screen:
         self._relays = False
 
     def ready(self, name: str, seconds: float) -> None:
-        """One more process is ready."""
+        """Show that one more process is ready."""
         text = Text.assemble(
             ("  ready  ", "green"), f"{name:{_NAME_WIDTH}}", (f"  {seconds:.1f} s", "dim")
         )
         self.output.result({"kind": "ready", "process": name, "seconds": round(seconds, 3)}, text)
 
     def line(self, name: str, line: str) -> None:
-        """A process's log line, shown while the stack is up; until then kept for `explain`."""
+        """A log line of a process. Printed while the stack is up; before, kept for `explain`."""
         if self._relays:
             self._print(name, line)
         else:
             self._kept_back.append((name, line))
 
     def explain(self, failed: str) -> None:
-        """The start failed: show what the process ``failed`` logged until then."""
+        """Print what the process ``failed`` logged, because the start failed."""
         for name, line in self._kept_back:
             if name == failed:
                 self._print(name, line)
@@ -69,7 +69,7 @@ class Screen:
         self._relays = True
 
     def stopping(self) -> None:
-        """The processes are about to log that they stop, which nobody needs to read."""
+        """Drop log lines from now on: the processes will only log that they stop."""
         self._relays = False
 
     def _print(self, name: str, line: str) -> None:
@@ -79,7 +79,7 @@ class Screen:
 
 
 def default_handlers() -> str:
-    """The chat example where it is installed (the production image does without), else none."""
+    """The chat example if it is installed (not in the production image), else no handlers."""
     package = EXAMPLE_HANDLERS.partition(".")[0]
     return EXAMPLE_HANDLERS if find_spec(package) else ""
 
@@ -161,7 +161,7 @@ def check_handlers(path: str) -> None:
     """Return if ``path`` has the form of a module and a name, or is empty.
 
     Raises:
-        Failure: it has another form.
+        Failure: the text has another form.
     """
     module, _, name = path.partition(":")
     if path and not all(part.isidentifier() for part in (*module.split("."), name)):
@@ -172,7 +172,7 @@ def check_handlers(path: str) -> None:
 
 
 async def run(plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
-    """Start, serve until a signal comes, stop.
+    """Start the stack, serve until a signal comes, and stop it.
 
     Raises:
         Failure: the start failed, or a process ended by itself.
@@ -213,7 +213,7 @@ async def _serve(stack: Stack, plan: Plan, signer: Signer, state: State, screen:
 
 
 async def _stop(stack: Stack, again: asyncio.Event) -> None:
-    """Stop; a second signal ends the patience."""
+    """Stop the stack; a second signal kills what is left."""
     again.clear()
     stop = asyncio.ensure_future(stack.stop())
     impatient = asyncio.ensure_future(again.wait())
@@ -268,7 +268,7 @@ def _row(name: str, value: str, style: str = "") -> Text:
 
 
 def _command_name() -> str:
-    """How to call this command from the current shell."""
+    """The command line that runs this command in the current shell."""
     here = Path(sys.argv[0]).absolute()
     found = shutil.which("clarion")
     if found and Path(found).absolute() == here:

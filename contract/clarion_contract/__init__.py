@@ -1,1 +1,1 @@
-"""What gateway and publisher must agree on: audiences, events, identity and the bus."""
+"""The contract between gateway and publisher: audiences, events, identity and the bus."""

@@ -1,4 +1,4 @@
-"""The dashboard "Clarion gateway pods": what each pod does, and how far it is from its bounds."""
+"""The dashboard "Clarion gateway pods": the work of each pod, and how close it is to its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CAPACITY: Final = Row(
     [
         Panel(
             "Gateway pods",
-            "Pods that are scraped, ready or not. The HPA adds and removes them.",
+            "Gateway pods that Prometheus scrapes, ready or not. The HPA adds and removes them.",
             "short",
             [Query(f"count ({gauge('clarion_connections_max')})", "pods")],
             "a-pod-is-at-capacity",
@@ -36,7 +36,7 @@ _CAPACITY: Final = Row(
         ),
         Panel(
             "Free places",
-            "Connections that all pods together could still take.",
+            "How many more connections all pods together could take.",
             "short",
             [
                 Query(
@@ -51,15 +51,18 @@ _CAPACITY: Final = Row(
         ),
         Panel(
             "Connections",
-            "Live connections of each pod. Far apart: clients have not spread since the last "
-            "scale-up.",
+            "Live connections of each pod. If the lines are far apart, clients have not spread "
+            "since the last scale-up.",
             "short",
-            [Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD)],
+            [
+                Query(f"sum by (pod) ({gauge('clarion_connections')})", _POD),
+                Query(f"max by (pod) ({gauge('clarion_sockets')})", "{{pod}} sockets"),
+            ],
             "clients-do-not-spread",
         ),
         Panel(
             "Connections as a share of the maximum",
-            "Of GATEWAY_MAX_CONNECTIONS. At 1 the pod turns clients away with 503.",
+            "Share of GATEWAY_MAX_CONNECTIONS. At 1 the pod turns clients away with 503.",
             "percentunit",
             [
                 Query(
@@ -74,8 +77,8 @@ _CAPACITY: Final = Row(
         ),
         Panel(
             "Users",
-            "Users with a connection to the pod, whose channels it subscribes to. Pods do not add "
-            "up, since a user may be on several.",
+            "Users with a connection to the pod. The pod subscribes to their channels. Do not add "
+            "up the pods, since a user may be on several.",
             "short",
             _each_pod("clarion_users"),
             "a-pod-is-at-capacity",
@@ -91,8 +94,8 @@ _CAPACITY: Final = Row(
         ),
         Panel(
             "Writes of the deletion cost",
-            "How many connections a pod holds, told to Kubernetes. `failed`: scaling down takes "
-            "any pod. 0 where GATEWAY_POD_DELETION_COST is off.",
+            "Reports to Kubernetes of how many connections a pod holds. After `failed`, scaling "
+            "down may remove any pod. 0 if GATEWAY_POD_DELETION_COST is off.",
             "short",
             [
                 Query(
@@ -127,14 +130,14 @@ _FANOUT: Final = Row(
         ),
         Panel(
             "Bytes",
-            "Bytes of these per second.",
+            "Bytes of these events per second.",
             "Bps",
             [Query(rate("clarion_delivered_bytes_total", by="pod"), _POD)],
             "events-come-late",
         ),
         Panel(
             "Publish to write, p99",
-            "Per pod. One pod above the others: it lacks CPU, or a handler blocks it.",
+            "Per pod. If one pod is above the others, it lacks CPU, or a handler blocks it.",
             "s",
             [Query(quantile(0.99, "clarion_publish_to_write_seconds", by="pod"), _POD)],
             "events-come-late",
@@ -150,7 +153,7 @@ _FANOUT: Final = Row(
         ),
         Panel(
             "Events per round",
-            "The mean. It grows when the pod is busy: fewer and larger writes.",
+            "The mean. It grows when the pod is busy, because writes are then fewer and larger.",
             "short",
             [Query(mean("clarion_fanout_events", by="pod"), _POD)],
             "events-come-late",
@@ -172,7 +175,7 @@ _FANOUT: Final = Row(
         ),
         Panel(
             "Share of time in rounds",
-            "How much of each second the pod delivers. Near 1 it can deliver no more.",
+            "Share of each second that the pod spends delivering. Near 1 it can deliver no more.",
             "percentunit",
             [Query(rate("clarion_fanout_duration_seconds_sum", by="pod"), _POD)],
             "events-come-late",
@@ -181,7 +184,8 @@ _FANOUT: Final = Row(
         ),
         Panel(
             "Events that wait for a round",
-            "Read from Redis and not delivered yet. At GATEWAY_PENDING_MAX_EVENTS reading pauses.",
+            "Events read from Redis and not delivered yet. At GATEWAY_PENDING_MAX_EVENTS the pod "
+            "pauses reading.",
             "short",
             _each_pod("clarion_pending_events"),
             "events-come-late",
@@ -228,7 +232,7 @@ _HEALTH: Final = Row(
     [
         Panel(
             "Loop lag",
-            "How late the event loop last woke a timer. Above 0.1 s: a handler blocks the loop, or "
+            "How late the event loop last woke a timer. Above 0.1 s, a handler blocks the loop, or "
             "the pod has no CPU.",
             "s",
             _each_pod("clarion_loop_lag_seconds"),
@@ -237,8 +241,8 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Seconds since the bus was verified",
-            "Age of the last probe that came back over the whole bus. A pod is not ready above "
-            f"{VERIFIED_SECONDS} s.",
+            "Age of the last probe that came back over the whole bus. Above "
+            f"{VERIFIED_SECONDS} s, a pod is not ready.",
             "s",
             _each_pod("clarion_bus_verified_age_seconds"),
             "the-bus-is-not-verified",
@@ -246,7 +250,8 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Connections to the bus",
-            "Attempts to connect the subscription. More than one per pod: it was lost.",
+            "Attempts to connect the subscription. More than one per pod means that the connection "
+            "was lost.",
             "short",
             [
                 Query(
@@ -257,30 +262,30 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Gaps in streams",
-            "`repaired` from the log: nobody noticed. `lost`: clients were told.",
+            "`repaired`: filled from the log, unseen by clients. `lost`: clients were told.",
             "short",
             [Query(increase("clarion_gaps_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "gaps",
         ),
         Panel(
             "Revocations",
-            "In force, as each pod holds them. Pods that differ for longer than a moment do not "
-            "hear the same.",
+            "Revocations in force on each pod. Pods that differ for longer than a moment do not "
+            "hear the same orders.",
             "short",
             _each_pod("clarion_revocations"),
             "tokens-are-refused",
         ),
         Panel(
             "Users whose presence is not written",
-            "Whose connections have changed since Redis was told. It goes back to 0 in a moment, "
-            "unless Redis takes nothing.",
+            "Users whose connections have changed since the last report to Redis. The number goes "
+            "back to 0 in a moment, unless Redis takes no writes.",
             "short",
             _each_pod("clarion_presence_pending"),
             "presence-is-behind",
         ),
         Panel(
             "Writes of presence",
-            "Times that each pod told Redis who is connected, up to 500 users at once.",
+            "Reports of each pod to Redis about who is connected, up to 500 users at once.",
             "ops",
             [
                 Query(
@@ -292,7 +297,7 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Messages on the bus that are no events",
-            "Somebody else writes to Clarion's channels, or a handler publishes a bad type.",
+            "Another program writes to Clarion's channels, or a handler publishes a bad type.",
             "ops",
             [Query(rate("clarion_bus_messages_invalid_total", by="pod"), _POD)],
             "the-bus-is-not-verified",
@@ -300,8 +305,8 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Events received by audience",
-            "Events that each pod heard and delivered, whether or not anybody was connected. `all` "
-            "and `authenticated` are alike on all pods.",
+            "Events that each pod received and delivered, whether or not anybody was connected. "
+            "`all` and `authenticated` are the same on all pods.",
             "ops",
             [
                 Query(
@@ -314,7 +319,7 @@ _HEALTH: Final = Row(
         ),
         Panel(
             "Failures of background jobs",
-            "Each is a bug: the job starts anew, and its traceback is in the log.",
+            "Each is a bug. The job is restarted, and its traceback is in the log.",
             "short",
             [Query(increase("clarion_job_failures_total", by="pod, task"), "{{pod}} {{task}}")],
             "a-background-job-fails",
@@ -328,7 +333,8 @@ _RETURNS: Final = Row(
     [
         Panel(
             "Resumes",
-            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "Clients that named a position. `not_resumed`: the history did not reach back far "
+            "enough.",
             "ops",
             [Query(rate("clarion_resumes_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "clients-start-anew-instead-of-resuming",
@@ -336,7 +342,8 @@ _RETURNS: Final = Row(
         ),
         Panel(
             "Where resumes read",
-            "`ring`: the pod's memory. `redis`: it did not reach back; many of them load Redis.",
+            "`ring`: from the pod's memory. `redis`: the memory did not reach back far enough. "
+            "Many of these load Redis.",
             "ops",
             [Query(rate("clarion_resume_sources_total", by="pod, source"), "{{pod}} {{source}}")],
             "clients-start-anew-instead-of-resuming",
@@ -352,7 +359,7 @@ _RETURNS: Final = Row(
         ),
         Panel(
             "Clients sent elsewhere",
-            "Per second, by rebalancing: the pod holds far more than the mean. 0 where "
+            "Per second, by rebalancing: the pod holds far more than the mean. 0 if "
             "GATEWAY_REBALANCE is off.",
             "ops",
             [Query(rate("clarion_rebalanced_total", by="pod"), _POD)],
@@ -365,8 +372,8 @@ _RETURNS: Final = Row(
 GATEWAY_PODS: Final = Dashboard(
     uid="clarion-gateway-pods",
     title="Clarion gateway pods",
-    description="What each gateway pod does, and how far it is from its bounds. CPU and memory are "
-    "the container's: see the cluster's own dashboards.",
+    description="The work of each gateway pod, and how close it is to its limits. For the "
+    "containers' CPU and memory, see the cluster's own dashboards.",
     rows=[_CAPACITY, _FANOUT, _PRESSURE, _HEALTH, _RETURNS],
     drains=DRAINING,
 )

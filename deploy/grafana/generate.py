@@ -1,7 +1,7 @@
-"""Writes the dashboards where the chart and compose.yaml take them from.
+"""Writes the dashboards to the places from which the chart and compose.yaml take them.
 
-``python -m deploy.grafana.generate`` in the repository's root, after a change; a test fails until
-then.
+After a change, run ``python -m deploy.grafana.generate`` in the repository's root; until then a
+test fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DASHBOARDS: Final = (OVERVIEW, GATEWAY_PODS)
 
 
 def files() -> dict[str, str]:
-    """Each file's name and text."""
+    """The name and the text of each file."""
     return {
         f"{dashboard.uid}.json": json.dumps(dashboard.json(), indent=2) + "\n"
         for dashboard in DASHBOARDS

@@ -1,4 +1,4 @@
-"""The dashboard "Clarion overview": what users and producers feel, over all pods."""
+"""The dashboard "Clarion overview": what users and producers notice, over all pods."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _GLANCE: Final = Row(
         ),
         Panel(
             "Publish to write, p99",
-            "From Redis' clock at publishing to the last write of the round that carried the "
-            "event. What users feel, less the network to them.",
+            "From the time at Redis when an event is published to the last write of the round that "
+            "carried it. Users notice this plus the network to them.",
             "s",
             [Query(quantile(0.99, "clarion_publish_to_write_seconds"), "p99")],
             "events-come-late",
@@ -60,8 +60,8 @@ _GLANCE: Final = Row(
         ),
         Panel(
             "Publishing that fails",
-            "Share of publish requests that failed by no fault of the producer: a bug, Redis, too "
-            "much to do, no keys.",
+            "Share of publish requests that failed through no fault of the producer: a bug, Redis, "
+            "overload, missing keys.",
             "percentunit",
             [
                 Query(
@@ -78,7 +78,7 @@ _GLANCE: Final = Row(
         ),
         Panel(
             "Streams that lost events",
-            "Since each pod's start: gaps that no log could fill, since Redis itself lost data. "
+            "Gaps since each pod's start that no log could fill, because Redis itself lost data. "
             "Clients were told to fetch their state again.",
             "short",
             [Query(or_none(f"sum ({_LOST})"), "lost")],
@@ -90,7 +90,7 @@ _GLANCE: Final = Row(
         ),
         Panel(
             "Ready gateway pods",
-            "Pods that have heard their own probe in time, have keys and do not drain.",
+            "Pods that have received their own probe in time, have keys and do not drain.",
             "short",
             [Query(_READY, "ready")],
             "a-pod-does-not-become-ready",
@@ -107,7 +107,7 @@ _DELIVERY: Final = Row(
     [
         Panel(
             "Connections by identity and wire",
-            "Live connections. Those that still catch up after a resume are not in it.",
+            "Live connections, without those that are still catching up after a resume.",
             "short",
             [
                 Query(
@@ -120,8 +120,8 @@ _DELIVERY: Final = Row(
         ),
         Panel(
             "Publish to write",
-            "Half of the events, and all but one in a hundred, were written within this time. It "
-            "holds the difference between the clocks of Redis and of the pods.",
+            "Half of the events, and all but one in a hundred, were written within this time. The "
+            "time contains the difference between the clocks of Redis and of the pods.",
             "s",
             [
                 Query(quantile(0.5, "clarion_publish_to_write_seconds"), "p50"),
@@ -132,7 +132,7 @@ _DELIVERY: Final = Row(
         ),
         Panel(
             "Publish to write, all events",
-            "How the events of each interval spread over time: a second band is a pod that lags.",
+            "How the events of each interval spread over time. A second band is a pod that lags.",
             "short",
             [Query(increase("clarion_publish_to_write_seconds_bucket", by="le"), "{{le}}")],
             "events-come-late",
@@ -166,8 +166,8 @@ _DELIVERY: Final = Row(
         ),
         Panel(
             "Slow consumers",
-            "Connections closed with 4408 because they did not take what was sent. They come back "
-            "and resume.",
+            "Connections closed with 4408 because the clients did not read fast enough. They "
+            "return and resume.",
             "ops",
             [Query(rate("clarion_slow_consumers_total"), "closed")],
             "slow-consumers",
@@ -180,15 +180,15 @@ _CLIENTS: Final = Row(
     [
         Panel(
             "Handshakes by outcome",
-            "Connections asked for. `at_capacity`, `unavailable` and `internal_error` are ours to "
-            "mend, the others the clients'.",
+            "Connections asked for. `at_capacity`, `unavailable` and `internal_error` are faults "
+            "of the servers, the others of the clients.",
             "ops",
             [Query(rate("clarion_handshakes_total", by="outcome"), "{{outcome}}")],
             "a-pod-is-at-capacity",
         ),
         Panel(
             "Time to welcome",
-            "From the request to `welcome` or the refusal; for clients that resume, until they "
+            "From the request to `welcome` or the refusal. For clients that resume, until they "
             "have caught up.",
             "s",
             [
@@ -200,29 +200,30 @@ _CLIENTS: Final = Row(
         ),
         Panel(
             "Closes by code",
-            "Why connections ended: docs/errors.md has a row for each.",
+            "Why connections ended; docs/errors.md has a row for each code.",
             "ops",
             [Query(rate("clarion_closes_total", by="code, reason"), "{{code}} {{reason}}")],
             "a-pod-is-at-capacity",
         ),
         Panel(
             "Resumes by outcome",
-            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "Clients that named a position. `not_resumed`: the history did not reach back far "
+            "enough.",
             "ops",
             [Query(rate("clarion_resumes_total", by="outcome"), "{{outcome}}")],
             "clients-start-anew-instead-of-resuming",
         ),
         Panel(
             "Messages from clients by outcome",
-            "`internal`, `timeout` and `unavailable` are the application's or Redis'; the others "
-            "the clients'.",
+            "`internal`, `timeout` and `unavailable` are faults of the application or of Redis, "
+            "the others of the clients.",
             "ops",
             [Query(rate("clarion_messages_received_total", by="outcome"), "{{outcome}}")],
             "handlers-fail",
         ),
         Panel(
             "Time in handlers",
-            "The application's own code, interceptors and publishing included.",
+            "Time in the application's own code, including interceptors and publishing.",
             "s",
             [
                 Query(quantile(0.5, "clarion_handler_duration_seconds"), "p50"),
@@ -255,8 +256,8 @@ _CLIENTS: Final = Row(
         ),
         Panel(
             "Orders",
-            "Publishers' requests that revoke tokens or disconnect users, and how often a gateway "
-            "carried one out: once on each pod.",
+            "Requests to publishers to revoke tokens or disconnect users, and how often gateways "
+            "carried out an order: each pod counts once.",
             "ops",
             [
                 Query(
@@ -274,7 +275,7 @@ _CLIENTS: Final = Row(
         ),
         Panel(
             "Log-ins on open connections",
-            "Identities that changed in band: logged in, refreshed, logged out.",
+            "Changes of identity on open connections: logged in, refreshed, logged out.",
             "ops",
             [Query(rate("clarion_identity_changes_total", by="change"), "{{change}}")],
             "tokens-are-refused",
@@ -288,7 +289,8 @@ _PUBLISHING: Final = Row(
     [
         Panel(
             "Publish requests by outcome",
-            "`bus_unavailable`, `overloaded`, `keys_unavailable` and `internal` are ours to mend.",
+            "`bus_unavailable`, `overloaded`, `keys_unavailable` and `internal` are faults of the "
+            "servers.",
             "reqps",
             [
                 Query(
@@ -315,7 +317,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Round trip to Redis",
-            "One pipeline of events: publish.lua for each of them, and the network.",
+            "One pipeline of events: publish.lua for each event, and the network.",
             "s",
             [
                 Query(
@@ -329,7 +331,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Events per round trip",
-            "How many events went to Redis together, on average: it grows with load.",
+            "Mean number of events sent to Redis together. It grows with load.",
             "short",
             [Query(mean("clarion_publisher_pipeline_events", pods=PUBLISHERS), "events")],
             "503-on-publish",
@@ -337,7 +339,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Events that wait for Redis",
-            "Per publisher pod; at PUBLISHER_MAX_PENDING producers get 503.",
+            "Per publisher pod. At PUBLISHER_MAX_PENDING, producers get 503.",
             "short",
             [
                 Query(
@@ -351,7 +353,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Bodies in memory",
-            "Bytes of requests under way, per publisher pod; at PUBLISHER_BODIES_MAX_BYTES "
+            "Bytes of current requests, per publisher pod. At PUBLISHER_BODIES_MAX_BYTES, "
             "producers get 503.",
             "bytes",
             [
@@ -365,7 +367,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Ready publisher pods",
-            "1 where Redis answers, keys are there and the pod does not drain.",
+            "1 if Redis answers, the keys are there and the pod does not drain.",
             "bool_yes_no",
             [
                 Query(
@@ -392,7 +394,7 @@ _PUBLISHING: Final = Row(
         ),
         Panel(
             "Failures of background jobs",
-            "Each is a bug: the job starts anew, and its traceback is in the log.",
+            "Each is a bug. The job is restarted, and its traceback is in the log.",
             "short",
             [
                 Query(
@@ -405,13 +407,44 @@ _PUBLISHING: Final = Row(
             "a-background-job-fails",
             width=4,
         ),
+        Panel(
+            "Sockets of publishers",
+            "TCP connections open on the public port, idle ones included. At "
+            "PUBLISHER_MAX_SOCKETS, more get 503.",
+            "short",
+            [
+                Query(
+                    f"max by (pod) ({gauge('clarion_publisher_sockets', pods=PUBLISHERS)})",
+                    "{{pod}}",
+                )
+            ],
+            "503-on-publish",
+            width=12,
+        ),
+        Panel(
+            "Requests that publishers refuse early",
+            "Requests and sockets refused before a handler was asked, by reason.",
+            "ops",
+            [
+                Query(
+                    rate(
+                        "clarion_publisher_http_requests_refused_total",
+                        by="reason",
+                        pods=PUBLISHERS,
+                    ),
+                    "{{reason}}",
+                )
+            ],
+            "503-on-publish",
+            width=12,
+        ),
     ],
 )
 
 OVERVIEW: Final = Dashboard(
     uid="clarion-overview",
     title="Clarion overview",
-    description="What users and producers feel. Per pod: Clarion gateway pods.",
+    description="What users and producers notice. For single pods, see Clarion gateway pods.",
     rows=[_GLANCE, _DELIVERY, _CLIENTS, _PUBLISHING],
     drains=DRAINING,
 )

@@ -1,6 +1,6 @@
-"""What a dashboard is made of, as the JSON that Grafana loads: panels, rows, variables, links.
+"""The parts of a dashboard, as the JSON that Grafana loads: panels, rows, variables, links.
 
-Knows how Grafana spells things and where panels stand; knows no metric.
+This module knows Grafana's spelling and the layout of panels, but no metric.
 https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 RUNBOOK_URL: Final = "https://clarion.example/docs/runbook.md"
-"""Where the runbook stands; the chart puts the address of your own in its place."""
+"""The runbook's address; the chart replaces it by your own."""
 
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-# Grafana 10's. Newer ones know it, and bring it up to their own (12.4: 42) as they load it.
+# Grafana 10's version. Newer Grafanas (12.4: 42) convert it to their own when they load it.
 _SCHEMA_VERSION: Final = 39
 _GRID_COLUMNS: Final = 24
 _GREEN, _YELLOW, _RED = "green", "yellow", "red"
@@ -25,7 +25,7 @@ Kind = Literal["timeseries", "stat", "heatmap"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression, and how its series are called."""
+    """One PromQL expression, and the name of its series."""
 
     expr: str
     legend: str
@@ -33,10 +33,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From where on a value is worth a look, and from where on it is bad.
+    """The values from which a figure deserves a look, and from which it is bad.
 
     Attributes:
-        falling: the other way about: bad is what lies below.
+        falling: the other way round: low values are bad.
     """
 
     warning: float
@@ -44,7 +44,7 @@ class Thresholds:
     falling: bool = False
 
     def steps(self) -> list[Json]:
-        """In rising order, the first without a value, as Grafana wants them."""
+        """In rising order, the first without a value, as Grafana expects them."""
         if self.falling:
             colours = [_RED, _YELLOW, _GREEN]
             values = [self.critical, self.warning]
@@ -59,13 +59,13 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture.
+    """One panel.
 
     Attributes:
-        unit: Grafana's name of it: ``s``, ``bytes``, ``ops``, ``percentunit``, ``short`` and so on.
-        runbook: the anchor that says what to do.
-        stacked: the series add up to something.
-        maximum: the upper end of the scale, where there is one.
+        unit: Grafana's name of the unit: ``s``, ``bytes``, ``ops``, ``percentunit``, ``short``, …
+        runbook: the anchor of the section that says what to do.
+        stacked: whether the series are stacked, because their sum means something.
+        maximum: the upper end of the scale, if it has one.
     """
 
     title: str
@@ -81,7 +81,7 @@ class Panel:
     height: int = 8
 
     def json(self, number: int, column: int, line: int) -> Json:
-        """As Grafana loads it."""
+        """The panel's JSON for Grafana."""
         return {
             "id": number,
             "type": self.kind,
@@ -189,8 +189,8 @@ class Dashboard:
     """One dashboard.
 
     Attributes:
-        uid: its address in Grafana; links of people's own rest on it.
-        drains: a query whose values of 1 are marked over all panels.
+        uid: the dashboard's address in Grafana; users' own links depend on it.
+        drains: a query; its values of 1 are marked on all panels.
     """
 
     uid: str
@@ -200,7 +200,7 @@ class Dashboard:
     drains: str
 
     def json(self) -> Json:
-        """As Grafana loads it."""
+        """The dashboard's JSON for Grafana."""
         return {
             "uid": self.uid,
             "title": self.title,
@@ -209,7 +209,7 @@ class Dashboard:
             "schemaVersion": _SCHEMA_VERSION,
             "version": 1,
             "editable": False,
-            "graphTooltip": 1,  # one crosshair over all panels
+            "graphTooltip": 1,  # one crosshair on all panels
             "timezone": "browser",
             "time": {"from": "now-1h", "to": "now"},
             "refresh": "30s",
@@ -291,7 +291,7 @@ def _label_values(name: str, label: str, series: str) -> Json:
         "datasource": _DATASOURCE,
         "definition": query,
         "query": {"query": query, "refId": name},
-        "refresh": 2,  # with the time range: pods come and go
+        "refresh": 2,  # whenever the time range changes, because pods come and go
         "sort": 1,
         "multi": True,
         "includeAll": True,

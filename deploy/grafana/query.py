@@ -1,34 +1,34 @@
-"""PromQL that both dashboards are written with: selectors, rates, quantiles."""
+"""PromQL for both dashboards: selectors, rates, quantiles."""
 
 from __future__ import annotations
 
 from typing import Final
 
 GATEWAYS: Final = 'namespace=~"$namespace", pod=~"$pod"'
-"""The gateway pods that are chosen at the top of a dashboard."""
+"""The gateway pods that the user chose at the top of a dashboard."""
 
 PUBLISHERS: Final = 'namespace=~"$namespace"'
-"""All publisher pods of the namespace: the variable lists gateways."""
+"""All publisher pods of the namespace, since the variable lists only gateways."""
 
 VERIFIED_SECONDS: Final = 10
-"""GATEWAY_PROBE_INTERVAL_SECONDS and GATEWAY_PROBE_TIMEOUT_SECONDS together, by default: above,
-a pod is not ready."""
+"""GATEWAY_PROBE_INTERVAL_SECONDS plus GATEWAY_PROBE_TIMEOUT_SECONDS, with their defaults. If the
+last probe is older, a pod is not ready."""
 
 DRAINING: Final = f"max by (namespace, pod) (clarion_draining{{{GATEWAYS}}}) == 1"
 
 
 def gauge(metric: str, *matchers: str, pods: str = GATEWAYS) -> str:
-    """A selector."""
+    """A metric with its matchers."""
     return f"{metric}{{{', '.join([pods, *matchers])}}}"
 
 
 def rate(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) -> str:
-    """A counter per second, summed over all pods or by these labels."""
+    """A counter's rate per second, summed over all pods or by these labels."""
     return f"{_sum(by)} (rate({gauge(metric, *matchers, pods=pods)}[$__rate_interval]))"
 
 
 def increase(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) -> str:
-    """A counter over the time between two points, for what is too rare for a rate."""
+    """A counter's increase between two points, for events too rare for a rate."""
     return f"{_sum(by)} (increase({gauge(metric, *matchers, pods=pods)}[$__rate_interval]))"
 
 
@@ -45,7 +45,7 @@ def mean(metric: str, *, by: str = "", pods: str = GATEWAYS) -> str:
 
 
 def or_none(expr: str) -> str:
-    """``expr``, or 0 where pods are watched and a counter with labels has not begun."""
+    """``expr``; 0 if pods are watched and a counter with labels has no series yet."""
     return f"{expr} or 0 * sum ({gauge('clarion_connections_max')})"
 
 

@@ -1,8 +1,8 @@
-"""Makes the chart's README.md and values.schema.json from values.yaml and the settings classes.
+"""Generates the chart's README.md and values.schema.json from values.yaml and the settings classes.
 
-Names, defaults and descriptions are those of values.yaml, whose comments are the documentation;
-types follow from the defaults, and what a default cannot say stands in `_REFINEMENTS`. A test
-compares both files with what this makes. Write them anew with ``python -m deploy.helm.pages``.
+Names, defaults and descriptions come from values.yaml, whose comments are the documentation. Types
+follow from the defaults; `_REFINEMENTS` adds what a default cannot say. A test compares both files
+with the generated text. To write them again, run ``python -m deploy.helm.pages``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ELSEWHERE: Final = {
     "GATEWAY_HANDLERS": "gateway.handlers.name",
     "GATEWAY_POD_DELETION_COST": "gateway.podDeletionCost.enabled",
 }
-"""Settings that are no key of a `settings` map, and what sets them instead."""
+"""Settings that cannot stand in a `settings` map, and the values that set them instead."""
 
 Schema = dict[str, Any]
 Default = bool | int | str | list[Any] | dict[str, Any]
@@ -63,7 +63,7 @@ _OTEL: Final[Schema] = {
     "additionalProperties": {"type": ["string", "number", "boolean"]},
 }
 
-# By path; a later entry adds to an earlier one. `type` replaces what the default says.
+# By path. A later entry adds to an earlier one. `type` replaces the type of the default.
 _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*abels", _STRINGS),
     ("*nnotations", _STRINGS),
@@ -110,7 +110,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.httpRoute.requestTimeout", {"pattern": r"^([0-9]+(ms|[smh]))*$"}),
 )
 
-# Maps of Kubernetes' own or of a user's own names. Everything else refuses unknown keys.
+# Maps that Kubernetes defines, or whose names users choose. All other maps refuse unknown keys.
 _FREE: Final = ("*affinity", "*SecurityContext", "global")
 
 _TABLE: Final = ("| value | default | meaning |", "|---|---|---|")
@@ -151,7 +151,7 @@ class Value:
 
     Attributes:
         path: dotted, e.g. ``gateway.pdb.enabled``.
-        description: the comment above it, in one line.
+        description: the comment above the key, in one line.
     """
 
     path: str
@@ -160,7 +160,7 @@ class Value:
 
 
 def values() -> Iterator[Value]:
-    """Every key of values.yaml, in its order, with the comment above it."""
+    """Every key of values.yaml in order, with the comment above it."""
     text = VALUES.read_text()
     parsed = yaml.safe_load(text)
     comment: list[str] = []
@@ -181,7 +181,7 @@ def values() -> Iterator[Value]:
 
 
 def schema() -> Schema:
-    """values.schema.json: JSON Schema draft 7, which helm 3 and 4 both read."""
+    """values.schema.json: JSON Schema draft 7, which helm 3 and helm 4 read."""
     described = {value.path: value.description for value in values()}
     root = _node("", yaml.safe_load(VALUES.read_text()), described)
     root["properties"]["global"] = {
@@ -196,7 +196,7 @@ def schema() -> Schema:
 
 
 def setting_schemas(cls: type[ContractSettings]) -> dict[str, Schema]:
-    """A schema for each variable of a class that can stand in a `settings` map."""
+    """A schema for each variable of a class that may stand in a `settings` map."""
     fields = cls.model_json_schema(by_alias=False)["properties"]
     return {
         name: _setting(name, fields[field])
@@ -229,7 +229,7 @@ def _cell(text: str) -> str:
 
 
 def _node(path: str, default: Default, described: Mapping[str, str]) -> Schema:
-    """The schema of one value and what is below it."""
+    """The schema of one value and of the values below it."""
     node: Schema = {}
     if description := described.get(path):
         node["description"] = description
@@ -285,7 +285,7 @@ def _settings_map(path: str, default: Mapping[str, Any], described: Mapping[str,
         "publisher.settings": PublisherSettings,
     }
     properties = setting_schemas(classes.get(path, ContractSettings))
-    for name in default:  # why the chart sets it, after what it is
+    for name in default:  # add why the chart sets it to the setting's own description
         properties[name]["description"] += f" {described[f'{path}.{name}']}"
     node: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
     return node | ({"required": sorted(default)} if default else {})
@@ -296,9 +296,9 @@ def _setting(name: str, field: Schema) -> Schema:
     for alternative in field.get("anyOf", []):
         if alternative.get("type") != "null":
             node |= alternative
-    if node.get("type") == "array":  # a list in YAML, or commas as in the variable itself
+    if node.get("type") == "array":  # a YAML list, or commas as in the variable itself
         node["type"] = ["array", "string"]
-    if name.endswith("_PORT"):  # 0 picks a free one, which no Service could find
+    if name.endswith("_PORT"):  # 0 picks a free port, which no Service could find
         node["minimum"] = 1
     if node.get("default", "") is None:
         del node["default"]

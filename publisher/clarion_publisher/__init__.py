@@ -1,1 +1,1 @@
-"""The publisher: takes events from its sources, HTTP above all, and hands them to the bus."""
+"""The publisher: takes events from its sources (mainly HTTP) and passes them to the bus."""

@@ -1,4 +1,4 @@
-"""Builds a publisher and runs it: the only place where its objects are made and joined."""
+"""Builds a publisher and runs it. This module alone creates the objects and connects them."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _READINESS_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class Drain:
-    """Whether the pod is on its way out: not ready, still serving."""
+    """Whether the pod is draining: not ready, but still serving."""
 
     begun: bool = False
 
 
 class Publisher:
-    """A publisher whose sources run.
+    """A publisher with running sources.
 
     Attributes:
         internal: the ASGI app of the internal port.
         port: the TCP connections of the public port.
-        given_up: set when a job that the publisher needs does not run: it should end.
+        given_up: set when an essential job does not run. The publisher should then end.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Publisher:
         self._sources = sources
 
     async def stop_sources(self) -> None:
-        """Take no more events; returns when those under way are published or refused."""
+        """Take no more events; return when the current ones are published or refused."""
         for task in self._sources:
             task.cancel()
         await asyncio.gather(*self._sources, return_exceptions=True)
@@ -87,12 +87,12 @@ async def running(
     """A publisher that takes events until the context ends.
 
     Args:
-        public_port: bound; HTTP is served there.
-        sources: where events come from beside HTTP.
-        provider: where spans go; None: where the ``OTEL_*`` variables say, or nowhere.
+        public_port: a bound socket for HTTP.
+        sources: sources of events besides HTTP.
+        provider: exports spans; None: the ``OTEL_*`` variables decide whether spans are exported.
 
     Raises:
-        InvalidSettings: a setting that only shows to be wrong when it is used.
+        InvalidSettings: a setting turned out to be wrong when it was used.
     """
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():

@@ -1,6 +1,6 @@
-"""The publisher's Prometheus metrics, all of them (docs/metrics.md).
+"""All Prometheus metrics of the publisher (docs/metrics.md).
 
-No label's values can be made up by a caller. Events of a batch are counted together.
+Callers cannot choose label values. Events of a batch are counted together.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Metrics:
         self._requests = Counter(
             "clarion_publish_requests_total",
             "Requests, by outcome (published, duplicate, partial or a problem) and audience (batch "
-            "for batches, unknown for what was refused before it was read).",
+            "for batches, unknown if the request was refused before it was read).",
             ["outcome", "audience"],
             registry=registry,
         )
         self._request_seconds = Histogram(
             "clarion_publish_duration_seconds",
-            "From the request's head to its answer, by audience.",
+            "Time from a request's head to its answer, by audience.",
             ["audience"],
             buckets=_SECONDS,
             registry=registry,
@@ -43,31 +43,30 @@ class Metrics:
         )
         self._operations = Counter(
             "clarion_publisher_operations_total",
-            "Requests that do something else than publish, by operation and outcome (done, or a "
-            "problem).",
+            "Requests other than publishing, by operation and outcome (done, or a problem).",
             ["operation", "outcome"],
             registry=registry,
         )
         self._tokens_refused = Counter(
             "clarion_publisher_tokens_refused_total",
-            "Requests without a token that identifies somebody, by reason.",
+            "Requests whose token is missing or identifies nobody, by reason.",
             ["reason"],
             registry=registry,
         )
         self._http_refused = Counter(
             "clarion_publisher_http_requests_refused_total",
-            "Requests and connections refused before they were requests, by reason.",
+            "Requests and connections refused by the HTTP server itself, by reason.",
             ["reason"],
             registry=registry,
         )
         self._sockets = Gauge(
             "clarion_publisher_sockets",
-            "TCP connections open on the public port, whatever they do.",
+            "Open TCP connections on the public port, idle ones included.",
             registry=registry,
         )
         self._pipeline_events = Histogram(
             "clarion_publisher_pipeline_events",
-            "Events that went to Redis together.",
+            "Events that were sent to Redis together.",
             buckets=_COUNTS,
             registry=registry,
         )
@@ -79,12 +78,12 @@ class Metrics:
         )
         self._bus_errors = Counter(
             "clarion_publisher_bus_errors_total",
-            "Round trips to Redis that failed, or in which it refused every event.",
+            "Round trips to Redis that failed, or in which Redis refused every event.",
             registry=registry,
         )
         self.job_failures = Counter(
             "clarion_publisher_job_failures_total",
-            "Background jobs that raised and were started anew, by task. Each is a bug.",
+            "Background jobs that raised and were restarted, by task. Each is a bug.",
             ["task"],
             registry=registry,
         )
@@ -102,8 +101,8 @@ class Metrics:
             "clarion_publisher_draining", "1 from SIGTERM on.", registry=registry
         )
 
-        # prometheus_client looks a label's child up under a lock, about 1 µs each time: a publish
-        # needs three. The labels are a closed set, so what is remembered is bounded.
+        # prometheus_client looks up a label's child under a lock, about 1 µs each time, and a
+        # publish needs three. The labels are a closed set, so this cache is bounded.
         self._request_count = functools.cache(self._requests.labels)
         self._request_time = functools.cache(self._request_seconds.labels)
         self._event_count = functools.cache(self._events.labels)
@@ -116,7 +115,7 @@ class Metrics:
         body_bytes: Callable[[], int],
         draining: Callable[[], bool],
     ) -> None:
-        """Read the gauges from their owners whenever they are scraped."""
+        """Read these gauges from their owners at each scrape."""
         self._sockets.set_function(sockets)
         self._pending.set_function(pending)
         self._body_bytes.set_function(body_bytes)
@@ -128,20 +127,20 @@ class Metrics:
         self._request_time(audience).observe(seconds)
 
     def http_refused(self, reason: str) -> None:
-        """A request, or a connection, was refused before an app was asked."""
+        """The HTTP server refused a request or a connection before any app saw it."""
         self._http_refused.labels(reason).inc()
 
     def events(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Events have been published or refused: how many, by outcome and audience."""
+        """Events were published or refused; the counts are by outcome and audience."""
         for (outcome, audience), count in counts.items():
             self._event_count(outcome, audience).inc(count)
 
     def operation(self, operation: str, outcome: str) -> None:
-        """One request that was no publishing has been answered."""
+        """One request other than publishing has been answered."""
         self._operations.labels(operation, outcome).inc()
 
     def token_refused(self, reason: str) -> None:
-        """A token identified nobody."""
+        """A token was missing or identified nobody."""
         self._tokens_refused.labels(reason).inc()
 
     def pipeline(self, events: int, seconds: float) -> None:

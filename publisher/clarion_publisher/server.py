@@ -34,7 +34,7 @@ _ABOUT: Final = (
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+    """Run until SIGTERM. Returns the exit code; a failure also prints one clear line.
 
     Args:
         arguments: of the command line: ``--help``, or nothing.
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 async def serve(settings: PublisherSettings) -> None:
-    """Serve both ports until a stop signal, then finish what is under way.
+    """Serve both ports until a stop signal, then finish the current requests.
 
     Raises:
-        PortInUse: before anything was started.
-        InvalidSettings: a setting that only shows to be wrong when it is used.
+        PortInUse: raised before anything is started.
+        InvalidSettings: a setting turned out to be wrong when it was used.
     """
     stopping = stop_signal()
     with (
@@ -67,10 +67,10 @@ async def serve_on(
     *,
     sources: Sequence[Source] = (),
 ) -> None:
-    """Serve on two bound ports until ``stopping`` is set, then finish what is under way.
+    """Serve on two bound ports until ``stopping`` is set, then finish the current requests.
 
     Args:
-        sources: where events come from beside HTTP.
+        sources: sources of events besides HTTP.
     """
     async with running(settings, public_port, sources=sources) as publisher:
         internal = Server(
@@ -83,7 +83,7 @@ async def serve_on(
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(internal.run_until_stopped())
             try:
-                await asyncio.sleep(0)  # every task has taken its first step: all is built
+                await asyncio.sleep(0)  # lets every task take its first step, so all is built
                 settle_memory()
                 _log.info(
                     "publisher listens",
@@ -93,7 +93,7 @@ async def serve_on(
                 await first(stopping, publisher.given_up)
                 await _announce(publisher.drain, settings.drain_pause_seconds)
                 await publisher.stop_sources()
-            finally:  # also where a source has failed
+            finally:  # also if a source has failed
                 internal.stop()
                 await serving
     _log.info("publisher ended")
@@ -102,7 +102,7 @@ async def serve_on(
 
 
 async def _announce(drain: Drain, pause_seconds: float) -> None:
-    """Fail readiness, and go on serving while endpoints propagate."""
+    """Fail readiness, but go on serving until load balancers have noticed."""
     drain.begun = True
     _log.info("publisher drains", pause_seconds=pause_seconds)
     await asyncio.sleep(pause_seconds)

@@ -11,7 +11,7 @@ from clarion_contract.service.settings import ContractSettings, Names, split_nam
 
 
 class PublisherSettings(ContractSettings):
-    """Everything a publisher pod can be told. docs/settings.md explains each."""
+    """All settings of a publisher pod. docs/settings.md explains each."""
 
     model_config = SettingsConfigDict(env_prefix="PUBLISHER_")
 

@@ -1,4 +1,4 @@
-"""A deploy, small: real servers, real clients that come back, every event counted."""
+"""A small deploy: real servers, real clients that reconnect, and every event counted."""
 
 from __future__ import annotations
 

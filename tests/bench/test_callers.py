@@ -1,4 +1,4 @@
-"""Answers are read whole, however they are cut."""
+"""Answers are read completely, however they are cut into pieces."""
 
 from __future__ import annotations
 

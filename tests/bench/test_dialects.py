@@ -1,4 +1,4 @@
-"""Handshakes as each server expects them."""
+"""Handshakes have the form that each server expects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way, small: a real Redis, a real server, real sockets, every event counted."""
+"""A small fan-out benchmark: a real Redis, a real server, real sockets, and every event counted."""
 
 from __future__ import annotations
 

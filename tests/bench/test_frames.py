@@ -1,4 +1,4 @@
-"""Frame counting is what every figure rests on, so it is checked however a stream is cut."""
+"""Frames are counted correctly, however a stream is cut. Every figure depends on it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_counter_takes_over_half_a_frame_from_the_parser() -> None:
 
 
 def test_counter_does_not_take_unequal_frames_for_equal_ones() -> None:
-    """The stride must not run over frames of another size, whatever stands at its steps."""
+    """The stride must not run over frames of another size, whatever bytes are at its steps."""
     sent = [event(200)] * 9 + [event(199)] + [event(200)] * 9
     stream = bytearray(b"".join(map(encode_server, sent)))
     counter = FrameCounter()
@@ -99,7 +99,7 @@ def test_counter_does_not_take_unequal_frames_for_equal_ones() -> None:
 
 
 def test_masked_frames_are_refused() -> None:
-    """A server must not mask (RFC 6455, section 5.1); silently miscounting would be worse."""
+    """A server must not mask (RFC 6455, section 5.1). A silent wrong count would be worse."""
     with pytest.raises(UnexpectedFrameError, match="unmasked"):
         FrameParser().feed(b"\x81\x85\x00\x00\x00\x00hello")
 

@@ -1,4 +1,4 @@
-"""Every server carries the same bytes, and what is needed is found in all of their messages."""
+"""Every server carries the same bytes, and the number and time are found in all their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot draws what the report holds, and says who fell behind."""
+"""The plot shows the report's figures, and which servers fell behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers get their events in the formats that they would in production."""
+"""Peers get their events in the formats of production."""
 
 from __future__ import annotations
 

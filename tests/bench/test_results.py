@@ -1,4 +1,4 @@
-"""Results survive a file, and percentiles are the nearest rank."""
+"""Results are the same after writing and reading a file; percentiles are the nearest rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that come back wait as their system says, and count what they lost."""
+"""Clients that reconnect wait as their system documents it, and count what they lost."""
 
 from __future__ import annotations
 

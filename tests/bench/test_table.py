@@ -1,4 +1,4 @@
-"""Tables fit a terminal and hide no failure."""
+"""Tables fit a terminal and show every failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make chaos`: scenarios one after the other, each with a seed of its own, until the time is over."""
+"""`make chaos`: runs scenarios one after the other, each with its own seed, until time is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCENARIO_SECONDS = 60.0
 
 
 def main() -> int:
-    """Returns the exit code: 1 when something was lost, doubled or told falsely."""
+    """Return the exit code: 1 if an event was lost or doubled, or a client was told a falsehood."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="of failures, in all")
     parser.add_argument("--seed", type=int, help="of the first scenario; others count on from it")
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _scenario(seed: int, scale: Scale) -> bool:
-    """Run one and print its report; whether it was clean. Its logs stay where it was not."""
+    """Run one scenario and print its report; return whether it was clean. If not, keep its logs."""
     kind = list(Kind)[seed % len(Kind)]
     began = time.monotonic()
     folder = tempfile.mkdtemp(prefix="clarion-chaos-")

@@ -1,7 +1,7 @@
-"""Clients as applications have them: they lose their connection, come back, and resume.
+"""Clients like those of applications: they lose their connection, return, and resume.
 
-Each has habits that a seed draws: some log in and out, some stop reading for a while, some leave
-without a word. They note what they hear; `oracle` judges it later.
+A seed draws each client's habits. Some log in and out, some stop reading for a while, some leave
+without a word. They record what they receive, and `oracle` judges the records later.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _PAUSE_SECONDS = (0.5, 3.0)
 
 
 class TurnedAway(Exception):
-    """No `welcome`: the gateway said no, for the moment."""
+    """The gateway refused the client for the moment, so there is no `welcome`."""
 
 
 @dataclass
 class Client(ABC):
-    """What both kinds share: a position, an identity, and the way back.
+    """The common part of both kinds: a position, an identity, and the reconnects.
 
     Attributes:
-        user: whom it wants to speak for; None: nobody.
-        address: where a load balancer would send it now.
-        calm: set when it should only listen from now on.
-        token: what it comes with, until a gateway says that it is good no more.
-        refused: tokens of which one said so at the door.
+        user: the user that the client logs in as; None: it stays anonymous.
+        address: the gateway to which a load balancer would send the client now.
+        calm: set when the client should only listen from now on.
+        token: the token in use, until a gateway says that it is revoked.
+        refused: tokens that a gateway called revoked during the handshake.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Client(ABC):
     _dialled_us: int = 0
 
     async def run(self) -> None:
-        """Connect, listen, come back, for ever."""
+        """Connect, listen and reconnect, for ever."""
         while True:
             try:
                 await self._connection()
@@ -86,14 +86,14 @@ class Client(ABC):
 
     @abstractmethod
     def cut(self) -> None:
-        """Its connection breaks, now."""
+        """Break the client's connection now."""
 
     @abstractmethod
     async def _connection(self) -> None:
-        """One connection, to its end."""
+        """Run one connection to its end."""
 
     def _dial(self) -> Token | None:
-        """Begin to connect: what to come with, a fresh one where the last was revoked."""
+        """Choose the token for an attempt to connect: a fresh one if the last was revoked."""
         if self.user is None:
             self.token = None
         elif self.token is None or self.token.user != self.user:
@@ -102,7 +102,7 @@ class Client(ABC):
         return self.token
 
     def _refuse_token(self) -> None:
-        """A gateway says that the token is good no more, before `welcome`."""
+        """A gateway said before `welcome` that the token is revoked."""
         assert self.token is not None
         self.refused.append(self.token)
         self.token = None
@@ -126,11 +126,11 @@ class Client(ABC):
 
 @dataclass
 class SocketClient(Client):
-    """A WebSocket.
+    """A client with a WebSocket.
 
     Attributes:
         slow: it stops reading now and then, with a small buffer in its kernel.
-        commutes: the user that it becomes and ceases to be, in band; None: it stays who it is.
+        commutes: a user that it logs in as and out of, in band; None: its identity stays.
         flees: it cuts its own connection now and then.
         talks: it sends messages to a handler that publishes its replies.
     """
@@ -228,7 +228,7 @@ class SocketClient(Client):
                 assert kind == "reconnect", message
 
     def _note_failure(self, ref: int, code: str) -> None:
-        """A message or a log-in that could not be served just now."""
+        """A message or a log-in could not be served at the moment."""
         if self._said.pop(ref, None) is not None:
             assert code in {"unavailable", "timeout"}, code
             return
@@ -264,7 +264,7 @@ class SocketClient(Client):
             await connection.send(json.dumps({"kind": "auth", "ref": ref, "token": token}))
 
     async def _say(self, connection: ClientConnection, session: Session, ref: int) -> None:
-        """Once: a message has no key, so that nobody may say it again for sure."""
+        """Send a message once. A message has no key, so a retry could publish it twice."""
         type_, audience = self.dice.choice(list(TYPES.items()))
         entry = self.ledger.new(audience, sender=self.name)
         self.ledger.sent(entry)
@@ -282,7 +282,7 @@ def _code(closed: ConnectionClosed) -> str:
 
 @dataclass
 class StreamClient(Client):
-    """An event stream."""
+    """A client with an event stream."""
 
     _open: Raw | None = None
 

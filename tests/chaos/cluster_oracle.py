@@ -1,7 +1,7 @@
-"""The judge of what clients heard of a cluster, where ids of several clocks do not compare.
+"""Judges what clients received from a cluster, where ids of different clocks do not compare.
 
-On each stream a client hears, over all its connections, every event once it has begun to, in order;
-again only after it came back, from within the overlap. No I/O.
+On each stream, over all its connections, a client must receive every event in order from its first
+one on. It may receive an event again only after a reconnect, from within the overlap. No I/O.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SHARED = ("all", "authenticated")
 
 @dataclass
 class _Chain:
-    """A client's connections from one welcome without a past to the next.
+    """A client's connections from one `welcome` without a position to the next.
 
     Attributes:
-        first: by stream, the id above which it is due everything.
-        had: ids.
-        changed: whether it spoke for more than one, so that only `all` is sure to be due.
+        first: by stream, the id above which the client is due every event.
+        had: ids that the client received.
+        changed: whether its identity changed, so that only `all` is certainly due.
     """
 
     first: dict[str, int]
@@ -33,7 +33,7 @@ class _Chain:
 
 
 def judge_cluster(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
-    """Judge every client by its sessions, in the order in which it had them."""
+    """Judge every client by its sessions, in their order."""
     verdict = Verdict()
     streams: dict[str, list[Entry]] = {}
     for entry in ledger.entries:
@@ -84,7 +84,7 @@ def _judge_heard(
     numbers: dict[int, int],
     chain: _Chain,
 ) -> dict[str, int]:
-    """Order, repetitions and entitlement; returns the last id by stream."""
+    """Judge order, repetitions and entitlement; return the last id by stream."""
     user = session.user
     seen: set[int] = set()
     last: dict[str, int] = {}
@@ -134,7 +134,7 @@ def _judge_event(
 def _judge_missing(
     verdict: Verdict, name: str, chain: _Chain, due: Sequence[Entry], until: int
 ) -> None:
-    """Below the last event that it heard on a stream there is none that it has not had."""
+    """Below the last event that the client received on a stream, none may be missing."""
     for entry in due:
         assert entry.id is not None
         if chain.changed and entry.audience != "all":

@@ -1,4 +1,4 @@
-"""What goes wrong, and how: one function for each failure, drawn by a seed."""
+"""The failures of a scenario: one function for each kind, drawn by a seed."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ Failure = Callable[[World, Sequence[Client], random.Random], Coroutine[Any, Any,
 
 
 async def redis_paused(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """It answers nothing and closes nothing (SIGSTOP)."""
+    """Redis answers nothing and closes nothing (SIGSTOP)."""
     await world.pause_redis(dice.uniform(0.3, 4))
 
 
 async def redis_restarted(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Killed, and back with its data."""
+    """Redis is killed and comes back with its data."""
     await world.restart_redis(dice.uniform(0, 1))
 
 
 async def redis_emptied(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Killed, and back without its data: the only failure that may cost clients events."""
+    """Redis comes back without its data. Only this failure may cost clients events."""
     await world.restart_redis(dice.uniform(0, 1), empty=True)
 
 
 async def subscriptions_killed(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """As Redis itself does to subscribers that read too slowly."""
+    """Subscriptions are cut, as Redis does to subscribers that read too slowly."""
     await world.ask_redis("CLIENT", "KILL", "TYPE", "pubsub")
 
 
 async def commands_killed(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """Every connection but the subscriptions: publishes lose their answers."""
+    """Every connection except subscriptions is cut: publishes lose their answers."""
     await world.ask_redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
 async def scripts_flushed(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """Redis no longer knows the scripts."""
+    """Redis forgets the scripts."""
     await world.ask_redis("SCRIPT", "FLUSH")
 
 
 async def links_cut_midway(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Connections to Redis end in the middle of what Redis was sending."""
+    """Connections to Redis end in the middle of what Redis is sending."""
     for proxy in world.proxies:
         for link in proxy.links:
             if dice.random() < 0.5:
@@ -55,7 +55,7 @@ async def links_cut_midway(world: World, _: Sequence[Client], dice: random.Rando
 
 
 async def subscriptions_silenced(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Nothing comes in by them any more, and nobody says so."""
+    """Subscriptions receive nothing any more, without any error."""
     for proxy in world.proxies:
         if dice.random() < 0.6:
             proxy.silence_subscriptions()
@@ -63,61 +63,61 @@ async def subscriptions_silenced(world: World, _: Sequence[Client], dice: random
 
 
 async def gateway_killed(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """SIGKILL; another one comes in its place."""
+    """A gateway gets SIGKILL; another one replaces it."""
     await world.replace_gateway(killed=True)
 
 
 async def gateway_rolled(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """Another one comes, then SIGTERM: it drains."""
+    """Another gateway starts, then an old one gets SIGTERM and drains."""
     await world.replace_gateway(killed=False)
 
 
 async def publisher_killed(world: World, _: Sequence[Client], __: random.Random) -> None:
-    """SIGKILL, with requests under way; another one comes in its place."""
+    """A publisher gets SIGKILL in the middle of requests; another one replaces it."""
     await world.kill_publisher()
 
 
 async def clients_cut(_: World, clients: Sequence[Client], dice: random.Random) -> None:
-    """The network of many clients breaks at once."""
+    """The network connections of many clients break at once."""
     for client in clients:
         if dice.random() < 0.4:
             client.cut()
 
 
 async def token_revoked(world: World, clients: Sequence[Client], dice: random.Random) -> None:
-    """One client's; it comes back with a fresh one."""
+    """A client's token is revoked; the client returns with a fresh one."""
     tokens = [client.token for client in clients if client.token is not None]
     token = dice.choice(tokens)
     await world.give(Order(token.user, token_id=token.id), dice)
 
 
 async def tokens_revoked(world: World, clients: Sequence[Client], dice: random.Random) -> None:
-    """All that a user has until now."""
+    """All tokens that a user has so far are revoked."""
     await world.give(Order(_user(clients, dice), issued_before_us=now_us()), dice)
 
 
 async def user_disconnected(world: World, clients: Sequence[Client], dice: random.Random) -> None:
-    """All of a user's connections are closed; they may come back."""
+    """All connections of a user are closed; the user's clients may return."""
     await world.give(Order(_user(clients, dice), disconnects=True), dice)
 
 
 async def primary_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """A replica takes its place; it comes back as one."""
+    """The primary is killed, a replica replaces it, and the old one returns as a replica."""
     await world.fail_over(dice.uniform(0, 1), hangs=False)
 
 
 async def primary_of_cluster_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Its replica takes its place; it comes back as one."""
+    """A primary is killed, its replica replaces it, and the old one returns as a replica."""
     await world.fail_over_in_cluster(dice.uniform(0, 1), dice.randrange(3))
 
 
 async def primary_hung(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """A replica takes its place; it wakes up and believes for a while to be what it was."""
+    """The primary hangs and is replaced. When it wakes up, it still acts as primary for a while."""
     await world.fail_over(dice.uniform(0, 1), hangs=True)
 
 
 async def replica_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
-    """Too few to confirm anything, until it is back."""
+    """A replica is killed: until it returns, too few replicas confirm anything."""
     await world.lose_replica(dice.uniform(0, 2))
 
 
@@ -145,10 +145,10 @@ HARMLESS: Sequence[Failure] = (
     links_cut_midway,
     subscriptions_silenced,
 )
-"""With one Redis that keeps its data. No event may be lost by any of these."""
+"""Failures with one Redis that keeps its data. None of them may lose an event."""
 
 CLUSTER_FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_of_cluster_killed)
 """On a cluster. Nothing that was accepted may be lost by any of these."""
 
 FAILOVERS: Sequence[Failure] = (*_ANYWHERE, primary_killed, primary_hung, replica_killed)
-"""With Sentinels. Nothing that was accepted may be lost by any of these."""
+"""Failures with Sentinels. None of them may lose an accepted event."""

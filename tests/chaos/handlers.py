@@ -1,4 +1,4 @@
-"""What gateways mount: a handler whose reply goes to an audience, as a chat's would."""
+"""The handlers that gateways mount: the reply goes to an audience, as in a chat."""
 
 from __future__ import annotations
 

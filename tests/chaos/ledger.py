@@ -1,4 +1,4 @@
-"""What was published and when Redis lost it: the truth that the oracle judges by."""
+"""Records what was published and when Redis lost it, so that the oracle can judge."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.chaos.revoking import Order
 
 @dataclass(eq=False)
 class Entry:
-    """One event that a producer or, by a handler, a client wants published.
+    """One event that is to be published by a producer, or by a handler for a client.
 
     Attributes:
-        number: its name in the data that clients receive, and in its idempotency key.
+        number: its number in the data that clients receive, and in its idempotency key.
         audience: "all", "authenticated", or a user's id.
         first_us: when it was first sent to a publisher.
         attempts: how often it was sent.
-        id: what a publisher answered with 201 or 200; None: nobody has said so yet. A handler's
-            reply does not tell: then as it stands in Redis.
-        accepted_us: when that answer came, or the handler's reply.
-        sender: the client to whose message it is the reply; None: a producer's.
+        id: from a publisher's 201 or 200; None: no publisher has answered yet. A handler's reply
+            has no id; then it is read from Redis.
+        accepted_us: when that answer, or the handler's reply, came.
+        sender: the client whose message the handler answered; None: a producer's event.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Entry:
 
     @property
     def json(self) -> dict[str, object]:
-        """As the publisher takes it; the same bytes at each attempt."""
+        """The event as the publisher takes it; the same bytes at each attempt."""
         shared = self.audience in {"all", "authenticated"}
         return {
             "audience": self.audience if shared else {"user": self.audience},
@@ -46,7 +46,7 @@ class Entry:
         }
 
     def is_for(self, user: str | None) -> bool:
-        """Whether a connection that speaks for ``user`` is entitled to it."""
+        """Whether a connection of ``user`` is entitled to the event."""
         if self.audience == "all":
             return True
         return user is not None and self.audience in {"authenticated", user}
@@ -54,13 +54,13 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """Every event and order, and every moment at which Redis lost something.
+    """Every event and order, and every moment at which Redis lost data.
 
     Attributes:
-        wipes_us: when it lost all it had.
-        failovers_us: from when to when another took its place: it may have lost what was not
-            accepted by then.
-        began_us: when Redis was there.
+        wipes_us: when Redis lost all its data.
+        failovers_us: from when to when a replica replaced the primary. Whatever was not accepted
+            by then may be lost.
+        began_us: when Redis was started.
         overlap_us: by how much a position on a cluster may be wrong.
     """
 
@@ -74,7 +74,7 @@ class Ledger:
 
     @property
     def losses(self) -> int:
-        """How often clients may have to be told."""
+        """How often clients may have to be told of a loss."""
         return len(self.wipes_us) + len(self.failovers_us)
 
     def new(self, audience: str, padding: int = 0, sender: str | None = None) -> Entry:
@@ -83,7 +83,7 @@ class Ledger:
         return entry
 
     def sent(self, entry: Entry) -> None:
-        """It goes to a publisher now."""
+        """The event is being sent to a publisher."""
         entry.attempts += 1
         entry.first_us = entry.first_us or now_us()
 
@@ -93,23 +93,23 @@ class Ledger:
         self.duplicates += duplicate
 
     def replied(self, entry: Entry) -> None:
-        """A handler has confirmed to its sender that it is published."""
+        """A handler has confirmed to its sender that the event is published."""
         entry.accepted_us = now_us()
 
     def locate(self, logged: Iterable[tuple[int, int]]) -> None:
-        """Take over what handlers published, from Redis' logs as (id, number)."""
+        """Take over the ids of handlers' events from Redis' logs, given as (id, number)."""
         for id_, number in logged:
             entry = self.entries[number]
             if entry.id is None:
                 entry.id = id_
 
     def ordered(self, order: Order) -> Order:
-        """It goes to a publisher now."""
+        """The order is being sent to a publisher."""
         self.orders.append(order)
         return order
 
     def wiped(self) -> None:
-        """Redis has lost everything up to now."""
+        """Redis has lost all data up to now."""
         self.wipes_us.append(now_us())
 
     def was_wiped(self, id_: int) -> bool:
@@ -117,22 +117,22 @@ class Ledger:
         return any(id_ < wipe for wipe in self.wipes_us)
 
     def wiped_since(self, entry: Entry) -> bool:
-        """Whether Redis has lost all since an event was first sent."""
+        """Whether Redis has lost all data since an event was first sent."""
         return any(entry.first_us <= wipe for wipe in self.wipes_us)
 
     def may_be_doubled(self, entry: Entry) -> bool:
-        """Whether Redis lost its idempotency key between two attempts."""
+        """Whether Redis lost the event's idempotency key between two attempts."""
         return any(
             entry.first_us <= end and begin <= entry.accepted_us
             for begin, end in [*self.failovers_us, *((wipe, wipe) for wipe in self.wipes_us)]
         )
 
     def may_be_told(self, position: int) -> bool:
-        """Whether something after a client's position may have been lost."""
+        """Whether an event after a client's position may have been lost."""
         return self.was_wiped(position) or any(position < end for _, end in self.failovers_us)
 
     def forgot(self, order: Order) -> bool:
-        """Whether Redis has lost an order; gateways give it back, a moment later."""
+        """Whether Redis has lost an order; gateways restore it a moment later."""
         return any(order.asked_us < wipe for wipe in self.wipes_us)
 
 

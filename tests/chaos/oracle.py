@@ -1,7 +1,8 @@
-"""The judge: holds what every client heard against what was published.
+"""Compares what every client received with what was published.
 
-Each entitled client hears each event once, in id order, or is told (`gap`, `resumed: false`), and
-told only where Redis has lost data. No I/O; `test_oracle.py` shows that it finds each kind of fault.
+Each entitled client must receive each event once, in id order, or be told of a loss (`gap`,
+`resumed: false`). It may be told of one only if Redis has lost data. No I/O. `test_oracle.py` shows
+that the oracle finds each kind of fault.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ABOVE_ALL_IDS = 1 << 62
 
 @dataclass
 class Verdict:
-    """What the oracle found; each fault in words."""
+    """The oracle's result; each fault is described in words."""
 
     due: int = 0
     delivered: int = 0
@@ -41,7 +42,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Span:
-    """Ids between ``low`` and ``high`` may have met the connection as one of ``user``."""
+    """A range of ids during which the connection may have been one of ``user``."""
 
     user: str | None
     low: int
@@ -49,7 +50,7 @@ class _Span:
 
 
 def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
-    """Judge every client by its sessions, in the order in which it had them."""
+    """Judge every client by its sessions, in their order."""
     verdict = Verdict()
     accepted = sorted(
         (entry for entry in ledger.entries if entry.id is not None), key=lambda entry: entry.id or 0
@@ -77,7 +78,7 @@ def judge_refusals(verdict: Verdict, ledger: Ledger, refused: Iterable[Token]) -
 
 
 def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int]]) -> None:
-    """Judge what stands in Redis' logs, as (id, number): once each, whoever was listening."""
+    """Judge Redis' logs, given as (id, number): each event must be there once."""
     ids: dict[int, set[int]] = {}
     for id_, number in logged:
         ids.setdefault(number, set()).add(id_)
@@ -87,7 +88,7 @@ def judge_logs(verdict: Verdict, ledger: Ledger, logged: Iterable[tuple[int, int
 
 
 def judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
-    """Nobody is thrown out who need not be."""
+    """No client may be closed for good without a reason."""
     explained = session.end in _RIGHTFUL_ENDS
     if session.end in {_REVOKED, _DISCONNECTED}:
         disconnects = session.end == _DISCONNECTED
@@ -101,7 +102,7 @@ def judge_end(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> 
 
 
 def judge_orders(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
-    """What was confirmed as revoked is good for nothing, and who was disconnected hears no more."""
+    """A revoked token must not work any more, and a disconnected client must hear no more."""
     token = session.token
     if token is None or session.changed:
         return
@@ -132,7 +133,7 @@ def _judge_start(verdict: Verdict, ledger: Ledger, name: str, session: Session) 
 def _judge_heard(
     verdict: Verdict, ledger: Ledger, name: str, session: Session, numbers: dict[int, int]
 ) -> None:
-    """Order, repetitions and entitlement; ``numbers`` are the ids of all that the client had."""
+    """Judge order, repetitions and entitlement; ``numbers`` are the ids of all received events."""
     user, position = session.user, session.start
     told = Counter[str]()
     for heard in session.heard:
@@ -185,7 +186,7 @@ def _judge_missing(
     session: Session,
     accepted: Sequence[Entry],
 ) -> None:
-    """What the client's position says that it has had, and what it has not."""
+    """Judge which of the events that the position claims were not received."""
     heard = {event.id for event in session.heard if isinstance(event, Event)}
     gaps = [gap.id for gap in session.heard if isinstance(gap, Gap)]
     spans = list(_spans(session))
@@ -206,10 +207,10 @@ def _judge_missing(
 
 
 def _spans(session: Session) -> Iterator[_Span]:
-    """Who the connection spoke for, and at which ids that may have been.
+    """The connection's identities, and the ids during which each may have been in force.
 
-    An identity changes between the last event before `identity` and the first one after it; what
-    lies between both ids is due only to one who was entitled to it before and after.
+    An identity changes between the last event before `identity` and the first one after it. Events
+    between those two ids are due only to a client that was entitled to them before and after.
     """
     user, low, position = session.user, 0, session.start
     changed: list[tuple[str | None, int]] = []

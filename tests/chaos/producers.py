@@ -1,4 +1,4 @@
-"""Producers as docs/publishing.md asks for them: a key for each event, the same bytes until 201."""
+"""Producers that follow docs/publishing.md: a key for each event, the same bytes until a 201."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Producer:
     """Publishes one request after the other.
 
     Attributes:
-        address: where a load balancer would send it now.
+        address: the publisher to which a load balancer would send a request now.
     """
 
     ledger: Ledger
@@ -38,7 +38,7 @@ class Producer:
     dice: random.Random
 
     async def run(self, pause_seconds: float, until: asyncio.Event) -> None:
-        """Publish until told to stop; what was begun is finished."""
+        """Publish until told to stop; finish events that were begun."""
         async with _client(self.token) as client:
             while not until.is_set():
                 many = self.dice.random() < _BATCH_SHARE
@@ -47,7 +47,7 @@ class Producer:
                 await asyncio.sleep(self.dice.uniform(0, 2 * pause_seconds))
 
     async def publish(self, entry: Entry) -> None:
-        """Publish one event, however often it takes."""
+        """Publish one event, with as many attempts as it takes."""
         async with _client(self.token) as client:
             await self._publish(client, [entry])
 
@@ -63,7 +63,7 @@ class Producer:
                 await asyncio.sleep(self.dice.uniform(*_RETRY_SECONDS))
 
     async def _attempt(self, client: httpx.AsyncClient, entries: list[Entry]) -> list[Entry]:
-        """Send them; returns those that must be sent again."""
+        """Send events; return those that must be sent again."""
         for entry in entries:
             self.ledger.sent(entry)
         single = len(entries) == 1

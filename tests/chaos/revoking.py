@@ -1,4 +1,4 @@
-"""Tokens as clients hold them, and the orders against them: what is good for nothing, from when on."""
+"""The tokens of clients, and orders against them: which tokens are revoked, from when on."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Token:
 
 @dataclass(eq=False)
 class Order:
-    """What a publisher was asked to have all gateways do.
+    """An order to all gateways, given to a publisher.
 
     Attributes:
-        user: whom it concerns.
+        user: the user that the order concerns.
         token_id: the one token that is revoked; None: another kind of order.
         disconnects: the user's connections are closed, and no token is revoked.
-        issued_before_us: else the user's tokens of before that are revoked.
+        issued_before_us: otherwise, tokens of the user that were issued earlier are revoked.
         asked_us: when it was first sent to a publisher.
         confirmed_us: when a publisher answered 200; None: none has, yet.
     """
@@ -61,7 +61,7 @@ class Order:
         return {"issued_before": self.issued_before_us / 1e6}
 
     def revokes(self, token: Token) -> bool:
-        """Whether it makes a token good for nothing."""
+        """Whether the order revokes a token."""
         if self.disconnects:
             return False
         if self.token_id is not None:
@@ -69,5 +69,5 @@ class Order:
         return token.user == self.user and token.issued_us < self.issued_before_us
 
     def closes(self, token: Token) -> bool:
-        """Whether a connection with that token is closed."""
+        """Whether the order closes a connection with that token."""
         return self.revokes(token) or (self.disconnects and token.user == self.user)

@@ -1,4 +1,4 @@
-"""One scenario: a world, producers, clients, failures drawn by a seed; then calm, and judgement.
+"""One scenario: a world, producers, clients, and failures drawn by a seed; then calm and judgement.
 
 A seed fixes what is drawn: settings, clients and their habits, events, failures and their order. It
 cannot fix how processes and the kernel interleave, so a seed that failed may pass the next time.
@@ -50,7 +50,7 @@ _VARIED = {
 
 
 class Kind(Enum):
-    """What may happen to Redis in a scenario, beside what may happen in any."""
+    """A kind of Redis, with the failures that only this kind has."""
 
     DATA_KEPT = "data kept"
     DATA_LOST = "data lost"
@@ -58,7 +58,7 @@ class Kind(Enum):
     CLUSTER = "cluster"
 
 
-# What each must see, and what else it draws from.
+# The failures that each kind must see, and further ones that it draws from.
 _SURELY: dict[Kind, list[Failure]] = {
     Kind.DATA_KEPT: [],
     Kind.DATA_LOST: [redis_emptied],
@@ -84,7 +84,7 @@ class Scale:
     """How much of everything, and for how long.
 
     Attributes:
-        failures: at least so many happen, however long that takes.
+        failures: the least number of failures, however long they take.
     """
 
     seconds: float
@@ -98,7 +98,7 @@ class Scale:
 
 @dataclass
 class Report:
-    """What happened, and what the oracle says of it."""
+    """The events of a scenario, and the oracle's verdict."""
 
     seed: int
     kind: Kind
@@ -152,8 +152,8 @@ async def run(
     """Run one scenario to its end, and judge it.
 
     Args:
-        folder: for logs and data; empty.
-        announce: is told each failure when it begins.
+        folder: empty, for logs and data.
+        announce: called with each failure when it begins.
     """
     dice = random.Random(seed)
     ledger = Ledger()
@@ -212,7 +212,7 @@ async def _fail(
     announce: Callable[[str], None],
     kind: Kind,
 ) -> None:
-    """Let things go wrong, a few at a time, until it is enough and all of it has passed."""
+    """Cause a few failures at a time, until there were enough and all have passed."""
     choices: Sequence[Failure] = _PERHAPS[kind]
     pack: list[Failure] = list(_SURELY[kind])
     began = time.monotonic()
@@ -237,7 +237,7 @@ async def _fail(
 
 
 async def _settle(clients: Sequence[Client], ends: Sequence[Entry]) -> list[Client]:
-    """Wait until every client has come to the last events; returns those that have not."""
+    """Wait until every client has received the last events; return those that have not."""
     missing = list(clients)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SETTLE_SECONDS):
@@ -247,7 +247,7 @@ async def _settle(clients: Sequence[Client], ends: Sequence[Entry]) -> list[Clie
 
 
 def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
-    """Whether it has all last events that it is due, or a position past them."""
+    """Whether the client has all the last events that it is due, or a position after them."""
     if not client.sessions:
         return False
     session = client.sessions[-1]
@@ -262,7 +262,7 @@ def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
 
 
 def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Event) -> list[Client]:
-    """A third anonymous, each user with several connections; all habits among them."""
+    """Make clients: a third anonymous, several connections per user, and all habits."""
     users = _users(scale)
     clients: list[Client] = []
     for number in range(scale.clients):

@@ -1,4 +1,4 @@
-"""What one client heard on one connection, in order: what the oracle judges."""
+"""The messages that one client received on one connection, in order. The oracle judges them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Identity:
-    """From here on the connection speaks for ``user``; None: nobody."""
+    """From here on the connection belongs to ``user``; None: to an anonymous client."""
 
     user: str | None
 
@@ -37,15 +37,15 @@ class Session:
     """One connection from `welcome` to its end.
 
     Attributes:
-        since: the position that the client came with; None: none.
+        since: the position that the client sent; None: none.
         start: the position in `welcome`.
         resumed: as in `welcome`.
-        user: whom the connection spoke for at `welcome`.
-        end: close code, or what the client saw instead of one; "" where it was open to the last.
-        token: what it came with.
+        user: the connection's user at `welcome`.
+        end: close code, or the error that the client saw; "" if the connection stayed open.
+        token: the token that the client sent.
         dialled_us: when the client began to connect.
         welcomed_us: when `welcome` had come.
-        said: numbers of the events that it sent itself, which it must not hear.
+        said: numbers of the events that the client sent itself and must not receive.
     """
 
     since: int | None
@@ -61,18 +61,18 @@ class Session:
 
     @property
     def users(self) -> set[str]:
-        """Everybody for whom it spoke."""
+        """All identities of the connection."""
         named = {heard.user for heard in self.heard if isinstance(heard, Identity)} | {self.user}
         return {user for user in named if user is not None}
 
     @property
     def changed(self) -> bool:
-        """Whether it spoke for more than one."""
+        """Whether the connection had more than one identity."""
         return any(isinstance(heard, Identity) for heard in self.heard)
 
     @property
     def position(self) -> int:
-        """Where the client stands: the last id in a `welcome`, an event or a gap."""
+        """The client's position: the last id in a `welcome`, an event or a gap."""
         for heard in reversed(self.heard):
             if not isinstance(heard, Identity):
                 return heard.id

@@ -1,4 +1,4 @@
-"""The Redis under chaos: one server with its data on disk, a primary that Sentinels replace, a cluster."""
+"""Redis under chaos: one server with data on disk, a primary with Sentinels, or a cluster."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _MIN_REPLICAS = 1
 
 
 class Storage(ABC):
-    """What services are pointed at. All of it blocks: call it in a thread."""
+    """The Redis of all services. Its methods block: call them in a thread."""
 
     @abstractmethod
     def start(self) -> None:
-        """Return when it answers."""
+        """Return when Redis answers."""
 
     @abstractmethod
     def stop(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """As services are told it."""
+        """The URL for the services."""
 
     @property
     @abstractmethod
     def server(self) -> Valkey:
-        """The one that takes writes now."""
+        """The server that takes writes now."""
 
     @property
     def servers(self) -> list[Valkey]:
-        """All that take writes now."""
+        """All servers that take writes now."""
         return [self.server]
 
 
 class SingleServer(Storage):
-    """With its data on disk: what was answered survives a crash."""
+    """One server with its data on disk, so that answered writes survive a crash."""
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -110,7 +110,7 @@ class Clustered(Storage):
         self._ends.close()
 
     def fail_over(self, away_seconds: float, *, number: int) -> None:
-        """A primary dies, its replica takes its place, and it comes back as a replica."""
+        """Kill a primary; its replica replaces it, and it returns as a replica."""
         old = self._topology.primaries[number]
         begin_us = now_us()
         old.kill()
@@ -122,7 +122,7 @@ class Clustered(Storage):
 
 
 class Failover(Storage):
-    """Data in memory only: what the replicas lack is gone with the primary."""
+    """A primary with Sentinels. Data are in memory only: what replicas lack dies with the primary."""
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
         self._folder = folder
@@ -151,7 +151,7 @@ class Failover(Storage):
         self._ends.close()
 
     def fail_over(self, away_seconds: float, *, hangs: bool) -> None:
-        """The primary dies or hangs, another takes its place, and it comes back as a replica."""
+        """Kill or hang the primary; another one replaces it, and it returns as a replica."""
         old = self._topology.primary
         begin_us = now_us()
         if hangs:
@@ -168,7 +168,7 @@ class Failover(Storage):
         self._ledger.failovers_us.append((begin_us, now_us()))
 
     def lose_replica(self, away_seconds: float) -> None:
-        """One dies and comes back; what is published meanwhile is not confirmed."""
+        """A replica dies and returns; meanwhile no publish is confirmed."""
         primary, lost = self._topology.primary, self._topology.replicas[0]
         lost.kill()
         time.sleep(away_seconds)
@@ -184,5 +184,5 @@ class Failover(Storage):
         node.start()
 
     def _wait_for_replicas(self) -> None:
-        """A primary that hung learns only after a while that it is one no more."""
+        """Wait for replicas: a primary that hung learns only later that it was replaced."""
         wait_until(self._topology.in_step, "replicas in step", _BACK_SECONDS)

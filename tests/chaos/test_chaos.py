@@ -1,6 +1,6 @@
-"""Failures at random while events flow: nothing lost, nothing doubled, and nobody told falsely.
+"""Random failures while events flow: nothing is lost or doubled, and no client is told a falsehood.
 
-A short run of what `make chaos` does for as long as one likes.
+This is a short run of `make chaos`, which can go on for any time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pytest_asyncio_loop_factories(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 async def test_nothing_is_lost_or_doubled(tmp_path: Path, kind: Kind) -> None:
-    """Where Redis loses data, the loss is told, and only then."""
+    """A loss is told if Redis loses data, and only then."""
     report = await run(_SEEDS[kind], Scale(_SECONDS, _FAILURES), tmp_path, kind)
     print(report)
     if not report.clean:

@@ -1,4 +1,4 @@
-"""The judge finds every kind of fault, and nothing where there is none."""
+"""The oracle finds every kind of fault, and reports none where there is none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_event_that_the_position_has_passed_is_lost(ledger: Ledger) -> None:
 
 
 def test_what_is_still_to_come_is_not_lost(ledger: Ledger) -> None:
-    """Whether it ever comes is for the scenario to see: a client that does not is stuck."""
+    """The scenario checks that such events arrive in the end: a client without them is stuck."""
     assert faults(ledger, session(*events(0, 1))) == {}
 
 
@@ -88,7 +88,7 @@ def test_an_event_under_two_ids_is_doubled(ledger: Ledger) -> None:
 
 
 def test_an_event_whose_key_redis_lost_may_come_twice(ledger: Ledger) -> None:
-    """A retry across a loss of all data is published anew: docs/guarantees.md says so."""
+    """A retry after Redis lost all data is published anew, as docs/guarantees.md says."""
     ledger.entries[2].first_us, ledger.wipes_us = 22, [25]
     assert faults(ledger, session(*events(0, 1), Event(22, 2), *events(2, 4))) == {}
 
@@ -215,7 +215,7 @@ def test_what_was_confirmed_to_its_sender_stands_in_the_log(ledger: Ledger) -> N
 
 
 def order(**kind: Any) -> Order:
-    """Asked at 22, confirmed at 25."""
+    """An order, sent at 22 and confirmed at 25."""
     return Order("alice", asked_us=22, confirmed_us=25, **kind)
 
 

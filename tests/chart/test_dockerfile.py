@@ -1,4 +1,4 @@
-"""The Dockerfile copies what the package is made of, and .dockerignore lets it through."""
+"""The Dockerfile copies all parts of the package, and .dockerignore lets them through."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def covers(folders: set[str], path: str) -> bool:
 
 
 def copied(dockerfile: str = _DOCKERFILE) -> set[str]:
-    """What is copied from the repository."""
+    """The paths that are copied from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
     return {name for line in lines for name in line.split()}
 
 
 def production_copies() -> set[str]:
-    """What of the repository the production image is built from."""
+    """The parts of the repository that the production image is built from."""
     return copied(_DOCKERFILE[: _DOCKERFILE.index(" AS build-development")])
 
 
@@ -40,7 +40,7 @@ def test_every_package_is_in_the_image() -> None:
 
 
 def test_production_has_no_tools() -> None:
-    """The page, the example and the bench are for machines of developers."""
+    """The page, the example and the bench are for developers' machines."""
     copies = production_copies()
     assert "gateway" in copies
     assert not copies & {"clients", "clients/page", "examples", "bench", "tests"}
@@ -62,6 +62,6 @@ def test_its_version_is_the_packages() -> None:
 
 
 def test_signals_reach_the_service() -> None:
-    """A shell in between would keep SIGTERM to itself."""
+    """A shell in between would not pass SIGTERM on."""
     commands = re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", _DOCKERFILE, re.MULTILINE)
     assert commands == ['["python", "-m"]', '["clarion_gateway"]']

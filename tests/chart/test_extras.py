@@ -1,4 +1,4 @@
-"""What platform teams add to other people's charts arrives where it belongs."""
+"""The additions that platform teams make to charts arrive in the right objects."""
 
 from __future__ import annotations
 

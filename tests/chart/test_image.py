@@ -1,4 +1,4 @@
-"""The image, run as the chart has Kubernetes run it: user, read-only root, capabilities, limits.
+"""The image, run as in the chart's pods: user, read-only root, capabilities, limits.
 
 Needs a docker daemon and an image: ``docker build --tag clarion:test .``, then
 ``CLARION_IMAGE=clarion:test pytest tests/chart/test_image.py``. CLARION_DEVELOPMENT_IMAGE names the
@@ -49,7 +49,7 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[str]:
-    """A network of one's own; its containers end with it."""
+    """A docker network for this test; its containers end with it."""
     name = f"clarion-test-{uuid.uuid4().hex[:8]}"
     docker("network", "create", name)
     yield name
@@ -106,7 +106,7 @@ def variables(environment: dict[str, str]) -> list[str]:
 
 
 def confinement(pod: Object, container: Object) -> list[str]:
-    """A pod's and a container's security context and limits in docker's words."""
+    """A pod's and a container's security context and limits as options of docker."""
     security = pod["securityContext"] | container["securityContext"]
     assert security["readOnlyRootFilesystem"]
     assert not security["allowPrivilegeEscalation"]
@@ -124,7 +124,7 @@ def confinement(pod: Object, container: Object) -> list[str]:
 def test_an_event_goes_all_the_way(
     release: Rendered, services: dict[str, str], network: str
 ) -> None:
-    """`helm test`'s own pod, with the image and nothing else."""
+    """The pod of `helm test`, with the image and nothing else."""
     (pod,) = release.all("Pod")
     (container,) = pod["spec"]["containers"]
     environment = {one["name"]: one["value"] for one in container["env"] if "value" in one}
@@ -140,7 +140,7 @@ def test_an_event_goes_all_the_way(
 
 
 def test_sigterm_drains(release: Rendered, services: dict[str, str]) -> None:
-    """PID 1 gets the signal: it says so, takes its time, and ends by itself."""
+    """PID 1 gets the signal, logs it, takes its time, and ends by itself."""
     for component in ("gateway", "publisher"):
         settings = release.the("ConfigMap", component)["data"]
         container = services[component]
@@ -217,7 +217,7 @@ def test_runs_inside_an_application_with_names_like_its_own(
 
 
 def test_holds_no_tools() -> None:
-    """No bench, no example, no page: they are for machines of developers."""
+    """Bench, example and page are for developers' machines."""
     held = own_packages(_IMAGE)
     assert held >= {"clarion", "clarion_contract", "clarion_gateway", "clarion_publisher"}
     assert held & _TOOLS == set()
@@ -244,7 +244,7 @@ def test_says_what_it_is() -> None:
 
 
 def test_holds_what_is_pinned_and_nothing_else() -> None:
-    """Whoever builds it, and whenever."""
+    """The same packages are in the image, whoever builds it and whenever."""
     pinned = {
         canonical(line.partition(";")[0].strip())
         for line in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
@@ -273,7 +273,7 @@ def test_bytecode_names_no_time() -> None:
 
 
 def inside(code: str, image: str = _IMAGE) -> str:
-    """What Python says in a container of its own."""
+    """The output of Python in a container of its own."""
     return docker("run", "--rm", "--entrypoint", "python", image, "-c", code)
 
 

@@ -1,4 +1,4 @@
-"""Every rendered object is what Kubernetes and the operators accept; unknown fields are errors."""
+"""Kubernetes and the operators accept every rendered object; unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BUILT_IN: Final = {
 
 @pytest.fixture(autouse=True)
 def _schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version's definitions are megabytes of JSON, and would be read for each object."""
+    """Cached: a version's definitions are megabytes of JSON, and every object needs them."""
     monkeypatch.setattr(kubernetes, "schema_contents", _schema_contents)
 
 
@@ -54,13 +54,13 @@ def test_operators_know_every_field(rendered: Rendered) -> None:
 
 
 def test_every_custom_kind_is_among_the_examples(helm: Helm) -> None:
-    """What no example renders, nothing has checked."""
+    """A kind that no example renders would never be checked."""
     kinds = {found["kind"] for values in CI_VALUES for found in rendered_once(helm, values).objects}
     assert kinds >= {"HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 
 
 def test_an_unknown_field_is_an_error() -> None:
-    """The check of custom resources is strict, as the API server's own would not be."""
+    """The check of custom resources is strict, unlike the API server's own."""
     if not _CRDS.is_dir():
         pytest.skip(f"no definitions of custom resources at {_CRDS}")
     monitor = {

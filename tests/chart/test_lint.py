@@ -1,4 +1,4 @@
-"""helm 4 and helm 3 lint and render the chart with every example, alike."""
+"""helm 4 and helm 3 lint the chart and render every example in the same way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_both_versions_render_the_same(each_helm: Helm, helm: Helm, values: str)
 
 
 def test_notes_tell_three_commands(helm: Helm) -> None:
-    """helm 3 renders them with a cluster only."""
+    """helm 3 renders the notes only with a cluster."""
     result = helm.run(
         "install", "release", str(CHART), "--dry-run=client", "--namespace", "events",
         "--values", str(CHART / "ci" / "trial-values.yaml"),

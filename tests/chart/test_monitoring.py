@@ -1,4 +1,4 @@
-"""Dashboards and alerts reach the cluster as they stand here, with two replacements."""
+"""Dashboards and alerts reach the cluster unchanged, except for two replacements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RUNBOOK: Final = "https://wiki.example.com/clarion"
 
 
 def test_dashboards_arrive_with_links_to_the_users_runbook(helm: Helm) -> None:
-    """Grafana's and Prometheus' braces look like helm's own: they must survive."""
+    """The braces of Grafana and Prometheus look like helm's own, and must survive."""
     rendered = helm.render(
         *TRIAL,
         "--set", "metrics.dashboards.enabled=true",
@@ -46,7 +46,7 @@ def test_dashboards_go_where_the_sidecar_looks(helm: Helm) -> None:
 
 
 def test_alerts_watch_the_release_and_link_to_the_users_runbook(helm: Helm) -> None:
-    """Two releases must not ring for each other; all else is as in the file."""
+    """Two releases must not trigger each other's alerts; everything else is as in the file."""
     rendered = helm.render(
         *TRIAL,
         "--set", "metrics.prometheusRule.enabled=true",

@@ -1,4 +1,4 @@
-"""The files made from values.yaml are up to date, and values.yaml explains itself."""
+"""The files generated from values.yaml are up to date, and every value has an explanation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_schema_is_what_the_values_make_of_it() -> None:
 
 
 def test_every_number_has_its_reason() -> None:
-    """A number without a comment above it is somebody's guess."""
+    """A number without a comment above it may be a guess."""
     unexplained = [
         value.path
         for value in pages.values()
@@ -40,7 +40,7 @@ def test_every_quantity_has_its_reason() -> None:
 
 
 def test_every_key_of_the_values_is_found() -> None:
-    """The parser of comments reads values.yaml by lines: it must see what YAML sees."""
+    """The parser of comments reads values.yaml by lines: it must see every key that YAML sees."""
 
     def leaves(node: object, path: str = "") -> set[str]:
         if isinstance(node, dict) and node:

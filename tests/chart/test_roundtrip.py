@@ -1,4 +1,4 @@
-"""What `helm test` runs, run against real services in the environment that the chart makes."""
+"""The script of `helm test`, run against real services in the environment that the chart makes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def services(release: Rendered, redis_url: str) -> Iterator[list[subprocess.Pope
 
 
 def test_an_event_goes_all_the_way(release: Rendered, services: object) -> None:
-    """And where the chart knows no secret, the test is content with readiness."""
+    """If the chart knows no secret, the test only checks readiness."""
     result = _run_test_pod(release)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines() == [
@@ -85,7 +85,7 @@ def _run_test_pod(
 
 
 def _addresses(release: Rendered, variables: list[dict[str, str]]) -> dict[str, str]:
-    """The Services' addresses, as this machine's: a Service leads to its container's port."""
+    """The Services' addresses on this machine: a Service leads to its container's port."""
     found = {}
     for variable in variables:
         if variable.get("value", "").startswith("http://"):

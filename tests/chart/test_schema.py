@@ -1,4 +1,4 @@
-"""What the chart refuses before anything reaches a cluster, and what it says."""
+"""Bad values are refused before anything reaches a cluster, with a clear message."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_refuses(helm: Helm, wrong: str) -> None:
 
 
 def test_every_version_of_helm_refuses(each_helm: Helm) -> None:
-    """They read JSON Schema with libraries of their own."""
+    """Versions of helm read JSON Schema with different libraries."""
     for wrong in ("gateway.replica=3", "gateway.settings.GATEWAY_PORT=0", "auth.secret=short"):
         assert "values don't meet the specifications" in each_helm.refusal(*TRIAL, "--set", wrong)
 
@@ -74,7 +74,7 @@ def test_every_version_of_helm_refuses(each_helm: Helm) -> None:
     ],
 )
 def test_says_what_is_missing(helm: Helm, options: list[str], expected: str) -> None:
-    """An install that could only crash is refused, with what to set."""
+    """An install that could only crash is refused, and the message says what to set."""
     assignments = [part for option in options for part in ("--set", option)]
     assert expected in helm.refusal(*assignments)
 

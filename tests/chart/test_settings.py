@@ -1,4 +1,4 @@
-"""Values become settings that the services really have, and every setting can be reached."""
+"""Values become settings that the services have, and the chart can set every setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES: Mapping[str, type[ContractSettings]] = {
     "gateway": GatewaySettings,
     "publisher": PublisherSettings,
 }
-# What stands in Secrets of the user's own, or in the example's handlers.
+# Settings that come from the user's own Secrets, or from the example's handlers.
 _OTHERS = {"CHAT_ROOM", "OTEL_EXPORTER_OTLP_HEADERS", "PYTHONPATH"}
 
 
@@ -50,7 +50,7 @@ def names(rendered: Rendered, component: str) -> set[str]:
 
 
 def test_every_variable_is_a_setting(rendered: Rendered, component: str) -> None:
-    """A setting that was renamed would be ignored in silence."""
+    """A renamed setting would be ignored without an error."""
     unknown = names(rendered, component) - variables(CLASSES[component]) - _OTHERS
     assert {name for name in unknown if not name.startswith("OTEL_")} == set()
 
@@ -80,7 +80,7 @@ def test_every_setting_has_a_place(component: str) -> None:
 def test_every_setting_arrives_as_it_was_given(
     helm: Helm, component: str, tmp_path: Path, clean_environment: pytest.MonkeyPatch
 ) -> None:
-    """Each at its greatest: helm reads 17179869184 as 1.7179869184e+10, which Python refuses."""
+    """Each at its maximum: helm reads 17179869184 as 1.7179869184e+10, which Python refuses."""
     cls = CLASSES[component]
     extremes = {name: _extreme(name, schema) for name, schema in setting_schemas(cls).items()}
     values = tmp_path / "values.yaml"
@@ -96,7 +96,7 @@ def test_every_setting_arrives_as_it_was_given(
 
 
 def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> None:
-    """Those that have values of their own."""
+    """Settings that the chart sets by values of their own."""
     jwks = helm.render("--set", "auth.jwksUrl=https://login/keys,redis.url=redis://r")
     pem = helm.render("--set", "auth.publicKey=-----BEGIN,redis.url=redis://r")
     handlers = helm.render(*TRIAL, "--set", "gateway.handlers.name=chat:handlers")

@@ -1,4 +1,4 @@
-"""What holds for every release, whatever the values: objects that agree with one another."""
+"""Properties of every release, whatever its values: its objects agree with one another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pod_spec(rendered: Rendered, component: str) -> Object:
 
 
 def drain_seconds(rendered: Rendered, component: str) -> float:
-    """What the service itself will take at most."""
+    """The longest time that the service's own drain takes."""
     environment = rendered.environment(component)
     parts = ("PAUSE", "SPREAD", "GRACE") if component == "gateway" else ("PAUSE", "GRACE")
     return sum(float(environment[f"{component.upper()}_DRAIN_{part}_SECONDS"]) for part in parts)
@@ -40,7 +40,7 @@ def test_a_drain_ends_before_the_pod_is_killed(rendered: Rendered, component: st
 
 @pytest.mark.parametrize("cls", [GatewaySettings, PublisherSettings])
 def test_every_part_of_the_drain_is_in_the_grace_period(cls: type[Any]) -> None:
-    """A part added to the settings must be added to the sum."""
+    """A new part of the drain must be added to the sum."""
     drains = {name for name in cls.model_fields if name.startswith("drain_")}
     expected = {"drain_pause_seconds", "drain_grace_seconds"}
     assert drains - {"drain_spread_seconds"} == expected
@@ -56,7 +56,7 @@ def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
 
 
 def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str) -> None:
-    """With both, every upgrade would throw the autoscaler's number away."""
+    """With both, every upgrade would overwrite the autoscaler's number."""
     owners = [
         found
         for kind in ("HorizontalPodAutoscaler", "ScaledObject")
@@ -74,7 +74,7 @@ def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str)
 
 
 def test_gateways_leave_one_at_a_time_and_after_each_other(rendered: Rendered) -> None:
-    """Each sends its clients elsewhere; the next may go when that is over."""
+    """Each draining gateway sends its clients elsewhere; the next one starts after it."""
     if scaler := rendered.find("ScaledObject", "gateway"):
         behavior = scaler["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     elif scaler := rendered.find("HorizontalPodAutoscaler", "gateway"):
@@ -124,7 +124,7 @@ def test_every_selector_finds_its_pods_and_no_others(rendered: Rendered) -> None
 
 
 def _selector(found: Object) -> Object:
-    """The pods that an object speaks of; nothing: it speaks of none."""
+    """The selector for pods in an object; None: the object has none."""
     match found["kind"]:
         case "Deployment" | "StatefulSet" | "PodDisruptionBudget":
             return dict(found["spec"]["selector"]["matchLabels"])
@@ -289,7 +289,7 @@ def test_the_deletion_cost_gets_through_the_network_policy(helm: Helm, asked: bo
 
 @pytest.mark.parametrize("scheme", ["redis+cluster://{}", "rediss+sentinel://{}/clarion"])
 def test_all_nodes_of_a_redis_get_through_the_network_policy(helm: Helm, scheme: str) -> None:
-    """Those that the URL names, and those that they tell of."""
+    """The nodes that the URL names, and the nodes that those report."""
     url = scheme.format("user:secret@one:7000\\,two:7001")
     values = f"networkPolicy.enabled=true,networkPolicy.redisPort=7002,redis.url={url}"
     rendered = helm.render(*TRIAL, "--set", f"{values},redis.valkey.enabled=false")
@@ -299,7 +299,7 @@ def test_all_nodes_of_a_redis_get_through_the_network_policy(helm: Helm, scheme:
 
 
 def test_a_new_version_of_the_chart_alone_rolls_no_pod(rendered: Rendered) -> None:
-    """A roll sends every client through a reconnect."""
+    """A roll-out makes every client reconnect."""
     for kind, pod in rendered.pods():
         if kind != "Pod":
             assert "helm.sh/chart" not in pod["metadata"]["labels"]
@@ -314,7 +314,7 @@ def test_a_new_version_of_the_chart_alone_rolls_no_pod(rendered: Rendered) -> No
     ],
 )
 def test_a_changed_setting_rolls_the_pods(helm: Helm, trial: Rendered, change: str) -> None:
-    """Settings are read once, at the start."""
+    """Services read their settings once, when they start."""
     changed = helm.render(*TRIAL, "--set", change.replace(", ", "\\, "))
     assert pod_template(changed) != pod_template(trial)
 
@@ -324,7 +324,7 @@ def pod_template(rendered: Rendered) -> Object:
 
 
 def test_names_fit(helm: Helm) -> None:
-    """Names of Services, host names of pods and values of labels end at 63 characters."""
+    """Names of Services, host names of pods and values of labels have at most 63 characters."""
     rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 80)
     for found in rendered.objects:
         suffix = "-0123456789-abcde" if found["kind"] == "Deployment" else ""
@@ -333,7 +333,7 @@ def test_names_fit(helm: Helm) -> None:
 
 
 def test_what_refers_to_an_object_finds_it(rendered: Rendered) -> None:
-    """ConfigMaps and Secrets that the release does not hold must be the user's own."""
+    """ConfigMaps and Secrets that are not in the release must be the user's own."""
     own = {(found["kind"], found["metadata"]["name"]) for found in rendered.objects}
     theirs = {"tokens", "redis", "otlp", "chat"}
     for _, pod in rendered.pods():

@@ -1,4 +1,4 @@
-"""Runs `clarion` as a person's shell does: a process of its own, in a folder of its own."""
+"""Runs `clarion` as from a shell: as a process of its own, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Clarion:
         )
 
     def fails(self, *arguments: str, stdin: bytes = b"", **changes: str) -> str:
-        """Run a command that must fail: nothing on standard output, one line on the other."""
+        """Run a command that must fail: no output on stdout, one line on stderr."""
         completed = self.run(*arguments, stdin=stdin, **changes)
         assert completed.returncode != 0
         assert completed.stdout == ""

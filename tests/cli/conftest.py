@@ -1,4 +1,4 @@
-"""The command in a folder of its own, and a publisher's place for it to speak to."""
+"""The command in a folder of its own, and a stand-in for the publisher that it calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A publisher's place, to see the bytes that come. The real one stands in tests/e2e."""
+"""A stand-in for a publisher, which shows the bytes of requests. tests/e2e has the real one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _Publisher(BaseHTTPRequestHandler):
-    """Answers as the server's ``answer`` says and keeps what it was asked."""
+    """Answers as the server's ``answer`` says, and records requests."""
 
     def do_POST(self) -> None:
         server = self.server
@@ -27,7 +27,7 @@ class _Publisher(BaseHTTPRequestHandler):
 
 
 class Publisher(ThreadingHTTPServer):
-    """What it was asked, and what it answers."""
+    """The recorded requests, and the answers to give."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Publisher)

@@ -1,4 +1,4 @@
-"""docs/cli.md holds every command, argument, option and exit code, and none that does not exist."""
+"""docs/cli.md has every command, argument, option and exit code, and none that does not exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.main import get_command
 from clarion_cli.failure import ExitCode
 from clarion_cli.main import app
 from clarion_cli.token import SCOPES
-from clarion_publisher import authorise
+from clarion_publisher.ingestion import authorise
 from tests.cli.clarion import ROOT, Clarion
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()

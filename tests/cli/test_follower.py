@@ -1,6 +1,6 @@
-"""The client that stays: resumes, waits as it is told, gives up where it must.
+"""The following client resumes, waits as long as the server says, and gives up when it must.
 
-Against a scripted server; tests/e2e has the real gateways.
+The server is scripted; tests/e2e has the real gateways.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Script = Callable[[ServerConnection], Awaitable[None]]
 
 
 class Gateway:
-    """Plays one script per connection, in order, and keeps the requests."""
+    """Plays one script per connection, in order, and records the requests."""
 
     def __init__(self, *scripts: Script) -> None:
         self.requests: list[Request] = []
@@ -93,7 +93,7 @@ async def test_resumes_after_the_last_event_it_saw() -> None:
 
 
 async def test_names_the_connection_on_which_it_reached_its_position() -> None:
-    """So that a gateway leaves out what that connection sent itself."""
+    """The gateway then leaves out the events that this connection sent itself."""
     gateway = Gateway(
         script(welcome("10", connection="a"), event("11"), close=1011),
         script(welcome("11", connection="b", resumed=True), close=1011),
@@ -210,13 +210,13 @@ async def test_gives_up_where_something_else_speaks_websocket(text: str) -> None
         await socket.wait_closed()
 
     async with Gateway(play).running() as gateway:
-        with pytest.raises(Failure, match="not as a gateway of Clarion") as failure:
+        with pytest.raises(Failure, match="not like a gateway of Clarion") as failure:
             await until_event(Follower([gateway.url]), "11")
     assert failure.value.code is ExitCode.UNREACHABLE
 
 
 async def test_says_that_tls_failed() -> None:
-    """Not that nobody answers: somebody does, without TLS."""
+    """A server answers, but without TLS, so "no gateway answers" would be wrong."""
 
     ended = asyncio.Event()
 
@@ -238,7 +238,7 @@ async def test_says_that_tls_failed() -> None:
 
 
 async def test_what_comes_again_after_a_resume_is_dropped() -> None:
-    """A gateway on a cluster sends events again; those of more than a minute ago are forgotten."""
+    """A gateway on a cluster sends events again. Ids older than a minute are forgotten."""
     minute = 60_000_000
     ids = (1, 3, 2, minute + 2)
     again = (2, 3, 4, 1)

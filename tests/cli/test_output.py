@@ -35,7 +35,7 @@ with output.progress("starting"):
 
 
 def on_terminal(program: str, **changes: str) -> str:
-    """What a terminal is sent."""
+    """The bytes that a terminal gets."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=environment(**changes)
@@ -51,7 +51,7 @@ def on_terminal(program: str, **changes: str) -> str:
 
 
 def visible(sent: str) -> list[str]:
-    """The lines that stay on the screen: what was erased or drawn over is gone."""
+    """The lines that stay on the screen, without those erased or drawn over."""
     lines, row = [""], 0
     for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r\n|\r|[^\x1b\r]+", sent):
         if part == "\r\n":

@@ -1,4 +1,4 @@
-"""One process of the local stack: its output is relayed, and it is ended for sure."""
+"""One process of the local stack: its output is relayed, and it always ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def until(lines: Lines, line: str) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Whether the process runs; a zombie does not."""
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False
     ).stdout

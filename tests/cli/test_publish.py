@@ -1,4 +1,4 @@
-"""`clarion publish`: the request it makes, and what it says when it cannot."""
+"""`clarion publish`: its request, and its messages when it fails."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_notices_that_it_speaks_to_something_else(
     said = clarion.fails(
         "publish", "a.b", "1", CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url
     )
-    assert "not as a publisher of Clarion" in said
+    assert "not like a publisher of Clarion" in said
 
 
 def test_says_that_nobody_answers(clarion: Clarion) -> None:

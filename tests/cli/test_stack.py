@@ -1,4 +1,4 @@
-"""What a local stack is made of, and what is checked before any of it is started."""
+"""The parts of a local stack, and the checks before any of them is started."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_process_listens_on_this_machine_only() -> None:
 
 
 def test_no_other_key_stands_beside_the_local_secret() -> None:
-    """The services take exactly one source of keys; the shell may name another one."""
+    """The services accept exactly one key source, and the shell may name another one."""
     inherited = {"CLARION_JWT_JWKS_URL": "https://issuer", "CLARION_JWT_PUBLIC_KEY": "key.pem"}
     environment = make_plan().publisher("redis://r", inherited).environment
     assert environment["CLARION_JWT_SECRET"] == SECRET

@@ -1,4 +1,4 @@
-"""How `clarion tail` shows what arrives."""
+"""How `clarion tail` shows messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion token`: what it signs, the services accept."""
+"""`clarion token`: the services accept the tokens that it signs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_refuses_scopes_that_no_service_asks_for(scope: str) -> None:
 
 
 def test_prints_nothing_but_the_token(clarion: Clarion) -> None:
-    """So that `$(clarion token alice)` can stand in any command."""
+    """`$(clarion token alice)` must work in any command."""
     completed = clarion.run("token", "alice", "--expires", "60", CLARION_JWT_SECRET=SECRET)
     assert completed.stderr == ""
     assert completed.stdout.count("\n") == 1

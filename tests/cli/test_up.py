@@ -1,5 +1,4 @@
-"""What `clarion up` shows: every gateway's page, and of a failed start only the process that
-failed.
+"""The output of `clarion up`: every gateway's page; after a failed start, the failed process only.
 
 tests/e2e/test_up.py starts it.
 """

@@ -1,4 +1,4 @@
-"""`clarion users`, `connections` and `disconnect`: what they ask, and what people read."""
+"""`clarion users`, `connections` and `disconnect`: their requests, and their output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONNECTIONS = b"""{"connections":5,"anonymous":2,"authenticated":3,"pods":[
 
 
 def shown(text: RenderableType) -> list[str]:
-    """What a terminal shows, line by line, spaces made single."""
+    """The lines of a terminal, with single spaces."""
     console = Console(width=100)
     with console.capture() as capture:
         console.print(text)
@@ -133,6 +133,6 @@ def test_a_person_reads_what_gateways_hold() -> None:
     ],
 )
 def test_a_person_reads_how_many_connections_were_known(answer: bytes, expected: str) -> None:
-    """Presence may lag behind, and a publisher of an earlier version does not say."""
+    """Presence may lag behind, and a publisher of an earlier version does not report it."""
     receipt = msgspec.json.decode(answer, type=DisconnectReceipt)
     assert _describe_disconnect("bob", receipt).plain == expected

@@ -1,4 +1,4 @@
-"""The development page: files that need nothing from elsewhere, and tokens that are accepted."""
+"""The development page: its files load nothing from elsewhere, and its tokens are accepted."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_answers_to_names_of_this_machine(host: str) -> None:
 
 @pytest.mark.parametrize("host", FOREIGN)
 async def test_answers_to_no_name_that_a_stranger_may_point_here(host: str) -> None:
-    """DNS rebinding: a page whose own name leads to 127.0.0.1 all of a sudden."""
+    """DNS rebinding: a page's own name suddenly leads to 127.0.0.1."""
     page = client()
     for path in PATHS:
         answer = await page.get(path, headers={"host": host})

@@ -1,7 +1,7 @@
-"""A cluster, through kubectl and helm alone: whose it is and how it was made, nobody here knows.
+"""A cluster, used only through kubectl and helm, whatever its provider and its set-up.
 
-What it needs: the image that ``CLARION_IMAGE`` names, on its nodes or in a registry that they reach,
-and the bundled Valkey's (``CLARION_VALKEY_IMAGE`` names another copy of it).
+The cluster needs two images, on its nodes or in a registry that they reach: the one that
+``CLARION_IMAGE`` names, and the bundled Valkey's (``CLARION_VALKEY_IMAGE`` names another copy).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def image(reference: str) -> dict[str, str]:
 
 
 def values(environment: dict[str, str]) -> Object:
-    """What the tests install, with the images that the environment names."""
+    """The values for the tests' releases, with the images that the environment names."""
     made: Object = json.loads(json.dumps(VALUES))
     made["image"] = image(environment["CLARION_IMAGE"])
     if valkey := environment.get("CLARION_VALKEY_IMAGE"):
@@ -119,7 +119,7 @@ class Cluster:
         return True
 
     def pods(self, component: str) -> list[Object]:
-        """Of the release, those that are on their way out left aside."""
+        """The release's pods, without those that are being deleted."""
         found = self.get(
             "pods",
             "--selector",
@@ -128,7 +128,7 @@ class Cluster:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def rolled_out(self, seconds: float = 5 * MINUTE) -> None:
-        """Wait until both Deployments are what they should be."""
+        """Wait until both Deployments are complete."""
         for component in ("gateway", "publisher"):
             self.run(
                 "rollout", "status", f"deployment/{RELEASE}-{component}",
@@ -154,8 +154,8 @@ class Cluster:
     # The witness
 
     def call_witness(self) -> None:
-        """Start the pod that clients and producer live in: as restricted as the release's own,
-        with the release's image and secret."""
+        """Start the pod in which clients and producer run. It is as restricted as the release's own
+        pods, and uses the release's image and secret."""
         hooks = yaml.safe_load_all(_run(self.helm_command("get", "hooks", RELEASE), "", MINUTE))
         (pod,) = [one for one in hooks if one and one["kind"] == "Pod"]
         self.apply(*witness_objects(pod["spec"]))
@@ -166,7 +166,7 @@ class Cluster:
 
     @contextmanager
     def watched(self, *options: str) -> Iterator[Watch]:
-        """Clients and a producer count, through the Services, while the body does its worst."""
+        """Clients and a producer count, via the Services, while the body disturbs the release."""
         command = self.kubectl_command("exec", "--stdin", WITNESS, "--", *WITNESS_COMMAND, *options)
         with watched(command) as watch:
             yield watch
@@ -179,7 +179,7 @@ WITNESS_COMMAND: Final = (
 
 
 def witness_objects(spec: Object) -> list[Object]:
-    """Program and pod, made from the pod of ``helm test``, which is confined as it should be."""
+    """Program and pod of the witness, made from the restricted pod of ``helm test``."""
     (container,) = spec["containers"]
     program = {
         "apiVersion": "v1",
@@ -220,8 +220,8 @@ def witness_objects(spec: Object) -> list[Object]:
 
 
 def namespace_object(name: str) -> Object:
-    """Pod Security "restricted" is enforced: a pod of ours that is not would never start. And warned
-    of, since only pods are refused, not what makes them."""
+    """A namespace that enforces Pod Security "restricted", so that no less restricted pod of ours
+    could start. It also warns, because only pods are refused, not the objects that create them."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -235,7 +235,7 @@ def namespace_object(name: str) -> Object:
 
 
 def eventually(condition: Callable[[], Any], *, seconds: float, what: Callable[[], object]) -> None:
-    """Return once the condition holds; asked every two seconds, as an API server likes it."""
+    """Return once the condition holds; checks every two seconds, to spare the API server."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"

@@ -1,4 +1,4 @@
-"""A release in a cluster, where ``KUBECONFIG`` names one. Everywhere else these tests are skipped."""
+"""A release in the cluster that ``KUBECONFIG`` names. Without one, these tests are skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def helm() -> Helm:
 
 @contextmanager
 def _namespace(scratch: Path) -> Iterator[Cluster]:
-    """A namespace of one's own; everything in it ends with it."""
+    """A namespace for these tests; everything in it is deleted with it."""
     missing = [name for name in ("KUBECONFIG", "CLARION_IMAGE") if not os.environ.get(name)]
     if missing:
         pytest.skip(f"no cluster to try it in: {' and '.join(missing)} not set")
@@ -43,7 +43,7 @@ def _namespace(scratch: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A release with fixed replicas and a witness, for all tests that leave it as it was."""
+    """A release with fixed replicas and a witness, for all tests that leave it unchanged."""
     with _namespace(tmp_path_factory.mktemp("cluster")) as cluster:
         cluster.install()
         cluster.call_witness()

@@ -1,4 +1,4 @@
-"""What `helm install` promises, in a real cluster: nothing is lost while pods come and go.
+"""The promises of `helm install` in a real cluster: nothing is lost while pods come and go.
 
 ``KUBECONFIG=… CLARION_IMAGE=registry/clarion:tag pytest tests/cluster``. `tests.cluster.cluster`
 says what the cluster needs.
@@ -33,7 +33,7 @@ def test_the_charts_own_test_passes(cluster: Cluster) -> None:
 
 
 def test_three_audiences_reach_every_client_on_every_pod(cluster: Cluster) -> None:
-    """Through the Services; an event is published on one pod and delivered on all."""
+    """Through the Services: an event is published on one pod and delivered on all."""
     with cluster.watched("--clients", str(CLIENTS)) as watch:
         watch.wait(published=50)
     lost_nothing(watch)
@@ -58,7 +58,7 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
 
 
 def _all_pods(cluster: Cluster) -> set[str]:
-    """Names of all pods, those on their way out too."""
+    """Names of all pods, including those that are being deleted."""
     return {pod["metadata"]["name"] for pod in cluster.get("pods")["items"]}
 
 
@@ -76,7 +76,7 @@ def test_a_pod_that_goes_takes_nothing_along(
 
 
 def test_a_node_that_is_drained_takes_one_gateway_at_a_time(cluster: Cluster) -> None:
-    """Evictions, as `kubectl drain` asks for them: the second must wait until the first is
+    """Evictions, as `kubectl drain` requests them: the second must wait until the first pod is
     replaced.
     """
     first, second, _ = names(cluster, "gateway")
@@ -124,7 +124,7 @@ def test_an_upgrade_and_the_way_back_lose_nothing(cluster: Cluster) -> None:
 
 
 def test_pods_tell_how_full_they_are(cluster: Cluster) -> None:
-    """With a Role for `pods/status` alone, the API takes the annotation."""
+    """With a Role only for `pods/status`, the API accepts the annotation."""
 
     def told() -> list[int]:
         annotations = [pod["metadata"].get("annotations", {}) for pod in cluster.pods("gateway")]
@@ -137,7 +137,7 @@ def test_pods_tell_how_full_they_are(cluster: Cluster) -> None:
 
 
 def test_a_valkey_that_moves_brings_its_events_along(empty_cluster: Cluster) -> None:
-    """Publishers say 503 meanwhile; clients stay connected and catch up from its disk."""
+    """Meanwhile publishers answer 503. Clients stay connected, and catch up from Valkey's disk."""
     if not has_disks(empty_cluster):
         pytest.skip("the cluster has no default storage class")
     empty_cluster.install(["redis.valkey.persistence.enabled=true"])
@@ -156,7 +156,7 @@ def test_a_valkey_that_moves_brings_its_events_along(empty_cluster: Cluster) -> 
 
 
 def test_uninstalling_leaves_nothing(empty_cluster: Cluster) -> None:
-    """Neither objects nor a disk, where the cluster has disks to give."""
+    """Neither objects nor a disk, if the cluster has disks."""
     persistence = str(has_disks(empty_cluster)).lower()
     empty_cluster.install([f"redis.valkey.persistence.enabled={persistence}"])
     before = _left(empty_cluster)
@@ -175,7 +175,7 @@ def has_disks(cluster: Cluster) -> bool:
 
 
 def _left(cluster: Cluster) -> list[str]:
-    """Whatever has to do with the release, of every kind that there is; and helm's own record."""
+    """All objects of the release, of every kind, and helm's own record."""
     listed = cluster.run("api-resources", "--namespaced", "--verbs=list,delete", "--output=name")
     kinds = sorted(set(listed.split()) - {"events", "events.events.k8s.io"})
     found = cluster.run(

@@ -1,6 +1,6 @@
-"""A real API server takes every object of every example, and has nothing to warn of.
+"""A real API server accepts every object of every example, without a warning.
 
-Nothing is made: each is tried with ``--dry-run=server``, defaults, validation and admission included.
+No object is created: ``--dry-run=server`` applies defaults, validation and admission.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def test_the_api_takes_every_example(empty_cluster: Cluster, example: str) -> No
 
 
 def rendered(cluster: Cluster, example: str) -> list[Object]:
-    """What `helm install` and `helm test` would send."""
+    """The objects that `helm install` and `helm test` would send."""
     result = cluster.helm.run(
         "template", RELEASE, str(CHART), "--namespace", cluster.namespace,
         "--values", str(CHART / "ci" / example),

@@ -1,4 +1,4 @@
-"""What the cluster's tests hand to helm and kubectl is right. Needs no cluster."""
+"""The cluster tests pass the right files and options to helm and kubectl. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_release_is_valid_and_the_witness_finds_it(
     helm: Helm,
     tmp_path: Path,
 ) -> None:
-    """Objects by their schema; names that the witness uses by the release's own."""
+    """Objects match their schema, and the witness uses the release's names."""
     release = rendered(helm, tmp_path)
     (pod,) = release.all("Pod")
     program, witness = witness_objects(pod["spec"])
@@ -95,7 +95,7 @@ def nowhere(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cluster:
-    """A cluster that nobody answers for."""
+    """A cluster at whose address nothing answers."""
     server = {"name": "nowhere", "cluster": {"server": "http://127.0.0.1:9"}}
     context = {"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}
     config = {
@@ -136,7 +136,7 @@ COMMANDS: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one(nowhere: Cluster, command: str) -> None:
-    """It fails for want of a cluster, not for a flag that does not exist."""
+    """Each command fails because there is no cluster, not because of an unknown option."""
     with pytest.raises((AssertionError, subprocess.TimeoutExpired)) as failure:
         COMMANDS[command](nowhere)
     said = str(failure.value)

@@ -1,4 +1,4 @@
-"""Gateways are added when there is more to do: by CPU, and by connections."""
+"""Gateways are added under load, by CPU and by connections."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def replicas(cluster: Cluster) -> int:
 
 
 def autoscaler(cluster: Cluster) -> str:
-    """Why it does what it does."""
+    """The autoscaler's reasons."""
     return cluster.run("describe", "hpa", f"{RELEASE}-gateway")
 
 
 def check_pods_are_added(cluster: Cluster, *crowd: str) -> None:
-    """By this crowd, which loses nothing meanwhile."""
+    """This crowd makes the autoscaler add pods, and loses nothing meanwhile."""
     cluster.call_witness()
     with cluster.watched(*crowd) as watch:
         eventually(
@@ -41,7 +41,7 @@ def check_pods_are_added(cluster: Cluster, *crowd: str) -> None:
 
 
 def test_cpu_adds_pods(empty_cluster: Cluster) -> None:
-    """A request of 20m and a target of half of it: idle gateways stay below, busy ones above."""
+    """The request is 20m, the target half of it: idle gateways stay below, busy ones above."""
     cluster = empty_cluster
     if not cluster.serves("/apis/metrics.k8s.io/v1beta1/nodes"):
         pytest.skip("the cluster has no metrics-server")
@@ -56,7 +56,7 @@ def test_cpu_adds_pods(empty_cluster: Cluster) -> None:
 
 
 def test_connections_add_pods(empty_cluster: Cluster) -> None:
-    """Idle ones, which cost next to no CPU: 70 against a target of 20 for each pod."""
+    """Idle connections cost almost no CPU. There are 70, with a target of 20 per pod."""
     cluster = empty_cluster
     has_operator = cluster.serves("/apis/monitoring.coreos.com/v1")
     cluster.install(

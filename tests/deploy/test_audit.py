@@ -1,4 +1,4 @@
-"""`deploy.audit`: what is vulnerable fails, and what could not be asked is not taken for sound."""
+"""`deploy.audit`: a vulnerable version fails; a version that could not be checked is reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_the_service_does_not_know_is_not_called_sound() -> None:
 
 
 def test_a_service_out_of_reach_is_said_and_does_not_fail(tmp_path: Path) -> None:
-    """pip-audit for real, with a proxy where nobody listens."""
+    """Runs the real pip-audit with a proxy address where nothing listens."""
     (tmp_path / "constraints.txt").write_text("six==1.17.0\n")
     code = "from deploy.audit import audit; from pathlib import Path; print(audit(Path('{}')))"
     done = subprocess.run(
@@ -69,7 +69,7 @@ def test_a_service_out_of_reach_is_said_and_does_not_fail(tmp_path: Path) -> Non
 
 
 class _Osv(BaseHTTPRequestHandler):
-    """A vulnerability service that knows something bad of one package, in the schema of osv.dev."""
+    """A vulnerability service that reports one package, in the schema of osv.dev."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -104,6 +104,6 @@ def test_pip_audit_says_it_as_we_read_it(tmp_path: Path) -> None:
 
 
 def test_every_package_is_asked_about() -> None:
-    """Pins that pip-audit cannot read would be left out in silence."""
+    """Pins that pip-audit cannot read would be left out without an error."""
     lines = [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("#")]
     assert all(re.match(r"[\w.-]+==[\w.]+( ;|$)", line) for line in lines)

@@ -1,4 +1,4 @@
-"""Clients as an application has them: a WebSocket and an event stream."""
+"""Clients like those of an application: a WebSocket and an event stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fields = dict[str, Any]
 
 
 class Socket:
-    """A native client; its messages in the order in which they came."""
+    """A native client; keeps its messages in order of arrival."""
 
     def __init__(self, connection: ClientConnection, welcome: Fields) -> None:
         self.connection = connection
@@ -34,7 +34,7 @@ class Socket:
         await self.connection.send(json.dumps(message))
 
     async def events_until(self, type_: str) -> list[Fields]:
-        """All events up to the first of that type, which nobody else may publish."""
+        """All events up to the first of that type, which only this test may publish."""
         events = []
         while True:
             message = await self.receive()
@@ -44,7 +44,7 @@ class Socket:
                 return events
 
     async def close_code(self) -> int:
-        """Wait until the gateway closes; the code it gave."""
+        """Wait until the gateway closes; return its code."""
         await asyncio.wait_for(self.connection.wait_closed(), SECONDS)
         assert self.connection.close_code is not None
         return self.connection.close_code
@@ -67,7 +67,7 @@ async def opened(url: str, bearer: str | None = None, /, **query: str) -> AsyncI
 
 
 class EventStream:
-    """A client of server-sent events, read as the HTML standard says."""
+    """A client of server-sent events that parses as the HTML standard says."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -102,7 +102,7 @@ class EventStream:
 async def streamed(
     url: str, bearer: str | None = None, last_event_id: str | None = None, /, **query: str
 ) -> AsyncIterator[EventStream]:
-    """An event stream at a gateway."""
+    """An open event stream at a gateway."""
     headers = {"Accept": "text/event-stream"}
     if bearer is not None:
         headers["Authorization"] = f"Bearer {bearer}"

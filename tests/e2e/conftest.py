@@ -23,7 +23,7 @@ def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def own_stack(shared_valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
-    """One that a test may take apart."""
+    """A stack that a test may take apart."""
     made = make_stack(tmp_path, shared_valkey.url, namespace, GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
     with made.running():
         yield made

@@ -1,4 +1,4 @@
-"""Ports for servers that are told theirs: free ones, which no other test takes meanwhile."""
+"""Free ports for servers that must be given one. No other test takes them meanwhile."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BLOCK = 250
 
 
 class Block:
-    """Ports that are this process's own, whatever other test processes of the machine do.
+    """Ports that belong to this process alone, among all test processes of the machine.
 
-    A lock on a file stands for the block; the kernel lets go of it when the process ends.
+    A lock on a file stands for the block; the kernel releases it when the process ends.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Block:
         raise RuntimeError(f"expected a free block of ports between {_FIRST} and {_LAST}")
 
     def take(self, count: int) -> int:
-        """The first of ``count`` consecutive ports; those handed out last come last again."""
+        """The first of ``count`` consecutive ports. Ports just used are given out last."""
         for _ in range(2 * _BLOCK):
             if self._next + count > self._first + _BLOCK:
                 self._next = self._first
@@ -53,18 +53,18 @@ class Block:
 
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` consecutive ports that nobody listens on."""
+    """The first of ``count`` consecutive ports on which nothing listens."""
     return _block(os.getpid()).take(count)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which nothing listens."""
     return free_ports(1)
 
 
 @cache
 def _block(_process: int) -> Block:
-    """One for each process: a fork must not hand out its parent's."""
+    """Each process has its own block: a fork must not use its parent's."""
     return Block()
 
 

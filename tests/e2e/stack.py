@@ -1,6 +1,6 @@
-"""The system under test: a publisher and two gateways as processes of their own, on a real Valkey.
+"""The system under test: a publisher and two gateways as separate processes, on a real Valkey.
 
-Started as `clarion up` starts them, by the same plan.
+They are started by the same plan as in `clarion up`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Service:
         raise AssertionError(f"{self.program.name} is not ready\n{self.log.read_text()}")
 
     def terminate(self) -> None:
-        """SIGTERM, as Kubernetes ends a pod."""
+        """Send SIGTERM, as Kubernetes ends a pod."""
         assert self.process is not None
         self.process.terminate()
 
@@ -80,7 +80,7 @@ class Service:
 
 @dataclass
 class Stack:
-    """Where everything is, and who may do what."""
+    """The addresses of the services, and the tokens to use them."""
 
     publisher: Service
     gateways: list[Service]
@@ -94,7 +94,7 @@ class Stack:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Started and ready; killed at the end, whatever happened."""
+        """Run the stack until the context ends; kill it in any case."""
         try:
             for service in self.services:
                 service.start()
@@ -123,13 +123,13 @@ class Stack:
         return await asyncio.to_thread(self._request, "POST", "/v1/events", event)
 
     async def order(self, path: str, body: object = None) -> int:
-        """Give an order to all gateways; returns how many were told."""
+        """Give an order to all gateways; return how many got it at once."""
         response = await asyncio.to_thread(self._request, "POST", path, body)
         assert response.is_success, response.text
         return int(response.json()["gateways"])
 
     async def read(self, path: str) -> dict[str, Any]:
-        """What the publisher says of users and connections; asks again while Redis is away."""
+        """The publisher's answer about users and connections; asks again while Redis is away."""
         response = await asyncio.to_thread(self._request, "GET", path)
         while response.status_code == 503:
             await asyncio.sleep(0.1)
@@ -160,7 +160,7 @@ def make_stack(
     python: str = sys.executable,
     **changes: str,
 ) -> Stack:
-    """Not started yet.
+    """A stack that is not started yet.
 
     Args:
         folder: where the logs go.

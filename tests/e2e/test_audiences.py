@@ -1,4 +1,4 @@
-"""Three audiences over two gateways: everybody gets what is theirs, once, in order, and no more."""
+"""Three audiences over two gateways: each client gets exactly its events, once and in order."""
 
 from __future__ import annotations
 

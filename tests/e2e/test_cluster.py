@@ -1,4 +1,4 @@
-"""Two gateways and a publisher on a real cluster, all of them processes, while primaries die."""
+"""Two gateways and a publisher, as processes on a real cluster, while its primaries die."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stack(topology: Cluster, tmp_path: Path, namespace: str) -> Iterator[Stack]:
 def test_every_primary_dies_once_and_clients_change_gateways_and_nothing_is_lost(
     stack: Stack, topology: Cluster, namespace: str
 ) -> None:
-    """Each comes back as a replica of the one that took its place. One gateway goes meanwhile."""
+    """Each primary returns as a replica of its successor. One gateway leaves meanwhile."""
     shared = topology.primary_of(Keyspace(namespace, clustered=True).log("all"))
     dying = [shared, *(node for node in topology.primaries if node is not shared)]
     with beside(stack) as watch:

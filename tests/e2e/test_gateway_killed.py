@@ -1,7 +1,7 @@
-"""SIGKILL to a gateway with two thousand clients: they come back to the other one, by themselves.
+"""SIGKILL to a gateway with two thousand clients, which reconnect to the other gateway.
 
-What they missed of `all` and `authenticated` comes from that pod's ring: Redis is read once for
-each user, for the user's own stream, and not at all for anybody else.
+They get missed events of `all` and `authenticated` from that pod's ring. Redis is read once per
+user, for the user's own stream, and not at all for anonymous clients.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def quiet_stack(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stac
 
 @asynccontextmanager
 async def crowd_of(stack: Stack) -> AsyncIterator[Returning]:
-    """Everybody, connected to the first gateway; each user with one socket."""
+    """All clients, connected to the first gateway; each user has one socket."""
     users = [f"?token={stack.token(f'user-{number}')}" for number in range(USERS)]
     crowd = Returning(ClarionPolicy(), _port(stack.gateways[0]), [*users, *[""] * ANONYMOUS])
     try:
@@ -54,7 +54,7 @@ def _port(service: Service) -> int:
 
 
 async def log_reads(valkey: Valkey) -> int:
-    """How often a log was read: nothing else in Clarion uses XRANGE."""
+    """How often a log was read. Nothing else in Clarion uses XRANGE."""
     async with redis.asyncio.Redis(port=valkey.port) as client:
         stats: Any = await client.info("commandstats")
     return int(stats.get("cmdstat_xrange", {"calls": 0})["calls"])

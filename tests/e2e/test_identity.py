@@ -1,4 +1,4 @@
-"""Log in, refresh and log out on one socket, over both gateways' audiences."""
+"""Log in, refresh and log out on one socket, with the audiences of both gateways."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.stack import Stack
 
 
 async def types_until_the_end(stack: Stack, client: Socket) -> list[str]:
-    """Publish one event for each audience and an end; the types that the client gets."""
+    """Publish one event for each audience and an end; return the types that the client gets."""
     await stack.publish("authenticated", "to.authenticated")
     await stack.publish({"user": "dora"}, "to.dora")
     await stack.publish("all", "the.end")

@@ -1,4 +1,4 @@
-"""Metrics and health stand on the internal port, and there only."""
+"""Metrics and health are served only on the internal port."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_connections_show_in_the_metrics_of_their_gateway(stack: Stack) ->
 
 
 def test_a_gateway_without_connections_says_so(stack: Stack) -> None:
-    """In numbers: an autoscaler that finds none would never scale down."""
+    """As zeros: an autoscaler that finds no number would never scale down."""
     metrics = httpx.get(f"{stack.gateways[0].internal_url}/metrics", trust_env=False).text
     held = {
         line.rpartition(" ")[0] for line in metrics.splitlines() if "clarion_connections{" in line

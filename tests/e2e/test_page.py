@@ -1,4 +1,4 @@
-"""The development page in a real browser, used as a person uses it."""
+"""The development page in a real browser, operated like a person would."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Window:
-    """The page, opened at one gateway; what goes wrong in it fails the test."""
+    """The page, opened at one gateway; any error in it fails the test."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -65,7 +65,7 @@ class Window:
         await expect(self.page.locator("#publish-outcome")).to_contain_text("published")
 
     async def shows(self, *texts: str, count: int = 1) -> None:
-        """Exactly so many rows hold all these texts."""
+        """Exactly this many rows contain all these texts."""
         rows = self.page.locator("#events li")
         for text in texts:
             rows = rows.filter(has_text=text)
@@ -74,7 +74,7 @@ class Window:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def windows(browser: Browser, stack: Stack) -> AsyncIterator[tuple[Window, Window]]:
-    """One at each gateway."""
+    """One page at each gateway."""
     pair = Window(await browser.new_page()), Window(await browser.new_page())
     for window, gateway in zip(pair, stack.gateways, strict=True):
         await window.open(gateway.url)

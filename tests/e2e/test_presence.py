@@ -1,4 +1,4 @@
-"""Who is connected where, as the publisher tells it, whatever happens to gateways and Redis."""
+"""The publisher reports which users are connected and where, whatever gateways and Redis suffer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 60.0
 
 @pytest.fixture
 def lively(valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
-    """A stack whose Redis may be taken away, and whose dead pods are soon missed."""
+    """A stack whose Redis may be stopped, and that notices dead pods soon."""
     made = make_stack(
         tmp_path,
         valkey.url,
@@ -65,7 +65,7 @@ async def eventually(
 
 
 def is_on(**pods: int) -> Callable[[dict[str, Any]], bool]:
-    """The user has so many connections on these pods, and on no other."""
+    """The user has this many connections on these pods, and on no other."""
     expected = {name.replace("_", "-"): count for name, count in pods.items()}
 
     def condition(said: dict[str, Any]) -> bool:
@@ -85,7 +85,7 @@ async def connect(stack: Stack, gateway: int, exits: AsyncExitStack, user: str =
 async def test_presence_follows_sockets_pods_and_redis(
     lively: Stack, valkey: Valkey, exits: AsyncExitStack
 ) -> None:
-    """In one test, since starting what it takes apart is what takes time."""
+    """One test, because starting the stack that it takes apart takes most of the time."""
     before = time.time()
     sockets = [await connect(lively, gateway, exits) for gateway in (0, 0, 1)]
     await eventually(lively, "/v1/users/iris", is_on(gateway_1=2, gateway_2=1))
@@ -116,7 +116,7 @@ async def test_presence_follows_sockets_pods_and_redis(
 async def test_a_person_sees_and_disconnects_a_user(
     stack: Stack, clarion: Clarion, exits: AsyncExitStack
 ) -> None:
-    """By the commands, from a folder that knows nothing but the secret."""
+    """With the commands, from a folder that holds only the secret."""
 
     async def run(*arguments: str) -> dict[str, Any]:
         url = stack.publisher.url
@@ -141,7 +141,7 @@ async def test_a_person_sees_and_disconnects_a_user(
 async def test_a_pod_that_stood_still_is_gone_and_comes_back(
     lively: Stack, exits: AsyncExitStack
 ) -> None:
-    """Its sockets are open, but nobody can say so; when it goes on, all of it counts again."""
+    """Its sockets are open, but the pod cannot report them. When it goes on, all of them count."""
     held = [await connect(lively, gateway, exits) for gateway in (0, 0, 1)]
     await eventually(lively, "/v1/users/iris", is_on(gateway_1=2, gateway_2=1))
     stopped = lively.gateways[0].process

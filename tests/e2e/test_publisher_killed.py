@@ -1,6 +1,6 @@
-"""A publisher dies after Redis has taken an event and before it could say so.
+"""A publisher dies after Redis has accepted an event and before the publisher could answer.
 
-Its producer knows nothing, and sends the same bytes with the same key to another publisher.
+The producer does not know the outcome, and sends the same bytes and key to another publisher.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tests.valkey import Valkey
 
 @dataclass
 class Doomed:
-    """A publisher whose answers from Redis can be kept from it."""
+    """A publisher that can be cut off from Redis' answers."""
 
     service: Service
     proxy: Proxy
 
     def hear_nothing(self) -> None:
-        """From now on: what it sends to Redis arrives, what Redis answers does not."""
+        """From now on, what it sends to Redis arrives, but Redis' answers do not."""
         self.proxy.all_silent = True
         for link in self.proxy.links:
             link.silent = True
@@ -38,7 +38,7 @@ class Doomed:
 
 @pytest.fixture
 async def doomed(own_stack: Stack, shared_valkey: Valkey, tmp_path: Path) -> AsyncIterator[Doomed]:
-    """Beside the stack's own publisher, which stays."""
+    """A second publisher, next to the stack's own."""
     port = free_ports(2)
     async with proxied(shared_valkey.port) as proxy:
         program = own_stack.publisher.program
@@ -72,7 +72,7 @@ async def killed_before_it_answers(
 ) -> str:
     """Send a request; SIGKILL the publisher once its first event has reached a client.
 
-    Returns the event's id. The request gets no answer.
+    The request gets no answer. Returns the event's id.
     """
     doomed.hear_nothing()
     request = asyncio.create_task(client.post(doomed.service.url + path, content=body))
@@ -106,7 +106,7 @@ async def test_a_retry_elsewhere_does_not_double_the_event(
 
 
 async def test_a_retry_of_a_batch_doubles_none_of_it(own_stack: Stack, doomed: Doomed) -> None:
-    """Also those of its events that no client had yet when the publisher died."""
+    """Not even those of its events that no client had yet when the publisher died."""
     events = [
         {"audience": audience, "type": "tick", "data": number, "key": f"tick-{number}"}
         for number, audience in enumerate(["all", "authenticated", {"user": "alice"}] * 16)

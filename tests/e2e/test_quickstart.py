@@ -1,4 +1,4 @@
-"""The quickstart and the README's tour do what they say: a shell runs them against `clarion up`."""
+"""A shell runs the commands of the quickstart and of the README's tour against `clarion up`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Language and text of every block that is run, or that shows what a run prints."""
+    """Language and text of every block that is run, or that shows the output of a run."""
     return [
         (found["language"], found["text"])
         for found in _BLOCK.finditer(PAGE.read_text())
@@ -105,14 +105,14 @@ def test_the_minutes_tour_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_what_a_page_shows_is_compared() -> None:
-    """The comparison above is not green because everything matches."""
+    """The comparison above must not pass because everything matches."""
     assert matches('{"id":"…","n":2}\n', '{"id":"17","n":2}\n')
     assert not matches('{"id":"…","n":2}\n', '{"id":"17","n":3}\n')
     assert not matches("one\n", "one\ntwo\n")
 
 
 def commands() -> str:
-    """Every block of commands, as one script that marks where each ends."""
+    """Every block of commands, as one script that marks the end of each."""
     found = blocks()
     script = ""
     for at, (language, text) in enumerate(found):
@@ -125,7 +125,7 @@ def commands() -> str:
 
 
 def run(script: str, record: dict[str, Any], folder: Path) -> str:
-    """What a shell prints that runs a page's commands, with the test's own addresses in them."""
+    """The output of a shell that runs a page's commands, with the test's own addresses."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("no curl")
@@ -161,7 +161,7 @@ def run(script: str, record: dict[str, Any], folder: Path) -> str:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether a page shows what was printed, where ``…`` stands for anything within a line."""
+    """Whether a page shows the output; ``…`` stands for any text within a line."""
     pattern = r"[^\n]+?".join(re.escape(part) for part in shown.strip().split("…"))
     meaningful = re.sub(r"\n*^:$\n*", "\n", printed, flags=re.MULTILINE)  # keep-alives of a stream
     return re.fullmatch(pattern, meaningful.strip()) is not None

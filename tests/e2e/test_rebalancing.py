@@ -1,4 +1,4 @@
-"""Rebalancing, for real: a gateway is added, and clients move to it without losing anything."""
+"""Rebalancing: a gateway is added, and clients move to it without losing anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUIET_SECONDS = 3
 
 
 class Balanced(Returning):
-    """Whoever connects is led to one port after the other."""
+    """A load balancer that sends new connections to one port after the other."""
 
     def __init__(self, port: int, credentials: Sequence[str]) -> None:
         super().__init__(ClarionPolicy(), port, credentials)
@@ -56,7 +56,7 @@ async def moves(crowd: Balanced) -> int:
 
 @pytest.fixture
 def stack_of_one(shared_valkey: Valkey, tmp_path: Path, namespace: str) -> Stack:
-    """Whose second gateway is not started yet."""
+    """A stack whose second gateway is not started yet."""
     raise_file_limit()
     return make_stack(
         tmp_path,

@@ -1,4 +1,4 @@
-"""A client comes back to the other gateway: nothing lost, nothing doubled, or an honest no."""
+"""A client reconnects to the other gateway: nothing is lost or doubled, or the client is told."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_what_was_missed_comes_from_all_streams_in_order(stack: Stack) -> 
 
 
 async def test_a_user_new_to_a_gateway_gets_what_was_published_just_before(stack: Stack) -> None:
-    """Nothing newer on another stream has told the gateway how far the world has got."""
+    """No newer event on another stream has told the gateway the current position."""
     first, second = (gateway.url for gateway in stack.gateways)
     token = stack.token("newcomer")
     async with opened(first, token) as newcomer:
@@ -58,7 +58,7 @@ async def test_resumes_from_the_position_in_its_welcome(stack: Stack) -> None:
 
 
 async def test_nothing_is_lost_or_doubled_while_events_keep_coming(stack: Stack) -> None:
-    """The switch from history to live happens under fire, again and again, on both gateways."""
+    """The switch from history to live events happens again and again, on both gateways."""
     published: list[str] = []
 
     async def produce() -> None:

@@ -23,7 +23,7 @@ def token(user: str, token_id: str, *, issued_ago_seconds: int = 0) -> str:
 
 
 async def refusal(url: str, bearer: str) -> int | None:
-    """With which code a gateway turns a client away."""
+    """The code with which a gateway turns a client away."""
     address = url.replace("http", "ws", 1) + "/ws"
     headers = {"Authorization": f"Bearer {bearer}"}
     async with connect(address, additional_headers=headers, proxy=None) as connection:
@@ -39,7 +39,7 @@ async def everywhere(stack: Stack, bearer: str, exits: AsyncExitStack) -> list[S
 
 
 async def welcomed(following: AsyncGenerator[Message | Lost]) -> str:
-    """Who the gateway takes a following client for, once it is let in."""
+    """The user for whom the gateway takes a following client, once it is admitted."""
     async for message in following:
         if isinstance(message, Message) and message.kind == "welcome":
             return str(message.fields["user"])
@@ -78,7 +78,7 @@ async def test_a_user_who_is_barred_is_told_so_and_his_tokens_end(stack: Stack) 
     "path", ["/v1/tokens/stolen%2F1/revoke", "/v1/users/hugo/revoke"], ids=["token", "user"]
 )
 async def test_a_revoked_token_is_refused_on_all_gateways(own_stack: Stack, path: str) -> None:
-    """At once, also by a gateway that starts later; other tokens go on."""
+    """At once, and by gateways that start later. Other tokens go on."""
     stolen = token("hugo", "stolen/1", issued_ago_seconds=2)
     async with AsyncExitStack() as exits:
         sockets = await everywhere(own_stack, stolen, exits)
@@ -95,8 +95,8 @@ async def test_a_revoked_token_is_refused_on_all_gateways(own_stack: Stack, path
 
 
 async def test_a_client_that_logs_in_at_once_after_a_revocation_is_let_in(stack: Stack) -> None:
-    """Also where the issuer cuts `iat` to whole seconds: it asks for tokens until one is late
-    enough.
+    """Also if the issuer cuts `iat` to whole seconds. The client then asks for tokens until one is
+    late enough.
     """
     follower = Follower([stack.gateways[0].url], token=lambda: token("ines", "i"))
     following = follower.follow()

@@ -1,4 +1,4 @@
-"""What must stay secret stands in no log and on no page, whatever fails, at the chattiest level."""
+"""Secrets appear in no log and on no page, whatever fails, even at the lowest log level."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PASSWORD = "rEdIs-p4ssw0rd"
 
 
 def tokens(stack: Stack) -> list[str]:
-    """Good, expired, altered, and no token at all."""
+    """Good, expired and altered tokens, and texts that are no token."""
     good = stack.token("dora")
     return [good, stack.token("dora", expires_seconds=-100), good[:-5], f"{good}x", "n0t.a.t0ken"]
 
 
 async def present(stack: Stack, token: str) -> None:
-    """A token in every place where one may stand, answered or not."""
+    """Send a token in every place where one may be, whether or not it is answered."""
     bearer = {"Authorization": f"Bearer {token}"}
     for gateway in stack.gateways:
         socket = gateway.url.replace("http", "ws", 1) + "/ws"
@@ -50,7 +50,7 @@ async def present(stack: Stack, token: str) -> None:
 
 
 def pages(service: Service) -> str:
-    """What the internal port tells."""
+    """The pages of the internal port."""
     found = [
         httpx.get(service.internal_url + path, trust_env=False).text
         for path in ("/readyz", "/metrics")
@@ -69,7 +69,7 @@ def wait_until_it_listens(service: Service) -> None:
 async def test_no_secret_is_told_when_redis(
     shared_valkey: Valkey, tmp_path: Path, namespace: str, redis: str
 ) -> None:
-    """Redis' password is in the URL that fails; tokens come meanwhile, in every place."""
+    """The URL that fails holds Redis' password. Meanwhile tokens arrive in every place."""
     port = urlsplit(shared_valkey.url).port if redis == "refusing" else free_port()
     url = f"redis://clarion:{PASSWORD}@127.0.0.1:{port}/0"
     settings = {"CLARION_LOG_LEVEL": "debug", "GATEWAY_HANDSHAKE_SECONDS": "0.1"}

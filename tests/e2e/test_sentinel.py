@@ -1,6 +1,6 @@
-"""A failover under the whole stack: the primary is killed while events flow through all of it.
+"""A failover under the whole stack: the primary is killed while events flow.
 
-A publisher and two gateways as `clarion up` starts them, on a Sentinel URL, waiting for replicas.
+A publisher and two gateways run as in `clarion up`, on a Sentinel URL, and wait for replicas.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def topology(tmp_path: Path) -> Iterator[Sentinels]:
 
 @pytest.fixture
 def failing_stack(topology: Sentinels, tmp_path: Path, namespace: str) -> Iterator[Stack]:
-    """Both replicas have what was accepted, whichever is promoted."""
+    """A stack whose accepted events are on both replicas, whichever is promoted."""
     made = make_stack(tmp_path, topology.url, namespace, CLARION_WAIT_REPLICAS="2")
     with made.running():
         yield made
@@ -45,7 +45,7 @@ class Producer:
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """One event after the other; what was begun is finished."""
+        """Publish one event after the other; finish the current one at the end."""
         done = asyncio.Event()
 
         async def publish() -> None:
@@ -59,7 +59,7 @@ class Producer:
             done.set()
 
     async def reach(self, count: int) -> None:
-        """Return when so many more are confirmed."""
+        """Return when this many more events are confirmed."""
         wanted = self.sent + count
         async with asyncio.timeout(RECOVERY_SECONDS):
             while self.sent < wanted:

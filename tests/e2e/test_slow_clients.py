@@ -1,4 +1,4 @@
-"""A thousand clients stop reading: memory stays bounded, and nobody else waits for them."""
+"""A thousand clients stop reading: memory stays bounded, and no other client waits for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bounded_stack(shared_valkey: Valkey, tmp_path: Path, namespace: str) -> Iter
 
 
 def stalled(gateway: Service, stack: ExitStack) -> socket.socket:
-    """A WebSocket that is asked for and never read."""
+    """A WebSocket that the client never reads."""
     port = urlsplit(gateway.url).port
     assert port is not None
     sock = stack.enter_context(socket.socket())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clarion_cli.failure import ExitCode
 from tests.cli.clarion import SECRET, Clarion, command, environment
 from tests.e2e.stack import Stack
 
@@ -128,7 +129,7 @@ def test_ends_when_its_token_is_refused(stack: Stack, tmp_path: Path, token: str
 
 
 def test_a_reader_that_leaves_is_no_error(stack: Stack, tmp_path: Path) -> None:
-    """`clarion tail | head -1`, with `--since` so that there is no waiting for an event."""
+    """`clarion tail | head -1`, with `--since`, so that an event comes at once."""
     position = asyncio.run(stack.publish("all", "first"))
     asyncio.run(stack.publish("all", "second"))
     url = stack.gateways[0].url
@@ -145,4 +146,4 @@ def test_a_reader_that_leaves_is_no_error(stack: Stack, tmp_path: Path) -> None:
         process.stdout.close()
         asyncio.run(stack.publish("all", "third"))
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == ExitCode.READER_LEFT

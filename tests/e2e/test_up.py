@@ -1,4 +1,4 @@
-"""`clarion up` from the first port to the last process."""
+"""`clarion up`, from its start to the end of its last process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def wait_until_gone(pids: set[int]) -> None:
 
 @dataclass
 class Up:
-    """A `clarion up` that is up."""
+    """A running `clarion up`."""
 
     process: subprocess.Popen[str]
     record: dict[str, Any]
@@ -62,11 +62,11 @@ class Up:
     children: set[int]
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Send Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end; exit code and standard error."""
+        """Wait for the end; return exit code and standard error."""
         _, errors = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, errors
 
@@ -195,7 +195,7 @@ def test_says_why_it_could_not_start(redis_url: str, tmp_path: Path) -> None:
 
 
 def test_says_where_handlers_fail(redis_url: str, tmp_path: Path) -> None:
-    """One line with the application's own, instead of the frames and logs of all processes."""
+    """Prints one line about the application, not the frames and logs of all processes."""
     (tmp_path / "shop.py").write_text(
         "def connect():\n    raise OSError('no database')\nconnect()\n"
     )

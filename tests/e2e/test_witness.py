@@ -1,4 +1,4 @@
-"""The witness of the cluster's tests, on local processes: it sees what it should, good and bad."""
+"""The witness of the cluster tests reports success and faults correctly, on local processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_judges(user: str | None, numbers: tuple[int, ...], wrong: dict[str, int
 
 
 def test_every_service_goes_and_comes_back_and_nothing_is_lost(own_stack: Stack) -> None:
-    """As a roll-out does it, one after the other; and one gateway is killed."""
+    """Services are replaced one after the other, as in a roll-out, and one gateway is killed."""
     with beside(own_stack) as watch:
         for service in own_stack.services:
             service.terminate()
@@ -63,7 +63,7 @@ def test_every_service_goes_and_comes_back_and_nothing_is_lost(own_stack: Stack)
 
 
 def test_a_loss_is_seen(tmp_path: Path, namespace: str) -> None:
-    """Redis loses everything while both gateways are away: their clients are told, and counted."""
+    """Redis loses everything while both gateways are away. Clients are told, which is counted."""
     valkey = Valkey(tmp_path)
     valkey.start()
     try:

@@ -1,4 +1,4 @@
-"""Runs `tests.e2e.witness` beside a stack, and hands back its report."""
+"""Runs `tests.e2e.witness` next to a stack, and returns its report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Watch:
         return self.report
 
     def wait(self, *, published: int = 0, refused: int = 0) -> None:
-        """Return when so many more events were accepted, and so many more attempts refused."""
+        """Return when this many more events were accepted, and this many more attempts refused."""
         with self._progress:
             wanted = self.published + published, self.refused + refused
             assert self._progress.wait_for(
@@ -46,7 +46,7 @@ class Watch:
             ), f"expected {wanted} accepted and refused, got {self.published, self.refused}"
 
     def read(self, lines: Iterable[str]) -> None:
-        """What the witness says, up to its report."""
+        """Read the witness's output up to its report."""
         for line in lines:
             first, *counts = line.split()
             if first != PROGRESS:
@@ -61,7 +61,7 @@ class Watch:
 def watched(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[Watch]:
-    """The witness counts while the body of the ``with`` does its worst.
+    """The witness counts while the body of the ``with`` disturbs the stack.
 
     Args:
         command: starts the witness, wherever it is; its standard input stays open until the end.

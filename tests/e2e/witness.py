@@ -1,12 +1,14 @@
-"""Clients and a producer that keep count while things are done to a stack.
+"""Clients and a producer that keep count while a test disturbs a stack.
 
-A program of its own, so that it runs beside local processes and in a pod of a cluster alike; it
-needs nothing but Clarion's image. It says ``ready`` once every client has been welcomed, publishes
-to the three audiences in turn until its standard input ends, and says after each attempt how many
-were accepted and how many refused. Then it waits until the last event has come everywhere, and
-prints a `Report` as one line of JSON.
+The witness is a program of its own, so that it can run next to local processes or in a cluster's
+pod. It needs nothing but Clarion's image. It works in this order:
 
-The clients follow as `clarion tail` does: they resume by themselves, wherever a gateway answers.
+1. It prints ``ready`` when every client has been welcomed.
+2. It publishes to the three audiences in turn until its standard input ends. After each attempt it
+   prints how many events were accepted and how many were refused.
+3. It waits until the last event has arrived everywhere, and prints a `Report` as one line of JSON.
+
+The clients follow events as `clarion tail` does: they resume by themselves on any gateway.
 """
 
 from __future__ import annotations
@@ -37,16 +39,16 @@ TOKEN_SECONDS = 6 * 3_600
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of the events, summed over all clients.
+    """The outcome of all events, summed over all clients.
 
     Attributes:
         published: events, each accepted once.
         expected: deliveries: events times the clients that each was for.
-        lost: of those, never delivered. What a client was told it may have missed is in it.
+        lost: expected deliveries that never came, whether or not the client was told of a loss.
         doubled: delivered again.
         misplaced: delivered after a later one.
         foreign: delivered to a client that they were not for.
-        told: times that a client heard ``gap`` or ``resumed: false``.
+        told: times that a client received ``gap`` or ``resumed: false``.
         reconnects: connections after the first of each client.
         refused: attempts to publish that failed and were repeated.
         silence_seconds: the longest time from an event's publication to its last delivery.
@@ -66,13 +68,13 @@ class Report:
     pods: Sequence[str]
 
     def nothing_lost(self) -> bool:
-        """Each client had each of its events once, in order, and was told of no loss."""
+        """Whether each client got each of its events once, in order, and was told of no loss."""
         return not (self.lost or self.doubled or self.misplaced or self.foreign or self.told)
 
 
 @dataclass
 class Producer:
-    """Publishes one event after the other, each until it is accepted, at one publisher in turn."""
+    """Publishes one event after the other until it is accepted, at the publishers in turn."""
 
     urls: Sequence[str]
     bearer: str
@@ -85,7 +87,7 @@ class Producer:
         self._turns = itertools.cycle(self.urls)
 
     async def publish(self, client: httpx.AsyncClient, audience: str) -> None:
-        """The next event, whose number is how many there were before."""
+        """Publish the next event, whose number is the count of those before."""
         number = len(self.audiences)
         event = {
             "audience": {"user": audience[5:]} if audience.startswith("user:") else audience,
@@ -132,7 +134,7 @@ class Client:
     welcomed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self) -> None:
-        """Take what comes, for ever."""
+        """Receive messages, for ever."""
         async for message in self.follower.follow():
             if isinstance(message, Message):
                 self._take(message)
@@ -160,7 +162,7 @@ class Client:
 
 
 def judge(client: Client, audiences: Sequence[str]) -> Counter[str]:
-    """What one client should have had against what it had, by the names of `Report`."""
+    """Compare what one client should have received with what it did, by the names of `Report`."""
     expected = {number for number, audience in enumerate(audiences) if client.expects(audience)}
     times = Counter(client.numbers)
     return Counter(
@@ -204,7 +206,7 @@ async def witness(
     rate: float,
     patience: float,
 ) -> Report:
-    """Publish and listen until standard input ends; then wait ``patience`` seconds at most."""
+    """Publish and listen until standard input ends; then wait at most ``patience`` seconds."""
     scope = " ".join(SCOPES)
     producer = Producer(
         publishers, signer.sign("witness", scope=scope, expires_seconds=TOKEN_SECONDS)
@@ -229,7 +231,7 @@ async def witness(
 
 
 def _client(index: int, gateways: Sequence[str], signer: Signer, run: str) -> Client:
-    """A third is anonymous; of the others, two and two are one user's, on whichever pods."""
+    """Make a client. A third are anonymous; of the others, two share a user, on any pods."""
     turned = [*gateways[index % len(gateways) :], *gateways[: index % len(gateways)]]
     if index % 3 == 0:
         return Client(None, Follower(turned), run)
@@ -239,7 +241,7 @@ def _client(index: int, gateways: Sequence[str], signer: Signer, run: str) -> Cl
 
 
 async def _until_the_last(clients: Sequence[Client], producer: Producer, patience: float) -> None:
-    """Return when nothing is missing any more, or when it will not come."""
+    """Return when nothing is missing any more, or when nothing more will come."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if not any(judge(client, producer.audiences)["lost"] for client in clients):

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps from timer to timer: hours pass in no time, always the same way."""
+"""An event loop whose time jumps from timer to timer: hours pass at once, runs repeat exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for nobody; time passes instead."""
+    """A selector that never waits; time passes instead."""
 
     loop: ClockworkLoop
 
@@ -35,7 +35,7 @@ class ClockworkLoop(asyncio.SelectorEventLoop):
         return self.create_task(work)
 
     def run(self, turns: int) -> None:
-        """Let everyone do a few steps."""
+        """Let every task do a few steps."""
 
         async def some() -> None:
             for _ in range(turns):
@@ -44,7 +44,7 @@ class ClockworkLoop(asyncio.SelectorEventLoop):
         self.run_until_complete(some())
 
     def settle(self) -> None:
-        """Run until everyone waits for a timer."""
+        """Run until every task waits for a timer."""
 
         async def all_of_it() -> None:
             while self._ready:  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ class ClockworkLoop(asyncio.SelectorEventLoop):
         self.run_until_complete(all_of_it())
 
     def advance(self, seconds: float) -> None:
-        """Let that much time pass."""
+        """Let this much time pass."""
         self.run_until_complete(asyncio.sleep(seconds))
         self.settle()
 

@@ -1,4 +1,4 @@
-"""Nobody reads the log of a passing test."""
+"""Turns off the logs of these tests."""
 
 from __future__ import annotations
 

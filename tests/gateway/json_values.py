@@ -1,4 +1,4 @@
-"""Hypothesis strategies: any JSON value, and any way in which a producer may write it down."""
+"""Hypothesis strategies: any JSON value, and any way in which a producer may write it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Redis as publish.lua and history.lua see it, in memory: same ids, floors and order, a clock at
-hand.
+"""A Redis in memory that behaves like publish.lua and history.lua: the same ids, floors and order.
+The test sets the clock.
 
-One Redis, or a cluster of three primaries: each bucket has a clock of its own, each primary has its
-own time, loses its own writes, and each of a subscriber's connections may lag behind the others.
-tests/gateway/test_memory_bus.py compares both forms with the scripts themselves.
+It is one Redis, or a cluster of three primaries. In a cluster, each bucket has its own clock. Each
+primary has its own time and loses its own writes, and each of a subscriber's connections may lag
+behind the others. tests/gateway/test_memory_bus.py compares both forms with the scripts themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from clarion_contract.redis.subscriber import Message, Subscribed
 MAX_AGE_MICROSECONDS = 600_000_000
 _EPOCH_MICROSECONDS = 1_000_000_000_000
 LEVEL_MICROSECONDS = 500_000
-"""What clocks of a cluster may differ by before all are raised."""
+"""The difference of a cluster's clocks above which all clocks are raised."""
 NODES = range(3)
 """The primaries of a cluster. The first holds the shared bucket; alice and bob lie on the others."""
 # Lowest three bits of the ids of each.
@@ -61,11 +61,11 @@ class _Clock:
 
 
 class MemoryBus:
-    """Publishes, remembers, and tells who listens.
+    """Publishes, keeps logs, and notifies subscribers.
 
     Attributes:
         clustered: whether there are several primaries.
-        now: microseconds since the epoch, as of Redis' TIME; every look at it takes one.
+        now: microseconds since the epoch, as of Redis' TIME; each reading takes one.
         ahead: by primary, microseconds by which its time is ahead of ``now``.
     """
 
@@ -96,7 +96,7 @@ class MemoryBus:
         await self._raise_all(0)
 
     async def level(self, streams: Sequence[str], shared_id: int) -> None:
-        """As `clarion_contract.bus.clocks.BucketClocks.level`, where half a second is allowed."""
+        """As `clarion_contract.bus.clocks.BucketClocks.level`, with half a second allowed."""
         self._tick()
         moments = [shared_id, *(self._time(stream) for stream in streams)]
         if max(moments) - min(moments) > LEVEL_MICROSECONDS:
@@ -151,7 +151,7 @@ class MemoryBus:
         del log.entries[: max(0, len(log.entries) - keep)]
 
     def forget_quiet_streams(self) -> None:
-        """As PEXPIRE does when nothing was published for two max ages; probes always are."""
+        """As PEXPIRE after two max ages without an event. The streams of probes always expire."""
         for stream in [name for name in self._logs if not name.startswith(("pod:", "shard:"))]:
             del self._logs[stream]
 
@@ -165,7 +165,7 @@ class MemoryBus:
                 del self._clocks[bucket]
 
     def lose_last(self, count: int, node: int = 0) -> set[int]:
-        """As a failover to a replica that had not got the last writes, whose ids are returned."""
+        """As a failover to a replica without the last writes; returns their ids."""
         self.now += 1_000
         logs = [log for name, log in self._logs.items() if self.node_of(name) == node]
         newest = sorted(id_ for log in logs for id_, _ in log.entries)[::-1][:count]
@@ -175,8 +175,8 @@ class MemoryBus:
         return set(newest)
 
     def publish_on_former_primary(self, audience: Audience) -> None:
-        """As a primary that hung: another has taken its place, and one event there since; then it
-        carries out what it was sent before, and tells those who listen to it. No log has it."""
+        """As a primary that hung and was replaced, and whose successor has one event. It then runs
+        the commands sent before, and notifies its subscribers. No log has its event."""
         entries = self._logs[audience.stream].entries
         self._tick()
         id_ = self._next_id(audience.stream)
@@ -253,7 +253,7 @@ class MemoryBus:
 class MemorySubscriber:
     """The subscription of one pod to a `MemoryBus`: it can be cut, go deaf, stutter, or lag.
 
-    To a cluster it is one connection to each primary, which order nothing among each other.
+    On a cluster it has one connection to each primary; there is no order between connections.
     """
 
     def __init__(self, bus: MemoryBus, *, reachable: Callable[[], bool] = lambda: True) -> None:
@@ -302,16 +302,16 @@ class MemorySubscriber:
         self.cut()
 
     def lag(self, node: int) -> None:
-        """What a primary sends from now on takes longer, until `arrive`."""
+        """Delay everything that a primary sends from now on, until `arrive`."""
         self._late.setdefault(node, [])
 
     def arrive(self, node: int) -> None:
-        """What a primary has sent is there, in its order."""
+        """Let everything that a primary has sent arrive, in order."""
         for item in self._late.pop(node, []):
             self._put(item)
 
     def cut(self) -> None:
-        """The connection is lost, and with it what was on its way."""
+        """Lose the connection, and everything on its way."""
         self._cut = True
         self._items.clear()
         self._late.clear()
@@ -320,7 +320,7 @@ class MemorySubscriber:
             self._bus.listeners.remove(self._published)
 
     def swallow(self) -> None:
-        """What is on its way never arrives, and nobody notices: Redis itself does not do this."""
+        """Lose everything on its way, unnoticed. Redis itself never does this."""
         self._items.clear()
 
     def _check(self) -> None:

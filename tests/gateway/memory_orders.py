@@ -1,4 +1,4 @@
-"""The orders in Redis as `clarion_contract.bus.orders.Orders` keeps them, in memory."""
+"""Orders in memory, kept as `clarion_contract.bus.orders.Orders` keeps them in Redis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from clarion_contract.events.errors import BusUnavailable, OrdersFull
 
 
 class MemoryOrders:
-    """Keeps what is given; tells nobody.
+    """Keeps orders; notifies nobody.
 
     Attributes:
-        kept: what Redis holds.
-        down: Redis does not answer.
-        full: it takes no more.
+        kept: the orders in Redis.
+        down: whether Redis does not answer.
+        full: whether Redis takes no more.
     """
 
     def __init__(self, *kept: Order) -> None:

@@ -1,4 +1,4 @@
-"""A connection without a socket that keeps what was written to it, and the clients' side parsers."""
+"""A connection without a socket that records what is written to it, and parsers for clients."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def event(
 
 
 def frames_of(data: bytes, *, deflate: bool = False) -> list[Frame]:
-    """What `websockets`' client-side core makes of a server's bytes; all of them must be used."""
+    """A server's bytes, parsed by `websockets`' client-side core, which must use all of them."""
     client = ClientProtocol(parse_uri("ws://test"), state=FrameState.OPEN, max_size=None)
     if deflate:
         bits = server_frames.DEFLATE_WINDOW_BITS

@@ -1,6 +1,6 @@
-"""A pod on a cluster of three primaries, in memory: what only several clocks can get wrong.
+"""A pod on a cluster of three primaries, in memory: faults that only several clocks can cause.
 
-The shared streams lie on one primary, alice's stream on another. Their times differ, and either
+The shared streams are on one primary, alice's stream is on another. Their times differ, and either
 connection may lag behind the other.
 """
 
@@ -27,7 +27,7 @@ OVERLAP_SECONDS = 20
 
 
 class Clustered(Door):
-    """A pod with an admission."""
+    """A pod with an admission, on a cluster."""
 
     def __init__(self, loop: ClockworkLoop) -> None:
         super().__init__(loop, redis_url=CLUSTER)
@@ -58,7 +58,7 @@ def pod(loop: ClockworkLoop) -> Clustered:
 
 @pytest.mark.parametrize("ahead", [-400 * MILLISECONDS, 400 * MILLISECONDS])
 def test_events_come_though_clocks_differ(pod: Clustered, ahead: int) -> None:
-    """Right after a connection began: an id below that of its first probe says nothing."""
+    """Right after a connection began, an id below that of its first probe may still be new."""
     pod.bus.ahead[HERS] = ahead
     pod.log_alice_in()
     pod.lose_the_connection()
@@ -69,7 +69,7 @@ def test_events_come_though_clocks_differ(pod: Clustered, ahead: int) -> None:
 
 
 def test_a_position_is_of_the_shared_clock(pod: Clustered) -> None:
-    """However far ahead a user's clock is: who connects then must not miss what is for all."""
+    """However far ahead a user's clock is, a client that connects must miss no event for all."""
     pod.bus.ahead[HERS] = 400 * MILLISECONDS
     pod.log_alice_in()
     (ahead,) = pod.publish(ALICE)
@@ -85,7 +85,7 @@ def test_a_position_is_of_the_shared_clock(pod: Clustered) -> None:
 def test_what_comes_for_a_user_who_joined_while_redis_was_away_is_made_up_for(
     pod: Clustered,
 ) -> None:
-    """The new connection finds where her stream ends, though nothing was ever heard on it."""
+    """The new connection finds the end of her stream, though nothing was ever heard on it."""
     pod.bus.down = True
     pod.lose_the_connection()
     pod.loop.settle()
@@ -105,7 +105,7 @@ def test_what_comes_for_a_user_who_joined_while_redis_was_away_is_made_up_for(
 def test_after_a_failover_streams_are_made_up_for_from_where_they_end(
     pod: Clustered, on: int
 ) -> None:
-    """What was heard before the failover counts no longer; what is missed afterwards does."""
+    """Events heard before the failover no longer count; events missed afterwards do."""
     pod.log_alice_in()
     pod.publish(ALICE)
     pod.publish(ALL)
@@ -122,7 +122,7 @@ def test_after_a_failover_streams_are_made_up_for_from_where_they_end(
 
 
 def test_a_failover_that_only_a_probe_tells_of_leaves_streams_counted(pod: Clustered) -> None:
-    """The pod stays connected and notices by `prev`: everyone is told, and nothing is read twice."""
+    """The pod stays connected and notices it by `prev`. All are told, and nothing is read twice."""
     pod.log_alice_in()
     pod.publish(ALICE)
     pod.loop.advance(6)
@@ -141,7 +141,7 @@ def test_a_failover_that_only_a_probe_tells_of_leaves_streams_counted(pod: Clust
 def test_a_loss_of_a_users_stream_lies_before_all_that_was_not_heard(
     pod: Clustered, ahead: int
 ) -> None:
-    """Ids of her clock do not say where it lies among what is for all."""
+    """The ids of her clock do not say where it is among the events for all."""
     pod.log_alice_in()
     pod.publish(ALICE)
     pod.bus.ahead[HERS] = ahead
@@ -158,7 +158,7 @@ def test_a_loss_of_a_users_stream_lies_before_all_that_was_not_heard(
 
 
 def test_a_gap_of_a_users_stream_is_repaired_by_its_own_ids(pod: Clustered) -> None:
-    """What was heard of the shared streams does not change by it."""
+    """The position on the shared streams does not change."""
     pod.bus.ahead[HERS] = 400 * MILLISECONDS
     pod.log_alice_in()
     ids = pod.publish(ALICE)
@@ -194,7 +194,7 @@ def test_a_loss_whose_telling_is_cut_short_hides_nothing_that_follows(pod: Clust
 def test_what_is_published_while_a_failover_is_told_is_not_taken_for_older(
     pod: Clustered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Streams end where they did before clients are told: what comes after that is delivered."""
+    """Streams keep their ends until clients are told, so later events are delivered."""
     pod.log_alice_in()
     pod.publish(ALICE)
     pod.loop.advance(6)
@@ -227,7 +227,7 @@ def test_a_failover_of_a_cluster_is_told_before_all_that_was_not_heard(pod: Clus
 
 
 def test_an_event_of_a_former_primary_is_none(pod: Clustered) -> None:
-    """No log has it, so nobody who comes back would get it."""
+    """No log has it, so no client that resumes would get it."""
     pod.log_alice_in()
     before = pod.publish(ALICE, 2)
     pod.bus.publish_on_former_primary(ALICE)
@@ -238,7 +238,7 @@ def test_an_event_of_a_former_primary_is_none(pod: Clustered) -> None:
 
 
 def test_a_refresh_waits_for_what_is_for_users_to_be_handed_over(pod: Clustered) -> None:
-    """Such an event moves no position, so that the position does not tell."""
+    """An event for a user moves no position, so the position cannot show it."""
     pod.log_alice_in()
     pod.subscriber.lag(HERS)
     pod.bus.publish(Publication(ALICE, "tick", b"{}"))
@@ -255,7 +255,7 @@ def test_a_refresh_waits_for_what_is_for_users_to_be_handed_over(pod: Clustered)
 
 
 def test_what_is_on_its_way_to_a_client_that_resumes_comes_once(pod: Clustered) -> None:
-    """Its log has it already, and the connection to the primary of its stream lags behind."""
+    """Its log already has the event, and the connection to its primary lags behind."""
     first = pod.enter(Opening("alice", None))
     (since,) = pod.publish(ALICE)
     assert first.event_ids == [since]
@@ -272,7 +272,7 @@ def test_what_is_on_its_way_to_a_client_that_resumes_comes_once(pod: Clustered) 
 
 
 def test_a_log_that_begins_with_the_clients_last_event_is_whole(pod: Clustered) -> None:
-    """Though reading begins an overlap earlier, where the log has nothing."""
+    """Reading begins an overlap earlier, where the log has nothing."""
     first = pod.enter(Opening("alice", None))
     pod.publish(ALICE)
     (since,) = pod.publish(ALICE)

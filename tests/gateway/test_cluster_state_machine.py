@@ -1,12 +1,12 @@
-"""Whatever happens on a cluster, in whatever order: nothing lost, each stream in order, losses
-told.
+"""Random sequences on a cluster: nothing is lost, each stream is in order, and losses are told.
 
-The pods, clients and events of tests/gateway/test_state_machine.py, on three primaries whose times
-differ and drift, whose connections lag behind each other, and each of which fails over by itself.
+Pods, clients and events are those of tests/gateway/test_state_machine.py, on three primaries. Their
+times differ and drift, their connections lag behind each other, and each may fail over by itself.
 
-Ids of several clocks do not compare, so that a client's due is defined by streams: on each, its
-connection hears a run of events without a hole, from its welcome or log-in on; one that resumes
-hears whatever no earlier connection had, and may hear again what lies within the overlap.
+Ids of different clocks do not compare, so the events that a client is due are defined by stream. On
+each stream, its connection receives a run of events without a hole, from its welcome or log-in on.
+A connection that resumes receives all events that no earlier connection had, and may receive events
+in the overlap again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SETTLED_SECONDS = 20
 
 @dataclass(frozen=True)
 class Due:
-    """From where on a client, as somebody, is due what.
+    """The events that a client with an identity is due.
 
     Attributes:
         all_from: events of `all` above this id.
-        authenticated_from: the same of `authenticated`.
+        authenticated_from: events of `authenticated` above this id.
         user_from: events of the user's stream, from this number of published events on.
     """
 
@@ -50,7 +50,7 @@ class Due:
 
 @dataclass
 class Told:
-    """A `gap`, and how many losses there had been by then."""
+    """A `gap`, and the number of losses at that time."""
 
     id: int
     losses: int
@@ -58,7 +58,7 @@ class Told:
 
 @dataclass
 class Heard:
-    """An event, and in which of its identities the client heard it."""
+    """An event, and the identity with which the client received it."""
 
     id: int
     due: int
@@ -66,7 +66,7 @@ class Heard:
 
 @dataclass
 class Chain:
-    """What a client brings along from earlier connections."""
+    """What a client keeps from earlier connections."""
 
     ids: set[str] = field(default_factory=set)
     had: set[int] = field(default_factory=set)
@@ -74,7 +74,7 @@ class Chain:
 
 
 class ClusterClient(Client):
-    """One connection, with what it is due by streams."""
+    """One connection, with the events that it is due by stream."""
 
     __slots__ = ("_last", "chain", "dues", "events", "machine", "previous", "told")
 
@@ -91,7 +91,7 @@ class ClusterClient(Client):
 
     @property
     def position(self) -> int | None:
-        """The last id that it was told, which need not be the highest."""
+        """The last id that the client was told, which need not be the highest."""
         return self._last
 
     def had(self, event: Event) -> bool:
@@ -149,7 +149,7 @@ class ClusterClient(Client):
 
 
 class ClusterGateways(Gateways):
-    """Three primaries; alice's stream, bob's and the shared ones lie on one each."""
+    """Three primaries. Alice's stream, bob's and the shared ones are on one each."""
 
     def __init__(self) -> None:
         self.losses = 0
@@ -177,9 +177,9 @@ class ClusterGateways(Gateways):
 
     @rule(node=st.sampled_from(NODES), milliseconds=st.integers(-400, 400))
     def a_clock_drifts(self, node: int, milliseconds: int) -> None:
-        """Two may differ by more than is allowed: then all ids are raised.
+        """Two clocks may differ by more than is allowed; then all ids are raised.
 
-        None goes back: a data set that begins anew with earlier ids is told, and not read.
+        No clock goes back: a data set with earlier ids is told, and not read.
         """
         back = self.bus.ahead[node] - milliseconds * 1_000
         self.bus.now += max(0, back)
@@ -187,7 +187,7 @@ class ClusterGateways(Gateways):
 
     @rule(audience=st.sampled_from(AUDIENCES))
     def a_former_primary_speaks(self, audience: Audience) -> None:
-        """It hung while another took its place. Pods know already what the other one logged."""
+        """It hung while another one replaced it. Pods already know events of the new primary."""
         self.loop.settle()
         last = self.bus.last_two(audience.stream)
         streams = [pod.subscription._streams.by_name.get(audience.stream) for pod in self.pods]
@@ -207,7 +207,7 @@ class ClusterGateways(Gateways):
                 self._check_admitted(client, heard)
 
     def _check_run(self, client: ClusterClient, number: int, audience: Audience) -> None:
-        """What was heard on a stream is in order and without a hole, from where it was due."""
+        """The events on a stream are in order and without a hole, from the first one due."""
         ids = {event.id for event in self.log if event.audience == audience}
         heard = [each.id for each in client.events if each.due == number and each.id in ids]
         assert heard == sorted(heard)
@@ -240,7 +240,7 @@ class ClusterGateways(Gateways):
             assert event.id > due.authenticated_from, "of another identity"
 
     def _check_position_is_honest(self, client: Client) -> None:
-        """A resume from it reads whatever the client has not had, or the client knows of a loss."""
+        """A resume from it reads all events the client lacks, or the client knows of a loss."""
         assert isinstance(client, ClusterClient)
         position = client.position or 0
         for audience in audiences_of(client.dues[-1].user):

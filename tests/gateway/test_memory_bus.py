@@ -1,4 +1,4 @@
-"""The bus in memory, on which the state machine rests, answers as the Lua scripts do on a Valkey."""
+"""The bus in memory, which the state machine uses, answers like the Lua scripts on a Valkey."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ STEPS = st.lists(
 
 @dataclass
 class Ids:
-    """Ids of one bus as ranks: two buses never agree on the time, but on everything else."""
+    """Ids of one bus as ranks, because two buses never agree on the time."""
 
     known: list[int] = field(default_factory=list)
 
     def rank(self, id_: int) -> tuple[int, bool]:
-        """How many events are at or below an id, and whether it is one of theirs."""
+        """How many events are at or below an id, and whether the id is one of theirs."""
         return bisect_right(self.known, id_), id_ in self.known
 
     def event(self, event: Event) -> tuple[Any, ...]:
@@ -125,5 +125,5 @@ def check_order(by_clock: dict[str, Ids], *, clustered: bool) -> None:
 def test_whatever_is_done_to_both_they_answer_alike(
     redis_url: str, steps: Any, clustered: bool
 ) -> None:
-    """Of a cluster's keys too: one node stands for all of them, as far as scripts can tell."""
+    """With a cluster's keys too: for scripts, one node is equal to all nodes."""
     asyncio.run(compare(redis_url, steps, clustered=clustered))

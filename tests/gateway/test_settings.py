@@ -1,4 +1,4 @@
-"""`clarion_gateway.settings`: what a pod can be told, its bounds, and what is said about a mistake."""
+"""`clarion_gateway.settings`: a pod's settings, their limits, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_positions_are_exact_but_on_a_cluster() -> None:
-    """There as much is uncertain as one primary may be behind another, and their clocks."""
+    """There, the uncertainty is as large as the lag between primaries and between clocks may be."""
     assert settings().positions == ONE_CLOCK
     clustered = settings(redis_url="redis+cluster://one,two", cluster_clock_seconds=0.5)
     assert clustered.positions == SeveralClocks(15_500_000)

@@ -1,15 +1,14 @@
-"""Whatever happens, in whatever order: nothing lost, nothing doubled, nothing out of order, no
-leak.
+"""Random sequences: nothing is lost, doubled, out of order, or leaked to another user.
 
-Two pods, each of `Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in
-production, on one bus in memory that behaves as publish.lua and history.lua do. Clients of nobody,
-alice and bob connect, leave, resume on either pod, log in and out; events go to every audience; the
-pods lose their connections and Redis. Hypothesis decides what happens, and after how many steps of
-the event loop the next thing does.
+Two pods share one bus in memory, which behaves like publish.lua and history.lua. Each pod has
+`Hub`, `Ring`, `Delivery`, `Replay`, `Admission` and `Subscription` as in production. Anonymous
+clients, alice and bob connect, leave, resume on either pod, log in and out. Events go to every
+audience. The pods lose their connections and Redis. Hypothesis decides what happens, and after how
+many steps of the event loop the next thing happens.
 
-Each connection's events are held against the definition of what it is due: the events of its
-identity's audiences after its welcome's position. Always a prefix of them, in order; all of them
-once everything works again; and where some are missing, it was told so.
+Each connection's events are compared with those it is due: the events of its identity's audiences
+after its welcome's position. It must always have a prefix of them, in order, and all of them once
+everything works again. If some are missing, it must have been told so.
 """
 
 from __future__ import annotations
@@ -161,11 +160,11 @@ class Pod:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a connection was from a position on.
+    """A connection's identity from a position on.
 
     Attributes:
-        issued: the newest id when it became so. Events of the user's own up to here were published
-            before, perhaps before the pod listened to them: they may come or not.
+        issued: the newest id when the identity began. The user's events up to here were published
+            before, perhaps before the pod subscribed to them: they may come or not.
     """
 
     position: int
@@ -174,7 +173,7 @@ class Identity:
 
 
 class Client(Recorder):
-    """One connection, with what it heard and who it was when."""
+    """One connection, with the events it received, and its identities over time."""
 
     __slots__ = ("auth", "gaps", "heard", "identities", "pod", "resumes", "start")
 
@@ -191,7 +190,7 @@ class Client(Recorder):
 
     @property
     def position(self) -> int | None:
-        """What a real client would name when it resumes: the last id that it was told."""
+        """The position that a real client would send to resume: the last id that it was told."""
         positions = [self.start, *self.heard[-1:], *self.gaps[-1:]]
         return max((position for position in positions if position is not None), default=None)
 
@@ -244,7 +243,7 @@ class Client(Recorder):
 
 @dataclass(repr=False)
 class Person:
-    """Who comes back with what he had: the connections of one client, one after another."""
+    """A client over its connections, with everything that it received."""
 
     connection: Client
     user: str | None
@@ -252,20 +251,20 @@ class Person:
     last_id: str | None = None
 
     def __repr__(self) -> str:
-        """What Hypothesis shows of a failing example."""
+        """The text that Hypothesis shows for a failing example."""
         return f"<{self.user} on {self.connection.id} at {self.position}>"
 
 
 @dataclass
 class Opened:
-    """A resume: where from, and on which connection."""
+    """A resume: its position, and its connection."""
 
     client: Client
     since: int
 
 
 class Gateways(RuleBasedStateMachine):
-    """On one Redis; see `tests.gateway.test_cluster_state_machine` for a cluster."""
+    """Two pods on one Redis; see `tests.gateway.test_cluster_state_machine` for a cluster."""
 
     def __init__(self, *, clustered: bool = False, **overrides: Any) -> None:
         super().__init__()
@@ -382,7 +381,7 @@ class Gateways(RuleBasedStateMachine):
         back: list[Audience],
         then: int | None,
     ) -> None:
-        """Only the connection, or Redis altogether for a time; more comes as the pod comes back."""
+        """Lose only the connection, or Redis for a time; more happens as the pod comes back."""
         if down:
             self.pods[pod].reachable = False
             self.loop.call_later(down, setattr, self.pods[pod], "reachable", True)
@@ -414,7 +413,7 @@ class Gateways(RuleBasedStateMachine):
         unnoticed: list[Audience],
         then: int | None,
     ) -> None:
-        """A log is trimmed; Redis restarts empty; or a replica takes over that was behind."""
+        """A log is trimmed, Redis restarts empty, or a replica that was behind takes over."""
         if how == "trim":
             self._trim(audience, count)
         else:
@@ -437,7 +436,7 @@ class Gateways(RuleBasedStateMachine):
 
     @rule(pod=PODS, stutters=st.booleans())
     def stutter(self, pod: int, stutters: bool) -> None:
-        """Every message comes twice, or no longer."""
+        """Every message comes twice, or this ends."""
         self.pods[pod].stutters = stutters
         subscriber = self.pods[pod].subscriber
         if subscriber is not None:
@@ -450,7 +449,7 @@ class Gateways(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.1, 1.0, 4.0, 11.0]), stalled=st.booleans())
     def wait(self, seconds: float, stalled: bool) -> None:
-        """Who stalls does so for less than half a minute, or is closed as a slow consumer."""
+        """A client stalls for less than half a minute, or is closed as a slow consumer."""
         if not stalled:
             self._take_all()
         self.loop.advance(seconds)
@@ -512,7 +511,7 @@ class Gateways(RuleBasedStateMachine):
             client.pod.hub.remove(client)
 
     def _leave(self, person: Person) -> None:
-        """As a socket that is gone; the client keeps what it has."""
+        """Leave as when the socket is lost; the client keeps what it has."""
         client = person.connection
         client.pod.hub.remove(client)
         client.write = discard
@@ -545,13 +544,13 @@ class Gateways(RuleBasedStateMachine):
             self._lost(events[: len(events) - keep])
 
     def _lost(self, events: list[Event]) -> None:
-        """Who has not got these yet may never do so. He must be told, or not resume."""
+        """Clients without these events may never get them. They must be told, or not resume."""
         self.gone.update(event.id for event in events)
         if events:
             self.history_from = max(self.history_from, events[-1].id + 1)
 
     def _check_position_is_honest(self, client: Client) -> None:
-        """It leads past no loss that the client has not been told of, whenever it leaves."""
+        """It skips no loss that the client has not been told of, whenever the client leaves."""
         position = client.position or 0
         due = {event.id for event in self.log if event.id <= position and client.is_due(event)}
         missing = due - set(client.heard) - client.pod.unaware_of

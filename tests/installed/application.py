@@ -25,11 +25,11 @@ async def greet(name: str, context: Context) -> dict[str, str]:
 
 
 def taken_names() -> set[str]:
-    """Names that an application may have too: this repository's folders, and what its packages
-    are made of.
+    """Names that an application may have too: this repository's folders, and the modules in its
+    packages.
 
     Names of the standard library and of installed packages are left out. An application with a
-    package called `redis` does not work with anybody's code that imports redis.
+    package called `redis` breaks every package that imports redis.
     """
     packages = {path.parent for path in ROOT.glob("*/clarion_*/__init__.py")}
     packages |= {path.parent for path in ROOT.glob("clients/*/clarion*/__init__.py")}

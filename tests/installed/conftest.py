@@ -1,4 +1,4 @@
-"""The wheel and environments that hold it, each made once in a test process."""
+"""The wheel, and environments that contain it, each made once per test process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.installed.installation import (
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from this checkout."""
+    """The wheel built from this checkout."""
     return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
 def production_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from what the Dockerfile copies for the production image."""
+    """The wheel built from the files that the Dockerfile copies for the production image."""
     source = tmp_path_factory.mktemp("source")
     for name in production_copies():
         original, copy = ROOT / name, source / name
@@ -42,7 +42,7 @@ def production_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel with all that its extras bring."""
+    """An environment with the wheel and the packages of all its extras."""
     made = install(wheel, tmp_path_factory.mktemp("installed"))
     add_everything(made)
     return made
@@ -50,7 +50,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
 
 @pytest.fixture(scope="session")
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel without any extra."""
+    """An environment with the wheel and without any extra."""
     made = install(wheel, tmp_path_factory.mktemp("base"))
     add_only(made, project()["dependencies"])
     return made
@@ -58,5 +58,5 @@ def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture
 def application(tmp_path: Path) -> Path:
-    """A folder of an application with names of its own that Clarion's folders have too."""
+    """The folder of an application whose packages are named like Clarion's folders."""
     return make_application(tmp_path / "application")

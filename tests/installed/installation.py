@@ -1,4 +1,4 @@
-"""Virtual environments that hold the built wheel, made without any download."""
+"""Virtual environments with the built wheel, made without any download."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS: Final = 150
 
 @dataclass(frozen=True)
 class Installation:
-    """A Python that has Clarion.
+    """A Python environment with Clarion.
 
     Attributes:
         python: its interpreter.
@@ -31,7 +31,7 @@ class Installation:
     python: Path
 
     def script(self, name: str) -> str:
-        """Where a console script is."""
+        """The path of a console script."""
         return str(self.python.with_name(name))
 
     def run(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,7 @@ def project() -> dict[str, Any]:
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """The wheel of a source tree, by the project's own build backend as it is installed here."""
+    """Build the wheel of a source tree, with the project's build backend as installed here."""
     done = subprocess.run(
         [
             sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-index",
@@ -96,15 +96,15 @@ def site_packages(installation: Installation) -> Path:
 def add_everything(installation: Installation) -> None:
     """Let an environment see all packages of this one.
 
-    A line of a .pth file is a folder whose own .pth files are not read, so the checkout, which is
-    installed here by such a file, is not seen.
+    A line of a .pth file names a folder, but .pth files in that folder are not read. The checkout
+    is installed here by such a file, so the environment does not see it.
     """
     folders = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (site_packages(installation) / "others.pth").write_text("\n".join(folders) + "\n")
 
 
 def add_only(installation: Installation, requirements: Iterable[str]) -> None:
-    """Let an environment see what these requirements bring, and nothing else of this one."""
+    """Let an environment see the packages of these requirements, and no others of this one."""
     target = site_packages(installation)
     for name in closure(requirements):
         distribution = metadata.distribution(name)
@@ -116,7 +116,7 @@ def add_only(installation: Installation, requirements: Iterable[str]) -> None:
 
 
 def closure(requirements: Iterable[str]) -> set[str]:
-    """The names of the distributions that these requirements bring, by what is installed here."""
+    """The names of the distributions that these requirements need, among those installed here."""
     found: set[str] = set()
     waiting = [Requirement(line) for line in requirements]
     while waiting:

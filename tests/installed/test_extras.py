@@ -1,4 +1,4 @@
-"""The base installation is small, and says what is missing where it does not do."""
+"""The base installation is small, and says what is missing when it is not enough."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_public_package_needs_the_base_installation_only(
 
 
 def test_the_public_package_imports_nothing_of_an_extra(tmp_path: Path) -> None:
-    """Where everything is installed, importing it costs no more."""
+    """Even if everything is installed, importing it costs no more."""
     done = CHECKOUT.run("python", "-c", LOADED, cwd=tmp_path)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     heavy = closure(project()["optional-dependencies"]["server"])

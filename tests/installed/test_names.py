@@ -1,6 +1,6 @@
 """Clarion runs inside an application whose packages are called `gateway`, `cli`, `tests` and so on.
 
-From the checkout and from the wheel; on the image, see tests/chart/test_image.py.
+It is tested from the checkout and from the wheel; tests/chart/test_image.py tests it on the image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def installation(request: pytest.FixtureRequest) -> Installation:
 
 
 async def greets(socket: Socket, *others: Socket) -> None:
-    """A message gets its handler's reply, and the others hear of it."""
+    """A message gets its handler's reply, and other clients receive the event."""
     await socket.send(kind="message", ref=1, type="greeting", data="world")
     reply = await socket.receive()
     assert (reply["kind"], reply["data"]) == ("reply", {"hello": "world"})
@@ -44,7 +44,7 @@ async def greets(socket: Socket, *others: Socket) -> None:
 
 
 def test_the_application_has_the_names_that_matter() -> None:
-    """If not, the tests below show nothing."""
+    """Otherwise the tests below prove nothing."""
     names = "gateway publisher contract cli bench tests examples docs deploy clients"
     assert taken_names() >= {*names.split(), "app", "server", "settings", "main"}
 
@@ -52,7 +52,7 @@ def test_the_application_has_the_names_that_matter() -> None:
 def test_the_wheel_is_imported_from_its_own_environment(
     installed: Installation, application: Path
 ) -> None:
-    """If not, the tests below run the checkout twice."""
+    """Otherwise the tests below run the checkout twice."""
     code = "import clarion, clarion_gateway, clarion_cli as c; print(clarion.__file__, c.__file__)"
     done = installed.run("python", "-c", code, cwd=application)
     folder = str(installed.python.parents[1])

@@ -1,4 +1,4 @@
-"""The wheel: whose names it brings, and that it is whole."""
+"""The wheel installs only Clarion's own names, and it is complete."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_its_metadata_has_the_extras(wheel: Path) -> None:
 
 
 def test_the_production_image_builds_it_from_what_is_copied_there(production_wheel: Path) -> None:
-    """Without the bench, the example and the page: the build leaves out what is not there."""
+    """Without the bench, the example and the page: the build leaves out missing folders."""
     names = {name for name in top_names(production_wheel) if "." not in name}
     absent = {"clarion_dev_page", "clarion_examples"} | {
         Path(package).name for package in NOT_IN_AN_IMAGE
@@ -72,7 +72,7 @@ def test_the_production_image_builds_it_from_what_is_copied_there(production_whe
 def test_the_command_does_without_what_the_production_image_has_not(
     production_wheel: Path, tmp_path: Path
 ) -> None:
-    """`clarion up` mounts no example, and `clarion bench` says why it cannot."""
+    """`clarion up` mounts no example, and `clarion bench` says why it cannot run."""
     installation = install(production_wheel, tmp_path / "production")
     add_everything(installation)
     code = "from clarion_cli.up import default_handlers; print(repr(default_handlers()))"
@@ -107,7 +107,7 @@ user(4)
 def test_an_applications_type_checker_sees_its_types(
     installed: Installation, tmp_path: Path
 ) -> None:
-    """Also those that `clarion` has from the product's other packages."""
+    """This includes the types that `clarion` takes from Clarion's other packages."""
     (tmp_path / "right.py").write_text(TYPED)
     (tmp_path / "wrong.py").write_text(MISTAKES)
     done = subprocess.run(

@@ -24,7 +24,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 def start(redis_url: str, namespace: str) -> Start:
-    """Starts a gateway with settings of one's own: ``async with start(compression=True) as pod``."""
+    """Starts a gateway with special settings: ``async with start(compression=True) as pod``."""
     return partial(started, redis_url, namespace)
 
 

@@ -33,7 +33,7 @@ def token(user: str, seconds: float = 600, *, key: str = SECRET, **claims: Any) 
 async def eventually(
     condition: Callable[[], Awaitable[Any]], *, seconds: float = SECONDS, what: str = ""
 ) -> None:
-    """Return once the condition holds; it is asked every few milliseconds."""
+    """Return once the condition holds; checks every few milliseconds."""
     deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
@@ -70,7 +70,7 @@ class Pod:
         return answer.id
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that carry these labels; 0 while there are none."""
+        """The sum of a metric's samples with these labels; 0 while there are none."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         total = 0.0
         for line in (await self.internal.get("/metrics")).text.splitlines():
@@ -88,7 +88,7 @@ class Pod:
         await eventually(reached, what=f"{name} {labels} >= {value}")
 
     async def readiness(self) -> tuple[int, list[str]]:
-        """Status and reasons."""
+        """Status and reasons of ``/readyz``."""
         response = await self.internal.get("/readyz")
         return response.status_code, response.json()["reasons"]
 

@@ -1,4 +1,4 @@
-"""Events that flow while Redis suffers, and what clients have of them in the end."""
+"""Events that flow while Redis suffers, and a check of what clients received in the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LATE_SECONDS = 60.0
 class Producer:
     """Publishes numbered events one after the other, each until Redis has confirmed it.
 
-    With an idempotency key, as a producer must that tries again: Redis may have taken an event
-    whose answer was lost.
+    It uses idempotency keys, because it retries: Redis may have accepted an event whose answer was
+    lost.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Producer:
             await asyncio.sleep(pause_seconds)
 
     async def reach(self, count: int) -> None:
-        """Return when so many are out."""
+        """Return when this many events are published."""
 
         async def out() -> bool:
             return len(self.sent) >= count
@@ -69,7 +69,7 @@ class Producer:
 async def producing(
     pod: Pod, count: int, *audiences: Audience, pause_seconds: float = 0.001, first: int = 0
 ) -> AsyncIterator[Producer]:
-    """Events that flow while the test does something else; all are out when the context ends."""
+    """Publish events while the test does something else; finish when the context ends."""
     producer = Producer(pod, audiences or (ALL,), first=first)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(producer.publish(count, pause_seconds=pause_seconds))
@@ -77,7 +77,7 @@ async def producing(
 
 
 async def numbers_until(client: Client, last: int) -> list[int]:
-    """The numbers of all events up to that one. Anything else than an event fails."""
+    """The numbers of all events up to that one. Any other message fails."""
     numbers: list[int] = []
     async with asyncio.timeout(LATE_SECONDS):
         while last not in numbers:
@@ -86,7 +86,7 @@ async def numbers_until(client: Client, last: int) -> list[int]:
 
 
 async def heard_until(client: Client, last: Any, count: int = 1) -> list[Any]:
-    """Data of events and kinds of anything else, until the last has come so often."""
+    """Data of events, and kinds of other messages, until the last event has come so many times."""
     heard: list[Any] = []
     while heard.count(last) < count:
         message = await client.receive()

@@ -1,4 +1,4 @@
-"""Clients: one that behaves (`websockets`), one that sends whatever bytes a test wants, and SSE."""
+"""Clients: a well-behaved one (`websockets`), one that sends any bytes a test wants, and SSE."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Client:
         self.id = welcome["connection"]
 
     async def receive(self, kind: str | None = None) -> dict[str, Any]:
-        """The next message, which must be of that kind."""
+        """The next message, which must have that kind."""
         async with asyncio.timeout(SECONDS):
             message = json.loads(await self.connection.recv(decode=True))
         assert kind is None or message["kind"] == kind, message
@@ -43,7 +43,7 @@ class Client:
         await self.connection.send(json.dumps(message))
 
     async def ask(self, type_: str, data: Any = None, ref: Any = 1) -> dict[str, Any]:
-        """Send a message to a handler; the next message is taken for the answer."""
+        """Send a message to a handler; the next message counts as its answer."""
         await self.send(kind="message", ref=ref, type=type_, data=data)
         return await self.receive()
 
@@ -52,7 +52,7 @@ class Client:
         return await self.receive()
 
     async def closed(self) -> tuple[int | None, str | None]:
-        """Wait for the gateway to close; code and reason. Messages before that are dropped."""
+        """Wait for the gateway to close; return code and reason. Earlier messages are dropped."""
         async with asyncio.timeout(SECONDS):
             await self.connection.wait_closed()
         return self.connection.close_code, self.connection.close_reason
@@ -62,8 +62,8 @@ class Client:
 async def dialled(
     pod: Pod, *, headers: Mapping[str, str] | None = None, **options: Any
 ) -> AsyncIterator[ClientConnection]:
-    """An open `websockets` connection; nothing has been read of it. Options without a name of
-    `connect` go into the query."""
+    """An open `websockets` connection from which nothing has been read yet. Options that `connect`
+    does not know go into the query."""
     known = {
         name: options.pop(name)
         for name in ("subprotocols", "compression", "max_queue", "ping_interval", "origin")
@@ -88,7 +88,7 @@ async def opened(pod: Pod, **options: Any) -> AsyncIterator[Client]:
 
 
 def request_of(path: str = "/ws", *, headers: Mapping[str, str | None] | None = None) -> bytes:
-    """A WebSocket handshake's request; a header that is None is left out."""
+    """The request of a WebSocket handshake; a header that is None is left out."""
     fields: dict[str, str | None] = {
         "Host": "127.0.0.1",
         "Upgrade": "websocket",
@@ -104,7 +104,7 @@ def request_of(path: str = "/ws", *, headers: Mapping[str, str | None] | None = 
 def frame(
     opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True
 ) -> bytes:
-    """A client's frame, as right or wrong as asked for (RFC 6455, section 5.2)."""
+    """A client's frame, correct or wrong as the arguments say (RFC 6455, section 5.2)."""
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     mask_bit = 0x80 if masked else 0
     length = len(payload)
@@ -123,7 +123,7 @@ def text(**message: Any) -> bytes:
 
 @dataclass
 class Response:
-    """The head of an HTTP response, and its body where it has a length."""
+    """The head of an HTTP response, and its body if it has a length."""
 
     status: int
     headers: dict[str, str]
@@ -281,7 +281,7 @@ class EventStream:
 
 @contextlib.asynccontextmanager
 async def streamed(pod: Pod, path: str = "/sse", **headers: str) -> AsyncIterator[EventStream]:
-    """An SSE request, answered. What it says has not been read yet."""
+    """The response to an SSE request. None of its events has been read yet."""
     fields = {
         "Host": f"127.0.0.1:{pod.port}",
         **{k.replace("_", "-"): v for k, v in headers.items()},

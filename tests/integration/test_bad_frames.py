@@ -1,4 +1,4 @@
-"""What a client sends over its WebSocket: each mistake has its answer, and touches nobody else."""
+"""Mistakes of a client on its WebSocket: each gets its answer, and affects no other client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ASK = {"kind": "message", "ref": 7, "type": "nobody.handles", "data": None}
 
 @contextlib.asynccontextmanager
 async def unaffected(pod: Pod) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Another connection, which still gets the next event: when asked, and at the end."""
+    """Another connection, which must still get events, during the test and at its end."""
     async with opened(pod) as bystander:
 
         async def is_served() -> None:
@@ -47,14 +47,14 @@ async def unaffected(pod: Pod) -> AsyncIterator[Callable[[], Awaitable[None]]]:
 
 
 async def ended(pod: Pod, code: int, label: str, times: int = 1) -> None:
-    """So many connections have been closed so far, all of them for that reason."""
+    """Check that this many connections were closed so far, all of them for that reason."""
     await pod.counted("clarion_closes_total", times, code=str(code), reason=label)
     assert await pod.metric("clarion_closes_total") == times
     assert await pod.metric("clarion_connections") == 1, "the bystander's"
 
 
 async def closed_with(pod: Pod, raw: Raw, code: int, label: str, times: int = 1) -> str:
-    """The gateway closes with that code, counts it once and forgets the connection."""
+    """Check that the gateway closes with that code, counts once and forgets the connection."""
     got, reason = await raw.close_frame()
     assert got == code, reason
     await ended(pod, code, label, times)
@@ -62,7 +62,7 @@ async def closed_with(pod: Pod, raw: Raw, code: int, label: str, times: int = 1)
 
 
 async def answered(raw: Raw) -> None:
-    """A message is still answered: the connection goes on."""
+    """Check that a message is still answered, so the connection goes on."""
     await raw.send(text(**ASK))
     answer = await raw.message()
     assert (answer["kind"], answer["ref"], answer["code"]) == ("error", 7, "unknown_type")
@@ -191,7 +191,7 @@ async def test_text_that_is_not_utf8_is_refused(pod: Pod) -> None:
 
 
 async def test_a_fragmented_message_works(pod: Pod) -> None:
-    """Cut within a character, with a ping in between (RFC 6455, section 5.4)."""
+    """It is cut within a character, with a ping in between (RFC 6455, section 5.4)."""
     message = json.dumps({**ASK, "data": "🚀"}, ensure_ascii=False).encode()
     cut = message.index("🚀".encode()) + 2
     async with unaffected(pod), upgraded(pod) as raw:
@@ -271,7 +271,7 @@ async def test_a_few_pongs_that_nobody_asked_for_are_allowed(pod: Pod) -> None:
 
 
 async def test_a_flood_of_pongs_is_ended(pod: Pod) -> None:
-    """They cost as much to read as anything else."""
+    """Pongs cost as much to read as other frames."""
     async with unaffected(pod) as is_served:
         async with upgraded(pod) as raw:
             await raw.send(frame(PONG, b"!") * 20_000)
@@ -282,8 +282,8 @@ async def test_a_flood_of_pongs_is_ended(pod: Pod) -> None:
 async def test_a_flood_that_goes_on_behind_the_close_is_not_read(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gateway looks for the client's close frame for five seconds, but not among thousands of
-    others: one client kept the pod busy for all that time."""
+    """The gateway waits five seconds for the client's close frame, but must not search thousands of
+    other frames for it: one client kept the pod busy for all that time."""
     monkeypatch.setattr("clarion_gateway.transports.socket.CLOSE_SECONDS", 600)
     async with unaffected(pod), upgraded(pod) as raw:
         async with asyncio.timeout(60):
@@ -338,7 +338,7 @@ async def test_a_gateways_close_is_answered_in_the_middle_of_a_message(pod: Pod)
 
 
 async def test_a_pong_comes_in_its_place(pod: Pod) -> None:
-    """Before the answers to what was sent after the ping, and behind those to what came before."""
+    """It comes before the answers to later messages, and after those to earlier messages."""
     async with unaffected(pod), upgraded(pod) as raw:
         malformed = frame(TEXT, b"nonsense")
         await raw.send(malformed + frame(PING, b"1") + malformed + frame(PING, b"2") + malformed)
@@ -400,7 +400,7 @@ async def test_a_mistake_in_the_segment_of_the_handshake_is_told(pod: Pod) -> No
 
 
 async def test_a_malformed_message_in_the_segment_of_the_handshake_is_answered(pod: Pod) -> None:
-    """After `welcome`, before which nothing comes."""
+    """The answer comes after `welcome`, which is always the first message."""
     async with unaffected(pod), connected(pod) as raw:
         await raw.send(request_of() + frame(TEXT, b"nonsense"))
         assert (await raw.response()).status == 101

@@ -1,4 +1,4 @@
-"""Where a connection comes from, and where it says it stands."""
+"""Which origins may connect, and positions that are malformed, too old or from the future."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAR_AHEAD = "9999999999999999"
 
 
 async def handshake_status(pod: Pod, **headers: str) -> int:
-    """The status of a WebSocket handshake with these headers; of a refusal, which says why."""
+    """The status of a WebSocket handshake with these headers; a refusal must say why."""
     async with connected(pod) as raw:
         await raw.send(request_of(headers=headers))
         response = await raw.response()
@@ -169,7 +169,7 @@ async def test_an_empty_position_is_none(pod: Pod) -> None:
 
 
 async def not_resumed(pod: Pod, since: str, count: int) -> None:
-    """Both wires say that they did not resume, and go on from where the pod is."""
+    """Both wires say that they did not resume, and continue from the pod's position."""
     last = await pod.publish()
     async with opened(pod, since=since) as client, streamed(pod, Last_Event_ID=since) as stream:
         assert client.welcome["resumed"] is False
@@ -185,7 +185,7 @@ async def not_resumed(pod: Pod, since: str, count: int) -> None:
 
 
 async def publish_many(pod: Pod, audience: Audience) -> None:
-    """Push what was there out of the history: Redis drops whole nodes of a hundred entries."""
+    """Push earlier events out of the history: Redis drops whole nodes of a hundred entries."""
     answers = await pod.bus.publish([Publication(audience, "tick", b"{}")] * 300)
     assert len(answers) == 300
 
@@ -217,7 +217,7 @@ async def test_too_much_missed_is_not_resumed(start: Start, replay_max_bytes: in
 
 
 async def test_a_users_position_older_than_his_history_is_not_resumed(start: Start) -> None:
-    """What was published to `all` is there still; his own events are not."""
+    """Events to `all` are still there; the user's own events are not."""
     async with start(history_max_events=5) as pod, unaffected(pod):
         first = await pod.publish(user_audience("alice"))
         await publish_many(pod, user_audience("alice"))

@@ -1,4 +1,4 @@
-"""Tokens: what is refused and why, how they may be handed over, and users with strange names."""
+"""Tokens: why they are refused, the ways to send them, and users with unusual names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signed(algorithm: str = "HS256", key: str = SECRET, **claims: Any) -> str:
 
 
 def refused_tokens() -> dict[str, tuple[str, str, str]]:
-    """Name to token, reason in the metric, and words in the answer."""
+    """By name: a token, its reason in the metric, and words of the answer."""
     later = time.time() + 600
     return {
         "expired": (token("alice", -1), "expired", "has expired"),
@@ -270,7 +270,7 @@ EMPTY: dict[str, tuple[str, dict[str, str]]] = {
 
 @pytest.mark.parametrize("where", EMPTY)
 async def test_an_empty_token_is_no_anonymous_client(pod: Pod, where: str) -> None:
-    """Its sender meant to be somebody: a page whose variable was empty, say."""
+    """The sender meant to send a token: for example, a variable of the page was empty."""
     query, headers = EMPTY[where]
     async with unaffected(pod):
         async with connected(pod) as raw:
@@ -284,6 +284,6 @@ async def test_an_empty_token_is_no_anonymous_client(pod: Pod, where: str) -> No
 
 
 async def test_another_scheme_is_no_token(pod: Pod) -> None:
-    """A proxy's own password, say."""
+    """For example, a proxy's own password."""
     async with streamed(pod, Authorization="Basic dXNlcjpwYXNz") as stream:
         assert (await stream.welcomed()).value["user"] is None

@@ -1,7 +1,7 @@
 """Redis' clock jumps back an hour: ids go on rising, and clients notice nothing.
 
-Once as Redis sees it, in what its clock remembers, on any machine; once for real where libfaketime
-is installed (Debian, Ubuntu: apt-get install libfaketime).
+One test changes the ids in Redis, which works on any machine. The other changes the real time, if
+libfaketime is installed (Debian, Ubuntu: apt-get install libfaketime).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _libfaketime() -> Path | None:
 
 @contextlib.contextmanager
 def _remembered(directory: Path, namespace: str) -> Iterator[tuple[Valkey, Jump]]:
-    """Ids were issued an hour ahead of what the clock says now: all that a jump leaves behind."""
+    """Make ids run an hour ahead of Redis' clock, which is all that a jump leaves behind."""
     server = Valkey(directory, persist=True)
     server.start()
 
@@ -109,7 +109,7 @@ def ahead_us(server: Valkey, id_: int) -> int:
 async def test_ids_rise_and_nobody_misses_anything(
     jumping: tuple[Valkey, Jump], namespace: str
 ) -> None:
-    """Live, over a lost subscription, over a restart of Redis, on resume, on a fresh pod."""
+    """Live, after a lost subscription, after a restart of Redis, on a resume, on a fresh pod."""
     server, jump = jumping
     async with (
         started(server.url, namespace) as pod,

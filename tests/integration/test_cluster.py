@@ -1,6 +1,6 @@
-"""A cluster of three primaries with replicas: users' streams lie on all of them, and any may die.
+"""A cluster of three primaries with replicas. Each holds users' streams, and any of them may die.
 
-Real nodes, killed as crashes kill, and moved while events flow.
+The nodes are real. They are killed as in a crash, and slots move while events flow.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def keys(namespace: str) -> Keyspace:
 
 
 def users_of(topology: Cluster, keys: Keyspace) -> dict[str, Audience]:
-    """By address, a user whose stream lies on each primary."""
+    """By primary's address: a user whose stream is on it."""
     found: dict[str, Audience] = {}
     number = 0
     while len(found) < len(topology.primaries):
@@ -55,7 +55,7 @@ def users_of(topology: Cluster, keys: Keyspace) -> dict[str, Audience]:
 
 @contextlib.asynccontextmanager
 async def waiting(pod: Pod) -> AsyncIterator[Pod]:
-    """The pod with a bus whose events a replica has before they count as published."""
+    """A pod whose events count as published only when a replica has them."""
     settings = pod.settings
     redis = redis_from_url(settings.redis_url)
     bus = Bus(redis, settings.keyspace, settings.history, Replication(1, 1))
@@ -66,7 +66,7 @@ async def waiting(pod: Pod) -> AsyncIterator[Pod]:
 
 
 async def heard(client: Client, producer: Producer, *audiences: Audience) -> list[int]:
-    """All numbers of its audiences; what comes beside or twice fails."""
+    """All numbers of a client's audiences; any other or repeated message fails."""
     numbers: list[int] = []
     wanted = producer.numbers(*audiences)
     async with asyncio.timeout(60):
@@ -148,7 +148,7 @@ async def test_a_primary_dies_under_traffic_and_nobody_notices(
 async def test_a_client_resumes_over_a_failover_on_any_pod(
     topology: Cluster, namespace: str, keys: Keyspace
 ) -> None:
-    """What it had not had is there, though the primary of its stream is another now."""
+    """The events it missed are there, though its stream has another primary now."""
     users = users_of(topology, keys)
     jwts = {user: token(str(user.user)) for user in users.values()}
     async with started(topology.url, namespace, **QUICK) as pod:
@@ -175,7 +175,7 @@ async def test_a_client_resumes_over_a_failover_on_any_pod(
 
 
 async def heard_from(client: Client, last: int) -> set[int]:
-    """The data of what comes, up to the event that was published last."""
+    """The data of all events up to the one published last."""
     heard: set[int] = set()
     while last not in heard:
         heard.add((await client.receive("event"))["data"])
@@ -185,9 +185,9 @@ async def heard_from(client: Client, last: int) -> set[int]:
 async def test_clocks_that_differ_cost_nobody_an_event(
     topology: Cluster, namespace: str, keys: Keyspace
 ) -> None:
-    """The shared clock is ahead of a user's by as much as the overlap bridges.
+    """The shared clock is ahead of a user's clock by as much as the overlap allows.
 
-    So the position that a client has from `all` lies above what is published for the user later.
+    So the position that a client has from `all` is above the ids of the user's later events.
     """
     user = user_audience("alice")
     jwt = token("alice")
@@ -215,7 +215,7 @@ async def test_clocks_that_differ_cost_nobody_an_event(
 async def test_a_clock_that_jumps_costs_nobody_an_event(
     topology: Cluster, namespace: str, keys: Keyspace
 ) -> None:
-    """The shared clock is an hour ahead: the next probe raises the others to it."""
+    """The shared clock is an hour ahead: the next probe raises the other clocks to it."""
     user = user_audience("alice")
     jwt = token("alice")
     async with started(topology.url, namespace, **QUICK) as pod:
@@ -267,7 +267,7 @@ async def test_a_slot_moves_under_traffic_and_nobody_notices(
 async def test_a_primary_of_a_cluster_that_hangs_is_left(
     topology: Cluster, namespace: str, keys: Keyspace
 ) -> None:
-    """Its connections stay open and say nothing. When it wakes, nobody listens to it any more."""
+    """Its connections stay open and silent. When it wakes, no pod listens to it any more."""
     users = users_of(topology, keys)
     shared = topology.primary_of(keys.log("all"))
     old = next(node for node in topology.primaries if node is not shared)
@@ -296,7 +296,7 @@ async def test_a_primary_of_a_cluster_that_hangs_is_left(
 async def test_what_a_failover_of_a_cluster_lost_is_told(
     topology: Cluster, namespace: str, keys: Keyspace, losing: str
 ) -> None:
-    """The replica had not got the last event, which clients have seen: `gap`, once, to all."""
+    """The replica lacks the last event, which clients have received: all get one `gap`."""
     shared = topology.primary_of(keys.log("all"))
     old = shared if losing == "shared" else next(n for n in topology.primaries if n is not shared)
     user = users_of(topology, keys)[old.address]

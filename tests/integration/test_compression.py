@@ -38,13 +38,13 @@ async def pod(start: Start) -> AsyncIterator[Pod]:
 
 
 def deflated(payload: bytes) -> bytes:
-    """As a client compresses (RFC 7692, section 7.2.1)."""
+    """Compress like a client (RFC 7692, section 7.2.1)."""
     deflate = zlib.compressobj(wbits=-12)
     return (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
 
 
 async def negotiated(raw: Raw, offer: str) -> list[str]:
-    """The parameters that the gateway answers an offer with; none: no compression."""
+    """The parameters in the gateway's answer to an offer; none: no compression."""
     await raw.send(request_of(headers={"Sec-WebSocket-Extensions": offer}))
     response = await raw.response()
     assert response.status == 101
@@ -119,7 +119,7 @@ async def test_one_frame_of_an_event_serves_every_socket(pod: Pod) -> None:
 
 
 class Bits:
-    """Reads frames with their reserved bits."""
+    """Reads frames including their reserved bits."""
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
@@ -149,7 +149,7 @@ async def test_unknown_extensions_are_left_alone(pod: Pod) -> None:
 
 
 async def test_a_client_with_a_smaller_window_can_read_what_it_gets(pod: Pod) -> None:
-    """What is compressed for all must fit the window that this client was promised."""
+    """Frames compressed for all clients must fit the window that this client was promised."""
     async with unaffected(pod), connected(pod) as raw:
         offer = "permessage-deflate; server_max_window_bits=9"
         parameters = await negotiated(raw, offer)
@@ -166,7 +166,7 @@ async def test_a_client_with_a_smaller_window_can_read_what_it_gets(pod: Pod) ->
 
 
 def inflated_in_pieces(data: bytes, bits: int) -> bytes:
-    """With no memory but the window: in one piece, zlib would look back into its own output."""
+    """Decompress with no memory but the window. In one piece, zlib would look into its output."""
     inflate = zlib.decompressobj(wbits=-bits)
     pieces = [inflate.decompress(data, 64)]
     while pieces[-1]:
@@ -175,7 +175,7 @@ def inflated_in_pieces(data: bytes, bits: int) -> bytes:
 
 
 async def test_a_bomb_is_refused(pod: Pod) -> None:
-    """Ten megabytes in ten kilobytes: the limit holds for what comes out."""
+    """Ten megabytes in ten kilobytes: the limit applies to the decompressed size."""
     async with unaffected(pod), connected(pod) as raw:
         await negotiated(raw, "permessage-deflate")
         await raw.frame()

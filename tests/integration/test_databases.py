@@ -1,4 +1,4 @@
-"""Two Clarions on two databases of one Redis, with the same namespace, have nothing in common."""
+"""Two installations with the same namespace, on two databases of one Redis, share nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM to a gateway as Kubernetes sends it: to a process of its own."""
+"""SIGTERM to a gateway in its own process, as Kubernetes sends it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def work(message: str, context):
 
 @dataclass
 class Process:
-    """``python -m clarion_gateway``; what `dialled` needs of a pod, too."""
+    """A process of ``python -m clarion_gateway``, with what `dialled` needs of a pod."""
 
     port: int
     internal_port: int
@@ -58,7 +58,7 @@ class Process:
         return f"{'ws' if path.startswith('/ws') else 'http'}://127.0.0.1:{self.port}{path}"
 
     async def readiness(self) -> tuple[int, list[str]]:
-        """Status and reasons; 0 while nobody listens."""
+        """Status and reasons; 0 while nothing listens."""
         try:
             response = await self.client.get(f"http://127.0.0.1:{self.internal_port}/readyz")
         except httpx.TransportError:
@@ -82,7 +82,7 @@ class Process:
 
 @pytest.fixture
 async def gateway(redis_url: str, namespace: str, tmp_path: Path) -> AsyncIterator[Process]:
-    """Ready, with a pause long enough to look around, and closes over half a second."""
+    """A ready gateway with a pause long enough to look around; it spreads closes over 0.5 s."""
     (tmp_path / "slow_application.py").write_text(SLOW)
     port, internal_port = free_port(), free_port()
     environment = {
@@ -124,8 +124,8 @@ async def gateway(redis_url: str, namespace: str, tmp_path: Path) -> AsyncIterat
 
 
 async def test_a_pod_leaves_without_surprising_anybody(gateway: Process, start: Start) -> None:
-    """Unready during the pause, with everything still served; then hint and 1012, within the
-    spread; exit code 0, at once when it is empty."""
+    """During the pause the pod is unready but serves everything. Then clients get the hint and
+    1012, within the spread. The process ends as soon as the pod is empty, with exit code 0."""
     async with (
         start(pod="pod-staying") as staying,
         opened(gateway) as first,
@@ -163,8 +163,8 @@ async def test_a_pod_leaves_without_surprising_anybody(gateway: Process, start: 
 
 
 async def test_a_handler_under_way_finishes(gateway: Process, start: Start, tmp_path: Path) -> None:
-    """The sender has been told to leave; what it asked for is done all the same, and the pod
-    waits for it. Whoever comes meanwhile is refused."""
+    """The sender has been told to leave, but the handler finishes, and the pod waits for it.
+    Clients that come meanwhile are refused."""
     release = tmp_path / "release"
     async with start(pod="pod-staying") as staying, opened(staying) as witness:
         async with opened(gateway) as sender:

@@ -1,6 +1,6 @@
-"""Whatever bytes come in: no exception reaches the event loop, and others are served.
+"""Whatever bytes arrive: no exception reaches the event loop, and other clients are served.
 
-The other tests know what they send. These send mutations of what is right, from a fixed seed.
+These tests send mutations of correct input, made from a fixed seed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def pod(start: Start) -> AsyncIterator[Pod]:
 
 @contextlib.asynccontextmanager
 async def nothing_raises(pod: Pod) -> AsyncIterator[None]:
-    """No exception that nobody caught, no task that died, and a bystander gets the next event."""
+    """Check that no exception was uncaught, no task died, and another client gets an event."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     async with opened(pod) as bystander:
@@ -56,7 +56,7 @@ async def nothing_raises(pod: Pod) -> AsyncIterator[None]:
 
 
 def mutated(dice: random.Random, data: bytes) -> bytes:
-    """Bytes flipped, doubled, cut out and put in, here and there."""
+    """Flip, repeat, cut out and insert bytes at random places."""
     result = bytearray(data)
     for _ in range(dice.randrange(4)):
         at = dice.randrange(len(result) + 1)
@@ -123,7 +123,7 @@ Work = Callable[[random.Random], Coroutine[Any, Any, None]]
 
 
 async def many(work: Work, count: int) -> None:
-    """A few at a time, each with dice of its own."""
+    """Run a few at a time, each with its own random generator."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(seed: int) -> None:

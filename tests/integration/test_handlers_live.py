@@ -1,6 +1,6 @@
 """An application's handlers on real gateways: answers, failures, and replies that reach other pods.
 
-The handlers stand in this module, which gateways mount by its name.
+The handlers are in this module; gateways mount them by its name.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ async def raw_data(client: Client, kind: str) -> bytes:
 
 
 async def test_a_reply_reaches_other_pods_byte_for_byte_and_not_its_sender(start: Start) -> None:
-    """Once to everyone, on every pod; the sender has the reply, and its other socket the event."""
+    """Every client on every pod gets the event once; the sending connection gets the reply."""
     async with (
         start(pod="pod-a", **MOUNTED) as here,
         start(pod="pod-b", **MOUNTED) as there,
@@ -135,7 +135,7 @@ async def test_a_reply_reaches_other_pods_byte_for_byte_and_not_its_sender(start
 
 
 async def test_a_reply_can_go_to_one_user(start: Start) -> None:
-    """To the sender's other sockets, wherever they are, and to nobody else."""
+    """The sender's other sockets get it on any pod, and nobody else does."""
     async with (
         start(pod="pod-a", **MOUNTED) as here,
         start(pod="pod-b", **MOUNTED) as there,
@@ -174,7 +174,7 @@ async def test_a_reply_can_go_to_one_user(start: Start) -> None:
 async def test_a_failure_is_its_senders_alone(
     mounted: Pod, type_: str, data: Any, code: str
 ) -> None:
-    """One error with the sender's ref; the connection goes on, and nobody else hears anything."""
+    """The sender gets one error with its ref and stays connected; nobody else hears anything."""
     async with opened(mounted) as sender, opened(mounted) as other:
         error = await sender.ask(type_, data, ref="mine")
         again = await sender.ask("echo", [1, None], ref="next")
@@ -198,7 +198,7 @@ async def test_invalid_data_name_the_field(mounted: Pod) -> None:
 
 
 async def test_a_plain_function_blocks_nobody(start: Start) -> None:
-    """It runs in a thread: the message that lets it go on is handled meanwhile."""
+    """It runs in a thread: the message that releases it is handled meanwhile."""
     GATE.clear()
     async with start(**MOUNTED) as pod, opened(pod) as blocked, opened(pod) as other:
         await blocked.send(kind="message", ref=1, type="blocks", data=None)
@@ -218,8 +218,8 @@ async def test_messages_of_one_client_are_handled_in_order(mounted: Pod) -> None
 async def test_without_redis_a_reply_that_should_propagate_fails(
     valkey: Valkey, namespace: str
 ) -> None:
-    """`unavailable`: the sender does not believe to have said what nobody will hear. Handlers that
-    publish nothing go on; and when Redis is back, so do the others."""
+    """The sender gets `unavailable`, and so knows that nobody heard it. Handlers that publish
+    nothing go on. When Redis is back, all handlers work again."""
     async with started(valkey.url, namespace, **MOUNTED) as pod, opened(pod) as client:
         valkey.kill()
         error = await client.ask("chat", {"text": "hi"})

@@ -16,7 +16,7 @@ from tests.integration.test_bad_frames import unaffected
 
 
 async def answer_to(pod: Pod, request: bytes) -> Response:
-    """The response to a request, which must be a problem document that says its own status."""
+    """The response to a request, which must be a problem document with the response's status."""
     async with connected(pod) as raw:
         await raw.send(request)
         return await problem(raw)
@@ -40,7 +40,7 @@ def plain(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 async def trickle(raw: Raw, data: bytes) -> None:
-    """Byte by byte, slowly: a slow loris."""
+    """Send byte by byte, slowly, as in a slow loris attack."""
     for byte in data:
         await raw.send(bytes([byte]))
         await asyncio.sleep(0.02)
@@ -110,7 +110,7 @@ async def pod_has_sockets(pod: Pod, count: int) -> None:
 
 
 async def test_every_socket_counts_until_it_is_gone(pod: Pod) -> None:
-    """Whatever it has become: a request, a WebSocket, a stream, a refusal."""
+    """Whether it has become a request, a WebSocket, a stream or a refusal."""
     async with contextlib.AsyncExitStack() as stack:
         for request in (b"", request_of(), plain("GET", "/sse"), b"GET "):
             raw = await stack.enter_async_context(connected(pod))
@@ -136,7 +136,7 @@ async def test_one_socket_too_many_is_turned_away(start: Start) -> None:
 
 
 async def test_a_plain_answer_ends_the_connection(pod: Pod) -> None:
-    """So that no further request on it needs bounds; what was pipelined behind it is not served."""
+    """So no further request on it needs limits; a pipelined one is not served."""
     async with unaffected(pod), connected(pod) as raw:
         await raw.send(plain("GET", "/nothing") + plain("GET", "/sse"))
         response = await problem(raw)
@@ -235,7 +235,7 @@ async def test_a_websocket_at_the_streams_path_is_not_found(pod: Pod) -> None:
 
 
 async def test_a_slash_too_many_is_not_found(pod: Pod) -> None:
-    """And never a redirect to whatever the Host header says."""
+    """It is never a redirect to the Host header's server."""
     for path in ("/ws/", "/sse/"):
         async with connected(pod) as raw:
             await raw.send(plain("GET", path))
@@ -277,7 +277,7 @@ TWICE = {
 
 @pytest.mark.parametrize("name", TWICE)
 async def test_a_header_twice_is_no_choice(start: Start, name: str) -> None:
-    """A proxy in front may have looked at the other one."""
+    """A proxy in front may have read the other one."""
     header = name.encode() + b": " + TWICE[name] + b"\r\n\r\n"
     async with start(allowed_origins=["*"]) as pod, unaffected(pod):
         for count, request in enumerate((request_of(), plain("GET", "/sse")), 1):
@@ -337,7 +337,7 @@ async def test_a_handshake_that_is_none_is_refused(pod: Pod) -> None:
 async def test_another_version_of_websocket_is_told_the_one_that_there_is(
     pod: Pod, version: str
 ) -> None:
-    """RFC 6455, section 4.4."""
+    """The answer names the supported version (RFC 6455, section 4.4)."""
     response = await answer_to(pod, request_of(headers={"Sec-WebSocket-Version": version}))
     assert response.status == 426
     assert response.headers["sec-websocket-version"] == "13"
@@ -358,7 +358,7 @@ async def test_clients_that_leave_before_they_say_what_they_want_leave_nothing(p
 
 
 async def test_a_hundred_clients_that_leave_at_once_leave_nothing(pod: Pod) -> None:
-    """They ask for a connection and reset TCP before they can have had the answer."""
+    """They ask for a connection, and reset TCP before they can have read the answer."""
     async with unaffected(pod) as is_served:
         async with contextlib.AsyncExitStack() as stack:
             raws = [await stack.enter_async_context(connected(pod)) for _ in range(100)]
@@ -375,7 +375,7 @@ async def test_a_hundred_clients_that_leave_at_once_leave_nothing(pod: Pod) -> N
 
 
 async def test_a_request_behind_a_plain_one_is_not_looked_at(pod: Pod) -> None:
-    """Also when it would become a connection: its socket belongs to the first one's answer."""
+    """Even if it asks for a WebSocket: the socket belongs to the first request's answer."""
     for behind in (
         request_of(),
         plain("GET", "/sse"),
@@ -390,7 +390,7 @@ async def test_a_request_behind_a_plain_one_is_not_looked_at(pod: Pod) -> None:
 
 
 async def test_a_request_behind_a_streams_does_not_take_its_place(pod: Pod) -> None:
-    """The stream is whose token asked for it, not who is named in the next request."""
+    """The stream belongs to the user whose token asked for it, not to the next request's."""
     first = plain("GET", f"/sse?token={token('alice')}")
     for behind in (plain("GET", f"/sse?token={token('bob')}"), request_of(), plain("GET", "//[")):
         async with unaffected(pod), connected(pod) as raw:

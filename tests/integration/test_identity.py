@@ -18,7 +18,7 @@ from tests.integration.sockets import Client, opened
 
 @contextlib.asynccontextmanager
 async def flood(pod: Pod, *audiences: Any) -> AsyncIterator[None]:
-    """Events to each audience, as fast as Redis takes them, until the context ends."""
+    """Publish to each audience as fast as Redis allows, until the context ends."""
 
     flowing = True
 
@@ -38,7 +38,7 @@ async def flood(pod: Pod, *audiences: Any) -> AsyncIterator[None]:
 
 
 async def until(client: Client, kind: str) -> list[dict[str, Any]]:
-    """All messages up to the first of that kind, which comes last."""
+    """All messages up to the first of that kind, included."""
     messages = [await client.receive()]
     while messages[-1]["kind"] != kind:
         messages.append(await client.receive())
@@ -46,7 +46,7 @@ async def until(client: Client, kind: str) -> list[dict[str, Any]]:
 
 
 async def test_events_follow_the_identity(pod: Pod) -> None:
-    """`identity` marks the moment: before it the old audiences, after it the new ones."""
+    """`identity` marks the change: before it the old audiences, after it the new ones."""
     alice, bob = user_audience("alice"), user_audience("bob")
     heard = []
 
@@ -81,7 +81,7 @@ async def test_events_follow_the_identity(pod: Pod) -> None:
 
 
 async def test_nothing_leaks_past_a_logout_under_a_flood(pod: Pod) -> None:
-    """Not one event for authenticated users, or for the user, after `identity` has said null."""
+    """After `identity` has said null, no event for authenticated users or for the user arrives."""
     leaked: list[dict[str, Any]] = []
     runs: list[list[int]] = []
     async with flood(pod, AUTHENTICATED, user_audience("alice")), opened(pod) as client:
@@ -103,7 +103,7 @@ async def test_nothing_leaks_past_a_logout_under_a_flood(pod: Pod) -> None:
 
 
 async def test_nothing_for_one_user_reaches_the_next_on_the_same_socket(pod: Pod) -> None:
-    """Shared screens: bob takes over while alice's events pour in."""
+    """On a shared screen, bob logs in while many events for alice arrive."""
     users = ["alice", "bob"] * 8
     wrong = []
     async with (
@@ -157,7 +157,7 @@ async def test_logging_out_is_refused_where_nobody_may_be_anonymous(start: Start
 
 
 async def test_a_token_ends_after_its_grace_unless_it_is_refreshed(start: Start) -> None:
-    """4401 for who did nothing; who refreshed during the grace or logged out stays."""
+    """A client that did nothing gets 4401. One that refreshed in time, or logged out, stays."""
     async with (
         start(token_grace_seconds=5) as pod,
         opened(pod, token=token("alice", 5)) as idle,

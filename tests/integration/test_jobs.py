@@ -1,4 +1,4 @@
-"""A bug in any background job of a gateway closes no socket, is counted, and the job goes on."""
+"""A bug in a background job of a gateway closes no socket and is counted, and the job goes on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Planted(Exception):
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, cls: type, name: str) -> asyncio.Event:
-    """Have a method raise once, after the event is set; a loop is interrupted by it."""
+    """Make a method raise once after the event is set; this interrupts a loop."""
     armed = asyncio.Event()
     original = getattr(cls, name)
     raised = False

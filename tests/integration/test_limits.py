@@ -1,4 +1,4 @@
-"""Limits per pod, user and client: who is over one is told so, everybody else goes on."""
+"""Limits per pod, user and client: a client over a limit is told so, and all others go on."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ async def test_log_ins_count_as_messages(start: Start) -> None:
 
 
 async def flood_until_slow(pod: Pod) -> float:
-    """Publish to everybody until one client is too slow; the most that waited for it, in bytes.
+    """Publish to everybody until one client is too slow; return the most bytes that waited for it.
 
     The kernels take a few megabytes for a client that reads nothing; the rest waits in the pod.
     """
@@ -202,7 +202,7 @@ async def test_a_stream_that_never_reads_is_closed(start: Start) -> None:
 async def test_a_client_that_reads_nothing_and_ends_its_side_is_let_go_at_once(
     start: Start, path: str
 ) -> None:
-    """Closing would first wait for it to read what it may never read."""
+    """A normal close would wait for the client to read, which it may never do."""
     async with start() as pod, unaffected(pod), connected(pod, receive_buffer=4_096) as raw:
         await raw.send(request_of() if path == "/ws" else b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n")
         await raw.response()
@@ -216,7 +216,7 @@ async def test_a_client_that_reads_nothing_and_ends_its_side_is_let_go_at_once(
 
 
 async def test_a_client_that_never_reads_its_replies_is_closed(start: Start) -> None:
-    """Nobody can make a pod hold answers that he does not take."""
+    """No client can make a pod hold answers that the client does not read."""
     limits = {"max_unsent_bytes": 16_384, "message_burst": 1_000_000, "message_max_bytes": 65_536}
     async with start(**limits) as pod, unaffected(pod), connected(pod, receive_buffer=4_096) as raw:
         await raw.send(request_of())

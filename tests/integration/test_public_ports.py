@@ -1,4 +1,4 @@
-"""What the public ports of both services have in common: headers, and nothing of the internal port."""
+"""The public ports of both services: common headers, and nothing of the internal port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORIGIN = "https://app.example.com"
 
 
 class Port(Protocol):
-    """What `connected` needs of a service."""
+    """The attributes of a service that `connected` needs."""
 
     port: int
 
@@ -49,7 +49,7 @@ def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 async def answer(port: Port, sent: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers as they came, and the beginning of the body."""
+    """Status, headers as received, and the beginning of the body."""
     async with connected(port) as raw:  # type: ignore[arg-type]
         await raw.send(sent)
         head = (await raw.reader.readuntil(b"\r\n\r\n")).decode()
@@ -61,7 +61,7 @@ async def answer(port: Port, sent: bytes) -> tuple[int, list[tuple[str, str]], b
 
 
 def says(headers: list[tuple[str, str]], *, own_policy: bool = False) -> None:
-    """Each of the headers once, and as it should be."""
+    """Check that each of the headers is there once with the right value."""
     for name, expected in RESPONSE_HEADERS.items():
         values = [value for key, value in headers if key == name]
         assert len(values) == 1, (name, headers)
@@ -145,7 +145,7 @@ async def _ports(start: Start, redis_url: str, profile: str) -> AsyncIterator[li
 async def test_no_path_of_the_internal_port_is_on_a_public_one(
     start: Start, redis_url: str, profile: str
 ) -> None:
-    """Over all routes of the internal app; nor by another spelling, nor for those with a token."""
+    """Checks all routes of the internal app, other spellings, and requests with a token."""
     assert {"/metrics", "/healthz", "/readyz"} <= set(INTERNAL)
     bearer = f"Bearer {token('alice', scope=ALL_SCOPES)}"
     async with _ports(start, redis_url, profile) as ports:

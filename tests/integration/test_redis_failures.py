@@ -1,6 +1,6 @@
-"""Redis is absent, dies, stalls, loses its data: what clients see of it is nothing, or the truth.
+"""Redis is absent, dies, stalls or loses data: clients notice nothing, or are told the truth.
 
-Each test has a server of its own, since it does to it what would hurt the others'.
+Each test has its own server, because its failures would disturb other tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def restarted(valkey: Valkey) -> None:
 
 
 async def not_ready(pod: Pod) -> list[str]:
-    """Wait until readiness says so; its reasons."""
+    """Wait until the pod is not ready; return its reasons."""
 
     async def fails() -> bool:
         return (await pod.readiness())[0] == 503
@@ -51,7 +51,7 @@ async def not_ready(pod: Pod) -> list[str]:
 async def test_a_gateway_starts_without_redis_and_is_ready_when_it_appears(
     valkey: Valkey, namespace: str
 ) -> None:
-    """Pods and Redis start in any order. A client that came too early waits and is welcomed."""
+    """Pods and Redis may start in any order. A client that came too early waits for its welcome."""
     valkey.kill()
     async with started(valkey.url, namespace, wait=False) as pod:
         status, reasons = await pod.readiness()
@@ -71,7 +71,7 @@ async def test_a_gateway_starts_without_redis_and_is_ready_when_it_appears(
 async def test_without_redis_a_client_is_sent_away_after_the_handshakes_time(
     valkey: Valkey, namespace: str
 ) -> None:
-    """1013: nothing it did was wrong, it comes back."""
+    """1013: the client made no mistake and will reconnect."""
     valkey.kill()
     async with (
         started(valkey.url, namespace, wait=False, handshake_seconds=0.3) as pod,
@@ -85,8 +85,8 @@ async def test_without_redis_a_client_is_sent_away_after_the_handshakes_time(
 
 
 async def test_a_restart_with_data_goes_unnoticed(lasting_valkey: Valkey, namespace: str) -> None:
-    """Killed while events flow. Clients stay; everything from before, during and after comes in,
-    in order, none twice, on all three audiences."""
+    """Redis is killed while events flow. Clients stay, and receive all events from before, during
+    and after the restart: in order, none twice, on all three audiences."""
     async with (
         started(lasting_valkey.url, namespace) as pod,
         opened(pod) as anonymous,
@@ -108,7 +108,7 @@ async def test_a_restart_with_data_goes_unnoticed(lasting_valkey: Valkey, namesp
 async def test_a_client_comes_back_over_a_restart_with_data(
     lasting_valkey: Valkey, namespace: str
 ) -> None:
-    """Its position reaches back over Redis' death, on this pod and on one that starts later."""
+    """Its position is older than Redis' death. It resumes on this pod, or on one started later."""
     async with started(lasting_valkey.url, namespace) as pod:
         async with opened(pod) as client:
             since = client.welcome["id"]
@@ -125,7 +125,7 @@ async def test_a_client_comes_back_over_a_restart_with_data(
 
 
 async def test_a_restart_without_data_is_told_once(valkey: Valkey, namespace: str) -> None:
-    """The events are gone, so every client hears of it: one `gap`, then what is published anew."""
+    """The events are gone. Every client gets one `gap`, and then the new events."""
     async with (
         started(valkey.url, namespace) as pod,
         opened(pod) as anonymous,
@@ -154,7 +154,7 @@ async def test_a_restart_without_data_is_told_once(valkey: Valkey, namespace: st
 
 
 async def test_a_client_resumes_from_the_gap_it_was_told(valkey: Valkey, namespace: str) -> None:
-    """The gap's id is a position: what was published after the loss is there."""
+    """The gap's id is a position: events published after the loss are there."""
     async with started(valkey.url, namespace) as pod, opened(pod) as client:
         await pod.publish(data=b'"before"')
         await client.receive("event")
@@ -172,7 +172,7 @@ async def test_a_client_resumes_from_the_gap_it_was_told(valkey: Valkey, namespa
 async def test_a_pod_that_starts_after_the_loss_says_resumed_false_too(
     valkey: Valkey, namespace: str
 ) -> None:
-    """It has not seen the old ids. That a position lies before the data is enough to know."""
+    """It never saw the old ids. It only needs to know that a position is older than the data."""
     async with started(valkey.url, namespace) as pod, opened(pod) as client:
         await pod.publish(data=b"1")
         before = (await client.receive("event"))["id"]
@@ -211,7 +211,7 @@ async def test_subscriptions_cut_again_and_again_lose_nothing(
 async def test_a_redis_that_hangs_for_ten_seconds_goes_unnoticed(
     valkey: Valkey, namespace: str
 ) -> None:
-    """Its connections stay open and say nothing: only probes tell. Readiness does; clients stay."""
+    """Its connections stay open and silent. Only probes notice: the pod is unready, clients stay."""
     async with (
         started(
             valkey.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=0.4
@@ -245,7 +245,7 @@ async def test_a_redis_that_hangs_for_ten_seconds_goes_unnoticed(
 async def test_a_quiet_stream_is_no_loss(
     valkey: Valkey, namespace: str, cut: bool, probe_interval_seconds: float
 ) -> None:
-    """History has expired between two events; nobody missed any, so nobody is told of a gap."""
+    """The history expired between two events. No client missed any, so no client gets a gap."""
     async with (
         started(
             valkey.url,

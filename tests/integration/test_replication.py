@@ -1,4 +1,4 @@
-"""What a failover loses of what was accepted: nothing, where publishes wait for a replica."""
+"""A failover loses no accepted event if publishes wait for a replica."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def topology(tmp_path: Path) -> Iterator[Sentinels]:
 async def published_through_a_failover(
     topology: Sentinels, namespace: str, replication: Replication
 ) -> tuple[list[bytes], list[bytes]]:
-    """Kill the primary under load; what was accepted, and what the new primary has of it."""
+    """Kill the primary under load; return the accepted events and those of the new primary."""
     bus = Bus(redis_from_url(topology.url), Keyspace(namespace), LIMITS, replication)
     accepted: list[bytes] = []
     killed = asyncio.Event()
@@ -75,7 +75,7 @@ async def published_through_a_failover(
 async def test_with_a_replica_waited_for_nothing_accepted_is_lost(
     topology: Sentinels, namespace: str
 ) -> None:
-    """All replicas, since Sentinels may promote any."""
+    """Publishes wait for all replicas, since Sentinels may promote any of them."""
     accepted, kept = await published_through_a_failover(topology, namespace, Replication(2, 1.0))
     assert set(accepted) <= set(kept)
     assert len(kept) == len(set(kept))

@@ -1,4 +1,4 @@
-"""Clients that come and go under load: what they have in the end is what was theirs, in order."""
+"""Clients that come and go under load have exactly their events in the end, in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END = "the.end"
 
 
 class Follower:
-    """A client as docs/protocol.md describes it, which drops its connection again and again."""
+    """A client as in docs/protocol.md that drops its connection again and again."""
 
     def __init__(self, pods: Sequence[Pod], user: str | None, seed: int) -> None:
         self._pods = pods
@@ -39,7 +39,7 @@ class Follower:
         self.began = asyncio.Event()
 
     async def follow(self) -> None:
-        """Until the end has come."""
+        """Follow until the end has come."""
         while not await self._one_connection():
             pass
 
@@ -81,7 +81,7 @@ def is_for(user: str | None, audience: Audience) -> bool:
 
 
 async def publish_all(pod: Pod, audiences: Sequence[Audience]) -> None:
-    """In batches with a breath between, so that they last while clients come and go."""
+    """Publish in batches with pauses, so that it lasts while clients come and go."""
     numbered = list(enumerate(audiences))
     for start in range(0, len(numbered), 10):
         batch = [
@@ -98,7 +98,7 @@ async def publish_all(pod: Pod, audiences: Sequence[Audience]) -> None:
 async def test_thirty_clients_that_reconnect_lose_nothing(
     start: Start, replay_max_bytes: int
 ) -> None:
-    """Each on any of two pods, anonymous or one of two users, by close or by a lost connection."""
+    """They use either of two pods, are anonymous or one of two users, and close or drop."""
     chosen = random.Random(1)
     audiences = [chosen.choice(AUDIENCES) for _ in range(EVENTS)]
     limits = {"replay_max_bytes": replay_max_bytes}
@@ -130,7 +130,7 @@ async def test_thirty_clients_that_reconnect_lose_nothing(
 
 @pytest.mark.parametrize("history", [0, 3], ids=["no stream yet", "with events"])
 async def test_a_user_who_is_new_to_the_pod_resumes(start: Start, history: int) -> None:
-    """Whatever was published for the user after the position is there, though no pod listened."""
+    """All events for the user after the position are there, though no pod listened to them."""
     carol = user_audience("carol")
     async with start() as pod:
         async with opened(pod) as anonymous:
@@ -164,7 +164,7 @@ async def test_a_pod_that_has_just_started_resumes_clients_of_others(start: Star
 
 
 async def test_a_client_does_not_get_back_what_excluded_its_last_connection(start: Start) -> None:
-    """It had the reply there. Without `connection` the gateway cannot know, and sends it."""
+    """It got the reply there. Without `connection` the gateway cannot know this, and sends it."""
     async with start() as pod:
         async with opened(pod) as client:
             since, connection = client.welcome["id"], client.id
@@ -180,7 +180,7 @@ async def test_a_client_does_not_get_back_what_excluded_its_last_connection(star
 
 
 async def test_what_was_missed_is_only_what_is_the_identitys(start: Start) -> None:
-    """A position says nothing about who had it: whoever resumes gets the own events alone."""
+    """A position does not say whose it was: a client that resumes gets only its own events."""
     async with start() as pod:
         async with opened(pod, token=token("alice")) as client:
             since = client.welcome["id"]
@@ -205,8 +205,8 @@ async def test_what_was_missed_is_only_what_is_the_identitys(start: Start) -> No
 
 @pytest.mark.parametrize("since", ["0", "1", "9999999999999999"])
 async def test_a_position_out_of_reach_is_said_to_be(start: Start, since: str) -> None:
-    """Before all data, or ahead of all that was published: welcome says false, and what follows
-    comes in."""
+    """The position is older than all data, or above all published ids. `welcome` says false, and
+    new events arrive."""
     async with start() as pod:
         await pod.publish(data=b"0")
         await pod.counted("clarion_events_received_total", audience="all")

@@ -36,7 +36,7 @@ def alice(**claims: Any) -> str:
 
 
 async def refusal(pod: Pod, jwt: str) -> tuple[int | None, str | None]:
-    """How a client that comes with a token is turned away."""
+    """How a client with a token is turned away."""
     async with dialled(pod, token=jwt) as connection:
         async with asyncio.timeout(SECONDS):
             await connection.wait_closed()
@@ -75,7 +75,7 @@ async def test_who_may_not_come_back_is_told_so(pod: Pod) -> None:
     "order", [revoke_token(), RevokeUser("alice", time.time() + 1_800, time.time() + 3_600)]
 )
 async def test_a_revoked_token_is_good_for_nothing(pod: Pod, order: Order) -> None:
-    """It loses its socket, comes in by no door, and cannot be used in band."""
+    """The client loses its socket, cannot connect in any way, and cannot log in with it in band."""
     revoked = alice(jti="one")
     async with (
         opened(pod, token=revoked) as client,
@@ -127,7 +127,7 @@ async def test_a_fresh_token_is_taken_after_the_old_ones_were_revoked(pod: Pod) 
 async def test_a_token_of_the_very_second_of_a_revocation_is_not_refused_for_good(
     start: Start,
 ) -> None:
-    """It may be an old one. Its client is to fetch another, by whichever door it came."""
+    """It may be an old one. The client should fetch another token, however it connected."""
     # Ahead of the clock by less than the leeway: this second does not end while the test runs.
     second = int(time.time()) + 100
     early, fresh = token("alice", iat=second), token("alice", iat=second + 1)
@@ -154,7 +154,7 @@ async def test_a_pod_that_starts_later_knows(pod: Pod, start: Start) -> None:
 
 
 async def test_orders_reach_a_pod_that_had_lost_redis(pod: Pod) -> None:
-    """Given while its subscription was cut: it finds them when it is back."""
+    """The orders were given while its subscription was cut: it finds them when it is back."""
     async with opened(pod, token=alice(jti="one")) as held, opened(pod, token=alice()) as client:
         async with redis.asyncio.Redis.from_url(pod.settings.redis_url) as meddler:
             await meddler.client_kill_filter(_type="pubsub")

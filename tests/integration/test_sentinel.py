@@ -1,6 +1,6 @@
-"""A primary dies, Sentinels promote a replica: clients stay, and get everything or are told.
+"""A primary dies and Sentinels promote a replica: clients stay, and get everything or are told.
 
-Real Sentinels and servers, killed as crashes kill.
+The Sentinels and servers are real, and are killed as in a crash.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALICE = user_audience("alice")
 
 
 async def accepted(pod: Pod, data: bytes) -> bool:
-    """Publish an event once; not where Sentinels have no primary to name."""
+    """Try to publish an event once; False if Sentinels name no primary."""
     try:
         await pod.publish(data=data)
     except BusUnavailable:
@@ -39,7 +39,7 @@ def topology(tmp_path: Path) -> Iterator[Sentinels]:
 
 
 async def failed_over(topology: Sentinels) -> None:
-    """Kill the primary; return when another has taken its place."""
+    """Kill the primary; return when another one has replaced it."""
     old = topology.primary
     old.kill()
     await asyncio.to_thread(topology.wait_for_failover, old)
@@ -53,7 +53,7 @@ async def ready_again(pod: Pod) -> None:
 async def test_a_failover_goes_unnoticed_where_the_replica_had_everything(
     topology: Sentinels, namespace: str
 ) -> None:
-    """Events flow again as soon as there is a primary; publishes meanwhile are tried again."""
+    """Events flow again as soon as there is a primary; failed publishes are retried."""
     async with (
         started(topology.url, namespace) as pod,
         opened(pod) as anonymous,
@@ -74,7 +74,7 @@ async def test_a_failover_goes_unnoticed_where_the_replica_had_everything(
 
 
 async def test_what_a_failover_lost_is_told(topology: Sentinels, namespace: str) -> None:
-    """The replicas had not got the last event, which clients have seen: `gap`, once, to all."""
+    """The replicas lack the last event, which clients have received: all get one `gap`."""
     async with (
         started(topology.url, namespace) as pod,
         opened(pod) as anonymous,
@@ -102,7 +102,7 @@ async def test_what_a_failover_lost_is_told(topology: Sentinels, namespace: str)
 
 
 async def test_a_client_resumes_over_a_failover(topology: Sentinels, namespace: str) -> None:
-    """Its position is worth as much with the new primary, on this pod and on one that is new."""
+    """Its position is valid with the new primary, on this pod and on a new one."""
     async with started(topology.url, namespace) as pod:
         async with opened(pod, token=token("alice")) as alice:
             await pod.publish(ALICE, data=b"1")
@@ -119,7 +119,7 @@ async def test_a_client_resumes_over_a_failover(topology: Sentinels, namespace: 
 
 
 async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str) -> None:
-    """Its connections stay open and say nothing. When it wakes, nobody listens to it any more."""
+    """Its connections stay open and silent. When it wakes, no pod listens to it any more."""
     async with (
         started(
             topology.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=0.4
@@ -143,8 +143,8 @@ async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str)
 async def test_what_passed_by_a_pod_at_a_primary_that_woke_up_is_told(
     topology: Sentinels, namespace: str
 ) -> None:
-    """It was replaced while it hung, and nobody has told it yet: it takes the pod's probes, which
-    come back, so that the pod believes to hear everything."""
+    """It was replaced while it hung, but does not know that yet. It accepts the pod's probes and
+    returns them, so the pod believes that it hears everything."""
     async with (
         started(
             topology.url, namespace, probe_interval_seconds=0.2, probe_timeout_seconds=20

@@ -1,7 +1,7 @@
-"""The failure that the probes are for: the subscription has died, and nobody has said so.
+"""The failure that probes detect: the subscription has died, but nothing reports it.
 
-Redis answers, sockets stay open, every publish succeeds; only the pod hears nothing any more.
-Between gateway and Redis stands a TCP proxy that can swallow what Redis sends on one connection.
+Redis answers, sockets stay open, and every publish succeeds, but the pod receives nothing. A TCP
+proxy between gateway and Redis can swallow what Redis sends on one connection.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def test_a_subscription_that_dies_in_silence_is_replaced_and_nothing_is_lo
 async def test_a_pod_that_hears_nothing_is_not_ready_and_says_why(
     proxy: Proxy, namespace: str
 ) -> None:
-    """Traffic goes to pods that hear; this one's clients stay, and get all of it in the end."""
+    """Traffic goes to other pods. This pod's clients stay, and get all events in the end."""
     async with started(proxy.url, namespace, **PROBES) as pod, opened(pod) as client:
         proxy.all_silent = True
         for link in proxy.links:

@@ -1,4 +1,4 @@
-"""Event streams: what they look like, how they resume, how they are refused, how they end."""
+"""Event streams: their format, and how they resume, are refused and end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
 
 
 async def test_a_stream_may_be_asked_for_by_its_whole_address(pod: Pod) -> None:
-    """RFC 9112, section 3.2.2: as a client behind a proxy does."""
+    """Clients behind a proxy send such requests (RFC 9112, section 3.2.2)."""
     async with connected(pod) as raw:
         await raw.send(b"GET http://a/sse HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await raw.response()).status == 200
@@ -89,7 +89,7 @@ async def test_line_breaks_in_data_do_not_break_the_stream(pod: Pod) -> None:
 
 
 async def test_a_stream_resumes_after_its_last_event(pod: Pod) -> None:
-    """As a browser's EventSource does by itself, token and all, over both places for a position."""
+    """As a browser's EventSource does by itself, with its token and with both kinds of position."""
     path = f"/sse?token={token('alice')}"
     async with unaffected(pod):
         async with streamed(pod, path) as stream:
@@ -117,7 +117,7 @@ async def test_a_stream_resumes_after_its_last_event(pod: Pod) -> None:
 
 
 async def test_the_header_counts_before_the_query(pod: Pod) -> None:
-    """The query is that of the page's first request; EventSource repeats it for ever."""
+    """The query is from the page's first request; EventSource repeats it for ever."""
     first, second, third = [str(await pod.publish()) for _ in range(3)]
     async with streamed(pod, f"/sse?since={first}", Last_Event_ID=second) as stream:
         assert (await stream.welcomed()).id == second
@@ -174,7 +174,7 @@ async def test_a_client_that_goes_is_forgotten(pod: Pod, how: str) -> None:
 
 @pytest.mark.parametrize("path", ["/sse", "/sse?since=0", "/ws"])
 async def test_a_client_that_stops_reading_is_given_up(start: Start, path: str) -> None:
-    """Also where less waits for it than makes a slow consumer, and while it catches up."""
+    """Even if less waits for it than for a slow consumer, and while it catches up."""
     async with start(ping_interval_seconds=1) as pod:
         for _ in range(8):
             await pod.publish(data=b'"%b"' % (b"x" * 60_000))
@@ -210,7 +210,7 @@ async def test_a_client_that_sends_on_and_on_is_ended(pod: Pod) -> None:
 
 
 async def test_what_a_client_sends_on_is_not_looked_at(pod: Pod) -> None:
-    """A body, a second request, nonsense: nothing of it reaches anybody."""
+    """A body, a second request, nonsense: none of it is processed."""
     for more in (b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", b"nonsense\x00\xff" * 1_000):
         async with unaffected(pod), streamed(pod) as stream:
             await stream.welcomed()

@@ -23,7 +23,7 @@ SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """Gets the spans of every gateway that the test starts."""
+    """Receives the spans of every gateway that the test starts."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -40,7 +40,7 @@ async def spans_of(exporter: InMemorySpanExporter, count: int) -> None:
 
 
 async def frame_bytes(raw: Raw) -> int:
-    """The size of the next frame as it came over the wire: a server's are not masked."""
+    """The size of the next frame as received; a server's frames are not masked."""
     _, payload = await raw.frame()
     return len(payload) + (2 if len(payload) < 126 else 4)
 
@@ -48,7 +48,7 @@ async def frame_bytes(raw: Raw) -> int:
 async def test_a_sampled_event_has_one_span_under_its_producers(
     exporter: InMemorySpanExporter, start: Start
 ) -> None:
-    """With how many it reached on this pod, and how many bytes that took."""
+    """It has the number of recipients on this pod, and of bytes sent."""
     async with start() as pod, upgraded(pod) as raw, opened(pod) as client:
         id_ = await pod.publish(type_="order.updated", data=b'"x"', trace=SAMPLED)
         size_bytes = await frame_bytes(raw)
@@ -106,7 +106,7 @@ async def test_each_pod_has_a_span_with_recipients_of_its_own(
 async def test_a_span_counts_only_those_who_get_the_event(
     exporter: InMemorySpanExporter, start: Start, audience: Audience, recipients: int
 ) -> None:
-    """Of its audience, less the connection that it excludes."""
+    """These are the connections of its audience, without the excluded one."""
     async with (
         start() as pod,
         opened(pod),
@@ -125,7 +125,7 @@ async def test_a_span_counts_only_those_who_get_the_event(
 async def test_what_the_producer_did_not_sample_has_no_span(
     exporter: InMemorySpanExporter, start: Start
 ) -> None:
-    """Nor has what carries no trace: delivered all the same."""
+    """Nor has an event without a trace. Both are delivered all the same."""
     async with start() as pod, opened(pod) as client:
         await publish_and_receive(pod, client, UNSAMPLED)
         await publish_and_receive(pod, client, None)

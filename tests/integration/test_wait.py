@@ -1,4 +1,4 @@
-"""CLARION_WAIT_REPLICAS on a gateway: what handlers publish waits, and nothing else does."""
+"""CLARION_WAIT_REPLICAS on a gateway: only events that handlers publish wait for replicas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.redis_topologies import replicated
 async def test_a_handlers_event_is_replicated_before_its_sender_has_the_reply(
     tmp_path: Path, namespace: str
 ) -> None:
-    """The pod starts while no replica confirms anything: its probes do not wait."""
+    """The pod starts while no replica confirms: its probes do not wait for one."""
     with replicated(tmp_path) as (primary, replica):
         replica.signal(signal.SIGSTOP)
         url = f"redis://{primary.address}/0"

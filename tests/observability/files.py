@@ -1,4 +1,4 @@
-"""The files under test, and what stands in them."""
+"""The files under test, and their contents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expression:
-    """One PromQL expression of a file, and where it stands there."""
+    """One PromQL expression of a file, and its place in the file."""
 
     where: str
     expr: str
@@ -65,7 +65,7 @@ def alert_expressions() -> Iterator[Expression]:
 
 
 def adapter_expressions() -> Iterator[Expression]:
-    """The adapter's own templates, filled in as it does for the pods of one namespace."""
+    """The adapter's templates, filled in as the adapter does it for the pods of one namespace."""
     for rule in load_yaml(ADAPTER)["rules"]["custom"]:
         series = re.match(r"\w+", rule["seriesQuery"])
         assert series
@@ -82,17 +82,17 @@ def adapter_expressions() -> Iterator[Expression]:
 
 
 def selectors(expr: str) -> list[str]:
-    """Every series selector of an expression. We write all of them with braces."""
+    """Every series selector of an expression. All of ours are written with braces."""
     return re.findall(r"[a-z_:][a-z0-9_:]*\{[^}]*\}", expr)
 
 
 def metric_names(expr: str) -> set[str]:
-    """The metrics of an expression, by the names that docs/metrics.md gives."""
+    """The metrics of an expression, by their names in docs/metrics.md."""
     names = {selector.partition("{")[0] for selector in selectors(expr)}
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
 
 
 def anchors(markdown: Path) -> set[str]:
-    """The addresses of a page's headings, as GitHub makes them."""
+    """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", markdown.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""A stack's life as a real Prometheus saw it: what dashboards, alerts and the adapter ask of."""
+"""The life of a stack as recorded by a real Prometheus, for dashboards, alerts and the adapter."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ VARIABLES: Final = {
 
 @dataclass(frozen=True)
 class Observed:
-    """What Prometheus has seen, from ``start`` to ``end`` in seconds since the epoch."""
+    """The time that Prometheus recorded, from ``start`` to ``end`` in seconds since the epoch."""
 
     prometheus: Prometheus
     start: float
     end: float
 
     def drawn(self, expr: str) -> Series:
-        """What a panel would draw."""
+        """The values that a panel would draw."""
         return self.prometheus.over(filled(expr), self.start, self.end)
 
     def points(self, expr: str) -> Drawn:
-        """The same, and when."""
+        """The values that a panel would draw, with their times."""
         return self.prometheus.drawn(filled(expr), self.start, self.end)
 
 
 def filled(expr: str) -> str:
-    """A panel's expression without variables."""
+    """A panel's expression with its variables filled in."""
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
     assert "$" not in expr, expr

@@ -1,8 +1,8 @@
 """Draws the dashboards for the docs: ``python -m tests.observability.pictures`` (20 s).
 
-Panels, places, queries, legends, units and thresholds are those of the dashboards' own JSON; the
-numbers come from a real Prometheus that watched a real stack while everything happened to it that
-the dashboards show. Grafana has no part in it, and draws more finely.
+Panels, positions, queries, legends, units and thresholds come from the dashboards' own JSON. The
+numbers come from a real Prometheus that watched a real stack while everything that the dashboards
+show happened to it. Grafana plays no part, and draws more finely.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Box = tuple[float, float, float, float]
 
 
 def draw(dashboard: Fields, observed: Observed, path: Path) -> None:
-    """The whole dashboard as one picture, whose format is the path's suffix."""
+    """Draw the whole dashboard as one picture, in the format of the path's suffix."""
     places = [panel["gridPos"] for panel in dashboard["panels"]]
     lines = max(place["y"] + place["h"] for place in places) + 2
     figure = Figure(figsize=(24 * _COLUMN_INCHES, lines * _LINE_INCHES), dpi=_DPI, facecolor=_PAGE)
@@ -64,7 +64,7 @@ def _box(place: Fields, lines: int) -> Box:
 
 
 def _panel(figure: Figure, box: Box, panel: Fields, observed: Observed) -> None:
-    """The card, its title, and what is in it."""
+    """Draw a panel's frame, title and content."""
     width, height = figure.get_size_inches()
     left, bottom, wide, high = box
     x, y = _MARGIN_INCHES / width, _MARGIN_INCHES / height
@@ -96,7 +96,7 @@ Named = Sequence[tuple[str, list[tuple[float, float]]]]
 
 
 def _stat(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Observed) -> None:
-    """The last value, large, over the way there."""
+    """Draw the last value large, over a line of the earlier values."""
     left, bottom, width, height = box
     field = panel["fieldConfig"]["defaults"]
     if not drawn:
@@ -116,7 +116,7 @@ def _stat(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Obser
 
 
 def _lines(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Observed) -> None:
-    """Series over time, and below them each one's name, last value and highest."""
+    """Draw series over time, and below them each one's name, last value and highest value."""
     left, bottom, width, height = box
     field = panel["fieldConfig"]["defaults"]
     unit = field["unit"]
@@ -165,7 +165,7 @@ def _entry(
 
 
 def _heatmap(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Observed) -> None:
-    """Buckets over time; Prometheus' hold all below them, a heatmap's only what is between."""
+    """Draw buckets over time. Prometheus' buckets include all lower ones; a heatmap's do not."""
     axes = _axes(figure, box, observed)
     bounds = {float(name): dict(points) for name, points in drawn}
     times = sorted({time for points in bounds.values() for time in points})
@@ -192,7 +192,7 @@ _KINDS: Final[dict[str, Callable[[Figure, Box, Fields, Named, Observed], None]]]
 
 
 def _axes(figure: Figure, box: Box, observed: Observed) -> Axes:
-    """Axes of equal look, with room for their labels."""
+    """Make axes that look alike, with room for their labels."""
     left, bottom, width, height = box
     inches = float(figure.get_size_inches()[1])
     axes = figure.add_axes(
@@ -214,13 +214,13 @@ def _since(points: list[tuple[float, float]], start: float) -> tuple[list[float]
 
 
 def _colour(value: float, steps: Sequence[Fields]) -> str:
-    """Of the highest threshold that the value has reached."""
+    """The colour of the highest threshold that the value has reached."""
     reached = [step for step in steps if step["value"] is None or value >= step["value"]]
     return _COLOURS[reached[-1]["color"]]
 
 
 def shown(value: float, unit: str) -> str:
-    """A value as Grafana writes it: three digits, and a unit that suits its size."""
+    """A value as Grafana shows it: three digits, and a unit that fits its size."""
     match unit:
         case "s" if 0 < value < 1e-3:
             return f"{value * 1e6:.3g} µs"
@@ -255,7 +255,7 @@ def path_of(dashboard: Fields, folder: Path = FOLDER) -> Path:
 
 
 def main() -> None:
-    """Draw all of them anew."""
+    """Draw all pictures again."""
     with tempfile.TemporaryDirectory() as folder, observing(Path(folder)) as observed:
         for dashboard in dashboards():
             draw(dashboard, observed, path_of(dashboard))

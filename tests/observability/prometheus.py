@@ -23,10 +23,10 @@ Drawn = list[tuple[dict[str, str], list[tuple[float, float]]]]
 
 
 class Prometheus:
-    """One process; scrapes from `start` on, and answers until `kill`."""
+    """One process; it scrapes from `start` on, and answers until `kill`."""
 
     def __init__(self, folder: Path, port: int, targets: Mapping[str, str]) -> None:
-        """``targets``: what stands in the shipped configuration, and where it is really."""
+        """``targets``: each address in the shipped configuration, and the real one."""
         self._folder = folder
         self._targets = targets
         self._port = port
@@ -57,7 +57,7 @@ class Prometheus:
             time.sleep(0.1)
 
     def _scrapes_all(self) -> bool:
-        """It takes some seconds from being ready to the first scrape."""
+        """Whether all targets are scraped, which takes some seconds after Prometheus is ready."""
         try:
             (up,) = self.get("/query", query="sum (up)")["result"]
         except (httpx.HTTPError, AssertionError, ValueError):
@@ -76,15 +76,15 @@ class Prometheus:
         return response.json()["data"]
 
     def over(self, expr: str, start: float, end: float) -> Series:
-        """What a panel would draw: each series' labels and its finite values; those without any
-        are left out."""
+        """The values that a panel would draw: each series' labels and its finite values. Series
+        without any are left out."""
         return [
             (labels, [value for _, value in points])
             for labels, points in self.drawn(expr, start, end)
         ]
 
     def drawn(self, expr: str, start: float, end: float) -> Drawn:
-        """The same, and when each value was."""
+        """The values that a panel would draw, with their times."""
         data = self.get("/query_range", query=expr, start=start, end=end, step=SCRAPE_SECONDS)
         drawn = []
         for result in data["result"]:

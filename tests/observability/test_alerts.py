@@ -1,4 +1,4 @@
-"""The alerts, judged by promtool: each fires where it must and stays quiet where it must not."""
+"""The alerts in promtool: each fires in the right cases and stays quiet in the others."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_says_how_bad_what_and_what_to_do(alert: Fields) -> None:
 
 
 def test_every_selector_can_be_narrowed_to_a_release() -> None:
-    """The chart puts its own namespace in the place of this text."""
+    """The chart replaces this text by its own namespace."""
     for expression in alert_expressions():
         for selector in selectors(expression.expr):
             assert 'namespace=~".+"' in selector, expression.where

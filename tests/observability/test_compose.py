@@ -1,4 +1,4 @@
-"""compose.yaml: valid, what it mounts and sets exists, and its load balancer works."""
+"""compose.yaml is valid, the files and settings in it exist, and its load balancer works."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OURS: dict[str, type[ContractSettings]] = {
 
 
 def compose_command() -> list[str] | None:
-    """``docker compose`` as a plugin, or as a program of its own."""
+    """The command ``docker compose``, as a plugin or as a program of its own."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             asked = subprocess.run(
@@ -117,7 +117,7 @@ def test_prometheus_scrapes_what_runs() -> None:
 
 
 def test_our_images_start_as_told_and_turn_healthy(tmp_path: Path) -> None:
-    """Command, environment and health check of each, with the image's entry point."""
+    """Each runs with its command, environment and health check, by the image's entry point."""
     with valkey_as_told(tmp_path) as valkey:
         for name in OURS:
             ports = free_ports(2)
@@ -141,7 +141,7 @@ def test_our_images_start_as_told_and_turn_healthy(tmp_path: Path) -> None:
 
 @contextmanager
 def valkey_as_told(folder: Path) -> Iterator[Valkey]:
-    """Redis by compose.yaml's own command line, which keeps what was written over a restart."""
+    """Redis with the command line of compose.yaml, which keeps data over a restart."""
     program, *options = SERVICES["redis"]["command"]
     assert program == "valkey-server"
     valkey = Valkey(folder, options=options)
@@ -155,7 +155,7 @@ def valkey_as_told(folder: Path) -> Iterator[Valkey]:
 
 
 def _entrypoint() -> list[str]:
-    """The image's, with this Python."""
+    """The image's entry point, with this Python."""
     found = re.search(r"^ENTRYPOINT (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found
     return _here(json.loads(found[1]), "python", sys.executable)
@@ -166,7 +166,7 @@ def _here(command: list[str], name: str, replacement: str) -> list[str]:
 
 
 def _environment(name: str, valkey: Valkey, ports: int) -> dict[str, str]:
-    """compose.yaml's, at addresses of this machine."""
+    """The environment in compose.yaml, with addresses of this machine."""
     given = {
         key: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
         for key, value in SERVICES[name]["environment"].items()
@@ -185,7 +185,7 @@ def _environment(name: str, valkey: Valkey, ports: int) -> dict[str, str]:
 
 
 def _healthy(check: list[str], name: str) -> None:
-    """Asked as Docker asks: the program of ``CMD``, until it ends with 0."""
+    """Run the health check as Docker does: the program of ``CMD``, until it ends with 0."""
     kind, *command = check
     assert kind == "CMD", name
     assert command[0] == "python"
@@ -203,7 +203,7 @@ def _healthy(check: list[str], name: str) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
-    """With every rule file where compose.yaml mounts it; `test_prometheus.py` runs it."""
+    """With every rule file where compose.yaml mounts it. `test_prometheus.py` runs Prometheus."""
     mounts = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
     given = [part for part in SERVICES["prometheus"]["command"] if "config.file" in part]
     assert given == [f"--config.file={mounts['./deploy/prometheus/prometheus.yml']}"]
@@ -248,7 +248,7 @@ def test_grafana_finds_dashboards_and_sources_where_they_are_mounted() -> None:
 
 @contextmanager
 def load_balanced(stack: Stack, folder: Path) -> Iterator[str]:
-    """The shipped nginx.conf before a stack; yields its address."""
+    """Run the shipped nginx.conf in front of a stack; yields its address."""
     port = free_ports(1)
     text = NGINX.read_text().replace("listen 8000;", f"listen 127.0.0.1:{port};")
     for gateway in stack.gateways:
@@ -283,7 +283,7 @@ def load_balanced(stack: Stack, folder: Path) -> Iterator[str]:
 async def test_clients_get_through_the_load_balancer(
     shared_valkey: Valkey, tmp_path: Path, namespace: str
 ) -> None:
-    """WebSocket and event stream, spread over both gateways, event by event."""
+    """A WebSocket and an event stream, spread over both gateways, event by event."""
     stack = make_stack(tmp_path, shared_valkey.url, namespace)
     with stack.running(), load_balanced(stack, tmp_path) as url:
         async with opened(url) as first, opened(url) as second, streamed(url) as stream:

@@ -1,4 +1,4 @@
-"""The dashboards are what their code says, and leave nobody to guess."""
+"""The dashboards match their code, and every panel has an explanation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ each_dashboard = pytest.mark.parametrize("dashboard", dashboards(), ids=lambda e
 
 
 def test_are_what_their_code_generates() -> None:
-    """If not: python -m deploy.grafana.generate."""
+    """If it fails: python -m deploy.grafana.generate."""
     assert {path.name: path.read_text() for path in DASHBOARDS.iterdir()} == files()
     assert {dashboard["title"] for dashboard in dashboards()} == TITLES
 
@@ -46,7 +46,7 @@ def test_every_panel_says_what_it_shows_and_what_to_do(dashboard: Fields) -> Non
 
 @each_dashboard
 def test_several_series_never_share_a_legend(dashboard: Fields) -> None:
-    """What an expression sums by is what its legend shows."""
+    """A legend shows the labels by which its expression sums."""
     for panel in panels(dashboard):
         legends = [target["legendFormat"] for target in panel["targets"]]
         assert len(legends) == len(set(legends)), panel["title"]
@@ -96,7 +96,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_metric_of_ours_is_shown() -> None:
-    """A number that nobody looks at is a number that nobody needs."""
+    """A metric that no panel shows is not needed."""
     documented = set(
         re.findall(r"^\| `(clarion_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     )

@@ -1,7 +1,7 @@
 """Every expression of every panel, alert and adapter rule returns data from a real stack.
 
-A real Prometheus, configured as we ship it, scrapes a publisher and two gateways to which
-everything happens that they count. A panel that would show nothing fails.
+A real Prometheus, configured as we ship it, scrapes a publisher and two gateways. Everything that
+they count happens to them. A panel that would show nothing fails.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 
 
 def without_thresholds(expr: str) -> str:
-    """What an alert looks at, whether or not it is bad."""
+    """The value that an alert compares, without the comparison."""
     without = re.sub(r"\s*(?:==|!=|<=|>=|<|>)\s*(?:bool\s+)?[0-9.]+", "", expr)
     return re.sub(r"\babsent\s*\(", "(", without)
 
 
 def every_selector_matches(observed: Observed, expr: str) -> None:
-    """In a sum or behind an `or`, a name that does not exist would go unnoticed."""
+    """A name that does not exist would go unnoticed in a sum or behind an `or`."""
     assert selectors(expr)
     for selector in selectors(expr):
         assert observed.drawn(f"count ({selector})"), selector
@@ -103,7 +103,7 @@ def test_deliveries_are_told_apart_by_audience(observed: Observed) -> None:
 
 
 def test_what_went_wrong_is_seen(observed: Observed) -> None:
-    """Not only is there a number: it moves with what it stands for."""
+    """The number must exist, and it must change with the fault it stands for."""
     for title in (
         "Clarion overview: Publishing that fails",
         "Clarion overview: Streams that lost events",
@@ -146,7 +146,7 @@ def test_the_loss_of_events_alarms_at_once(observed: Observed) -> None:
 def test_the_docs_show_the_dashboards_as_they_are(
     observed: Observed, dashboard: Fields, tmp_path: Path
 ) -> None:
-    """A panel more or less, and the pictures are of another size: draw them anew."""
+    """With a panel more or less, the pictures have another size: draw them again."""
     path = path_of(dashboard, tmp_path)
     draw(dashboard, observed, path)
     assert path.stat().st_size > 100_000
@@ -156,6 +156,6 @@ def test_the_docs_show_the_dashboards_as_they_are(
 
 
 def pixels(png: Path) -> tuple[int, int]:
-    """Width and height, from the first chunk."""
+    """Width and height, from the picture's first chunk."""
     width, height = struct.unpack(">II", png.read_bytes()[16:24])
     return width, height

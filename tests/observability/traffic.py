@@ -1,4 +1,4 @@
-"""A day of a stack in ten seconds: everything that a metric counts happens at least once."""
+"""Everything that a metric counts happens to a stack at least once, within ten seconds."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Traffic:
                 await publishing
 
     async def _mistakes(self) -> None:
-        """What happens on any day. Twice: a counter that begins with 1 shows no rise at first."""
+        """Everyday mistakes. Twice, since a counter that begins with 1 shows no rise at first."""
         await self._bad_publishes()
         await self._orders()
         await self._strangers()
@@ -112,7 +112,7 @@ class Traffic:
         assert (await self._post(event, token=only_users)).status_code == 403
 
     async def _orders(self) -> None:
-        """To close somebody's connections, and to take no more of his tokens."""
+        """Orders to close a user's connections and to revoke the user's tokens."""
         support = self._stack.signer.sign("support", scope="users:disconnect", expires_seconds=60)
         for path in ("/v1/users/mallory/disconnect", "/v1/users/mallory/revoke"):
             assert (await self._post({}, path=path, token=support)).status_code == 200
@@ -121,7 +121,7 @@ class Traffic:
 
     @contextlib.asynccontextmanager
     async def _held_socket(self, gateway: str, token: str | None) -> AsyncIterator[None]:
-        """A client that reads whatever comes."""
+        """A client that reads everything that comes."""
         async with opened(gateway, token) as client:
 
             async def read() -> None:
@@ -153,7 +153,7 @@ class Traffic:
                     await reading
 
     async def _strangers(self) -> None:
-        """Bad tokens, bad paths, a position that is none, an origin that is not allowed."""
+        """Bad tokens, bad paths, a malformed position, an origin that is not allowed."""
         for query in ({"token": "no.token.atall"}, {"since": "yesterday"}):
             with contextlib.suppress(AssertionError, ConnectionClosed):
                 async with opened(self._first, **query):
@@ -165,7 +165,7 @@ class Traffic:
             writer.close()
 
     async def _messages(self) -> None:
-        """Logs in, says something, makes mistakes, logs out."""
+        """A client that logs in, sends messages, makes mistakes, and logs out."""
         async with opened(self._first) as client:
             await client.send(kind="auth", ref=1, token=self._alice)
             await client.send(kind="auth", ref=2, token=self._alice)
@@ -178,7 +178,7 @@ class Traffic:
                 pass
 
     async def _resumes(self) -> None:
-        """One comes back from just now, one from long ago."""
+        """One client resumes at once, another after a long time."""
         async with opened(self._first, self._alice) as client:
             position = client.welcome["id"]
         for gateway, since in ((self._second, position), (self._first, "1")):
@@ -186,7 +186,7 @@ class Traffic:
                 assert client.welcome["resumed"] is (since == position)
 
     async def _slow_consumer(self) -> None:
-        """A client that takes nothing, until its gateway has had enough."""
+        """A client that reads nothing until its gateway closes it."""
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.setblocking(False)
@@ -204,7 +204,7 @@ class Traffic:
             await until(was_closed, "a slow consumer")
 
     async def _crowd(self) -> None:
-        """More clients than the second gateway takes."""
+        """More clients than the second gateway accepts."""
         async with AsyncExitStack() as held:
             with contextlib.suppress(InvalidStatus):
                 for _ in range(MAX_CONNECTIONS + 1):
@@ -215,7 +215,7 @@ class Traffic:
     # The bus
 
     async def _lost_subscription(self) -> None:
-        """The subscriptions die while events are published, until a gateway had to read a gap."""
+        """Subscriptions die while events are published, until a gateway has to repair a gap."""
 
         async def was_repaired() -> bool:
             with redis.Redis(port=self._valkey.port) as client:
@@ -227,7 +227,7 @@ class Traffic:
         await until(was_repaired, "a repaired gap")
 
     async def _lost_redis(self) -> None:
-        """Redis goes, and comes back without its data."""
+        """Redis goes away, and returns without its data."""
         async with opened(self._first, self._alice) as client:
             self._valkey.kill()
             await client.send(kind="message", ref=1, type="chat.message", data={"text": "Hello?"})
@@ -285,6 +285,6 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def drive(stack: Stack, valkey: Valkey) -> None:
-    """Let everything happen."""
+    """Make everything happen."""
     async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
         await Traffic(stack, valkey, client).run()

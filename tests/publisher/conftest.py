@@ -1,4 +1,4 @@
-"""One publisher for all tests that need no settings of their own."""
+"""One publisher for all tests that need no special settings."""
 
 from __future__ import annotations
 

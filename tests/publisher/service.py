@@ -1,4 +1,4 @@
-"""A real publisher on real ports, in a thread of its own; and what producers need to talk to it."""
+"""A real publisher on real ports in its own thread, and what producers need to call it."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Service:
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, **options)
 
     def published(self, audience: Audience, since: int = 0) -> list[Event]:
-        """What a gateway would find in an audience's log."""
+        """The events in an audience's log, as a gateway would read them."""
         return asyncio.run(self._history(audience, since))
 
     def orders(self) -> list[Order]:
-        """What gateways would find when they come back to Redis."""
+        """The orders that gateways would find when they return to Redis."""
         return asyncio.run(self._orders())
 
     def register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
-        """Say what a gateway pod says that holds these users."""
+        """Register a gateway pod with these users."""
         asyncio.run(self._register(pod, load, stays))
 
     async def _register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
@@ -103,7 +103,7 @@ class Service:
 def serving(
     redis_url: str, *, sources: Sequence[Source] = (), **overrides: Any
 ) -> Iterator[Service]:
-    """A publisher with settings of one's own, and sources beside HTTP."""
+    """Run a publisher with special settings, and with sources besides HTTP."""
     settings = PublisherSettings(
         **{
             "redis_url": redis_url,

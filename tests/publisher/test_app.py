@@ -1,4 +1,4 @@
-"""What surrounds the sources: readiness, settings."""
+"""The publisher around its sources: readiness and settings."""
 
 from __future__ import annotations
 

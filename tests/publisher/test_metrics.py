@@ -1,4 +1,4 @@
-"""What is counted when; and that no label is a caller's to make up."""
+"""When each metric counts, and that callers cannot choose label values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUDIENCES = {"all", "authenticated", "user", "batch", "unknown"}
 
 @pytest.fixture
 def fresh(redis_url: str, namespace: str):  # type: ignore[no-untyped-def]
-    """A publisher that has counted nothing yet."""
+    """A publisher whose counters are all 0."""
     with serving(redis_url, namespace=namespace) as service:
         yield service
 

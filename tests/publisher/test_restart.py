@@ -1,4 +1,4 @@
-"""A restart of Redis, as producers see it."""
+"""A restart of Redis, as producers notice it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def service(lasting_valkey: Valkey, namespace: str) -> Iterator[Service]:
 
 
 def killed(valkey: Valkey, service: Service) -> None:
-    """And the publisher has found out."""
+    """Kill Redis, and wait until the publisher has noticed."""
     valkey.kill()
     wait_until(lambda: not service.internal("/readyz").is_success, "not ready")
 
@@ -33,7 +33,7 @@ def killed(valkey: Valkey, service: Service) -> None:
 def test_publishes_wait_for_a_redis_that_is_restarted(
     service: Service, lasting_valkey: Valkey
 ) -> None:
-    """None was sent before, so none can be there twice, also those without a key."""
+    """Nothing was sent before, so nothing is published twice, even without a key."""
     with service.client(timeout=60) as client, ThreadPoolExecutor(20) as threads:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
         killed(lasting_valkey, service)
@@ -51,7 +51,7 @@ def test_publishes_wait_for_a_redis_that_is_restarted(
 def test_they_do_not_wait_for_ever_and_not_one_after_the_other(
     service: Service, lasting_valkey: Valkey
 ) -> None:
-    """The first waits as long as a Redis may take to restart; then nobody does until it is back."""
+    """The first waits as long as a restart may take; later ones fail until Redis is back."""
     with service.client(timeout=60) as client:
         assert client.post("/v1/events", json={**EVENT, "data": 0}).status_code == 201
         killed(lasting_valkey, service)

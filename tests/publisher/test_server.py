@@ -1,4 +1,4 @@
-"""The process: its exit codes, its one clear line, its drain; and tokens never in its log."""
+"""The process: its exit codes, its error line, its drain, and that its log holds no tokens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECONDS = 60
 
 
 class Process:
-    """``python -m clarion_publisher``."""
+    """A process of ``python -m clarion_publisher``."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Process:
         files: tuple[int, int] | None = None,
         **env: str,
     ) -> None:
-        """Start one; with ``files``, the soft and the hard limit of files that it may have open."""
+        """Start a publisher. ``files``: its soft and hard limit of open files."""
         self.log = log
         self.port, self.internal_port = free_port(), free_port()
         environment = {
@@ -86,7 +86,7 @@ class Process:
                 time.sleep(0.02)
 
     def listens(self) -> bool:
-        """Whether the public port takes connections."""
+        """Whether the public port accepts connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -113,9 +113,9 @@ def post(url: str) -> httpx.Response:
 
 
 def test_sigterm_lets_requests_finish(tmp_path: Path, processes: list[Process]) -> None:
-    """A request waits for a Redis that hangs while SIGTERM comes; it gets its 201 all the same.
+    """A request waits for a Redis that hangs. SIGTERM comes, and the request still gets its 201.
 
-    Before that the pod says that it is not ready, and serves on while endpoints propagate.
+    Before that the pod reports that it is not ready, and still serves until load balancers notice.
     """
     valkey = Valkey(tmp_path)
     valkey.start()
@@ -229,7 +229,7 @@ async def test_settings_that_show_to_be_bad_when_used(name: str, settings: Any) 
 
 
 def test_tokens_never_reach_the_log(tmp_path: Path, processes: list[Process]) -> None:
-    """Not when they are refused, nor when Redis is gone, nor at the chattiest level."""
+    """Not when they are refused, nor when Redis is gone, nor at the lowest log level."""
     process = Process(tmp_path / "log", CLARION_LOG_LEVEL="debug")
     processes.append(process)
     process.wait_until_it_listens()

@@ -1,4 +1,4 @@
-"""The publisher's settings: documented, bounded, consistent with one another."""
+"""The publisher's settings are documented, limited, and consistent with one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLARION_WAIT_REPLICAS: accepted means that replicas have it, also for a retry."""
+"""CLARION_WAIT_REPLICAS: an accepted event is on the replicas, also after a retry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def primary(pair: tuple[Node, Node]) -> Node:
 
 @pytest.fixture
 def replica(pair: tuple[Node, Node]) -> Node:
-    """In step; a test may pause or kill it."""
+    """A replica in step with its primary; a test may pause or kill it."""
     return pair[1]
 
 
@@ -52,8 +52,8 @@ def test_published_means_replicated(service: Service, replica: Node) -> None:
 def test_a_retry_waits_too_and_publishes_nothing_twice(
     service: Service, primary: Node, replica: Node
 ) -> None:
-    """Through another publisher, whose connection has written nothing yet: there WAIT would be
-    content with a replica that lacks the event."""
+    """The retry uses another publisher, whose connection has written nothing yet. There WAIT would
+    accept a replica that lacks the event."""
     replica.signal(signal.SIGSTOP)
     settings = {"namespace": service.settings.namespace, "wait_replicas": 1, "wait_seconds": 0.3}
     with service.client() as client:
@@ -71,7 +71,7 @@ def test_a_retry_waits_too_and_publishes_nothing_twice(
 
 
 def test_a_batch_waits_once(service: Service, primary: Node, replica: Node) -> None:
-    """One WAIT for a pipeline: a hundred events without a replica take one timeout."""
+    """One WAIT per pipeline: a hundred events without a replica take one timeout."""
 
     def waits() -> int:
         return int(primary.client.info("commandstats")["cmdstat_wait"]["calls"])
@@ -90,8 +90,8 @@ def test_a_batch_waits_once(service: Service, primary: Node, replica: Node) -> N
 def test_a_revocation_is_replicated_before_it_is_confirmed(
     service: Service, primary: Node, replica: Node
 ) -> None:
-    """A retry too, through a publisher whose connection has written nothing yet: it changes nothing
-    in Redis, and must not be confirmed for that."""
+    """So is a retry through a publisher whose connection has written nothing yet. The retry changes
+    nothing in Redis, but must not be confirmed for that reason."""
     path, body = "/v1/tokens/one/revoke", {"expires_at": int(time.time()) + 3_600}
     replica.signal(signal.SIGSTOP)
     settings = {"namespace": service.settings.namespace, "wait_replicas": 1, "wait_seconds": 0.3}

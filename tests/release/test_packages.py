@@ -1,4 +1,4 @@
-"""What the packages say of themselves, and what people are told to install."""
+"""The packages' metadata, and the installation commands in texts for users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_licence_is_the_whole_one() -> None:
 
 
 def test_every_package_that_people_import_is_typed() -> None:
-    """mypy believes annotations of installed packages only beside this file."""
+    """mypy uses the annotations of an installed package only if it contains this file."""
     wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     tools = ("bench/", "examples/", "clients/page/")
     importable = [name for name in wheel if not name.startswith(tools)]

@@ -1,4 +1,4 @@
-"""`deploy.pins` against a forge of real git repositories, and an image registry that is a script."""
+"""`deploy.pins`, with real git repositories as the forge and a script as the image registry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def forge(tmp_path: Path) -> str:
-    """Has one action with two versions; the tag of the second is annotated."""
+    """A forge with one action in two versions; the tag of the second is annotated."""
     repository = tmp_path / "forge" / "some" / "action"
     repository.mkdir(parents=True)
     git(repository, "init", "--quiet")
@@ -40,7 +40,7 @@ def forge(tmp_path: Path) -> str:
 
 
 def commits(forge: str) -> list[str]:
-    """The newest first."""
+    """The commits, newest first."""
     return git(
         Path(forge.removeprefix("file://")) / "some" / "action", "log", "--format=%H"
     ).split()
@@ -89,7 +89,7 @@ def test_what_cannot_be_told_is_not_called_good(forge: str, root: Path, uses: st
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder's `docker` answers with the file `manifest`."""
+    """A registry: the folder's `docker` answers with the file `manifest`."""
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text(f"#!/bin/sh\ncat {tmp_path}/manifest\n")
@@ -120,7 +120,7 @@ def test_the_images_digest_is_renewed(root: Path, registry: Path) -> None:
 
 
 def test_our_own_pins_are_found() -> None:
-    """The checks above would pass if nothing were recognised."""
+    """The checks above would also pass if no pin were recognised."""
     found = [pin for path in pins.workflows() for pin in pins.pins(path.read_text())]
     assert sum(path.read_text().count(" uses: ") for path in pins.workflows()) == len(found) + 1, (
         "all but the workflow of our own"

@@ -1,4 +1,4 @@
-"""`deploy.release`: one version everywhere, and a release that nobody can make by half."""
+"""`deploy.release`: one version everywhere, and no half-made release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CURRENT = release.current_version()
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the files that a release changes, with something to release."""
+    """A copy of the files that a release changes, with an unreleased change in the changelog."""
     for name in {"CHANGELOG.md", *URL_FILES, *(place.path for place in PLACES)}:
         if (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def tracked_files() -> list[Path]:
 
 
 def test_every_place_says_the_same_version() -> None:
-    """If not: make release VERSION=…"""
+    """If it fails: make release VERSION=…"""
     assert dict(release.found_versions()) == {
         where: CURRENT for where, _ in release.found_versions()
     }
@@ -59,7 +59,7 @@ def test_a_release_leaves_the_old_version_nowhere(tree: Path) -> None:
 
 
 def test_no_file_names_the_version_without_being_a_place() -> None:
-    """Of those that would say something of Clarion's own version."""
+    """Checks the files that could name Clarion's own version."""
     written = re.compile(
         rf"clarion[^\n ]*[:@= ]v?{re.escape(CURRENT)}\b|VERSION[=: ]+\"?{re.escape(CURRENT)}\b"
     )

@@ -1,4 +1,4 @@
-"""The forge's workflows: right by actionlint, pinned, with no more rights than they need."""
+"""The forge's workflows pass actionlint, are pinned, and have only the rights that they need."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL_JOBS = [
 
 @pytest.mark.skipif(not shutil.which("actionlint"), reason="no actionlint here: see .ci/run")
 def test_actionlint_finds_nothing() -> None:
-    """With shellcheck for the scripts in them, where that is installed too."""
+    """It checks scripts with shellcheck too, if that is installed."""
     done = subprocess.run(
         ["actionlint", "-no-color", *map(str, WORKFLOWS)],
         cwd=ROOT,
@@ -70,7 +70,7 @@ def test_a_workflow_may_read_and_no_more(path: Path) -> None:
 
 @pytest.mark.parametrize("job", ALL_JOBS)
 def test_a_job_with_rights_stands_behind_an_environment(job: Job) -> None:
-    """Where a person has to agree; and no job hangs for ever."""
+    """The environment needs a person's approval. No job can hang for ever."""
     writes = [name for name, right in job.get("permissions", {}).items() if right == "write"]
     assert not writes or "environment" in job, writes
     assert "timeout-minutes" in job or "uses" in job
@@ -85,7 +85,7 @@ def test_no_checkout_leaves_a_token_behind(job: Job) -> None:
 
 @pytest.mark.parametrize("job", ALL_JOBS)
 def test_no_script_is_made_of_what_strangers_write(job: Job) -> None:
-    """Expressions in a script are text that a branch's or a tag's name can break out of."""
+    """An expression in a script is text, and the name of a branch or tag can break out of it."""
     for step in job.get("steps", ()):
         assert "${{" not in step.get("run", ""), step["run"]
 

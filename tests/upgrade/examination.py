@@ -1,8 +1,8 @@
-"""What pods of two releases must be able to do together, tried on one mixture after the other.
+"""The things that pods of two releases must be able to do together, tried on each mixture.
 
-Each round uses every kind of thing that stands in Redis or goes over its channels: events with
-every optional part, their logs, idempotency keys, presence, and orders. It also reads again what
-earlier rounds have written, so that each release reads what the other one left behind.
+Each round uses everything that is stored in Redis or sent over its channels: events with every
+optional part, their logs, idempotency keys, presence, and orders. It also reads what earlier rounds
+have written, so each release reads the data of the other.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KEYS = 16
 
 
 class Examination:
-    """Rounds of it; `story` is all that the user should ever have heard."""
+    """Rounds of examination; `story` is everything that the user should have heard so far."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -54,7 +54,7 @@ class Examination:
         await self._client.aclose()
 
     async def round(self) -> None:
-        """Everything once, with every gateway and every publisher."""
+        """Examine everything once, with every gateway and every publisher."""
         if self._since is None:
             self._since = await self._position()
         async with AsyncExitStack() as exits:
@@ -74,8 +74,8 @@ class Examination:
         return await exits.enter_async_context(opened(gateway.url, bearer))
 
     async def _position(self) -> str:
-        """From where a client can resume. In a cluster, a position is good only once the data set
-        is older than the clocks of its parts may differ.
+        """A position from which a client can resume. On a cluster, a position is valid only if the
+        data set is older than the possible difference of its clocks.
         """
         deadline = time.monotonic() + SECONDS
         url, token = self._stack.gateways[0].url, self._stack.token(USER)
@@ -113,7 +113,7 @@ class Examination:
         self._story += [*of_guests, *of_users, *of_others, *said]
 
     async def _publish(self, publisher: Service, audience: object, **more: object) -> str:
-        """Publish an event with every optional part; returns the word that it carries."""
+        """Publish an event with every optional part; return the word that it carries."""
         word = uuid.uuid4().hex
         event = {"audience": audience, "type": TYPE, "data": word, "key": word, **more}
         answer = await self._post(publisher, event)
@@ -133,7 +133,7 @@ class Examination:
         return answer
 
     async def _hears(self, socket: Socket, words: Sequence[str], *, again: bool = False) -> None:
-        """These words and no others, in whichever order; the witness minds the order.
+        """Check that these words come and no others, in any order; the witness checks the order.
 
         Args:
             again: a word may come twice, as after a resume in a cluster.
@@ -151,14 +151,14 @@ class Examination:
             raise AssertionError(f"{pod} kept {missing.total()} of {len(words)} words") from None
 
     async def _keys(self) -> None:
-        """Every publisher knows the keys of this round and the last, whoever used them."""
+        """Check that every publisher knows the keys of this round and the last, of any producer."""
         for publisher in self._fleet.publishers:
             for event, id_ in self._keyed[-_KEYS:]:
                 answer = await self._post(publisher, event)
                 assert (answer["duplicate"], answer["id"]) == (True, id_), (event, answer)
 
     async def _presence(self) -> None:
-        """Every publisher sees a user's sockets on every gateway, and how full each one is."""
+        """Check that each publisher sees a user's sockets and the load of every gateway."""
         names = [gateway.program.name for gateway in self._stack.gateways]
         for publisher in self._fleet.publishers:
             await self._eventually(
@@ -191,7 +191,7 @@ class Examination:
             await asyncio.sleep(0.05)
 
     async def _revocations(self) -> None:
-        """What any publisher revokes, every gateway refuses: now, and in every later round."""
+        """Check that every gateway refuses tokens that any publisher revoked, now and later."""
         for publisher in self._fleet.publishers:
             token_id = uuid.uuid4().hex
             bearer = _token(f"thief-{token_id}", token_id)
@@ -209,7 +209,7 @@ class Examination:
                 assert await _refusal(gateway, bearer) == REVOKED
 
     async def _resume(self) -> None:
-        """Every gateway hands out all that was published since the first round."""
+        """Check that every gateway returns all events published since the first round."""
         assert self._since is not None
         for gateway in self._stack.gateways:
             async with opened(gateway.url, self._stack.token(USER), since=self._since) as socket:
@@ -238,7 +238,7 @@ class Examination:
 
 
 def _word(message: Fields) -> str | None:
-    """What an examined message carries; None for those of the witness."""
+    """The word that a message of the examination carries; None for those of the witness."""
     if message["kind"] == "reply":
         return f"reply {message['ref']}"
     assert message["kind"] == "event", message
@@ -248,9 +248,9 @@ def _word(message: Fields) -> str | None:
 
 
 async def _close_code(socket: Socket) -> int | None:
-    """With which code a gateway closes; None: it does not.
+    """The code with which a gateway closes; None: it does not close.
 
-    Reads what comes before the close: unread messages would hold it up.
+    Reads all messages before the close: unread ones would delay it.
     """
     with contextlib.suppress(ConnectionClosed, TimeoutError):
         async with asyncio.timeout(SECONDS):
@@ -265,7 +265,7 @@ def _token(user: str, token_id: str) -> str:
 
 
 async def _refusal(gateway: Service, bearer: str) -> int | None:
-    """With which code a gateway turns a client away; None: it lets the client in."""
+    """The code with which a gateway turns a client away; None: it admits the client."""
     address = gateway.url.replace("http", "ws", 1) + "/ws"
     headers = {"Authorization": f"Bearer {bearer}"}
     async with connect(address, additional_headers=headers, proxy=None) as connection:

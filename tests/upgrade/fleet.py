@@ -1,4 +1,4 @@
-"""Two gateways and two publishers, each of which runs either the last release or the checkout."""
+"""Two gateways and two publishers. Each of them runs the last release or the checkout."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Pod:
     """One place in the fleet.
 
     Attributes:
-        old: what runs here before the roll-out, and after the roll-back.
-        new: what runs here in between.
+        old: the program before the roll-out, and after the roll-back.
+        new: the program in between.
     """
 
     service: Service
@@ -34,7 +34,7 @@ class Pod:
         return self.old.name
 
     def replace(self, program: Program) -> None:
-        """Drain what runs here, then start ``program``, as a Deployment does."""
+        """Drain the running program, then start ``program``, as a Deployment does."""
         self.service.terminate()
         assert self.service.wait() == 0, self.service.log.read_text()
         self.service.program = program
@@ -49,7 +49,7 @@ class Fleet:
     Attributes:
         stack: both gateways and the first publisher.
         second: the second publisher.
-        pods: in the order in which a roll-out takes them: services of both kinds, by turns.
+        pods: in the order of a roll-out, with services of both kinds in turn.
     """
 
     stack: Stack
@@ -62,7 +62,7 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """All pods are started as the old release; killed at the end, whatever happened."""
+        """Start all pods as the old release; kill them at the end in any case."""
         try:
             for pod in self.pods:
                 pod.service.program = pod.old
@@ -78,7 +78,7 @@ class Fleet:
 def make_fleet(
     folder: Path, redis_url: str, namespace: str, release: Release, **changes: str
 ) -> Fleet:
-    """Not started yet."""
+    """A fleet that is not started yet."""
     stack = make_stack(folder, redis_url, namespace, GATEWAY_DRAIN_SPREAD_SECONDS="0.2", **changes)
     second = _second_publisher(stack, folder)
     first, other = stack.gateways

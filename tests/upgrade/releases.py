@@ -1,9 +1,8 @@
-"""The last released version, ready to run beside the checkout.
+"""The last released version, ready to run next to the checkout.
 
-Its wheel stands in this folder, so that every clone can run it: also one without history, and
-without a network. `make release` puts the new version's wheel in its place. What the wheel needs is
-what the checkout has installed: the release runs on the same packages, found behind it on Python's
-path.
+Its wheel is in this folder, so that every clone can run it, even without history and without a
+network. `make release` replaces it by the new version's wheel. The release runs on the packages of
+the checkout's installation, which Python finds after the wheel on its path.
 """
 
 from __future__ import annotations
@@ -30,26 +29,27 @@ class Release:
     """An unpacked wheel.
 
     Attributes:
-        folder: has its packages at the top.
+        folder: contains its packages.
     """
 
     version: str
     folder: Path
 
     def module(self, service: str) -> str:
-        """What `python -m` runs: ``gateway`` or ``publisher``, with or without a prefix."""
+        """The module for `python -m`: ``gateway`` or ``publisher``, with or without a prefix."""
         found = [one.parent.name for one in self.folder.glob(f"*{service}/__main__.py")]
         assert len(found) == 1, f"expected one package for the {service}, found {found}"
         return found[0]
 
     def environment(self) -> dict[str, str]:
-        """Makes Python find this release before the checkout, and the gateway its example."""
+        """The environment in which Python finds this release before the checkout, and the gateway
+        finds its example."""
         (handlers,) = self.folder.glob("*examples/chat/handlers.py")
         example = ".".join(handlers.relative_to(self.folder).with_suffix("").parts)
         return {"PYTHONPATH": str(self.folder), "GATEWAY_HANDLERS": f"{example}:handlers"}
 
     def program(self, program: Program) -> Program:
-        """The same pod as this release runs it: same name, same settings."""
+        """The same pod, run by this release with the same name and settings."""
         service = program.name.partition("-")[0]
         return replace(
             program,

@@ -1,4 +1,4 @@
-"""The wheel beside this file is what was released, and runs instead of the checkout."""
+"""The wheel next to this file is the released one, and runs instead of the checkout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def committed(commit: str, path: str) -> bytes | None:
 
 
 def test_the_wheel_holds_what_was_committed() -> None:
-    """Byte for byte, where the history is there: a shallow clone lacks it."""
+    """Byte for byte, if the history is there; a shallow clone lacks it."""
     version = wheel().name.split("-")[1]
     commit = _COMMITS.get(version, f"v{version}")
     if committed(commit, "pyproject.toml") is None:
@@ -37,7 +37,7 @@ def test_the_wheel_holds_what_was_committed() -> None:
 
 
 def _source(commit: str, name: str) -> bytes | None:
-    """A file of the wheel, as the repository had it: at the top, or one folder down."""
+    """A file of the wheel as it was in the repository: at the top, or one folder down."""
     package = name.partition("/")[0]
     folder = package.partition("_")[2]
     return committed(commit, name) or committed(commit, f"{folder}/{name}")
@@ -45,7 +45,7 @@ def _source(commit: str, name: str) -> bytes | None:
 
 @pytest.mark.parametrize("service", ["gateway", "publisher"])
 def test_the_release_runs_its_own_code(tmp_path: Path, service: str) -> None:
-    """Or the rolling upgrade would compare the checkout with itself."""
+    """Otherwise the rolling upgrade would compare the checkout with itself."""
     release = unpack(tmp_path)
     module = release.module(service)
     code = f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"

@@ -1,8 +1,8 @@
 """The last release and the checkout on one Redis: pods are replaced one by one, under traffic.
 
-First every pod becomes the checkout, as an upgrade does it, then the last release again, as a
-roll-back does. After each replacement the mixture is examined. A change to what stands in Redis or
-goes over its channels fails here when a pod of the last release cannot read it.
+First every pod becomes the checkout, as in an upgrade; then the last release again, as in a
+roll-back. Each mixture is examined. A change to data in Redis or on its channels fails here if a
+pod of the last release cannot read it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A plain FastAPI WebSocket route beside Clarion: what a team writes by hand.
+"""A plain FastAPI WebSocket route, as a team would write it by hand, to compare Clarion with.
 
 Usage: python fastapi_route.py PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
-uvicorn runs as `uvicorn[standard]` would: uvloop and httptools where installed, access log off.
+uvicorn runs like `uvicorn[standard]`: with uvloop and httptools if installed, without access log.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def broadcast(pubsub: PubSub) -> None:
         if message["type"] != "message":
             continue
         for websocket in list(connections):
-            # A socket that closes meanwhile is taken out by its own route.
+            # If a socket closes meanwhile, its own route removes it.
             with suppress(WebSocketDisconnect, RuntimeError):
                 await websocket.send_text(message["data"])
 

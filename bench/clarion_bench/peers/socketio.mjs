@@ -1,5 +1,5 @@
-// socket.io with @socket.io/redis-adapter beside Clarion. Events arrive through the adapter,
-// in the wire format of @socket.io/redis-emitter, as they would from another pod.
+// socket.io with @socket.io/redis-adapter, to compare Clarion with. Events arrive through the
+// adapter in the wire format of @socket.io/redis-emitter, as they would from another pod.
 // Usage: node socketio.mjs PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
@@ -16,8 +16,8 @@ const io = new Server(http, {
   serveClient: false,
   transports: ["websocket"],
 });
-// The adapter does not say when its subscription stands: ask the connection, which answers in order.
+// The adapter does not report its subscription: ask the connection, which answers in order.
 await subscriber.ping();
 http.listen({ host: "127.0.0.1", port: Number(port), backlog: 4096 });
-// As its documentation shuts a server down: every client is disconnected, then the process ends.
+// Shut down as its documentation says: disconnect every client, then end the process.
 process.on("SIGTERM", () => io.close(() => process.exit(0)));

@@ -1,4 +1,4 @@
-// uWebSockets.js beside Clarion: one Redis channel, published to a topic in C++.
+// uWebSockets.js, to compare Clarion with: one Redis channel, published to a topic in C++.
 // Usage: node uws.mjs PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
 import uws from "@trufflesuite/uws-js-unofficial";
 import { createClient } from "redis";
@@ -12,7 +12,7 @@ if (!uws.SSLApp) {
 const subscriber = await createClient({ url: redisUrl }).connect();
 const app = uws.App();
 app.ws("/*", {
-  // The default of 64 KB would skip messages for sockets that are behind; nobody else skips.
+  // The default of 64 KB would skip messages for slow sockets; no other server skips any.
   maxBackpressure: 64 * 1024 * 1024,
   open: (socket) => socket.subscribe("all"),
 });

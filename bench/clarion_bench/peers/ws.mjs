@@ -1,4 +1,4 @@
-// The `ws` package beside Clarion: one Redis channel, broadcast to every socket.
+// The `ws` package, to compare Clarion with: one Redis channel, broadcast to every socket.
 // Usage: node ws.mjs PORT REDIS_URL CHANNEL. Accepts connections once it is subscribed.
 import { createClient } from "redis";
 import { WebSocket, WebSocketServer } from "ws";

@@ -1,4 +1,4 @@
 """The development page: a browser client that a gateway serves in the dev profile.
 
-The production image does not hold it.
+The production image does not contain it.
 """

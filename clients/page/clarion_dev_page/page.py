@@ -1,8 +1,9 @@
-"""The development page at ``/`` and what it asks for; mounted in the dev profile only.
+"""The development page at ``/`` and its endpoints; mounted in the dev profile only.
 
-It hands out tokens for any user and for publishing, to anybody: never on the internet. It answers
-only under an address or a local name, so that no page from elsewhere can ask for them. Works with
-a shared secret alone; behind a public key or a JWKS the tokens come from elsewhere.
+It gives anybody tokens for any user and for publishing, so it must never be reachable from the
+internet. It answers only to requests for an address or a local name, so that no page from elsewhere
+can get such tokens. It works only with a shared secret; with a public key or a JWKS, the tokens
+must come from the issuer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class TokenRequest(msgspec.Struct):
-    """Body of ``POST /dev/token``."""
+    """The body of ``POST /dev/token``."""
 
     user: str
 
@@ -73,12 +74,12 @@ class DevPage:
         return FileResponse(self._folder / "page.html", headers=self._headers)
 
     async def file(self, request: Request) -> Response:
-        """A file of the page; each has a route of its own, so that no path is ever joined."""
+        """A file of the page. Each file has its own route, so no path is ever joined."""
         name = request.url.path.rpartition("/")[2]
         return FileResponse(self._folder / name, headers=self._headers)
 
     async def session(self, request: Request) -> Response:  # noqa: ARG002
-        """Where the page publishes, and a token to publish with."""
+        """The address at which the page publishes, and a token for it."""
         if self._settings.jwt_secret is None:
             return _refusal(501, "the page's tokens need CLARION_JWT_SECRET")
         token = self._sign({"sub": "dev-page", "scope": PUBLISH_SCOPE})
@@ -109,7 +110,7 @@ class DevPage:
         if settings.jwt_secret is None:
             raise ValueError("expected a secret to sign with, got none")
         now = time.time()
-        # With its fraction: a revocation in the same second then concerns older tokens only.
+        # Not rounded, so that a revocation in the same second affects only older tokens.
         claims = {**claims, "iat": now, "exp": int(now) + TOKEN_SECONDS}
         if settings.jwt_audience is not None:
             claims["aud"] = settings.jwt_audience
@@ -119,10 +120,10 @@ class DevPage:
 
 
 def _for_own_hosts(endpoint: Endpoint, hosts: Collection[str | None]) -> Endpoint:
-    """The endpoint, for those who ask this machine by a name that no stranger can give it.
+    """The endpoint, but only for requests whose Host no other site can point at this machine.
 
-    A page from anywhere may point a name of its own at 127.0.0.1, and is then of the same origin
-    as this one: the browser lets it read tokens (DNS rebinding). An address cannot be pointed.
+    Any site may point a name of its own at 127.0.0.1. Its page then has the same origin as this
+    one, and the browser lets it read tokens (DNS rebinding). No site can point an address.
     """
 
     async def answer(request: Request) -> Response:
@@ -138,7 +139,7 @@ def _for_own_hosts(endpoint: Endpoint, hosts: Collection[str | None]) -> Endpoin
 def _is_own_host(host: str, hosts: Collection[str | None]) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname
-    except ValueError:  # no valid IPv6 address in brackets
+    except ValueError:  # not a valid IPv6 address in brackets
         return False
     if name is None:
         return False
@@ -152,7 +153,7 @@ def _is_own_host(host: str, hosts: Collection[str | None]) -> bool:
 
 
 def _content_policy(publisher_url: str) -> str:
-    """Nothing inline, nothing from elsewhere; connections to this gateway and the publisher."""
+    """Allows nothing inline and no files from elsewhere; connections to gateway and publisher."""
     parts = urlsplit(publisher_url)
     publisher = f"{parts.scheme}://{parts.netloc}"
     return (

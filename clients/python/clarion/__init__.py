@@ -1,4 +1,4 @@
-"""What an application imports: handlers for its clients' messages, and audiences to publish to.
+"""The package for applications: handlers for clients' messages, and audiences to publish to.
 
     from clarion import Context, Handlers, authenticated_only, user
 
@@ -10,12 +10,12 @@
         await context.publish(user(message.to), "chat.direct", reply)
         return reply
 
-This package and its modules are the only stable ones. Packages whose names begin with ``clarion_``
-belong to the product and may change with any release. See docs/handlers.md.
+Applications may rely on this package and its modules only. Packages whose names begin with
+``clarion_`` are internal and may change with any release. See docs/handlers.md.
 
-It needs anyio, msgspec and pydantic. What the services need (Redis, HTTP, metrics, traces) comes
-with the extra ``server`` and is not imported here, so that an application's own tests and tools can
-import its handlers without it.
+It needs anyio, msgspec and pydantic. The packages that the services need (Redis, HTTP, metrics,
+traces) come with the extra ``server``. They are not imported here, so an application's own tests
+and tools can import its handlers without them.
 """
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, InvalidUserId

@@ -1,4 +1,4 @@
-"""Tests of an application's handlers, without a gateway and without Redis.
+"""Tests an application's handlers without a gateway and without Redis.
 
 from clarion import ALL
 from clarion.testing import ask
@@ -27,7 +27,7 @@ __all__ = ["Answer", "PublishedEvent", "ask"]
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """An event that a handler published, or an interceptor such as `clarion.propagate`.
+    """An event published by a handler, or by an interceptor such as `clarion.propagate`.
 
     Attributes:
         data: decoded from its JSON.
@@ -42,11 +42,11 @@ class PublishedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a message.
+    """The result of a message.
 
     Attributes:
-        data: the reply's, decoded from its JSON.
-        published: in the order in which they were published.
+        data: the reply's data, decoded from its JSON.
+        published: the published events, in order.
     """
 
     data: Any
@@ -62,20 +62,20 @@ async def ask(
     connection: str = "connection-1",
     pod: str = "pod-1",
 ) -> Answer:
-    """Run the handler of a message type as a gateway does: decoded data, interceptors, reply.
+    """Run the handler of a message type as a gateway does: decode data, run interceptors, reply.
 
-    The handler may take as long as it likes: ``GATEWAY_HANDLER_SECONDS`` is the gateway's.
+    There is no time limit: ``GATEWAY_HANDLER_SECONDS`` applies only in a gateway.
 
     Args:
-        data: what the client sends, as anything that has JSON.
-        user: the sender; None: an anonymous one.
+        data: the client's data, as any value that can be written as JSON.
+        user: the sender; None: an anonymous client.
         connection: id of the sender's connection.
         pod: name of the gateway.
 
     Raises:
-        LookupError: there is no handler for the type; a gateway answers ``unknown_type``.
-        Refusal: the handler or an interceptor refuses, or the data do not fit (``invalid``).
-        Exception: what the handler raises; a gateway answers ``internal``.
+        LookupError: the type has no handler; a gateway would answer ``unknown_type``.
+        Refusal: the handler or an interceptor refused, or the data do not fit (``invalid``).
+        Exception: an exception of the handler; a gateway would answer ``internal``.
     """
     route = handlers.find(type_)
     if route is None:

@@ -1,9 +1,9 @@
-"""The bus: publishing events to Redis and reading them back from their logs.
+"""The bus: publishes events to Redis and reads them back from their logs.
 
-Stands between a publisher (or a handler's reply) and every gateway's
-`clarion_contract.redis.subscriber`. Owns what the Lua scripts are given and what they answer; knows
-nothing of HTTP, sockets or tokens, and leaves to `clarion_contract.redis.server` how a script gets
-to Redis.
+An event passes from a publisher (or from a handler's reply) through this module to the
+`clarion_contract.redis.subscriber` of every gateway. The module owns the arguments and the replies
+of the Lua scripts. `clarion_contract.redis.server` runs the scripts. HTTP, sockets and tokens play
+no part here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class HistoryLimits:
 
 
 Answer = Published | IdempotencyKeyReused | BusUnavailable
-"""What became of one publication among several: a failure stands in its own place."""
+"""The result of one publication out of several. A failure stands in the publication's own place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class History:
     """The events of one stream after a position.
 
     Attributes:
-        floor: the log is whole for every position at or above it.
-        last: id of the stream's newest event, 0 when none is remembered.
-        events: in id order, at most as many as asked for.
+        floor: the log is complete for every position at or above it.
+        last: id of the stream's newest event; 0 when Redis remembers none.
+        events: in id order, at most as many as the caller asked for.
     """
 
     floor: int
@@ -74,17 +74,17 @@ class History:
 
 
 def redis_from_url(url: str) -> RedisServer | RedisCluster:
-    """Redis as a bus needs it, not connected yet.
+    """Redis in the form that a bus needs, not connected yet.
 
     Raises:
-        ValueError: the URL is none that `clarion_contract.redis.url` knows.
+        ValueError: `clarion_contract.redis.url` does not know this form of URL.
     """
     parsed = parse_redis_url(url)
     return RedisCluster(parsed) if parsed.nodes else RedisServer(pool_to(parsed))
 
 
 class ScriptingBus(Protocol):
-    """What modules with scripts of their own need of `Bus`."""
+    """The part of `Bus` that modules with their own scripts use."""
 
     async def run(
         self, script: Script, calls: Sequence[Call], *, replicated: bool = False
@@ -116,12 +116,13 @@ class Bus:
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
 
-        A `BusUnavailable` among the answers is one publication that Redis refused, or that too few
-        replicas have confirmed: then publishing it again with its key waits for them again.
+        A `BusUnavailable` among the answers concerns one publication: Redis refused it, or too few
+        replicas have confirmed it. A caller that publishes it again with its key waits for the
+        replicas again.
 
         Raises:
-            BusUnavailable: Redis did not answer. Each of the publications ran whole or not at all;
-                only those with a key are safe to publish again.
+            BusUnavailable: Redis did not answer. Each publication ran completely or not at all;
+                only publications with a key are safe to publish again.
         """
         if not publications:
             return []
@@ -133,19 +134,19 @@ class Bus:
         return [_answer(reply) for reply in replies]
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
-        """Send events through the whole publish path, one on each stream; returns their ids."""
+        """Send one event on each stream through the whole publish path; return their ids."""
         calls = [self._arguments(stream, _PROBE_HEADER, b"null") for stream in streams]
         return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
 
     async def history(
         self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
     ) -> list[History]:
-        """For each (audience, since): what its stream's log holds after ``since``.
+        """For each (audience, since): the events after ``since`` in the log of its stream.
 
         Args:
             ranges: read in one pipeline; the answers stand in the same order.
             limit: events per stream, at most.
-            broken_too: read the events of a log that does not reach back to ``since`` as well.
+            broken_too: read the events also from a log that does not reach back to ``since``.
         """
         rest = (str(limit), str(self._limits.max_age_seconds * 1000), str(int(broken_too)))
         replies = await self._redis.run(
@@ -175,13 +176,13 @@ class Bus:
         """Run another module's script once for each call, in one pipeline.
 
         Args:
-            calls: what follows EVALSHA and the script: number of keys, keys, arguments. A call's
-                keys share a slot.
-            replicated: wait for the replicas that publications wait for.
+            calls: the arguments of EVALSHA after the script: number of keys, keys, arguments. All
+                keys of a call share a slot.
+            replicated: wait for as many replicas as a publication waits for.
 
         Raises:
             BusUnavailable: Redis did not answer, or refused one of the calls, or too few replicas
-                have confirmed them; some may have run.
+                have confirmed them. Some of the calls may have run.
         """
         replication = self._replication if replicated else NO_REPLICAS
         return _whole(await self._redis.run(script, calls, replication))
@@ -266,7 +267,7 @@ def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> A
 
 
 def _events(audience: Audience, entries: list[tuple[bytes, list[bytes]]]) -> list[Event]:
-    """The events of log entries. An entry that is none costs nobody the others."""
+    """The events of log entries. A malformed entry is logged and left out; the others remain."""
     events = []
     for entry in entries:
         try:

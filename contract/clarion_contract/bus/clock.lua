@@ -1,8 +1,8 @@
--- Begins a clock that has not begun, and raises one that is behind.
+-- Starts a clock that has not been started, and raises it if it is below a floor.
 --
 -- KEYS[1] clock  see publish.lua
 --
--- ARGV[1] floor  the next id lies above it
+-- ARGV[1] floor  the next id will be above it
 --
 -- Returns Redis' own time, in microseconds.
 

@@ -1,9 +1,9 @@
-"""The clocks of a cluster's buckets: begun together, and kept together.
+"""The clocks of a cluster's buckets: starts them together and keeps them together.
 
-A position is good on streams of another clock to within an overlap
-(`clarion_contract.bus.positions`), as long as clocks differ by less than was allowed for. Ids
-never go back; so a node whose time jumps leaves its buckets' clocks ahead, or behind, for as long
-as it was off. Then all others are raised.
+A position of one clock is valid on the streams of another clock to within an overlap
+(`clarion_contract.bus.positions`), as long as the clocks differ by less than the setting allows.
+Ids never go back, so a node whose time jumps leaves the clocks of its buckets ahead of the others,
+or behind them, for as long as its time was off. `BucketClocks.level` then raises all other clocks.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class BucketClocks:
         self._script = Script("clock.lua")
 
     async def begin(self) -> None:
-        """Give each bucket its epoch, where it has none.
+        """Give an epoch to each bucket that has none.
 
-        Else one that is first used when somebody looks for what a stream holds would look as if it
-        had lost what was before.
+        Without it, a bucket would get its epoch only when somebody first reads one of its streams.
+        The stream would then look as if it had lost all earlier events.
         """
         await self._raise_all(0)
 
     async def level(self, streams: Sequence[str], shared_id: int) -> None:
-        """Raise all clocks to the highest where some differ by more than is allowed.
+        """If clocks differ by more than is allowed, raise all of them to the highest.
 
         Args:
-            streams: one at each primary.
-            shared_id: the last id known of the shared clock.
+            streams: one stream at each primary.
+            shared_id: the newest id of the shared clock that the pod knows.
         """
         calls = [(1, self._keys.clock(stream), 0) for stream in streams]
         moments = [shared_id, *map(int, await self._bus.run(self._script, calls))]

@@ -1,15 +1,15 @@
--- A gateway pod says that it is there, atomically; and who else is. Pods that are silent are forgotten.
+-- Notes that a gateway pod is alive, forgets pods that are silent, and returns the live ones; atomically.
 --
--- KEYS[1] pods     hash: "<pod>:<number>" -> "<last heard, ms> <silent for at most, ms> <what it says>",
+-- KEYS[1] pods     hash: "<pod>:<number>" -> "<last heard, ms> <timeout, ms> <text>",
 --                  and "#" -> the last number given out
 --
--- ARGV[1] pod      as it was named last time; to begin: its bare name; empty: only who is there
--- ARGV[2] begin    1: give it a new number, above all others, and forget all that was known under its bare name
--- ARGV[3] timeout ms
--- ARGV[4] text     what it says of itself
+-- ARGV[1] pod      its last name with the number; to begin: its bare name; empty: only return the live pods
+-- ARGV[2] begin    1: give the pod a new number, above all others, and forget all entries under its bare name
+-- ARGV[3] timeout  how long the pod may be silent, ms
+-- ARGV[4] text     the pod's description of itself
 --
--- Returns {name, number, pods}. name: the pod's from now on, empty: it was forgotten and must begin.
--- number: the last one given out: who has one up to it and is not among the pods is gone for good.
+-- Returns {name, number, pods}. name: the pod's name from now on; empty: it was forgotten and must begin.
+-- number: the last one given out. A pod with a number up to it that is not among the pods is gone for good.
 -- pods: pairs of name and text.
 
 local time = redis.call('TIME')
@@ -28,7 +28,7 @@ for i = 1, #all, 2 do
   else
     local heard, timeout, text = string.match(all[i + 1], '^(%d+) (%d+) (.*)$')
     local silent = now - tonumber(heard)
-    -- Heard in the future: Redis' clock was set back, and nobody knows how long ago it was.
+    -- Heard in the future: Redis' clock was set back, so the real age is unknown.
     local gone = silent < 0 or silent > tonumber(timeout)
     if gone or begins and string.sub(all[i], 1, #prefix) == prefix then
       redis.call('HDEL', KEYS[1], all[i])
@@ -42,8 +42,8 @@ for i = 1, #all, 2 do
 end
 
 if begins then
-  -- Above all numbers of before Redis came up empty too: what was written under one of them,
-  -- by a pod that had not noticed yet, would seem to be a newcomer's.
+  -- Also above all numbers from before Redis came up empty. Otherwise an entry of a pod that has
+  -- not noticed this yet would seem to be the entry of a new pod.
   number = string.format('%.0f', math.max(now, tonumber(number) + 1))
   redis.call('HSET', KEYS[1], '#', number)
   name = prefix .. number

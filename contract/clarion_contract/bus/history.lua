@@ -1,11 +1,11 @@
--- Reads the events of one stream after a position, atomically with what the position is worth.
+-- Reads the events of one stream after a position, and how far back the log is whole; atomically.
 --
 -- KEYS[1] log, KEYS[2] meta, KEYS[3] clock: see publish.lua
 --
 -- ARGV[1] since       read the events with a greater id
 -- ARGV[2] limit       events at most
 -- ARGV[3] max age ms  as in publish.lua
--- ARGV[4] broken too  1: the events even where the log does not reach back to since
+-- ARGV[4] broken too  1: read the events even if the log does not reach back to since
 --
 -- Returns {floor, last, entries}: the log is whole for every since >= floor; last is the id of the
 -- stream's newest event (0: none remembered).

@@ -1,8 +1,8 @@
-"""Orders to all gateways: which tokens are good no more, whose connections to close.
+"""Orders to all gateways: revoke a token or all tokens of a user, or disconnect a user.
 
-A publisher gives an order, in Redis it stands until it ends, and every pod carries it out: at once
-when it hears of it, or when it comes back to Redis and finds it there. Orders are idempotent. What
-a pod does with them belongs to `clarion_gateway.clients.revocations`.
+A publisher gives an order, and Redis keeps it until it ends. Every pod carries it out, either when
+the order arrives or when the pod returns to Redis and finds it there. Orders are idempotent.
+`clarion_gateway.clients.revocations` decides what a pod does with them.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from clarion_contract.events.errors import OrdersFull
 from clarion_contract.redis.keyspace import CONTROL_STREAM, Keyspace
 from clarion_contract.redis.server import Script
 
-_SEPARATOR: Final = b"\n"  # JSON as msgspec writes it holds none
+_SEPARATOR: Final = b"\n"  # msgspec writes JSON without newlines
 _ORDERS_PER_CALL: Final = 1_000
 
 
 class RevokeToken(Struct, frozen=True, tag="revoke_token", tag_field="order"):
-    """The token with that ``jti`` is good no more."""
+    """Revokes the token with that ``jti``."""
 
     token_id: str
     expires_at: float
 
 
 class RevokeUser(Struct, frozen=True, tag="revoke_user", tag_field="order"):
-    """Tokens of a user that were issued before a moment are good no more.
+    """Revokes the tokens of a user that were issued before a moment.
 
     Attributes:
-        issued_before: seconds since the epoch, with a fraction. A token's ``iat`` is compared with
-            it as it is (RFC 7519, section 2, allows a fraction there too), so that one cut to
-            whole seconds counts as issued when its second began.
+        issued_before: seconds since the epoch, with a fraction. It is compared with a token's
+            unrounded ``iat``, which may have a fraction too (RFC 7519, section 2). An ``iat`` in
+            whole seconds therefore counts as issued when its second began.
     """
 
     user: str
@@ -44,12 +44,12 @@ class RevokeUser(Struct, frozen=True, tag="revoke_user", tag_field="order"):
 
 
 class Disconnect(Struct, frozen=True, tag="disconnect", tag_field="order"):
-    """A user's connections are to be closed, once.
+    """Closes all connections of a user, once.
 
     Attributes:
-        id: makes the order another one than the last to the same user.
-        reason: what the user's clients are told; None: nothing more than that.
-        reconnect: whether they may come back by themselves.
+        id: distinguishes the order from earlier ones to the same user.
+        reason: shown to the user's clients; None: no reason is given.
+        reconnect: whether the clients may reconnect by themselves.
     """
 
     id: str
@@ -60,13 +60,13 @@ class Disconnect(Struct, frozen=True, tag="disconnect", tag_field="order"):
 
 
 Order = RevokeToken | RevokeUser | Disconnect
-"""``expires_at``, in seconds since the epoch, is when an order may be forgotten."""
+"""``expires_at`` (seconds since the epoch) is the time from which an order may be forgotten."""
 
 _decoder: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
 
 
 def encode_order(order: Order) -> bytes:
-    """An order as it stands in Redis."""
+    """An order in the form in which Redis holds it."""
     return msgspec.json.encode(order)
 
 
@@ -74,7 +74,7 @@ def decode_order(text: bytes) -> Order:
     """The inverse of `encode_order`.
 
     Raises:
-        msgspec.MsgspecError: it is no order.
+        msgspec.MsgspecError: the text is not an order.
     """
     try:
         return _decoder.decode(text)
@@ -99,15 +99,15 @@ class Orders:
         self._give = Script("order.lua")
 
     async def give(self, orders: Sequence[Order], *, replicated: bool = False) -> int:
-        """Keep orders and tell all gateways; returns how many were told at once.
+        """Store orders and send them to all gateways; return how many gateways got them at once.
 
         Args:
             replicated: see `clarion_contract.bus.bus.Bus.run`.
 
         Raises:
-            OrdersFull: too many are in force.
-            BusUnavailable: Redis or its replicas did not answer. To give the same orders again does
-                no harm.
+            OrdersFull: too many orders are in force.
+            BusUnavailable: Redis or its replicas did not answer. Giving the same orders again is
+                safe.
         """
         told = 0
         for start in range(0, len(orders), _ORDERS_PER_CALL):
@@ -122,7 +122,7 @@ class Orders:
         return told
 
     async def read(self) -> list[bytes]:
-        """All orders that Redis holds, still encoded; those that have ended may be among them.
+        """All orders in Redis, still encoded. Some of them may have ended.
 
         Raises:
             BusUnavailable: Redis did not answer.

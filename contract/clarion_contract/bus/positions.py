@@ -1,10 +1,11 @@
-"""What a position is worth: one id for all streams, where one or several clocks give the ids.
+"""The meaning of a position: one id for all streams, whether one or several clocks give the ids.
 
-On one Redis a client that has had the event N has had everything up to N. In a cluster that holds
-only among the streams of one clock: `all` and `authenticated` share one, a user's stream has
-another. Such a stream is called apart. There N is only good to within an overlap, and what lies in
-it is read again. The lowest bit of an id tells whether it is of the shared clock
-(`Keyspace.lane`). Everything that differs between both stands here. No I/O.
+On one Redis, a client that has received event N has received everything up to N. On a cluster this
+holds only among the streams of one clock: `all` and `authenticated` share a clock, and each user's
+stream has another one. A stream that is not on the shared clock is called *apart*. On a stream
+that is apart, N is exact only to within an overlap, and the events in the overlap are read again.
+The lowest bit of an id tells whether the shared clock issued it (`Keyspace.lane`). This module
+holds every difference between the two cases. No I/O.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Loss:
     """Events that no log holds any more.
 
     Attributes:
-        audience: those who may have missed some of them.
+        audience: the clients that may have missed some of the events.
         until: the highest id that a lost event may have. Every event above it was read.
-        forgotten: a failover has dropped them, so that no log shows that they are missing.
+        forgotten: a failover dropped the events, so no log shows that they are missing.
     """
 
     audience: Audience
@@ -39,8 +40,8 @@ class Positions(Protocol):
     """How ids compare. A position is an id that a client names, or up to which the pod delivered.
 
     Attributes:
-        exact: the pod's position tells of every stream how much of it was delivered.
-        several_sources: a channel may pass on what a former primary says, see `Bus.holds`.
+        exact: the pod's one position tells for every stream how much of it was delivered.
+        several_sources: a channel may carry messages of a former primary, see `Bus.holds`.
     """
 
     @property
@@ -50,44 +51,44 @@ class Positions(Protocol):
     def several_sources(self) -> bool: ...  # noqa: D102
 
     def is_apart(self, stream: str) -> bool:
-        """Whether a stream's ids are not of the shared clock."""
+        """Whether the stream's ids come from another clock than the shared one."""
         ...
 
     def shared_since(self, position: int) -> int:
-        """From where a client with that position needs `all` and `authenticated`."""
+        """The id after which a client at that position needs `all` and `authenticated`."""
         ...
 
     def user_since(self, position: int) -> int:
-        """From where a client with that position needs its user's stream.
+        """The id after which a client at that position needs its user's stream.
 
-        Where the stream holds that very id, the id is exact.
+        The id is exact if the stream holds an event with that very id.
         """
         ...
 
     def last_shared(self, events: Sequence[Event]) -> int:
-        """The position to which a round of events leads; 0: to none."""
+        """The position that the pod reaches with a round of events; 0: the position stays."""
         ...
 
     def is_delivered(self, id_: int, position: int) -> bool:
-        """Whether the pod at that position has delivered an event that a client missed.
+        """Whether the pod, at that position, has delivered an event that a client missed.
 
-        Of streams that are apart the caller has waited for all that the log held.
+        For streams that are apart, the caller has waited for all events that the log held.
         """
         ...
 
     def place(self, loss: Loss, heard: int) -> int:
-        """The position at which clients are told of a loss.
+        """The position at which the pod tells clients of a loss.
 
         Args:
-            heard: everything up to here was heard, on every stream of the shared clock.
+            heard: the pod has heard all events up to this id on every stream of the shared clock.
         """
         ...
 
     def forgotten_until(self, losses: Sequence[Loss], until: int) -> int:
-        """Below which position a failover may have dropped events; 0: there was none.
+        """The position below which a failover may have dropped events; 0: there was no failover.
 
         Args:
-            until: the id of the shared clock up to which its streams are read.
+            until: the id of the shared clock up to which its streams have been read.
         """
         ...
 
@@ -99,7 +100,7 @@ class OneClock:
     exact: bool = True
     several_sources: bool = False
 
-    def is_apart(self, stream: str) -> bool:  # noqa: ARG002 - none is
+    def is_apart(self, stream: str) -> bool:  # noqa: ARG002 - no stream is apart
         """See `Positions`."""
         return False
 
@@ -120,11 +121,11 @@ class OneClock:
         return id_ <= position
 
     def place(self, loss: Loss, heard: int) -> int:
-        """Where it lies; but no client is led back, though another stream may be ahead of it."""
+        """At the loss, but never before ``heard``: another stream may already be past the loss."""
         return max(loss.until, heard)
 
     def forgotten_until(self, losses: Sequence[Loss], until: int) -> int:  # noqa: ARG002
-        """See `Positions`: the losses' own ids tell."""
+        """See `Positions`. The ids of the losses decide."""
         return max((loss.until for loss in losses if loss.forgotten), default=0)
 
 
@@ -133,8 +134,8 @@ class SeveralClocks:
     """A cluster: positions are exact on the streams of the shared clock.
 
     Attributes:
-        overlap: microseconds by which what was heard of one clock's streams may be behind another
-            clock's.
+        overlap: microseconds by which the pod may have heard less of one clock's streams than of
+            another's.
     """
 
     overlap: int
@@ -162,11 +163,11 @@ class SeveralClocks:
         return id_ <= position or bool(id_ & _APART_BIT)
 
     def place(self, loss: Loss, heard: int) -> int:
-        """Before all that was not heard yet, where another clock's ids do not say where it lies."""
+        """Before all events not heard yet, since another clock's id does not locate the loss."""
         if loss.forgotten or loss.audience.named:
             return heard
-        # A log that is empty ends at the time when its data set began, which may be odd. A client
-        # that came back from there would seem to come from a stream that is apart.
+        # An empty log ends at the time when its data set began, and that number may be odd. A
+        # client that resumed from an odd position would seem to come from a stream that is apart.
         return max(loss.until & ~_APART_BIT, heard)
 
     def forgotten_until(self, losses: Sequence[Loss], until: int) -> int:

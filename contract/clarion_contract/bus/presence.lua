@@ -1,13 +1,13 @@
--- One pod's connections of one user, atomically; and those that the user has on other pods.
+-- Stores how many connections a user has to one pod, and returns those to other pods; atomically.
 --
 -- KEYS[1] presence    hash: "<pod>:<number>" -> "<connections> <since, seconds>"
 --
 -- ARGV[1] pod
--- ARGV[2] connections; 0: none any more
+-- ARGV[2] connections; 0: the user has left the pod
 -- ARGV[3] since
--- ARGV[4] seconds until the hash is forgotten unless somebody writes it
+-- ARGV[4] seconds after which Redis forgets the hash unless a pod writes it again
 --
--- Returns the hash's other fields and values in turn; nothing where the pod has no connections.
+-- Returns the hash's other fields and values in turn; nothing if the pod has no connections.
 
 if ARGV[2] == '0' then
   redis.call('HDEL', KEYS[1], ARGV[1])

@@ -1,10 +1,13 @@
-"""Who is connected where, in Redis: written by gateways, read by publishers and gateways.
+"""Which users are connected, and where. Gateways write it to Redis; both services read it.
 
-Two things: one hash of the pods that are there, which each of them renews by its heartbeat; and one
-hash for each user with the connections that each pod holds of him. What a pod has written counts as
-long as the pod is there, so that nothing has to be undone when one dies. A pod that was forgotten
-(silent for too long, or Redis came up empty) begins anew under a higher number, and what it wrote
-under the old one never counts again.
+Redis holds two things:
+
+- one hash of the pods that are alive. Each pod renews its entry by its heartbeat.
+- one hash for each user, with the number of connections that the user has to each pod.
+
+An entry of a pod counts as long as the pod is alive, so nothing has to be undone when a pod dies.
+A pod that was forgotten (it was silent for too long, or Redis came up empty) begins again under a
+higher number. What it wrote under the old number never counts again.
 """
 
 from __future__ import annotations
@@ -20,16 +23,17 @@ from clarion_contract.events.audience import user_audience
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Call, Script
 
-# Users whose pod died while nobody wrote of them are forgotten after that; pods write anew in time.
+# Redis forgets a user this long after the last write, which matters when the user's pod has died.
+# Live pods write again in time.
 PRESENCE_SECONDS: Final = 6 * 3_600
 
 
 class PodLoad(msgspec.Struct, frozen=True):
-    """What a pod says of itself.
+    """A pod's description of itself.
 
     Attributes:
-        users: who have a connection to it.
-        ready: it takes new clients.
+        users: number of users with a connection to the pod.
+        ready: whether the pod takes new clients.
     """
 
     anonymous: int
@@ -39,18 +43,18 @@ class PodLoad(msgspec.Struct, frozen=True):
 
     @property
     def connections(self) -> int:
-        """Of anybody."""
+        """Connections of users and of anonymous clients."""
         return self.anonymous + self.authenticated
 
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The gateway pods that are there.
+    """The gateway pods that are alive.
 
     Attributes:
-        name: as the pod that asked is called from now on, ``<pod>:<number>``; None: it has been
-            forgotten, or only asked.
-        last_number: that was given out.
+        name: the name of the pod that asked from now on, ``<pod>:<number>``. None: Redis has
+            forgotten the pod, or the caller only asked.
+        last_number: the last number that was given to a pod.
         loads: by name.
     """
 
@@ -60,11 +64,11 @@ class Pods:
 
     @property
     def own_load(self) -> PodLoad | None:
-        """Of the pod that asked; None: it has been forgotten, or only asked."""
+        """The load of the pod that asked; None: Redis forgot the pod, or the caller only asked."""
         return None if self.name is None else self.loads.get(self.name)
 
     def is_gone(self, name: str) -> bool:
-        """Whether that pod is gone for good; False for one that is too new to be known here."""
+        """Whether that pod is gone for good. False for a pod too new to be known here."""
         return name not in self.loads and int(name.rpartition(":")[2]) <= self.last_number
 
 
@@ -73,7 +77,7 @@ class Stay:
     """A user's connections to one pod.
 
     Attributes:
-        since: when the first one came after a time without any, seconds since the epoch.
+        since: when the first of them began after a time without any, seconds since the epoch.
     """
 
     connections: int
@@ -95,11 +99,11 @@ class PresenceRegister:
         self._presence = Script("presence.lua")
 
     async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
-        """Make a pod known, under a new number; what was written under an old one is void."""
+        """Register a pod under a new number; entries under its old number become void."""
         return await self._beat(pod, load, timeout_seconds, begin=True)
 
     async def beat(self, name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
-        """Say that a pod is there, for at most so long without another beat."""
+        """Report that a pod is alive; without another beat it counts as gone after the timeout."""
         return await self._beat(name, load, timeout_seconds, begin=False)
 
     async def leave(self, name: str) -> None:
@@ -107,35 +111,35 @@ class PresenceRegister:
         await self._bus.command("HDEL", self._keys.pods, name)
 
     async def pods(self) -> Pods:
-        """Who is there."""
+        """The pods that are alive."""
         return await self._beat("", None, 0, begin=False)
 
     async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
-        """Note how many connections users have to a pod, in one pipeline.
+        """Store how many connections users have to a pod, in one pipeline.
 
         Args:
-            stays: by user; without connections: he has left.
+            stays: by user. A stay without connections: the user has left the pod.
 
         Returns:
-            For each user the stays at other pods, by their names; those of pods that are gone
-            among them. Empty where he has left.
+            For each user the stays at other pods, by the pods' names. They may include pods that
+            are gone. Empty for a user that has left.
         """
         calls = [self._call(user, name, stay) for user, stay in stays]
         return [_stays(_pairs(fields)) for fields in await self._bus.run(self._presence, calls)]
 
     async def forget(self, stays: Iterable[tuple[str, str]]) -> None:
-        """Remove stays, by user and name of a pod that is gone."""
+        """Remove stays at pods that are gone, given as pairs of user and pod name."""
         calls = [self._call(user, name, _NONE) for user, name in stays]
         if calls:
             await self._bus.run(self._presence, calls)
 
     async def user(self, user: str) -> dict[str, Stay]:
-        """A user's stays at the pods that are there, by their names."""
+        """A user's stays at the pods that are alive, by the pods' names."""
         fields: dict[bytes, bytes] = await self._bus.command("HGETALL", self._key(user))
         stays = _stays(fields.items())
         if not stays:
             return {}
-        # Second: a pod is known before it writes.
+        # Read the pods second: a pod registers before it writes stays.
         there = (await self.pods()).loads
         return {name: stay for name, stay in stays.items() if name in there}
 

@@ -13,7 +13,7 @@
 -- ARGV[6] fingerprint  of the publication; empty: no idempotency key
 -- ARGV[7] key ttl ms   how long an idempotency key is remembered
 -- ARGV[8] command      PUBLISH, or SPUBLISH on a cluster
--- ARGV[9] lane         lowest bit of the id, so that no client gets one id from two clocks; empty: either
+-- ARGV[9] lane         lowest bit of the id, so that no client gets one id from two clocks; empty: either bit
 --
 -- Returns {id, outcome, gateways}; outcome 0: published, 1: duplicate of the event with that id,
 -- 2: the key was used for another event. gateways: subscribers that PUBLISH reached.
@@ -24,8 +24,8 @@ if fingerprint ~= '' then
   if seen then
     local id, gateways, known = string.match(seen, '^(%d+) (%d+) (.*)$')
     if known == fingerprint then
-      -- Changes nothing, but is a write: without one on its connection, WAIT waits for nothing, and
-      -- who tries again would be told that replicas have what they may lack.
+      -- Changes nothing, but is a write. Without a write on its connection, WAIT waits for nothing,
+      -- and a retry would report copies on replicas that may not have them.
       redis.call('PEXPIREAT', KEYS[4], redis.call('PEXPIRETIME', KEYS[4]))
       return {id, 1, tonumber(gateways)}
     end
@@ -43,33 +43,33 @@ if not epoch then
   redis.call('HSET', KEYS[3], 'epoch', string.format('%.0f', epoch))
 end
 local remembered = redis.call('HMGET', KEYS[2], 'last', 'aged')
--- Above the stream's own last id too: an evicted clock must not make XADD refuse.
+-- Also above the stream's own last id: XADD must not refuse when the clock was evicted.
 local id = math.max(now, (tonumber(issued[1]) or 0) + 1, (tonumber(remembered[1]) or 0) + 1)
 if ARGV[9] ~= '' and id % 2 ~= tonumber(ARGV[9]) then id = id + 1 end
 local text = string.format('%.0f', id)
 
--- meta outlives the log's events by one max age. Without it nothing was published on this stream
--- for two max ages, or since the data set began: either is an honest floor.
+-- meta outlives the log's events by one max age. If meta is missing, nothing was published on this
+-- stream for two max ages, or since the data set began; the later of the two is the floor.
 local max_age = tonumber(ARGV[5])
 local prev = remembered[1]
 local told = prev
 if not prev then
   prev = string.format('%.0f', math.max(epoch, now - 2000 * max_age))
-  -- Who listens is told where the data set began, as it may have lost what he heard; that a stream
-  -- has been quiet for long is no gap.
+  -- Subscribers are told where the data set began, because it may have lost events that they heard.
+  -- A stream that was only quiet for long has no gap.
   told = epoch > now - 2000 * max_age and prev or '0'
 end
 
--- First, as the one write that Redis may refuse (another type under the key, memory): a script is
--- not rolled back.
+-- This write comes first, because only this one can be refused (another type under the key, memory),
+-- and Redis does not roll a script back.
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', ARGV[3])
 redis.call('HSET', KEYS[3], 'now', text)
 local second = math.floor(now / 1000000)
 if tonumber(remembered[2]) == second then
   redis.call('HSET', KEYS[2], 'last', text)
 else
-  -- Ageing to the second is enough: a busy stream pays for these three calls once a second. By
-  -- Redis' time, not by ids, which stand still while the time is behind them.
+  -- Trimming once a second is enough, so a busy stream makes these three calls once a second. The
+  -- second is Redis' time, since the time in ids stands still while Redis' time is behind them.
   redis.call('HSET', KEYS[2], 'last', text, 'aged', string.format('%.0f', second))
   redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', now - 1000 * max_age))
   redis.call('PEXPIRE', KEYS[1], max_age + 1000)

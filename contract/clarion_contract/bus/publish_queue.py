@@ -1,7 +1,8 @@
 """Concurrent publishes share Redis pipelines.
 
-While one pipeline is on its way, publishes gather; the next pipeline takes them all. One request a
-time costs one round trip, a thousand at once cost a few. No timer: nothing waits for company.
+While one pipeline is on its way, new publishes gather, and the next pipeline takes all of them.
+Single requests cost one round trip each; a thousand concurrent requests cost a few together. There
+is no timer: a publish never waits for others to join it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from clarion_contract.bus.bus import Answer
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.events.event import Publication, Published
 
-# A pipeline takes whole calls until it holds this much: enough to make the round trip cheap, little
-# enough for Redis to answer in time and to serve others in between.
+# A pipeline takes whole calls until it holds this many: enough to make the round trip cheap, few
+# enough that Redis answers in time and serves others in between.
 _PIPELINE_EVENTS: Final = 500
 _PIPELINE_BYTES: Final = 4 * 1024 * 1024
 
-# How long publishes wait for a Redis that was there a moment ago: longer than a restart takes, and
-# shorter than a command that hangs.
+# How long publishes wait for a Redis that answered a moment ago: longer than a restart takes,
+# shorter than the timeout of a command.
 _PATIENCE_SECONDS: Final = 3.0
 _AGAIN_SECONDS: Final = 0.05
 
 
 class QueueFull(BusUnavailable):
-    """Too many publishes wait for Redis already. Nothing was sent: retry later."""
+    """Too many publishes already wait for Redis. Nothing was sent: retry later."""
 
 
 class PublishingBus(Protocol):
-    """What the queue needs of `clarion_contract.bus.bus.Bus`."""
+    """The part of `clarion_contract.bus.bus.Bus` that the queue uses."""
 
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """See `clarion_contract.bus.bus.Bus.publish`."""
@@ -39,7 +40,7 @@ class PublishingBus(Protocol):
 
 
 class _Call(NamedTuple):
-    """One caller's publications, answered together: a future for each would cost 3 µs an event."""
+    """One caller's publications, answered together: a future per event would cost 3 µs each."""
 
     publications: Sequence[Publication]
     answers: asyncio.Future[list[Answer]]
@@ -58,7 +59,7 @@ class PublishQueue:
         self._bus = bus
         self._max_pending = max_pending
         self._patience_seconds = patience_seconds
-        # Until when it lasts, where Redis is away; None: it answered the last time.
+        # When the patience ends while Redis is away. None: Redis answered the last time.
         self._patient_until: float | None = 0.0
         self._calls: deque[_Call] = deque()
         self._pending = 0
@@ -67,15 +68,15 @@ class PublishQueue:
 
     @property
     def pending(self) -> int:
-        """Publications that wait for their pipeline; those on their way do not count."""
+        """Publications that wait for a pipeline; those in the current pipeline do not count."""
         return self._pending
 
     async def publish(self, publication: Publication) -> Published:
         """Publish one event.
 
         Raises:
-            BusUnavailable: Redis did not answer, or too many publishes wait for it already.
-            IdempotencyKeyReused: the key names another event.
+            BusUnavailable: Redis did not answer, or too many publishes already wait for it.
+            IdempotencyKeyReused: the key already names another event.
         """
         (answer,) = await self.publish_all((publication,))
         if isinstance(answer, Published):
@@ -83,10 +84,10 @@ class PublishQueue:
         raise answer
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[Answer]:
-        """Publish in order, in one pipeline; a failure stands in its own place.
+        """Publish in order, in one pipeline; a failure stands in its publication's place.
 
         Raises:
-            QueueFull: none of them was taken.
+            QueueFull: the queue took none of the publications.
         """
         if self._closed:
             return [BusUnavailable("shutting down") for _ in publications]
@@ -99,9 +100,9 @@ class PublishQueue:
         return await call.answers
 
     async def run(self) -> None:
-        """Empty the queue for ever; whoever cancels it fails what still waits.
+        """Empty the queue for ever. When cancelled, fail all publishes that still wait.
 
-        May be called again after it has raised: what waits is still there.
+        If `run` has raised, call it again: the publishes that wait are still in the queue.
         """
         try:
             while True:
@@ -120,7 +121,7 @@ class PublishQueue:
         except BusUnavailable as error:
             _fail(calls, error)
             return
-        except BaseException as error:  # cancelled, or a bug: nobody may wait for ever
+        except BaseException as error:  # cancelled, or a bug: no caller may wait for ever
             cancelled = isinstance(error, asyncio.CancelledError)
             _fail(calls, BusUnavailable("shutting down" if cancelled else "publishing failed"))
             raise
@@ -132,10 +133,11 @@ class PublishQueue:
             start = end
 
     async def _publish(self, publications: Sequence[Publication]) -> list[Answer]:
-        """Publish; while Redis is only being restarted, wait for it.
+        """Publish; if Redis is unreachable for a moment, wait for it and try again.
 
-        Only what was not sent at all is sent again: nothing can be published twice by that. Nor is
-        there patience twice in one outage, or those who come later would wait for all before them.
+        Only publications that were not sent at all are sent again, so none is published twice.
+        The queue is patient once per outage. Otherwise each later call would wait for all calls
+        before it.
         """
         while True:
             try:
@@ -152,7 +154,7 @@ class PublishQueue:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     def _take(self) -> list[_Call]:
-        """The calls of the next pipeline: at least one, each whole."""
+        """The calls of the next pipeline: at least one, and only complete calls."""
         taken: list[_Call] = []
         events = size = 0
         while self._calls and events < _PIPELINE_EVENTS and size < _PIPELINE_BYTES:
@@ -169,5 +171,5 @@ class PublishQueue:
 def _fail(calls: Iterable[_Call], error: BusUnavailable) -> None:
     for call in calls:
         if not call.answers.done():
-            # One exception each: a shared one would gather every caller's traceback.
+            # Each caller gets its own exception: a shared one would collect all their tracebacks.
             call.answers.set_result([BusUnavailable(str(error)) for _ in call.publications])

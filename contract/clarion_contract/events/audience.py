@@ -1,4 +1,4 @@
-"""Who an event is for, and the name of the stream that carries it.
+"""The recipients of an event, and the name of the stream that carries it.
 
 An audience is a kind, and for some kinds a name within it, such as a user's id. Everything that
 differs between kinds stands in one table, `KINDS`. A connection holds the names of the streams that
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 USER_ID_MAX_BYTES: Final = 256
 
-# Beside letters, digits and "_.-~": frequent in user ids and without meaning in a Redis hash tag.
+# In addition to letters, digits and "_.-~": common in user ids, no meaning in a Redis hash tag.
 _SAFE: Final = "@:+"
 
 
@@ -61,7 +61,7 @@ KINDS: Final[dict[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The receivers of an event: all connections, all authenticated ones, or one user's.
+    """The recipients of an event: all connections, all authenticated ones, or one user's.
 
     Attributes:
         kind: a name in `KINDS`.

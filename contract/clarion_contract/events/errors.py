@@ -8,7 +8,7 @@ class BusUnavailable(Exception):
 
 
 class BusUnreachable(BusUnavailable):
-    """There was no connection to Redis: nothing was sent, so that sending it again is safe."""
+    """There was no connection to Redis. Nothing was sent, so sending again is safe."""
 
 
 class IdempotencyKeyReused(Exception):
@@ -20,14 +20,14 @@ class IdempotencyKeyReused(Exception):
 
 
 class OrdersFull(Exception):
-    """More orders are in force than Redis and the gateways are to hold. Temporary: they end."""
+    """The maximum number of orders is in force. Temporary: orders end."""
 
 
 class InvalidToken(Exception):
-    """A token that identifies nobody.
+    """The token identifies no user or service.
 
     Attributes:
-        reason: one of a closed set, fit for a metric label: ``malformed``, ``algorithm``,
+        reason: a label value for metrics, one of ``malformed``, ``algorithm``,
             ``signature``, ``expired``, ``not_yet_valid``, ``audience``, ``issuer``, ``claims``.
     """
 

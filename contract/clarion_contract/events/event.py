@@ -1,7 +1,7 @@
-"""An event, what a producer publishes, and the bytes that carry it over the bus.
+"""An event, a producer's publication, and the bytes that carry an event over the bus.
 
-Pure values, no I/O. The bus message is one short header line and then the producer's JSON, which
-nobody behind the publisher parses again:
+Pure values, no I/O. The bus message is one short header line followed by the producer's JSON. No
+service parses that JSON again after the publisher:
 
     <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
 """
@@ -18,9 +18,9 @@ import msgspec
 
 from clarion_contract.events.audience import Audience
 
-# The OpenAPI document shows these patterns, so they use only what the regular expressions of every
-# language have. In Python, `$` also matches before a last newline, which would break the header of
-# the message: use `fullmatch`, or `to_the_end`.
+# The OpenAPI document shows these patterns, so they use only syntax that the regular expressions of
+# every language have. In Python, `$` also matches before a final newline, which would break the
+# header of the message: use `fullmatch`, or `to_the_end`.
 TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 KEY_MAX_CHARACTERS: Final = 255
 CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -29,7 +29,7 @@ TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
-# What publish.lua writes; a message that is anything else must not get as far as a socket.
+# The header that publish.lua writes. A message with any other header must never reach a socket.
 _HEADER: Final = re.compile(
     rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) (-|[A-Za-z0-9_-]{1,64})"
     rb" (-|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"
@@ -49,11 +49,11 @@ class InvalidPosition(ValueError):
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
-    """What a producer hands to the bus. A struct, as `Event` is: one is made for each event.
+    """A producer's event on its way to the bus. A struct, for the same reason as `Event`.
 
     Attributes:
         data: JSON text in UTF-8, passed on byte for byte.
-        key: the idempotency key, already scoped to its producer; None: every publish is new.
+        key: the idempotency key, already scoped to its producer. None: never a duplicate.
         exclude: id of a connection that must not receive the event.
         trace: a W3C traceparent.
     """
@@ -67,7 +67,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def header(self) -> str:
-        """The part of the bus message that the producer decides: type, exclude, trace."""
+        """The producer's part of the bus message's header: type, exclude, trace."""
         return f"{self.type} {self.exclude or _NONE} {self.trace or _NONE}"
 
 
@@ -76,7 +76,7 @@ class Published:
     """The bus's answer to one publication.
 
     Attributes:
-        id: of the event; of the first one with the same idempotency key when ``duplicate``.
+        id: the event's id. If ``duplicate``: the id of the first event with the same key.
         gateways: pods that were subscribed to the event's stream when it was published.
     """
 
@@ -88,13 +88,14 @@ class Published:
 class Event(msgspec.Struct, frozen=True, gc=False):
     """An event as the bus delivers it.
 
-    A struct, since a pod makes tens of thousands a second: 0.1 to 0.2 µs each, a frozen
-    data class 1.4 to 1.8.
+    A struct, because a pod makes tens of thousands a second: a struct takes 0.1 to 0.2 µs, a
+    frozen data class 1.4 to 1.8 µs.
 
     Attributes:
-        id: microseconds since the epoch, forced above every id issued before: a hybrid logical
-            clock. Rises in delivery order over all streams.
-        prev: id of the event before it on its stream, or a floor below which nothing can be told.
+        id: microseconds since the epoch, forced above every id issued before (a hybrid logical
+            clock). Ids rise in delivery order over all streams.
+        prev: id of the event before this one on its stream, or a floor below which Redis knows
+            nothing of the stream.
         data: JSON text in UTF-8, as the producer wrote it.
     """
 
@@ -108,13 +109,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def time(self) -> str:
-        """When the event was published: RFC 3339, UTC, microseconds. Read off the id."""
+        """When the event was published, computed from the id: RFC 3339, UTC, microseconds."""
         seconds, microseconds = divmod(self.id, 1_000_000)
         return f"{_to_the_second(seconds)}.{microseconds:06}Z"
 
 
 def to_the_end(pattern: str) -> str:
-    """A published pattern for Python code that can only search, such as msgspec's.
+    """Translate a public pattern for code that can only search, such as msgspec's.
 
     Example: ``re.search(to_the_end(TYPE_PATTERN), "order.updated\\n")`` finds nothing.
     """
@@ -125,7 +126,7 @@ def check_type(type_: str) -> str:
     """Return ``type_`` unchanged when it can be an event's type.
 
     Raises:
-        InvalidType: it does not match `TYPE_PATTERN`; the bus could not carry it.
+        InvalidType: the text does not match `TYPE_PATTERN`, so the bus could not carry it.
     """
     if not _TYPE.fullmatch(type_):
         raise InvalidType(f"expected an event type of the form {TYPE_PATTERN}, got {type_[:64]!r}")
@@ -134,7 +135,7 @@ def check_type(type_: str) -> str:
 
 @lru_cache(maxsize=64)
 def _to_the_second(seconds: int) -> str:
-    """Cached, since formatting costs 5 µs and a busy second has thousands of events."""
+    """Cached, because formatting costs 5 µs and a busy second has thousands of events."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

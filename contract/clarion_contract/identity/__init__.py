@@ -1,1 +1,1 @@
-"""Who a token speaks for: JWTs, their signatures and their issuers' keys."""
+"""The user or service that a token speaks for: JWTs, their signatures, their issuers' keys."""

@@ -1,4 +1,4 @@
-"""Who a token speaks for. Pure values; `clarion_contract.identity.tokens` verifies."""
+"""The claims of a verified token. Pure values; `clarion_contract.identity.tokens` verifies."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What Clarion reads of a token.
+    """The claims of a token that Clarion uses.
 
     Attributes:
         subject: user id or service name.
-        scopes: of the ``scope`` claim (RFC 8693, section 4.2).
+        scopes: from the ``scope`` claim (RFC 8693, section 4.2).
         expires_at: seconds since the epoch.
-        token_id: the token's ``jti``, by which it can be revoked; None: it has none.
-        issued_at: its ``iat``, seconds since the epoch; None: it does not say.
+        token_id: the token's ``jti``, by which it can be revoked; None: the token has none.
+        issued_at: the token's ``iat``, seconds since the epoch; None: the token has none.
     """
 
     subject: str

@@ -1,9 +1,9 @@
 """Keys that an issuer publishes at a JWKS URL (RFC 7517), cached and rotated.
 
-Fetched when a token names an unknown key, and again in the background as they grow old: an issuer
-that is down for a while costs nobody a connection. The document is foreign: its size and the time
-to fetch it are bounded, a key that cannot be used is left out, and parsing stays off the event
-loop.
+Keys are fetched when a token names an unknown key, and refreshed in the background. An issuer that
+is down for a while therefore costs no client its connection. The document comes from outside, so
+its size and the time to fetch it are bounded, unusable keys are left out, and parsing runs off the
+event loop.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from clarion_contract.identity.jws import ASYMMETRIC
 _log = structlog.get_logger(__name__)
 
 FETCH_SECONDS: Final = 5.0
-"""For a whole fetch, whatever the issuer does: a request for an unknown key waits for it."""
+"""Limit for a whole fetch, because requests with an unknown key wait for it."""
 
 MAX_BYTES: Final = 1024 * 1024
-# A storm of tokens with made-up key ids costs the issuer one request per interval, not one each.
+# A storm of tokens with made-up key ids costs the issuer one request per interval in all.
 MIN_INTERVAL_SECONDS: Final = 10.0
 REFRESH_INTERVAL_SECONDS: Final = 300.0
 
@@ -41,7 +41,7 @@ _HEADERS: Final = {
 
 
 class InvalidKeySet(ValueError):
-    """A document that holds no key to verify a token with; the text says what was expected."""
+    """The document holds no key that verifies tokens; the text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class PublishedKey:
 
     Attributes:
         key: a public key of `cryptography`.
-        algorithm: the only one that it is for (RFC 7517, section 4.4); None: any that fits it.
+        algorithm: the only algorithm the key is for (RFC 7517, section 4.4); None: any that fits.
     """
 
     key: Any
@@ -58,7 +58,7 @@ class PublishedKey:
 
 
 KeySet = Mapping[str | None, tuple[PublishedKey, ...]]
-"""Keys by id. An id may stand at several keys, for different algorithms."""
+"""Keys by id. One id may name several keys, for different algorithms."""
 
 
 class JwksKeys:
@@ -83,7 +83,7 @@ class JwksKeys:
 
     @property
     def only(self) -> None:
-        """None: the key id decides."""
+        """None: tokens choose their key by its id."""
 
     @property
     def known(self) -> bool:
@@ -92,11 +92,11 @@ class JwksKeys:
 
     @property
     def failure(self) -> str | None:
-        """Why the last fetch brought no keys; None: it did."""
+        """Why the last fetch brought no keys; None: the last fetch succeeded."""
         return self._failure
 
     def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401 - PyJWT's
-        """The key with that id; a token without an id gets the only key there is.
+        """The key with that id. If the set has only one key, a token without an id gets that key.
 
         Raises:
             InvalidToken: the key is for another algorithm than the token's.
@@ -113,10 +113,10 @@ class JwksKeys:
         return None
 
     async def refresh(self) -> None:
-        """Fetch the keys, unless that was tried just now.
+        """Fetch the keys, unless a fetch was tried a moment ago.
 
         Raises:
-            KeysUnavailable: the URL did not answer with a key set. The keys known so far stay.
+            KeysUnavailable: the URL did not answer with a key set. Known keys stay in use.
         """
         async with self._fetching:
             if self._clock() - self._fetched_at >= MIN_INTERVAL_SECONDS:
@@ -126,7 +126,7 @@ class JwksKeys:
                 raise KeysUnavailable(f"no keys from {self._url}: {self._failure}")
 
     async def run(self) -> None:
-        """Refresh in the background for ever, so that a rotated key is known before it is used."""
+        """Refresh in the background for ever, so that a new key is known before its first use."""
         while True:
             try:
                 await self.refresh()
@@ -140,7 +140,7 @@ class JwksKeys:
         await self._client.aclose()
 
     async def _fetch(self) -> str | None:
-        """Why there are no new keys, or None."""
+        """Fetch and keep the keys. Returns why there are none; None: there are."""
         try:
             async with asyncio.timeout(self._fetch_seconds):
                 document = await self._document()
@@ -154,7 +154,7 @@ class JwksKeys:
         except InvalidKeySet as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a foreign document ends no service
-            _log.exception("key set not read", url=self._url)
+            _log.exception("the issuer's key set could not be read", url=self._url)
             return f"{type(error).__name__}: {error}".splitlines()[0]
         return None
 
@@ -177,19 +177,21 @@ class JwksKeys:
         return bytes(document)
 
     def _note(self, failure: str | None) -> None:
-        """Log what has changed: once, not with each try."""
+        """Log a change of state once, not at every attempt."""
         if failure is not None and failure != self._failure:
             _log.warning("no keys from the issuer", url=self._url, error=failure)
         elif failure is None and self._failure is not None:
-            _log.info("keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys)))
+            _log.info(
+                "got keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys))
+            )
         self._failure = failure
 
 
 def parse(document: bytes) -> KeySet:
-    """The keys of a JWK set that can verify a token; others are left out, and logged.
+    """The keys of a JWK set that can verify a token. Other keys are left out and logged.
 
     Raises:
-        InvalidKeySet: there is none.
+        InvalidKeySet: no key of the set can verify a token.
     """
     try:
         key_set = msgspec.json.decode(document)
@@ -219,8 +221,8 @@ def _key(value: object) -> tuple[str | None, PublishedKey]:
     """One key of the set, and its id.
 
     Raises:
-        InvalidKeySet: it is not meant for verifying signatures (RFC 7517, sections 4.2 to 4.4), or
-            is a shared secret: a published one is none.
+        InvalidKeySet: the key is not meant for verifying signatures (RFC 7517, sections 4.2 to
+            4.4), or it is a shared secret, which is no secret once published.
     """
     if not isinstance(value, dict):
         raise InvalidKeySet("expected an object")
@@ -233,7 +235,9 @@ def _key(value: object) -> tuple[str | None, PublishedKey]:
     if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         raise InvalidKeySet("its key_ops lack 'verify'")
     if algorithm is not None and algorithm not in ASYMMETRIC:
-        raise InvalidKeySet(f"its alg {algorithm!r} is none of {', '.join(sorted(ASYMMETRIC))}")
+        raise InvalidKeySet(
+            f"expected its alg to be one of {', '.join(sorted(ASYMMETRIC))}, got {algorithm!r}"
+        )
     if value.get("kty") == "oct":
         raise InvalidKeySet("it is a shared secret")
     return key_id, PublishedKey(jwt.PyJWK.from_dict(value).key, algorithm)
@@ -254,7 +258,7 @@ def _no_key_set(value: object) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """What lies at the bottom: httpx tells only that all attempts failed."""
+    """The text of the innermost error: httpx itself says only that all attempts failed."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,7 +1,7 @@
-"""Verifying tokens: JWT (RFC 7519), of users and of publishing services alike.
+"""Verifies tokens: the JWTs (RFC 7519) of users and of publishing services.
 
-Verification itself never waits. Only when a JWKS does not hold the token's key yet is it fetched,
-by `clarion_contract.identity.jwks`, at most once per interval whatever tokens come in.
+Verification never waits, with one exception. If the JWKS does not hold the token's key yet,
+`clarion_contract.identity.jwks` fetches it, at most once per interval however many tokens come in.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
 
 
 class KeySource(Protocol):
-    """Where a verifier finds keys.
+    """The place where a verifier finds keys.
 
     Attributes:
-        only: the key of every token, whatever id it names; None where the id decides.
+        only: the key of every token, whatever key id the token names; None: the id decides.
     """
 
     @property
@@ -45,15 +45,15 @@ class KeySource(Protocol):
         """
 
     async def refresh(self) -> None:
-        """Fetch keys, unless that happened just now.
+        """Fetch keys, unless that was done a moment ago.
 
         Raises:
-            KeysUnavailable: they cannot be had at the moment.
+            KeysUnavailable: no keys can be fetched at the moment.
         """
 
 
 class Keys(KeySource, Protocol):
-    """A key source with a life of its own, which a service runs and closes."""
+    """A key source with a background job; a service runs it and closes it."""
 
     @property
     def known(self) -> bool:
@@ -61,17 +61,17 @@ class Keys(KeySource, Protocol):
 
     @property
     def failure(self) -> str | None:
-        """Why the last fetch brought no keys; None: it did, or none was needed."""
+        """Why the last fetch brought no keys; None: it succeeded, or none was needed."""
 
     async def run(self) -> None:
-        """Keep them fresh, for as long as that takes anything."""
+        """Keep the keys fresh; returns at once if that takes no work."""
 
     async def aclose(self) -> None:
-        """Let go of what fetching them took."""
+        """Free whatever fetching uses."""
 
 
 class FixedKey:
-    """One key from the settings, whatever key id a token names."""
+    """One key from the settings, used whatever key id a token names."""
 
     known = True
     failure = None
@@ -80,7 +80,7 @@ class FixedKey:
         self.only = key
 
     def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401, ARG002
-        """Always the key."""
+        """The key, always."""
         return self.only
 
     async def refresh(self) -> None:
@@ -90,18 +90,18 @@ class FixedKey:
         """Nothing to keep fresh."""
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to free."""
 
 
 class UnknownKey(InvalidToken):
-    """The token names a key that the key source does not hold; fetching may help."""
+    """The token names a key that the key source does not hold. Fetching keys may help."""
 
     def __init__(self) -> None:
         super().__init__("signature", "the token is signed with an unknown key")
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """The claims that Clarion looks at (RFC 7519, section 4.1), before they are checked."""
+    """The claims that Clarion reads (RFC 7519, section 4.1), before they are checked."""
 
     sub: str | None = None
     exp: float | None = None
@@ -137,11 +137,11 @@ class TokenVerifier:
         self._clock = clock
 
     def verify(self, token: str) -> Claims:
-        """The claims of a valid token, without waiting for anything.
+        """The claims of a valid token; never waits.
 
         Raises:
             UnknownKey: `verify_fetching` may succeed.
-            InvalidToken: the token identifies nobody.
+            InvalidToken: the token identifies no user or service.
         """
         if not token:
             raise InvalidToken("malformed", "expected a token, got an empty one")
@@ -161,7 +161,7 @@ class TokenVerifier:
         return self._checked(payload)
 
     def _own_key(self, header: jws.Header) -> Any | None:  # noqa: ANN401
-        """The key that a token names; None where all tokens have the same."""
+        """The key that a token names; None if all tokens have the same key."""
         if self._keys.only is not None:
             return None
         key = self._keys.find(header.kid, header.alg)
@@ -170,7 +170,7 @@ class TokenVerifier:
         return key
 
     def _checked(self, payload: Payload) -> Claims:
-        """RFC 7519, section 4.1: when the token is valid, from whom, and for whom."""
+        """Check times, issuer and audience (RFC 7519, section 4.1)."""
         now, leeway = self._clock(), self._leeway_seconds
         if payload.sub is None or payload.exp is None:
             raise _lacks("sub" if payload.sub is None else "exp")
@@ -193,7 +193,7 @@ class TokenVerifier:
             raise InvalidToken("issuer", "the token comes from another issuer")
 
     def _check_audience(self, audience: str | list[str] | None) -> None:
-        """A token that names an audience is not for those who have no name."""
+        """Refuse a token that names an audience if the settings name none for this service."""
         if not audience:
             if self._audience is not None:
                 raise _lacks("aud")
@@ -201,11 +201,11 @@ class TokenVerifier:
             raise InvalidToken("audience", "the token is for another audience")
 
     async def verify_fetching(self, token: str) -> Claims:
-        """As `verify`, but fetches keys when the token's is unknown.
+        """As `verify`, but fetch keys if the token's key is unknown.
 
         Raises:
-            InvalidToken: the token identifies nobody.
-            KeysUnavailable: the key is unknown and keys cannot be fetched at the moment.
+            InvalidToken: the token identifies no user or service.
+            KeysUnavailable: the key is unknown, and keys cannot be fetched at the moment.
         """
         try:
             return self.verify(token)
@@ -215,11 +215,11 @@ class TokenVerifier:
 
 
 def algorithms_of(settings: ContractSettings) -> tuple[str, ...]:
-    """The algorithms to accept: as set, or what fits the key source.
+    """The accepted algorithms: those in the settings, or those that fit the key source.
 
     Raises:
-        ValueError: an algorithm that does not fit the key source, ``none`` among them. A public key
-            taken for an HMAC secret would let anyone sign.
+        ValueError: an algorithm does not fit the key source; ``none`` never fits. If a public key
+            served as an HMAC secret, anyone could sign tokens.
     """
     allowed = SYMMETRIC if settings.jwt_secret else ASYMMETRIC
     default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
@@ -236,7 +236,7 @@ def fixed_key(settings: ContractSettings) -> FixedKey | None:
     """The key in the settings; None when they name a JWKS URL instead.
 
     Raises:
-        ValueError: CLARION_JWT_PUBLIC_KEY is no public key in PEM.
+        ValueError: CLARION_JWT_PUBLIC_KEY is not a public key in PEM.
     """
     if settings.jwt_secret:
         return FixedKey(settings.jwt_secret.get_secret_value())
@@ -252,7 +252,7 @@ def verifier_of(settings: ContractSettings) -> tuple[Keys, TokenVerifier]:
     """The verifier that the settings describe, and its keys.
 
     Raises:
-        InvalidSettings: keys or algorithms that cannot be used.
+        InvalidSettings: the keys or algorithms in the settings cannot be used.
     """
     try:
         keys: Keys = fixed_key(settings) or JwksKeys(settings.jwt_jwks_url or "")
@@ -273,9 +273,9 @@ def _lacks(claim: str) -> InvalidToken:
 
 
 def _scopes(scope: object) -> frozenset[str]:
-    """``"a b"`` (RFC 8693) or ``["a", "b"]`` (seen in the wild).
+    """The scopes in ``"a b"`` (RFC 8693) or in ``["a", "b"]`` (some issuers write a list).
 
-    Spaces alone part names (RFC 6749, section 3.3), not all that Unicode takes for white space.
+    Only spaces separate names (RFC 6749, section 3.3), not every Unicode white space.
     """
     if isinstance(scope, str):
         return frozenset(scope.split(" ")) - {""}

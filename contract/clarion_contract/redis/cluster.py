@@ -1,7 +1,7 @@
-"""Running Lua scripts on a cluster: each call where its keys are, wherever that has moved to.
+"""Runs Lua scripts on a cluster: each call at the node that holds its keys, even after a move.
 
-Stands where `clarion_contract.redis.server` stands for one server, and is made of one of those for
-each node. Owns which node holds which slots; knows nothing of what keys mean.
+`RedisCluster` replaces `clarion_contract.redis.server.RedisServer` on a cluster, and has one of
+those for each node. It knows which node holds which slots. The meaning of keys plays no part here.
 """
 
 from __future__ import annotations
@@ -29,32 +29,33 @@ from clarion_contract.redis.url import Host, RedisUrl
 
 _SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 
-# For one node to say who holds which slots, or that it lives, before the next one is asked.
+# How long one node may take to report slots, or that it is alive, before the next node is asked.
 _ANSWER_SECONDS: Final = 1.0
-# For one of several to answer what any of them could.
+# How long one node may take to answer a command that any node can answer.
 _ANY_SECONDS: Final = 0.3
-# Between two attempts: a slot is on its way, or nobody holds it for the moment.
+# Pause between two attempts while a slot is moving or has no node for the moment.
 _AGAIN_SECONDS: Final = 0.05
 
-# Such a call did nothing, and may succeed elsewhere or later. A MovedError is an AskError.
+# A call with such an error did nothing and may succeed elsewhere or later. MovedError is an
+# AskError.
 _ELSEWHERE_OR_LATER: Final = (AskError, TryAgainError, ClusterDownError)
 
 
 def slot_of(key: str) -> int:
-    """The slot of a key or a channel: that of its hash tag, if it has one."""
+    """The slot of a key or a channel, from its hash tag if it has one."""
     return _slot_of(key.partition("{")[2].partition("}")[0] or key)
 
 
 @lru_cache(maxsize=1_024)
 def _slot_of(tag: str) -> int:
-    """Cached: there are few buckets, and each call of a pipeline asks."""
+    """Cached, because there are few buckets, and every call of a pipeline asks for its slot."""
     slot: int = key_slot(tag.encode())
     return slot
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Which primary holds which slots.
+    """The primary of each slot.
 
     Attributes:
         ranges: first slot, last slot and their primary, in the order of the slots.
@@ -71,7 +72,7 @@ class Topology:
         """The node that holds a slot.
 
         Raises:
-            BusUnavailable: none does.
+            BusUnavailable: no node holds it.
         """
         at = bisect_right(self.ranges, (slot, _SLOTS)) - 1
         if at < 0 or self.ranges[at][1] < slot:
@@ -83,7 +84,7 @@ class RedisCluster:
     """The primaries of a cluster.
 
     Attributes:
-        topology: as it was learned last; None: not yet.
+        topology: the last one learned; None: none yet.
     """
 
     def __init__(self, parsed: RedisUrl) -> None:
@@ -93,16 +94,16 @@ class RedisCluster:
         self._asked: Host | None = None
         self._learning = asyncio.Lock()
         self._learned = asyncio.Event()
-        # Nodes that gave no answer, and what waits for them to come back.
+        # Nodes that gave no answer, and for each the task that waits until the node is back.
         self._recoveries: dict[Host, asyncio.Task[None]] = {}
 
     async def run(
         self, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICAS
     ) -> list[Any]:
-        """EVALSHA each call at the node of its first key: one pipeline for each node.
+        """Run each call with EVALSHA at the node of its first key: one pipeline for each node.
 
-        A `ResponseError` or `BusUnavailable` stands in the place of the reply that a call did not
-        get: a node that is gone costs the calls of the others nothing.
+        A call without a reply gets a `ResponseError` or `BusUnavailable` in its place. A node that
+        is gone does not affect the calls at other nodes.
 
         Raises:
             BusUnreachable: no node can be reached; none of the calls ran.
@@ -136,7 +137,7 @@ class RedisCluster:
                     await self.learn(topology)
 
     async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
-        """The answer to one command at the node of its first argument; without one, at any node.
+        """The answer to one command, from the node of its first argument, or else from any node.
 
         Raises:
             BusUnavailable: no answer, or an error.
@@ -158,20 +159,21 @@ class RedisCluster:
             await self.learn(topology)
 
     async def learn(self, stale: Topology | None) -> Topology:
-        """Ask the nodes, one after the other, which of them holds which slots.
+        """Ask the nodes, one after the other, for the primary of each slot.
 
         Args:
-            stale: what is known to be old. Where another caller has learned better, that is taken.
+            stale: the topology that proved to be old. If another caller has already learned a
+                newer one, that one is returned.
 
         Raises:
-            BusUnreachable: none answers.
+            BusUnreachable: no node answers.
         """
         async with self._learning:
             if self.topology is not None and self.topology is not stale:
                 return self.topology
             known = self.topology.primaries if self.topology else set()
             healthy = [host for host in known if host not in self._recoveries]
-            # Not the same one twice in a row: it may be cut off from the others.
+            # Not the same node twice in a row: it may be cut off from the others.
             hosts = dict.fromkeys([*healthy, *self._parsed.nodes])
             failure: Exception | None = None
             for host in sorted(hosts, key=lambda each: each == self._asked):
@@ -188,7 +190,7 @@ class RedisCluster:
             )
 
     async def moved_from(self, known: Topology) -> Topology:
-        """Return what is learned that differs from what is known."""
+        """Return once the topology differs from the known one."""
         while self.topology is None or self.topology == known:
             await self._learned.wait()
         return self.topology
@@ -221,13 +223,13 @@ class RedisCluster:
             )
         except BusUnavailable as error:
             self._recover(host)
-            # One each: a shared one would gather every caller's traceback.
+            # Each call gets its own error: a shared one would collect all callers' tracebacks.
             answers = [type(error)(str(error)) for _ in indices]
         for i, answer in zip(indices, answers, strict=True):
             replies[i] = answer
 
     async def _any(self, topology: Topology, command: Call) -> Any:  # noqa: ANN401
-        """What the first node answers that does so in time: one that hangs is not the cluster."""
+        """The first answer in time from any node; a node that hangs does not fail the cluster."""
         failure: Exception | None = None
         for host in topology.primaries - self._recoveries.keys():
             try:
@@ -254,14 +256,14 @@ class RedisCluster:
         return topology
 
     def _recover(self, host: Host) -> None:
-        """Call a node no more until it answers: one that hangs would cost each pipeline 5 s."""
+        """Stop calling a node until it answers: a node that hangs costs each pipeline 5 s."""
         if host not in self._recoveries:
             task = asyncio.create_task(self._recovered(host))
             self._recoveries[host] = task
             task.add_done_callback(lambda _: self._recoveries.pop(host, None))
 
     async def _recovered(self, host: Host) -> None:
-        """Return when a node answers, or has lost its slots to another."""
+        """Return when the node answers, or when another node has its slots."""
         while True:
             with contextlib.suppress(BusUnavailable, TimeoutError):
                 topology = await self.learn(self.topology)
@@ -274,17 +276,17 @@ class RedisCluster:
 
 
 def _where(topology: Topology, call: Call, reply: object) -> tuple[Host, bool]:
-    """Where to run a call, and whether to say ASKING before: by what it was answered last."""
+    """The node for a call, and whether to send ASKING first, given the call's last reply."""
     if isinstance(reply, AskError) and not isinstance(reply, MovedError):
         return reply.node_addr, True
     return topology.primary(slot_of(str(call[1]))), False
 
 
 def _topology(reply: Sequence[Any], asked: Host) -> Topology:
-    """What CLUSTER SLOTS says: ranges of slots, each with its primary and then its replicas."""
+    """Parse CLUSTER SLOTS: ranges of slots, each with its primary and then its replicas."""
     ranges = []
     for first, last, (name, port, *_), *_replicas in reply:
-        # A node that does not know its own address gives none: it is the one that was asked.
+        # A node that does not know its own address leaves it out: it is the node that was asked.
         host = name.decode() if name else asked[0]
         ranges.append((int(first), int(last), (host, int(port))))
     return Topology(tuple(sorted(ranges)))

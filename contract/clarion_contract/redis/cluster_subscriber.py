@@ -1,8 +1,8 @@
-"""The bus's receiving end on a cluster: one subscription connection to each primary.
+"""The receiving end of the bus on a cluster: one subscription connection to each primary.
 
-Looks to `clarion_gateway.bus.subscription` like one connection. What one node sends keeps its
-order. When one connection is lost, or a stream moves to another node, all of it counts as lost: so
-that what is heard of one node is never ahead of another by more than a probe shows.
+For `clarion_gateway.bus.subscription` it looks like one connection. Messages of one node keep their
+order. If one connection is lost, or a stream moves to another node, all connections count as lost.
+So the pod is never further ahead on one node than on another than a probe shows.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from clarion_contract.redis.keyspace import (
 from clarion_contract.redis.subscriber import Message, Subscribed, Subscriber
 from clarion_contract.redis.url import Host
 
-# Received and not taken yet: past it, reading pauses.
+# Received items that nobody has taken yet. At this number, reading pauses.
 _ITEMS_MAX: Final = 1_000
 
 
 class ClusterSubscriber:
-    """All connections of one pod in subscriber mode. Not restartable, as `Subscriber`."""
+    """All subscription connections of one pod. Not restartable, like `Subscriber`."""
 
     def __init__(self, redis_url: str, keyspace: Keyspace, cluster: RedisCluster) -> None:
         self._redis_url = redis_url
@@ -115,7 +115,7 @@ class ClusterSubscriber:
             await self._items.put(error)
 
     async def _watch(self, topology: Topology) -> None:
-        """A primary that became a replica keeps its connections open."""
+        """Fail when slots move: a primary that becomes a replica keeps its connections open."""
         with contextlib.suppress(BusUnavailable):
             while _homes(topology) == self._homes:
                 topology = await self._cluster.moved_from(topology)
@@ -123,5 +123,5 @@ class ClusterSubscriber:
 
 
 def _homes(topology: Topology) -> dict[str, Host]:
-    """Where each bucket is."""
+    """The primary of each bucket."""
     return {bucket: topology.primary(slot_of(f"{{{bucket}}}")) for bucket in BUCKET_NAMES}

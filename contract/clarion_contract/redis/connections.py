@@ -1,7 +1,7 @@
 """Connections to Redis: a pool for commands, and single ones for subscriptions.
 
-They lead to one server, to whatever server Sentinels name as the primary at the moment of
-connecting, or to one node of a cluster.
+The connections lead to one server, to the server that Sentinels name as the primary at the moment
+of connecting, or to one node of a cluster.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from clarion_contract.redis.url import Host, RedisUrl
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
-# For one Sentinel to name the primary, before the next one is asked.
+# How long one Sentinel may take to name the primary, before the next one is asked.
 _SENTINEL_SECONDS: Final = 0.5
-# Enough to keep one Redis busy. More callers than that wait their turn instead of being refused.
+# Enough to keep one Redis busy. Further callers wait their turn instead of being refused.
 _CONNECTIONS_MAX: Final = 16
 
 _SOCKET: Final[dict[str, Any]] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    # redis-py keeps it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation;
-    # every command here has a timeout around it instead.
+    # redis-py applies it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation.
+    # Instead, every command here runs inside a timeout.
     "socket_timeout": None,
     "socket_keepalive": True,
 }
 
 
 def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPool:
-    """Connections for commands, none of them made yet.
+    """A pool of connections for commands; none is open yet.
 
-    No command is ever sent again by itself: a publish that got no answer may have run.
+    The pool never repeats a command by itself: a publish that got no answer may have run.
 
     Args:
         node: of a cluster; None: the server, or the primary.
@@ -57,8 +57,8 @@ def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPoo
 
 def subscribing_connection(parsed: RedisUrl, node: Host | None = None) -> AbstractConnection:
     """A connection for subscriptions, not connected yet."""
-    # RESP2: redis-py passes its messages on as they are, while for RESP3 pushes it awaits two
-    # handlers for each message. Replies are told from pushes by their first field either way.
+    # RESP2: redis-py passes its messages on unchanged, while for RESP3 pushes it awaits two
+    # handlers per message. With both, the first field tells replies from pushes.
     pool = ConnectionPool(**_options(parsed, node), protocol=2)
     connection: AbstractConnection = pool.make_connection()
     return connection
@@ -78,12 +78,12 @@ def _options(parsed: RedisUrl, node: Host | None) -> dict[str, Any]:
 
 
 def _once(options: dict[str, Any]) -> dict[str, Any]:
-    """Options under which a failed command or connect is not tried again."""
+    """Options that make redis-py try each command and each connect only once."""
     return {**options, **_SOCKET, "retry": Retry(NoBackoff(), 0)}
 
 
 class _Primary:
-    """What redis-py's Sentinel connections want to know of their pool: where the primary is."""
+    """The pool as redis-py's Sentinel connections see it: it tells them the primary's address."""
 
     is_master: Final = True
     check_connection: Final = False
@@ -94,15 +94,16 @@ class _Primary:
         self._options = _once(_plain(parsed.sentinel_options))
 
     async def get_master_address(self) -> Host:
-        """The primary's address, as the first Sentinel says that knows one.
+        """The primary's address, from the first Sentinel that knows one.
 
         Raises:
-            MasterNotFoundError: none does.
+            MasterNotFoundError: no Sentinel knows one.
         """
         failures = []
         for host in tuple(self._sentinels):
             try:
-                # One at a time, so that one that hangs does not keep the others from being asked.
+                # One at a time, so that a Sentinel that hangs does not keep the others from being
+                # asked.
                 async with (
                     asyncio.timeout(_SENTINEL_SECONDS),
                     Sentinel([host], sentinel_kwargs=self._options) as sentinel,
@@ -110,7 +111,7 @@ class _Primary:
                     name, port = await sentinel.discover_master(self._service)
             except (RedisError, OSError) as error:
                 failures.append(str(error) or type(error).__name__)
-                # Last the next time: it may be gone for long.
+                # Ask this Sentinel last from now on: it may be gone for long.
                 self._sentinels.remove(host)
                 self._sentinels.append(host)
             else:
@@ -119,10 +120,10 @@ class _Primary:
 
 
 class _PrimaryConnection(SentinelManagedConnection):
-    """A connection to the primary of the moment."""
+    """A connection to the current primary."""
 
     async def connect_to(self, address: Host) -> None:
-        """Connect; leave a server that is no primary any more (or not yet): Sentinels may lag."""
+        """Connect, but leave a server that is not a primary: Sentinels may lag behind."""
         await super().connect_to(address)  # type: ignore[no-untyped-call]  # redis-py's
         await self.send_command("ROLE")
         role = await self.read_response()
@@ -136,7 +137,7 @@ class _SecurePrimaryConnection(_PrimaryConnection, SSLConnection):
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as `Redis` takes them, to which TLS is a flag."""
+    """Options in the form of `Redis`, where TLS is a flag."""
     secure = options.get("connection_class") is SSLConnection
     rest = {name: value for name, value in options.items() if name != "connection_class"}
     return rest | ({"ssl": True} if secure else {})

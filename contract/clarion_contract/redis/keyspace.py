@@ -1,7 +1,7 @@
-"""Names of everything Clarion keeps in Redis.
+"""The names of all keys and channels that Clarion uses in Redis.
 
-On one Redis the stream stands in the hash tag, and there is one clock. In a cluster a bucket does,
-so that all keys that a script touches at once share a slot, and the bucket's own clock with them.
+On one Redis the hash tag holds the stream, and there is one clock. On a cluster the hash tag holds
+a bucket, so that all keys of one script call, the bucket's own clock included, share a slot.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Final
 from clarion_contract.events.audience import KINDS
 
 CONTROL_STREAM: Final = "control"
-"""The stream on which all gateways get orders; it belongs to no audience."""
+"""The stream on which all gateways receive orders; it belongs to no audience."""
 
 SHARED_BUCKET: Final = "shared"
 """The bucket of every stream without a name: one clock, so that their ids compare."""
 
-# Of streams that have a name, such as users'. Fixed for good: it says where a stream is.
+# Number of buckets for streams with a name, such as users'. It must never change: it decides
+# where a stream lies.
 _NAMED_BUCKETS: Final = 256
 
 BUCKET_NAMES: Final = (SHARED_BUCKET, *map(str, range(_NAMED_BUCKETS)))
-"""Every bucket there is."""
+"""The names of all buckets."""
 
 _POD_PREFIX: Final = "pod:"
 _SHARD_PREFIX: Final = "shard:"
@@ -52,13 +53,13 @@ def bucket_of(stream: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """Keys and channels under one namespace, so that several Clarions can share a Redis.
+    """Keys and channels under one namespace, so that several installations can share a Redis.
 
     Attributes:
-        clustered: whether they lie in buckets.
+        clustered: whether the keys lie in buckets.
         database: number of the Redis database that holds the keys. Pub/sub knows no databases
-            (https://redis.io/docs/latest/develop/pubsub/): a number other than 0 stands in the
-            names of channels, so that two Clarions on two databases of one server stay apart.
+            (https://redis.io/docs/latest/develop/pubsub/), so a number other than 0 becomes part
+            of the channel names. Two installations on two databases of one server stay apart.
     """
 
     namespace: str
@@ -77,11 +78,11 @@ class Keyspace:
 
     @property
     def _channels(self) -> str:
-        """How all names of channels begin."""
+        """The prefix of all channel names."""
         return f"{self.namespace}:db{self.database}" if self.database else self.namespace
 
     def _key(self, stream: str) -> str:
-        """How the names of a stream's keys begin."""
+        """The prefix of a stream's keys."""
         return self._named(self.namespace, stream)
 
     def _named(self, prefix: str, stream: str) -> str:
@@ -94,41 +95,42 @@ class Keyspace:
         return f"{self._key(stream)}:log"
 
     def meta(self, stream: str) -> str:
-        """The hash with a stream's newest id."""
+        """The hash with the id of a stream's newest event."""
         return f"{self._key(stream)}:meta"
 
     def key(self, stream: str, key: str) -> str:
-        """The memory of one idempotency key."""
+        """The string that remembers one idempotency key."""
         return f"{self._key(stream)}:key:{key}"
 
     def clock(self, stream: str) -> str:
-        """The hash with the last id issued and the epoch of the data set that holds a stream."""
+        """The hash with the last id issued and the epoch, for the clock of a stream."""
         if self.clustered:
             return f"{self.namespace}:{{{bucket_of(stream)}}}:clock"
         return f"{self.namespace}:clock"
 
     @property
     def orders(self) -> str:
-        """The sorted set of orders to all gateways, by their end."""
+        """The sorted set of orders to all gateways, sorted by when they end."""
         return f"{self._key(CONTROL_STREAM)}:orders"
 
     def presence(self, stream: str) -> str:
-        """The hash with the pods that hold connections of a user, by his stream."""
+        """The hash with the pods that hold connections of a user, named by the user's stream."""
         return f"{self._key(stream)}:presence"
 
     @property
     def pods(self) -> str:
-        """The hash of the gateway pods that are there."""
+        """The hash of the gateway pods that are alive."""
         return f"{self.namespace}:{{pods}}:alive"
 
     @property
     def publish_command(self) -> str:
-        """The command that passes a message on to those who listen to its channel."""
+        """The command that sends a message to the subscribers of its channel."""
         return "SPUBLISH" if self.clustered else "PUBLISH"
 
     def lane(self, stream: str) -> str:
-        """The lowest bit of the ids on a stream; empty: either. See
-        `clarion_contract.bus.positions`.
+        """The lowest bit of the ids on a stream; empty: either bit.
+
+        See `clarion_contract.bus.positions`.
         """
         if not self.clustered:
             return ""

@@ -1,7 +1,7 @@
-"""Running Lua scripts on one Redis server: many calls in one pipeline.
+"""Runs Lua scripts on one Redis server: many calls in one pipeline.
 
-Stands between `clarion_contract.bus.bus` and a pool of connections. Redis' errors leave as
-`BusUnavailable`, or as the answer to the one call that they concern.
+`clarion_contract.bus.bus` calls this module, which uses a pool of connections. Redis' errors become
+`BusUnavailable`, or stand as the answer to the one call that they concern.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS
 
 Call = tuple[str | bytes | int, ...]
-"""A command, or what follows the script in EVALSHA: how many keys, the keys, the arguments."""
+"""A command, or the arguments of EVALSHA after the script: number of keys, keys, arguments."""
 
 
 class Script:
@@ -37,11 +37,11 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What must have been copied before a call counts as answered.
+    """How many replicas must have a copy before a call counts as answered.
 
     Attributes:
-        replicas: that must have it; 0: none.
-        seconds: to wait for them.
+        replicas: that must confirm a copy; 0: none.
+        seconds: how long to wait for them.
     """
 
     replicas: int = 0
@@ -56,7 +56,7 @@ class NotReplicated(BusUnavailable):
 
 
 class RedisServer:
-    """One server: a fixed one, whichever is the primary when a connection is made, or a node."""
+    """One server: a fixed one, the primary at the time of connecting, or a node of a cluster."""
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self._pool = pool
@@ -69,23 +69,24 @@ class RedisServer:
         *,
         asking: bool = False,
     ) -> list[Any]:
-        """EVALSHA each call in one pipeline; load the script where Redis does not know it.
+        """Run each call with EVALSHA in one pipeline; load the script if Redis does not know it.
 
-        A `ResponseError` that a call got stands in the place of its reply; so does `NotReplicated`,
-        in the place of all of them.
+        A call that failed has its `ResponseError` in place of its reply. If too few replicas
+        confirm, every reply is a `NotReplicated`.
 
         Args:
-            asking: the keys are on their way to this node of a cluster.
+            asking: the keys are moving to this node of a cluster.
 
         Raises:
             BusUnreachable: there was no connection; none of the calls ran.
-            BusUnavailable: no answer. Each of the calls ran whole or not at all.
+            BusUnavailable: Redis did not answer. Each of the calls ran completely or not at all.
         """
         async with self._failing():
             replies = await self._evaluate(script, calls, replication, asking=asking)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                # A restarted Redis. None of these ran, so running them now keeps their order.
+                # Redis was restarted. None of these calls ran, so running them now keeps their
+                # order.
                 left = [calls[i] for i in unknown]
                 again = await self._evaluate_anew(script, left, replication, asking=asking)
                 for i, reply in zip(unknown, again, strict=True):
@@ -96,7 +97,7 @@ class RedisServer:
         """Redis' answer to one command.
 
         Raises:
-            BusUnavailable: no answer, or an error.
+            BusUnavailable: Redis did not answer, or answered with an error.
         """
         async with self._failing():
             return await self._answer(command)
@@ -110,7 +111,8 @@ class RedisServer:
         try:
             yield
         except (RedisError, OSError, asyncio.IncompleteReadError, BusUnreachable) as error:
-            # What else leads to a server that has died or hangs costs nobody a timeout of his own.
+            # Other idle connections lead to the same dead server: the next callers must not have to
+            # wait for a timeout each.
             await self._pool.disconnect(inuse_connections=False)
             if isinstance(error, BusUnreachable):
                 raise
@@ -130,7 +132,7 @@ class RedisServer:
             commands = [each for command in commands for each in (_ASKING, command)]
         wanted = replication.replicas
         if wanted:
-            # One for all: it waits for everything that this connection has written before.
+            # One WAIT for all calls: it covers everything written earlier on this connection.
             commands.append(_pack(("WAIT", wanted, round(replication.seconds * 1_000))))
         replies = await self._pipeline(commands)
         confirmed = replies.pop() if wanted else wanted
@@ -153,7 +155,7 @@ class RedisServer:
             await self._answer(("SCRIPT", "LOAD", script.text))
             return await self._evaluate(script, calls, replication, asking=asking)
         except BusUnreachable as error:
-            # None of these ran, but others of the same pipeline may have.
+            # None of these calls ran, but others of the same pipeline may have.
             raise BusUnavailable(str(error)) from error
 
     async def _connection(self) -> AbstractConnection:
@@ -167,8 +169,8 @@ class RedisServer:
     async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
         """Send all commands in one write and read as many replies.
 
-        Works on a pooled connection itself: redis-py's `Pipeline` costs 45 µs a command where this
-        costs 13 to 15 (docs/decisions/0003-publish-pipeline.md).
+        Uses a pooled connection directly: redis-py's `Pipeline` costs 45 µs per command, this
+        code 13 to 15 (docs/decisions/0003-publish-pipeline.md).
         """
         connection = await self._connection()
         replies: list[Any] = []
@@ -178,8 +180,8 @@ class RedisServer:
                 for _ in commands:
                     replies.append(await _reply(connection))
         finally:
-            # Replies left unread, also when cancelled, would reach the next user. And a primary
-            # that became a replica must be left: its name may lead to the new primary by now.
+            # Unread replies, also after a cancellation, would reach the connection's next user. A
+            # primary that became a replica must be left: its name may lead to the new one by now.
             if len(replies) < len(commands) or any(isinstance(r, ReadOnlyError) for r in replies):
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
@@ -187,7 +189,7 @@ class RedisServer:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as a log and a caller may see it."""
+    """An error in one line, fit for logs and callers."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

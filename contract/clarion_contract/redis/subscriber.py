@@ -1,7 +1,7 @@
-"""The bus's receiving end: one subscription connection of one gateway pod.
+"""The receiving end of the bus: one subscription connection of one gateway pod.
 
-Carries bytes and confirmations in the order in which Redis sent them. Order, gaps and repair belong
-to `clarion_gateway.bus.subscription`.
+It passes on messages and confirmations in the order in which Redis sent them. Event order, gaps and
+repair belong to `clarion_gateway.bus.subscription`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from clarion_contract.redis.keyspace import Keyspace, bucket_of, pod_stream
 from clarion_contract.redis.server import one_line
 from clarion_contract.redis.url import Host, parse_redis_url
 
-# Channels named by one SUBSCRIBE: keeps each command, and the pause it causes in Redis, small.
+# Channels per SUBSCRIBE: keeps each command small, and with it the pause that it causes in Redis.
 _CHANNELS_PER_COMMAND: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A bus message as it came in on a stream's channel."""
+    """A bus message, and the stream on whose channel it came."""
 
     stream: str
     payload: bytes
@@ -34,23 +34,23 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """Redis confirmed the subscription: everything published from here on will come in."""
+    """Redis confirmed the subscription: every event published from now on will arrive."""
 
     stream: str
 
 
 class Subscriber:
-    """One connection in subscriber mode. Not restartable: make a new one after a failure.
+    """One subscription connection. Not restartable: make a new one after a failure.
 
     Args:
-        node: of a cluster; None: the one server that there is.
+        node: of a cluster; None: the only server.
     """
 
     def __init__(self, redis_url: str, keyspace: Keyspace, *, node: Host | None = None) -> None:
         self._connection = subscribing_connection(parse_redis_url(redis_url), node)
         self._keys = keyspace
         self._write = asyncio.Lock()
-        # In a cluster: what was given up, until Redis has confirmed it.
+        # On a cluster: streams that were given up and that Redis has not confirmed yet.
         self._given_up: set[str] = set()
 
     async def connect(self) -> None:
@@ -69,18 +69,18 @@ class Subscriber:
         return [pod_stream(pod)]
 
     async def subscribe(self, streams: Iterable[str]) -> None:
-        """Ask for streams; `receive` returns a `Subscribed` for each when Redis has confirmed."""
+        """Subscribe to streams; `receive` returns a `Subscribed` when Redis confirms each."""
         await self._send("SSUBSCRIBE" if self._keys.clustered else "SUBSCRIBE", streams)
 
     async def unsubscribe(self, streams: Iterable[str]) -> None:
-        """Give streams up. Messages already on their way still come in."""
+        """Give up streams. Messages that are already on their way still come in."""
         if self._keys.clustered:
             streams = list(streams)
             self._given_up.update(streams)
         await self._send("SUNSUBSCRIBE" if self._keys.clustered else "UNSUBSCRIBE", streams)
 
     async def receive(self) -> Message | Subscribed:
-        """The next message or confirmation. Does not suspend while read data is at hand.
+        """The next message or confirmation. Does not suspend while unread data is in memory.
 
         Cancelling it drops the connection.
 
@@ -120,7 +120,7 @@ class Subscriber:
             raise BusUnavailable(one_line(error)) from error
 
     def _together(self, streams: Iterable[str]) -> Collection[list[str]]:
-        """Channels that one command may name: in a cluster, those of one slot."""
+        """Channels grouped so that one command may name them: on a cluster, by slot."""
         if not self._keys.clustered:
             return ([self._keys.channel(stream) for stream in streams],)
         groups: dict[str, list[str]] = {}

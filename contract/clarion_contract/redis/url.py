@@ -1,8 +1,10 @@
-"""Where Redis is: what ``CLARION_REDIS_URL`` says. No I/O.
+"""The address of Redis: reads ``CLARION_REDIS_URL``. No I/O.
 
-Three forms: one server (``redis://``, ``rediss://``, ``unix://``, as redis-py reads them), a
-primary that Sentinels name (``redis+sentinel://``), and a cluster, of which some nodes are named
-(``redis+cluster://``).
+There are three forms:
+
+- one server: ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them
+- a primary that Sentinels name: ``redis+sentinel://``
+- a cluster, of which the URL names some nodes: ``redis+cluster://``
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ class RedisUrl:
     """A parsed URL.
 
     Attributes:
-        options: for a connection to a data node, as redis-py takes them; the address of a single
-            server is among them.
-        sentinels: their addresses; empty unless Sentinels are asked.
+        options: for a connection to a data node, in redis-py's form; they include the address of
+            a single server.
+        sentinels: addresses of the Sentinels; empty without Sentinels.
         service: the name by which Sentinels know the primary.
         sentinel_options: for a connection to a Sentinel.
-        nodes: of a cluster, to ask for the others; empty unless it is one.
+        nodes: of a cluster, asked for the other nodes; empty unless it is a cluster.
     """
 
     options: dict[str, Any]
@@ -54,10 +56,11 @@ class RedisUrl:
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Read a URL of any of the forms.
+    """Parse a URL of any of the forms.
 
     Raises:
-        ValueError: it is none of them; the text holds nothing of the URL, which has a password.
+        ValueError: the URL has none of the forms. The text shows no part of the URL, because a URL
+            may hold a password.
     """
     try:
         return _parse(url)
@@ -95,14 +98,14 @@ def _parse(url: str) -> RedisUrl:
 
 
 def _options(url: str, query: dict[str, str]) -> dict[str, Any]:
-    """redis-py's reading of login, TLS and options; the host is of no use to it."""
+    """redis-py's reading of login, TLS and options, without the placeholder host."""
     options = dict(parse_url(f"{url}?{urlencode(query)}"))
     del options["host"]
     return options
 
 
 def _service(path: list[str]) -> tuple[str, int]:
-    """``/service`` or ``/service/db``."""
+    """The service and the database number in ``/service`` or ``/service/db``."""
     service, db = path if len(path) > 1 else (*path, "0")
     if not service:
         raise ValueError("no service")

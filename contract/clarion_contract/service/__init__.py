@@ -1,1 +1,1 @@
-"""What both services run on: settings, HTTP serving, the internal port, logs and traces."""
+"""The base of both services: settings, HTTP serving, the internal port, logs and traces."""

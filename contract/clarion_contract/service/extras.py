@@ -1,7 +1,7 @@
-"""Says which extra is missing, in one line, where a program's packages are not installed.
+"""Says in one line which extra to install, if a program's packages are missing.
 
-The base installation brings what `import clarion` needs and no more. Both services and the command
-line need the extra ``server``. This module imports the standard library alone.
+The base installation brings only what `import clarion` needs. Both services and the command line
+need the extra ``server``. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _OWN_PREFIX = "clarion"
 
 @contextmanager
 def needing(extra: str, *, program: str, exit_code: int = 1) -> Iterator[None]:
-    """Stands around the imports of a program.
+    """Wrap this around the imports of a program.
 
         with needing("server", program="gateway"):
             from clarion_gateway.server import main
 
     Raises:
-        SystemExit: with ``exit_code``; a package of somebody else's is missing, and a line on
-            standard error names it.
+        SystemExit: with ``exit_code``, if a package that is not Clarion's is missing. A line on
+            standard error names the package and the extra.
         ModuleNotFoundError: a module of Clarion's own is missing. No extra would bring it.
     """
     try:

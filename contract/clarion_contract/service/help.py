@@ -1,7 +1,7 @@
-"""What a service answers when it is started with arguments: `python -m clarion_gateway --help`.
+"""The answer of a service that is started with arguments: `python -m clarion_gateway --help`.
 
-The services take no arguments; every setting comes from the environment. So any argument is either
-a question or a mistake, and the service must not start.
+The services take no arguments; every setting comes from the environment. Any argument is therefore
+a request for help or a mistake, and the service must not start.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ To try everything on this machine, run `clarion up`."""
 
 
 def answer(service: str, about: str, cls: type[ContractSettings], arguments: Sequence[str]) -> int:
-    """Answer the arguments of a service, of which there is at least one.
+    """Answer the arguments of a service.
 
     Args:
-        about: what the service is, in one or two sentences.
+        about: a description of the service in one or two sentences.
+        arguments: one or more.
 
     Returns:
         The exit code: 0 after help, 2 for anything else.
@@ -42,7 +43,7 @@ def answer(service: str, about: str, cls: type[ContractSettings], arguments: Seq
         try:
             print(help_text(about, cls), flush=True)
         except BrokenPipeError:
-            # `| head`: the flush at exit would complain as well.
+            # `| head` closed the pipe, and the flush at exit would complain about it as well.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     print(
@@ -54,7 +55,7 @@ def answer(service: str, about: str, cls: type[ContractSettings], arguments: Seq
 
 
 def help_text(about: str, cls: type[ContractSettings]) -> str:
-    """What the service is, how it is started, and every variable that it reads."""
+    """A description of the service, how to start it, and every variable that it reads."""
     settings = [
         line for name, field in cls.model_fields.items() for line in _lines(cls, name, field)
     ]

@@ -1,13 +1,13 @@
-"""HTTP/1.1 within bounds, alike on every port of both services: uvicorn's protocol, and its limits.
+"""Bounded HTTP/1.1 for every port of both services: uvicorn's protocol plus limits.
 
-llhttp parses and uvicorn serves; neither bounds what a client may send or how long it may take. Two
-rules hold everywhere:
+llhttp parses and uvicorn serves. Neither limits how much a client may send or how long it may take.
+Two rules hold everywhere:
 
-- Each connection has one deadline at any moment. It is replaced when the connection goes on to
-  another phase, never cancelled, so no sequence of bytes keeps a connection for ever.
-- Every byte counts: request line, headers, the framing of chunks with its extensions, trailers.
+- Each connection has one deadline at any moment. When the connection enters another phase, the
+  deadline is replaced, never cancelled. So no sequence of bytes keeps a connection for ever.
+- Every byte counts: request line, headers, chunk framing with its extensions, trailers.
 
-What breaks a bound is answered, counted, and ends its connection.
+A client that breaks a limit gets an answer, is counted, and loses its connection.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from clarion_contract.service.http_port import Breach, HttpLimits, Port, refusal
 
 _log = structlog.get_logger(__name__)
 
-# A client that still sends when it has been answered gets this much time and room to read the
-# answer: more where the app has answered before the body was whole than where a bound was broken.
-# Closed at once, the connection would be reset, and the answer lost.
+# After its answer, a client that is still sending gets this much time and room to read the answer.
+# It gets more when the app has answered before the body was complete than when a limit was broken.
+# If we closed at once, the connection would be reset and the answer lost.
 _LINGER_SECONDS: Final = 1.0
 _LINGER_MAX_BYTES: Final = 1 << 20
 _LINGER_BODY_SECONDS: Final = 5.0
 _LINGER_BODY_MAX_BYTES: Final = 16 << 20
-# An answer that nobody takes, or an app that never gives one, ends the connection after this.
+# A connection ends after this time if the client does not take the answer or the app gives none.
 _ANSWER_SECONDS: Final = 60.0
-# Requests that may wait behind the one being answered: each costs a few kilobytes of memory.
+# Requests that may wait behind the current one: each costs a few kilobytes of memory.
 _PIPELINED_MAX: Final = 16
 _INTERNAL_SOCKETS_MAX: Final = 500
-# The least rate of a body is looked at over this time, so that a short stall does no harm.
+# The rate of a body is measured over this time, so that a short stall does no harm.
 _RATE_WINDOW_SECONDS: Final = 5.0
-# The framing of a one-byte chunk: its size, two line ends, and a little to spare.
+# Framing of a one-byte chunk: its size, two line ends, and a little spare room.
 _FRAMING_PER_BYTE: Final = 8
-# RFC 9112, section 2.2: an empty line before a request is ignored. One, not a stream of them.
+# RFC 9112, section 2.2: an empty line before a request is ignored. One line, not a stream of them.
 _STRAY_MAX_BYTES: Final = 2
 
 # uri-host [":" port] (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
@@ -53,16 +53,16 @@ _UPGRADE_HEADERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
-# What a connection waits for. Plain numbers: a member of an enum costs two look-ups each time.
-_IDLE: Final = 0  # a request
+# What a connection waits for. Plain numbers, since an enum member costs two look-ups at each use.
+_IDLE: Final = 0  # the next request
 _HEAD: Final = 1  # the rest of a head
 _BODY: Final = 2  # the rest of a body
-_ANSWER: Final = 3  # an answer to be given and taken
+_ANSWER: Final = 3  # the app to give an answer and the client to take it
 _LAST: Final = 4  # the client to read its last answer
 
 
 class _Stop(Exception):
-    """Stops the parser: nothing behind this point is looked at."""
+    """Stops the parser: it does not look at anything after this point."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -70,8 +70,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     Attributes:
         deadline: when `expire` is due, on the loop's clock.
-        is_claimed: the request is none of the app's; nothing behind its head is looked at.
-        is_deaf: what comes in is thrown away.
+        is_claimed: the request is not for the app; nothing after its head is parsed.
+        is_deaf: incoming bytes are thrown away.
     """
 
     port: Port  # set on the subclass that `protocol_class` makes
@@ -91,28 +91,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._idle_seconds = limits.idle_seconds
         self.deadline = 0.0
         self._phase = _IDLE
-        self._request_ends = 0.0  # the request under way must be whole by then
+        self._request_ends = 0.0  # the current request must be complete by then
         self._in_message = False
         self._in_head = True  # also between messages
-        self._begun = 0  # messages, to see whether one began in a piece
+        self._begun = 0  # messages begun, to see whether one began in the current piece
         self._head_bytes = 0
         self._stray_bytes = 0
         self._body_bytes = 0
-        self._framing_bytes = 0  # of the body under way
-        self._framing_run_bytes = 0  # of those, since the last byte of content
+        self._framing_bytes = 0  # of the current body
+        self._framing_run_bytes = 0  # framing bytes since the last byte of content
         self._window_bytes = 0
         self._breach: tuple[Breach, str] | None = None
         self.is_claimed = False
         self.is_deaf = False
-        self._last_words: bytes | None = None  # for when the answers under way are given
+        self._last_words: bytes | None = None  # written after the answers to earlier requests
         self._is_held = False
         self._would_keep_alive = False
-        self._is_early = False  # the app has answered before the body was whole
+        self._is_early = False  # the app answered before the body was complete
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection. Nobody needs its addresses: that spares two system calls."""
+        """Count the connection. Its addresses are not looked up, which saves two system calls."""
         self.connections.add(self)
         self.transport = transport
         self.flow = FlowControl(transport)
@@ -132,15 +132,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """The connection is gone, whichever side ended it."""
         self.port.open -= 1
         self.port.forget(self)
-        if self.pipeline:  # these wait for their turn, which never comes
+        if self.pipeline:  # these requests wait for their turn, which never comes
             self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, piece by piece; then see what the connection waits for."""
+        """Feed the parser piece by piece, then set the deadline for the new phase."""
         if self.is_deaf:
             self._discard(len(data))
             return
@@ -148,7 +148,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(data) + self._head_bytes < self._head_max_bytes:  # nearly always: one piece
             ends = self._feed(data)
             if ends is None and not self.is_claimed:
-                # A whole request on an idle connection needs no deadline of its own: `expire`.
+                # A complete request on an idle connection needs no deadline of its own: `expire`.
                 if self._in_message or self._phase != _IDLE:
                     self._settle()
                 return
@@ -159,7 +159,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._settle()
 
     def _feed_pieces(self, rest: memoryview) -> None:
-        """Feed what is more than one piece."""
+        """Feed data that is longer than one piece."""
         while rest and not self.is_deaf:
             piece = rest[: self._head_max_bytes - self._head_bytes]
             ends = self._feed(piece)
@@ -168,47 +168,47 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return
 
     def _goes_on(self, upgrade_ends: int | None, rest: bytes | memoryview) -> bool:
-        """Whether the connection still speaks HTTP behind a piece."""
+        """Whether the connection still speaks HTTP after a piece."""
         if self.is_claimed and self.took_over():
             return False
         return upgrade_ends is None or (not self.is_deaf and self.upgraded(rest))
 
     def pause_writing(self) -> None:
-        """The client does not take what is written: its time runs from now on."""
+        """The client does not take what is written: its time to take it starts now."""
         super().pause_writing()
         if self._phase == _IDLE:
             self._enter(_ANSWER)
 
     def shutdown(self) -> None:
-        """The server stops: finish what is under way, and nothing more."""
+        """The server stops: finish the current requests, and take no more."""
         if self._phase != _LAST:
             self._would_keep_alive = False
             super().shutdown()
 
-    # What a service may do in its own way
+    # Methods that a service may override
 
     def took_over(self) -> bool:
-        """Whether the connection has become something else; asked when it is claimed."""
+        """Whether the connection now speaks another protocol; called once it is claimed."""
         return False
 
     def upgraded(self, rest: bytes | memoryview) -> bool:  # noqa: ARG002 - for those who override
-        """A request's head asks for an upgrade (or to CONNECT); ``rest`` came behind it.
+        """A request asks for an upgrade (or to CONNECT); ``rest`` followed its head.
 
         Returns:
-            Whether to go on reading HTTP, as if the upgrade had not been asked for (RFC 9110,
-            section 7.8).
+            Whether to go on reading HTTP, as if the client had not asked for the upgrade (RFC
+            9110, section 7.8).
         """
         return self._ignore_upgrade()
 
     def refusal(self, breach: Breach, detail: str) -> tuple[str, bytes]:
-        """The reason to count, and the whole response."""
+        """The reason for the metric, and the complete response."""
         headers = (("retry-after", "1"),) if breach.status == 503 else ()
         return breach.reason, refusal_response(breach.status, detail, headers=headers)
 
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
-        """A request's first byte. The parser is stopped where one too many begins."""
+        """A request begins. Stop the parser if the connection may carry no further request."""
         cycle = self.cycle
         if (
             self.is_claimed
@@ -222,10 +222,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stray_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """The head is whole: check what every request must be, and have the app started."""
+        """The head is complete: check it, and start the app."""
         self._check_head()
         if self.parser.should_upgrade():
-            return  # `data_received` hears of it
+            return  # `data_received` handles it
         if self.serves_itself():
             self.is_claimed = True
             return
@@ -235,13 +235,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise self._broken("expected a path in printable ASCII as the target") from None
         self._in_head = False
         self._head_bytes = 0
-        # The app has the list. Trailers come in like headers, and must not join them.
+        # The app owns the old list. Trailers arrive like headers, and must not be added to it.
         self.headers = []
         if not self.keeps_alive:
             self.cycle.keep_alive = False
 
     def serves_itself(self) -> bool:
-        """Whether the request is none of the app's; `took_over` follows."""
+        """Whether the request is not for the app. If so, `took_over` is called next."""
         return False
 
     def on_body(self, body: bytes) -> None:
@@ -251,13 +251,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The whole request is there."""
+        """The request is complete."""
         if self.parser.should_upgrade():
             return
         self._in_message = False
         self._head_bytes = 0
         if self._in_head:
-            return  # the app has none of it
+            return  # the app did not get this request
         self._in_head = True
         self._body_bytes = self._framing_bytes = self._framing_run_bytes = 0
         cycle = self.cycle
@@ -269,7 +269,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer has been written: the next request's turn, or the next deadline."""
+        """An answer has been written: start the next request or set the next deadline."""
         self.server_state.total_requests += 1
         if self._phase == _LAST:
             return
@@ -293,7 +293,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # Deadlines
 
     def _settle(self) -> None:
-        """Replace the deadline where the connection now waits for something else."""
+        """Replace the deadline if the connection now waits for something else."""
         if self._phase == _LAST:
             return
         cycle = self.cycle
@@ -336,7 +336,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif phase == _IDLE and self.cycle is not None and not self.cycle.response_complete:
             self._enter(_ANSWER)
         elif phase == _IDLE:
-            self._enter(_LAST)  # what was written and is not taken ends with it
+            self._enter(_LAST)  # until then, the client may still take what was written
             self.transport.close()
         elif phase == _ANSWER:
             self.port.refused("answer_timeout")
@@ -357,7 +357,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # Bounds on bytes
 
     def _feed(self, piece: bytes | memoryview) -> int | None:
-        """Parse a piece and count its bytes; where an upgrade's head ends, if it holds one."""
+        """Parse a piece and count its bytes. Returns where an upgrade's head ends, or None."""
         begun, in_message = self._begun, self._in_message
         in_body, body_bytes = in_message and not self._in_head, self._body_bytes
         try:
@@ -379,7 +379,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self.is_claimed:
             pass
         elif self._in_head:
-            # Of a request that begins somewhere in the piece, counting begins with the next one.
+            # If a request begins inside the piece, counting its head begins with the next piece.
             self._count_head(len(piece) if began == (not in_message) else 0)
         elif in_body and not began:
             self._count_framing(len(piece), self._body_bytes - body_bytes)
@@ -398,7 +398,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(Breach.MALFORMED, "expected a request, got empty lines")
 
     def _count_framing(self, size: int, content: int) -> None:
-        """Bound chunk sizes, chunk extensions and trailers, which no parser bounds."""
+        """Limit chunk sizes, chunk extensions and trailers, which the parser does not limit."""
         framing = size - content
         if not framing:
             self._framing_run_bytes = 0
@@ -416,7 +416,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             )
 
     def _discard(self, size: int) -> None:
-        """Throw away what a client sends that is not listened to any more."""
+        """Throw away the bytes of a client that is no longer listened to."""
         self._stray_bytes += size
         if self._stray_bytes > (_LINGER_BODY_MAX_BYTES if self._is_early else _LINGER_MAX_BYTES):
             self.transport.abort()
@@ -424,10 +424,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # The head
 
     def _check_head(self) -> None:
-        """What every request must be.
+        """Check what must hold for every request.
 
         Raises:
-            _Stop: it is not.
+            _Stop: the request breaks a rule.
         """
         version = self.parser.get_http_version()
         headers = dict(self.headers)
@@ -444,7 +444,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif host is None:
             raise self._broken("expected one Host header, got none")
         if host is not None and not _is_host(host):
-            raise self._broken("expected a host, and a port if need be, in the Host header")
+            raise self._broken("expected a host and an optional port in the Host header")
         if not self.url.startswith(b"/") and not _has_path(self.url):
             raise self._broken("expected a path as the target")
 
@@ -453,10 +453,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return _Stop(detail)
 
     def _ignore_upgrade(self) -> bool:
-        """Parse the head again without its upgrade. The bytes behind it are the request's body."""
+        """Parse the head again without its upgrade. The bytes after it are the request's body."""
         method: bytes = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(Breach.MALFORMED, "expected a request for this server, which is no proxy")
+            self._refuse(Breach.MALFORMED, "expected a request for this server, not for a proxy")
             return False
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%b: %b" % each for each in self.headers if each[0] not in _UPGRADE_HEADERS]
@@ -466,7 +466,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._feed(b"\r\n".join([*lines, b"", b""]))
         return not self.is_deaf
 
-    # Ends
+    # Ending a connection
 
     def _stopped(self, error: httptools.HttpParserCallbackError) -> None:
         """A callback has stopped the parser."""
@@ -486,17 +486,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.end_with(reason, response)
 
     def end_with(self, reason: str | None, response: bytes) -> None:
-        """Refuse the request that is coming in, when those before it are answered; then close.
+        """Refuse the incoming request once all earlier ones are answered; then close.
 
         Args:
-            reason: is counted; None: the caller has counted it in its own way.
+            reason: counted in the metric; None: the caller counts the refusal itself.
         """
         if reason is not None:
             self.port.refused(reason)
         self._last_words = response
         cycle = self.cycle
         if not self._in_head and cycle is not None:
-            # The app waits for the rest of this request's body, or has it still before it.
+            # The app still waits for the rest of this request's body, or will ask for it.
             cycle.disconnected = True
             cycle.message_event.set()
             if self.pipeline:
@@ -510,7 +510,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._take_no_more()
 
     def _take_no_more(self) -> None:
-        """Listen no more; close when what was asked before is answered."""
+        """Stop listening; close once the requests before are answered."""
         self.is_deaf = True
         self._stray_bytes = 0
         cycle = self.cycle
@@ -520,9 +520,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._hold()
 
     def _hold(self) -> None:
-        """Have the newest request's answer end the connection, in two steps.
+        """End the connection after the newest request's answer, in two steps.
 
-        uvicorn would keep it open, or close it while the client still sends.
+        uvicorn alone would keep it open, or close it while the client still sends.
         """
         if self._is_held:
             return
@@ -533,13 +533,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         cycle.transport = _Answering(self, self.transport)  # type: ignore[assignment]
 
     def finish_answer(self) -> None:
-        """The last answer is written; the client may still be sending."""
+        """The last answer is written, while the client may still be sending."""
         if self._phase != _LAST:
             self._is_early = not self._in_head
             self._finish()
 
     def _finish(self) -> None:
-        """Write the last words, and close so that the client can read them (RFC 9112, 9.6)."""
+        """Write the last words, then close so that the client can read them (RFC 9112, 9.6)."""
         self.is_deaf = True
         self._stray_bytes = 0
         self._enter(_LAST)
@@ -559,7 +559,7 @@ AnyProtocol = TypeVar("AnyProtocol", bound=BoundedHttpProtocol)
 
 
 class _Answering:
-    """The transport that an app's answer is written to while its request is not whole."""
+    """The transport for an app's answer to a request that is not complete yet."""
 
     def __init__(self, protocol: BoundedHttpProtocol, transport: asyncio.Transport) -> None:
         self._protocol = protocol
@@ -568,17 +568,17 @@ class _Answering:
         self.is_closing = transport.is_closing
 
     def close(self) -> None:
-        """Not at once: see `BoundedHttpProtocol.finish_answer`."""
+        """Do not close at once: see `BoundedHttpProtocol.finish_answer`."""
         self._protocol.finish_answer()
 
 
 def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> type[AnyProtocol]:
-    """The class to give to uvicorn's ``http`` setting: it makes one object per TCP connection."""
+    """The class for uvicorn's ``http`` setting, which makes one object of it per connection."""
     return type(f"{cls.__name__}OfPort", (cls,), {"port": port, **attributes})
 
 
 def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:
-    """The same for an internal port, which kubelets and scrapers ask."""
+    """A `protocol_class` for an internal port, which kubelets and scrapers use."""
     port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused)
     return protocol_class(BoundedHttpProtocol, port)
 

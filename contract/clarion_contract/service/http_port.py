@@ -1,4 +1,4 @@
-"""A port's TCP connections: their limits, how many they are, and when each of them ends.
+"""The TCP connections of a port: their limits, their number, and their deadlines.
 
 `clarion_contract.service.http_bounds` is the protocol that each connection speaks.
 """
@@ -19,13 +19,14 @@ from clarion_contract.service.serving import RESPONSE_HEADERS
 
 _TICK_MAX_SECONDS: Final = 1.0
 _TICKS_PER_LIMIT: Final = 10
-# For Redis, other ports, files; a port that took the last descriptor could not even turn away.
+# Reserved for Redis, other ports and files. A port that used the last descriptor could not even
+# turn clients away.
 _SPARE_DESCRIPTORS: Final = 128
 _UNLIMITED_DESCRIPTORS: Final = 1 << 30
 
 
 class Breach(Enum):
-    """How a client can break a bound: the reason in metrics, and the status."""
+    """The ways in which a client can break a limit: reason in metrics, and status."""
 
     MALFORMED = ("malformed_request", 400)
     TOO_SLOW = ("head_too_slow", 408)
@@ -39,14 +40,14 @@ class Breach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Bounds of one connection.
+    """Limits of one connection.
 
     Attributes:
         head_max_bytes: of a request's line and headers; also of a body's trailers.
         request_seconds: from a request's first byte to its last.
-        idle_seconds: from one request to the next, and to the first; None: the first request's time
-            begins with the connection.
-        body_bytes_per_second: the least rate at which a body must come; 0: none.
+        idle_seconds: before the first request and between two requests. None: the time for the
+            first request begins with the connection.
+        body_bytes_per_second: the slowest rate allowed for a body; 0: no limit.
     """
 
     head_max_bytes: int = 16_384
@@ -56,7 +57,7 @@ class HttpLimits:
 
 
 class Watched(Protocol):
-    """A connection as its port sees it."""
+    """A connection as its port uses it."""
 
     loop: asyncio.AbstractEventLoop
     deadline: float
@@ -66,12 +67,12 @@ class Watched(Protocol):
 
 
 class Port:
-    """The TCP connections of one port: counted, capped, and visited when their deadlines pass.
+    """The TCP connections of one port: counts them, limits them and ends them at their deadlines.
 
-    One timer serves them all. A deadline of its own would cost each request two timers.
+    One timer serves them all. With a timer per deadline, each request would cost two timers.
 
     Attributes:
-        open: connections now, whatever they have become.
+        open: number of connections now, including those that no longer speak HTTP.
     """
 
     def __init__(
@@ -84,8 +85,8 @@ class Port:
         """Begin without connections.
 
         Args:
-            max_sockets: fewer where the process may not open so many files.
-            refused: is told the reason of each refusal, to count it.
+            max_sockets: reduced if the process may not open so many files.
+            refused: called with the reason of each refusal, to count it.
         """
         self.limits = limits
         self.max_sockets = min(max_sockets, _descriptors() - _SPARE_DESCRIPTORS)
@@ -109,7 +110,7 @@ class Port:
             protocol.loop.call_later(self._tick_seconds, self._tick, protocol.loop)
 
     def forget(self, protocol: Watched) -> None:
-        """The connection is gone, or has become something else than HTTP."""
+        """The connection is gone, or no longer speaks HTTP."""
         self._watched.discard(protocol)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -124,7 +125,7 @@ class Port:
 def refusal_response(
     status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = ()
 ) -> bytes:
-    """A whole HTTP response that refuses a request: a problem document (RFC 9457)."""
+    """A complete HTTP response that refuses a request, with a problem document (RFC 9457)."""
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(
         {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -141,7 +142,7 @@ def refusal_response(
 
 
 def _descriptors() -> int:
-    """Files that the process may have open; never so few that no socket is left."""
+    """How many files the process may open, with a minimum so that some sockets remain."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _UNLIMITED_DESCRIPTORS

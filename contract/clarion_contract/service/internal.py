@@ -1,7 +1,8 @@
-"""The internal port, alike in both services: ``/metrics``, ``/healthz`` and ``/readyz``.
+"""The internal port of both services: ``/metrics``, ``/healthz`` and ``/readyz``.
 
-Never exposed by an ingress. Liveness says only that the event loop turns: restarting a pod repairs
-neither Redis nor an issuer. Readiness asks the service, whose reasons stand in the body.
+An ingress must never expose it. Liveness shows only that the event loop runs, because restarting a
+pod repairs neither Redis nor an issuer. Readiness asks the service; the answer's body names the
+reasons why the service is not ready.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 Readiness = Callable[[], Awaitable[Sequence[str]]]
-"""Why no traffic should come in; nothing: it should."""
+"""Returns the reasons why the service should get no traffic; an empty sequence: it should."""
 
 
 def service_registry() -> CollectorRegistry:
-    """A registry with what every Python process says about itself."""
+    """A registry with the standard metrics of a Python process."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -38,7 +39,7 @@ def internal_app(registry: CollectorRegistry, readiness: Readiness, ready: Gauge
     """The ASGI app of the internal port.
 
     Args:
-        ready: is set at each scrape to what ``/readyz`` would answer, 1 or 0.
+        ready: set at each scrape to the answer of ``/readyz``, as 1 or 0.
     """
 
     async def metrics(request: Request) -> Response:

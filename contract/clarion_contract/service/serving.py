@@ -1,7 +1,7 @@
-"""Serving HTTP, alike in both services: bound ports, uvicorn without its signals, a stop signal.
+"""Serving HTTP in both services: bound ports, uvicorn without its signals, a stop signal.
 
-uvicorn ends a process by itself on SIGTERM and on a port in use. Here the service decides: what to
-do first, and what to say.
+By itself uvicorn ends the process on SIGTERM or when a port is in use. Here the service decides
+what to do first and what to print.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ RESPONSE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-"""What every response on a public port says: keep it nowhere, run nothing of it and show it in no
-frame, tell nobody its address (a token may stand there), and do not guess its type."""
+"""Headers of every response on a public port. Browsers must not store the response, run anything in
+it, show it in a frame, pass on its address (which may hold a token), or guess its type."""
 
 # With Python's defaults, the collector looks for cycles a thousand times a second, and a full
-# collection walks every object of every connection: tens of milliseconds at ten thousand. Requests
-# and connections are built without cycles, so collecting seldom costs no memory.
+# collection walks every object of every connection: tens of milliseconds at ten thousand
+# connections. Requests and connections contain no cycles, so rare collections cost no memory.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
 class PortInUse(Exception):
-    """A port that the service is to listen on is taken, or not this machine's."""
+    """The service cannot listen on a port: it is taken, or the address is not this machine's."""
 
 
 def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> socket.socket:
     """A listening socket; port 0 picks a free one.
 
     Args:
-        unread_seconds: how long a client may take nothing of what was sent to it, before the kernel
-            ends its connection (TCP_USER_TIMEOUT, RFC 5482). Nothing else notices a client that
-            stops reading, or a lost one, while little is sent.
+        unread_seconds: how long a client may read nothing of what was sent, before the kernel ends
+            its connection (TCP_USER_TIMEOUT, RFC 5482). While little is sent, nothing else detects
+            a client that stopped reading or is gone.
 
     Raises:
-        PortInUse: with one line that says which port and why.
+        PortInUse: its one line says which port and why.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -76,11 +76,11 @@ def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> so
 
 
 class GaveUp(Exception):
-    """A job that the service cannot do without does not run; the service has drained and ends."""
+    """An essential job does not run; the service has drained and ends."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, stopped by its owner only."""
+    """uvicorn's server, which only its owner stops."""
 
     def __init__(self, app: Any, listener: socket.socket, **options: Any) -> None:  # noqa: ANN401
         super().__init__(
@@ -97,32 +97,32 @@ class Server(uvicorn.Server):
         self._listener = listener
 
     async def run_until_stopped(self) -> None:
-        """Serve until `stop`; then finish the requests under way, and end all connections."""
+        """Serve until `stop`; then finish the current requests and end all connections."""
         await self.serve(sockets=[self._listener])
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
-        # Those that still wait for their clients have only now ended; the loop may be closed next.
+        # Connections that still wait for their clients end only now; the loop may be closed next.
         while self.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0)
 
     def stop(self) -> None:
-        """Take no more connections, and have `run_until_stopped` return."""
+        """Take no more connections, and make `run_until_stopped` return."""
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Signals are the service's."""
+        """Leave signals to the service."""
         yield
 
 
 def stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as ever."""
+    """An event that the first SIGTERM or SIGINT sets. A second signal ends the process at once."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop(number: signal.Signals) -> None:
         stopping.set()
-        # As a container's first process it has no default handlers to fall back on.
+        # As a container's first process, this one has no default handlers to fall back on.
         loop.add_signal_handler(number, os._exit, 128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,8 +147,8 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
     """Run a service until its ``serve`` returns.
 
     Returns:
-        The exit code, after one clear line per problem on standard error: 0, 1 for a port in use,
-        2 for settings that nothing can be started with, 3 for a bug that it could not go on with.
+        The exit code, after one line per problem on standard error: 0, 1 for a port in use, 2 for
+        settings that do not allow a start, 3 for a bug after which it could not go on.
     """
     _raise_descriptor_limit()
     try:
@@ -175,18 +175,18 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
 
 
 def _raise_descriptor_limit() -> None:
-    """Open as many files as the process is allowed to: each connection is one.
+    """Raise the limit of open files to the maximum, since each connection is one.
 
-    The soft limit is 1,024 in many places, for programs that use select(2).
+    The soft limit is often 1,024, for programs that use select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle_memory() -> None:
-    """Call once when everything is built: nothing that exists now is ever garbage."""
+    """Call once when everything is built: the objects that exist now are never garbage."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

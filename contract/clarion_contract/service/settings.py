@@ -1,7 +1,7 @@
 """Settings that both services share, read from the environment with the prefix ``CLARION_``.
 
 Each service derives its own frozen class from `ContractSettings` and adds fields of its own prefix.
-docs/settings.md lists them all; a test fails when one is missing there.
+docs/settings.md lists all settings; a test fails when one is missing there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clarion_contract.redis.url import parse_redis_url
 
 SECRET_MIN_BYTES: Final = 32
 
-# Errors of numbers and choices, whose value is worth showing. Any other value may be a secret.
+# Errors in numbers and choices show the bad value. Any other value may be a secret.
 _SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -39,10 +39,10 @@ def split_names(value: Any) -> Any:  # noqa: ANN401 - what the environment holds
 
 
 class InvalidSettings(Exception):
-    """Settings that nothing can be started with.
+    """Settings with which the service cannot start.
 
     Attributes:
-        problems: one line for each, naming its variable.
+        problems: one line per problem, which names the variable.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -154,8 +154,7 @@ class ContractSettings(BaseSettings):
         ge=60,
         le=366 * 86_400,
         description="The longest life of a token that the issuer signs. A revocation without an "
-        "end "
-        "of its own is kept for this time.",
+        "end of its own is kept for this time.",
     )
     orders_max: int = Field(
         100_000,
@@ -163,8 +162,7 @@ class ContractSettings(BaseSettings):
         ge=100,
         le=10_000_000,
         description="How many revocations and disconnects may be in force at the same time. Past "
-        "it, "
-        "the publisher answers 503.",
+        "it, the publisher answers 503.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
@@ -228,7 +226,7 @@ class ContractSettings(BaseSettings):
 
     @property
     def keyspace(self) -> Keyspace:
-        """The names in Redis."""
+        """The names of keys and channels in Redis."""
         url = parse_redis_url(self.redis_url)
         return Keyspace(
             self.namespace, clustered=bool(url.nodes), database=int(url.options.get("db") or 0)
@@ -236,14 +234,14 @@ class ContractSettings(BaseSettings):
 
     @property
     def history(self) -> HistoryLimits:
-        """How much Redis keeps."""
+        """How many events Redis keeps, and for how long."""
         return HistoryLimits(
             self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
         )
 
     @property
     def replication(self) -> Replication:
-        """What must have been copied before something counts as accepted."""
+        """How many replicas must have an event before it counts as accepted."""
         return Replication(self.wait_replicas, self.wait_seconds)
 
 
@@ -251,10 +249,10 @@ AnySettings = TypeVar("AnySettings", bound=ContractSettings)
 
 
 def load(cls: type[AnySettings]) -> AnySettings:
-    """The settings that the environment holds.
+    """The settings in the environment.
 
     Raises:
-        InvalidSettings: one line for each bad variable, without the values of possible secrets.
+        InvalidSettings: one line per bad variable, without values that may be secret.
     """
     try:
         return cls()

@@ -1,9 +1,9 @@
-"""Keeps a service's background jobs running: one that raises is started anew, and nobody else ends.
+"""Keeps a service's background jobs running: a job that raises is restarted, the others run on.
 
-A job is a coroutine that runs for ever, such as the keepalive of all connections. When it raises,
-that is a bug: it is logged and counted, readiness names the job, and it starts again after a while.
-Only a job that the service cannot do without, and that has not run for a long time, ends the
-process; even then by a drain, so that clients are sent elsewhere.
+A job is a coroutine that runs for ever, such as the keepalive of all connections. An exception from
+a job is a bug. It is logged and counted, readiness names the job, and the job starts again after a
+while. Only an essential job that has not run for a long time ends the process. Even then the
+service drains first, so that clients are sent elsewhere.
 
     async with Supervisor(metrics.job_failures) as supervisor:
         supervisor.keep("keepalive", keepalive.run)
@@ -25,13 +25,13 @@ _log = structlog.get_logger(__name__)
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
-# Soon after the first failure, seldom where it goes on: a job that fails at once must not take the
-# CPU from the others, nor fill the log.
+# Short after the first failure, longer if failures continue: a job that fails at once must neither
+# take the CPU from the others nor fill the log.
 _RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
-# A job that has run for this long since its last failure is sound again.
+# A job that has run this long since its last failure counts as sound again.
 _SOUND_SECONDS: Final = 10.0
 _AGAIN_AND_AGAIN: Final = 3
-# Longer than anything that heals by itself; by then clients are better off elsewhere.
+# Longer than any outage that heals by itself; by then clients are better off elsewhere.
 GIVE_UP_SECONDS: Final = 60.0
 
 
@@ -40,10 +40,10 @@ class _Failing:
     """A job that has raised.
 
     Attributes:
-        error: the last one, in one line.
-        times: that it has raised since it was last sound.
-        since: when it first did, in seconds of the loop's clock.
-        running_since: when it was started anew; None: it waits for that.
+        error: the last error, in one line.
+        times: failures since the job was last sound.
+        since: when the first of them happened, in seconds of the loop's clock.
+        running_since: when the job was restarted; None: it still waits for the restart.
     """
 
     error: str
@@ -53,18 +53,18 @@ class _Failing:
 
 
 class Supervisor:
-    """Runs jobs and starts them anew; an async context manager that cancels them at its end.
+    """Runs jobs and restarts them; an async context manager that cancels them at its end.
 
     Attributes:
-        given_up: set when an essential job has not run for `GIVE_UP_SECONDS`: the service should
-            drain and end.
+        given_up: set when an essential job has not run for `GIVE_UP_SECONDS`. The service should
+            then drain and end.
     """
 
     def __init__(self, failures: Counter, *, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
         """Set up.
 
         Args:
-            failures: counts them by one label, ``task``: Prometheus has a label ``job`` of its own.
+            failures: counts failures by the label ``task``; Prometheus itself uses ``job``.
         """
         self.given_up = asyncio.Event()
         self._failures = failures
@@ -82,9 +82,9 @@ class Supervisor:
 
     @property
     def obstacles(self) -> list[str]:
-        """For readiness: the jobs that do not run, or fail again and again.
+        """For readiness: the jobs that do not run, or that fail repeatedly.
 
-        A single failure is none: the bug may be one that meets all pods at once, and the job runs
+        A single failure does not count: the bug may affect all pods at once, and the job runs
         again in a moment.
         """
         self._forget_sound()
@@ -95,16 +95,16 @@ class Supervisor:
         ]
 
     def keep(self, name: str, job: Job, *, essential: bool = False) -> None:
-        """Run a job until it returns; whenever it raises, run it again.
+        """Run a job until it returns; restart it whenever it raises.
 
         Args:
-            essential: without it the service is of no use, so that in the end it gives up.
+            essential: the service is useless without this job, and gives up if it does not run.
         """
-        self._failures.labels(name)  # from zero on, so that the first failure is an increase
+        self._failures.labels(name)  # creates the series at 0, so the first failure is an increase
         self._start(self._keep(name, job, essential=essential))
 
     def spawn(self, name: str, job: Coroutine[Any, Any, None]) -> None:
-        """Run a job once, such as a client's handshake; what it raises is logged and counted."""
+        """Run a job once, such as a client's handshake. An exception is logged and counted."""
         self._start(self._once(name, job))
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:

@@ -1,9 +1,12 @@
-"""Logs and traces, set up alike in both services.
+"""Logs and traces, set up the same way in both services.
 
-Logs: structlog; JSON lines in a cluster, pretty on a terminal; the trace's ids in every record.
-Traces: OTLP over HTTP, configured by the standard ``OTEL_*`` variables; off until
-``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) names a collector. Metrics belong to each
-service (`clarion_gateway.metrics.registry`, `clarion_publisher.metrics`).
+- Logs: structlog writes JSON lines in a cluster and readable text on a terminal. Every record holds
+  the ids of its trace.
+- Traces: OTLP over HTTP, configured by the standard ``OTEL_*`` variables. Tracing is off until
+  ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) names a collector.
+
+Each service has metrics of its own (`clarion_gateway.metrics.registry`,
+`clarion_publisher.metrics`).
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _NO_SPAN: Final = "0" * 16
 def configure_logging(
     *, level: str, log_format: Literal["auto", "json", "console"], service: str, pod: str
 ) -> None:
-    """Send structlog's and the standard library's records to standard error, alike."""
+    """Send the records of structlog and of the standard library to standard error."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -52,7 +55,7 @@ def configure_logging(
         structlog.stdlib.ProcessorFormatter.remove_processors_meta
     ]
     if console:
-        # Not the default, which shows local variables: a token may be among them.
+        # The default formatter shows local variables, and a token may be among them.
         plain = structlog.dev.plain_traceback
         final.append(structlog.dev.ConsoleRenderer(exception_formatter=plain))
     else:
@@ -70,13 +73,13 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # One line per request is the ingress's to write; a query may hold a token.
+    # The ingress writes one line per request. Here the line would show queries with tokens.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def exports_traces() -> bool:
-    """Whether the ``OTEL_*`` variables name a collector: without one, spans are wasted."""
+    """Whether the ``OTEL_*`` variables name a collector. Without one, spans are wasted work."""
     variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     return any(os.environ.get(name) for name in variables)
 
@@ -84,7 +87,7 @@ def exports_traces() -> bool:
 def tracer_provider(service: str, pod: str) -> TracerProvider:
     """A provider that follows the ``OTEL_*`` variables; it exports only when they name a collector.
 
-    The sampler is the SDK's default, ``parentbased_always_on``: the producer's decision stands.
+    The sampler is the SDK's default, ``parentbased_always_on``, which follows the producer.
     """
     resource = Resource.create({"service.name": service, "service.instance.id": pod})
     provider = TracerProvider(resource=resource)
@@ -99,7 +102,7 @@ def is_sampled(traceparent: str) -> bool:
 
 
 def read_traceparent(header: bytes | None) -> str | None:
-    """A valid traceparent, or None: an invalid one counts as none (W3C Trace Context, 4.3)."""
+    """A valid traceparent, or None; an invalid one is ignored (W3C Trace Context, 4.3)."""
     if header is None:
         return None
     text = header.decode("latin-1")
@@ -110,7 +113,7 @@ def read_traceparent(header: bytes | None) -> str | None:
 
 @contextlib.contextmanager
 def traced_logs(traceparent: str | None) -> Iterator[None]:
-    """Within it, records carry the ids that a traceparent names; none without one."""
+    """Within this context, log records carry the ids in the traceparent; without one, none."""
     token = context.attach(Context() if traceparent is None else context_of(traceparent))
     try:
         yield

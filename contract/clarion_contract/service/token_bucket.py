@@ -1,15 +1,16 @@
-"""A token bucket: a rate on average, a burst at once. Arithmetic on a clock that the caller reads.
+"""A token bucket: limits a rate on average and allows bursts. The caller reads the clock.
 
-The gateway has one for each connection's messages, the publisher one for each caller's events.
+The gateway has one for the messages of each connection, the publisher one for the events of each
+caller.
 """
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """What one client may use.
+    """The allowance of one client.
 
-    Rate and burst are the caller's, since thousands of buckets share them. Example::
+    The caller passes rate and burst, because thousands of buckets share them. Example::
 
         bucket = TokenBucket(burst=60, now=clock())
         if not bucket.take(clock(), rate=20, burst=60):
@@ -23,10 +24,10 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float, *, rate: float, burst: float, amount: float = 1) -> bool:
-        """Spend ``amount`` tokens; False, and nothing is spent, when less than one is left.
+        """Spend ``amount`` tokens. False if less than one token is left; then nothing is spent.
 
-        More than is left may be taken once: the bucket goes into debt and takes longer to fill. So
-        a batch that is larger than the burst is slowed, not shut out.
+        One call may take more than is left. The bucket then goes into debt and takes longer to
+        fill. So a batch larger than the burst is slowed down, not refused for ever.
 
         Args:
             now: seconds, on the clock that the bucket was made with.
@@ -41,9 +42,9 @@ class TokenBucket:
         return True
 
     def wait_seconds(self, *, rate: float) -> float:
-        """How long after the last `take` until one token is there; 0: it is there already."""
+        """Seconds after the last `take` until one token is available; 0: it is available."""
         return max(0.0, (1 - self._tokens) / rate)
 
     def is_full(self, now: float, *, rate: float, burst: float) -> bool:
-        """Whether the bucket is as good as a new one."""
+        """Whether the bucket is full, and so equal to a new one."""
         return self._tokens + (now - self._at) * rate >= burst

@@ -1,7 +1,7 @@
-"""A chat's handlers: what somebody says reaches everybody, on whichever gateway they are.
+"""A chat's handlers: a message reaches every client, whichever gateway the client is on.
 
-A gateway mounts them with ``GATEWAY_HANDLERS=clarion_examples.chat.handlers:handlers``; README.md
-beside this file goes through it line by line.
+A gateway mounts them with ``GATEWAY_HANDLERS=clarion_examples.chat.handlers:handlers``. README.md
+beside this file explains them line by line.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 class ChatMessage(BaseModel):
-    """What a client says to everybody."""
+    """A client's message to everybody."""
 
     text: Text
 
 
 class ChatReply(BaseModel):
-    """What everybody hears, and the sender as the reply."""
+    """The event that everybody receives, and the sender's reply."""
 
     sender: str
     text: str
@@ -33,21 +33,21 @@ class ChatReply(BaseModel):
 
 
 class DirectMessage(ChatMessage):
-    """What a client says to one user."""
+    """A client's message to one user."""
 
     to: Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 @handlers.on("chat.message", propagate(to="all"))
 async def chat_message(message: ChatMessage, context: Context) -> ChatReply:
-    """To everybody; who is not logged in speaks as a guest."""
+    """Publish a message to everybody; a client that is not logged in appears as a guest."""
     sender = context.user or f"guest-{context.connection[:4]}"
     return ChatReply(sender=sender, text=message.text, said_at=datetime.now(UTC))
 
 
 @handlers.on("chat.direct", authenticated_only())
 async def chat_direct(message: DirectMessage, context: Context) -> ChatReply:
-    """To every device of one user, and nobody else."""
+    """Publish a message to every device of one user, and to nobody else."""
     if message.to == context.user:
         raise Refusal("to_yourself", "expected somebody else to write to")
     reply = ChatReply(sender=context.user or "", text=message.text, said_at=datetime.now(UTC))

@@ -1,11 +1,11 @@
-"""Three people use the chat on two gateways, and every line says what one of them sees.
+"""Three people use the chat on two gateways; every line shows what one of them sees.
 
 Run it beside `make run`:
 
     .venv/bin/python -m clarion_examples.chat.session "$(.venv/bin/clarion token alice)" \\
         "$(.venv/bin/clarion token bob)"
 
-Ends with an error when anything is missing, doubled, or sent back to its sender.
+The script ends with an error if anything is missing, doubled, or sent back to its sender.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from websockets.typing import Subprotocol
 
 GATEWAYS = ("ws://127.0.0.1:8001/ws", "ws://127.0.0.1:8002/ws")
 REPLY_SECONDS = 5.0
-# Long enough for an event that should not come to have come.
+# Long enough for an unwanted event to arrive.
 QUIET_SECONDS = 0.5
 
 
 class Surprise(Exception):
-    """The chat did something else than it should."""
+    """The chat behaved differently than expected."""
 
 
 class Person:
-    """Somebody at one gateway. Speaks the protocol of docs/protocol.md."""
+    """A person at one gateway. Speaks the protocol of docs/protocol.md."""
 
     def __init__(self, name: str, url: str, token: str | None) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class Person:
         await self._socket.close()
 
     async def send(self, type_: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Send a message; returns the reply's data."""
+        """Send a message; return the reply's data."""
         self._ref += 1
         message = {"kind": "message", "ref": self._ref, "type": type_, "data": data}
         await self._socket.send(json.dumps(message))
@@ -79,7 +79,7 @@ class Person:
         return message
 
     async def hears(self, type_: str, data: dict[str, Any]) -> None:
-        """Expect that event next."""
+        """Expect this event next."""
         event = await self.receive()
         if (event.get("type"), event.get("data")) != (type_, data):
             raise Surprise(f"{self.name} expected {type_} {data}, got {event}")
@@ -98,10 +98,10 @@ class Person:
 
 
 async def run(alice_token: str, bob_token: str, gateways: tuple[str, str] = GATEWAYS) -> None:
-    """The session.
+    """Run the session.
 
     Raises:
-        Surprise: the chat did something else than it should.
+        Surprise: the chat behaved differently than expected.
     """
     first, second = gateways
     async with (
@@ -121,7 +121,7 @@ async def run(alice_token: str, bob_token: str, gateways: tuple[str, str] = GATE
 
 
 def main() -> None:
-    """Tokens of alice and bob as arguments."""
+    """Run the session with the tokens of alice and bob from the command line."""
     if len(sys.argv) != 3:
         sys.exit("usage: python -m clarion_examples.chat.session ALICE_TOKEN BOB_TOKEN")
     try:

@@ -1,1 +1,1 @@
-"""What every event passes on its way to the bus, whichever source it comes from."""
+"""The steps that every event takes on its way to the bus, whichever source it comes from."""

@@ -1,4 +1,4 @@
-"""From a caller's event to a publication, or a refusal: size, fields, scope, key. Pure."""
+"""Turns a caller's event into a publication or refuses it: size, fields, scope, key. Pure."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _CONNECTION_ID: Final = re.compile(CONNECTION_ID_PATTERN)
 
 
 class Admission:
-    """What a caller's event must pass before it goes to the bus."""
+    """The checks that a caller's event must pass before it goes to the bus."""
 
     def __init__(self, *, data_max_bytes: int) -> None:
         self._data_max_bytes = data_max_bytes
 
     def admit(self, caller: Claims, event: IncomingEvent, *, trace: str | None) -> Publication:
-        """The publication of an event.
+        """The publication for an event.
 
         Args:
             trace: a W3C traceparent for the gateways.
 
         Raises:
-            Refusal: the event is too large, for nobody or malformed, or the caller may not publish
-                it.
+            Refusal: the event is too large, malformed or for an invalid user, or the caller lacks
+                the scope to publish it.
         """
         size = len(event.data)
         if size > self._data_max_bytes:
@@ -57,9 +57,10 @@ class Admission:
 
 
 def producer_key(producer: str, key: str) -> str:
-    """An idempotency key of one producer, as it stands in Redis.
+    """One producer's idempotency key in the form used in Redis.
 
-    A hash: two producers' keys never meet, and no character of theirs gets into a name in Redis.
+    It is a hash, so keys of two producers never collide, and their characters never become part
+    of a name in Redis.
     """
     name = producer.encode("utf-8", "surrogatepass")
     text = b"%d:%b%b" % (len(name), name, key.encode("utf-8", "surrogatepass"))
@@ -67,9 +68,9 @@ def producer_key(producer: str, key: str) -> str:
 
 
 def _check_fields(event: IncomingEvent) -> None:
-    """Check what would break a stream's name, the header of the bus message or a key.
+    """Check the fields that could break a stream's name, the bus message's header or a key.
 
-    HTTP's decoder has checked most of it already; no other source needs to.
+    HTTP's decoder has already checked most of them; other sources need not.
     """
     try:
         if event.audience.user is not None:

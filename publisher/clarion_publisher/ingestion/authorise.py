@@ -1,4 +1,4 @@
-"""Who may do what: one scope for each kind of audience, and for what concerns users. Pure."""
+"""Scopes: one for each kind of audience, and those for operations on users. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READ_USERS: Final = "users:read"
 
 
 def authorise(caller: Claims, audience: Audience) -> None:
-    """Let the caller pass.
+    """Raise unless the caller may publish to an audience.
 
     Raises:
         Refusal: the caller's token lacks the audience's scope.
@@ -24,7 +24,10 @@ def authorise(caller: Claims, audience: Audience) -> None:
 
 
 def require(caller: Claims, scope: str, deed: str) -> None:
-    """Let the caller pass.
+    """Raise unless the caller has a scope.
+
+    Args:
+        deed: the action that needs the scope, for the error message.
 
     Raises:
         Refusal: the caller's token lacks the scope.

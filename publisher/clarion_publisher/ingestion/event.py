@@ -1,4 +1,4 @@
-"""An event as a source hands it in, and what each of its fields must be."""
+"""An event as a source hands it in, and the rules for each of its fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from clarion_contract.events.audience import USER_ID_MAX_BYTES, Audience
 from clarion_contract.events.event import KEY_MAX_CHARACTERS
 
-# What a refusal says was expected.
+# Rules in words, for the refusals.
 TYPE_EXPECTED: Final = (
     "1 to 128 characters out of A-Z a-z 0-9 . _ : / -, with a letter or digit first"
 )
@@ -19,11 +19,11 @@ EXCLUDE_EXPECTED: Final = "a connection's id: 1 to 64 characters out of A-Z a-z 
 
 
 class IncomingEvent(Struct, frozen=True, gc=False):
-    """An event that a source hands in. `Admission` checks everything but the syntax of ``data``.
+    """An event that a source hands in. `Admission` checks everything except the syntax of ``data``.
 
     Attributes:
-        data: JSON text in UTF-8. The source answers for its syntax.
-        key: the idempotency key as the producer chose it; None: every such event is new.
+        data: JSON text in UTF-8. The source must check its syntax.
+        key: the idempotency key as the producer chose it; None: the event is never a duplicate.
         exclude: id of a connection that must not receive the event.
 
     Example: ``IncomingEvent(user_audience("alice"), "order.updated", b'{"order":42}')``.

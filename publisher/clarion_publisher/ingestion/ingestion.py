@@ -1,7 +1,7 @@
 """Takes events from any source to the bus: rate limit, admission, trace, publish, count.
 
-The one way in. A source hands in what it has read; what becomes of each event comes back in its
-place. Nothing here knows HTTP.
+All events come in through this module. A source hands in events, and gets the outcome of each event
+in the same place. Nothing here knows HTTP.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PUBLISHED: Final = "published"
 DUPLICATE: Final = "duplicate"
 
 Outcome = Published | Refusal
-"""What became of one event. A refusal whose kind is retryable: hand the event in again later."""
+"""The result for one event. If a refusal's kind is retryable, hand the event in again later."""
 
 
 class Ingestion:
-    """The way from a source to the bus."""
+    """The path from a source to the bus."""
 
     def __init__(
         self,
@@ -62,14 +62,16 @@ class Ingestion:
     ) -> list[Outcome]:
         """Publish events in order; the outcomes stand in the same order.
 
-        Each event stands for itself: a bad one keeps no other from being published. Where the
-        caller is too fast, or too much waits for Redis, every event has the same retryable refusal
-        and none was published. Sent again with its key, an event is published once.
+        Events are independent: a bad one does not keep the others from being published. If the
+        caller is too fast, or too many events wait for Redis, then every event gets the same
+        retryable refusal and none was published. An event sent again with its key is published
+        once.
 
         Args:
-            caller: in whose name; the scopes decide on audiences, the subject on rate and keys.
-            events: a refusal stands for an event that the source could not read.
-            traceparent: W3C trace context of the producer, as it came in.
+            caller: the publishing service. Its scopes decide on audiences, its subject on rate
+                limit and keys.
+            events: a refusal stands in place of an event that the source could not read.
+            traceparent: the producer's W3C trace context, as received.
 
         Example::
 
@@ -104,7 +106,7 @@ class Ingestion:
     def _admit(
         self, caller: Claims, events: Sequence[IncomingEvent | Refusal], trace: str | None
     ) -> tuple[list[Publication], dict[int, Refusal]]:
-        """What is to be published, and the refusals by their events' places."""
+        """The publications, and the refusals by the position of their events."""
         publications = []
         refused = {}
         for place, event in enumerate(events):
@@ -135,11 +137,11 @@ def label_of(outcome: Outcome) -> str:
 
 
 def _in_place(answers: Sequence[Answer], refused: Mapping[int, Refusal]) -> list[Outcome]:
-    """The bus's answers, with the refusals between them."""
+    """The bus's answers with the refusals inserted at their positions."""
     outcomes: list[Outcome] = [
         answer if isinstance(answer, Published) else _failure(answer) for answer in answers
     ]
-    for place, refusal in refused.items():  # their order is that of the events
+    for place, refusal in refused.items():  # in the order of the events
         outcomes.insert(place, refusal)
     return outcomes
 
@@ -147,7 +149,7 @@ def _in_place(answers: Sequence[Answer], refused: Mapping[int, Refusal]) -> list
 def _note(
     span: PublishSpan, publications: Sequence[Publication], outcomes: Sequence[Outcome]
 ) -> None:
-    """Tell the trace what became of the one event, or that none was published."""
+    """Record in the span the outcome of a single event, or that no event was published."""
     first = outcomes[0]
     if isinstance(first, Refusal):
         if all(isinstance(outcome, Refusal) for outcome in outcomes):
@@ -171,7 +173,7 @@ def _failure(answer: IdempotencyKeyReused | BusUnavailable) -> Refusal:
         return Refusal(KEY_REUSED, f"the key was used for another event, {answer.id}")
     return Refusal(
         BUS_UNAVAILABLE,
-        "the bus did not confirm the event; sent again with the same idempotency key, it is "
-        "published once, whether or not it was this time",
+        "the bus did not confirm the event; if you send it again with the same idempotency key, it "
+        "is published once in any case",
         retry_after_seconds=RETRY_SECONDS,
     )

@@ -1,6 +1,6 @@
-"""How fast each caller may publish through this pod: one token bucket per caller.
+"""The rate at which each caller may publish through this pod: one token bucket per caller.
 
-A batch passes whole when there is anything left, and its caller waits longer afterwards.
+If the bucket holds any token, a batch passes whole, and its caller waits longer afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BUCKETS_MAX: Final = 10_000
 
 
 class RateLimit:
-    """The buckets of all callers. A rate of 0 lets everything pass."""
+    """The buckets of all callers. A rate of 0 means no limit."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class RateLimit:
         self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, caller: str, events: int) -> None:
-        """Take from the caller's bucket.
+        """Take tokens from the caller's bucket.
 
         Raises:
-            Refusal: it is empty; says when to come back.
+            Refusal: the bucket is empty; the refusal says when to try again.
         """
         if not self._rate:
             return
@@ -52,7 +52,7 @@ class RateLimit:
             )
 
     def _make_room(self, now: float) -> None:
-        """Forget buckets that have filled up again, or else the oldest: memory stays bounded."""
+        """Forget full buckets, or else the oldest ones, so that memory stays bounded."""
         if len(self._buckets) < _BUCKETS_MAX:
             return
         self._buckets = {
@@ -60,7 +60,7 @@ class RateLimit:
             for caller, bucket in self._buckets.items()
             if not bucket.is_full(now, rate=self._rate, burst=self._burst)
         }
-        # Many at once: looking at all of them for each new caller would be slow.
+        # Remove many at once: going through all buckets for each new caller would be slow.
         room = _BUCKETS_MAX - _BUCKETS_MAX // 10
         for caller in list(self._buckets)[: max(0, len(self._buckets) - room + 1)]:
             del self._buckets[caller]

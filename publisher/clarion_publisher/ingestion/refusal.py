@@ -1,7 +1,7 @@
-"""Why an event, or a request, is refused. Knows no protocol.
+"""Why an event or a request is refused, independent of any protocol.
 
-A refusal carries a kind. The kind's name is the metric label and the trace's ``error.type``. The
-kind also says whether a source should try the same event again. The HTTP source adds statuses and
+A refusal carries a kind. The kind's name is the metric label and the trace's ``error.type``, and
+the kind says whether a source should try the same event again. The HTTP source adds statuses and
 titles (`clarion_publisher.sources.http.problems`).
 """
 
@@ -13,7 +13,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-# What to wait when only trying tells: a lost Redis, a full queue.
+# The wait before a retry if nobody can tell how long the trouble lasts: Redis is lost, or the queue
+# is full.
 RETRY_SECONDS: Final = 1
 
 
@@ -23,7 +24,7 @@ class Kind:
 
     Attributes:
         name: metric label, one of a closed set.
-        retryable: the same event may succeed later.
+        retryable: whether the same event may succeed later.
     """
 
     name: str
@@ -47,11 +48,11 @@ KINDS: Final = (
     BUS_UNAVAILABLE,
     OVERLOADED,
 )
-"""What `clarion_publisher.ingestion.ingestion.Ingestion` refuses with."""
+"""The kinds of refusals that `clarion_publisher.ingestion.ingestion.Ingestion` gives."""
 
 
 class FieldError(Struct, frozen=True):
-    """What is wrong with one field."""
+    """An error in one field."""
 
     pointer: Annotated[
         str, Meta(description="The field: a JSON pointer (RFC 6901) into the event or the batch.")
@@ -61,13 +62,13 @@ class FieldError(Struct, frozen=True):
 
 
 class Refusal(Exception):
-    """An event, or a request, that the publisher does not serve.
+    """An event or a request that the publisher refuses.
 
     Attributes:
-        detail: what happened this time, for people.
-        errors: the fields that are wrong.
-        scope: that the caller lacks.
-        retry_after_seconds: when to try again; None: whenever the source likes, if at all.
+        detail: this case in words, for people.
+        errors: the wrong fields.
+        scope: the scope that the caller lacks.
+        retry_after_seconds: when to try again; None: no particular time.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ def invalid_event(*errors: FieldError) -> Refusal:
 
 
 def describe(errors: Sequence[FieldError]) -> str:
-    """The first of some errors in words, and how many more there are."""
+    """The first error in words, and the number of further ones."""
     first = errors[0]
     detail = f"expected {first.expected} at {first.pointer or 'the root'}, got {first.got}"
     if len(errors) > 1:

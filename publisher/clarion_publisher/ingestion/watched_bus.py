@@ -1,4 +1,4 @@
-"""The bus, watched: each round trip is measured, and losing or finding Redis is logged, once."""
+"""A bus that measures each round trip, and logs once when Redis is lost or found again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WatchedBus:
-    """Stands between the publish queue and the bus."""
+    """A wrapper between the publish queue and the bus."""
 
     def __init__(self, bus: PublishingBus, metrics: Metrics) -> None:
         self._bus = bus
@@ -36,7 +36,7 @@ class WatchedBus:
         finally:
             self._metrics.pipeline(len(publications), time.perf_counter() - started)
         refused = [answer for answer in answers if isinstance(answer, BusUnavailable)]
-        if refused and len(refused) == len(answers):  # such as a primary that became a replica
+        if refused and len(refused) == len(answers):  # e.g. by a primary that became a replica
             self._fail(refused[0], publications)
         elif self._lost:
             self._lost = False
@@ -48,7 +48,7 @@ class WatchedBus:
         if self._lost:
             return
         self._lost = True
-        # Of all the requests that fail with it, one that can be looked at.
+        # The trace of one of the failed requests, as an example to look at.
         traces = (each.trace for each in publications if each.trace is not None)
         with traced_logs(next(traces, None)):
             _log.warning("bus lost", reason=str(error))

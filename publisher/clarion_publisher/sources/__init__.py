@@ -1,1 +1,1 @@
-"""Where events come from. Each source is a package or a module of its own; HTTP is one of them."""
+"""The sources of events. Each is a package or a module of its own; HTTP is one of them."""

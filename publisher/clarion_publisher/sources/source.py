@@ -1,4 +1,4 @@
-"""What a source of events is to the publisher."""
+"""The interface of a source of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clarion_publisher.ingestion.ingestion import Ingestion
 
 
 class Source(Protocol):
-    """Reads events from somewhere and hands them in.
+    """Reads events from somewhere and hands them to the ingestion.
 
     `clarion_publisher.app.running` runs each source as a task of its own. To add one, write a
     module with such a class, and list it in `clarion_publisher.app`.
@@ -28,13 +28,13 @@ class Source(Protocol):
     async def run(self, ingestion: Ingestion) -> None:
         """Hand in events until cancelled.
 
-        Cancelling means: take nothing new, finish what is under way, then end. Temporary trouble is
-        the source's own to wait out. Any other exception is a bug: it ends the pod, and Kubernetes
-        starts another.
+        When cancelled, a source takes no new events, finishes the current ones and ends. The
+        source itself waits out temporary trouble. Any other exception is a bug: it ends the pod,
+        and Kubernetes starts another.
         """
 
     def obstacles(self) -> Sequence[str]:
-        """Why the pod should get no traffic as far as this source is concerned; empty: it may.
+        """The source's reasons why the pod should get no traffic; empty: there are none.
 
-        Each stands in the body of ``/readyz``, for people.
+        Each reason is shown in the body of ``/readyz``, for people.
         """

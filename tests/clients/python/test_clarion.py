@@ -1,4 +1,4 @@
-"""The public package `clarion`: its names, their signatures, and that docs/handlers.md has them."""
+"""The public package `clarion`: its names and their signatures, which docs/handlers.md lists."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SIGNATURES: Final = {
 
 
 def signature(function: Any) -> str:
-    """Names, kinds and defaults of the parameters; types are mypy's to check."""
+    """Names, kinds and defaults of the parameters; mypy checks the types."""
     found = inspect.signature(function)
     bare = [
         parameter.replace(annotation=inspect.Parameter.empty)
@@ -63,7 +63,7 @@ def signature(function: Any) -> str:
 
 
 def shape(value: Any) -> str:
-    """What a public name is, in one line."""
+    """A public name in one line."""
     if inspect.isclass(value):
         if issubclass(value, Exception) and value.__init__ in (
             Exception.__init__,
@@ -102,7 +102,7 @@ def test_its_surface_is_what_it_was(module: str) -> None:
 
 @pytest.mark.parametrize("module", SIGNATURES)
 def test_what_it_imports_is_what_it_offers(module: str) -> None:
-    """A name that is not in ``__all__`` is nobody's to import, and type checkers refuse it."""
+    """Nobody may import a name that is not in ``__all__``; type checkers refuse it."""
     package = import_module(module)
     assert package.__all__ == sorted(package.__all__)
     assert set(package.__all__) <= vars(package).keys()
@@ -110,7 +110,7 @@ def test_what_it_imports_is_what_it_offers(module: str) -> None:
 
 @pytest.mark.parametrize("module", SIGNATURES)
 def test_every_name_has_a_docstring(module: str) -> None:
-    """What has none of its own (constants, aliases) stands on the page."""
+    """Names without their own docstring (constants, aliases) are described on the page."""
     package = import_module(module)
     bare = {
         name
@@ -165,7 +165,7 @@ APPLICATIONS: Final = {
 
 @pytest.mark.parametrize("source", APPLICATIONS.values(), ids=APPLICATIONS.keys())
 def test_applications_import_nothing_else_of_ours(source: str) -> None:
-    """Examples are copied: they may show nothing that can change with the next release."""
+    """Users copy examples, so examples may not use anything that can change with a release."""
     ours = {name for name in imports(source) if name.startswith("clarion")}
     assert {
         name for name in ours if not re.match(r"clarion$|clarion\.|clarion_examples", name)

@@ -1,4 +1,4 @@
-"""`clarion.testing`: a handler asked without a gateway answers as it does behind one."""
+"""`clarion.testing`: without a gateway, a handler answers as it does behind one."""
 
 from __future__ import annotations
 

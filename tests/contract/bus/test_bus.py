@@ -31,7 +31,7 @@ def keys(namespace: str) -> Keyspace:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """Redis itself, to look into and to meddle with."""
+    """Redis itself, to inspect and disturb."""
     client = Redis.from_url(redis_url)
     yield client
     await client.aclose()
@@ -51,7 +51,7 @@ def event(
 
 
 async def publish(bus: Bus, *publications: Publication) -> list[int]:
-    """Publish; the ids."""
+    """Publish; return the ids."""
     answers = await bus.publish(publications)
     assert all(isinstance(answer, Published) for answer in answers)
     return [answer.id for answer in answers if isinstance(answer, Published)]
@@ -112,7 +112,7 @@ class TestPrev:
         assert found.last == alls[4]
 
     async def test_begins_below_everything(self, bus: Bus) -> None:
-        """A first event's prev is a floor: a gateway that knows a later id has seen nothing yet."""
+        """A first event's prev is a floor, since a gateway that knows a later id has seen no event."""
         (first,) = await publish(bus, event())
         (found,) = (await history(bus)).events
         assert 0 < found.prev < first
@@ -191,7 +191,7 @@ class TestHistory:
 
 
 class TestFloor:
-    """The log is whole for every position at or above the floor."""
+    """The log is complete for every position at or above the floor."""
 
     async def test_of_a_stream_without_events_is_the_epoch(
         self, bus: Bus, redis: Redis, keys: Keyspace
@@ -218,7 +218,7 @@ class TestFloor:
     async def test_events_past_their_age_are_trimmed(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        """300 events of an hour ago stand in the log when the next one is published."""
+        """300 events from an hour ago are in the log when the next one is published."""
         old = int((time.time() - 3_600) * 1_000_000)
         pipeline = redis.pipeline()
         for number in range(300):
@@ -245,7 +245,7 @@ class TestFloor:
     async def test_logs_live_on_while_the_clock_is_ahead(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        """Ids stand still for an hour then; the log must not expire under a busy stream."""
+        """Ids then stand still for an hour, and the log of a busy stream must not expire."""
         await redis.hset(keys.clock("all"), "now", str(FUTURE))
         await publish(bus, event())
         await redis.pexpire(keys.log("all"), 5_000)
@@ -277,7 +277,7 @@ class TestFloor:
     async def test_of_an_emptied_redis_lies_above_every_id_before(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        """Nobody who comes back with an older id is told that nothing is missing."""
+        """A client with an older id must not be told that nothing is missing."""
         (before,) = await publish(bus, event())
         async for key in redis.scan_iter(f"{keys.namespace}:*"):
             await redis.delete(key)
@@ -308,7 +308,7 @@ class TestIdempotency:
         assert len((await history(bus)).events) == 1
 
     async def test_another_trace_is_no_other_event(self, bus: Bus) -> None:
-        """A retry is a span of its own."""
+        """A retry has a span of its own."""
         traces = [f"00-{'1' * 32}-{digit * 16}-01" for digit in "23"]
         answers = [
             (await bus.publish([Publication(ALL, "t", b"1", "k", trace=trace)]))[0]
@@ -382,7 +382,7 @@ class TestFailures:
     async def test_a_refused_event_spoils_no_other(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        """Something else stands under one stream's key; and the stream's last id stays honest."""
+        """One stream's key holds another type; the stream's last id stays correct."""
         await redis.set(keys.log("user:alice"), "not a stream")
         first, refused, last = await bus.publish([event(), event(ALICE), event()])
         assert isinstance(first, Published)
@@ -407,7 +407,7 @@ class TestFailures:
     async def test_a_cancelled_publish_leaves_no_reply_behind(
         self, valkey: Valkey, namespace: str
     ) -> None:
-        """Cancelled when all is sent and nothing answered; the answers come afterwards."""
+        """The publish is cancelled after everything is sent and before the answers arrive."""
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event(ALICE, b"before"))
         valkey.signal(signal.SIGSTOP)
@@ -440,7 +440,7 @@ class TestFailures:
     async def test_redis_hangs(
         self, valkey: Valkey, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The publish gives up in time; what it sent is published once Redis wakes, as said."""
+        """The publish gives up in time. Once Redis wakes, the event is published, as documented."""
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.3)
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event(data=b"before"))
@@ -476,7 +476,7 @@ class TestFailures:
     async def test_a_primary_that_became_a_replica_is_left(
         self, valkey: Valkey, namespace: str
     ) -> None:
-        """Its name may lead to the new primary by now: the next publish connects anew."""
+        """Its name may lead to the new primary by now, so the next publish reconnects."""
         admin = Redis.from_url(valkey.url)
         bus = Bus(redis_from_url(valkey.url), Keyspace(namespace), LIMITS)
         await publish(bus, event())
@@ -499,7 +499,7 @@ def test_urls_that_are_none(url: str) -> None:
 
 
 async def test_a_cancellation_is_never_swallowed(bus: Bus) -> None:
-    """asyncio.wait_for, in which redis-py keeps its socket timeout, did so in Python 3.11."""
+    """asyncio.wait_for, with which redis-py applies its socket timeout, did so in Python 3.11."""
 
     async def publish_for_ever() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Orders on a real Valkey: kept until they end, told to who listens, bounded."""
+"""Orders on a real Valkey: kept until they end, sent to all subscribers, limited in number."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ async def test_the_same_order_is_kept_once(orders: Orders) -> None:
 
 
 async def test_the_same_order_again_is_a_write(orders: Orders, redis_url: str) -> None:
-    """WAIT is content with any replica on a connection that has written nothing. PUBLISH reaches
-    replicas as well, but not on a cluster."""
+    """On a connection without writes, WAIT accepts any replica. PUBLISH counts as a write to
+    replicas, but not on a cluster."""
 
     async def writes() -> int:
         async with redis.asyncio.Redis.from_url(redis_url) as client:
@@ -102,7 +102,7 @@ async def test_what_has_ended_makes_room(orders: Orders) -> None:
 
 
 async def test_thousands_are_given_piece_by_piece(bus: Bus, namespace: str) -> None:
-    """A pod gives back what an empty Redis has lost."""
+    """A pod gives back the orders that an empty Redis has lost."""
     orders = Orders(bus, Keyspace(namespace), max_orders=10_000)
     many = [RevokeToken(str(n), later(60 + n)) for n in range(2_500)]
     await orders.give(many)
@@ -120,7 +120,7 @@ async def test_a_redis_that_is_away_is_said_to_be(namespace: str) -> None:
 
 
 def test_an_encoded_order_is_one_line() -> None:
-    """A message holds several, one a line."""
+    """A message holds several orders, one per line."""
     order = Disconnect("x", "a\nb", "\u2028\r\n", True, 1.5)
     assert split_message(encode_order(order)) == [encode_order(order)]
     assert decode_order(encode_order(order)) == order

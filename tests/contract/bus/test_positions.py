@@ -1,6 +1,4 @@
-"""`clarion_contract.bus.positions`: whatever a client had, from its position on it gets all that
-it had not.
-"""
+"""`clarion_contract.bus.positions`: from its position on, a client gets all events it has missed."""
 
 from __future__ import annotations
 
@@ -22,14 +20,14 @@ ALICE = Audience("user", "alice")
 
 @dataclass(frozen=True)
 class Heard:
-    """An event, and when the pod had it."""
+    """An event, and when the pod received it."""
 
     id: int
     at: int
 
 
 def ids_of(moments: list[int], ahead: int, lane: int) -> list[int]:
-    """As publish.lua gives them to events of one clock, which is ahead of the other."""
+    """Ids like those of publish.lua, for events of one clock, which is ahead of the other."""
     ids: list[int] = []
     for moment in moments:
         id_ = max(moment + ahead, (ids[-1] if ids else 0) + 1)
@@ -39,7 +37,7 @@ def ids_of(moments: list[int], ahead: int, lane: int) -> list[int]:
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> list[Heard]:
-    """Events of both clocks as one pod hears them: each clock's in order, late by up to BEHIND."""
+    """Events of both clocks as one pod receives them: in order per clock, late by up to BEHIND."""
     heard = []
     for lane, ahead in ((0, 0), (1, draw(st.integers(-CLOCKS, CLOCKS)))):
         moments = sorted(draw(st.lists(st.integers(50_000, 150_000), max_size=20, unique=True)))
@@ -54,7 +52,7 @@ def arrivals(draw: st.DrawFn) -> list[Heard]:
 def test_what_was_not_heard_lies_above_where_reading_begins(
     heard: list[Heard], data: st.DataObject
 ) -> None:
-    """Wherever the connection ends, and whosever event was the last."""
+    """Wherever the connection ends, and whichever event was the last."""
     if not heard:
         return
     end = data.draw(st.integers(1, len(heard)))
@@ -73,7 +71,7 @@ def test_with_one_clock_a_position_is_exact(position: int) -> None:
 
 @pytest.mark.parametrize(("until", "expected"), [(4, 10), (15, 14), (16, 16)])
 def test_a_loss_of_a_shared_stream_lies_at_an_id_of_its_clock(until: int, expected: int) -> None:
-    """And never below what was heard already."""
+    """It is never below an id that was heard already."""
     assert POSITIONS.place(Loss(ALL, until), heard=10) == expected
 
 
@@ -114,7 +112,7 @@ def event(id_: int) -> Event:
 def test_a_merge_cuts_each_clock_by_its_own(
     shared_since: int, user_since: int, expected: list[int]
 ) -> None:
-    """The pod's position ends the shared streams; of the user's all that was read has come in."""
+    """The pod's position ends the shared streams; every event read from the user's has arrived."""
     read = {id_: event(id_) for id_ in (5, 6, 10, 11, 12, 13, 16, 101)}
     missed = Missed(True, read, shared_since, user_since)
     held = [event(12), event(14), event(13)]

@@ -1,4 +1,4 @@
-"""Presence on a real Valkey: who counts as there, and what is forgotten with him."""
+"""Presence on a real Valkey: which users count as connected, and what is forgotten with a pod."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_silent_pod_is_gone_and_must_begin_anew(register: PresenceRegist
 async def test_a_pod_that_starts_again_leaves_nothing_of_its_last_life(
     register: PresenceRegister,
 ) -> None:
-    """Killed and restarted under the same name, before anybody could have missed it."""
+    """The pod was killed and restarted under the same name before its heartbeat was missed."""
     killed, other = await begin(register, "a"), await begin(register, "aa")
     await register.write(killed, [("alice", STAY)])
     await register.write(other, [("alice", STAY)])
@@ -141,7 +141,7 @@ async def test_what_nobody_writes_is_forgotten_in_the_end(
 
 
 async def test_who_is_too_new_to_be_known_is_not_gone(register: PresenceRegister) -> None:
-    """What one pod heard a moment ago says nothing about one that began since."""
+    """A pod's last view says nothing about another pod that began after it."""
     await begin(register, "a")
     heard = await register.pods()
     late = await begin(register, "b")
@@ -152,7 +152,7 @@ async def test_who_is_too_new_to_be_known_is_not_gone(register: PresenceRegister
 async def test_numbers_go_on_rising_when_redis_comes_up_empty(
     register: PresenceRegister, redis: Redis, keys: Keyspace
 ) -> None:
-    """What a pod writes under its old name before it notices is not taken for a newcomer's."""
+    """Entries that a pod writes under its old name must not be taken for those of a new pod."""
     old = await begin(register, "a")
     await redis.delete(keys.pods)
     await begin(register, "b")
@@ -162,7 +162,7 @@ async def test_numbers_go_on_rising_when_redis_comes_up_empty(
 async def test_a_clock_that_was_set_back_makes_everybody_begin_anew(
     register: PresenceRegister, redis: Redis, keys: Keyspace
 ) -> None:
-    """Heard in the future: it cannot be said how long ago that was."""
+    """The last heartbeat is in the future, so its real age is unknown."""
     name = await begin(register)
     said = await redis.hget(keys.pods, name)
     assert isinstance(said, str)

@@ -1,4 +1,4 @@
-"""The queue in front of the bus: order, company, bounds, and nobody left waiting."""
+"""The queue in front of the bus: order, shared pipelines, limits, and no caller left waiting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clarion_contract.redis.keyspace import Keyspace
 
 
 class GatedBus:
-    """Numbers events; each pipeline waits for the test to let it through."""
+    """Numbers events; each pipeline waits until the test releases it."""
 
     def __init__(self, *, is_open: bool = False) -> None:
         self.gate = asyncio.Semaphore(10**9 if is_open else 0)
@@ -57,7 +57,7 @@ async def running(queue: PublishQueue) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def turn() -> None:
-    """Let everything that can run, run."""
+    """Run everything that can run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -222,7 +222,7 @@ async def test_on_a_real_bus(redis_url: str, namespace: str) -> None:
 
 
 class AwayBus(GatedBus):
-    """Fails as the test says, once for each failure in the list, and then works."""
+    """Fails once for each failure in the list, and then works."""
 
     def __init__(self, *failures: type[BusUnavailable]) -> None:
         super().__init__(is_open=True)

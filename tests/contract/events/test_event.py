@@ -1,4 +1,4 @@
-"""Bus messages: what goes in comes out, and nothing else comes out."""
+"""Bus messages are decoded to what was encoded, and malformed ones are refused."""
 
 from __future__ import annotations
 

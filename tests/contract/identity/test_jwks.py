@@ -1,4 +1,4 @@
-"""Keys at a URL, from a real HTTP server: cached, rotated, and neither stormed nor forgotten."""
+"""Keys at a URL of a real HTTP server: cached, rotated, fetched rarely, and never forgotten."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ async def test_encryption_keys_verify_nothing(keys: JwksKeys, issuer: Issuer) ->
 
 
 async def test_a_shared_secret_in_the_set_verifies_nothing(keys: JwksKeys, issuer: Issuer) -> None:
-    """Published secrets are no secrets; HS256 is not among the algorithms anyway."""
+    """A published secret is no secret, and HS256 is not among the algorithms anyway."""
     issuer.publish({"kty": "oct", "kid": "s", "k": "c2VjcmV0" * 8}, jwk(NEW, "new"))
     forged = jwt.encode(
         {"sub": "alice", "exp": time.time() + 60}, b"secret" * 8, "HS256", {"kid": "s"}
@@ -234,7 +234,7 @@ async def test_a_keys_operations_are_heeded(keys: JwksKeys, issuer: Issuer) -> N
 
 
 async def test_a_keys_algorithm_is_heeded(keys: JwksKeys, issuer: Issuer) -> None:
-    """RFC 7517, section 4.4. One id may stand at a key for each of several algorithms."""
+    """RFC 7517, section 4.4. One id may name several keys, each for another algorithm."""
     issuer.publish(jwk(OLD, "old", alg="PS256"), jwk(NEW, "both", alg="ES256"),
                    jwk(OLD, "both", alg="RS256"))  # fmt: skip
     with pytest.raises(InvalidToken) as caught:
@@ -245,7 +245,7 @@ async def test_a_keys_algorithm_is_heeded(keys: JwksKeys, issuer: Issuer) -> Non
 
 
 async def test_an_issuer_that_drips_is_given_up_in_time(issuer: Issuer) -> None:
-    """httpx bounds the wait for each piece, not for the whole."""
+    """httpx limits the wait for each piece, not for the whole answer."""
     issuer.drips = True
     keys = JwksKeys(issuer.url, fetch_seconds=0.5)
     async with asyncio.timeout(20):
@@ -340,7 +340,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 async def test_the_background_task_repeats(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soon after a failure, seldom after a success."""
+    """It repeats soon after a failure, and rarely after a success."""
     monkeypatch.setattr(jwks_module, "MIN_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(jwks_module, "REFRESH_INTERVAL_SECONDS", 0.05)
     issuer.status = 500

@@ -1,4 +1,4 @@
-"""Our reading of signed tokens against PyJWT's, which it stands in for on the way of a handshake."""
+"""Our reading of signed tokens agrees with PyJWT's, which it replaces in handshakes."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ def test_accepts_nothing_that_pyjwt_refuses(
 def test_accepts_all_well_formed_tokens_that_pyjwt_accepts(
     payload: dict[str, Any], audience: str | None, issuer: str | None
 ) -> None:
-    """Ill-typed claims that PyJWT lets pass, such as an `exp` in a string, are refused."""
+    """Claims of a wrong type that PyJWT accepts, such as an `exp` in a string, are refused."""
     token = signed({"alg": "HS256", "typ": "JWT"}, payload)
     assert we_accept(token, audience, issuer) == pyjwt_accepts(token, audience, issuer)
 
 
 def test_padded_segments() -> None:
-    """As some issuers write them, against RFC 7515, section 2."""
+    """Some issuers add padding, against RFC 7515, section 2."""
     token = signed({"alg": "HS256"}, {"sub": "a", "exp": NOW + 3_600})
     head, payload, signature = token.split(".")
     signature += "=" * (-len(signature) % 4)
@@ -144,7 +144,7 @@ def test_padded_segments() -> None:
 
 @pytest.mark.parametrize("text", ["a!b", "ab\n", "a", "YR", "a.b.c"])
 def test_base64url_is_strict(text: str) -> None:
-    """`YR` has bits set that no byte ends in (RFC 4648, section 3.5)."""
+    """`YR` has bits set after the last byte (RFC 4648, section 3.5)."""
     with pytest.raises(InvalidToken):
         jws.parse(f"{segment({'alg': 'HS256'})}.e30.{text}")
 

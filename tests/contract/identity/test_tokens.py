@@ -1,4 +1,4 @@
-"""Tokens: who they speak for, and every way in which they speak for nobody."""
+"""Tokens: the claims of valid ones, and every reason why a token is refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class TestRefusals:
         assert reason(token(long_secret, algorithm), verifier(long_secret)) == "algorithm"
 
     def test_a_public_key_is_no_secret(self) -> None:
-        """The classic: an HMAC over the public key, which everyone has."""
+        """The classic attack: an HMAC with the public key, which everyone has."""
         signing_input = f"{segment({'alg': 'HS256', 'typ': 'JWT'})}.{segment(claims())}"
         digest = hmac.digest(RSA_PEM, signing_input.encode(), hashlib.sha256)
         forged = f"{signing_input}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
@@ -203,7 +203,7 @@ class TestRefusals:
 
     @given(st.integers(0, 10_000), st.integers(0, 255))
     def test_no_changed_byte_passes(self, position: int, byte: int) -> None:
-        """But in the last character of a signature some bits do not count (RFC 4648, 3.5)."""
+        """Except in a signature's last character, where some bits do not count (RFC 4648, 3.5)."""
         good = token(exp=4_000_000_000)
         position %= len(good) - 1
         changed = good[:position] + chr(byte) + good[position + 1 :]
@@ -259,7 +259,7 @@ class TestAlgorithms:
 
 
 class LateKeys:
-    """Knows its key only once it has been refreshed."""
+    """Knows its key only after a refresh."""
 
     only = None
 

@@ -1,4 +1,4 @@
-"""The bus on a real cluster: where calls go, and what they get while slots and primaries change."""
+"""The bus on a real cluster: which node gets a call, and the result while slots or primaries move."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ USERS = [user_audience(f"user-{number}") for number in range(40)]
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for the tests that leave it as it is."""
+    """A cluster for tests that leave it unchanged."""
     with cluster(tmp_path_factory.mktemp("cluster")) as topology:
         yield topology
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Cluster]:
-    """One that a test may take apart."""
+    """A cluster that a test may take apart."""
     with cluster(tmp_path) as topology:
         yield topology
 
@@ -73,7 +73,7 @@ async def bus_to(
 async def listening(
     topology: Cluster, keys: Keyspace, *streams: str
 ) -> AsyncIterator[ClusterSubscriber]:
-    """Subscribed and confirmed."""
+    """A subscriber whose subscriptions are confirmed."""
     redis = redis_from_url(topology.url)
     assert isinstance(redis, RedisCluster)
     subscriber = ClusterSubscriber(topology.url, keys, redis)
@@ -93,7 +93,7 @@ def event(audience: Audience = ALL, data: bytes = b"1", key: str | None = None) 
 
 
 def on(node: Node, topology: Cluster, keys: Keyspace) -> Audience:
-    """A user whose stream lies on a node."""
+    """A user whose stream is on a node."""
     return next(user for user in USERS if topology.primary_of(keys.log(user.stream)) is node)
 
 
@@ -152,7 +152,7 @@ async def test_every_part_has_its_epoch_from_the_beginning(
 async def test_a_clock_that_is_far_ahead_is_followed_by_all(
     lasting: Cluster, keys: Keyspace
 ) -> None:
-    """As when the time of one node was off by an hour: ids go on to compare with all others."""
+    """For example, one node's time was off by an hour. Ids must still compare with all others."""
     hour = 3_600_000_000
     streams = ["all", *(on(node, lasting, keys).stream for node in lasting.primaries)]
     async with bus_to(lasting, keys) as bus:
@@ -220,7 +220,7 @@ async def test_orders_are_kept_and_told(lasting: Cluster, keys: Keyspace) -> Non
 
 
 async def test_replicas_are_waited_for_at_each_primary(own: Cluster, keys: Keyspace) -> None:
-    """One lags: only what lies there is not confirmed."""
+    """One replica lags: only events at its primary are not confirmed."""
     async with bus_to(own, keys, Replication(1, 1.0)) as bus:
         users = [on(node, own, keys) for node in own.primaries]
         ids(await bus.publish([event(user) for user in users]))
@@ -233,7 +233,7 @@ async def test_replicas_are_waited_for_at_each_primary(own: Cluster, keys: Keysp
 
 
 async def test_a_slot_moves_while_events_are_published(own: Cluster, keys: Keyspace) -> None:
-    """Key by key: TRYAGAIN and ASK meanwhile, MOVED after it. Nothing fails or comes twice."""
+    """Keys move one by one, with TRYAGAIN and ASK, then MOVED. No publish fails or repeats."""
     source = own.primary_of(keys.log(ALICE.stream))
     target = next(node for node in own.primaries if node is not source)
     async with bus_to(own, keys) as bus:
@@ -252,7 +252,7 @@ async def test_a_slot_moves_while_events_are_published(own: Cluster, keys: Keysp
 
 
 async def test_a_subscriber_leaves_when_a_stream_has_moved(own: Cluster, keys: Keyspace) -> None:
-    """Nobody publishes and no connection ends: the node that gives the slot away says so."""
+    """Nobody publishes, and no connection ends: the node that gives the slot away reports it."""
     source = own.primary_of(keys.log(ALICE.stream))
     target = next(node for node in own.primaries if node is not source)
     async with listening(own, keys, ALICE.stream) as ear:
@@ -265,7 +265,7 @@ async def test_a_subscriber_leaves_when_a_stream_has_moved(own: Cluster, keys: K
 async def test_a_subscriber_leaves_a_primary_that_became_a_replica(
     own: Cluster, keys: Keyspace
 ) -> None:
-    """It keeps its connections open; the next probe finds out."""
+    """It keeps its connections open; the next probe detects it."""
     node = own.primary_of(keys.log("all"))
     async with listening(own, keys, "all") as ear:
         replica = own.replica_of(node)
@@ -344,7 +344,7 @@ def test_a_slot_that_nobody_holds() -> None:
 
 
 def test_buckets_spread_over_the_slots() -> None:
-    """Three primaries share them about equally, and users share the buckets."""
+    """Three primaries share them about equally, and so do users."""
     thirds = [slot_of(f"{{{bucket}}}") * 3 // 16_384 for bucket in BUCKET_NAMES]
     assert all(60 < thirds.count(third) < 115 for third in range(3))
     buckets = {bucket_of(user_audience(f"u{number}").stream) for number in range(5_000)}

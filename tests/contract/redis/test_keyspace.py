@@ -31,7 +31,7 @@ def test_in_a_cluster_a_stream_shares_its_slot_with_its_clock() -> None:
 
 
 def test_channels_name_the_database_and_keys_do_not() -> None:
-    """Database 0 has the names that it always had, so that old and new pods hear each other."""
+    """Database 0 keeps the names it always had, so that old and new pods hear each other."""
     keys = Keyspace("ns", database=2)
     assert keys.channel("all") == "ns:db2:{all}"
     assert keys.stream("ns:db2:{all}") == "all"

@@ -116,8 +116,8 @@ async def test_a_lost_connection(valkey: Valkey, namespace: str) -> None:
 
 
 async def test_a_silent_redis_is_no_lost_connection(valkey: Valkey, namespace: str) -> None:
-    """Silence is the probe's to judge (`clarion_gateway.bus.subscription`): an idle stream is
-    silent too.
+    """The probe judges silence (`clarion_gateway.bus.subscription`): an idle stream is silent
+    too.
     """
     subscriber = Subscriber(valkey.url, Keyspace(namespace))
     await subscriber.connect()
@@ -146,7 +146,7 @@ async def test_closing_ends_whoever_waits(subscriber: Subscriber) -> None:
 
 
 async def test_a_cancelled_receive_ends_the_connection(subscriber: Subscriber) -> None:
-    """As documented: nobody may go on and miss what was half read."""
+    """As documented, so that no caller goes on and misses a half-read message."""
     await subscriber.subscribe(["all"])
     await subscriber.receive()
     waiting = asyncio.create_task(subscriber.receive())

@@ -1,6 +1,4 @@
-"""`clarion_contract.redis.url`: what a URL says of where Redis is, and that no password leaves by
-an error.
-"""
+"""`clarion_contract.redis.url`: the forms of URLs; errors never show a password."""
 
 from __future__ import annotations
 

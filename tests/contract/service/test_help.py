@@ -1,4 +1,4 @@
-"""Services that are started with arguments answer and do not start."""
+"""Services that are started with arguments answer them, and do not start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bounded HTTP protocol, by itself: uvicorn, an app that says what it got, and raw sockets."""
+"""The bounded HTTP protocol alone: uvicorn, an app that reports its requests, and raw sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the request as the app has seen it, once it is whole."""
+    """Answers with the request as the app saw it, once it is complete."""
     body = b""
     while True:
         message = await receive()
@@ -40,7 +40,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Answers at once, whatever is still to come."""
+    """Answers at once, before the request is complete."""
     await answer(send, 401, {"path": scope["path"]})
 
 
@@ -75,7 +75,7 @@ class Service:
 
 
 class Client:
-    """A client that sends what it likes."""
+    """A client that sends any bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -94,7 +94,7 @@ class Client:
         return int(status.split()[1]), headers, json.loads(body)
 
     async def rest(self) -> bytes:
-        """What comes until the server has ended the connection."""
+        """Everything that comes until the server ends the connection."""
         async with asyncio.timeout(SECONDS):
             try:
                 return await self.reader.read()
@@ -102,7 +102,7 @@ class Client:
                 return b""
 
     async def is_ended(self) -> None:
-        """Wait until the server takes nothing more, not even silently."""
+        """Wait until the server accepts no more bytes, not even to throw them away."""
         await self.rest()
         async with asyncio.timeout(SECONDS):
             with contextlib.suppress(ConnectionError):
@@ -282,7 +282,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(
 
 
 async def flood(client: Client, begin: bytes, piece: bytes, most: int = 64 << 20) -> int:
-    """Send for as long as somebody listens; how many bytes went."""
+    """Send for as long as the server reads; return how many bytes it took."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         await client.send(begin)
@@ -338,7 +338,7 @@ async def test_a_head_may_be_as_large_as_the_limit_and_not_larger(start: Start) 
 
 
 async def test_a_body_is_no_part_of_the_head(start: Start) -> None:
-    """Nor is one request a part of the next, wherever the packets begin."""
+    """Nor is one request a part of the next, wherever packets begin."""
     body = b"x" * 5_000
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\nX: %b\r\n\r\n" % (b"x" * 800)
     async with start(head_max_bytes=1_024) as service, service.client() as client:
@@ -351,7 +351,7 @@ async def test_a_body_is_no_part_of_the_head(start: Start) -> None:
 
 
 async def test_small_chunks_are_welcome(start: Start) -> None:
-    """As Python's own JSON encoder makes them: a chunk for each bracket."""
+    """Python's own JSON encoder makes such chunks: one for each bracket."""
     async with start() as service, service.client() as client:
         await client.send(CHUNKED + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
         status, _, seen = await client.answer()
@@ -360,7 +360,7 @@ async def test_small_chunks_are_welcome(start: Start) -> None:
 
 @pytest.mark.parametrize("pause", [0, 0.05])
 async def test_a_trailer_is_no_header(start: Start, pause: float) -> None:
-    """Neither of its own request nor of the next one (RFC 9110, section 6.5.1)."""
+    """It belongs neither to its own request's headers nor to the next one's (RFC 9110, 6.5.1)."""
     async with start() as service, service.client() as client:
         for begin, end in ((CHUNKED + b"2\r\nhi\r\n", b"0\r\nAuthorization: Bearer t\r\n\r\n"), (GET, b"")):  # fmt: skip
             await client.send(begin)
@@ -447,7 +447,7 @@ async def test_a_malformed_request_waits_for_the_answers_before_it(start: Start)
 
 
 async def test_few_requests_wait_behind_one_another(start: Start) -> None:
-    """Those that are taken are answered; the connection ends behind them."""
+    """Accepted requests are answered; then the connection ends."""
     async with start() as service, service.client() as client:
         await client.send(GET * 5_000)
         raw = await client.rest()

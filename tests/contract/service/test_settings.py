@@ -1,4 +1,4 @@
-"""Shared settings: read from the environment, bounded, and clear about what is wrong."""
+"""Shared settings: read from the environment, limited, with clear errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import SECRET
 
 
 class ServiceSettings(ContractSettings):
-    """As a service derives its own."""
+    """Settings derived as in a service."""
 
     model_config = SettingsConfigDict(env_prefix="SERVICE_")
 

@@ -1,4 +1,4 @@
-"""`clarion_contract.service.supervisor`: a job that raises starts anew, and ends nobody else."""
+"""`clarion_contract.service.supervisor`: a job that raises is restarted, and the others go on."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_readiness_names_a_job_that_fails_again_and_again_until_it_is_soun
 
 
 async def test_a_job_that_failed_once_and_runs_again_is_no_obstacle(failures: Counter) -> None:
-    """The bug may meet all pods at once: none of them may be unready for long because of it."""
+    """The bug may affect all pods at once, and it must not make all of them unready for long."""
     job = Job(raises=1)
     async with Supervisor(failures) as supervisor:
         supervisor.keep("presence", job.run)

@@ -1,5 +1,6 @@
-"""`clarion_contract.service.token_bucket.TokenBucket`: a burst at once, a rate on average, on a
-clock that is read outside.
+"""`clarion_contract.service.token_bucket.TokenBucket`: bursts, and a rate on average.
+
+The tests set the time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""`clarion_gateway.application.handlers`: what a handler gets, what becomes of what it returns, and
-how it is found.
-"""
+"""`clarion_gateway.application.handlers`: a handler's arguments, its reply, and how it is found."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ class Mood(Enum):
 
 
 class Outbox:
-    """What was published, in order."""
+    """Records what is published, in order."""
 
     def __init__(self) -> None:
         self.published: list[tuple[Audience, str, bytes, str | None]] = []
@@ -237,7 +235,7 @@ def test_a_handler_takes_message_and_context(handler: Callable[..., Any]) -> Non
 
 
 def test_the_decorated_function_stays_what_it_was() -> None:
-    """So that the application can test it alone."""
+    """The application can test it alone."""
 
     def handler(message: int, context: Context) -> int:
         return message
@@ -334,7 +332,7 @@ async def test_an_interceptor_refuses_before_the_handler_runs() -> None:
 
 
 async def test_a_handler_runs_once_whatever_its_interceptors_do() -> None:
-    """One that proceeds twice runs it once; one that never does, not at all, and that is a bug."""
+    """An interceptor that proceeds twice runs it once. One that never proceeds is a bug."""
     ran: list[int] = []
 
     async def twice(context: Context, proceed: Proceed) -> None:
@@ -354,7 +352,7 @@ async def test_a_handler_runs_once_whatever_its_interceptors_do() -> None:
 
 
 async def test_a_failure_that_an_interceptor_swallows_stays_a_failure() -> None:
-    """The handler must not run a second time for it: it may have charged somebody's card."""
+    """The handler must not run a second time after a failure: it may have charged a card."""
     ran: list[int] = []
 
     async def swallows(context: Context, proceed: Proceed) -> None:

@@ -1,4 +1,4 @@
-"""`clarion_gateway.application.interceptors`: what comes with the gateway besides answering."""
+"""`clarion_gateway.application.interceptors`: the interceptors that the gateway provides."""
 
 from __future__ import annotations
 

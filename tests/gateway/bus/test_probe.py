@@ -1,4 +1,4 @@
-"""`clarion_gateway.bus.probe.Prober` through several primaries: no position may run ahead of any of
+"""`clarion_gateway.bus.probe.Prober` with several primaries: no position may run ahead of any of
 them.
 """
 
@@ -18,7 +18,7 @@ INTERVAL, TIMEOUT = 5.0, 2.0
 
 
 class Echo:
-    """Publishes probes, which come back at once from all streams but the deaf ones."""
+    """Publishes probes, which come back at once from all streams except the deaf ones."""
 
     def __init__(self) -> None:
         self.prober: Prober
@@ -87,14 +87,14 @@ def test_one_that_stays_away_on_any_stream_ends_the_connection(probed: Probed) -
 
 
 def test_one_that_is_not_published_ends_several_connections_but_not_one(probed: Probed) -> None:
-    """One connection cannot run ahead of itself, and may well deliver what others publish."""
+    """A single connection cannot run ahead of itself, and may still deliver others' events."""
     probed.bus.down = True
     probed.loop.advance(INTERVAL + 0.1)
     assert isinstance(probed.failure, BusUnavailable) is several(probed)
 
 
 def test_publishing_counts_where_there_are_several(probed: Probed) -> None:
-    """Else one that came back late would be followed by one that may be as late again."""
+    """Otherwise a late probe would be followed by one that may be equally late."""
     probed.bus.seconds = TIMEOUT + 1
     probed.loop.advance(INTERVAL + TIMEOUT + 2)
     assert isinstance(probed.failure, BusUnavailable) is several(probed)

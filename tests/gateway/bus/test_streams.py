@@ -1,4 +1,4 @@
-"""`clarion_gateway.bus.streams`: what was heard of a stream, and when the pod listens to it."""
+"""`clarion_gateway.bus.streams`: events heard on a stream, and when the pod subscribes to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_event_that_does_not_follow_the_last_one_shows_a_gap(
 def test_an_event_that_follows_an_older_one_than_the_last_is_a_fork(
     last: int, prev: int, forks: bool
 ) -> None:
-    """Not one that was heard already."""
+    """An event that was heard already is no fork."""
     assert Stream("all", ALL, last=last).forks_at(event(9, prev=prev)) is forks
 
 

@@ -1,8 +1,8 @@
-"""`clarion_gateway.bus.subscription.Subscription`: every event once and in order, whatever the
-connection does.
+"""`clarion_gateway.bus.subscription.Subscription`: every event comes once and in order, whatever
+the connection does.
 
-On a bus in memory and a clock that jumps; tests/gateway/test_state_machine.py looks for the order
-of things that nobody thought of.
+The bus is in memory, and the clock jumps. tests/gateway/test_state_machine.py looks for sequences
+that nobody thought of.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERVAL = 5
 
 
 class Listening:
-    """A pod's ear: a subscription and delivery, one anonymous and one authenticated client."""
+    """A pod's subscription and delivery, with one anonymous and one authenticated client."""
 
     def __init__(self, loop: ClockworkLoop, *, begin: bool = True, **overrides: Any) -> None:
         self.loop = loop
@@ -78,7 +78,7 @@ class Listening:
 
     @property
     def subscriber(self) -> MemorySubscriber:
-        """The connection of now."""
+        """The present connection."""
         return self.subscribers[-1]
 
     def log_alice_in(self) -> None:
@@ -126,7 +126,7 @@ def test_events_of_all_streams_are_delivered_in_id_order(pod: Listening) -> None
 
 
 def test_a_pod_listens_to_the_users_that_it_holds_and_no_other(pod: Listening) -> None:
-    """A targeted event costs the pods concerned and nobody else."""
+    """A targeted event costs nothing on pods without the user."""
     assert pod.subscriber.streams == {"all", "authenticated", "pod:pod-test"}
     pod.log_alice_in()
     assert pod.subscriber.streams == {"all", "authenticated", "pod:pod-test", "user:alice"}
@@ -175,7 +175,7 @@ def test_a_gap_that_the_log_no_longer_fills_is_told(pod: Listening) -> None:
 def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_nothing(
     pod: Listening,
 ) -> None:
-    """What was read from the log is not read again; that something is missing is still told."""
+    """Events read from the log are not read again, and the loss is still told."""
     (first,) = pod.publish()
     for _ in range(3):
         pod.bus.publish(Publication(ALL, "tick", b"{}"))
@@ -193,7 +193,7 @@ def test_a_connection_that_is_lost_while_a_gap_is_to_be_told_doubles_and_hides_n
 
 
 def test_a_loss_that_another_stream_is_ahead_of_takes_no_client_back(pod: Listening) -> None:
-    """Clients have heard ids above it on another stream: the gap counts from there."""
+    """Clients have heard higher ids on another stream, so the gap is placed after those."""
     pod.log_alice_in()
     pod.publish(ALICE)
     for _ in range(2):
@@ -237,7 +237,7 @@ def test_thousands_of_missed_events_are_read_in_pages(pod: Listening) -> None:
 
 
 def test_a_subscription_that_has_gone_deaf_is_replaced(pod: Listening) -> None:
-    """The failure that others never notice: the socket is open, and nothing comes."""
+    """The fault that nothing else notices: the socket is open, and no message comes."""
     pod.loop.advance(1)
     pod.subscriber.deaf = True
     (id_,) = pod.publish()
@@ -249,7 +249,7 @@ def test_a_subscription_that_has_gone_deaf_is_replaced(pod: Listening) -> None:
 
 
 def test_a_connection_on_which_nothing_is_ever_confirmed_is_given_up(loop: ClockworkLoop) -> None:
-    """A Redis that accepts connections and does not answer: its node has lost its network."""
+    """Redis accepts connections and does not answer, because its node has lost its network."""
     pod = Listening(loop, begin=False)
     pod.deaf_at_first = True
     pod.begin()
@@ -298,7 +298,7 @@ def test_redis_may_be_away_for_a_while(pod: Listening) -> None:
 
 
 def test_a_redis_that_only_refuses_to_publish_is_not_left(pod: Listening) -> None:
-    """A probe that could not be sent says nothing about what comes in."""
+    """A probe that could not be sent says nothing about the subscription."""
     pod.bus.down = True
     pod.loop.advance(3 * INTERVAL)
     assert len(pod.subscribers) == 1
@@ -328,7 +328,7 @@ def test_a_redis_that_has_lost_everything_is_told_to_everyone_once(pod: Listenin
 
 
 def test_a_failover_that_forgot_what_was_heard_concerns_everyone(pod: Listening) -> None:
-    """Where one write is gone, others may be that nobody has heard of."""
+    """If one write is lost, others may be that no pod has heard of."""
     pod.log_alice_in()
     before = pod.publish(ALICE)
     pod.subscriber.cut()
@@ -366,7 +366,7 @@ def test_a_failover_that_forgot_an_event_of_a_quiet_user_is_told_once(pod: Liste
 
 
 def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
-    """The pod may have listened to a primary that was replaced: who knows what passed it by."""
+    """The pod may have listened to a replaced primary, and missed an unknown number of events."""
     before = pod.publish()
     pod.loop.advance(INTERVAL + 0.5)
     pod.subscriber.cut()
@@ -383,7 +383,8 @@ def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
 
 
 def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
-    """Only a cluster passes on what a former primary says: here the log need not have it."""
+    """Only a cluster passes on messages of a former primary. On one Redis, the log need not have
+    the event."""
     pod.publish(count=2)
     pod.bus.lose_last(1)
     event = pod.bus.publish(Publication(ALL, "tick", b"{}"))
@@ -419,7 +420,7 @@ def test_a_failover_that_forgot_an_event_and_a_probe_is_told_once(pod: Listening
 
 
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
-    """Each before what came after it on its own stream, all in the order of the ids."""
+    """Each comes before the later events of its own stream, and all are in the order of ids."""
     before = pod.publish()
     pod.publish(AUTHENTICATED)
     pod.subscriber.cut()
@@ -434,7 +435,7 @@ def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> No
 
 
 def test_a_trimmed_log_is_told_beside_a_failover_that_forgot_an_event(pod: Listening) -> None:
-    """Two losses of one audience, found at once: each has its place."""
+    """Two losses of one audience are found at once, and each has its place."""
     pod.log_alice_in()
     before = pod.publish(AUTHENTICATED)
     pod.subscriber.cut()
@@ -485,7 +486,7 @@ def test_a_loss_between_two_pages_is_told(
 def test_a_data_set_with_earlier_ids_is_told_and_followed(
     loop: ClockworkLoop, clustered: bool
 ) -> None:
-    """Another Redis, whose clock is an hour behind: nothing on it joins what was heard."""
+    """Another Redis, whose clock is an hour behind. Its events do not follow the known ones."""
     pod = Listening(loop, **({"redis_url": "redis+cluster://localhost:6379"} if clustered else {}))
     pod.log_alice_in()
     before = [pod.publish(to)[0] for to in (ALL, ALICE)]
@@ -512,7 +513,7 @@ def test_a_data_set_with_earlier_ids_is_told_and_followed(
 
 
 def test_a_quiet_stream_is_no_loss(pod: Listening) -> None:
-    """Nothing for hours: Redis has forgotten the stream, not an event."""
+    """After hours without events, Redis has forgotten the stream, but no event."""
     before = pod.publish()
     pod.bus.forget_quiet_streams()
     pod.loop.advance(3 * 3_600)
@@ -541,7 +542,7 @@ def test_joins_of_the_same_moment_share_commands(pod: Listening) -> None:
 
 
 def test_who_joins_while_redis_is_away_does_not_keep_later_ones_waiting(pod: Listening) -> None:
-    """The new connection subscribes to him with all others: nothing is left to ask for."""
+    """The new connection subscribes to that user with all others, so nothing is left to request."""
     pod.bus.down = True
     pod.subscriber.cut()
     pod.loop.settle()
@@ -602,7 +603,7 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
 
 
 def test_only_idle_users_are_given_up(pod: Listening) -> None:
-    """Neither what is for everybody, nor a user whom somebody is just joining."""
+    """Neither shared streams, nor a user whose client is just connecting."""
     pod.log_alice_in()
     pod.loop.run_until_complete(pod.subscription.join("bob"))
     streams = pod.subscription._streams
@@ -661,7 +662,7 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
 
 
 class Control:
-    """What came on the control stream, and each time that the pod began to listen anew."""
+    """Records the messages of the control stream, and each time the pod subscribes again."""
 
     def __init__(self, bus: MemoryBus) -> None:
         self.bus = bus
@@ -679,7 +680,7 @@ class Control:
 
 
 class Controlled(Listening):
-    """A pod that takes orders."""
+    """A pod that carries out orders."""
 
     def __init__(self, loop: ClockworkLoop) -> None:
         super().__init__(loop, begin=False)
@@ -708,7 +709,7 @@ def test_orders_are_handed_on_and_are_no_events(loop: ClockworkLoop) -> None:
 
 
 def test_a_pod_asks_for_orders_each_time_that_it_was_away(loop: ClockworkLoop) -> None:
-    """After it listens again, so that none falls between."""
+    """It asks after it has subscribed again, so that it misses none in between."""
     pod = Controlled(loop)
     pod.begin()
     pod.subscriber.cut()

@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.admission.Admission`: who may come in, as whom, and with everything that
-he missed.
+"""`clarion_gateway.clients.admission.Admission`: which clients are admitted, as which user, and
+that they get all events they missed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ANYBODY = Opening(None, None)
 
 
 class Verifier:
-    """A token is ``<user>`` or ``<user>@<when it ends>``; some are none."""
+    """A token is ``<user>`` or ``<user>@<end>``; some texts are no token."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -91,7 +91,7 @@ class Door(Listening):
         )
 
     def knock(self, opening: Opening = ANYBODY, **options: Any) -> Recorder:
-        """Someone at the door; nothing has been waited for."""
+        """Start a client's handshake, without waiting for anything."""
         connection = Recorder(**options)
         self.admission.begin()
         self.loop.spawn(self._admit(connection, opening))
@@ -103,7 +103,7 @@ class Door(Listening):
         return connection
 
     def stall(self, opening: Opening) -> Recorder:
-        """Someone who takes nothing while he catches up, until he is told to."""
+        """A client that takes nothing while it catches up, until the test lets it."""
         connection = self.knock(opening)
         connection.taking.clear()
         self.loop.settle()
@@ -223,7 +223,7 @@ def test_a_handshake_that_takes_too_long_is_ended(loop: ClockworkLoop) -> None:
 
 
 def test_a_full_pod_takes_nobody_in(loop: ClockworkLoop) -> None:
-    """Those whose handshake is under way count: a burst must not pass the limit together."""
+    """Handshakes in progress count: a burst must not pass the limit together."""
     door = Door(loop, max_connections=3)  # one is there already
     door.verifier.gate.clear()
     first = door.knock(Opening("alice", None))
@@ -241,7 +241,7 @@ def test_a_full_pod_takes_nobody_in(loop: ClockworkLoop) -> None:
 
 
 def test_who_catches_up_counts_once(loop: ClockworkLoop) -> None:
-    """A pod to which half of its limit comes back at once has room for the other half."""
+    """If half of a pod's limit reconnects at once, the pod has room for the other half."""
     door = Door(loop, max_connections=4)
     back = door.enter()
     position = welcome_of(back)["id"]
@@ -264,7 +264,7 @@ def test_a_draining_pod_takes_nobody_in(door: Door) -> None:
 
 
 def test_a_user_may_have_so_many_connections(loop: ClockworkLoop) -> None:
-    """Looked at twice: others of his may come in while one waits for Redis."""
+    """The limit is checked twice: other connections may come while one waits for Redis."""
     door = Door(loop, max_connections_per_user=2)
     arriving = [door.knock(Opening("alice", None)) for _ in range(5)]
     loop.settle()
@@ -426,7 +426,7 @@ def tell(connection: Recorder, position: int) -> None:
 
 
 def test_a_gap_is_told_between_what_came_before_it_and_what_came_after(door: Door) -> None:
-    """A client that is lost in between must not come back from beyond a loss unaware."""
+    """A client that is lost in between must not resume after a loss that it does not know of."""
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.stall(Opening(None, str(seen)))
@@ -467,7 +467,7 @@ def test_each_of_two_gaps_is_told_in_its_place(door: Door) -> None:
 
 
 def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) -> None:
-    """A client comes back from the last id that it was told."""
+    """A client resumes from the last id that it was told."""
     (seen,) = door.publish()
     missed = door.publish()
     connection = door.stall(Opening(None, str(seen)))
@@ -479,7 +479,7 @@ def test_a_gap_that_lies_behind_what_was_written_does_not_lead_back(door: Door) 
 
 
 def test_a_client_that_has_been_told_elsewhere_is_not_led_back(door: Door) -> None:
-    """It comes from a pod that found the loss first, and waits here until this one has found it."""
+    """It comes from a pod that found the loss first, and waits here until this pod has found it."""
     door.publish()
     door.subscriber.cut()
     door.bus.lose_everything()
@@ -537,7 +537,7 @@ def test_a_revoked_token_is_refused_at_the_handshake(door: Door, order: Order) -
 
 
 def test_a_token_of_the_very_second_of_a_revocation_is_refused_for_the_moment(door: Door) -> None:
-    """Old or new, nobody knows: its client is to come back with another."""
+    """The token may be old or new. Its client should return with another one."""
     revoke(door, RevokeUser("alice", 50.5, 1_000))
     refused, anonymous = door.enter(Opening("alice", None)), door.enter()
     assert refused.closed_with == close_codes.ISSUED_TOO_SOON
@@ -550,7 +550,7 @@ def test_a_token_of_the_very_second_of_a_revocation_is_refused_for_the_moment(do
 def test_a_token_that_is_revoked_during_its_handshake_does_not_slip_through(
     loop: ClockworkLoop,
 ) -> None:
-    """Before the pod has heard of Redis, it cannot know; before it is in the hub, nobody closes."""
+    """The pod cannot know before it hears from Redis, and nothing closes it before the hub has it."""
     door = Door(loop, begin=False)
     connection = door.knock(Opening("alice", None))
     loop.settle()
@@ -573,7 +573,7 @@ def test_a_revoked_token_is_refused_in_band(door: Door, before: str | None) -> N
 
 
 def test_a_connection_is_closed_for_the_token_that_it_holds_now(door: Door) -> None:
-    """Neither for one that was replaced, nor for one that was given up."""
+    """A token that was replaced or given up closes nothing."""
     refreshed, logged_out = door.enter(Opening("alice", None)), door.enter(Opening("alice", None))
     logged_in = door.enter()
     door.log_in(refreshed, "alice@90")

@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.inbox`: messages in order through handlers; whatever a handler does
-hurts nobody else.
+"""`clarion_gateway.clients.inbox`: messages pass through handlers in order, and a handler's faults
+affect no other connection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 
 class PublishedEvents:
-    """A bus that remembers what was published."""
+    """A bus that records published events."""
 
     def __init__(self) -> None:
         self.publications: list[Publication] = []
@@ -43,7 +43,7 @@ class PublishedEvents:
 
 
 class LoggedIn:
-    """An admission that says who it was asked for."""
+    """An admission that records the users it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, bytes]] = []
@@ -54,7 +54,7 @@ class LoggedIn:
 
 
 class Application:
-    """Inboxes with handlers of the test's, running in a task group as in a gateway."""
+    """Inboxes with the test's handlers, in a task group as in a gateway."""
 
     def __init__(self, **overrides: Any) -> None:
         self.handlers = Handlers()
@@ -95,7 +95,7 @@ class Application:
         self.inboxes.put(connection, message)
 
     async def settled(self) -> None:
-        """All messages so far have been answered."""
+        """Wait until all messages so far have been answered."""
         async with asyncio.timeout(60):
             await asyncio.gather(*self.tasks)
 
@@ -111,7 +111,7 @@ async def app() -> AsyncIterator[Application]:
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Application]:
-    """Gives handlers less time than a busy machine may need: for those that hang."""
+    """An application that gives handlers little time. Only for handlers that hang."""
     async with Application(handler_seconds=0.05).running() as application:
         yield application
 
@@ -232,7 +232,7 @@ async def test_a_plain_function_that_hangs_ends_in_a_timeout_too(hasty: Applicat
 
 
 async def test_a_timeout_of_the_handlers_own_is_not_taken_for_ours(app: Application) -> None:
-    """A handler whose database timed out failed; it did not run for too long."""
+    """A handler whose database timed out has failed; it did not run for too long."""
 
     @app.handlers.on("database")
     async def database(message: Any, context: Context) -> None:
@@ -245,7 +245,7 @@ async def test_a_timeout_of_the_handlers_own_is_not_taken_for_ours(app: Applicat
 
 
 async def test_a_handler_that_is_cancelled_from_inside_fails_alone(app: Application) -> None:
-    """It awaited a task of its own that somebody cancelled: the messages behind it are handled."""
+    """It awaited a task of its own that was cancelled. Later messages are handled."""
 
     @app.handlers.on("cancelled")
     async def cancelled(message: Any, context: Context) -> None:
@@ -300,7 +300,7 @@ async def test_an_unknown_type_lists_the_known_ones(app: Application) -> None:
 async def test_an_applications_own_refusal_reaches_the_sender_but_no_label(
     app: Application,
 ) -> None:
-    """A label's values are ours: an application's codes may be as many as it likes."""
+    """Only Clarion chooses label values: an application may have any number of codes."""
 
     @app.handlers.on("buy")
     async def buy(message: Any, context: Context) -> None:
@@ -352,7 +352,7 @@ async def test_no_bus_is_told_as_such(app: Application) -> None:
 async def test_an_interceptor_sees_who_is_there_when_the_message_is_handled(
     app: Application,
 ) -> None:
-    """A message that waited behind a log-out is an anonymous one."""
+    """A message that waited behind a log-out is anonymous."""
 
     @app.handlers.on("chat", authenticated_only())
     async def chat(message: Any, context: Context) -> None:
@@ -438,7 +438,7 @@ async def test_messages_of_a_connection_that_is_gone_are_dropped(app: Applicatio
 
 
 async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -> None:
-    """The pod's task group must not end for it: that would be every socket's end."""
+    """The pod's task group must go on, or every socket would end."""
 
     async def broken(connection: Connection, token: str | None, ref: bytes) -> None:
         raise ZeroDivisionError

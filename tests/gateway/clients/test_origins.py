@@ -59,7 +59,7 @@ def test_without_a_host_no_page_is_the_gateways_own() -> None:
 
 @given(st.text())
 def test_no_origin_makes_it_raise(origin: str) -> None:
-    """It is the first thing that is looked at in a request from anybody."""
+    """It is the first check on any request."""
     assert Origins(()).allows(origin, HOST) in {True, False}
 
 
@@ -79,7 +79,7 @@ def test_where_clients_come_by_tls_a_page_without_it_is_another_origin(scheme: s
 def test_where_nobody_says_that_clients_come_by_tls_both_schemes_may_connect(
     scheme: str | None,
 ) -> None:
-    """A proxy of TCP alone says nothing; an inner one may say what is true of its own side."""
+    """A TCP proxy reports no scheme, and an inner proxy may report that of its own side."""
     for origin in ("http://rt.example.com", "https://rt.example.com"):
         assert Origins(()).allows(origin, HOST, scheme=scheme)
 

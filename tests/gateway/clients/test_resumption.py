@@ -1,4 +1,5 @@
-"""`clarion_gateway.clients.resumption`: where a loss is told among what a client catches up with.
+"""`clarion_gateway.clients.resumption`: the place of a loss among the events that a client catches
+up with.
 
 tests/gateway/clients/test_admission.py has the rest, from the handshake on.
 """
@@ -60,7 +61,7 @@ def test_a_loss_is_told_to_those_whom_it_concerns(
 
 
 def test_a_loss_waits_for_those_who_catch_up(loop: ClockworkLoop) -> None:
-    """And is told in its place: behind what came in before it."""
+    """It is told after the events that came in before it."""
     door = Door(loop)
     (seen,) = door.publish()
     missed = door.publish(count=2)
@@ -95,7 +96,7 @@ def test_a_client_at_the_pods_own_position_has_missed_nothing(loop: ClockworkLoo
 def test_a_resume_costs_a_probe_only_where_the_position_does_not_tell(
     loop: ClockworkLoop, redis_url: str, user: str | None, probes: int
 ) -> None:
-    """One that shows that her stream is heard, or, on a cluster, one through each primary."""
+    """One probe shows that the user's stream is heard; on a cluster, one through each primary."""
     door = Door(loop, redis_url=redis_url)
     loop.advance(20)
     (seen,) = door.publish()
@@ -133,7 +134,7 @@ def test_a_loss_of_others_does_not_wait(loop: ClockworkLoop) -> None:
 
 
 def test_a_loss_that_is_found_while_the_log_is_read_has_its_place(loop: ClockworkLoop) -> None:
-    """Before the first shared event above it, and before whatever came in after it."""
+    """It comes before the first shared event above it, and before all later events."""
     door = Door(loop, redis_url="redis+cluster://localhost:6379")
     loop.advance(20)
     first = door.enter(Opening("alice", None))
@@ -167,7 +168,7 @@ def test_a_loss_that_is_found_while_the_log_is_read_has_its_place(loop: Clockwor
 def test_a_loss_lies_before_the_shared_events_above_it(
     positions: Positions, expected: list[object]
 ) -> None:
-    """Of a cluster's ids those of users, here 5, say nothing about where; what came in later does."""
+    """On a cluster, users' ids (here 5) do not locate a loss; shared events after it do."""
     resumption = Resumption(Hub(), None, None, None, positions)  # type: ignore[arg-type]
     events = [event(2), event(5, ALICE), event(8)]
     items = resumption._with_gaps(events, [Gap(4), events[1], Gap(6)])

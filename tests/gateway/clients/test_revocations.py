@@ -1,5 +1,5 @@
-"""`clarion_gateway.clients.revocations.Revocations`: which tokens are good no more, and whose
-connections close.
+"""`clarion_gateway.clients.revocations.Revocations`: which tokens are revoked, and which
+connections are closed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def claims(
 
 
 class Bench:
-    """Revocations with a hub, a clock at hand, and Redis in memory."""
+    """Revocations with a hub, a clock that the test sets, and Redis in memory."""
 
     def __init__(self, *kept: Order, leeway_seconds: float = 0.0) -> None:
         self.now = NOW
@@ -89,7 +89,7 @@ def test_orders_that_come_together_are_all_carried_out() -> None:
 
 
 def test_a_users_tokens_are_revoked_by_when_they_were_issued() -> None:
-    """One that does not say when counts as old: it cannot be told from one that is."""
+    """A token without ``iat`` counts as old: it cannot be told from one that is."""
     bench = Bench()
     old, undated = bench.connect(issued_at=NOW - 1), bench.connect(issued_at=None)
     fresh, other = bench.connect(issued_at=NOW), bench.connect("bob", issued_at=NOW - 1)
@@ -117,7 +117,7 @@ def test_a_users_tokens_are_revoked_by_when_they_were_issued() -> None:
 def test_in_the_second_of_a_revocation_the_fraction_decides(
     issued_at: float | None, refusal: Close | None
 ) -> None:
-    """Where there is none, the token may be an old one: it is refused, but not for good."""
+    """Without a fraction, the token may be old: it is refused, but not for good."""
     bench = Bench()
     connection = bench.connect(issued_at=issued_at)
     bench.hear(RevokeUser("alice", NOW + 0.5, LATER))
@@ -181,7 +181,7 @@ def test_a_user_is_disconnected_with_a_reason(
 
 
 def test_orders_in_one_message_are_carried_out_in_their_order() -> None:
-    """Who is disconnected and revoked hears the reason, and does not come back with his token."""
+    """A disconnected user hears the reason, and cannot return with the revoked token."""
     bench = Bench()
     alice = bench.connect(issued_at=NOW - 1)
     bench.hear(FAREWELL, BEFORE_NOW)
@@ -191,7 +191,7 @@ def test_orders_in_one_message_are_carried_out_in_their_order() -> None:
 
 
 def test_an_order_is_carried_out_once() -> None:
-    """Heard twice, or found in Redis again: who came back meanwhile stays."""
+    """It may be heard twice or found in Redis again; a client that returned meanwhile stays."""
     bench = Bench()
     bench.hear(FAREWELL)
     alice = bench.connect()
@@ -309,7 +309,7 @@ _REVOCATIONS = st.builds(RevokeUser, st.sampled_from(["alice", "bob"]), _MOMENTS
 
 @given(st.lists(_REVOCATIONS | _MOMENTS, max_size=12))
 def test_whatever_redis_holds_no_order_in_force_is_forgotten(steps: list[Order | float]) -> None:
-    """Orders that contradict each other, in any order, and time that passes between them."""
+    """Contradicting orders, in any sequence, with time passing between them."""
     bench = Bench()
     given_orders: list[Order] = []
     for step in steps:

@@ -1,4 +1,4 @@
-"""`clarion_gateway.connections.close_codes`: every row can be sent, told apart, and acted upon."""
+"""`clarion_gateway.connections.close_codes`: rows can be sent, and clients tell them apart."""
 
 from __future__ import annotations
 

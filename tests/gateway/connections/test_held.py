@@ -1,4 +1,4 @@
-"""`clarion_gateway.connections.held`: what waits for a client keeps its order, and is taken once."""
+"""`clarion_gateway.connections.held`: events held for a client keep their order, and leave once."""
 
 from __future__ import annotations
 

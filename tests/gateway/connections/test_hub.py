@@ -1,4 +1,4 @@
-"""`clarion_gateway.connections.hub.Hub`: who is connected, and in exactly which group."""
+"""`clarion_gateway.connections.hub.Hub`: which connections there are, and the group of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.gateway.recorder import Recorder
 
 
 def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
-    """Members of each group that has any, by wire and identity."""
+    """Members of each non-empty group, by wire and identity."""
     groups = {}
     for group in hub.groups:
         identity = "authenticated" if group.authenticated else "anonymous"
@@ -63,7 +63,7 @@ def test_a_connection_is_removed_once() -> None:
 
 
 def test_a_stranger_is_not_removed_but_closed() -> None:
-    """A handshake that is refused was never in the hub."""
+    """A refused handshake was never in the hub."""
     hub, stranger = Hub(), Recorder("alice")
     assert not hub.remove(stranger)
     assert stranger.state is State.CLOSED
@@ -152,7 +152,7 @@ def test_a_connection_is_found_by_its_unguessable_id() -> None:
 
 
 def test_whose_connections_have_changed_is_told() -> None:
-    """Of users only, and of both where one takes a connection over from the other."""
+    """Only for users; for both users if one takes a connection over from the other."""
     hub, told = Hub(), list[str]()
     hub.changed = told.append
     connection = Recorder()

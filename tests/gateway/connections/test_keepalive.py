@@ -1,5 +1,5 @@
-"""`clarion_gateway.connections.keepalive.Sweeper`: pings and expiries from one wheel, on a clock
-and a choice of the test's.
+"""`clarion_gateway.connections.keepalive.Sweeper`: pings and expiries from one wheel. The test sets
+the clock and the random choices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GRACE = 10
 
 @dataclass
 class Wheel:
-    """A sweeper with time in the test's hands."""
+    """A sweeper whose time the test sets."""
 
     now: float = 1_000.0
     slot: int = 0
@@ -117,7 +117,7 @@ def test_an_expired_token_is_outlived_by_the_grace_and_no_more() -> None:
 
 
 def test_a_token_that_ends_much_later_is_found_by_the_pings() -> None:
-    """Nothing is kept for it until the visit before its end."""
+    """No entry is kept for it until the visit before its end."""
     wheel = Wheel()
     connection = expiring(wheel.now + 40)
     wheel.sweeper.watch_expiry(connection)
@@ -177,7 +177,7 @@ def test_an_anonymous_connection_never_expires() -> None:
 async def test_it_ticks_every_second_and_knows_how_late_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a stall the missed ticks are not made up for: pings would come in a burst."""
+    """After a stall, missed ticks are skipped, because pings would come in a burst."""
     sweeper = Sweeper(ping_interval_seconds=INTERVAL, token_grace_seconds=GRACE)
     loop = asyncio.get_running_loop()
     times = iter([100.0, 100.0, 101.0, 101.0, 101.0, 109.5, 109.5, 109.5])

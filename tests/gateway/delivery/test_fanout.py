@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.fanout`: a round's plan gives everyone exactly his events, with as few
-writes as can be.
+"""`clarion_gateway.delivery.fanout`: a round's plan gives each connection exactly its events, with
+the fewest possible writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def writes(plan: fanout.Plan) -> dict[Connection, list[bytes]]:
 
 @st.composite
 def rounds(draw: st.DrawFn) -> tuple[Hub, list[Recorder], list[Event]]:
-    """A hub with live and catching-up connections, and events for some of them."""
+    """A hub with live and resuming connections, and events for some of them."""
     hub = Hub()
     connections = [
         Recorder(
@@ -58,7 +58,7 @@ def rounds(draw: st.DrawFn) -> tuple[Hub, list[Recorder], list[Event]]:
 
 
 def due(connection: Connection, events: list[Event]) -> list[Event]:
-    """The definition of who gets what, without any cleverness."""
+    """The plain definition of the events that each connection gets."""
     return [
         each
         for each in events
@@ -106,7 +106,7 @@ def test_reach_counts_what_a_plan_would_write(
 
 
 def test_an_event_is_encoded_once_per_wire_whoever_gets_it() -> None:
-    """Also for those with a join of their own: the encoder's work does not grow with sockets."""
+    """Even with joins for single connections: encoding does not grow with the sockets."""
     calls: list[bytes] = []
 
     def frame(payload: bytes) -> bytes:
@@ -146,7 +146,7 @@ def test_an_excluded_connection_of_another_pod_changes_nothing() -> None:
 
 
 def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
-    """Held events cost memory: their number is bounded, and the client comes back for them."""
+    """Held events cost memory, so their number is limited; the client returns for them."""
     hub = Hub()
     slow, quick = Recorder(), Recorder()
     hub.add(slow, catching_up=True)

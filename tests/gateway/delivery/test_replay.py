@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.replay`: the ring, what a client missed, and how both sides of "now"
-are joined.
+"""`clarion_gateway.delivery.replay`: the ring, missed events, and the join of missed and live
+events.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def ids(events: object) -> list[int] | None:
 
 
 def test_an_unfilled_ring_knows_nothing() -> None:
-    """Before the pod has caught up, `nothing since` would be a lie."""
+    """Until the pod has caught up, "nothing since" might be wrong."""
     ring = Ring(1 << 20)
     ring.append(event(1))
     assert ring.since(0) is None
@@ -72,7 +72,7 @@ def test_a_bounded_ring_answers_wholly_or_not_at_all(
 
 
 class Past:
-    """A bus with a past, and a ring that holds the shared part of it."""
+    """A bus with earlier events, and a ring that holds the shared ones."""
 
     def __init__(self, *, max_events: int = 100) -> None:
         self.bus = MemoryBus()
@@ -148,7 +148,7 @@ async def test_an_emptied_redis_is_not_whole() -> None:
 async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     user: str | None,
 ) -> None:
-    """The logs look whole: what they have forgotten does not show in them."""
+    """The logs look complete: a forgotten event leaves no trace in them."""
     past = Past()
     past.publish(ALL)
     lost = past.publish(ALL)
@@ -160,7 +160,7 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
 
 @pytest.mark.parametrize("audience", [ALL, ALICE])
 async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience) -> None:
-    """The client is better off with its state fetched anew; a pod is with bounded memory."""
+    """Fetching its state again is cheaper for the client, and bounds the pod's memory."""
     past = Past(max_events=5)
     for _ in range(5):
         past.publish(audience)
@@ -173,7 +173,7 @@ async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience)
 def test_merge_joins_without_loss_or_doubling(
     all_ids: list[int], position: int, data: st.DataObject
 ) -> None:
-    """Read from Redis: anything, also beyond the pod's position. Held: up to the position."""
+    """Events from Redis may go past the pod's position; held events go up to it."""
     begun = data.draw(st.integers(0, position))
     read_until = data.draw(st.integers(begun, 50))
     missed = Missed(True, {id_: event(id_) for id_ in sorted(all_ids) if id_ <= read_until})

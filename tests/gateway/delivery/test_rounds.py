@@ -1,5 +1,5 @@
-"""`clarion_gateway.delivery.rounds.Delivery`: rounds, the pod's position, and room for what comes
-in.
+"""`clarion_gateway.delivery.rounds.Delivery`: rounds, the pod's position, and the limit on waiting
+events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ALICE = Audience("user", "alice")
 
 
 class Stage:
-    """A delivery and what it needs; nothing runs unless `running`."""
+    """A delivery and its parts; nothing runs unless `running`."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ async def test_all_that_has_come_in_leaves_in_one_write_per_socket() -> None:
 
 
 async def test_a_lone_event_leaves_at_once() -> None:
-    """No timer: it takes a few turns of the loop, not a time."""
+    """There is no timer: it takes a few turns of the loop, not a fixed time."""
     stage = Stage()
     connection = stage.connect()
     async with stage.running():
@@ -133,7 +133,7 @@ async def test_a_burst_is_cut_into_rounds_of_bounded_size() -> None:
 
 
 async def test_a_round_merges_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each targeted event's receivers get all shared events of the round merged in."""
+    """All shared events of the round are merged in for each recipient of a targeted event."""
     monkeypatch.setattr(module, "_ROUND_MAX_MERGES", 6)
     stage = Stage()
     alice = stage.connect("alice")
@@ -151,7 +151,7 @@ async def test_a_round_merges_no_more_than_it_may(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_no_round_is_larger_than_what_may_wait_for_a_client() -> None:
-    """A client that takes whatever comes is not slow because much came at once."""
+    """A client that reads everything is not slow because many events came at once."""
     stage = Stage(unsent_max_bytes=16_384)
     connection = stage.connect()
     for i in range(300):
@@ -182,7 +182,7 @@ async def test_position_follows_what_was_handed_over() -> None:
 async def test_each_round_moves_the_position_by_what_is_of_the_shared_clock(
     positions: Positions, reached: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While more events wait; of a cluster's ids the odd ones are users'."""
+    """Also while more events wait. On a cluster, odd ids are users' ids."""
     monkeypatch.setattr(module, "_ROUND_MAX_EVENTS", 2)
     stage = Stage(positions=positions)
     connection = stage.connect("alice")
@@ -242,7 +242,7 @@ async def test_between_rounds_nothing_is_written() -> None:
 
 
 async def test_a_rounds_events_stand_in_the_ring_before_the_first_write() -> None:
-    """Who connects during the round finds there what his socket will not get."""
+    """A client that connects during the round finds there the events its socket will not get."""
     stage = Stage()
     connection = stage.connect()
     seen: list[tuple[int, int]] = []

@@ -86,7 +86,7 @@ def test_the_excluded_connection_is_no_recipient(hub: Hub) -> None:
 
 
 def test_an_event_for_nobody_here_has_a_span_that_says_so() -> None:
-    """One trace shows one event reaching every pod, also those where it reached nobody."""
+    """A trace shows the event on every pod, including pods without recipients."""
     (span,) = spans(Hub(), event(1, ALL, trace=SAMPLED))
     assert (span.attributes or {})["clarion.recipients"] == 0
 

@@ -1,5 +1,5 @@
-"""`clarion_gateway.fleet.pod_deletion_cost`: what is written to the API, from a real HTTPS server
-in its place.
+"""`clarion_gateway.fleet.pod_deletion_cost`: the writes to the Kubernetes API. A real HTTPS server
+stands in for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAMED = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
 
 
 def certificate(folder: Path) -> Path:
-    """A key and a certificate for 127.0.0.1 that is its own authority, in one file."""
+    """A key and a self-signed certificate for 127.0.0.1, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
     alone = (
@@ -77,7 +77,7 @@ class Request:
 
 @dataclass
 class Api:
-    """The part of the Kubernetes API that matters: it checks the token, and keeps what came."""
+    """The part of the Kubernetes API that is used: it checks the token and records requests."""
 
     server: ThreadingHTTPServer
     service_account: Path
@@ -96,7 +96,7 @@ class Api:
         return [one.body["metadata"]["annotations"][ANNOTATION] for one in self.requests]
 
     def rotate(self, token: str) -> None:
-        """What the kubelet does every hour: the file gets another token, and the old one ends."""
+        """Put another token into the file, as the kubelet does every hour; the old one expires."""
         (self.service_account / "token").write_text(token + "\n")
         self.token = token
 
@@ -142,7 +142,7 @@ def logs(_quiet: None) -> Iterator[list[EventDict]]:
 
 
 class Subject:
-    """The cost of a pod whose number of connections the test sets."""
+    """A pod whose number of connections the test sets."""
 
     def __init__(self, api: Api, **environment: str) -> None:
         self.connections = 0
@@ -157,7 +157,7 @@ class Subject:
         )
 
     async def at(self, connections: int) -> None:
-        """A write with so many connections."""
+        """A write with this number of connections."""
         self.connections = connections
         await self.cost.write()
 
@@ -178,7 +178,7 @@ async def test_the_pod_patches_its_own_annotation_and_nothing_else(api: Api) -> 
 
 
 async def test_only_what_changed_by_much_is_written(api: Api) -> None:
-    """A pod that is new and empty writes nothing: without the annotation it counts as 0."""
+    """A new and empty pod writes nothing: without the annotation, it counts as 0."""
     subject = Subject(api)
     for connections in (0, 1_000, 1_000, 1_050, 950, 1_200, 0):
         await subject.at(connections)
@@ -200,7 +200,7 @@ async def test_the_token_is_read_anew_each_time(api: Api) -> None:
 async def test_a_refusal_is_counted_logged_once_and_tried_again(
     api: Api, logs: list[EventDict]
 ) -> None:
-    """And once more after it went well in between."""
+    """It is logged once more if a write succeeded in between."""
     subject = Subject(api)
     api.token = "another"
     await subject.at(100)
@@ -248,7 +248,7 @@ async def test_a_token_that_no_header_can_hold_stays_out_of_the_log(
 
 
 async def test_an_address_of_ipv6_is_put_into_brackets(api: Api, logs: list[EventDict]) -> None:
-    """Nobody listens there; what counts is that it is taken for an address."""
+    """Nothing listens there; the test checks that the address is understood."""
     subject = Subject(api, KUBERNETES_SERVICE_HOST="::1")
     await subject.at(100)
     assert [log["error"].partition(":")[0] for log in logs] == ["ConnectError"]

@@ -1,7 +1,6 @@
-"""`clarion_gateway.fleet.presence.Presence`: what Redis knows of a pod's users, and the limit over
-all pods.
+"""`clarion_gateway.fleet.presence.Presence`: a pod's users in Redis, and the limit over all pods.
 
-On a real Valkey, which decides who was first.
+It runs on a real Valkey, which decides the order of connections.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 class Pod:
-    """A hub and its presence, as they stand in a gateway."""
+    """A hub and its presence, connected as in a gateway."""
 
     def __init__(self, name: str, register: PresenceRegister, **overrides: object) -> None:
         self.metrics = metrics()
@@ -114,7 +113,7 @@ def start(register: PresenceRegister) -> Start:
 
 
 async def stays_are(register: PresenceRegister, user: str = "alice", **expected: int) -> None:
-    """Wait until Redis knows so many connections of the user on each pod."""
+    """Wait until Redis has this number of connections of the user for each pod."""
 
     async def known() -> bool:
         stays = await register.user(user)
@@ -365,7 +364,7 @@ async def test_who_comes_and_goes_while_redis_takes_nothing_is_not_remembered_fo
 async def test_a_name_that_is_given_up_while_it_is_renewed_is_not_used_again(
     register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Users who were forgotten with it would count again."""
+    """Otherwise users who were forgotten with it would count again."""
     async with start() as pod:
         pod.connect()
         await stays_are(register, a=1)
@@ -385,7 +384,7 @@ async def test_a_name_that_is_given_up_while_it_is_renewed_is_not_used_again(
 async def test_a_pod_that_leaves_is_not_made_known_again_by_a_beat(
     register: PresenceRegister, start: Start
 ) -> None:
-    """One that was under way, and finds the pod forgotten."""
+    """A beat in progress finds the pod forgotten."""
     async with start() as pod:
         pod.connect()
         await stays_are(register, a=1)
@@ -395,7 +394,7 @@ async def test_a_pod_that_leaves_is_not_made_known_again_by_a_beat(
 
 
 class TestLimit:
-    """Not more than LIMIT connections of one user, over all pods."""
+    """At most LIMIT connections of one user, over all pods."""
 
     async def test_the_newest_one_is_closed_by_the_pod_to_which_it_came(
         self, register: PresenceRegister, start: Start
@@ -410,7 +409,7 @@ class TestLimit:
     async def test_of_many_at_once_as_many_stay_as_may(
         self, register: PresenceRegister, start: Start
     ) -> None:
-        """At the same moment on three pods: each closes its own, none too many."""
+        """At the same moment on three pods: each closes its own, and not too many are closed."""
         async with start("a") as a, start("b") as b, start("c") as c:
             together = [pod.connect() for _ in range(LIMIT) for pod in (a, b, c)]
 
@@ -454,7 +453,7 @@ class TestLimit:
     async def test_who_was_there_stays_when_redis_has_forgotten(
         self, register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
     ) -> None:
-        """Even where there are too many by then: nobody is thrown out for Redis' sake."""
+        """Even if there are too many by then: no connection is closed because of Redis."""
         async with start("a") as a, start("b") as b:
             a_held = [a.connect() for _ in range(LIMIT)]
             await stays_are(register, a=LIMIT)

@@ -1,6 +1,4 @@
-"""`clarion_gateway.fleet.rebalancing.Rebalancing`: by itself, and among several pods whose minutes
-pass in no time.
-"""
+"""`clarion_gateway.fleet.rebalancing.Rebalancing`: alone, and among several pods in simulated time."""
 
 from __future__ import annotations
 
@@ -71,12 +69,12 @@ class Pod:
         return client
 
     def hear(self, *others: PodLoad, ready: bool = True) -> None:
-        """A heartbeat's answer."""
+        """Give the pod a heartbeat's answer."""
         loads = {f"b:{number}": load for number, load in enumerate(others)}
         self.pods = Pods(NAME, 9, {NAME: PodLoad(len(self), 0, 0, ready), **loads})
 
     def step(self, seconds: int = 1) -> int:
-        """Let time pass; returns how many connections were sent elsewhere."""
+        """Let time pass; return how many connections were sent elsewhere."""
         before = self.sent
         for _ in range(seconds):
             self.now += 1
@@ -119,7 +117,7 @@ def test_clients_are_told_when_to_come_back() -> None:
 
 
 def test_who_is_busy_stays() -> None:
-    """A reply would be lost, or a replay begin anew."""
+    """Otherwise a reply would be lost, or a replay would begin again."""
     pod = Pod()
     catching_up = Client(pod)
     pod.hub.add(catching_up, catching_up=True)
@@ -148,14 +146,14 @@ def test_what_is_near_the_mean_or_few_stays(connections: int, others: list[int])
 
 
 def test_pods_that_are_not_ready_do_not_count() -> None:
-    """They start, or drain: nobody is led to them."""
+    """They are starting or draining, and get no clients."""
     pod = Pod(1_000)
     pod.hear(empty(ready=False), PodLoad(900, 0, 0))
     assert pod.step(60) == 0
 
 
 def test_nothing_while_it_is_not_ready_itself() -> None:
-    """It drains, or its bus is not verified."""
+    """The pod drains, or its bus is not verified."""
     pod = Pod(1_000)
     pod.hear(empty())
     pod.ready = False
@@ -173,7 +171,7 @@ def test_a_pod_that_has_just_become_ready_counts_itself() -> None:
 
 
 def test_nothing_while_it_does_not_know_the_others() -> None:
-    """Before the first heartbeat, and when Redis was away for too long."""
+    """Before the first heartbeat, and after a long time without Redis."""
     pod = Pod(1_000)
     assert pod.step(60) == 0
     pod.hear(empty())
@@ -183,7 +181,7 @@ def test_nothing_while_it_does_not_know_the_others() -> None:
 
 
 def test_who_came_since_the_heartbeat_is_not_too_many() -> None:
-    """The mean does not hold what came to the others meanwhile."""
+    """The mean does not contain clients that came to other pods meanwhile."""
     pod = Pod(500)
     pod.hear(PodLoad(500, 0, 0))
     for _ in range(500):
@@ -199,7 +197,7 @@ def logs(_quiet: None) -> Iterator[list[EventDict]]:
 
 
 def send_on_in_vain(pod: Pod) -> int:
-    """Until it gives up: all come back here at once; returns how many had to."""
+    """Send clients on until the pod gives up; all of them return at once. Returns their number."""
     before = pod.sent
     while sent := pod.step():
         for _ in range(sent):
@@ -208,7 +206,7 @@ def send_on_in_vain(pod: Pod) -> int:
 
 
 def test_it_gives_up_where_it_does_not_help(logs: list[EventDict]) -> None:
-    """Affinity, or a pod that nobody is led to stands among the others."""
+    """For example with sticky sessions, or if one of the other pods gets no clients."""
     pod = Pod(1_000)
     pod.hear(empty())
     # Three times what is too much: half would come back by chance.
@@ -257,7 +255,7 @@ def in_turn() -> Choose:
 
 
 class Balanced:
-    """Pods behind a load balancer; heartbeats come at their own times, clients return in seconds."""
+    """Pods behind a load balancer, with their own heartbeats; clients return within seconds."""
 
     BEAT_SECONDS = 3
 
@@ -278,7 +276,7 @@ class Balanced:
         return sum(pod.sent for pod in self.pods)
 
     def run(self, seconds: int, *, churn: float = 0) -> None:
-        """Let time pass; a part of all clients reconnects each second, by itself."""
+        """Let time pass; a part of all clients reconnects each second by itself."""
         for _ in range(seconds):
             self.second += 1
             for index, pod in enumerate(self.pods):
@@ -303,7 +301,7 @@ class Balanced:
 @pytest.mark.parametrize("choose", [at_random(1), at_random(2), in_turn()], ids=["1", "2", "turn"])
 @pytest.mark.parametrize("counts", [(1_000, 0), (1_000, 1_000, 0), (600, 600, 600, 0, 0, 0)])
 def test_counts_even_out_and_stay(counts: tuple[int, ...], choose: Choose) -> None:
-    """Within the ratio of the mean; nobody who was full falls below it; then nothing moves."""
+    """Within the ratio of the mean; no full pod falls below the mean; then nothing moves."""
     balanced = Balanced(counts, choose)
     mean = balanced.total / len(counts)
     full = [pod for pod in balanced.pods if len(pod)]
@@ -320,7 +318,7 @@ def test_counts_even_out_and_stay(counts: tuple[int, ...], choose: Choose) -> No
 
 
 def test_a_high_rate_does_not_overshoot() -> None:
-    """Heartbeats are old by then: what is under way is allowed for."""
+    """Heartbeats are old by then, so clients on their way are taken into account."""
     balanced = Balanced([4_000, 4_000, 0, 0], at_random(3), rebalance_per_second=200)
     full = balanced.pods[:2]
     for _ in range(120):
@@ -329,7 +327,7 @@ def test_a_high_rate_does_not_overshoot() -> None:
 
 
 def test_what_chance_makes_moves_nobody() -> None:
-    """Half an hour of clients who come and go, led to any pod at random."""
+    """For half an hour, clients come and go, each to a random pod."""
     random.seed(4)
     choose = at_random(4)
     counts = [0] * 4

@@ -1,4 +1,4 @@
-"""What a request asks for, whatever stands in it: hypothesis against the standard library."""
+"""The meaning of any request: hypothesis compares it with the standard library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def request(query: str = "", *headers: tuple[str, str]) -> ConnectionRequest:
 
 @given(QUERIES)
 def test_a_query_means_what_the_standard_library_says(query: str) -> None:
-    """The first value of each field counts. A field without a value is none, but for a token."""
+    """The first value of each field counts. An empty field counts as absent, except a token."""
     expected = dict(reversed(parse_qsl(query)))
     opening = request(query).opening()
     whole = dict(reversed(parse_qsl(query, keep_blank_values=True)))

@@ -1,6 +1,4 @@
-"""What `clarion_gateway.wire.frames` builds is what an independent client reads (RFC 6455, RFC
-7692).
-"""
+"""Independent clients can read the frames of `clarion_gateway.wire.frames` (RFC 6455, RFC 7692)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clarion_gateway.wire.native`: what is written is what a client reads, and nothing a client sends
+"""`clarion_gateway.wire.native`: clients can read every message, and no message from a client
 breaks it.
 """
 

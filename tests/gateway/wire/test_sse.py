@@ -1,6 +1,4 @@
-"""`clarion_gateway.wire.sse`, read by a parser that follows the HTML standard, section 9.2.6, to
-the letter.
-"""
+"""`clarion_gateway.wire.sse`, read by a parser that follows the HTML standard, section 9.2.6."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ IDS = st.integers(1, 4_102_444_800_000_000)
 
 @dataclass
 class EventSource:
-    """A browser's EventSource, as far as bytes are concerned."""
+    """A browser's EventSource, as far as parsing is concerned."""
 
     events: list[tuple[str, str, str]] = field(default_factory=list)  # type, data, last event id
     last_event_id: str = ""
@@ -118,7 +116,7 @@ def test_a_gap_moves_the_position() -> None:
 
 
 def test_a_comment_is_nothing_to_a_client() -> None:
-    """It must not end an event early either: it stands between events."""
+    """It must not end an event early: it stands between events."""
     source = EventSource().read(COMMENT + SSE.event(event(1)) + COMMENT + SSE.event(event(2)))
     assert [id_ for _, _, id_ in source.events] == ["1", "2"]
 

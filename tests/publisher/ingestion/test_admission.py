@@ -65,7 +65,7 @@ def test_a_user_id_is_counted_in_bytes() -> None:
     ],
 )
 def test_no_source_gets_past_the_fields(event: IncomingEvent, pointer: str) -> None:
-    """A space or newline in one would forge the header of the bus message."""
+    """A space or newline in a field would forge the header of the bus message."""
     with pytest.raises(Refusal) as caught:
         Admission(data_max_bytes=3).admit(CALLER, event, trace=None)
     assert caught.value.kind is INVALID_EVENT
@@ -96,7 +96,7 @@ def test_keys_cannot_be_shifted_between_producer_and_key() -> None:
 
 
 def test_a_producer_may_have_any_name() -> None:
-    """PyJWT lets half a surrogate pair pass in `sub`."""
+    """PyJWT accepts half a surrogate pair in `sub`."""
     assert producer_key("\ud800", "k") != producer_key("?", "k")
 
 

@@ -1,4 +1,4 @@
-"""Who may publish to whom: see also tests/publisher/ingestion/test_admission.py."""
+"""Scopes for publishing; see also tests/publisher/ingestion/test_admission.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of events on their way in, on a real Redis."""
+"""The outcomes of events that are handed in, on a real Redis."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNREADABLE = Refusal(INVALID_EVENT, "unreadable")
 
 
 class Room:
-    """An ingestion, and what it has counted."""
+    """An ingestion, and its metrics."""
 
     def __init__(self, redis_url: str, namespace: str, **limits: Any) -> None:
         self.registry = CollectorRegistry()
@@ -88,7 +88,7 @@ async def opened(redis_url: str, namespace: str, **limits: Any) -> AsyncIterator
 
 
 def kinds(outcomes: list[Outcome]) -> list[Kind | None]:
-    """None: it was published."""
+    """The refusals' kinds by event; None: it was published."""
     return [outcome.kind if isinstance(outcome, Refusal) else None for outcome in outcomes]
 
 
@@ -131,7 +131,7 @@ async def test_nothing_becomes_of_nothing(redis_url: str, namespace: str) -> Non
 async def test_what_concerns_the_caller_concerns_every_event(
     redis_url: str, namespace: str
 ) -> None:
-    """Those that could not be read too: the caller comes back with all of them."""
+    """Even events that could not be read: the caller should send all of them again."""
     async with opened(redis_url, namespace, rate=0.001) as room:
         assert kinds(await room.ingestion.publish(CALLER, [GOOD] * 4)) == [None] * 4
         outcomes = await room.ingestion.publish(CALLER, [GOOD, UNREADABLE])

@@ -1,4 +1,4 @@
-"""Token buckets, on a clock of the test's own."""
+"""Token buckets, with a clock that the test sets."""
 
 from __future__ import annotations
 

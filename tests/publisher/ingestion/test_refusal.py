@@ -1,4 +1,4 @@
-"""Kinds and words of refusals."""
+"""The kinds and texts of refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trace shows one event: from the producer's span to what the gateways get."""
+"""One trace contains an event's whole way, from the producer's span to the gateways."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOT_SAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
 
 
 class Traced:
-    """A publisher on an ASGI transport, whose spans and events can be looked at."""
+    """A publisher on an ASGI transport, with access to its spans and events."""
 
     def __init__(self, redis_url: str, namespace: str) -> None:
         self.settings = PublisherSettings(
@@ -52,7 +52,7 @@ class Traced:
                 return await client.post(path, json=body, headers={**bearer(), **headers})
 
     async def traces(self, user: str) -> list[str | None]:
-        """The traceparents that gateways find in the user's events."""
+        """The traceparents in the user's events, as gateways get them."""
         bus = Bus(
             redis_from_url(self.settings.redis_url), self.settings.keyspace, self.settings.history
         )
@@ -134,7 +134,7 @@ async def test_user_ids_stay_out_of_traces(traced: Traced) -> None:
 
 @pytest.mark.usefixtures("logging_restored")
 class TestLogs:
-    """Records carry the ids of the trace that they concern."""
+    """Records carry the ids of their trace."""
 
     async def test_of_a_lost_bus(self, namespace: str, capsys: pytest.CaptureFixture[str]) -> None:
         log_as_json()

@@ -20,7 +20,7 @@ EVENT = Publication(ALL, "t", b"1")
 
 
 class ScriptedBus:
-    """Answers as the test says."""
+    """Gives the answers that the test sets."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] | BusUnavailable = [GOOD]

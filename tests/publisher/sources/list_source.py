@@ -1,4 +1,4 @@
-"""A second source: hands in a list of events, batch by batch, as a reader of a database would."""
+"""A second source: hands in a list of events in batches, as a reader of a database would."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PAUSE_SECONDS = 0.05
 
 
 class ListSource:
-    """Publishes the events in their order; one that is refused for now goes in again.
+    """Publishes events in order; an event with a retryable refusal is handed in again.
 
     Attributes:
         published: by event, in the order of publishing.
         refused: by event, for good.
         tries: calls to ingestion.
-        stopped: it was told to end, and did.
+        stopped: whether it was cancelled and has ended.
     """
 
     def __init__(self, events: Sequence[IncomingEvent], caller: Claims = CALLER) -> None:

@@ -1,6 +1,6 @@
-"""The seam between sources and ingestion: HTTP is one source, and a second one needs no more.
+"""The interface between sources and ingestion: HTTP is one source, and another needs nothing more.
 
-`ListSource` is one file; it is listed in one argument. It knows neither HTTP nor Redis.
+`ListSource` is one file, and one argument lists it. It knows neither HTTP nor Redis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.valkey import Valkey
 
 
 def ticks(audience: Audience, count: int) -> list[IncomingEvent]:
-    """Each with a key, so that none can be published twice."""
+    """Events with keys, so that none can be published twice."""
     return [IncomingEvent(audience, "tick", b"%d" % n, key=f"tick-{n}") for n in range(count)]
 
 
@@ -63,7 +63,7 @@ def test_what_is_wrong_for_good_is_told_event_by_event(redis_url: str, namespace
 
 
 def test_what_is_wrong_for_now_is_handed_in_again(lasting_valkey: Valkey, namespace: str) -> None:
-    """Redis absent at the start: nothing is lost, nothing comes twice, the order stays."""
+    """Redis is absent at the start: nothing is lost, nothing comes twice, the order stays."""
     lasting_valkey.kill()
     source = ListSource(ticks(ALL, 7))
     with serving(lasting_valkey.url, namespace=namespace, sources=[source]) as service:
@@ -97,7 +97,7 @@ class Broken:
 
 
 def test_a_bug_of_a_source_ends_the_pod(redis_url: str, namespace: str) -> None:
-    """Kubernetes starts another; a source that is silently dead would lose events."""
+    """Kubernetes starts another. If a source died silently, events would be lost."""
     source: Source = Broken()
     with pytest.raises(BaseExceptionGroup) as caught, serving(redis_url, sources=[source]):
         pass

@@ -1,13 +1,13 @@
-// A connection to a gateway that stays: reconnects by itself and resumes from its position, so that
-// nothing is lost or doubled. No DOM here; page.js shows what it reports. docs/protocol.md and
-// docs/errors.md describe what is spoken.
+// A lasting connection to a gateway. It reconnects by itself and resumes from its position, so that
+// nothing is lost or doubled. No DOM here: page.js shows the reports. docs/protocol.md and
+// docs/errors.md describe the protocol.
 
 const RETRY_FIRST_MS = 250;
 const RETRY_LAST_MS = 10_000;
 const RENEW_AT = 0.8; // of a token's lifetime
 const TIMER_LAST_MS = 2 ** 31 - 1;
 
-// Closed with these, the same client would be closed again.
+// After one of these, the same client would only be closed again.
 const UNAUTHENTICATED = 4401;
 const FINAL_CODES = new Set([1002, 1003, 1007, 4400, UNAUTHENTICATED, 4403, 4413]);
 const FINAL_STATUS = new Set([400, 401, 403, 404, 413]);
@@ -35,7 +35,7 @@ export class Connection {
     this._close = () => {};
   }
 
-  /** Connect, as `user` and by `transport`, from `position`. */
+  /** Connect as `user`, by `transport`, from `position`. */
   async open() {
     const attempt = this._begin();
     this._report("state", { state: "connecting" });
@@ -49,19 +49,19 @@ export class Connection {
     }
   }
 
-  /** Disconnect and stay so. The position is kept: the next `open` resumes. */
+  /** Disconnect without a reconnect. The position is kept, so the next `open` resumes. */
   close() {
     this._begin();
     this._report("state", { state: "idle" });
   }
 
-  /** Cut the connection as a bad network would, and come back after a while. */
+  /** Cut the connection as a bad network would, and reconnect after a while. */
   drop(milliseconds) {
     this._begin();
     this._wait(milliseconds, "dropped");
   }
 
-  /** Become another user, "" for nobody: in band on a socket, by a new connection otherwise. */
+  /** Change the user ("": anonymous): in band on a WebSocket, else by a new connection. */
   async become(user) {
     this.user = user;
     if (this.transport === "sse" || this._socket?.readyState !== WebSocket.OPEN) {
@@ -101,7 +101,7 @@ export class Connection {
     return ++this._attempt;
   }
 
-  /** With the position, and with the connection that reached it: what it sent is left out. */
+  /** Add the position, and the connection that reached it, so that its own events are left out. */
   _url(path) {
     const url = new URL(path, location);
     if (this.position !== null) url.searchParams.set("since", this.position);
@@ -122,14 +122,14 @@ export class Connection {
       if (attempt === this._attempt) this._receive(JSON.parse(data));
     };
     socket.onclose = ({ code, reason }) => {
-      // A token that ran out while the machine slept: the next attempt brings a fresh one.
+      // The token expired while the machine slept: the next attempt brings a fresh one.
       const expired = code === UNAUTHENTICATED && this._isLive;
       const final = FINAL_CODES.has(code) && !expired;
       this._lost(attempt, { reason: reason || "connection lost", code, final });
     };
   }
 
-  // EventSource hands out only events whose types are known beforehand, so the stream is read here.
+  // EventSource passes on only events whose types are known beforehand, so the stream is read here.
   async _openStream(attempt, token) {
     const abort = new AbortController();
     this._isOn = true;
@@ -156,7 +156,7 @@ export class Connection {
     this._lost(attempt, { reason: "the stream ended" });
   }
 
-  /** One server-sent event: what is not an event has a name that begins with "$". */
+  /** One server-sent event. A name that begins with "$" marks a message that is not an event. */
   _receiveBlock(block) {
     const fields = { data: [] };
     for (const line of block.split("\n")) {
@@ -215,7 +215,7 @@ export class Connection {
     clearTimeout(this._renewal);
     if (seconds === null || !this.user) return;
     const wait = Math.min(TIMER_LAST_MS, seconds * 1000 * RENEW_AT);
-    // No token to be had: the old one runs out, and the reconnect asks again.
+    // No token is available: the old one expires, and the reconnect asks again.
     this._renewal = setTimeout(() => this.become(this.user).catch(() => {}), wait);
   }
 

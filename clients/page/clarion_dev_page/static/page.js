@@ -1,10 +1,10 @@
-// The development page: shows what connection.js reports, and lets a person try everything.
+// The development page: shows the reports of connection.js, and lets a person try everything.
 
 import { Connection } from "/dev/connection.js";
 
 const ROWS_LAST = 300;
 const DROP_MS = 5_000;
-// An event older than this when it arrives was caught up, not delivered late.
+// If an event is older than this when it arrives, it was missed before, not delivered late.
 const LIVE_MS = 10_000;
 
 const find = (id) => document.getElementById(id);
@@ -81,7 +81,7 @@ const reports = {
   },
 };
 
-// What the person does
+// Input
 
 find("identity").addEventListener("change", () => attempt(connection.become(chosen("identity"))));
 
@@ -129,7 +129,7 @@ find("publish").addEventListener("submit", async (submit) => {
     JSON.parse(data);
     const kind = chosen("audience");
     const audience = kind === "user" ? { user: find("user").value } : kind;
-    // Joined, not parsed and written again: numbers stay as they were typed.
+    // The text is inserted, not parsed and written again, so numbers stay as they were typed.
     const head = JSON.stringify({ audience, type: find("type").value }).slice(0, -1);
     const { publisher_url, publish_token } = await getJson("/dev/session");
     const answer = await sendJson(`${publisher_url}/v1/events`, `${head},"data":${data}}`, {
@@ -142,7 +142,7 @@ find("publish").addEventListener("submit", async (submit) => {
   }
 });
 
-// What the person sees
+// Output
 
 function addEvent({ audience, type, time, data, id }, remark = null) {
   const row = document.createElement("li");
@@ -160,7 +160,7 @@ function addEvent({ audience, type, time, data, id }, remark = null) {
 function addNotice(text, bad = false) {
   const newest = find("events").firstElementChild;
   if (newest?.dataset.notice === text) {
-    // A gateway that is away for long: one row that counts, not one for each attempt.
+    // If a gateway is away for long, one row counts the attempts.
     const times = Number(newest.dataset.times ?? 1) + 1;
     newest.dataset.times = times;
     newest.firstElementChild.textContent = `${text}, ${times} times`;
@@ -230,7 +230,7 @@ function clock(time) {
   return `${part(at.getHours())}:${part(at.getMinutes())}:${second}`;
 }
 
-// Asking
+// Requests
 
 async function attempt(promise) {
   try {
@@ -261,7 +261,7 @@ async function answerOf(request, url) {
 }
 
 setInterval(showExpiry, 1_000);
-// A reload may keep what was chosen.
+// After a reload, the browser may keep the old choices.
 connection.user = chosen("identity");
 connection.transport = chosen("transport");
 find("user-field").hidden = chosen("audience") !== "user";

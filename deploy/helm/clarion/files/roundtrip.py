@@ -1,7 +1,7 @@
-"""What `helm test` runs: both services are ready, and an event goes all the way.
+"""The test of `helm test`: both services are ready, and an event travels the whole way.
 
-The event can only be sent where the chart knows the shared secret; with an issuer of your own, the
-test ends with readiness.
+The event can be sent only if the chart knows the shared secret. With an issuer of your own, the
+test checks readiness only.
 """
 
 import os
@@ -18,7 +18,7 @@ DEADLINE = time.monotonic() + 90
 
 
 def insist(what: str, attempt: Callable[[], object]) -> None:
-    """Try until it works or time is up; a Service needs a moment to reach its pods."""
+    """Try until it works or time is up, since a Service needs a moment to reach its pods."""
     while True:
         try:
             attempt()
@@ -32,12 +32,12 @@ def insist(what: str, attempt: Callable[[], object]) -> None:
 
 
 def ready(service: str) -> None:
-    """Raise what stands in the way of a pod that is ready."""
+    """Raise an error unless a pod of the service is ready."""
     httpx.get(f"{os.environ[f'{service}_INTERNAL']}/readyz", timeout=5).raise_for_status()
 
 
 def token(service: str, subject: str, scope: str | None = None) -> str:
-    """A token that the service accepts, for a minute."""
+    """A token that the service accepts for a minute."""
     claims = {
         "sub": subject,
         "exp": int(time.time()) + 60,
@@ -50,14 +50,14 @@ def token(service: str, subject: str, scope: str | None = None) -> str:
 
 
 def roundtrip() -> None:
-    """Publish to one user, and read it from that user's stream."""
+    """Publish an event to one user and read it from that user's stream."""
     user, mark = f"helm-test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     bearer = {"Authorization": f"Bearer {token('GATEWAY', user)}"}
     url = f"{os.environ['GATEWAY']}/sse"
     with httpx.stream("GET", url, headers=bearer, timeout=20) as stream:
         stream.raise_for_status()
         lines = stream.iter_lines()
-        for line in lines:  # the stream begins with a welcome: from then on nothing is missed
+        for line in lines:  # the stream begins with a welcome; later events cannot be missed
             if line.startswith("data:"):
                 threading.Thread(target=publish, args=(user, mark), daemon=True).start()
                 break
@@ -66,7 +66,7 @@ def roundtrip() -> None:
 
 
 def publish(user: str, mark: str) -> None:
-    """One event to one user."""
+    """Publish one event to one user."""
     answer = httpx.post(
         f"{os.environ['PUBLISHER']}/v1/events",
         json={"audience": {"user": user}, "type": "helm.test", "data": {"mark": mark}},

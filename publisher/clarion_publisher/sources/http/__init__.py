@@ -1,1 +1,1 @@
-"""The source that takes events from services over HTTP, and what else those services may ask."""
+"""The HTTP source: takes events from services, and serves the operations on users and tokens."""

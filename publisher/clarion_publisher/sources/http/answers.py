@@ -1,4 +1,4 @@
-"""What operations on users and tokens answer. FastAPI writes and documents these classes."""
+"""The answers of operations on users and tokens. FastAPI writes and documents these classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _Count = Annotated[int, Field(ge=0)]
 _GoodFrom = Annotated[
     int,
     Field(
-        description="Where a user's tokens were revoked: the first whole second, since 1970, whose "
-        "tokens are good. A fresh token whose `iat` was cut to an earlier second is refused with "
-        "the old ones.",
+        description="The first whole second, in seconds since 1970, from which on the user's "
+        "tokens are accepted. A fresh token whose `iat` was cut to an earlier second is refused "
+        "with the old ones.",
         examples=[1_795_494_113],
     ),
 ]
@@ -23,14 +23,14 @@ _GoodFrom = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class OrderReceipt:
-    """What became of an order to all gateways."""
+    """The result of an order to all gateways."""
 
     gateways: Annotated[
         int,
         Field(
             ge=0,
-            description="Gateway pods that were told at once. A pod that has lost Redis carries "
-            "the order out when it comes back.",
+            description="Gateway pods that got the order at once. A pod that has lost Redis "
+            "carries the order out when it is back.",
             examples=[3],
         ),
     ]
@@ -38,21 +38,21 @@ class OrderReceipt:
 
 @dataclass(frozen=True, slots=True)
 class RevocationReceipt(OrderReceipt):
-    """What became of an order to revoke a user's tokens."""
+    """The result of an order to revoke a user's tokens."""
 
     tokens_good_from: _GoodFrom
 
 
 @dataclass(frozen=True, slots=True)
 class DisconnectReceipt(OrderReceipt):
-    """What became of an order to close a user's connections."""
+    """The result of an order to close a user's connections."""
 
     connections: Annotated[
         _Count | None,
         Field(
-            description="Connections of the user, on all pods, that presence knew when the order "
-            "was given. A connection of the last moments may be missing and is closed all the "
-            "same; one that has just ended may be counted. null: presence did not answer.",
+            description="The user's connections on all pods, as known to presence when the order "
+            "was given. A connection that began in the last moments is closed too but may not be "
+            "counted; one that has just ended may be counted. null: presence did not answer.",
             examples=[2],
         ),
     ] = None
@@ -68,7 +68,7 @@ class UserOnPod:
     since: Annotated[
         datetime,
         Field(
-            description="When the first of them came after a time without any.",
+            description="When the first of these connections began after a time without any.",
             examples=["2027-01-15T08:00:00Z"],
         ),
     ]
@@ -84,7 +84,7 @@ class UserPresence:
     since: Annotated[
         datetime | None,
         Field(
-            description="The earliest of the pods'; null: not connected.",
+            description="The earliest `since` of all pods; null: not connected.",
             examples=["2027-01-15T08:00:00Z"],
         ),
     ]
@@ -93,7 +93,7 @@ class UserPresence:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionsOnPod:
-    """What one gateway pod holds."""
+    """The connections to one gateway pod."""
 
     pod: _Pod
     connections: _Count
@@ -105,7 +105,7 @@ class ConnectionsOnPod:
 
 @dataclass(frozen=True, slots=True)
 class AllConnections:
-    """What all gateway pods hold."""
+    """The connections to all gateway pods."""
 
     connections: _Count
     anonymous: _Count

@@ -1,8 +1,9 @@
-"""The memory that the bodies of all requests under way may take, shared out between callers.
+"""The memory for the bodies of all current requests, and its division between callers.
 
-What has arrived counts, not what a head announces: a caller that announces much and sends nothing
-holds nothing. And no caller can take all: each may hold as much as is still free, so that one that
-takes what it can gets half, two a third each, and the next one always finds room.
+Only bytes that have arrived count, not the size announced in a head: a caller that announces much
+and sends nothing holds nothing. No caller can take all the memory, because each may hold only as
+much as is still free. If every caller takes what it can, one gets half, two get a third each, and
+the next one always finds room.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.refusal import RETRY_SECONDS
 from clarion_publisher.sources.http.problems import BODY_TOO_LARGE, OVERLOADED, HttpRefusal
 
-# Whoever may publish nothing: no user id is empty.
+# Owner for callers without any right to act here. No user id is empty.
 _NOBODY: Final = ""
 
 
 def owner_of(caller: Claims) -> str:
-    """Whose share a caller's bodies come from.
+    """The owner of the share that a caller's bodies come from.
 
-    An application's users are many, and each holds a token. As long as none of them may do
-    anything here, they have one share together.
+    An application has many users, and each holds a token. As long as a user may not act here, it
+    uses one share together with all other such users.
     """
     may_act = any(scope.startswith(("publish:", "users:")) for scope in caller.scopes)
     return caller.subject if may_act else _NOBODY
 
 
 class BodyBudget:
-    """The memory, and who holds it.
+    """The memory, and how much each caller holds.
 
     Attributes:
-        max_bytes: of one body; each caller may hold so much while there is room at all.
+        max_bytes: of one body; while there is room at all, each caller may hold this much.
         held_bytes: by all bodies now.
     """
 
@@ -42,34 +43,34 @@ class BodyBudget:
         self._held_by: dict[str, int] = {}
 
     def hold(self, caller: str) -> Share:
-        """A share of nothing yet, for one body of the caller's; `Share.let_go` ends it."""
+        """An empty share for one body of the caller; end it with `Share.let_go`."""
         return Share(self, caller)
 
     def take(self, caller: str, size: int) -> None:
         """Count memory for a caller, before it is used.
 
         Raises:
-            Refusal: there is no more, for anybody or for this caller.
+            Refusal: no memory is left, either at all or for this caller.
         """
         held = self._held_by.get(caller, 0) + size
         free = self._total_max_bytes - self.held_bytes - size
         if free < 0:
             raise HttpRefusal(
                 OVERLOADED,
-                "the requests under way hold all the memory set aside for them",
+                "the current requests use all the memory reserved for bodies",
                 retry_after_seconds=RETRY_SECONDS,
             )
         if held > max(free, self.max_bytes):
             raise HttpRefusal(
                 OVERLOADED,
-                "this caller's requests under way hold its share of the memory set aside for all",
+                "this caller's current requests use its share of the memory reserved for bodies",
                 retry_after_seconds=RETRY_SECONDS,
             )
         self.held_bytes += size
         self._held_by[caller] = held
 
     def let_go(self, caller: str, size: int) -> None:
-        """Count memory back."""
+        """Give memory back."""
         self.held_bytes -= size
         held = self._held_by[caller] - size
         if held:
@@ -79,7 +80,7 @@ class BodyBudget:
 
 
 class Share:
-    """What one request's body holds."""
+    """The memory that one request's body holds."""
 
     __slots__ = ("_budget", "_caller", "size")
 
@@ -89,16 +90,16 @@ class Share:
         self.size = 0
 
     def let_go(self) -> None:
-        """The body is not needed any more."""
+        """Give back all memory of the body."""
         if self.size:
             self._budget.let_go(self._caller, self.size)
             self.size = 0
 
     def announce(self, size: int) -> None:
-        """The head says how large the body will be; nothing is held for it yet.
+        """Check the size that the head announces; no memory is held for it yet.
 
         Raises:
-            Refusal: larger than one body may be.
+            Refusal: the size is over the limit for one body.
         """
         if size > self._budget.max_bytes:
             raise HttpRefusal(
@@ -106,10 +107,10 @@ class Share:
             )
 
     def arrive(self, size: int) -> None:
-        """So many more bytes of the body have come.
+        """Count bytes of the body that have arrived.
 
         Raises:
-            Refusal: larger than one body may be, or more than there is memory for.
+            Refusal: the body is over the limit for one body, or no memory is left for it.
         """
         self.announce(self.size + size)
         if size:

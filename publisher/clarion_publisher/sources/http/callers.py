@@ -1,4 +1,4 @@
-"""Which service calls: a bearer token (RFC 6750) to its claims."""
+"""Identifies the calling service: from a bearer token (RFC 6750) to its claims."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from clarion_publisher.sources.http.problems import (
     HttpRefusal,
 )
 
-# Producers send the same token for minutes, and verifying it costs 17 µs (HS256) to 97 µs (ES256),
-# of 190 for a whole publish. A key that the issuer withdraws is honoured for this long.
+# Producers send the same token for minutes. Verifying it costs 17 µs (HS256) to 97 µs (ES256), out
+# of 190 for a whole publish. A key that the issuer withdraws stays accepted for this long.
 REMEMBERED_SECONDS: Final = 30.0
 _REMEMBERED_MAX: Final = 1_000
 
 
 class Callers:
-    """Verifies callers, remembering those it has just verified."""
+    """Verifies callers, and remembers tokens that it has just verified."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Callers:
         """The claims of the token in an Authorization header.
 
         Raises:
-            Refusal: no token, one that identifies nobody, or one that cannot be verified now.
+            Refusal: there is no token, or it identifies nobody, or it cannot be verified now.
         """
         if authorization is None:
             self._metrics.token_refused("missing")

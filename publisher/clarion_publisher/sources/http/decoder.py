@@ -1,6 +1,6 @@
-"""From a request's body to what it asks for, or to all that is wrong with it.
+"""Decodes a request's body into the classes of `schemas`, or into a list of all its errors.
 
-The classes are those of `schemas`. Of ``data`` it checks only that it is JSON.
+Of ``data`` it checks only that it is JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clarion_publisher.sources.http.schemas import NewEvent, NewEvents
 
 _SHOWN_MAX_CHARACTERS: Final = 40
 _ERRORS_MAX: Final = 10
-# Where a batch holds a bad event, its events are taken apart: 60 bytes of memory for each comma.
+# A batch that holds a bad event is split into its events, which costs 60 bytes of memory per comma.
 _COMMAS_MAX: Final = 500_000
 
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
@@ -43,7 +43,7 @@ class _RawEvents(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How to check one field by itself, and what to say when it is wrong."""
+    """How to check a single field, and the rule in words."""
 
     decoder: msgspec.json.Decoder[Any]
     expected: str
@@ -81,7 +81,7 @@ def decode_event(body: bytes) -> NewEvent:
 
 
 def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
-    """What a request beside publishing says; no body at all stands for ``{}``.
+    """The body of an operation other than publishing. An absent body counts as ``{}``.
 
     Raises:
         Refusal: the body is not JSON, or its fields are wrong.
@@ -90,7 +90,7 @@ def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
 
 
 def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
-    """The events in a request's body; a bad one's refusal stands in its place.
+    """The events in a request's body. A bad event's refusal stands in its place.
 
     Raises:
         Refusal: the body is not JSON, or not a batch.
@@ -108,10 +108,10 @@ def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
 
 
 def check_text(body: bytes) -> None:
-    """Let only UTF-8 pass (RFC 8259, section 8.1): msgspec does not look inside of `data`.
+    """Refuse text that is not UTF-8 (RFC 8259, section 8.1): msgspec does not check inside `data`.
 
     Raises:
-        Refusal: the body is no UTF-8.
+        Refusal: the body is not UTF-8.
     """
     if body.isascii():
         return
@@ -133,10 +133,10 @@ def _decoded(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) -> A
 
 
 def _raw_events(body: bytes, error: ValidationError, max_events: int) -> list[Raw]:
-    """The events of a batch that holds bad ones, apart.
+    """Split a batch that holds bad events into its events.
 
     Raises:
-        Refusal: this is no batch, or taking it apart would cost too much memory.
+        Refusal: the body is not a batch, or splitting it would cost too much memory.
     """
     if body.count(b",") > _COMMAS_MAX:
         raise _invalid_batch(FieldError("/events", "valid events", str(error)[:200]))
@@ -172,12 +172,12 @@ def _malformed(body: bytes, error: Exception) -> HttpRefusal:
     if isinstance(error, RecursionError):
         return HttpRefusal(MALFORMED_JSON, "the JSON is nested too deeply")
     if _HALF_PAIR.search(body):
-        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF lacks its other half")
+        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF needs its other half")
     return HttpRefusal(MALFORMED_JSON, str(error))
 
 
 def _syntax_checked(body: bytes) -> Raw:
-    """The body, once more: a bad field ends msgspec's reading before a syntax error behind it."""
+    """Parse the body again, because msgspec stops at a bad field, before later syntax errors."""
     try:
         return msgspec.json.decode(body, type=Raw)
     except (DecodeError, RecursionError) as error:
@@ -185,7 +185,7 @@ def _syntax_checked(body: bytes) -> Raw:
 
 
 def _field_errors(raw: Raw, cls: type[Struct]) -> list[FieldError]:
-    """All that is wrong with an object; msgspec itself stops at the first bad field."""
+    """All errors of an object; msgspec itself stops at the first bad field."""
     known = _fields(cls)
     try:
         got = _OBJECT.decode(raw)
@@ -212,7 +212,7 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
     try:
         field.decoder.decode(value)
     except ValidationError as error:
-        inner = _PATH.search(str(error))  # only {"user": ...} has an inside
+        inner = _PATH.search(str(error))  # only {"user": ...} has inner fields
         if inner is None:
             return [FieldError(f"/{name}", field.expected, _shown(value))]
         value = _OBJECT.decode(value)[inner[1]]
@@ -221,14 +221,14 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
 
 
 def _pointer(name: str) -> str:
-    """The JSON pointer of a field that a client made up (RFC 6901, section 3)."""
+    """The JSON pointer of a field name chosen by a client (RFC 6901, section 3)."""
     if len(name) > _SHOWN_MAX_CHARACTERS:
         name = name[:_SHOWN_MAX_CHARACTERS] + "…"
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def _shown(raw: Raw) -> str:
-    """A JSON value as a problem shows it: short ones as they are, others by their kind."""
+    """A JSON value as a problem shows it: short values unchanged, others described."""
     text = bytes(raw).decode()
     if text.startswith("{"):
         return "an object"

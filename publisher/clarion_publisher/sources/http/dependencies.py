@@ -1,7 +1,7 @@
-"""What FastAPI puts into the operations: the caller, the name in the path, the body, the service.
+"""Dependencies that FastAPI passes to the operations: caller, name in the path, body, services.
 
-`counted` comes first: it sees what becomes of the request. Bodies are read within limits, and only
-once the caller is known; FastAPI itself would read them whole, before anything else.
+`counted` comes first, so that it sees the outcome of the request. Bodies are read within limits,
+and only once the caller is known. FastAPI itself would read whole bodies before anything else.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BEARER: Final = HTTPBearer(
     bearerFormat="JWT",
     description=f"A JWT. Its `scope` holds {', '.join(SCOPES.values())}, for the audience of each "
     f"event, or {READ_USERS}, {DISCONNECT_USERS}.",
-    auto_error=False,  # `caller` refuses
+    auto_error=False,  # `caller` does the refusing
 )
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ AnyBody = TypeVar("AnyBody", bound=Struct)
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the operations work with: the state of the FastAPI app."""
+    """The objects that the operations use: the state of the FastAPI app."""
 
     users: Users
     callers: Callers
@@ -61,7 +61,7 @@ def services(request: Request) -> Services:
 
 
 async def counted(request: Request) -> AsyncIterator[None]:
-    """Count what becomes of the request; a bug is logged, and the caller is told no more of it.
+    """Count the outcome of the request. A bug is logged; the caller sees none of its details.
 
     Raises:
         Refusal: for a bug.
@@ -80,7 +80,7 @@ async def counted(request: Request) -> AsyncIterator[None]:
         header = request.headers.get("traceparent", "").encode("latin-1")
         with traced_logs(read_traceparent(header)):
             _log.exception("request failed by a bug", path=request.url.path)
-        detail = "the publisher failed, before or after it did what was asked"
+        detail = "the publisher failed; it may have carried out the request"
         raise HttpRefusal(INTERNAL, detail) from None
     else:
         metrics.operation(name, "done")
@@ -91,10 +91,10 @@ async def caller(
     request: Request,
     _documented: Annotated[object, Depends(BEARER)],
 ) -> Claims:
-    """The claims of the caller's token, which holds the scopes that the operation needs.
+    """The claims of the caller's token, which has the scopes that the operation needs.
 
     Raises:
-        Refusal: there is no such token, or it lacks a scope.
+        Refusal: there is no valid token, or it lacks a scope.
     """
     headers = read_headers(request.scope)
     claims = await services(request).callers.identify(headers.get(b"authorization"))
@@ -105,9 +105,9 @@ async def caller(
 
 
 async def content(request: Request) -> AsyncIterator[bytes]:
-    """The request's body; nothing, where it carries none. Its memory counts until the answer.
+    """The request's body, or empty bytes. Its memory counts until the answer.
 
-    The operation has asked for the `caller` before, whose share of the memory it takes.
+    The operation depends on `caller` first, because the body counts towards the caller's share.
 
     Raises:
         Refusal: see `clarion_publisher.sources.http.exchange.Body.read`.
@@ -118,7 +118,7 @@ async def content(request: Request) -> AsyncIterator[bytes]:
 
 
 def body_of(cls: type[AnyBody]) -> Callable[[bytes], Awaitable[AnyBody]]:
-    """A dependency: the body as that class; without a body, the class's defaults.
+    """A dependency that decodes the body; without a body, it yields the class's defaults.
 
     Raises:
         Refusal: see `decode_body`.
@@ -140,10 +140,10 @@ async def user_in_path(
         ),
     ],
 ) -> str:
-    """The user that the path names.
+    """The user named in the path.
 
     Raises:
-        Refusal: it is no user's id.
+        Refusal: the name is not a user's id.
     """
     try:
         return check_user_id(_decoded(user))
@@ -161,10 +161,10 @@ async def token_id_in_path(
         ),
     ],
 ) -> str:
-    """The token that the path names.
+    """The id of the token named in the path.
 
     Raises:
-        Refusal: it is no token's id.
+        Refusal: the name is not a token's id.
     """
     name = _decoded(token_id)
     if len(name.encode()) > TOKEN_ID_MAX_BYTES:
@@ -173,7 +173,7 @@ async def token_id_in_path(
 
 
 def _decoded(encoded: str) -> str:
-    """A name in a path, which is routed as it was sent: a slash in a name is none of the path's."""
+    """A name in a path. Paths are routed undecoded, so a slash in a name does not split it."""
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:

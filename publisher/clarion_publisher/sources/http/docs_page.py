@@ -14,12 +14,12 @@ _PATH: Final = "/docs"
 _FILES_PATH: Final = "/docs/files"
 
 CONTENT_SECURITY_POLICY: Final = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
-"""What the page may load: this origin only. Swagger UI has a script and styles in the page."""
+"""The page may load files from this origin only. Swagger UI has inline scripts and styles."""
 
 
 def add_docs_page(app: FastAPI) -> None:
     """Serve the page and its files."""
-    # Not the package's own FastAPI class, which brings a second page and no way to leave it out.
+    # Not the package's own FastAPI class, which always adds a second page.
     static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount(_FILES_PATH, static, name="docs_files")
 

@@ -1,7 +1,7 @@
-"""One HTTP exchange on plain ASGI: headers and body in, answer out.
+"""One HTTP exchange on plain ASGI: reads headers and body, sends the answer.
 
-Bodies are read within limits, chunk by chunk, and no byte is taken beyond them: Starlette's request
-object reads them whole.
+Bodies are read chunk by chunk, and never beyond their limits. Starlette's request object would read
+them whole.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from clarion_publisher.sources.http.problems import (
 _log = structlog.get_logger(__name__)
 
 _JSON: Final = b"application/json"
-# Of these a second one would be a second opinion on who, what or how much; a proxy in front may
-# have followed the other one.
+# Headers that must not be repeated: they decide on the caller, the type or the size, and a proxy in
+# front may have read a different copy.
 _SINGLE: Final = frozenset(
     {b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
 )
@@ -42,18 +42,18 @@ Headers = Mapping[bytes, bytes]
 
 
 class Disconnected(Exception):
-    """The client went away before its body had come in."""
+    """The client went away before its whole body had arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the client gets.
+    """The response to a client.
 
     Attributes:
         outcome: metric label: ``published``, ``duplicate``, ``partial``, ``done`` or a problem's
             name.
-        audience: metric label: an audience's kind, ``batch`` or ``unknown``; what was asked for
-            where that is no publishing.
+        audience: metric label: an audience's kind, ``batch`` or ``unknown``. For requests other
+            than publishing, the operation.
     """
 
     status: int
@@ -64,7 +64,7 @@ class Answer:
     headers: Sequence[tuple[str, str]] = ()
 
     async def send(self, send: Send) -> None:
-        """Write it."""
+        """Send the response."""
         headers = [
             (b"content-type", self.content_type.encode()),
             (b"content-length", b"%d" % len(self.body)),
@@ -75,7 +75,7 @@ class Answer:
 
 
 def refused(refusal: Refusal, audience: str) -> Answer:
-    """The answer to a request that is not served."""
+    """The answer to a refused request."""
     return Answer(
         row_of(refusal).status,
         document_of(refusal),
@@ -87,10 +87,10 @@ def refused(refusal: Refusal, audience: str) -> Answer:
 
 
 async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answer:
-    """What comes of serving one request: whatever fails, somebody is answered.
+    """The answer of a handler, or the answer to its failure: a client always gets one.
 
     Raises:
-        Disconnected: nobody is there.
+        Disconnected: the client is gone.
     """
     try:
         return await work
@@ -101,15 +101,15 @@ async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answ
     except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
         with traced_logs(read_traceparent(dict(scope["headers"]).get(b"traceparent"))):
             _log.exception("request failed by a bug", path=scope["path"])
-        bug = HttpRefusal(INTERNAL, "the publisher failed, before or after it did what was asked")
+        bug = HttpRefusal(INTERNAL, "the publisher failed; it may have carried out the request")
         return refused(bug, audience)
 
 
 def read_headers(scope: Scope) -> Headers:
-    """The request's headers by lower-case name, the last one where a name repeats.
+    """The request's headers by lower-case name. Of a repeated header, the last one.
 
     Raises:
-        Refusal: a header that must be single is not.
+        Refusal: a header that must not be repeated is repeated.
     """
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers = dict(raw)
@@ -124,18 +124,18 @@ def read_headers(scope: Scope) -> Headers:
 
 
 class Bodies:
-    """Reads bodies within the memory that is set aside for them."""
+    """Reads bodies within the memory for all of them."""
 
     def __init__(self, *, max_bytes: int, total_max_bytes: int) -> None:
         self._budget = BodyBudget(max_bytes=max_bytes, total_max_bytes=total_max_bytes)
 
     @property
     def held_bytes(self) -> int:
-        """Memory of all bodies under way."""
+        """Memory of all current bodies."""
         return self._budget.held_bytes
 
     def hold(self, caller: Claims) -> Body:
-        """A context in which one body may be read; its memory counts until the context ends."""
+        """A context for reading one body; its memory counts until the context ends."""
         return Body(self._budget.hold(owner_of(caller)))
 
 
@@ -157,14 +157,15 @@ class Body:
         self._share.let_go()
 
     async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """The JSON text that a request carries.
+        """The JSON text in a request's body.
 
         Raises:
-            Refusal: it is of another type, compressed, too large, or one too many.
+            Refusal: the body has another content type, is compressed, or is too large, or all
+                bodies together are.
             Disconnected: the client went away.
         """
         _check_type(headers)
-        length = int(headers.get(b"content-length", 0))  # digits: the HTTP parser checked them
+        length = int(headers.get(b"content-length", 0))  # the HTTP parser allows only digits
         self._share.announce(length)
         chunks: list[bytes] = []
         while True:

@@ -1,8 +1,8 @@
 """The OpenAPI document.
 
-FastAPI generates the operations on users and tokens from their routes. The two ways to publish
-bypass FastAPI, so their part is written here. Schemas of bodies come from the classes that decode
-them.
+FastAPI generates the operations on users and tokens from their routes. The two publishing paths
+bypass FastAPI, so their part is written here. The schemas of bodies come from the classes that
+decode them.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _TAGS: Final = [
     {"name": "events", "description": "Publishing events."},
     {
         "name": "users",
-        "description": "Who is connected; disconnecting users and revoking their tokens.",
+        "description": "Shows who is connected, disconnects users, and revokes tokens.",
     },
 ]
 _SERVERS: Final = [{"url": "/", "description": "The publisher that this document comes from."}]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
-# What every path may refuse with, beside its own.
+# The refusals that every path has in addition to its own.
 ALWAYS: Final = (
     problems.MALFORMED_REQUEST,
     problems.UNAUTHENTICATED,
@@ -55,7 +55,7 @@ ALWAYS: Final = (
     problems.BUS_UNAVAILABLE,
     problems.KEYS_UNAVAILABLE,
 )
-# And where there is a body.
+# Further refusals of paths that take a body.
 WITH_BODY: Final = (
     *ALWAYS,
     problems.MALFORMED_JSON,
@@ -94,7 +94,7 @@ def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> di
     """The document for ``/openapi.json``.
 
     Args:
-        app: with its routes.
+        app: its routes must be complete.
     """
     document = get_openapi(
         title=app.title,
@@ -117,17 +117,17 @@ def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> di
 
 
 def request_body(cls: type[Struct], *, required: bool) -> dict[str, Any]:
-    """The part of an operation that says what its body is."""
+    """The part of an operation that describes its body."""
     return {"requestBody": {"required": required, "content": _json(cls)}}
 
 
 def success(example: object) -> dict[int | str, dict[str, Any]]:
-    """An example of what FastAPI documents by itself."""
+    """An example for a response that FastAPI documents by itself."""
     return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def refusals(rows: Iterable[Row]) -> dict[int | str, dict[str, Any]]:
-    """One response for each status, naming its problems."""
+    """One response for each status, with its problems."""
     by_status: dict[int, list[Row]] = {}
     for row in rows:
         by_status.setdefault(row.status, []).append(row)
@@ -147,7 +147,7 @@ def refusals(rows: Iterable[Row]) -> dict[int | str, dict[str, Any]]:
 
 
 def _publish_patterns(node: Any) -> None:  # noqa: ANN401 - any JSON
-    """Undo `to_the_end`: ``\\Z`` is Python's own."""
+    """Undo `to_the_end`, because only Python knows ``\\Z``."""
     if isinstance(node, dict):
         if isinstance(node.get("pattern"), str):
             node["pattern"] = re.sub(r"\\Z$", "$", node["pattern"])
@@ -188,7 +188,7 @@ def _publish_events() -> dict[str, Any]:
         "tags": ["events"],
         "operationId": "publishEvents",
         "summary": "Publish events, in this order",
-        "description": "Each event stands for itself: a bad one keeps no other from being "
+        "description": "Events are independent: a bad one does not keep the others from being "
         "published.",
         "security": [{"bearer": []}],
         "parameters": [_traceparent()],
@@ -205,8 +205,8 @@ def _traceparent() -> dict[str, Any]:
     return {
         "name": "traceparent",
         "in": "header",
-        "description": "W3C Trace Context. Its sampling decision is respected; an invalid one "
-        "counts as none.",
+        "description": "W3C Trace Context. Its sampling decision is respected. An invalid one is "
+        "ignored.",
         "schema": {"type": "string"},
         "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     }

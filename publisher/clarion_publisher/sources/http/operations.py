@@ -1,6 +1,6 @@
-"""The routes beside publishing: who is connected, disconnecting, revoking tokens.
+"""The routes other than publishing: show who is connected, disconnect users, revoke tokens.
 
-The names of the functions are the metric's labels. GET answers HEAD as well.
+The functions' names are metric labels. GET routes answer HEAD as well.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _MAY_DISCONNECT = Security(caller, scopes=[DISCONNECT_USERS])
 _READING: Final[dict[str, Any]] = {
     "tags": ["users"],
     "description": f"Needs the scope {READ_USERS}.",
-    "response_description": "As the gateways have told Redis.",
+    "response_description": "The state as the gateways have reported it to Redis.",
 }
 _ORDER: Final[dict[str, Any]] = {
     "tags": ["users"],
-    "description": f"Needs the scope {DISCONNECT_USERS}. It does no harm to say it again.",
-    "response_description": "The order stands.",
+    "description": f"Needs the scope {DISCONNECT_USERS}. Sending the request again is safe.",
+    "response_description": "The order is in force.",
 }
 _ORDER_REFUSALS: Final = refusals(
     (*WITH_BODY, problems.INSUFFICIENT_SCOPE, problems.INVALID_REQUEST)
@@ -94,7 +94,7 @@ async def read_user(served: Served, user: User) -> UserPresence:
     "/connections",
     dependencies=[_MAY_READ],
     operation_id="readConnections",
-    summary="What each gateway pod holds",
+    summary="How many connections and users each gateway pod has",
     responses={**success(_GATEWAYS), **refusals((*ALWAYS, problems.INSUFFICIENT_SCOPE))},
     **_READING,
 )
@@ -128,7 +128,7 @@ async def disconnect_user(
     "/users/{user}/revoke",
     dependencies=[_MAY_DISCONNECT],
     operation_id="revokeUser",
-    summary="Revoke a user's tokens of before a moment, and close what holds one",
+    summary="Revoke a user's tokens issued before a moment, and close connections that use one",
     openapi_extra=request_body(schemas.RevokeUser, required=False),
     responses={
         **success({"gateways": 3, "tokens_good_from": 1_795_494_113}),
@@ -149,7 +149,7 @@ async def revoke_user(
     "/tokens/{token_id}/revoke",
     dependencies=[_MAY_DISCONNECT],
     operation_id="revokeToken",
-    summary="Revoke one token, and close what holds it",
+    summary="Revoke one token, and close the connections that use it",
     openapi_extra=request_body(schemas.RevokeToken, required=False),
     responses={**success({"gateways": 3}), **_ORDER_REFUSALS},
     **_ORDER,

@@ -1,7 +1,7 @@
-"""How the HTTP source refuses: problem documents (RFC 9457) and their headers.
+"""Refusals over HTTP: problem documents (RFC 9457) and their headers.
 
-One table: for each kind of refusal its status and title. Anything may raise a `Refusal`; the edge
-of the request turns it into an answer.
+One table gives the status and the title for each kind of refusal. Any code may raise a `Refusal`;
+the outermost part of the request's handling turns it into an answer.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 class HttpRefusal(Refusal):
-    """A refusal for reasons that only HTTP has, or with headers of its own."""
+    """A refusal for a reason that exists only in HTTP, or with its own headers."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class HttpRefusal(Refusal):
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The headers that the problem asks for, beside its content type."""
+        """The headers that the problem needs, in addition to its content type."""
         return [*self._headers, *_asked_for(self)]
 
 
@@ -149,7 +149,7 @@ _ROWS_BY_KIND: Final = {row.kind: row for row in ROWS}
 
 
 def row_of(refusal: Refusal) -> Row:
-    """How HTTP shows a refusal."""
+    """The status and the title of a refusal."""
     return refusal.row if isinstance(refusal, HttpRefusal) else _ROWS_BY_KIND[refusal.kind]
 
 
@@ -174,12 +174,12 @@ def document_of(refusal: Refusal) -> bytes:
 
 
 def headers_of(refusal: Refusal) -> list[tuple[str, str]]:
-    """The headers that a refusal asks for, beside the content type."""
+    """The headers that a refusal needs, in addition to the content type."""
     return refusal.headers if isinstance(refusal, HttpRefusal) else _asked_for(refusal)
 
 
 def invalid(row: Row, *errors: FieldError) -> HttpRefusal:
-    """The refusal of something with bad fields."""
+    """The refusal of a request or event with bad fields."""
     return HttpRefusal(row, describe(errors), errors=errors)
 
 
@@ -205,7 +205,7 @@ def _asked_for(refusal: Refusal) -> list[tuple[str, str]]:
 
 
 def _challenge(refusal: Refusal, more: str = "") -> str:
-    """How to authenticate (RFC 6750, section 3): no error code where no token came."""
+    """How to authenticate (RFC 6750, section 3). No error code if the request had no token."""
     if refusal.kind is UNAUTHENTICATED.kind:
         return f'Bearer realm="{REALM}"'
     description = f'error_description="{refusal.detail}"'

@@ -1,8 +1,8 @@
-"""The publisher's HTTP protocol: `clarion_contract.service.http_bounds`, answering in the
-publisher's problems.
+"""The publisher's HTTP protocol: `clarion_contract.service.http_bounds` with the publisher's
+problem documents.
 
-A request that asks for an upgrade is served as if it did not: Java's own HTTP client asks for h2c
-with every first request, and uvicorn with httptools would lose the body of it.
+A request for an upgrade is served as if it did not ask for one. Java's own HTTP client asks for h2c
+with its first request, and uvicorn with httptools would lose that request's body.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PublisherHttpProtocol(BoundedHttpProtocol):
     """One TCP connection to the public port."""
 
     def refusal(self, breach: Breach, detail: str) -> tuple[str, bytes]:
-        """See `BoundedHttpProtocol`: the refusal as every other one of the publisher."""
+        """See `BoundedHttpProtocol`. The response looks like the publisher's other refusals."""
         row = _ROWS[breach]
         retry_after_seconds = RETRY_SECONDS if row is OVERLOADED else None
         refusal = HttpRefusal(row, detail, retry_after_seconds=retry_after_seconds)

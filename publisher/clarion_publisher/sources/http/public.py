@@ -51,7 +51,7 @@ def public_app(settings: PublisherSettings, ingestion: Ingestion, services: Serv
 
 
 def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
-    """What every response says about itself, set by uvicorn."""
+    """The headers that uvicorn adds to every response."""
     headers = dict(RESPONSE_HEADERS)
     if settings.profile == "dev":
         headers["content-security-policy"] = CONTENT_SECURITY_POLICY
@@ -90,7 +90,7 @@ def _fastapi(
     )
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way
     for path, route in routes.items():
-        # For the other methods: 405, with Allow.
+        # With other methods, the router answers 405 with Allow.
         app.router.routes.append(StarletteRoute(path, route, methods=["POST"]))
     if settings.profile == "dev":
         add_docs_page(app)
@@ -98,9 +98,9 @@ def _fastapi(
 
 
 class _Entrance:
-    """Takes the publishing routes straight to their handlers.
+    """Sends publishing requests straight to their handlers.
 
-    FastAPI's middleware and router more than double what our own part of a publish costs:
+    FastAPI's middleware and router would more than double the cost of our own part of a publish:
     docs/decisions/0003-publish-pipeline.md has the figures.
     """
 
@@ -113,14 +113,14 @@ class _Entrance:
             await self._otherwise(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self._routes:
             await self._routes[scope["path"]](scope, receive, send)
-        else:  # the path as it was sent: a slash in a user's id is none of the path's
+        else:  # with the undecoded path: a slash in a user's id must not split it
             encoded = {**scope, "path": scope["raw_path"].decode("ascii")}
             await self._otherwise(encoded, receive, send)
 
 
 async def _refuse_status(_request: Request, error: Any) -> Response:  # noqa: ANN401 - FastAPI's type
     headers = [(name.lower(), value) for name, value in (error.headers or {}).items()]
-    if ("allow", "GET") in headers:  # HEAD has a route of its own, which Starlette does not name
+    if ("allow", "GET") in headers:  # HEAD has its own route, which Starlette does not name here
         headers = [("allow", "GET, HEAD")]
     return _response(of_status(error.status_code, f"{error.detail}.", headers))
 
@@ -134,7 +134,7 @@ async def _refuse_bug(_request: Request, _error: Exception) -> Response:
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    """The client is gone: uvicorn drops what is sent."""
+    """The client is gone, and uvicorn drops the response."""
     return Response(status_code=400)
 
 

@@ -1,7 +1,7 @@
 """The two ways to publish: one event, or a batch.
 
-A `Route` owns what both share: identify the caller, read the body, answer, measure. A handler owns
-the rest: it decodes the body, hands the events in and tells what became of them.
+A `Route` does what both share: it identifies the caller, reads the body, answers and measures. A
+handler does the rest: it decodes the body, hands the events in, and answers with their outcomes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from clarion_publisher.sources.http.schemas import (
 EVENTS_PATH: Final = "/v1/events"
 BATCH_PATH: Final = "/v1/events:batch"
 
-# Printable ASCII, with spaces inside only.
+# Printable ASCII; spaces only between other characters.
 HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?$"
 _HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
 
@@ -58,8 +58,8 @@ class Route:
     """One path's POST, as an ASGI app.
 
     Args:
-        handle: what is the path's own.
-        audience: metric label of what is refused before the handler has read it.
+        handle: the handler of this path.
+        audience: metric label for requests refused before the handler has read them.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Publishing:
         self._batch_max_events = batch_max_events
 
     async def publish_event(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
-        """Publish one event: 201 with its receipt; 200 when its key was published before.
+        """Publish one event: 201 with its receipt; 200 if its key was published before.
 
         Raises:
-            Refusal: the body holds no event.
+            Refusal: the body is not an event.
         """
         event = decode_event(body)
         audience = _audience(event)
@@ -120,10 +120,10 @@ class Publishing:
         )
 
     async def publish_batch(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
-        """Publish a batch: 200 when every event was, 207 when some were not.
+        """Publish a batch: 200 if all events were published, 207 if some were not.
 
         Raises:
-            Refusal: the body holds no batch, or none of its events could be taken at the moment.
+            Refusal: the body is not a batch, or no event could be taken at the moment.
         """
         if b"idempotency-key" in headers:
             error = FieldError("/events", "a key in each event", "a header for all of them")
@@ -148,13 +148,13 @@ class Publishing:
 
 
 def choose_key(header: bytes | None, key: str | None) -> str | None:
-    """The idempotency key out of header and body.
+    """The idempotency key from the header and the body.
 
-    The header may be plain or, as draft-ietf-httpapi-idempotency-key-header has it, a quoted
-    string (RFC 8941, section 3.3.3).
+    The header may be plain, or a quoted string (RFC 8941, section 3.3.3) as in
+    draft-ietf-httpapi-idempotency-key-header.
 
     Raises:
-        Refusal: it is no key, or the two differ.
+        Refusal: the header is not a valid key, or header and body differ.
     """
     if header is None:
         return key
@@ -174,7 +174,7 @@ def _incoming(event: NewEvent) -> IncomingEvent:
 
 
 def _audience(event: NewEvent) -> Audience:
-    """The audience that an event names; `Admission` checks a user's id."""
+    """The audience of an event; `Admission` checks a user's id."""
     wanted = event.audience
     if isinstance(wanted, UserAudience):
         return Audience("user", wanted.user)
@@ -182,9 +182,9 @@ def _audience(event: NewEvent) -> Audience:
 
 
 def _check_temporary(outcomes: Sequence[Outcome]) -> None:
-    """Refuse the request as a whole where every event may succeed later.
+    """Refuse the whole request if every event may succeed later.
 
-    A client, or a proxy, that knows nothing of batches then sends the request again.
+    Clients and proxies that know nothing of batches then retry the request.
     """
     first = outcomes[0] if outcomes else None
     if isinstance(first, Refusal) and all(

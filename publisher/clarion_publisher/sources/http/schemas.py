@@ -1,9 +1,8 @@
-"""The JSON of publishing, in and out, and what operations on users take.
+"""The JSON of publishing requests and answers, and the bodies of operations on users.
 
-The OpenAPI document is made from these classes. What those operations answer: `answers`.
-
-``data`` is `msgspec.Raw`: msgspec checks its syntax, and its bytes go to the clients as the
-producer wrote them, numbers and key order and white space included.
+The OpenAPI document is made from these classes. The answers of those operations are in `answers`.
+``data`` is `msgspec.Raw`: msgspec checks its syntax, and its bytes reach the clients as the
+producer wrote them, including numbers, key order and white space.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[
         Key | None,
         Meta(
-            description="Idempotency key, of this caller for this audience: a second event with "
-            "the same key is not published. The Idempotency-Key header is the same.",
+            description="Idempotency key, unique to this caller and audience: a second event with "
+            "the same key is not published. The Idempotency-Key header means the same.",
             extra={"expected": KEY_EXPECTED},
         ),
     ] = None
@@ -96,13 +95,13 @@ class NewEvents(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What became of an event."""
+    """The result for one event."""
 
     id: Annotated[
         str,
         Meta(
-            description="The event's id, as its receivers see it; of the first event with the "
-            "same key when it is a duplicate.",
+            description="The event's id, as its recipients see it. For a duplicate: the id of the "
+            "first event with the same key.",
             examples=["1732440000000000"],
         ),
     ]
@@ -110,16 +109,14 @@ class Receipt(Struct, frozen=True):
         bool, Meta(description="Whether an event with the same key was published before.")
     ]
     gateways: Annotated[
-        int, Meta(ge=0, description="Gateway pods that Redis passed the event on to.")
+        int, Meta(ge=0, description="Gateway pods to which Redis passed the event on.")
     ]
 
 
 class BatchResult(Struct, frozen=True, omit_defaults=True):
-    """What became of one event of a batch: a receipt's fields, or a problem."""
+    """The result for one event of a batch: a receipt's fields, or a problem."""
 
-    status: Annotated[
-        int, Meta(description="The status that the event alone would have been answered with.")
-    ]
+    status: Annotated[int, Meta(description="The status that the event would have got on its own.")]
     id: Annotated[str | UnsetType, Meta(description="See Receipt.")] = UNSET
     duplicate: Annotated[bool | UnsetType, Meta(description="See Receipt.")] = UNSET
     gateways: Annotated[int | UnsetType, Meta(description="See Receipt.")] = UNSET
@@ -127,7 +124,7 @@ class BatchResult(Struct, frozen=True, omit_defaults=True):
 
 
 class BatchReceipt(Struct, frozen=True):
-    """What became of a batch: one result for each event, in the same order."""
+    """The results for a batch: one for each event, in the same order."""
 
     results: list[BatchResult]
 
@@ -144,7 +141,7 @@ class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[
         Annotated[str, Meta(max_length=REASON_MAX_CHARACTERS)] | None,
         Meta(
-            description="What the user's clients are told, cut to 123 bytes in UTF-8.",
+            description="Reason shown to the user's clients, cut to 123 bytes in UTF-8.",
             examples=["your plan has changed"],
             extra={"expected": f"a string of at most {REASON_MAX_CHARACTERS} characters"},
         ),
@@ -160,20 +157,20 @@ class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
     revoke: Annotated[
         bool,
         Meta(
-            description="Revoke all tokens of the user that were issued before now, too.",
+            description="Also revoke all tokens of the user that were issued before now.",
             extra={"expected": "true or false"},
         ),
     ] = False
 
 
 class RevokeUser(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which tokens of a user to revoke."""
+    """The tokens of a user to revoke."""
 
     issued_before: Annotated[
         Seconds | None,
         Meta(
-            description="Tokens whose `iat` lies before this moment, in seconds since 1970, or "
-            "that have none. Default: now.",
+            description="Seconds since 1970. Tokens with an earlier `iat`, and tokens without an "
+            "`iat`, are revoked. Default: now.",
             extra={"expected": "seconds since 1970"},
         ),
     ] = None
@@ -185,7 +182,7 @@ class RevokeToken(Struct, frozen=True, forbid_unknown_fields=True):
     expires_at: Annotated[
         Seconds | None,
         Meta(
-            description="The token's `exp`, in seconds since 1970: later, the revocation is "
+            description="The token's `exp`, in seconds since 1970; after it, the revocation is "
             "forgotten. Default: CLARION_TOKEN_MAX_SECONDS from now.",
             extra={"expected": "seconds since 1970"},
         ),

@@ -31,9 +31,9 @@ class HttpSource:
         """Set up.
 
         Args:
-            listener: the public port, bound.
-            port: its connections and their limits.
-            keys: of the callers' tokens.
+            listener: the public port, already bound.
+            port: the connections of that port, and their limits.
+            keys: the keys for callers' tokens.
         """
         self._settings = settings
         self._listener = listener
@@ -42,7 +42,7 @@ class HttpSource:
         self._keys = keys
 
     async def run(self, ingestion: Ingestion) -> None:
-        """Serve until cancelled; then take no new connection and finish the requests under way."""
+        """Serve until cancelled; then take no new connection and finish the current requests."""
         server = self._server(ingestion)
         serving = asyncio.ensure_future(server.run_until_stopped())
         try:
@@ -53,7 +53,7 @@ class HttpSource:
             raise
 
     def obstacles(self) -> Sequence[str]:
-        """Without keys no caller can be told from another."""
+        """Missing keys are a reason: without them no caller can be identified."""
         if self._keys.known:
             return ()
         return (f"no keys from CLARION_JWT_JWKS_URL: {self._keys.failure}",)

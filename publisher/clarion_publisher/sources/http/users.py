@@ -1,7 +1,7 @@
-"""What concerns users beside publishing: who is connected, disconnecting, revoking tokens.
+"""Operations on users and tokens: show who is connected, disconnect users, revoke tokens.
 
-Reads and writes Redis through `clarion_contract.bus.presence` and `clarion_contract.bus.orders`;
-the routes are in `operations`.
+They read and write Redis through `clarion_contract.bus.presence` and `clarion_contract.bus.orders`.
+The routes are in `operations`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Users:
 
         Args:
             token_max_seconds: the longest life of a token.
-            leeway_seconds: how long a gateway takes a token that has ended.
-            disconnect_seconds: how late a gateway may learn that it is to disconnect a user.
+            leeway_seconds: how long after its end a gateway still accepts a token.
+            disconnect_seconds: how late a gateway may still carry out an order to disconnect.
         """
         self._orders = orders
         self._register = register
@@ -78,7 +78,7 @@ class Users:
         )
 
     async def read_connections(self) -> AllConnections:
-        """What each pod holds.
+        """The connections of each pod.
 
         Raises:
             Refusal: Redis does not answer.
@@ -103,12 +103,12 @@ class Users:
         return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
 
     async def disconnect(self, user: str, wanted: schemas.DisconnectUser) -> DisconnectReceipt:
-        """Close all connections of a user, and say how many of them presence knew.
+        """Close all connections of a user, and return how many of them presence knew.
 
         Raises:
-            Refusal: Redis does not take the order, or too many are in force.
+            Refusal: Redis did not take the order, or too many orders are in force.
         """
-        # First: afterwards the gateways have begun to close them.
+        # Count first: after the order, the gateways begin to close the connections.
         known = await self._known_connections(user)
         now = self._clock()
         orders: list[Order] = [
@@ -150,7 +150,7 @@ class Users:
         return OrderReceipt(await self._give([order]))
 
     async def _known_connections(self, user: str) -> int | None:
-        """None where presence does not answer: that keeps nobody from being disconnected."""
+        """None if presence does not answer; the user is disconnected all the same."""
         try:
             stays = await self._register.user(user)
         except BusUnavailable:
@@ -162,7 +162,7 @@ class Users:
         return RevokeUser(user, issued_before, ends_at)
 
     async def _give(self, orders: Sequence[Order]) -> int:
-        """How many gateways were told."""
+        """Give orders; return how many gateways got them at once."""
         try:
             return await self._orders.give(orders, replicated=True)
         except BusUnavailable:
@@ -174,13 +174,13 @@ class Users:
 def _bus_unavailable() -> Refusal:
     return Refusal(
         BUS_UNAVAILABLE,
-        "the bus did not answer; it does no harm to ask again",
+        "the bus did not answer; sending the request again is safe",
         retry_after_seconds=RETRY_SECONDS,
     )
 
 
 def _good_from(issued_before: float) -> int:
-    """The first whole second whose tokens are all newer than a moment."""
+    """The first whole second from a moment on; its tokens are not revoked."""
     return math.ceil(issued_before)
 
 

@@ -1,4 +1,4 @@
-"""The memory of bodies, shared out between callers."""
+"""The memory for bodies, and its division between callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.publisher.service import bearer, serving, token
 
 
 def fill(budget: BodyBudget, caller: str, size: int) -> int:
-    """Take bodies of that size until the caller gets no more; how many."""
+    """Add bodies of that size until the caller is refused; return how many were accepted."""
     for count in range(1_000):
         share = budget.hold(caller)
         try:
@@ -43,7 +43,7 @@ def test_each_caller_may_have_one_body_while_there_is_room() -> None:
 
 
 def test_one_body_may_be_all_that_there_is() -> None:
-    """The settings allow it."""
+    """The settings allow one body to take all the memory."""
     budget = BodyBudget(max_bytes=10, total_max_bytes=10)
     assert fill(budget, "orders", 10) == 1
 
@@ -90,7 +90,7 @@ EVENT = {"audience": "all", "type": "t", "data": 1}
 
 @pytest.mark.parametrize("sends", [0, 60_000], ids=["nothing of them", "most of them"])
 def test_one_producer_does_not_lock_out_the_others(redis_url: str, sends: int) -> None:
-    """Many connections announce large bodies and stop; another producer publishes meanwhile."""
+    """Many connections announce large bodies and stop; meanwhile another producer publishes."""
     limits = {"body_max_bytes": 65_536, "bodies_max_bytes": 1 << 20}
     with serving(redis_url, **limits) as service, ExitStack() as stack:
         head = (

@@ -1,4 +1,4 @@
-"""Identifying callers: what is remembered, for how long, and what is counted."""
+"""Identifying callers: which tokens are remembered, for how long, and what is counted."""
 
 from __future__ import annotations
 

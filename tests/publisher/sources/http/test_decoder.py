@@ -1,4 +1,4 @@
-"""Decoding: what is JSON, what is an event, and that nothing happens to the bytes of data."""
+"""Decoding bodies: valid JSON, valid events, and unchanged bytes of data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def refusal(document: Any) -> HttpRefusal:
 
 
 def errors(document: Any) -> list[tuple[str, str]]:
-    """Pointer and got of each error."""
+    """Pointer and `got` of each error."""
     refused = refusal(document)
     assert refused.row is INVALID_EVENT
     return [(error.pointer, error.got) for error in refused.errors]
@@ -84,7 +84,7 @@ class TestData:
     )
     @example(b"\xff")
     def test_python_agrees_on_what_is_json(self, data: bytes) -> None:
-        """Differential: whatever is accepted, Python's own parser accepts too, and inversely."""
+        """Python's own parser accepts a text if and only if ours does."""
         try:
             decoded = json.loads(body(data), parse_constant=lambda _: pytest.fail("a constant"))
             json.dumps(decoded, ensure_ascii=False).encode()  # fails on half a surrogate pair
@@ -186,7 +186,7 @@ class TestBatches:
         assert row_of(second) is INVALID_EVENT
 
     def test_taking_a_batch_apart_has_a_price_limit(self) -> None:
-        """8 MiB of tiny things that are no events would cost hundreds of megabytes."""
+        """8 MiB of tiny values that are not events would cost hundreds of megabytes."""
         with pytest.raises(HttpRefusal) as caught:
             decode_batch(b'{"events":[' + b"0," * 1_000_000 + b"0]}", max_events=1_000)
         assert caught.value.row is INVALID_BATCH

@@ -1,4 +1,4 @@
-"""The docs page works where nothing but the publisher can be reached."""
+"""The docs page works if nothing but the publisher can be reached."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_none_of_it_in_production(client: httpx.Client) -> None:
     CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
 )
 def test_a_browser_shows_every_operation(dev: Service) -> None:
-    """With no network but the publisher's, and nothing that its policy forbids."""
+    """No network except the publisher's is needed, and nothing breaks the page's policy."""
     asked: list[str] = []
     complaints: list[str] = []
     with sync_playwright() as playwright:

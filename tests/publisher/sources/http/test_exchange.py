@@ -55,7 +55,7 @@ async def test_a_declared_length_is_refused_before_anything_is_read() -> None:
 
 
 async def test_what_is_only_declared_holds_nothing() -> None:
-    """It was the cheapest way to lock out all others."""
+    """Otherwise one caller could cheaply lock out all others."""
     bodies = Bodies(max_bytes=10, total_max_bytes=15)
     declared = {**JSON, b"content-length": b"10"}
     with bodies.hold(ORDERS) as first, bodies.hold(ORDERS) as second:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: true to the code and to the running service, and fit for generators."""
+"""The OpenAPI document matches the code and the running service, and generators accept it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATHS = {
 
 @pytest.fixture
 def document(client: httpx.Client) -> dict[str, Any]:
-    """As it is served."""
+    """The document as the publisher serves it."""
     served: dict[str, Any] = client.get("/openapi.json").json()
     return served
 
@@ -43,7 +43,7 @@ def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def found(node: Any, name: str) -> Iterator[Any]:
-    """The values that stand under a name, anywhere."""
+    """All values under a name, at any depth."""
     if isinstance(node, dict):
         if name in node:
             yield node[name]
@@ -55,7 +55,7 @@ def found(node: Any, name: str) -> Iterator[Any]:
 
 
 def excuse(response: schemathesis.Response) -> list[Any]:
-    """What a document cannot say: bytes of a user id, keys in use, batches that fail partly."""
+    """Facts that a document cannot express: a user id's bytes, used keys, partly failed batches."""
     if response.status_code == 422:
         problem = response.json()
         if problem["type"] == problems.INVALID_REQUEST.type and "in the path" in problem["detail"]:
@@ -77,7 +77,7 @@ def excuse(response: schemathesis.Response) -> list[Any]:
 def test_schemathesis_finds_nothing(
     service: Service, method: str, path: str, mode: GenerationMode
 ) -> None:
-    """Requests that fit the document are served, others refused, all as the document says."""
+    """Requests that fit the document are served, others refused, always as the document says."""
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     operation = schema[path][method]
 
@@ -116,7 +116,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_every_pattern_is_one_of_every_language(document: dict[str, Any]) -> None:
-    """RE2, which is Go's, has the least; Java's and ECMAScript's have all that it has."""
+    """RE2 (Go) supports the least; Java and ECMAScript support everything that RE2 does."""
     patterns = [each for each in found(document, "pattern") if isinstance(each, str)]
     assert len(patterns) >= 3
     for pattern in patterns:

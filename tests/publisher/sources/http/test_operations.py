@@ -1,4 +1,4 @@
-"""What concerns users, over HTTP: who is connected, disconnecting, revoking tokens."""
+"""Operations on users over HTTP: show who is connected, disconnect users, revoke tokens."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_body_is_optional(
 def test_each_disconnect_is_an_order_of_its_own(
     client: httpx.Client, service: Service, user: str
 ) -> None:
-    """Gateways carry the same order out once."""
+    """Otherwise gateways, which carry out each order once, would ignore the second."""
     client.post(path_of(user))
     client.post(path_of(user))
     first, second = orders_about(service, user)
@@ -95,7 +95,7 @@ def test_a_disconnect_may_revoke_too(client: httpx.Client, service: Service, use
 
 
 def test_a_users_tokens_are_revoked(client: httpx.Client, service: Service, user: str) -> None:
-    """For as long as one that was issued at that moment could live."""
+    """The order lasts as long as a token issued at that moment could live."""
     past = client.post(path_of(user, "revoke"), json={"issued_before": 10_000})
     assert (past.status_code, past.json()["tokens_good_from"]) == (200, 10_000)
     before = time.time()
@@ -127,7 +127,7 @@ def test_a_disconnect_says_how_many_connections_presence_knew(
 
 
 class SilentPresence:
-    """On a cluster, the node that holds a user's presence may be away alone."""
+    """On a cluster, only the node that holds a user's presence may be away."""
 
     async def user(self, user: str) -> dict[str, Stay]:
         raise BusUnavailable("no answer")
@@ -277,7 +277,7 @@ def test_a_scope_is_needed(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/users/alice", "/v1/connections"])
 def test_reading_answers_head(client: httpx.Client, path: str) -> None:
-    """As GET, without the body."""
+    """The same as GET, without the body."""
     head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == get.headers["content-length"]
@@ -288,7 +288,7 @@ def test_reading_answers_head(client: httpx.Client, path: str) -> None:
 
 
 def test_the_caller_is_known_before_the_body_is_read(client: httpx.Client) -> None:
-    """Nobody without a token has the publisher hold a body in memory."""
+    """A client without a token cannot make the publisher hold a body in memory."""
     refused = client.post(
         path_of("alice"), content=b"not json", headers={"authorization": "Bearer x"}
     )

@@ -1,4 +1,4 @@
-"""The table of problems, and the documents and headers made from it."""
+"""The table of problems, and the documents and headers that are made from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds on heads and on slow requests, and upgrades that are not meant: over raw sockets."""
+"""Limits on heads and on slow requests, and ignored upgrades, over raw sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENT = b'{"audience":"all","type":"t","data":1}'
 
 
 class Connection:
-    """A client that sends what it likes."""
+    """A client that sends any bytes."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -56,7 +56,7 @@ def connection(service: Service) -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 def hasty(shared_valkey) -> Iterator[Service]:  # type: ignore[no-untyped-def]
-    """A publisher that waits for nobody."""
+    """A publisher with very short time limits."""
     with serving(shared_valkey.url, request_seconds=0.3, keep_alive_seconds=1) as service:
         yield service
 
@@ -110,7 +110,7 @@ def test_no_http(connection: Connection, nonsense: bytes) -> None:
 
 
 def test_length_and_chunks_together(connection: Connection) -> None:
-    """Proxies and servers that disagree on where such a request ends can be played apart."""
+    """Attackers exploit proxies and servers that disagree on where such a request ends."""
     connection.send(request(b"Transfer-Encoding: chunked"))
     assert_refused(connection, problems.MALFORMED_REQUEST)
 
@@ -140,7 +140,7 @@ def test_a_body_does_not_count_as_head(connection: Connection) -> None:
 
 
 def test_an_upgrade_is_ignored(connection: Connection) -> None:
-    """As Java's HTTP client sends its first request; and the connection goes on afterwards."""
+    """Java's HTTP client asks for one in its first request. The connection goes on afterwards."""
     h2c = (
         b"Connection: Upgrade, HTTP2-Settings",
         b"Upgrade: h2c",
@@ -171,7 +171,7 @@ def test_an_upgrade_of_a_chunked_body(connection: Connection) -> None:
 
 
 def test_many_upgrades_in_one_packet(connection: Connection) -> None:
-    """Each is a request like others: nothing of them gets into the log."""
+    """Each counts as an ordinary request, and none of it gets into the log."""
     ask = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     connection.send(ask * 4 + request(b"Connection: Upgrade", b"Upgrade: h2c") * 2)
     assert [connection.answer()[0] for _ in range(6)] == [404] * 4 + [201] * 2
@@ -220,7 +220,7 @@ def test_pipelined_requests_are_answered_in_order(connection: Connection) -> Non
 
 
 def test_expect_continue(connection: Connection) -> None:
-    """curl asks before it sends a large body; a refusal spares it the sending."""
+    """curl asks before it sends a large body; after a refusal it need not send it."""
     head, _, body = request(b"Expect: 100-continue").partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")
     assert connection.reader.readline().startswith(b"HTTP/1.1 100")
@@ -230,7 +230,7 @@ def test_expect_continue(connection: Connection) -> None:
 
 
 def test_a_refused_client_may_finish_sending(connection: Connection) -> None:
-    """It reads its 413 instead of a reset; then the connection ends."""
+    """It can read its 413 instead of a reset; then the connection ends."""
     body = b" " * (9 << 20)
     connection.send(request(body=body))
     status, headers, _ = connection.answer()
@@ -297,7 +297,7 @@ class TestSlowClients:
         connection.close()
 
     def test_an_answered_client_that_stops_in_its_body(self, hasty: Service) -> None:
-        """No second answer gets in the way of the first."""
+        """It gets no second answer after the first."""
         connection = Connection(hasty.port)
         connection.send(request(b"Content-Encoding: gzip")[:-5])
         assert connection.answer()[0] == 415

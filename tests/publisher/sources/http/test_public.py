@@ -1,4 +1,4 @@
-"""The public port as a whole: CORS, what is served to whom, bugs."""
+"""The public port as a whole: CORS, which path gets which answer, bugs."""
 
 from __future__ import annotations
 

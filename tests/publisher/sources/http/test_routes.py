@@ -29,7 +29,7 @@ def event(audience: object = "all", **fields: Any) -> dict[str, Any]:
 
 
 def assert_problem(response: httpx.Response, row: problems.Row) -> dict[str, Any]:
-    """The response is the row's problem document, and says the same in its headers."""
+    """Check that the response is the row's problem document, and that its headers match."""
     problem: dict[str, Any] = response.json()
     assert response.status_code == row.status
     assert response.headers["content-type"] == "application/problem+json"
@@ -100,7 +100,7 @@ class TestOneEvent:
     def test_the_subscribed_gateways_are_counted(
         self, client: httpx.Client, service: Service, user: str, shared_valkey: Valkey
     ) -> None:
-        """Real subscribers in the gateways' place."""
+        """Real subscribers stand in for gateways."""
         channel = service.settings.keyspace.channel(f"user:{user}")
         with redis.Redis(port=shared_valkey.port) as connection:
             first, second = connection.pubsub(), connection.pubsub()
@@ -211,7 +211,7 @@ class TestRefusals:
     def test_what_is_refused_is_not_published(
         self, client: httpx.Client, service: Service, user: str
     ) -> None:
-        """Whatever was wrong with it, once alone and once in a batch."""
+        """Every kind of error, once alone and once in a batch."""
         good = event({"user": user})
         assert client.post(EVENTS, json={**good, "key": "used"}).status_code == 201
         invalid = {**good, "type": "no type"}
@@ -316,7 +316,7 @@ class TestRefusals:
         assert response.headers["accept-encoding"] == "identity"
 
     def test_two_tokens(self, client: httpx.Client) -> None:
-        """A proxy in front may have looked at the other one."""
+        """A proxy in front may have read the other one."""
         pairs = [*client.headers.multi_items(), ("authorization", "Bearer x")]
         response = client.post(EVENTS, json=event(), headers=pairs)
         assert_problem(response, problems.MALFORMED_REQUEST)
@@ -428,7 +428,7 @@ class TestBatch:
     def test_bytes_of_data_pass_untouched(
         self, client: httpx.Client, service: Service, user: str
     ) -> None:
-        """Both ways of decoding: the whole batch at once, and event by event."""
+        """With both ways of decoding: the whole batch at once, and event by event."""
         one = b'{"audience":{"user":"%b"},"type":"t","data": 1.50e+1 }' % user.encode()
         for bad in (b"", b",{}"):
             client.post(BATCH, content=b'{"events":[%b%b]}' % (one, bad))
@@ -461,7 +461,7 @@ class TestBatch:
 
 class TestRedisGone:
     def test_publishing_fails_and_comes_back(self, tmp_path: Any) -> None:
-        """Redis absent at the start: the service starts, is not ready, and finds Redis later."""
+        """Redis is absent at the start. The service starts, is not ready, and finds Redis later."""
         valkey = Valkey(tmp_path)
         with serving(valkey.url) as service, service.client() as client:
             ready = service.internal("/readyz")
@@ -483,7 +483,7 @@ class TestRedisGone:
                 valkey.kill()
 
     def test_more_than_may_wait_is_refused(self, valkey: Valkey) -> None:
-        """A Redis that hangs: the queue fills, and what comes then is refused at once."""
+        """Redis hangs and the queue fills up; further events are refused at once."""
         options = {"max_pending": 2, "batch_max_events": 2}
         with serving(valkey.url, **options) as service, service.client(timeout=60) as client:
             assert client.post(EVENTS, json=event()).status_code == 201

@@ -1,4 +1,4 @@
-"""HTTP as a source: serves until it is cancelled, and finishes what is under way."""
+"""HTTP as a source: it serves until cancelled, then finishes the current requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENT = {"audience": "all", "type": "t", "data": 1}
 
 
 class SlowIngestion:
-    """Publishes when the test says so."""
+    """Publishes when the test allows it."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()

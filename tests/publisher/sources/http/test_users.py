@@ -1,4 +1,4 @@
-"""Orders and presence, on a clock of the test's own: what stands in Redis, and for how long."""
+"""Orders and presence in Redis, and how long they stay there, with a clock that the test sets."""
 
 from __future__ import annotations
 
