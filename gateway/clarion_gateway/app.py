@@ -129,6 +129,7 @@ async def running(
         ring,
         metrics,
         max_events=settings.replay_max_events,
+        max_bytes=settings.replay_bytes_per_client,
         positions=settings.positions,
     )
     admission = Admission(

@@ -112,6 +112,13 @@ class GatewaySettings(ContractSettings):
         le=1_000_000,
         description="The most events that are replayed to one client that resumes.",
     )
+    replay_bytes_per_client: int = Field(
+        8 << 20,
+        ge=65_536,
+        le=1 << 30,
+        description="The most memory that events may take which are replayed to one client that "
+        "resumes: their data, and 400 bytes for each event.",
+    )
     pending_max_events: int = Field(
         10_000,
         ge=100,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final, Protocol
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
@@ -20,7 +20,9 @@ NEWEST: Final = 2**53
 
 # Streams read in one pipeline, and events of each.
 _STREAMS_PER_READ: Final = 500
-_EVENTS_PER_READ: Final = 1_000
+_EVENTS_PER_READ: Final = 500
+# Of each stream where many are read: the share of a page would make for as many reads as events.
+_STREAM_MIN_BYTES: Final = 32_768
 
 _by_id: Final = attrgetter("id")
 
@@ -29,7 +31,12 @@ class ReadingBus(Protocol):
     """What reading the logs needs of `clarion_contract.bus.bus.Bus`."""
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
         """See `clarion_contract.bus.bus.Bus.history`."""
         ...
@@ -90,7 +97,12 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
         todo = list(streams[start : start + _STREAMS_PER_READ])
         while todo:
             ranges = [(stream.audience, stream.after) for stream in todo]
-            histories = await bus.history(ranges, limit=_EVENTS_PER_READ, broken_too=True)
+            histories = await bus.history(
+                ranges,
+                limit=_EVENTS_PER_READ,
+                broken_too=True,
+                max_bytes=max(PAGE_MAX_BYTES, _STREAM_MIN_BYTES * len(ranges)),
+            )
             more: list[Heard] = []
             page: list[Event] = []
             for stream, history in zip(todo, histories, strict=True):
@@ -99,9 +111,9 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
                     failover_after = max(failover_after, newest_read, stream.last)
                 events = [event for event in history.events if event.id <= stream.until]
                 page += events
-                if len(events) == _EVENTS_PER_READ:
-                    last = events[-1].id
-                    more.append(replace(stream, last=last, since=last, after=last))
+                read_on = history.next_since
+                if read_on is not None and read_on < stream.until:
+                    more.append(replace(stream, last=read_on, since=read_on, after=read_on))
             missed.events += page
             newest_read = max(newest_read, max((event.id for event in page), default=0))
             todo = more

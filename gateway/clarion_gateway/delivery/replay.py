@@ -7,11 +7,11 @@ once read nothing from Redis but their own users' streams.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.event import Event
@@ -19,6 +19,13 @@ from clarion_gateway.metrics.registry import Metrics
 
 # What an event costs beside its data: the objects around it.
 _EVENT_OVERHEAD_BYTES: Final = 400
+# Of one stream, in one reply of Redis.
+_EVENTS_PER_PAGE: Final = 500
+
+
+def cost(event: Event) -> int:
+    """Bytes of memory that an event takes."""
+    return len(event.data) + _EVENT_OVERHEAD_BYTES
 
 
 class Ring:
@@ -61,10 +68,10 @@ class Ring:
         if self.floor is None or event.audience.user is not None:
             return
         self._events.append(event)
-        self._size_bytes += len(event.data) + _EVENT_OVERHEAD_BYTES
+        self._size_bytes += cost(event)
         while self._size_bytes > self._max_bytes:
             oldest = self._events.popleft()
-            self._size_bytes -= len(oldest.data) + _EVENT_OVERHEAD_BYTES
+            self._size_bytes -= cost(oldest)
             self.floor = oldest.id
 
     def since(self, position: int) -> list[Event] | None:
@@ -85,7 +92,12 @@ class HistoryBus(Protocol):
     """What replay needs of `clarion_contract.bus.bus.Bus`."""
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
         """See `clarion_contract.bus.bus.Bus.history`."""
         ...
@@ -108,11 +120,51 @@ class Missed:
     user_since: int = 0
 
 
+_NOT_WHOLE: Final = Missed(False, {})
+
+
+class _Found:
+    """Events by id, and whether they are more than one client is sent."""
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self.events: dict[int, Event] = {}
+        self.size_bytes = 0
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+
+    @property
+    def is_too_much(self) -> bool:
+        return len(self.events) > self._max_events or self.size_bytes > self._max_bytes
+
+    def add(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.events[event.id] = event
+            self.size_bytes += cost(event)
+
+
+@dataclass(slots=True)
+class _Log:
+    """A stream's log while it is read, page by page.
+
+    Attributes:
+        since: where the next page begins.
+        reaches: whether nothing is missing between the client's position and what was read.
+    """
+
+    audience: Audience
+    since: int
+    reaches: bool = True
+
+
 class Replay:
     """Collects what a client missed: from the ring, and its user's stream from Redis.
 
     Reading Redis takes time in which events go on. So the caller first lets the connection hold
     events, then calls `missed`, then joins both with `merge` in one step.
+
+    Args:
+        max_events: the most that one client is sent.
+        max_bytes: the most that they may take of memory, by `cost`.
     """
 
     def __init__(
@@ -122,52 +174,64 @@ class Replay:
         metrics: Metrics,
         *,
         max_events: int,
+        max_bytes: int,
         positions: Positions = ONE_CLOCK,
     ) -> None:
         self._bus = bus
         self._ring = ring
         self._metrics = metrics
         self._max_events = max_events
+        self._max_bytes = max_bytes
         self._positions = positions
 
     async def missed(self, user: str | None, since: int) -> Missed:
         """What went to a user's, or an anonymous client's, audiences after ``since``.
 
+        Not whole where it is more than one client is sent.
+
         Raises:
             BusUnavailable: Redis does not answer.
         """
         shared_since = self._positions.shared_since(since)
-        user_since = self._positions.user_since(since)
         if shared_since < self._ring.broken_until:
-            return Missed(False, {})
+            return _NOT_WHOLE
         recent = self._ring.since(shared_since)
-        ranges = [] if user is None else [(user_audience(user), user_since)]
+        logs = []
+        if user is not None:
+            logs.append(_Log(user_audience(user), self._positions.user_since(since)))
         if recent is None:
             shared = [ALL] if user is None else [ALL, AUTHENTICATED]
-            ranges += [(audience, shared_since) for audience in shared]
+            logs += [_Log(audience, shared_since) for audience in shared]
         self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
-        events = {
-            event.id: event
-            for event in recent or ()
-            if user is not None or event.audience.kind == "all"
-        }
-        limit = self._max_events + 1
-        whole = True
-        for (_, after), history in zip(ranges, await self._read(ranges, limit), strict=True):
-            reaches = after >= history.floor
-            if any(event.id == since for event in history.events):
-                # It lay within the overlap: the very stream on which the client was.
-                reaches, user_since = True, since
-            whole = whole and reaches and len(history.events) < limit
-            events.update((event.id, event) for event in history.events)
-        return Missed(whole and len(events) < limit, events, shared_since, user_since)
+        found = _Found(self._max_events, self._max_bytes)
+        found.add(
+            event for event in recent or () if user is not None or event.audience.kind == "all"
+        )
+        await self._read(logs, since, found)
+        if found.is_too_much or not all(log.reaches for log in logs):
+            return _NOT_WHOLE
+        # Where it lay within the overlap: the client was on that very stream.
+        user_since = since if since in found.events else self._positions.user_since(since)
+        return Missed(True, found.events, shared_since, user_since)
 
-    async def _read(self, ranges: Sequence[tuple[Audience, int]], limit: int) -> list[History]:
-        if not ranges:
-            return []
+    async def _read(self, logs: Sequence[_Log], since: int, found: _Found) -> None:
+        """Add what logs hold, page by page, until that is more than a client is sent."""
         # Where positions are not exact, reading begins earlier than what is needed does.
         broken_too = not self._positions.exact
-        return await self._bus.history(ranges, limit=limit, broken_too=broken_too)
+        while logs and not found.is_too_much:
+            ranges = [(log.audience, log.since) for log in logs]
+            pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
+            more = []
+            for log, page in zip(logs, pages, strict=True):
+                if log.since < page.floor:  # at first, or trimmed since the page before
+                    log.reaches = False
+                if any(event.id == since for event in page.events):
+                    log.reaches = True
+                found.add(page.events)
+                if page.next_since is not None:
+                    log.since = page.next_since
+                    more.append(log)
+            logs = more
 
 
 def merge(

@@ -455,7 +455,7 @@ def test_a_loss_between_two_pages_is_told(
     """Catching up reads a page at a time; a log may be trimmed, or forgotten, in between."""
     pod.publish()
     pod.subscriber.cut()
-    ids = pod.publish(count=1_500)
+    ids = pod.publish(count=750)
     read = pod.bus.history
     pages = 0
 
@@ -464,21 +464,21 @@ def test_a_loss_between_two_pages_is_told(
         answer = await read(*args, **options)
         pages += 1
         if pages == 1 and trimmed:
-            pod.bus.trim("all", 400)
+            pod.bus.trim("all", 200)
         elif pages == 1:
-            pod.bus.lose_last(600)
+            pod.bus.lose_last(300)
         return answer
 
     monkeypatch.setattr(pod.bus, "history", history)
     pod.loop.advance(1)
     if trimmed:
-        assert pod.gaps == [({ALL}, ids[-401])]
-        assert pod.nobody.event_ids[1:] == ids[:1_000] + ids[-400:]
+        assert pod.gaps == [({ALL}, ids[-201])]
+        assert pod.nobody.event_ids[1:] == ids[:500] + ids[-200:]
     else:
         ((audiences, position),) = pod.gaps
         assert audiences == {ALL}
-        assert position >= ids[999]
-        assert pod.nobody.event_ids[1:] == ids[:1_000]
+        assert position >= ids[499]
+        assert pod.nobody.event_ids[1:] == ids[:500]
 
 
 @pytest.mark.parametrize("clustered", [False, True])

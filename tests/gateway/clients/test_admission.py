@@ -78,6 +78,7 @@ class Door(Listening):
                     self.ring,
                     self.metrics,
                     max_events=configured.replay_max_events,
+                    max_bytes=configured.replay_bytes_per_client,
                     positions=configured.positions,
                 ),
                 configured.positions,

@@ -4,10 +4,13 @@ are joined.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion_contract.bus.bus import History
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication
@@ -74,16 +77,18 @@ def test_a_bounded_ring_answers_wholly_or_not_at_all(
 class Past:
     """A bus with a past, and a ring that holds the shared part of it."""
 
-    def __init__(self, *, max_events: int = 100) -> None:
+    def __init__(self, *, max_events: int = 2_000, max_bytes: int = 1 << 20) -> None:
         self.bus = MemoryBus()
         self.ring = Ring(1 << 20)
         self.metrics = metrics()
-        self.replay = Replay(self.bus, self.ring, self.metrics, max_events=max_events)
+        self.replay = Replay(
+            self.bus, self.ring, self.metrics, max_events=max_events, max_bytes=max_bytes
+        )
         self.begin = self.publish(ALL)
         self.ring.fill(self.begin, [])
 
-    def publish(self, audience: Audience) -> int:
-        published = self.bus.publish(Publication(audience, "tick", b"{}"))
+    def publish(self, audience: Audience, data: bytes = b"{}") -> int:
+        published = self.bus.publish(Publication(audience, "tick", data))
         self.ring.append(published)
         return published.id
 
@@ -166,6 +171,58 @@ async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience)
         past.publish(audience)
     assert (await past.replay.missed("alice", past.begin)).whole
     past.publish(audience)
+    assert not (await past.replay.missed("alice", past.begin)).whole
+
+
+@pytest.mark.parametrize("audience", [ALL, AUTHENTICATED, ALICE])
+@pytest.mark.parametrize("in_ring", [True, False])
+async def test_more_bytes_than_one_client_may_be_sent_are_not_whole(
+    audience: Audience, in_ring: bool
+) -> None:
+    past = Past(max_bytes=5_000)
+    for _ in range(2):
+        past.publish(audience, b"1" * 2_100)
+    if not in_ring:
+        past.ring.fill(past.bus.now, [])
+    assert (await past.replay.missed("alice", past.begin)).whole
+    past.publish(audience)
+    assert not (await past.replay.missed("alice", past.begin)).whole
+
+
+@pytest.mark.parametrize("audience", [ALL, ALICE])
+async def test_what_is_too_much_for_a_client_is_not_read_to_its_end(audience: Audience) -> None:
+    past = Past(max_bytes=2 << 20)
+    for _ in range(100):
+        past.publish(audience, b"1" * 200_000)
+    past.ring.fill(past.bus.now, [])
+    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert past.bus.read_bytes < 5 << 20
+
+
+async def test_logs_are_read_in_pages() -> None:
+    past = Past()
+    published = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE) * 600]
+    past.ring.fill(past.bus.now, [])
+    missed = await past.replay.missed("alice", past.begin)
+    assert missed.whole
+    assert sorted(missed.events) == published
+
+
+@pytest.mark.parametrize("keep", [0, 50])
+async def test_a_log_that_is_trimmed_between_two_pages_is_not_whole(
+    keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = Past()
+    for _ in range(600):
+        past.publish(ALICE)
+    read = past.bus.history
+
+    async def history(*args: Any, **options: Any) -> list[History]:
+        page = await read(*args, **options)
+        past.bus.trim("user:alice", keep)
+        return page
+
+    monkeypatch.setattr(past.bus, "history", history)
     assert not (await past.replay.missed("alice", past.begin)).whole
 
 
