@@ -195,9 +195,13 @@ _PRESSURE: Final = Row(
     [
         Panel(
             "Unsent bytes",
-            "Bytes that wait in the pod's memory for slow clients, over all connections.",
+            "Bytes that wait in the pod's memory for slow clients, over all connections; and the "
+            "memory of what was read from Redis for clients that resume.",
             "bytes",
-            _each_pod("clarion_unsent_bytes"),
+            [
+                *_each_pod("clarion_unsent_bytes"),
+                Query(f"sum by (pod) ({gauge('clarion_replay_bytes')})", "{{pod}} replays"),
+            ],
             "slow-consumers",
         ),
         Panel(
@@ -328,7 +332,8 @@ _RETURNS: Final = Row(
     [
         Panel(
             "Resumes",
-            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "Clients that named a position. `not_resumed`: history no longer reached back, or too "
+            "much was missed. `busy`: too many replays at once.",
             "ops",
             [Query(rate("clarion_resumes_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "clients-start-anew-instead-of-resuming",

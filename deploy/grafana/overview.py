@@ -207,7 +207,8 @@ _CLIENTS: Final = Row(
         ),
         Panel(
             "Resumes by outcome",
-            "Clients that named a position. `not_resumed`: history no longer reached back.",
+            "Clients that named a position. `not_resumed`: history no longer reached back, or too "
+            "much was missed. `busy`: too many replays at once.",
             "ops",
             [Query(rate("clarion_resumes_total", by="outcome"), "{{outcome}}")],
             "clients-start-anew-instead-of-resuming",

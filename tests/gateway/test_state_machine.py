@@ -41,6 +41,7 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery import rounds as delivery
 from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -116,6 +117,7 @@ class Pod:
                     self,
                     self.ring,
                     of,
+                    ReplayRoom(max_bytes=1 << 20, wait_seconds=5, clock=loop.time),
                     max_events=1_000,
                     max_bytes=1 << 20,
                     positions=settings.positions,

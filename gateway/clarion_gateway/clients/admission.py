@@ -25,6 +25,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery.replay_room import Busy
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
@@ -129,10 +130,13 @@ class Admission:
 
     async def open(self, connection: Connection, opening: Opening) -> None:
         """Take a connection in, or close it and say why; after `begin`. Never raises."""
-        missed = await self._handshake(connection, opening)
-        if connection.state is not State.CLOSED:
-            self._sweeper.add(connection)
-            await self._resumption.send(connection, missed)
+        try:
+            missed = await self._handshake(connection, opening)
+            if connection.state is not State.CLOSED:
+                self._sweeper.add(connection)
+                await self._resumption.send(connection, missed)
+        finally:
+            self._resumption.end(connection)
 
     async def _handshake(self, connection: Connection, opening: Opening) -> list[Item]:
         """Everything up to `welcome`, measured; what the client missed is still to be written."""
@@ -248,11 +252,15 @@ class Admission:
     async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Item]:
         """Register the connection holding events back, and welcome it with what it missed."""
         self._hub.add(connection, catching_up=True)
-        missed = await self._resumption.collect(connection, since, resumes)
+        outcome = "not_resumed"
+        try:
+            missed = await self._resumption.collect(connection, since, resumes)
+        except Busy:
+            missed, outcome = None, "busy"
         if connection.state is State.CLOSED:
             return []
         if missed is None:
-            self._metrics.resumes.labels("not_resumed").inc()
+            self._metrics.resumes.labels(outcome).inc()
             self._hub.go_live(connection)
             self._welcome(connection, self._delivery.position, resumed=False)
             return []

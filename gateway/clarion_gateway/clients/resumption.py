@@ -7,6 +7,7 @@ and none is doubled, since ids are merged as a set.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
@@ -67,10 +68,11 @@ class Resumption:
 
         Raises:
             BusUnavailable: Redis does not answer.
+            Busy: too many clients come back at the same time.
         """
         if not await self._reaches(since):
             return None
-        missed = await self._replay.missed(connection.user, since)
+        missed = await self._replay.missed(connection, since)
         if connection.user is not None and not self._positions.exact:
             # The pod's position says nothing of the user's stream: let all that was read of it come
             # in, so that none of it is still to come.
@@ -102,7 +104,7 @@ class Resumption:
         written = 0
         try:
             while items and connection.state is State.CATCHING_UP:
-                written = await _write(connection, items, written)
+                written = await self._write(connection, deque(items), written)
                 items = _take(connection)
         except TimeoutError:
             connection.close(close_codes.SLOW_CONSUMER)
@@ -111,6 +113,41 @@ class Resumption:
             connection.close(close_codes.INTERNAL_ERROR)
         if connection.state is State.CATCHING_UP:
             self._hub.go_live(connection)
+
+    def end(self, connection: Connection) -> None:
+        """A connection has caught up, or never will: others may."""
+        self._replay.room.give_back(connection)
+
+    async def _write(self, connection: Connection, items: deque[Item], written: int) -> int:
+        """Write items as fast as the client takes them, and forget them, until it has all or is
+        gone; returns the highest id that it has been told.
+
+        Args:
+            written: the highest id before. No gap leads below it, since a client comes back from
+                the last id that it is told.
+        """
+        encoder = connection.encoder
+        left_bytes = sum(_cost(item) for item in items)
+        while items and connection.state is State.CATCHING_UP:
+            chunk: list[bytes] = []
+            size_bytes = 0
+            while items and size_bytes < _CHUNK_BYTES:
+                item = items.popleft()
+                left_bytes -= _cost(item)
+                if isinstance(item, Gap):
+                    written = max(written, item.position)
+                    frame = encoder.gap(written)
+                else:
+                    written = max(written, item.id)
+                    frame = encoder.event(item)
+                chunk.append(frame)
+                size_bytes += len(frame)
+            connection.write(b"".join(chunk))
+            await _drained(connection)
+            self._replay.room.keep(connection, left_bytes)
+            if items:  # a client that takes all at once must not keep the loop for all of it
+                await asyncio.sleep(0)
+        return written
 
     def _with_gaps(self, events: Sequence[Event], held: Sequence[Item]) -> list[Item]:
         """Events, and each gap among those held before what lies, or came in, after it."""
@@ -153,33 +190,8 @@ def _take(connection: Connection) -> list[Item]:
     return [] if connection.held is None else connection.held.take()
 
 
-async def _write(connection: Connection, items: Sequence[Item], written: int) -> int:
-    """Write items as fast as the client takes them; returns the highest id that it has been told.
-
-    Args:
-        written: the highest id before. No gap leads below it, since a client comes back from the
-            last id that it is told.
-    """
-    encoder = connection.encoder
-    chunk: list[bytes] = []
-    size_bytes = 0
-    for item in items:
-        if isinstance(item, Gap):
-            written = max(written, item.position)
-            frame = encoder.gap(written)
-        else:
-            written = max(written, item.id)
-            frame = encoder.event(item)
-        chunk.append(frame)
-        size_bytes += len(frame)
-        if size_bytes >= _CHUNK_BYTES:
-            connection.write(b"".join(chunk))
-            chunk, size_bytes = [], 0
-            await _drained(connection)
-    if chunk:
-        connection.write(b"".join(chunk))
-        await _drained(connection)
-    return written
+def _cost(item: Item) -> int:
+    return 0 if isinstance(item, Gap) else item.cost_bytes
 
 
 async def _drained(connection: Connection) -> None:

@@ -15,17 +15,12 @@ from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.event import Event
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.metrics.registry import Metrics
 
-# What an event costs beside its data: the objects around it.
-_EVENT_OVERHEAD_BYTES: Final = 400
 # Of one stream, in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
-
-
-def cost(event: Event) -> int:
-    """Bytes of memory that an event takes."""
-    return len(event.data) + _EVENT_OVERHEAD_BYTES
 
 
 class Ring:
@@ -68,10 +63,10 @@ class Ring:
         if self.floor is None or event.audience.user is not None:
             return
         self._events.append(event)
-        self._size_bytes += cost(event)
+        self._size_bytes += event.cost_bytes
         while self._size_bytes > self._max_bytes:
             oldest = self._events.popleft()
-            self._size_bytes -= cost(oldest)
+            self._size_bytes -= oldest.cost_bytes
             self.floor = oldest.id
 
     def since(self, position: int) -> list[Event] | None:
@@ -128,18 +123,18 @@ class _Found:
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self.events: dict[int, Event] = {}
-        self.size_bytes = 0
+        self.cost_bytes = 0
         self._max_events = max_events
         self._max_bytes = max_bytes
 
     @property
     def is_too_much(self) -> bool:
-        return len(self.events) > self._max_events or self.size_bytes > self._max_bytes
+        return len(self.events) > self._max_events or self.cost_bytes > self._max_bytes
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
             self.events[event.id] = event
-            self.size_bytes += cost(event)
+            self.cost_bytes += event.cost_bytes
 
 
 @dataclass(slots=True)
@@ -162,9 +157,12 @@ class Replay:
     Reading Redis takes time in which events go on. So the caller first lets the connection hold
     events, then calls `missed`, then joins both with `merge` in one step.
 
+    Attributes:
+        room: what all replays take together.
+
     Args:
         max_events: the most that one client is sent.
-        max_bytes: the most that they may take of memory, by `cost`.
+        max_bytes: the most that they may take of memory, by `Event.cost_bytes`.
     """
 
     def __init__(
@@ -172,6 +170,7 @@ class Replay:
         bus: HistoryBus,
         ring: Ring,
         metrics: Metrics,
+        room: ReplayRoom,
         *,
         max_events: int,
         max_bytes: int,
@@ -180,18 +179,22 @@ class Replay:
         self._bus = bus
         self._ring = ring
         self._metrics = metrics
+        self.room = room
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._positions = positions
 
-    async def missed(self, user: str | None, since: int) -> Missed:
-        """What went to a user's, or an anonymous client's, audiences after ``since``.
+    async def missed(self, connection: Connection, since: int) -> Missed:
+        """What went to a connection's audiences after ``since``.
 
-        Not whole where it is more than one client is sent.
+        Not whole where it is more than one client is sent, or where the client has gone. What comes
+        from Redis takes room: the caller gives it back, whatever happens.
 
         Raises:
             BusUnavailable: Redis does not answer.
+            Busy: too many other clients come back.
         """
+        user = connection.user
         shared_since = self._positions.shared_since(since)
         if shared_since < self._ring.broken_until:
             return _NOT_WHOLE
@@ -207,18 +210,27 @@ class Replay:
         found.add(
             event for event in recent or () if user is not None or event.audience.kind == "all"
         )
-        await self._read(logs, since, found)
+        if logs:
+            shared_bytes = found.cost_bytes
+            async with self.room.turn(user):
+                await self._read(connection, logs, since, found)
+                if not found.is_too_much:
+                    await self.room.take(connection, found.cost_bytes - shared_bytes)
+        if connection.state is State.CLOSED:
+            return _NOT_WHOLE
         if found.is_too_much or not all(log.reaches for log in logs):
             return _NOT_WHOLE
         # Where it lay within the overlap: the client was on that very stream.
         user_since = since if since in found.events else self._positions.user_since(since)
         return Missed(True, found.events, shared_since, user_since)
 
-    async def _read(self, logs: Sequence[_Log], since: int, found: _Found) -> None:
+    async def _read(
+        self, connection: Connection, logs: Sequence[_Log], since: int, found: _Found
+    ) -> None:
         """Add what logs hold, page by page, until that is more than a client is sent."""
         # Where positions are not exact, reading begins earlier than what is needed does.
         broken_too = not self._positions.exact
-        while logs and not found.is_too_much:
+        while logs and not found.is_too_much and connection.state is not State.CLOSED:
             ranges = [(log.audience, log.since) for log in logs]
             pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
             more = []

@@ -15,8 +15,9 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication
 from clarion_gateway.delivery.replay import Missed, Replay, Ring, merge
+from clarion_gateway.delivery.replay_room import ReplayRoom
 from tests.gateway.memory_bus import MemoryBus
-from tests.gateway.recorder import event, metrics, sample
+from tests.gateway.recorder import Recorder, event, metrics, sample
 
 ALICE = Audience("user", "alice")
 BOB = Audience("user", "bob")
@@ -81,8 +82,14 @@ class Past:
         self.bus = MemoryBus()
         self.ring = Ring(1 << 20)
         self.metrics = metrics()
+        self.room = ReplayRoom(max_bytes=2 << 20, wait_seconds=0.01)
         self.replay = Replay(
-            self.bus, self.ring, self.metrics, max_events=max_events, max_bytes=max_bytes
+            self.bus,
+            self.ring,
+            self.metrics,
+            self.room,
+            max_events=max_events,
+            max_bytes=max_bytes,
         )
         self.begin = self.publish(ALL)
         self.ring.fill(self.begin, [])
@@ -96,7 +103,7 @@ class Past:
 async def test_an_anonymous_client_missed_what_was_for_all() -> None:
     past = Past()
     a, _, _, b = (past.publish(to) for to in (ALL, AUTHENTICATED, ALICE, ALL))
-    missed = await past.replay.missed(None, past.begin)
+    missed = await past.replay.missed(Recorder(None), past.begin)
     assert missed.whole
     assert sorted(missed.events) == [a, b]
     assert sample(past.metrics, "clarion_resume_sources_total", source="ring") == 1
@@ -106,7 +113,7 @@ async def test_a_user_missed_what_was_for_all_and_for_him() -> None:
     past = Past()
     expected = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE)]
     past.publish(BOB)
-    missed = await past.replay.missed("alice", past.begin)
+    missed = await past.replay.missed(Recorder("alice"), past.begin)
     assert missed.whole
     assert sorted(missed.events) == expected
 
@@ -116,7 +123,7 @@ async def test_what_the_ring_no_longer_holds_comes_from_redis(user: str | None) 
     past = Past()
     published = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE, ALL)]
     past.ring.fill(published[-1], [])
-    missed = await past.replay.missed(user, past.begin)
+    missed = await past.replay.missed(Recorder(user), past.begin)
     assert missed.whole
     expected = published if user else [published[0], published[3]]
     assert sorted(missed.events) == expected
@@ -127,9 +134,9 @@ async def test_ten_thousand_anonymous_clients_read_nothing_from_redis() -> None:
     past = Past()
     past.publish(ALL)
     past.bus.down = True
-    assert (await past.replay.missed(None, past.begin)).whole
+    assert (await past.replay.missed(Recorder(None), past.begin)).whole
     with pytest.raises(BusUnavailable):
-        await past.replay.missed("alice", past.begin)
+        await past.replay.missed(Recorder("alice"), past.begin)
 
 
 @pytest.mark.parametrize("stream", ["all", "authenticated", "user:alice"])
@@ -139,14 +146,14 @@ async def test_a_trimmed_log_is_not_whole(stream: str) -> None:
         past.publish(to)
     past.bus.trim(stream, 2)
     past.ring.fill(past.bus.now, [])
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 async def test_an_emptied_redis_is_not_whole() -> None:
     past = Past()
     past.publish(ALICE)
     past.bus.lose_everything()
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 @pytest.mark.parametrize("user", [None, "alice"])
@@ -159,8 +166,8 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     lost = past.publish(ALL)
     past.bus.lose_last(1)
     past.ring.break_until(lost)
-    assert not (await past.replay.missed(user, past.begin)).whole
-    assert (await past.replay.missed(user, lost)).whole
+    assert not (await past.replay.missed(Recorder(user), past.begin)).whole
+    assert (await past.replay.missed(Recorder(user), lost)).whole
 
 
 @pytest.mark.parametrize("audience", [ALL, ALICE])
@@ -169,9 +176,9 @@ async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience)
     past = Past(max_events=5)
     for _ in range(5):
         past.publish(audience)
-    assert (await past.replay.missed("alice", past.begin)).whole
+    assert (await past.replay.missed(Recorder("alice"), past.begin)).whole
     past.publish(audience)
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 @pytest.mark.parametrize("audience", [ALL, AUTHENTICATED, ALICE])
@@ -184,9 +191,9 @@ async def test_more_bytes_than_one_client_may_be_sent_are_not_whole(
         past.publish(audience, b"1" * 2_100)
     if not in_ring:
         past.ring.fill(past.bus.now, [])
-    assert (await past.replay.missed("alice", past.begin)).whole
+    assert (await past.replay.missed(Recorder("alice"), past.begin)).whole
     past.publish(audience)
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 @pytest.mark.parametrize("audience", [ALL, ALICE])
@@ -195,7 +202,7 @@ async def test_what_is_too_much_for_a_client_is_not_read_to_its_end(audience: Au
     for _ in range(100):
         past.publish(audience, b"1" * 200_000)
     past.ring.fill(past.bus.now, [])
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
     assert past.bus.read_bytes < 5 << 20
 
 
@@ -203,7 +210,7 @@ async def test_logs_are_read_in_pages() -> None:
     past = Past()
     published = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE) * 600]
     past.ring.fill(past.bus.now, [])
-    missed = await past.replay.missed("alice", past.begin)
+    missed = await past.replay.missed(Recorder("alice"), past.begin)
     assert missed.whole
     assert sorted(missed.events) == published
 
@@ -223,7 +230,7 @@ async def test_a_log_that_is_trimmed_between_two_pages_is_not_whole(
         return page
 
     monkeypatch.setattr(past.bus, "history", history)
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 @given(st.lists(st.integers(1, 40), unique=True), st.integers(0, 40), st.data())
