@@ -37,8 +37,9 @@ from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
-from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain

@@ -104,7 +104,7 @@ class GatewaySettings(ContractSettings):
         ge=0,
         le=1 << 34,
         description="Memory for recent events of `all` and `authenticated`, for clients that "
-        "resume.",
+        "resume. Up to a quarter of it holds events that are encoded already.",
     )
     replay_max_events: int = Field(
         10_000,

@@ -40,8 +40,9 @@ from clarion_gateway.connections.connection import State, discard
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery import rounds as delivery
-from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -83,7 +84,7 @@ class Pod:
         of = metrics()
         self.positions = settings.positions
         self.hub = Hub()
-        self.ring = Ring(1 << 20)
+        self.ring = Ring(1 << 20, segment_bytes=1_000)
         self.delivery = Delivery(
             self.hub,
             self.ring,

@@ -18,11 +18,10 @@ from clarion_contract.events.audience import InvalidUserId, check_user_id
 from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.identity.claims import Claims
-from clarion_gateway.clients.resumption import Resumption
+from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.connections.held import Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay_room import Busy
@@ -138,11 +137,11 @@ class Admission:
         finally:
             self._resumption.end(connection)
 
-    async def _handshake(self, connection: Connection, opening: Opening) -> list[Item]:
+    async def _handshake(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Everything up to `welcome`, measured; what the client missed is still to be written."""
         started = time.perf_counter()
         outcome = "accepted"
-        missed: list[Item] = []
+        missed: list[Sent] = []
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 missed = await self._open(connection, opening)
@@ -199,7 +198,7 @@ class Admission:
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
-    async def _open(self, connection: Connection, opening: Opening) -> list[Item]:
+    async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register, welcome; what the client missed is still to be written."""
         since = _since(opening.since)
         claims = None
@@ -249,7 +248,7 @@ class Admission:
         ):
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
-    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Item]:
+    async def _resume(self, connection: Connection, since: int, resumes: str | None) -> list[Sent]:
         """Register the connection holding events back, and welcome it with what it missed."""
         self._hub.add(connection, catching_up=True)
         outcome = "not_resumed"

@@ -22,12 +22,16 @@ from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.fanout import is_for
 from clarion_gateway.delivery.replay import Replay, merge
+from clarion_gateway.delivery.ring import Segment
 from clarion_gateway.delivery.rounds import Delivery
 
 # Written at once while a client catches up; then it must take most of it before more follows.
 _CHUNK_BYTES: Final = 65_536
 # A client that takes nothing for so long while it catches up is a slow consumer.
 _STALL_SECONDS: Final = 30.0
+
+Sent = Item | Segment
+"""What is written to a client that catches up."""
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +63,7 @@ class Resumption:
 
     async def collect(
         self, connection: Connection, since: int, resumes: str | None
-    ) -> list[Item] | None:
+    ) -> list[Sent] | None:
         """What a connection missed after ``since``; None where that cannot be told.
 
         Args:
@@ -81,11 +85,16 @@ class Resumption:
             return None
         held = _take(connection)
         came_in = [item for item in held if not isinstance(item, Gap)]
+        position = self._delivery.position
+        has_gaps = len(came_in) < len(held)
         events = [
-            event
-            for event in merge(missed, came_in, self._delivery.position, self._positions)
-            if (event.exclude is None or event.exclude != resumes)
-            and is_for(connection, event, self._hub)
+            item
+            for item in merge(missed, came_in, position, self._positions, apart=has_gaps)
+            if isinstance(item, Segment)
+            or (
+                (item.exclude is None or item.exclude != resumes)
+                and is_for(connection, item, self._hub)
+            )
         ]
         # A loss before ``since`` was found, and told, by another pod: else none leads past it.
         items = [
@@ -95,7 +104,7 @@ class Resumption:
         ]
         return self._with_gaps(events, items)
 
-    async def send(self, connection: Connection, items: Sequence[Item]) -> None:
+    async def send(self, connection: Connection, items: Sequence[Sent]) -> None:
         """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
 
         Each write waits for the client, so a slow one costs the pod no more than its held events,
@@ -118,7 +127,7 @@ class Resumption:
         """A connection has caught up, or never will: others may."""
         self._replay.room.give_back(connection)
 
-    async def _write(self, connection: Connection, items: deque[Item], written: int) -> int:
+    async def _write(self, connection: Connection, items: deque[Sent], written: int) -> int:
         """Write items as fast as the client takes them, and forget them, until it has all or is
         gone; returns the highest id that it has been told.
 
@@ -132,8 +141,14 @@ class Resumption:
             chunk: list[bytes] = []
             size_bytes = 0
             while items and size_bytes < _CHUNK_BYTES:
+                if isinstance(items[0], Segment) and chunk:
+                    break  # it is written alone: all clients share its bytes
                 item = items.popleft()
                 left_bytes -= _cost(item)
+                if isinstance(item, Segment):
+                    written = max(written, item.last)
+                    chunk.append(item.encoded(encoder))
+                    break
                 if isinstance(item, Gap):
                     written = max(written, item.position)
                     frame = encoder.gap(written)
@@ -149,9 +164,9 @@ class Resumption:
                 await asyncio.sleep(0)
         return written
 
-    def _with_gaps(self, events: Sequence[Event], held: Sequence[Item]) -> list[Item]:
+    def _with_gaps(self, events: Sequence[Event | Segment], held: Sequence[Item]) -> list[Sent]:
         """Events, and each gap among those held before what lies, or came in, after it."""
-        items: list[Item] = list(events)
+        items: list[Sent] = list(events)
         for index, gap in enumerate(held):
             if isinstance(gap, Gap):
                 later = {item.id for item in held[index:] if not isinstance(item, Gap)}
@@ -162,8 +177,8 @@ class Resumption:
                 items.insert(place, gap)
         return items
 
-    def _follows(self, item: Item, gap: Gap, later: Collection[int]) -> bool:
-        if isinstance(item, Gap):
+    def _follows(self, item: Sent, gap: Gap, later: Collection[int]) -> bool:
+        if isinstance(item, Gap | Segment):  # where there is a gap, there are no segments
             return False
         apart = self._positions.is_apart(item.audience.stream)
         return item.id in later or (item.id > gap.position and not apart)
@@ -190,8 +205,9 @@ def _take(connection: Connection) -> list[Item]:
     return [] if connection.held is None else connection.held.take()
 
 
-def _cost(item: Item) -> int:
-    return 0 if isinstance(item, Gap) else item.cost_bytes
+def _cost(item: Sent) -> int:
+    """Memory that an item takes for this client alone."""
+    return item.cost_bytes if isinstance(item, Event) else 0
 
 
 async def _drained(connection: Connection) -> None:

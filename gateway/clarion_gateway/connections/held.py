@@ -21,7 +21,7 @@ class Gap:
 
 
 Item = Event | Gap
-"""What is written to a client that catches up."""
+"""What waits for a client that catches up."""
 
 
 class Held:

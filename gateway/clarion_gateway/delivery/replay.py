@@ -1,12 +1,8 @@
-"""What a client missed: the pod's ring of recent events, and the logs in Redis behind it.
-
-The ring holds the events of `all` and `authenticated`, so that ten thousand clients coming back at
-once read nothing from Redis but their own users' streams.
-"""
+"""What a client missed: collected from the pod's ring, and from the logs in Redis behind it."""
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,70 +13,11 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.metrics.registry import Metrics
 
 # Of one stream, in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
-
-
-class Ring:
-    """Recent events of `all` and `authenticated` in id order, bounded in bytes.
-
-    Attributes:
-        floor: the ring is whole for every position at or above it; None: it holds nothing yet.
-        broken_until: Redis has lost events at or below this, which its logs do not show.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.floor: int | None = None
-        self.broken_until = 0
-        self._events: deque[Event] = deque()
-        self._size_bytes = 0
-        self._max_bytes = max_bytes
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def fill(self, floor: int, events: Sequence[Event]) -> None:
-        """Begin anew: ``events`` are all there were after ``floor``."""
-        self.floor = floor
-        self._events.clear()
-        self._size_bytes = 0
-        for event in events:
-            self.append(event)
-
-    def begin_anew(self, position: int) -> None:
-        """Ids went back to ``position``: what was kept belongs to another data set."""
-        self.fill(position, [])
-        self.broken_until = 0
-
-    def break_until(self, position: int) -> None:
-        """Redis has lost events at or below ``position``; an earlier loss still counts."""
-        self.broken_until = max(self.broken_until, position)
-
-    def append(self, event: Event) -> None:
-        """Add the newest event; the oldest go where they take too much memory."""
-        if self.floor is None or event.audience.user is not None:
-            return
-        self._events.append(event)
-        self._size_bytes += event.cost_bytes
-        while self._size_bytes > self._max_bytes:
-            oldest = self._events.popleft()
-            self._size_bytes -= oldest.cost_bytes
-            self.floor = oldest.id
-
-    def since(self, position: int) -> list[Event] | None:
-        """The events after ``position``, or None when the ring does not reach back that far."""
-        if self.floor is None or position < self.floor:
-            return None
-        newer: list[Event] = []
-        # From the newest back: most clients missed little.
-        for event in reversed(self._events):
-            if event.id <= position:
-                break
-            newer.append(event)
-        newer.reverse()
-        return newer
 
 
 class HistoryBus(Protocol):
@@ -105,6 +42,7 @@ class Missed:
     Attributes:
         whole: nothing between the client's position and the events is missing.
         events: by id; those from Redis may be ahead of the pod's position.
+        segments: further ones, of the ring.
         shared_since: what lies above it on `all` and `authenticated` is missing to the client.
         user_since: the same on its user's stream.
     """
@@ -113,6 +51,7 @@ class Missed:
     events: dict[int, Event]
     shared_since: int = 0
     user_since: int = 0
+    segments: Sequence[Segment] = ()
 
 
 _NOT_WHOLE: Final = Missed(False, {})
@@ -123,18 +62,25 @@ class _Found:
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self.events: dict[int, Event] = {}
+        self.segments: list[Segment] = []
         self.cost_bytes = 0
+        self._count = 0
         self._max_events = max_events
         self._max_bytes = max_bytes
 
     @property
     def is_too_much(self) -> bool:
-        return len(self.events) > self._max_events or self.cost_bytes > self._max_bytes
+        return self._count > self._max_events or self.cost_bytes > self._max_bytes
 
-    def add(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self.events[event.id] = event
-            self.cost_bytes += event.cost_bytes
+    def add(self, items: Iterable[Event | Segment]) -> None:
+        for item in items:
+            if isinstance(item, Segment):
+                self.segments.append(item)
+                self._count += len(item.events)
+            else:
+                self.events[item.id] = item
+                self._count += 1
+            self.cost_bytes += item.cost_bytes
 
 
 @dataclass(slots=True)
@@ -198,7 +144,7 @@ class Replay:
         shared_since = self._positions.shared_since(since)
         if shared_since < self._ring.broken_until:
             return _NOT_WHOLE
-        recent = self._ring.since(shared_since)
+        recent = self._ring.since(shared_since, authenticated=user is not None)
         logs = []
         if user is not None:
             logs.append(_Log(user_audience(user), self._positions.user_since(since)))
@@ -207,9 +153,7 @@ class Replay:
             logs += [_Log(audience, shared_since) for audience in shared]
         self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
         found = _Found(self._max_events, self._max_bytes)
-        found.add(
-            event for event in recent or () if user is not None or event.audience.kind == "all"
-        )
+        found.add(recent or ())
         if logs:
             shared_bytes = found.cost_bytes
             async with self.room.turn(user):
@@ -222,7 +166,7 @@ class Replay:
             return _NOT_WHOLE
         # Where it lay within the overlap: the client was on that very stream.
         user_since = since if since in found.events else self._positions.user_since(since)
-        return Missed(True, found.events, shared_since, user_since)
+        return Missed(True, found.events, shared_since, user_since, found.segments)
 
     async def _read(
         self, connection: Connection, logs: Sequence[_Log], since: int, found: _Found
@@ -247,21 +191,46 @@ class Replay:
 
 
 def merge(
-    missed: Missed, held: Sequence[Event], position: int, positions: Positions = ONE_CLOCK
-) -> list[Event]:
+    missed: Missed,
+    held: Sequence[Event],
+    position: int,
+    positions: Positions = ONE_CLOCK,
+    *,
+    apart: bool = False,
+) -> list[Event | Segment]:
     """Every event that is missing to a client up to ``position``, once, in id order.
+
+    Segments stay whole where no single event lies within them.
 
     Args:
         held: what went by since before `Replay.missed` was called.
         position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
             streams of other clocks than its own, the caller has waited for all that Redis held.
+        apart: give single events only, so that something may stand between any two.
     """
     events = {
         id_: event for id_, event in missed.events.items() if positions.is_delivered(id_, position)
     }
-    events.update((event.id, event) for event in held)
-    return [
-        events[id_]
-        for id_ in sorted(events)
-        if id_ > (missed.shared_since if events[id_].audience.user is None else missed.user_since)
+    # The ring had all shared events up to the end of its segments: some of them were held, too.
+    in_ring = missed.segments[-1].last if missed.segments else 0
+    events.update(
+        (event.id, event) for event in held if event.audience.user is not None or event.id > in_ring
+    )
+    singles = [
+        event
+        for event in events.values()
+        if event.id > (missed.shared_since if event.audience.user is None else missed.user_since)
     ]
+    ids = sorted(event.id for event in singles)
+    items: list[Event | Segment] = []
+    for segment in missed.segments:
+        is_cut = bisect_left(ids, segment.first) < bisect_right(ids, segment.last)
+        if apart or is_cut or not positions.is_delivered(segment.last, position):
+            singles += [
+                event for event in segment.events if positions.is_delivered(event.id, position)
+            ]
+        else:
+            items.append(segment)
+    items += singles
+    items.sort(key=lambda item: item.first if isinstance(item, Segment) else item.id)
+    return items

@@ -17,7 +17,7 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import fanout
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 

@@ -20,7 +20,7 @@ from clarion_contract.redis.keyspace import pod_stream
 from clarion_contract.redis.subscriber import Message
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -40,7 +40,7 @@ class Listening:
         self.bus = MemoryBus(loop.time, clustered=configured.keyspace.clustered)
         self.metrics = metrics()
         self.hub = Hub()
-        self.ring = Ring(1 << 20)
+        self.ring = Ring(1 << 20, segment_bytes=1_000)
         self.subscribers: list[MemorySubscriber] = []
         self.gaps: list[tuple[set[Audience], int]] = []
         self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
@@ -324,7 +324,7 @@ def test_a_redis_that_has_lost_everything_is_told_to_everyone_once(pod: Listenin
     pod.subscriber.cut()
     pod.loop.advance(1)
     assert len(pod.gaps) == 1
-    assert pod.ring.since(before[-1]) is None
+    assert pod.ring.since(before[-1], authenticated=True) is None
 
 
 def test_a_failover_that_forgot_what_was_heard_concerns_everyone(pod: Listening) -> None:
@@ -654,7 +654,7 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
     pod = Listening(loop, begin=False)
     past = [pod.bus.publish(Publication(to, "tick", b"{}")).id for to in (ALL, AUTHENTICATED)]
     pod.begin()
-    recent = pod.ring.since(past[0] - 1)
+    recent = pod.ring.since(past[0] - 1, authenticated=True)
     assert recent is not None
     assert [event.id for event in recent] == past
     assert pod.nobody.event_ids == []

@@ -1,9 +1,8 @@
-"""`clarion_gateway.delivery.replay`: the ring, what a client missed, and how both sides of "now"
-are joined.
-"""
+"""`clarion_gateway.delivery.replay`: what a client missed, and how both sides of "now" are joined."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,66 +12,15 @@ from hypothesis import strategies as st
 from clarion_contract.bus.bus import History
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
-from clarion_gateway.delivery.replay import Missed, Replay, Ring, merge
+from clarion_contract.events.event import Event, Publication
+from clarion_gateway.delivery.replay import Missed, Replay, merge
 from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring, Segment
 from tests.gateway.memory_bus import MemoryBus
 from tests.gateway.recorder import Recorder, event, metrics, sample
 
 ALICE = Audience("user", "alice")
 BOB = Audience("user", "bob")
-
-
-def ids(events: object) -> list[int] | None:
-    return None if events is None else [each.id for each in events]  # type: ignore[attr-defined]
-
-
-def test_an_unfilled_ring_knows_nothing() -> None:
-    """Before the pod has caught up, `nothing since` would be a lie."""
-    ring = Ring(1 << 20)
-    ring.append(event(1))
-    assert ring.since(0) is None
-    assert len(ring) == 0
-
-
-def test_the_ring_answers_above_its_floor_only() -> None:
-    ring = Ring(1 << 20)
-    ring.fill(10, [event(11), event(13, AUTHENTICATED)])
-    assert ring.since(9) is None
-    assert ids(ring.since(10)) == [11, 13]
-    assert ids(ring.since(11)) == [13]
-    assert ids(ring.since(12)) == [13]
-    assert ids(ring.since(99)) == []
-
-
-def test_targeted_events_stay_out_of_the_ring() -> None:
-    ring = Ring(1 << 20)
-    ring.fill(0, [])
-    ring.append(event(1, ALICE))
-    assert ids(ring.since(0)) == []
-
-
-@given(
-    st.integers(0, 4_000),
-    st.lists(st.integers(0, 300), max_size=60),
-    st.integers(0, 70),
-)
-def test_a_bounded_ring_answers_wholly_or_not_at_all(
-    max_bytes: int, sizes: list[int], position: int
-) -> None:
-    ring = Ring(max_bytes)
-    ring.fill(0, [])
-    events = [event(i + 1, data=b"x" * size) for i, size in enumerate(sizes)]
-    for each in events:
-        ring.append(each)
-    assert ring.floor is not None
-    answer = ring.since(position)
-    if position < ring.floor:
-        assert answer is None
-    else:
-        assert ids(answer) == [each.id for each in events if each.id > position]
-    kept = events[len(events) - len(ring) :]
-    assert sum(len(each.data) + 400 for each in kept) <= max_bytes
 
 
 class Past:
@@ -233,6 +181,14 @@ async def test_a_log_that_is_trimmed_between_two_pages_is_not_whole(
     assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
+def expanded(items: Iterable[Event | Segment]) -> list[int]:
+    return [
+        event.id
+        for item in items
+        for event in (item.events if isinstance(item, Segment) else [item])
+    ]
+
+
 @given(st.lists(st.integers(1, 40), unique=True), st.integers(0, 40), st.data())
 def test_merge_joins_without_loss_or_doubling(
     all_ids: list[int], position: int, data: st.DataObject
@@ -243,4 +199,41 @@ def test_merge_joins_without_loss_or_doubling(
     missed = Missed(True, {id_: event(id_) for id_ in sorted(all_ids) if id_ <= read_until})
     held = [event(id_) for id_ in sorted(all_ids) if begun < id_ <= position]
     merged = merge(missed, held, position)
-    assert ids(merged) == sorted(id_ for id_ in all_ids if id_ <= position)
+    assert expanded(merged) == sorted(id_ for id_ in all_ids if id_ <= position)
+
+
+@given(
+    kinds=st.lists(
+        st.sampled_from([ALL] * 4 + [AUTHENTICATED] * 4 + [ALICE, None]), min_size=20, max_size=40
+    ),
+    user=st.sampled_from([None, "alice"]),
+    data=st.data(),
+)
+def test_segments_and_single_events_are_joined_without_loss_or_doubling(
+    kinds: list[Audience | None], user: str | None, data: st.DataObject
+) -> None:
+    """None is an event to all that excludes a connection. Some of the ring's were held as well."""
+    events = [
+        event(id_, kind or ALL, exclude=None if kind else "connection")
+        for id_, kind in enumerate(kinds, 1)
+    ]
+    audiences = {ALL} if user is None else {ALL, AUTHENTICATED, ALICE}
+    since, begun, read = sorted(data.draw(st.integers(0, len(events))) for _ in range(3))
+    ring = Ring(1 << 20, segment_bytes=1_000)
+    ring.fill(0, events[:read])
+    items = ring.since(since, authenticated=user is not None)
+    assert items is not None
+    singles = [item for item in items if isinstance(item, Event)]
+    singles += [each for each in events[since:] if each.audience == ALICE and user]
+    missed = Missed(
+        True,
+        {each.id: each for each in singles},
+        since,
+        since,
+        [item for item in items if isinstance(item, Segment)],
+    )
+    held = [each for each in events[begun:] if each.audience in audiences]
+    for apart in (False, True):
+        merged = merge(missed, held, len(events), apart=apart)
+        assert expanded(merged) == [e.id for e in events[since:] if e.audience in audiences]
+        assert not apart or not any(isinstance(item, Segment) for item in merged)
