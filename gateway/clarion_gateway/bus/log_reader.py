@@ -73,19 +73,24 @@ class Missed:
         forgotten: streams of which Redis has forgotten an event that was heard: a failover has
             dropped writes. It may have dropped others that nobody heard, on any stream, so that
             this loss concerns everyone.
+        floor: of the events at or below it, some were not kept.
     """
 
     events: list[Event] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     base: dict[Audience, int] = field(default_factory=dict)
     forgotten: set[Audience] = field(default_factory=set)
+    floor: int = 0
 
 
-async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
+async def read(
+    bus: ReadingBus, streams: Sequence[Heard], until: int, *, keep_bytes: int | None = None
+) -> Missed:
     """What every stream's log holds of what was asked for.
 
     Args:
         until: where a loss lies of which nothing better is known.
+        keep_bytes: keep only the newest events that take no more memory; None: keep all.
 
     Raises:
         BusUnavailable: Redis does not answer.
@@ -115,6 +120,8 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
                 if read_on is not None and read_on < stream.until:
                     more.append(replace(stream, last=read_on, since=read_on, after=read_on))
             missed.events += page
+            if keep_bytes is not None:
+                _keep_newest(missed, keep_bytes)
             newest_read = max(newest_read, max((event.id for event in page), default=0))
             todo = more
     missed.events.sort(key=_by_id)
@@ -138,6 +145,20 @@ async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
         histories = await bus.history(ranges, limit=1)
         found += [max(history.last, history.floor) for history in histories]
     return found
+
+
+def _keep_newest(missed: Missed, max_bytes: int) -> None:
+    """Drop the events with the lowest ids, of whatever stream: those above the floor are whole."""
+    excess_bytes = sum(event.cost_bytes for event in missed.events) - max_bytes
+    if excess_bytes <= 0:
+        return
+    missed.events.sort(key=_by_id)
+    dropped = 0
+    while excess_bytes > 0:
+        excess_bytes -= missed.events[dropped].cost_bytes
+        dropped += 1
+    missed.floor = max(missed.floor, missed.events[dropped - 1].id)
+    del missed.events[:dropped]
 
 
 def _judge(missed: Missed, stream: Heard, history: History) -> bool:

@@ -100,9 +100,9 @@ class Ring:
     Attributes:
         floor: the ring is whole for every position at or above it; None: it holds nothing yet.
         broken_until: Redis has lost events at or below this, which its logs do not show.
+        max_bytes: of memory, for events and for what of them is kept encoded.
 
     Args:
-        max_bytes: of memory, for events and for what of them is kept encoded.
         segment_bytes: memory that a segment's events take, about.
     """
 
@@ -112,7 +112,7 @@ class Ring:
         self._parts: deque[_Part] = deque()
         self._count = 0
         self._cost_bytes = 0
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._part_max_bytes = min(segment_bytes, max_bytes // _SEGMENTS_MIN)
         self._encoded: dict[Segment, int] = {}
         self._encoded_bytes = 0
@@ -192,7 +192,7 @@ class Ring:
         self._encoded_bytes += size_bytes
         # The newest last: it goes last.
         self._encoded[segment] = self._encoded.pop(segment, 0) + size_bytes
-        while self._encoded_bytes > self._max_bytes * _ENCODED_SHARE:
+        while self._encoded_bytes > self.max_bytes * _ENCODED_SHARE:
             self._forget_encoded(next(iter(self._encoded)))
         self._shrink()
 
@@ -201,7 +201,7 @@ class Ring:
         segment.forget_encoded()
 
     def _shrink(self) -> None:
-        while self._parts and self.size_bytes > self._max_bytes:
+        while self._parts and self.size_bytes > self.max_bytes:
             oldest = self._parts.popleft()
             for segment in oldest.segments:
                 self._encoded_bytes -= self._encoded.pop(segment, 0)

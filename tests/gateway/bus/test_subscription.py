@@ -8,19 +8,19 @@ of things that nobody thought of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Event, Publication
 from clarion_contract.redis.keyspace import pod_stream
 from clarion_contract.redis.subscriber import Message
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.ring import Ring
+from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -658,6 +658,42 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
     assert recent is not None
     assert [event.id for event in recent] == past
     assert pod.nobody.event_ids == []
+
+
+@pytest.mark.parametrize("each_authenticated", [2, 10])
+def test_a_fresh_pod_keeps_no_more_of_the_past_than_its_ring_holds(
+    loop: ClockworkLoop, each_authenticated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the logs from their beginning; their end is what clients come back to.
+
+    Of the log with fewer events it reads ahead, and forgets some before it reads the other so far.
+    """
+    pod = Listening(loop, begin=False)
+    past = [
+        pod.bus.publish(Publication(to, "tick", b"1" * 10_000)).id
+        for to in ([ALL] * (each_authenticated - 1) + [AUTHENTICATED]) * 250
+    ]
+    kept: list[int] = []
+    fill = pod.ring.fill
+
+    def filling(floor: int, events: Sequence[Event]) -> None:
+        kept.append(sum(event.cost_bytes for event in events))
+        fill(floor, events)
+
+    monkeypatch.setattr(pod.ring, "fill", filling)
+    pod.begin()
+    assert 0 < kept[0] <= pod.ring.max_bytes
+    floor = pod.ring.floor
+    assert floor is not None
+    recent = pod.ring.since(floor, authenticated=True)
+    assert recent is not None
+    newest = [id_ for id_ in past if id_ > floor]
+    assert 90 <= len(newest) < 110
+    assert [
+        event.id
+        for item in recent
+        for event in (item.events if isinstance(item, Segment) else [item])
+    ] == newest
 
 
 class Control:
