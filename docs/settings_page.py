@@ -172,6 +172,10 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.handler_backlog": "Rarely. Past it, the client's messages wait in the network.",
     "gateway.replay_max_bytes": "Raise it if events are large or many, so that resumes read Redis "
     "(`clarion_resume_sources_total`).",
+    "gateway.replay_client_max_bytes": "Raise it if clients that missed more should not start anew; "
+    "lower it if fetching the state anew costs your application less.",
+    "gateway.replays_max_bytes": "Raise it, with the pod's memory, if clients start anew because of it "
+    '(`clarion_resumes_total{outcome="busy"}`).',
     "gateway.replay_max_events": "Raise it if clients that missed more should not start anew.",
     "gateway.pending_max_events": "Rarely. It bounds a pod's memory while the pod falls behind.",
     "gateway.publish_max_pending": "Rarely. Past it, handlers' publishes fail with `unavailable`.",

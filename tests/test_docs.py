@@ -78,6 +78,7 @@ def gateway_metrics() -> set[str]:
         unsent_bytes=lambda: 0,
         users=lambda: 0,
         sockets=lambda: 0,
+        replay_bytes=lambda: 0,
         pending=lambda: 0,
         verified_age_seconds=lambda: 0.0,
         loop_lag_seconds=lambda: 0.0,

@@ -199,9 +199,13 @@ _PRESSURE: Final = Row(
     [
         Panel(
             "Unsent bytes",
-            "Bytes that wait in the pod's memory for slow clients, over all connections.",
+            "Bytes that wait in the pod's memory for slow clients, over all connections; and the "
+            "memory of what was read from Redis for clients that resume.",
             "bytes",
-            _each_pod("clarion_unsent_bytes"),
+            [
+                *_each_pod("clarion_unsent_bytes"),
+                Query(f"sum by (pod) ({gauge('clarion_replay_bytes')})", "{{pod}} replays"),
+            ],
             "slow-consumers",
         ),
         Panel(
@@ -334,7 +338,7 @@ _RETURNS: Final = Row(
         Panel(
             "Resumes",
             "Clients that named a position. `not_resumed`: the history did not reach back far "
-            "enough.",
+            "enough, or the client missed too much. `busy`: too many replays at once.",
             "ops",
             [Query(rate("clarion_resumes_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "clients-start-anew-instead-of-resuming",

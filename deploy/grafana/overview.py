@@ -208,7 +208,7 @@ _CLIENTS: Final = Row(
         Panel(
             "Resumes by outcome",
             "Clients that named a position. `not_resumed`: the history did not reach back far "
-            "enough.",
+            "enough, or the client missed too much. `busy`: too many replays at once.",
             "ops",
             [Query(rate("clarion_resumes_total", by="outcome"), "{{outcome}}")],
             "clients-start-anew-instead-of-resuming",

@@ -37,7 +37,9 @@ from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
-from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.replay import Replay
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
@@ -94,6 +96,7 @@ async def running(
         FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
         pending_max_events=settings.pending_max_events,
         held_max_events=settings.replay_max_events,
+        held_max_bytes=settings.replay_client_max_bytes,
         unsent_max_bytes=settings.max_unsent_bytes,
         positions=settings.positions,
     )
@@ -128,7 +131,11 @@ async def running(
         bus,
         ring,
         metrics,
+        ReplayRoom(
+            max_bytes=settings.replays_max_bytes, wait_seconds=settings.handshake_seconds / 2
+        ),
         max_events=settings.replay_max_events,
+        max_bytes=settings.replay_client_max_bytes,
         positions=settings.positions,
     )
     admission = Admission(
@@ -157,6 +164,7 @@ async def running(
                 unsent_bytes=lambda: hub.unsent_bytes,
                 users=lambda: len(hub.users),
                 sockets=lambda: sessions.port.open,
+                replay_bytes=lambda: replay.room.used_bytes,
                 pending=lambda: delivery.pending,
                 verified_age_seconds=lambda: subscription.verified_age_seconds,
                 loop_lag_seconds=lambda: sweeper.lag_seconds,

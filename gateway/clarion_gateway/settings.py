@@ -104,13 +104,28 @@ class GatewaySettings(ContractSettings):
         ge=0,
         le=1 << 34,
         description="Memory for recent events of `all` and `authenticated`, for clients that "
-        "resume.",
+        "resume. Up to a quarter of it holds events that are encoded already.",
     )
     replay_max_events: int = Field(
         10_000,
         ge=1,
         le=1_000_000,
         description="The most events that are replayed to one client that resumes.",
+    )
+    replay_client_max_bytes: int = Field(
+        8 << 20,
+        ge=65_536,
+        le=1 << 30,
+        description="The most memory that events may take which are replayed to one client that "
+        "resumes: their data, and 400 bytes for each event.",
+    )
+    replays_max_bytes: int = Field(
+        64 << 20,
+        ge=1 << 20,
+        le=1 << 34,
+        description="The most memory for events that were read from Redis for clients that "
+        "resume, over all clients. Past it, a client waits for up to half of "
+        "`GATEWAY_HANDSHAKE_SECONDS`, and then starts anew.",
     )
     pending_max_events: int = Field(
         10_000,

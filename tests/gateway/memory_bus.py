@@ -13,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication, parse_message
@@ -67,6 +67,7 @@ class MemoryBus:
         clustered: whether there are several primaries.
         now: microseconds since the epoch, as of Redis' TIME; each reading takes one.
         ahead: by primary, microseconds by which its time is ahead of ``now``.
+        read_bytes: of data that was read from the logs.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class MemoryBus:
         self.down = False
         self.listeners: list[Callable[[Message], None]] = []
         self.probes: list[int] = []
+        self.read_bytes = 0
         self._clocks: dict[str, _Clock] = defaultdict(_Clock)
         self._logs: dict[str, _Log] = {}
 
@@ -131,11 +133,17 @@ class MemoryBus:
         return any(entry == id_ for entry, _ in self._logs.get(stream, _Log()).entries)
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
         """As `clarion_contract.bus.bus.Bus.history`."""
         self._check()
-        return [self._read(audience, since, limit, broken_too) for audience, since in ranges]
+        share = max_bytes // max(len(ranges), 1)
+        return [self._read(audience, since, limit, broken_too, share) for audience, since in ranges]
 
     def last_two(self, stream: str) -> list[int]:
         """Ids of the newest events of a stream's log."""
@@ -229,7 +237,9 @@ class MemoryBus:
             listener(Message(stream, message))
         return message
 
-    def _read(self, audience: Audience, since: int, limit: int, broken_too: bool) -> History:
+    def _read(
+        self, audience: Audience, since: int, limit: int, broken_too: bool, max_bytes: int
+    ) -> History:
         log = self._logs.get(audience.stream, _Log())
         if log.entries:
             floor = int(log.entries[0][1].split(b" ", 2)[1])
@@ -239,11 +249,21 @@ class MemoryBus:
             self._tick()
             floor = self._floor(audience.stream)
         newer = [
-            parse_message(audience, message)
+            (id_, message)
             for id_, message in log.entries
             if id_ > since and (broken_too or since >= floor)
         ]
-        return History(floor, log.last or 0, newer[:limit])
+        page: list[Event] = []
+        size_bytes = 0
+        next_since = None
+        for id_, message in newer:
+            page.append(parse_message(audience, message))
+            size_bytes += len(page[-1].data)
+            if size_bytes >= max_bytes or len(page) == limit:
+                next_since = id_
+                break
+        self.read_bytes += size_bytes
+        return History(floor, log.last or 0, page, next_since)
 
     def _floor(self, stream: str) -> int:
         epoch = self._clock_of(stream).epoch or 0

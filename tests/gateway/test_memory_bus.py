@@ -26,8 +26,20 @@ LIMITS = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=6
 AUDIENCE = st.sampled_from(STREAMS)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("publish"), AUDIENCE, st.sampled_from([None, "connection-1"])),
-        st.tuples(st.just("read"), AUDIENCE, st.integers(0, 8), st.integers(1, 3), st.booleans()),
+        st.tuples(
+            st.just("publish"),
+            AUDIENCE,
+            st.sampled_from([None, "connection-1"]),
+            st.sampled_from([b"[1]", b"[%s1]" % (b" " * 20)]),
+        ),
+        st.tuples(
+            st.just("read"),
+            AUDIENCE,
+            st.integers(0, 8),
+            st.integers(1, 3),
+            st.booleans(),
+            st.sampled_from([0, 10, 1_000]),
+        ),
         st.tuples(st.just("trim"), AUDIENCE, st.integers(0, 2)),
         st.tuples(st.just("lose everything")),
     ),
@@ -51,7 +63,8 @@ class Ids:
 
     def history(self, history: History) -> tuple[Any, ...]:
         events = [self.event(event) for event in history.events]
-        return self.rank(history.floor), self.rank(history.last), events
+        next_since = None if history.next_since is None else self.rank(history.next_since)
+        return self.rank(history.floor), self.rank(history.last), events, next_since
 
     def since(self, rank: int) -> int:
         if rank == 0 or not self.known:
@@ -78,7 +91,7 @@ async def compare(url: str, steps: list[tuple[Any, ...]], *, clustered: bool) ->
         clock = keyspace.clock(step[1].stream) if len(step) > 1 else ""
         real_ids, memory_ids = real_by_clock[clock], memory_by_clock[clock]
         if step[0] == "publish":
-            publication = Publication(step[1], "tick", b"[1]", exclude=step[2])
+            publication = Publication(step[1], "tick", step[3], exclude=step[2])
             (answer,) = await real.publish([publication])
             real_ids.known.append(answer.id)  # type: ignore[union-attr]
             memory_ids.known.append(memory.publish(publication).id)
@@ -89,8 +102,12 @@ async def compare(url: str, steps: list[tuple[Any, ...]], *, clustered: bool) ->
                 parse_message(step[1], heard[-1].payload)
             )
         elif step[0] == "read":
-            _, audience, rank, limit, broken_too = step
-            options: dict[str, Any] = {"limit": limit, "broken_too": broken_too}
+            _, audience, rank, limit, broken_too, max_bytes = step
+            options: dict[str, Any] = {
+                "limit": limit,
+                "broken_too": broken_too,
+                "max_bytes": max_bytes,
+            }
             (expected,) = await real.history([(audience, real_ids.since(rank))], **options)
             (got,) = await memory.history([(audience, memory_ids.since(rank))], **options)
             assert memory_ids.history(got) == real_ids.history(expected)

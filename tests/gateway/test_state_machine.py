@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from opentelemetry.sdk.trace import TracerProvider
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
@@ -39,7 +39,9 @@ from clarion_gateway.connections.connection import State, discard
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery import rounds as delivery
-from clarion_gateway.delivery.replay import Replay, Ring
+from clarion_gateway.delivery.replay import Replay
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -54,6 +56,8 @@ TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8, 13])
 """Steps of the event loop before the next thing happens; None: until all is quiet."""
 FEW = st.lists(st.sampled_from(AUDIENCES), max_size=3)
 SOME = st.lists(st.sampled_from(AUDIENCES), min_size=1, max_size=5)
+EVENTS_PER_PAGE = 2
+"""A log is read in more than one page as soon as it holds a few events."""
 TRACER = FanoutTracer(TracerProvider().get_tracer("test"), "pod-test")
 
 
@@ -79,7 +83,7 @@ class Pod:
         of = metrics()
         self.positions = settings.positions
         self.hub = Hub()
-        self.ring = Ring(1 << 20)
+        self.ring = Ring(1 << 20, segment_bytes=1_000)
         self.delivery = Delivery(
             self.hub,
             self.ring,
@@ -109,7 +113,15 @@ class Pod:
                 self.hub,
                 self.subscription,
                 self.delivery,
-                Replay(self, self.ring, of, max_events=1_000, positions=settings.positions),
+                Replay(
+                    self,
+                    self.ring,
+                    of,
+                    ReplayRoom(max_bytes=1 << 20, wait_seconds=5, clock=loop.time),
+                    max_events=1_000,
+                    max_bytes=1 << 20,
+                    positions=settings.positions,
+                ),
                 settings.positions,
             ),
             Verifier(),
@@ -122,10 +134,20 @@ class Pod:
         loop.create_task(self.subscription.run())
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
         await self._round_trip()
-        answer = await self.bus.history(ranges, limit=limit, broken_too=broken_too)
+        answer = await self.bus.history(
+            ranges,
+            limit=min(limit, EVENTS_PER_PAGE),
+            broken_too=broken_too,
+            max_bytes=max_bytes,
+        )
         await self._round_trip()
         return answer
 

@@ -206,14 +206,18 @@ async def test_a_position_older_than_history_is_not_resumed(start: Start) -> Non
             await not_resumed(pod, since, count)
 
 
+@pytest.mark.parametrize("bound", [{"replay_max_events": 10}, {"replay_client_max_bytes": 65_536}])
 @pytest.mark.parametrize("replay_max_bytes", [0, 1 << 20], ids=["of Redis", "of the ring"])
-async def test_too_much_missed_is_not_resumed(start: Start, replay_max_bytes: int) -> None:
-    limits = {"replay_max_events": 10, "replay_max_bytes": replay_max_bytes}
-    async with start(**limits) as pod, unaffected(pod):
+async def test_too_much_missed_is_not_resumed(
+    start: Start, replay_max_bytes: int, bound: dict[str, int]
+) -> None:
+    async with start(replay_max_bytes=replay_max_bytes, **bound) as pod, unaffected(pod):
         first = await pod.publish()
         for _ in range(20):
-            await pod.publish()
+            last = await pod.publish(data=b'"%b"' % (b"1" * 4_000))
         await not_resumed(pod, str(first), 1)
+        async with opened(pod, since=str(last - 1)) as client:
+            assert client.welcome["resumed"] is True
 
 
 async def test_a_users_position_older_than_his_history_is_not_resumed(start: Start) -> None:

@@ -43,6 +43,8 @@ _log = structlog.get_logger(__name__)
 _DUPLICATE: Final = 1
 _KEY_REUSED: Final = 2
 _PROBE_HEADER: Final = "clarion.probe - -"
+PAGE_MAX_BYTES: Final = 1 << 20
+"""Of events' data in one reply. Redis builds a reply in its own memory, once for each reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class History:
         floor: the log is complete for every position at or above it.
         last: id of the stream's newest event; 0 when Redis remembers none.
         events: in id order, at most as many as the caller asked for.
+        next_since: the position from which to read on; None: these were all.
     """
 
     floor: int
     last: int
     events: list[Event]
+    next_since: int | None = None
 
 
 def redis_from_url(url: str) -> RedisServer | RedisCluster:
@@ -139,16 +143,35 @@ class Bus:
         return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
-        """For each (audience, since): the events after ``since`` in the log of its stream.
+        """For each (audience, since): a page of the events after ``since`` in its stream's log.
 
         Args:
             ranges: read in one pipeline; the answers stand in the same order.
             limit: events per stream, at most.
             broken_too: read the events also from a log that does not reach back to ``since``.
+            max_bytes: of data, over all streams together. Each stream has an equal share, which
+                its last event may pass: a page is never empty because an event is large.
+
+        Example: the whole of one log.
+
+            since: int | None = 0
+            while since is not None:
+                (page,) = await bus.history([(ALL, since)], limit=500)
+                since = page.next_since
         """
-        rest = (str(limit), str(self._limits.max_age_seconds * 1000), str(int(broken_too)))
+        rest = (
+            str(limit),
+            str(self._limits.max_age_seconds * 1000),
+            str(int(broken_too)),
+            str(max_bytes // max(len(ranges), 1)),
+        )
         replies = await self._redis.run(
             self._history,
             [
@@ -157,8 +180,10 @@ class Bus:
             ],
         )
         return [
-            History(int(floor), int(last), _events(audience, entries))
-            for (audience, _), (floor, last, entries) in zip(ranges, _whole(replies), strict=True)
+            History(int(floor), int(last), _events(audience, entries), int(next_since) or None)
+            for (audience, _), (floor, last, entries, next_since) in zip(
+                ranges, _whole(replies), strict=True
+            )
         ]
 
     async def holds(self, stream: str, id_: int) -> bool:

@@ -6,9 +6,34 @@
 -- ARGV[2] limit       events at most
 -- ARGV[3] max age ms  as in publish.lua
 -- ARGV[4] broken too  1: read the events even if the log does not reach back to since
+-- ARGV[5] max bytes   read no further once the events' data is this long; one is always read
 --
--- Returns {floor, last, entries}: the log is whole for every since >= floor; last is the id of the
--- stream's newest event (0: none remembered).
+-- Returns {floor, last, entries, next}: the log is whole for every since >= floor; last is the id of
+-- the stream's newest event (0: none remembered); next is the since that reads on (0: that was all).
+
+-- Read at first: what an event's size is shows only then, and it may be as large as Redis takes.
+local FIRST_STEP = 16
+
+-- Entries after since, in steps that hold about max_bytes together, so that neither the script nor
+-- its reply takes the memory of a whole log.
+local function read(since, limit, max_bytes)
+  local entries, bytes, step = {}, 0, FIRST_STEP
+  while #entries < limit do
+    local count = math.min(step, limit - #entries)
+    local found = redis.call('XRANGE', KEYS[1], '(' .. since .. '-0', '+', 'COUNT', count)
+    for _, entry in ipairs(found) do
+      entries[#entries + 1] = entry
+      for i = 1, #entry[2], 2 do
+        if entry[2][i] == 'd' then bytes = bytes + #entry[2][i + 1] end
+      end
+      since = string.match(entry[1], '^%d+')
+      if bytes >= max_bytes then return entries, since end
+    end
+    if #found < count then return entries, '0' end
+    step = math.ceil((max_bytes - bytes) * #entries / math.max(bytes, 1))
+  end
+  return entries, since
+end
 
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local last = redis.call('HGET', KEYS[2], 'last')
@@ -29,9 +54,9 @@ else
   end
   floor = string.format('%.0f', math.max(epoch, now - 2000 * tonumber(ARGV[3])))
 end
-local entries = {}
+local entries, next_since = {}, '0'
 local reaches = tonumber(ARGV[1]) >= tonumber(floor)
 if (reaches or ARGV[4] == '1') and (not last or tonumber(last) > tonumber(ARGV[1])) then
-  entries = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])
+  entries, next_since = read(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
 end
-return {floor, last or '0', entries}
+return {floor, last or '0', entries, next_since}

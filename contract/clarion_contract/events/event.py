@@ -29,6 +29,8 @@ TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
+# What an event costs beside its data: the objects around it.
+_OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
 _HEADER: Final = re.compile(
     rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) (-|[A-Za-z0-9_-]{1,64})"
@@ -106,6 +108,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     exclude: str | None = None
     trace: str | None = None
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory that the event takes, about."""
+        return len(self.data) + _OVERHEAD_BYTES
 
     @property
     def time(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final, Protocol
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
@@ -20,7 +20,9 @@ NEWEST: Final = 2**53
 
 # Streams read in one pipeline, and events of each.
 _STREAMS_PER_READ: Final = 500
-_EVENTS_PER_READ: Final = 1_000
+_EVENTS_PER_READ: Final = 500
+# Of each stream where many are read: the share of a page would make for as many reads as events.
+_STREAM_MIN_BYTES: Final = 32_768
 
 _by_id: Final = attrgetter("id")
 
@@ -29,7 +31,12 @@ class ReadingBus(Protocol):
     """What reading the logs needs of `clarion_contract.bus.bus.Bus`."""
 
     async def history(
-        self, ranges: Sequence[tuple[Audience, int]], *, limit: int, broken_too: bool = False
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        *,
+        limit: int,
+        broken_too: bool = False,
+        max_bytes: int = PAGE_MAX_BYTES,
     ) -> list[History]:
         """See `clarion_contract.bus.bus.Bus.history`."""
         ...
@@ -66,19 +73,24 @@ class Missed:
         forgotten: streams of which Redis has forgotten an event that was heard: a failover has
             dropped writes. It may have dropped others that nobody heard, on any stream, so that
             this loss concerns everyone.
+        floor: of the events at or below it, some were not kept.
     """
 
     events: list[Event] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     base: dict[Audience, int] = field(default_factory=dict)
     forgotten: set[Audience] = field(default_factory=set)
+    floor: int = 0
 
 
-async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
+async def read(
+    bus: ReadingBus, streams: Sequence[Heard], until: int, *, keep_bytes: int | None = None
+) -> Missed:
     """What every stream's log holds of what was asked for.
 
     Args:
         until: where a loss lies of which nothing better is known.
+        keep_bytes: keep only the newest events that take no more memory; None: keep all.
 
     Raises:
         BusUnavailable: Redis does not answer.
@@ -90,7 +102,12 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
         todo = list(streams[start : start + _STREAMS_PER_READ])
         while todo:
             ranges = [(stream.audience, stream.after) for stream in todo]
-            histories = await bus.history(ranges, limit=_EVENTS_PER_READ, broken_too=True)
+            histories = await bus.history(
+                ranges,
+                limit=_EVENTS_PER_READ,
+                broken_too=True,
+                max_bytes=max(PAGE_MAX_BYTES, _STREAM_MIN_BYTES * len(ranges)),
+            )
             more: list[Heard] = []
             page: list[Event] = []
             for stream, history in zip(todo, histories, strict=True):
@@ -99,10 +116,12 @@ async def read(bus: ReadingBus, streams: Sequence[Heard], until: int) -> Missed:
                     failover_after = max(failover_after, newest_read, stream.last)
                 events = [event for event in history.events if event.id <= stream.until]
                 page += events
-                if len(events) == _EVENTS_PER_READ:
-                    last = events[-1].id
-                    more.append(replace(stream, last=last, since=last, after=last))
+                read_on = history.next_since
+                if read_on is not None and read_on < stream.until:
+                    more.append(replace(stream, last=read_on, since=read_on, after=read_on))
             missed.events += page
+            if keep_bytes is not None:
+                _keep_newest(missed, keep_bytes)
             newest_read = max(newest_read, max((event.id for event in page), default=0))
             todo = more
     missed.events.sort(key=_by_id)
@@ -126,6 +145,20 @@ async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
         histories = await bus.history(ranges, limit=1)
         found += [max(history.last, history.floor) for history in histories]
     return found
+
+
+def _keep_newest(missed: Missed, max_bytes: int) -> None:
+    """Drop the events with the lowest ids, of whatever stream: those above the floor are whole."""
+    excess_bytes = sum(event.cost_bytes for event in missed.events) - max_bytes
+    if excess_bytes <= 0:
+        return
+    missed.events.sort(key=_by_id)
+    dropped = 0
+    while excess_bytes > 0:
+        excess_bytes -= missed.events[dropped].cost_bytes
+        dropped += 1
+    missed.floor = max(missed.floor, missed.events[dropped - 1].id)
+    del missed.events[:dropped]
 
 
 def _judge(missed: Missed, stream: Heard, history: History) -> bool:

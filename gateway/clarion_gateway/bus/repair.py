@@ -21,7 +21,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.bus import log_reader as catch_up
 from clarion_gateway.bus.log_reader import NEWEST, Heard, Missed, ReadingBus
 from clarion_gateway.bus.streams import Stream, Streams
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
@@ -205,11 +205,12 @@ class Repair:
         histories = await self._bus.history([(ALL, since), (AUTHENTICATED, since)], limit=1)
         floor = max(since, *(history.floor for history in histories))
         heard = [Heard(audience, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
-        missed = await catch_up.read(self._bus, heard, now)
+        # All of history may be many times what the ring holds.
+        missed = await catch_up.read(self._bus, heard, now, keep_bytes=self._ring.max_bytes)
         if missed.losses:  # trimmed since the floor was read: the next connection will try again
             self._ring.fill(now, [])
         else:
-            self._ring.fill(floor, missed.events)
+            self._ring.fill(max(floor, missed.floor), missed.events)
         self._streams.hear_up_to(now)
 
     async def _ends(self, apart: Sequence[Stream]) -> dict[Stream, int]:

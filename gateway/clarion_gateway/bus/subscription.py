@@ -32,7 +32,7 @@ from clarion_gateway.bus.log_reader import ReadingBus
 from clarion_gateway.bus.probe import Clocks, Prober, ProbingBus
 from clarion_gateway.bus.repair import Repair, TellGap
 from clarion_gateway.bus.streams import Stream, Streams
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings

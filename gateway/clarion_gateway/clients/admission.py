@@ -18,14 +18,14 @@ from clarion_contract.events.audience import InvalidUserId, check_user_id
 from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.identity.claims import Claims
-from clarion_gateway.clients.resumption import Resumption
+from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.connections.held import Item
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import Identity, identity_of
 from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.delivery.replay_room import Busy
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
@@ -130,16 +130,19 @@ class Admission:
 
     async def open(self, connection: Connection, opening: Opening) -> None:
         """Take a connection in, or close it and say why; after `begin`. Never raises."""
-        missed = await self._handshake(connection, opening)
-        if connection.state is not State.CLOSED:
-            self._sweeper.add(connection)
-            await self._resumption.send(connection, missed)
+        try:
+            missed = await self._handshake(connection, opening)
+            if connection.state is not State.CLOSED:
+                self._sweeper.add(connection)
+                await self._resumption.send(connection, missed)
+        finally:
+            self._resumption.end(connection)
 
-    async def _handshake(self, connection: Connection, opening: Opening) -> list[Item]:
+    async def _handshake(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Everything up to `welcome`, measured; what the client missed is still to be written."""
         started = time.perf_counter()
         outcome = "accepted"
-        missed: list[Item] = []
+        missed: list[Sent] = []
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 missed = await self._open(connection, opening)
@@ -196,7 +199,7 @@ class Admission:
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
-    async def _open(self, connection: Connection, opening: Opening) -> list[Item]:
+    async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register, welcome; what the client missed is still to be written."""
         since = _since(opening.since)
         claims = None if opening.token is None else await self._claims(opening.token)
@@ -245,14 +248,18 @@ class Admission:
 
     async def _resume(
         self, connection: Connection, identity: Identity, since: int, resumes: str | None
-    ) -> list[Item]:
+    ) -> list[Sent]:
         """Register the connection holding events back, and welcome it with what it missed."""
         self._hub.add(connection, identity, catching_up=True)
-        missed = await self._resumption.collect(connection, since, resumes)
+        outcome = "not_resumed"
+        try:
+            missed = await self._resumption.collect(connection, since, resumes)
+        except Busy:
+            missed, outcome = None, "busy"
         if connection.state is State.CLOSED:
             return []
         if missed is None:
-            self._metrics.resumes.labels("not_resumed").inc()
+            self._metrics.resumes.labels(outcome).inc()
             self._hub.go_live(connection)
             self._welcome(connection, self._delivery.position, resumed=False)
             return []

@@ -21,15 +21,20 @@ class Gap:
 
 
 Item = Event | Gap
-"""What is written to a client that catches up."""
+"""What waits for a client that catches up."""
 
 
 class Held:
-    """Items in the order in which they came."""
+    """Items in the order in which they came.
 
-    __slots__ = ("_items",)
+    Attributes:
+        cost_bytes: memory that the events take.
+    """
+
+    __slots__ = ("_items", "cost_bytes")
 
     def __init__(self) -> None:
+        self.cost_bytes = 0
         self._items: list[Item] = []
 
     def __len__(self) -> int:
@@ -37,9 +42,13 @@ class Held:
 
     def add(self, items: Iterable[Item]) -> None:
         """Keep items until they are taken."""
-        self._items += items
+        for item in items:
+            self._items.append(item)
+            if not isinstance(item, Gap):
+                self.cost_bytes += item.cost_bytes
 
     def take(self) -> list[Item]:
         """All items that were not taken before."""
         items, self._items = self._items, []
+        self.cost_bytes = 0
         return items

@@ -65,15 +65,15 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
     return result
 
 
-def hold(events: Iterable[Event], hub: Hub, max_events: int) -> None:
+def hold(events: Iterable[Event], hub: Hub, max_events: int, max_bytes: int) -> None:
     """Keep events for the connections that are still catching up with what they missed.
 
-    One that leaves more than ``max_events`` of them is a slow consumer.
+    One that leaves more than ``max_events`` of them, or ``max_bytes``, is a slow consumer.
     """
     for connection in list(hub.catching_up):
         if connection.held is not None:
             connection.held.add(event for event in events if connection.receives(event))
-            if len(connection.held) > max_events:
+            if len(connection.held) > max_events or connection.held.cost_bytes > max_bytes:
                 connection.close(close_codes.SLOW_CONSUMER)
 
 

@@ -21,7 +21,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import fanout
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 
@@ -46,7 +46,7 @@ class Delivery:
             client that connects now begins.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a round meets, and bounds; joined in app.py
         self,
         hub: Hub,
         ring: Ring,
@@ -55,6 +55,7 @@ class Delivery:
         *,
         pending_max_events: int,
         held_max_events: int,
+        held_max_bytes: int = 8 << 20,
         unsent_max_bytes: int,
         positions: Positions = ONE_CLOCK,
         clock: Callable[[], float] = time.time,
@@ -67,6 +68,7 @@ class Delivery:
         self._pending: deque[Event] = deque()
         self._pending_max_events = pending_max_events
         self._held_max_events = held_max_events
+        self._held_max_bytes = held_max_bytes
         # A client that takes all it gets must not be slow by the size of one round.
         self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
         self._seen = 0
@@ -159,7 +161,7 @@ class Delivery:
             self._ring.append(event)
         self._rounded += len(events)
         self._move_to(self._positions.last_shared(events) if self._pending else self._seen)
-        fanout.hold(events, self._hub, self._held_max_events)
+        fanout.hold(events, self._hub, self._held_max_events, self._held_max_bytes)
         traced = self._tracer.begin(events, self._hub)
         try:
             plan = fanout.plan(events, self._hub)

@@ -202,7 +202,7 @@ class Metrics:
         """Begin each known series: `increase()` misses the event that one begins with."""
         for counter, labels in (
             (self.gaps, ("repaired", "lost")),
-            (self.resumes, ("resumed", "not_resumed")),
+            (self.resumes, ("resumed", "not_resumed", "busy")),
             (self.resume_reads, ("ring", "redis")),
             (self.bus_connects, ("connected", "failed")),
             (self.presence_writes, ("written", "failed")),
@@ -273,6 +273,7 @@ class Metrics:
         unsent_bytes: Callable[[], int],
         users: Callable[[], int],
         sockets: Callable[[], int],
+        replay_bytes: Callable[[], int],
         pending: Callable[[], int],
         verified_age_seconds: Callable[[], float],
         loop_lag_seconds: Callable[[], float],
@@ -308,6 +309,10 @@ class Metrics:
             "clarion_sockets": (
                 "TCP connections open on the public port, whatever they do.",
                 sockets,
+            ),
+            "clarion_replay_bytes": (
+                "Memory of events read from Redis that clients that resume have not taken yet.",
+                replay_bytes,
             ),
             "clarion_users": ("Users with a connection to this pod.", users),
             "clarion_unsent_bytes": (

@@ -166,6 +166,39 @@ class TestHistory:
         assert [each.id for each in found.events] == ids[:3]
         assert found.last == ids[4]
 
+    async def test_is_read_in_pages_that_are_bounded_in_bytes(self, bus: Bus) -> None:
+        """Sizes that the script's steps do not foresee, and one event that is larger than a page."""
+        sizes = [1] * 40 + [9_000] * 30 + [50_000] + [1] * 40
+        ids = await publish(bus, *[Publication(ALL, "tick", b"1" * size) for size in sizes])
+        read: list[int] = []
+        since: int | None = 0
+        while since is not None:
+            (page,) = await bus.history(
+                [(ALL, since)], limit=500, broken_too=True, max_bytes=20_000
+            )
+            *rest, last = [len(each.data) for each in page.events] or [0]
+            assert sum(rest) < 20_000
+            assert page.next_since is None or sum(rest) + last >= 20_000
+            read += [each.id for each in page.events]
+            since = page.next_since
+        assert read == ids
+
+    async def test_shares_the_bytes_of_a_page_among_the_streams(self, bus: Bus) -> None:
+        ids = await publish(bus, *[Publication(ALL, "tick", b"1" * 100)] * 9, event(ALICE))
+        found = await bus.history([(ALL, ids[0]), (ALICE, ids[0])], limit=99, max_bytes=400)
+        assert [each.id for each in found[0].events] == ids[1:3]
+        assert found[0].next_since == ids[2]
+        assert ([each.id for each in found[1].events], found[1].next_since) == ([ids[9]], None)
+
+    async def test_a_page_that_ends_with_an_entry_that_is_none_is_read_on(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        ids = await publish(bus, event())
+        await redis.xadd(keys.log("all"), {"x": "y"}, id=f"{ids[0] + 1}-0")
+        ids += await publish(bus, event())
+        (found,) = await bus.history([(ALL, 0)], limit=2, broken_too=True)
+        assert ([each.id for each in found.events], found.next_since) == ([ids[0]], ids[0] + 1)
+
     async def test_gives_back_every_part(self, bus: Bus) -> None:
         trace = f"00-{'1' * 32}-{'2' * 16}-01"
         publication = Publication(ALICE, "a.b:c/d", b"\x00\xff\r\n{", None, "connection", trace)

@@ -8,19 +8,19 @@ that nobody thought of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Event, Publication
 from clarion_contract.redis.keyspace import pod_stream
 from clarion_contract.redis.subscriber import Message
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
@@ -40,7 +40,7 @@ class Listening:
         self.bus = MemoryBus(loop.time, clustered=configured.keyspace.clustered)
         self.metrics = metrics()
         self.hub = Hub()
-        self.ring = Ring(1 << 20)
+        self.ring = Ring(1 << 20, segment_bytes=1_000)
         self.subscribers: list[MemorySubscriber] = []
         self.gaps: list[tuple[set[Audience], int]] = []
         self.heard_before_gaps: list[list[int]] = []  # by the anonymous client
@@ -324,7 +324,7 @@ def test_a_redis_that_has_lost_everything_is_told_to_everyone_once(pod: Listenin
     pod.subscriber.cut()
     pod.loop.advance(1)
     assert len(pod.gaps) == 1
-    assert pod.ring.since(before[-1]) is None
+    assert pod.ring.since(before[-1], ("all", "authenticated")) is None
 
 
 def test_a_failover_that_forgot_what_was_heard_concerns_everyone(pod: Listening) -> None:
@@ -456,7 +456,7 @@ def test_a_loss_between_two_pages_is_told(
     """Catching up reads a page at a time; a log may be trimmed, or forgotten, in between."""
     pod.publish()
     pod.subscriber.cut()
-    ids = pod.publish(count=1_500)
+    ids = pod.publish(count=750)
     read = pod.bus.history
     pages = 0
 
@@ -465,21 +465,21 @@ def test_a_loss_between_two_pages_is_told(
         answer = await read(*args, **options)
         pages += 1
         if pages == 1 and trimmed:
-            pod.bus.trim("all", 400)
+            pod.bus.trim("all", 200)
         elif pages == 1:
-            pod.bus.lose_last(600)
+            pod.bus.lose_last(300)
         return answer
 
     monkeypatch.setattr(pod.bus, "history", history)
     pod.loop.advance(1)
     if trimmed:
-        assert pod.gaps == [({ALL}, ids[-401])]
-        assert pod.nobody.event_ids[1:] == ids[:1_000] + ids[-400:]
+        assert pod.gaps == [({ALL}, ids[-201])]
+        assert pod.nobody.event_ids[1:] == ids[:500] + ids[-200:]
     else:
         ((audiences, position),) = pod.gaps
         assert audiences == {ALL}
-        assert position >= ids[999]
-        assert pod.nobody.event_ids[1:] == ids[:1_000]
+        assert position >= ids[499]
+        assert pod.nobody.event_ids[1:] == ids[:500]
 
 
 @pytest.mark.parametrize("clustered", [False, True])
@@ -655,10 +655,46 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
     pod = Listening(loop, begin=False)
     past = [pod.bus.publish(Publication(to, "tick", b"{}")).id for to in (ALL, AUTHENTICATED)]
     pod.begin()
-    recent = pod.ring.since(past[0] - 1)
+    recent = pod.ring.since(past[0] - 1, ("all", "authenticated"))
     assert recent is not None
     assert [event.id for event in recent] == past
     assert pod.nobody.event_ids == []
+
+
+@pytest.mark.parametrize("each_authenticated", [2, 10])
+def test_a_fresh_pod_keeps_no_more_of_the_past_than_its_ring_holds(
+    loop: ClockworkLoop, each_authenticated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the logs from their beginning; their end is what clients come back to.
+
+    Of the log with fewer events it reads ahead, and forgets some before it reads the other so far.
+    """
+    pod = Listening(loop, begin=False)
+    past = [
+        pod.bus.publish(Publication(to, "tick", b"1" * 10_000)).id
+        for to in ([ALL] * (each_authenticated - 1) + [AUTHENTICATED]) * 250
+    ]
+    kept: list[int] = []
+    fill = pod.ring.fill
+
+    def filling(floor: int, events: Sequence[Event]) -> None:
+        kept.append(sum(event.cost_bytes for event in events))
+        fill(floor, events)
+
+    monkeypatch.setattr(pod.ring, "fill", filling)
+    pod.begin()
+    assert 0 < kept[0] <= pod.ring.max_bytes
+    floor = pod.ring.floor
+    assert floor is not None
+    recent = pod.ring.since(floor, ("all", "authenticated"))
+    assert recent is not None
+    newest = [id_ for id_ in past if id_ > floor]
+    assert 90 <= len(newest) < 110
+    assert [
+        event.id
+        for item in recent
+        for event in (item.events if isinstance(item, Segment) else [item])
+    ] == newest
 
 
 class Control:

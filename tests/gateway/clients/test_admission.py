@@ -14,7 +14,7 @@ import pytest
 from clarion_contract.bus.orders import Order, RevokeToken, RevokeUser, encode_order
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import InvalidToken, KeysUnavailable
-from clarion_contract.events.event import Publication
+from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.admission import Admission, Opening
@@ -25,6 +25,8 @@ from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_orders import MemoryOrders
@@ -65,6 +67,11 @@ class Door(Listening):
             ping_interval_seconds=25, token_grace_seconds=30, clock=loop.time, choose=lambda _: 0
         )
         self.revocations = Revocations(MemoryOrders(), self.hub, self.metrics, clock=loop.time)
+        self.room = ReplayRoom(
+            max_bytes=configured.replays_max_bytes,
+            wait_seconds=configured.handshake_seconds / 2,
+            clock=loop.time,
+        )
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -77,7 +84,9 @@ class Door(Listening):
                     self.bus,
                     self.ring,
                     self.metrics,
+                    self.room,
                     max_events=configured.replay_max_events,
+                    max_bytes=configured.replay_client_max_bytes,
                     positions=configured.positions,
                 ),
                 configured.positions,
@@ -418,6 +427,121 @@ def test_what_is_held_for_a_slow_client_is_bounded(door: Door) -> None:
     door.publish()
     assert connection.closed_with is not None
     assert connection.closed_with.code == 4408
+
+
+def test_the_bytes_that_are_held_for_a_slow_client_are_bounded(door: Door) -> None:
+    (seen,) = door.publish()
+    door.publish()
+    connection = door.stall(Opening(None, str(seen)))
+    for _ in range(7):
+        door.bus.publish(Publication(ALL, "tick", b"1" * (1 << 20)))
+    door.loop.settle()
+    assert connection.closed_with is None
+    door.bus.publish(Publication(ALL, "tick", b"1" * (1 << 20)))
+    door.loop.settle()
+    assert connection.closed_with == close_codes.SLOW_CONSUMER
+
+
+def miss_much(door: Door) -> int:
+    """The position of a client that has missed half a megabyte, which only Redis holds."""
+    (seen,) = door.publish()
+    for _ in range(700):
+        door.bus.publish(Publication(ALL, "tick", b"1" * 700))
+    door.loop.settle()
+    door.ring.fill(door.delivery.position, [])
+    return seen
+
+
+def test_a_replay_takes_room_until_the_client_has_taken_it(door: Door) -> None:
+    seen = miss_much(door)
+    connection = door.stall(Opening(None, str(seen)))
+    began_bytes = door.room.used_bytes
+    assert began_bytes > 500_000
+    connection.taking.set()
+    door.loop.run(2)
+    assert 0 < door.room.used_bytes < began_bytes
+    door.loop.settle()
+    assert len(connection.event_ids) == 700
+    assert door.room.used_bytes == 0
+
+
+@pytest.mark.parametrize("how", ["stalls", "leaves", "leaves in the handshake"])
+def test_a_replay_that_fails_gives_its_room_back(
+    door: Door, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = miss_much(door)
+    take = door.room.take
+    taken = []
+
+    async def took(connection: Recorder, cost_bytes: int) -> None:
+        await take(connection, cost_bytes)
+        taken.append(door.room.used_bytes)
+        if how == "leaves in the handshake":
+            door.leave(connection)
+
+    monkeypatch.setattr(door.room, "take", took)
+    connection = door.stall(Opening(None, str(seen)))
+    assert taken[0] > 0
+    if how == "leaves":
+        door.leave(connection)
+        connection.taking.set()
+    door.loop.advance(31)
+    assert door.room.used_bytes == 0
+
+
+def test_a_client_that_hangs_up_is_read_nothing_more_for(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = miss_much(door)
+    read = door.bus.history
+    pages = 0
+
+    async def history(*args: Any, **options: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        door.leave(connection)
+        return await read(*args, **options)
+
+    monkeypatch.setattr(door.bus, "history", history)
+    connection = door.knock(Opening(None, str(seen)))
+    door.loop.settle()
+    assert pages == 1
+    assert door.outcomes("abandoned") == 1
+
+
+def test_a_client_that_hangs_up_has_nothing_more_encoded_for_it(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = miss_much(door)
+    connection = door.stall(Opening(None, str(seen)))
+    encoded: list[Event] = []
+    monkeypatch.setattr(NativeFormat, "event", lambda _, event: encoded.append(event) or b"")
+    door.leave(connection)
+    connection.taking.set()
+    door.loop.settle()
+    assert encoded == []
+
+
+def test_one_too_many_to_replay_to_is_not_resumed(door: Door) -> None:
+    """A client may fetch its state anew: better than waiting, and being refused in the end."""
+    seen = miss_much(door)
+    gate = asyncio.Event()
+    read = door.bus.history
+
+    async def history(*args: Any, **options: Any) -> Any:
+        await gate.wait()
+        return await read(*args, **options)
+
+    door.bus.history = history  # type: ignore[method-assign]
+    connections = [door.knock(Opening(None, str(seen))) for _ in range(7)]
+    door.loop.advance(6)
+    assert [bool(each.written) for each in connections] == [False] * 6 + [True]
+    assert welcome_of(connections[6])["resumed"] is False
+    assert sample(door.metrics, "clarion_resumes_total", outcome="busy") == 1
+    gate.set()
+    door.loop.settle()
+    assert all(welcome_of(each)["resumed"] for each in connections[:6])
+    assert connections[6].state is State.LIVE
 
 
 def tell(connection: Recorder, position: int) -> None:

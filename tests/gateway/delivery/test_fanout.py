@@ -77,7 +77,7 @@ def test_everyone_gets_exactly_his_events_in_order_in_one_write(
 ) -> None:
     hub, connections, events = drawn
     plan = fanout.plan(events, hub)
-    fanout.hold(events, hub, 1_000)
+    fanout.hold(events, hub, 1_000, 1 << 20)
     written = writes(plan)
     counted: Counter[tuple[str, str]] = Counter()
     for connection in connections:
@@ -154,7 +154,7 @@ def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> No
     assert slow.held is not None
     assert quick.held is not None
     slow.held.add(event(id_) for id_ in range(1, 100))
-    fanout.hold([event(101), event(102)], hub, 100)
+    fanout.hold([event(101), event(102)], hub, 100, 1 << 20)
     assert slow.closed_with == close_codes.SLOW_CONSUMER
     assert quick.closed_with is None
     assert quick.held.take() == [event(101), event(102)]

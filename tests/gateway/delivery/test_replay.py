@@ -1,89 +1,49 @@
-"""`clarion_gateway.delivery.replay`: the ring, missed events, and the join of missed and live
-events.
-"""
+"""`clarion_gateway.delivery.replay`: what a client missed, and how both sides of "now" are joined."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion_contract.bus.bus import History
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication
-from clarion_gateway.delivery.replay import Missed, Replay, Ring, merge
+from clarion_contract.events.event import Event, Publication
+from clarion_gateway.delivery.replay import Missed, Replay, merge
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.ring import Ring, Segment
 from tests.gateway.memory_bus import MemoryBus
-from tests.gateway.recorder import event, metrics, sample
+from tests.gateway.recorder import Recorder, event, metrics, sample
 
 ALICE = Audience("user", "alice")
 BOB = Audience("user", "bob")
 
 
-def ids(events: object) -> list[int] | None:
-    return None if events is None else [each.id for each in events]  # type: ignore[attr-defined]
-
-
-def test_an_unfilled_ring_knows_nothing() -> None:
-    """Until the pod has caught up, "nothing since" might be wrong."""
-    ring = Ring(1 << 20)
-    ring.append(event(1))
-    assert ring.since(0) is None
-    assert len(ring) == 0
-
-
-def test_the_ring_answers_above_its_floor_only() -> None:
-    ring = Ring(1 << 20)
-    ring.fill(10, [event(11), event(13, AUTHENTICATED)])
-    assert ring.since(9) is None
-    assert ids(ring.since(10)) == [11, 13]
-    assert ids(ring.since(11)) == [13]
-    assert ids(ring.since(12)) == [13]
-    assert ids(ring.since(99)) == []
-
-
-def test_targeted_events_stay_out_of_the_ring() -> None:
-    ring = Ring(1 << 20)
-    ring.fill(0, [])
-    ring.append(event(1, ALICE))
-    assert ids(ring.since(0)) == []
-
-
-@given(
-    st.integers(0, 4_000),
-    st.lists(st.integers(0, 300), max_size=60),
-    st.integers(0, 70),
-)
-def test_a_bounded_ring_answers_wholly_or_not_at_all(
-    max_bytes: int, sizes: list[int], position: int
-) -> None:
-    ring = Ring(max_bytes)
-    ring.fill(0, [])
-    events = [event(i + 1, data=b"x" * size) for i, size in enumerate(sizes)]
-    for each in events:
-        ring.append(each)
-    assert ring.floor is not None
-    answer = ring.since(position)
-    if position < ring.floor:
-        assert answer is None
-    else:
-        assert ids(answer) == [each.id for each in events if each.id > position]
-    kept = events[len(events) - len(ring) :]
-    assert sum(len(each.data) + 400 for each in kept) <= max_bytes
-
-
 class Past:
     """A bus with earlier events, and a ring that holds the shared ones."""
 
-    def __init__(self, *, max_events: int = 100) -> None:
+    def __init__(self, *, max_events: int = 2_000, max_bytes: int = 1 << 20) -> None:
         self.bus = MemoryBus()
         self.ring = Ring(1 << 20)
         self.metrics = metrics()
-        self.replay = Replay(self.bus, self.ring, self.metrics, max_events=max_events)
+        self.room = ReplayRoom(max_bytes=2 << 20, wait_seconds=0.01)
+        self.replay = Replay(
+            self.bus,
+            self.ring,
+            self.metrics,
+            self.room,
+            max_events=max_events,
+            max_bytes=max_bytes,
+        )
         self.begin = self.publish(ALL)
         self.ring.fill(self.begin, [])
 
-    def publish(self, audience: Audience) -> int:
-        published = self.bus.publish(Publication(audience, "tick", b"{}"))
+    def publish(self, audience: Audience, data: bytes = b"{}") -> int:
+        published = self.bus.publish(Publication(audience, "tick", data))
         self.ring.append(published)
         return published.id
 
@@ -91,7 +51,7 @@ class Past:
 async def test_an_anonymous_client_missed_what_was_for_all() -> None:
     past = Past()
     a, _, _, b = (past.publish(to) for to in (ALL, AUTHENTICATED, ALICE, ALL))
-    missed = await past.replay.missed(None, past.begin)
+    missed = await past.replay.missed(Recorder(None), past.begin)
     assert missed.whole
     assert sorted(missed.events) == [a, b]
     assert sample(past.metrics, "clarion_resume_sources_total", source="ring") == 1
@@ -101,7 +61,7 @@ async def test_a_user_missed_what_was_for_all_and_for_him() -> None:
     past = Past()
     expected = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE)]
     past.publish(BOB)
-    missed = await past.replay.missed("alice", past.begin)
+    missed = await past.replay.missed(Recorder("alice"), past.begin)
     assert missed.whole
     assert sorted(missed.events) == expected
 
@@ -111,7 +71,7 @@ async def test_what_the_ring_no_longer_holds_comes_from_redis(user: str | None) 
     past = Past()
     published = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE, ALL)]
     past.ring.fill(published[-1], [])
-    missed = await past.replay.missed(user, past.begin)
+    missed = await past.replay.missed(Recorder(user), past.begin)
     assert missed.whole
     expected = published if user else [published[0], published[3]]
     assert sorted(missed.events) == expected
@@ -122,9 +82,9 @@ async def test_ten_thousand_anonymous_clients_read_nothing_from_redis() -> None:
     past = Past()
     past.publish(ALL)
     past.bus.down = True
-    assert (await past.replay.missed(None, past.begin)).whole
+    assert (await past.replay.missed(Recorder(None), past.begin)).whole
     with pytest.raises(BusUnavailable):
-        await past.replay.missed("alice", past.begin)
+        await past.replay.missed(Recorder("alice"), past.begin)
 
 
 @pytest.mark.parametrize("stream", ["all", "authenticated", "user:alice"])
@@ -134,14 +94,14 @@ async def test_a_trimmed_log_is_not_whole(stream: str) -> None:
         past.publish(to)
     past.bus.trim(stream, 2)
     past.ring.fill(past.bus.now, [])
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 async def test_an_emptied_redis_is_not_whole() -> None:
     past = Past()
     past.publish(ALICE)
     past.bus.lose_everything()
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
 @pytest.mark.parametrize("user", [None, "alice"])
@@ -154,8 +114,8 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     lost = past.publish(ALL)
     past.bus.lose_last(1)
     past.ring.break_until(lost)
-    assert not (await past.replay.missed(user, past.begin)).whole
-    assert (await past.replay.missed(user, lost)).whole
+    assert not (await past.replay.missed(Recorder(user), past.begin)).whole
+    assert (await past.replay.missed(Recorder(user), lost)).whole
 
 
 @pytest.mark.parametrize("audience", [ALL, ALICE])
@@ -164,9 +124,69 @@ async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience)
     past = Past(max_events=5)
     for _ in range(5):
         past.publish(audience)
-    assert (await past.replay.missed("alice", past.begin)).whole
+    assert (await past.replay.missed(Recorder("alice"), past.begin)).whole
     past.publish(audience)
-    assert not (await past.replay.missed("alice", past.begin)).whole
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
+
+
+@pytest.mark.parametrize("audience", [ALL, AUTHENTICATED, ALICE])
+@pytest.mark.parametrize("in_ring", [True, False])
+async def test_more_bytes_than_one_client_may_be_sent_are_not_whole(
+    audience: Audience, in_ring: bool
+) -> None:
+    past = Past(max_bytes=5_000)
+    for _ in range(2):
+        past.publish(audience, b"1" * 2_100)
+    if not in_ring:
+        past.ring.fill(past.bus.now, [])
+    assert (await past.replay.missed(Recorder("alice"), past.begin)).whole
+    past.publish(audience)
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
+
+
+@pytest.mark.parametrize("audience", [ALL, ALICE])
+async def test_what_is_too_much_for_a_client_is_not_read_to_its_end(audience: Audience) -> None:
+    past = Past(max_bytes=2 << 20)
+    for _ in range(100):
+        past.publish(audience, b"1" * 200_000)
+    past.ring.fill(past.bus.now, [])
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
+    assert past.bus.read_bytes < 5 << 20
+
+
+async def test_logs_are_read_in_pages() -> None:
+    past = Past()
+    published = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE) * 600]
+    past.ring.fill(past.bus.now, [])
+    missed = await past.replay.missed(Recorder("alice"), past.begin)
+    assert missed.whole
+    assert sorted(missed.events) == published
+
+
+@pytest.mark.parametrize("keep", [0, 50])
+async def test_a_log_that_is_trimmed_between_two_pages_is_not_whole(
+    keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = Past()
+    for _ in range(600):
+        past.publish(ALICE)
+    read = past.bus.history
+
+    async def history(*args: Any, **options: Any) -> list[History]:
+        page = await read(*args, **options)
+        past.bus.trim("user:alice", keep)
+        return page
+
+    monkeypatch.setattr(past.bus, "history", history)
+    assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
+
+
+def expanded(items: Iterable[Event | Segment]) -> list[int]:
+    return [
+        event.id
+        for item in items
+        for event in (item.events if isinstance(item, Segment) else [item])
+    ]
 
 
 @given(st.lists(st.integers(1, 40), unique=True), st.integers(0, 40), st.data())
@@ -179,4 +199,41 @@ def test_merge_joins_without_loss_or_doubling(
     missed = Missed(True, {id_: event(id_) for id_ in sorted(all_ids) if id_ <= read_until})
     held = [event(id_) for id_ in sorted(all_ids) if begun < id_ <= position]
     merged = merge(missed, held, position)
-    assert ids(merged) == sorted(id_ for id_ in all_ids if id_ <= position)
+    assert expanded(merged) == sorted(id_ for id_ in all_ids if id_ <= position)
+
+
+@given(
+    kinds=st.lists(
+        st.sampled_from([ALL] * 4 + [AUTHENTICATED] * 4 + [ALICE, None]), min_size=20, max_size=40
+    ),
+    user=st.sampled_from([None, "alice"]),
+    data=st.data(),
+)
+def test_segments_and_single_events_are_joined_without_loss_or_doubling(
+    kinds: list[Audience | None], user: str | None, data: st.DataObject
+) -> None:
+    """None is an event to all that excludes a connection. Some of the ring's were held as well."""
+    events = [
+        event(id_, kind or ALL, exclude=None if kind else "connection")
+        for id_, kind in enumerate(kinds, 1)
+    ]
+    audiences = {ALL} if user is None else {ALL, AUTHENTICATED, ALICE}
+    since, begun, read = sorted(data.draw(st.integers(0, len(events))) for _ in range(3))
+    ring = Ring(1 << 20, segment_bytes=1_000)
+    ring.fill(0, events[:read])
+    items = ring.since(since, ("all",) if user is None else ("all", "authenticated"))
+    assert items is not None
+    singles = [item for item in items if isinstance(item, Event)]
+    singles += [each for each in events[since:] if each.audience == ALICE and user]
+    missed = Missed(
+        True,
+        {each.id: each for each in singles},
+        since,
+        since,
+        [item for item in items if isinstance(item, Segment)],
+    )
+    held = [each for each in events[begun:] if each.audience in audiences]
+    for apart in (False, True):
+        merged = merge(missed, held, len(events), apart=apart)
+        assert expanded(merged) == [e.id for e in events[since:] if e.audience in audiences]
+        assert not apart or not any(isinstance(item, Segment) for item in merged)

@@ -18,7 +18,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery import rounds as module
-from clarion_gateway.delivery.replay import Ring
+from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
