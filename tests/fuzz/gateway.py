@@ -63,6 +63,9 @@ class _NoBus:
     async def between_rounds(self) -> AsyncIterator[None]:
         yield
 
+    def end(self, connection: Connection) -> None:
+        """No room was taken."""
+
 
 class Gateway:
     """A gateway's public port on a clock of its own, and one connection to it."""
