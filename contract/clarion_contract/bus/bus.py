@@ -20,7 +20,6 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import (
     Event,
-    InvalidMessage,
     Publication,
     Published,
     parse_message,
@@ -180,7 +179,7 @@ class Bus:
             ],
         )
         return [
-            History(int(floor), int(last), _events(audience, entries), int(next_since) or None)
+            _page(audience, int(floor), int(last), entries, int(next_since) or None)
             for (audience, _), (floor, last, entries, next_since) in zip(
                 ranges, _whole(replies), strict=True
             )
@@ -291,15 +290,27 @@ def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> A
     return Published(int(id_), outcome == _DUPLICATE, gateways)
 
 
-def _events(audience: Audience, entries: list[tuple[bytes, list[bytes]]]) -> list[Event]:
-    """The events of log entries. A malformed entry is logged and left out; the others remain."""
+def _page(
+    audience: Audience,
+    floor: int,
+    last: int,
+    entries: list[tuple[bytes, list[bytes]]],
+    next_since: int | None,
+) -> History:
+    """A page of a log.
+
+    An entry that is not an event, such as one of a later version, is logged and left out. The log
+    counts as incomplete up to it, so that clients are told of a loss instead of missing it.
+    """
     events = []
     for entry in entries:
         try:
             events.append(_logged(audience, entry))
-        except (InvalidMessage, KeyError):
-            _log.warning("not an event in a log", stream=audience.stream, entry=entry[0].decode())
-    return events
+        except (ValueError, KeyError):
+            name = entry[0].decode()
+            _log.error("not an event in a log; it counts as lost", stream=audience.stream, id=name)
+            floor = max(floor, int(name.partition("-")[0]))
+    return History(floor, last, events, next_since)
 
 
 def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:

@@ -199,6 +199,18 @@ class TestHistory:
         (found,) = await bus.history([(ALL, 0)], limit=2, broken_too=True)
         assert ([each.id for each in found.events], found.next_since) == ([ids[0]], ids[0] + 1)
 
+    async def test_a_log_is_not_whole_up_to_an_entry_that_is_no_event(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        """Such as one of a later version: clients are told, and do not miss it in silence."""
+        (first,) = await publish(bus, event())
+        await redis.xadd(keys.log("all"), {"p": "1", "h": "v2", "d": "1"}, id=f"{first + 1}-0")
+        (last,) = await publish(bus, event())
+        found = await history(bus, since=first)
+        assert found.floor == first + 1
+        assert [each.id for each in found.events] == [last]
+        assert (await history(bus, since=first + 1)).floor <= first + 1
+
     async def test_gives_back_every_part(self, bus: Bus) -> None:
         trace = f"00-{'1' * 32}-{'2' * 16}-01"
         publication = Publication(ALICE, "a.b:c/d", b"\x00\xff\r\n{", None, "connection", trace)
