@@ -159,12 +159,7 @@ class JwksKeys:
         return None
 
     async def _document(self) -> bytes:
-        # Uncompressed: a small answer must not unpack to a large one.
-        headers = {
-            "accept": "application/jwk-set+json, application/json",
-            "accept-encoding": "identity",
-        }
-        async with self._client.stream("GET", self._url, headers=headers) as response:
+        async with self._client.stream("GET", self._url, headers=_HEADERS) as response:
             if response.status_code != httpx.codes.OK:
                 raise InvalidKeySet(_not_ok(response))
             if "content-encoding" in response.headers:
