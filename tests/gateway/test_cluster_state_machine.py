@@ -26,7 +26,15 @@ from clarion_gateway.connections.connection import State
 from clarion_gateway.delivery import rounds as delivery
 from tests.gateway.memory_bus import NODES
 from tests.gateway.recorder import AUDIENCES, messages_of
-from tests.gateway.test_state_machine import PODS, TURNS, Client, Gateways, Identity, Pod
+from tests.gateway.test_state_machine import (
+    PODS,
+    RANDOM,
+    TURNS,
+    Client,
+    Gateways,
+    Identity,
+    Pod,
+)
 
 SETTLED_SECONDS = 20
 """The data set is older than a position may be wrong by."""
@@ -326,6 +334,7 @@ TestClusterGateways = ClusterGateways.TestCase
 TestClusterGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
 TestClusterGateways.settings = settings(
     max_examples=int(os.environ.get("CLARION_TEST_EXAMPLES", "40")),
+    derandomize=not RANDOM,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -609,11 +609,15 @@ def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_SOCKETS_PER_SLICE", 1)
 
 
+# The suite tries the same examples every time. With CLARION_TEST_EXAMPLES=1000 it tries so many new
+# ones: to be run by hand after every change of what they are about.
+RANDOM = "CLARION_TEST_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))
 TestGateways = Gateways.TestCase
 TestGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
 TestGateways.settings = settings(
     max_examples=EXAMPLES,
+    derandomize=not RANDOM,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience, audiences_of
+from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.replay_room import ReplayRoom
@@ -182,6 +183,10 @@ class Replay:
             pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
             more = []
             for log, page in zip(logs, pages, strict=True):
+                if 0 < page.last < self._ring.newest(log.audience.stream):
+                    # A primary that hung while another took its place answers, until it learns of
+                    # that, on connections that were open. What it lacks would be missed in silence.
+                    raise BusUnavailable("a former primary answered")
                 if log.since < page.floor:  # at first, or trimmed since the page before
                     log.reaches = False
                 if any(event.id == since for event in page.events):

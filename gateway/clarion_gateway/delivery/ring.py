@@ -120,6 +120,7 @@ class Ring:
         self._part_max_bytes = min(segment_bytes, max_bytes // _SEGMENTS_MIN)
         self._encoded: dict[Segment, int] = {}
         self._encoded_bytes = 0
+        self._newest: dict[str, int] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -139,6 +140,7 @@ class Ring:
         self._count = self._cost_bytes = 0
         self._encoded.clear()
         self._encoded_bytes = 0
+        self._newest.clear()
         for event in events:
             self.append(event)
 
@@ -164,6 +166,7 @@ class Ring:
         part.cost_bytes += event.cost_bytes
         self._count += 1
         self._cost_bytes += event.cost_bytes
+        self._newest[event.audience.stream] = event.id
         self._shrink()
 
     def since(self, position: int, streams: tuple[str, ...]) -> list[Event | Segment] | None:
@@ -190,6 +193,10 @@ class Ring:
             ]
         newer.reverse()
         return newer
+
+    def newest(self, stream: str) -> int:
+        """Id of the newest event of a stream since the ring was filled; 0: there was none."""
+        return self._newest.get(stream, 0)
 
     def keep_encoded(self, segment: Segment, size_bytes: int) -> None:
         """A segment has been encoded; others are to forget that they were, past a bound."""

@@ -118,6 +118,21 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     assert (await past.replay.missed(Recorder(user), lost)).whole
 
 
+async def test_a_former_primary_is_not_believed() -> None:
+    """It hung while another took its place, and answers on connections that were open. The pod has
+    delivered what it lacks, so a client would miss that in silence.
+    """
+    past = Past()
+    first = past.publish(ALL)
+    past.ring.fill(first, [])
+    past.publish(ALL)
+    past.bus.lose_last(1)
+    with pytest.raises(BusUnavailable, match="former primary"):
+        await past.replay.missed(Recorder(None), past.begin)
+    past.publish(ALL)
+    assert (await past.replay.missed(Recorder(None), past.begin)).whole
+
+
 @pytest.mark.parametrize("audience", [ALL, ALICE])
 async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience) -> None:
     """Fetching its state again is cheaper for the client, and bounds the pod's memory."""
