@@ -11,7 +11,18 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from clarion_contract.events.audience import KINDS
+
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_REFUSED_EARLY: Final = (
+    "malformed_request",
+    "request_timeout",
+    "head_too_large",
+    "too_many_sockets",
+    "answer_timeout",
+)
+# Those that are no fault of the producer.
+_FAILURES: Final = ("internal", "bus_unavailable", "overloaded", "keys_unavailable")
 _COUNTS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
 
 
@@ -106,6 +117,15 @@ class Metrics:
         self._request_count = functools.cache(self._requests.labels)
         self._request_time = functools.cache(self._request_seconds.labels)
         self._event_count = functools.cache(self._events.labels)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Begin each series of failures: `rate()` misses the failure that one begins with."""
+        for reason in _REFUSED_EARLY:
+            self._http_refused.labels(reason)
+        for outcome in _FAILURES:
+            for audience in (*KINDS, "batch", "unknown"):
+                self._requests.labels(outcome, audience)
 
     def observe_pod(
         self,

@@ -20,7 +20,7 @@ SIGNATURES: Final = {
     "clarion": {
         "ALL": "Audience",
         "AUTHENTICATED": "Audience",
-        "Audience": "(kind, user=None)",
+        "Audience": "(kind, name='')",
         "BusUnavailable": "exception",
         "Chooser": "type",
         "Context": "(connection, user, pod, type, _publish)",
