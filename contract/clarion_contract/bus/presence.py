@@ -7,7 +7,7 @@ Redis holds two things:
 
 An entry of a pod counts as long as the pod is alive, so nothing has to be undone when a pod dies.
 A pod that was forgotten (it was silent for too long, or Redis came up empty) begins again under a
-higher number. What it wrote under the old number never counts again.
+higher number. Its entries under the old number never count again.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
-# What an event costs beside its data: the objects around it.
+# Memory of the objects around an event's data.
 _OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
 _HEADER: Final = re.compile(

@@ -5,7 +5,7 @@ for what it has read, which it gives back as the client takes it. So the pod hol
 room and what the turns have read, however many clients come back, and no replay that waits for room
 keeps another from giving room back. A client that waits too long fetches its state anew instead.
 
-What comes from the ring takes no room: all clients share its events.
+Events from the ring take no room: all clients share them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clarion_gateway.connections.connection import Connection, State
 # Each reads a page at a time: enough to keep one Redis busy, and its memory for replies stays at as
 # many pages for each pod.
 _TURNS: Final = 8
-# What fits into one write takes no room: it is written at once, and a socket's own bound holds it.
+# Replies that fit into one write take no room: they leave at once, within the socket's own bound.
 FREE_BYTES: Final = 65_536
 # How much of the turns and of the room one user's connections, or all anonymous ones, may take:
 # others have the rest.

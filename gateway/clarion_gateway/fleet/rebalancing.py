@@ -1,7 +1,7 @@
 """Evens out connections after a scale-up: a pod that holds far more than its share sends some on.
 
 Open connections do not move by themselves, so pods that came later stay empty until clients change.
-What all pods hold comes with the answer to each heartbeat (`clarion_gateway.fleet.presence`);
+The answer to each heartbeat tells what all pods hold (`clarion_gateway.fleet.presence`);
 nobody leads, each pod looks at itself alone. Off unless it is asked for.
 docs/decisions/0014-rebalancing.md has the reasons and the simulation.
 """
