@@ -180,10 +180,12 @@ class Replay:
         broken_too = not self._positions.exact
         while logs and not found.is_too_much and connection.state is not State.CLOSED:
             ranges = [(log.audience, log.since) for log in logs]
+            # Before Redis is asked: it may deliver later events to the pod ahead of its answer.
+            delivered = [self._ring.newest(log.audience.stream) for log in logs]
             pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
             more = []
-            for log, page in zip(logs, pages, strict=True):
-                if 0 < page.last < self._ring.newest(log.audience.stream):
+            for log, page, newest in zip(logs, pages, delivered, strict=True):
+                if 0 < page.last < newest:
                     # A primary that hung while another took its place answers, until it learns of
                     # that, on connections that were open. What it lacks would be missed in silence.
                     raise BusUnavailable("a former primary answered")
