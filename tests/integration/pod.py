@@ -106,6 +106,7 @@ def settings_of(redis_url: str, namespace: str, **overrides: Any) -> GatewaySett
             "namespace": namespace,
             "jwt_secret": SECRET,
             "jwt_leeway_seconds": 0,
+            "handshake_seconds": SECONDS,
             "pod": "pod-test",
             "drain_pause_seconds": 0,
             "drain_spread_seconds": 0,

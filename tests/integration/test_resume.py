@@ -106,7 +106,7 @@ async def test_thirty_clients_that_reconnect_lose_nothing(
         followers = [
             Follower((here, there), USERS[seed % len(USERS)], seed) for seed in range(CLIENTS)
         ]
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(600), asyncio.TaskGroup() as group:
             for follower in followers:
                 group.create_task(follower.follow())
             for follower in followers:
