@@ -1,3 +1,1 @@
-"""Sockets: what turns bytes on a TCP connection into whole messages of a
-`clarion_gateway.connections.connection.Connection`.
-"""
+"""The way in and out of the pod: HTTP requests, WebSockets and event streams on TCP connections."""

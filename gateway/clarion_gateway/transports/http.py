@@ -1,8 +1,8 @@
-"""The gateway's HTTP protocol: `clarion_contract.service.http_bounds`, and its two ways to a
-connection.
+"""The HTTP protocol of the gateway's public port, where every client comes in.
 
-A request for a path of `clarion_gateway.transports.routes` becomes a connection; everything else
-goes to the ASGI app. A TCP connection carries one request.
+It adds two things to `clarion_contract.service.http_bounds`: WebSocket handshakes and event
+streams. A request for a path of `clarion_gateway.transports.routes` becomes a connection; all
+other requests go to the ASGI app. A TCP connection carries one request.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from clarion_gateway.transports.routes import ROUTES, Route, Routes
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire.format import default_of
 
-# A second one of these would be a second opinion on who asks, from where, or for what; a proxy in
-# front may have followed the other one.
+# Headers that may come once only. With two different values, a proxy in front might have checked
+# one, and the gateway would obey the other.
 _SINGLE: Final = (b"authorization", b"origin", b"last-event-id")
 
 
 class GatewayHttpProtocol(BoundedHttpProtocol):
-    """One TCP connection until it is known what it wants."""
+    """Reads the request on one TCP connection, then hands the connection on or answers."""
 
     sessions: Sessions  # set on the subclass that `gateway_protocol` makes
     routes: Routes
-    keeps_alive = False  # nobody asks this port twice on one connection
+    keeps_alive = False  # clients send one request per TCP connection to this port
 
     def serves_itself(self) -> bool:
-        """An event stream is none of the app's."""
+        """Whether the request asks for an event stream, which the app must not see."""
         return self._stream() is not None
 
     def took_over(self) -> bool:
-        """Whether the connection has become an event stream."""
+        """Turn the connection into an event stream if its request asks for one; say whether."""
         if not self.is_claimed or self.is_deaf:
             return False
         route = self._stream()
@@ -45,9 +45,9 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         return True
 
     def upgraded(self, rest: bytes | memoryview) -> bool:
-        """The connection becomes a WebSocket, or is refused."""
+        """Turn the connection into a WebSocket, or refuse the request."""
         if self._get_upgrade() != b"websocket":
-            # One to h2c, which a server may ignore, leaves a stream's request what it is.
+            # A server may ignore an offer of h2c. The request for a stream is served without it.
             if self.serves_itself():
                 return super().upgraded(rest) and not self.took_over()
             self.turn_away(400, "unknown_upgrade", "expected an upgrade to websocket")
@@ -67,7 +67,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         return False
 
     def _stream(self) -> Route | None:
-        """The route of a request that becomes a connection without an upgrade."""
+        """The route of an event stream's request; None: the request asks for something else."""
         if self.parser.get_method() != b"GET":
             return None
         route = self.routes.get(self._path())
@@ -91,7 +91,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             socket.data_received(rest)
 
     def _admissible(self, route: Route) -> ConnectionRequest | None:
-        """The request for a connection; None: it has been refused."""
+        """The request for a connection. None means that it was refused here."""
         names = [name for name, _ in self.headers]
         for name in _SINGLE:
             if names.count(name) > 1:
@@ -137,21 +137,33 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         )
 
     def _hand_over(self, socket: TcpSocket) -> None:
-        """Let the socket have the TCP connection, and this object be freed at once."""
+        """Give the TCP connection to the socket, so that this object is freed at once."""
         self.connections.discard(self)
         self.port.forget(self)
         self.transport.set_protocol(socket)
-        # A cycle through C, which only the garbage collector would find.
+        # The parser is written in C: only the garbage collector would free this cycle.
         self.parser = None  # type: ignore[assignment]
         self.transport = self.flow = None  # type: ignore[assignment]
 
     def turn_away(
         self, status: int, reason: str, detail: str, *, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        """Refuse the request with a problem document."""
+        """Refuse the request with a problem document.
+
+        Args:
+            status: HTTP status.
+            reason: the label by which the refusal is counted.
+            detail: what was expected, for whoever reads the answer.
+            headers: names and values that the answer has besides its own.
+        """
         self.end_with(reason, refusal_response(status, detail, headers=headers))
 
 
 def gateway_protocol(sessions: Sessions, routes: Routes = ROUTES) -> type[GatewayHttpProtocol]:
-    """The class to give to uvicorn's ``http`` setting for the public port."""
+    """Make the protocol class for uvicorn's ``http`` setting on the public port.
+
+    Args:
+        sessions: the pod's; they take each new connection.
+        routes: routes by path.
+    """
     return protocol_class(GatewayHttpProtocol, sessions.port, sessions=sessions, routes=routes)

@@ -1,6 +1,6 @@
-"""What the public port answers that is neither a WebSocket nor an event stream: refusals, mostly.
+"""The public port's answers to requests that open no connection: refusals, and the dev page.
 
-`clarion_gateway.transports.http` hands such requests on to the app that is built here.
+`clarion_gateway.transports.http` hands such requests to the ASGI app that is built here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def public_app(settings: GatewaySettings) -> ASGIApp:
-    """The app behind the public port's protocol."""
+    """Build the ASGI app behind the public port's protocol."""
     app = FastAPI(
         title="Clarion gateway",
         openapi_url=None,
@@ -41,7 +41,7 @@ def public_app(settings: GatewaySettings) -> ASGIApp:
         exception_handlers={HTTPException: _problem},
         middleware=_cors(settings),
     )
-    # It would send people to whatever Host a client names.
+    # Such a redirect would lead to any host that the client names in its Host header.
     app.router.redirect_slashes = False
     app.router.routes += [
         Route(path.decode(), _expects_upgrade)
@@ -55,7 +55,7 @@ def public_app(settings: GatewaySettings) -> ASGIApp:
 
 
 def _dev_page(settings: GatewaySettings) -> Sequence[Route]:
-    """The page for developers, where it is installed: the production image does without."""
+    """The routes of the page for developers. The production image does not have its package."""
     if find_spec(_DEV_PAGE) is None:
         _log.warning("no page at /: the package is not installed", package=_DEV_PAGE)
         return ()
@@ -64,9 +64,10 @@ def _dev_page(settings: GatewaySettings) -> Sequence[Route]:
 
 
 class _ResponseHeaders:
-    """Adds the headers that every response has, where the app has not said otherwise.
+    """Adds the headers that every response needs and that the app has not set itself.
 
-    Not uvicorn's own setting: a page's Content-Security-Policy would stand beside the general one.
+    Uvicorn's own setting would not do: it adds a second Content-Security-Policy to a page that has
+    one already.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -84,7 +85,7 @@ class _ResponseHeaders:
 
 
 def _cors(settings: GatewaySettings) -> list[Middleware]:
-    """Preflights, for pages that read /sse with fetch and an Authorization header."""
+    """Answer preflight requests of pages that read /sse with fetch and an Authorization header."""
     if not settings.allowed_origins:
         return []
     return [
@@ -106,7 +107,7 @@ async def _expects_get(_request: Request) -> Response:
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
-    """Every refusal is a problem document (RFC 9457)."""
+    """Turn an HTTPException into a problem document (RFC 9457)."""
     if not isinstance(error, HTTPException):
         raise error
     status = error.status_code

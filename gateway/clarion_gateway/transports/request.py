@@ -1,4 +1,7 @@
-"""The HTTP request that asks for a connection, WebSocket or SSE alike."""
+"""The HTTP request that asks for a connection, for WebSocket and SSE alike.
+
+`clarion_gateway.transports.http` builds it, and a socket reads its token and position from it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from urllib.parse import unquote_plus
 from clarion_gateway.clients.admission import Opening
 
 BEARER_PREFIX: Final = "clarion.bearer."
-"""Of the subprotocol that carries a token, for browsers, which cannot send other headers."""
+"""Begins a subprotocol that carries a token: browsers can send a WebSocket no other header."""
 
 _BEARER: Final = "bearer"
 _AFTER_SCHEME: Final = ("", " ", "\t")
@@ -18,11 +21,12 @@ _FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRequest:
-    """What a transport needs of a request.
+    """The parts of a request that a transport needs.
 
     Attributes:
+        path: as it was sent, without the query.
         query: without the question mark.
-        headers: names in lower case, in order.
+        headers: (name, value) in the order in which they came; names in lower case.
     """
 
     path: str
@@ -30,7 +34,11 @@ class ConnectionRequest:
     headers: list[tuple[str, str]]
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, by its name in lower case."""
+        """The first value of a header; None: the request does not have it.
+
+        Args:
+            name: in lower case.
+        """
         for key, value in self.headers:
             if key == name:
                 return value
@@ -48,10 +56,14 @@ class ConnectionRequest:
         ]
 
     def opening(self) -> Opening:
-        """Token and position: from the header or the subprotocol before the query.
+        """Read the token and the position that the client came with.
 
-        ``Authorization`` counts first, then ``clarion.bearer.<jwt>``, then ``?token=``. An empty
-        token is a token: its sender meant to be somebody, and must not become anonymous.
+        The token is the first of these that the request has: the ``Authorization`` header, the
+        subprotocol ``clarion.bearer.<jwt>``, the field ``?token=``. The position is the
+        ``Last-Event-ID`` header, or else ``?since=``.
+
+        An empty token counts as a token, so it is refused. Its sender meant to log in and must not
+        become anonymous without notice.
         """
         fields = _fields(self.query)
         token = self._bearer()
@@ -73,9 +85,9 @@ class ConnectionRequest:
 
 
 def _fields(query: str) -> dict[str, str]:
-    """The first value of each field that has one; an empty token counts, see `opening`.
+    """The first value of each field. Empty values are left out, but for the token: see `opening`.
 
-    `parse_qs` costs three times as much.
+    `parse_qs` takes three times as long.
     """
     fields: dict[str, str] = {}
     for pair in query.split("&"):

@@ -1,7 +1,7 @@
-"""Where clients connect: one row for each path.
+"""The paths where clients connect, one row each.
 
-`clarion_gateway.transports.http` asks this table what a request wants. To offer a wire format,
-add it to the formats of a row under its subprotocol, or add a row.
+`clarion_gateway.transports.http` looks up each request here. To offer one more wire format, add
+it to the formats of a row under its subprotocol, or add a row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clarion_gateway.wire.sse import SSE
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a client that asks for a path gets."""
+    """The transport that serves a path, and the wire formats that clients may choose there."""
 
     transport: type[TcpSocket]
     formats: Formats

@@ -1,10 +1,11 @@
-"""What WebSocket and event stream share: the TCP side of one connection, without a task.
+"""The part that WebSockets and event streams share: the TCP side of one connection.
 
-A socket takes whole messages out of the bytes that come in and hands them to
-`clarion_gateway.clients.sessions`, which know nothing of TCP.
+A socket takes whole messages out of the bytes that come in. It hands them to
+`clarion_gateway.clients.sessions`, which know nothing of TCP. It needs no task of its own.
 
-The first write carries the head of the HTTP response: opening a connection costs one packet.
-Back-pressure comes from the transport's own buffer limits: no count of bytes, no queue.
+The first write carries the head of the HTTP response, so opening a connection costs one packet.
+Backpressure comes from the buffer limits of asyncio's transport: the socket counts no bytes and
+keeps no queue.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clarion_gateway.connections.connection import NO_SOCKET, Connection, State,
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.wire.format import Formats, WireFormat
 
-# How long a closing connection may take to send what was written, and to hear the client's answer.
+# How long a closing connection may take to send its last bytes and to hear the client's answer.
 CLOSE_SECONDS: Final = 5.0
 
 
@@ -31,7 +32,7 @@ class TcpSocket(asyncio.Protocol, ABC):
     Attributes:
         awaiting_pong: see `clarion_gateway.connections.connection.Socket`.
         upgrades: whether its requests ask for an upgrade to ``websocket``.
-        lost: how it counts when the client goes without a word.
+        lost: the close that is counted when the client leaves without a close frame.
     """
 
     upgrades: ClassVar[bool]
@@ -53,32 +54,32 @@ class TcpSocket(asyncio.Protocol, ABC):
     @staticmethod
     @abstractmethod
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
-        """A whole HTTP response for a client that should come back."""
+        """The whole HTTP response for a client that is refused now and should come back later."""
 
     @abstractmethod
     def handshake(self, request: ConnectionRequest, formats: Formats) -> bytes | None:
-        """Agree on a format, and so make the connection; `open` follows.
+        """Agree on a wire format and make the connection; the caller then calls `open`.
 
         Returns:
-            The response where the handshake is refused; None: it is not.
+            The HTTP response that refuses the handshake. None means that it is accepted.
         """
 
     def open(self, request: ConnectionRequest) -> None:
-        """Have the connection admitted, on a transport that is its own now.
+        """Begin the admission of the connection. The TCP transport belongs to it from now on.
 
-        The response's head leaves with the first thing that is written.
+        The head of the HTTP response leaves with the first write.
         """
         self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
         self._sessions.open(self._connection, request.opening())
 
     def write(self, data: bytes) -> None:
-        """The first write; all later ones go from the connection to the transport at once."""
+        """Write for the first time; later writes go from the connection straight to TCP."""
         self._connection.write = self._transport.write
         self._transport.write(self._head + data)
         self._head = b""
 
     def _close_with(self, close: Close, last_words: bytes) -> None:
-        """Write the last bytes; the transport goes when they are out, or when time is up."""
+        """Write the last bytes. The transport ends when they are sent, or after `CLOSE_SECONDS`."""
         self._closing = close
         self._sessions.closing += 1
         self._end(close)
@@ -87,7 +88,7 @@ class TcpSocket(asyncio.Protocol, ABC):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def _is_ending(self) -> bool:
-        """Whether there is nothing left to close; a transport that only waits is cut short."""
+        """Whether the socket is closing already. A transport that still waits is aborted here."""
         if self._closing is None and self._transport.is_closing():
             self._transport.abort()
         return self._closing is not None or self._transport.is_closing()
@@ -99,26 +100,30 @@ class TcpSocket(asyncio.Protocol, ABC):
     # asyncio.Protocol
 
     def eof_received(self) -> None:
-        """The client will send no more: neither a WebSocket nor a stream is half closed.
+        """The client has closed its side, which ends a WebSocket and a stream alike.
 
-        Aborted, since closing would wait for a client to read what it may never read.
+        The transport is aborted: an orderly close would wait for the client to read the rest, and
+        it may never do that.
         """
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone, whoever closed it."""
+        """The TCP connection has ended, no matter which side closed it."""
         self._sessions.port.open -= 1
         if self._closing is not None:
             self._sessions.closing -= 1
-        # The kernel gives up a client that takes nothing (TCP_USER_TIMEOUT).
+        # The kernel drops a client that reads nothing for too long (TCP_USER_TIMEOUT).
         is_timeout = isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT
         self._end(self._closing or (close_codes.KEEP_ALIVE if is_timeout else self.lost))
         if self._taken is not None:
             self._taken.set()
-        self._connection.socket = NO_SOCKET  # frees both without the garbage collector
+        self._connection.socket = NO_SOCKET  # breaks the cycle, so that both are freed at once
 
     def pause_writing(self) -> None:
-        """More waits for the client than it is allowed to leave."""
+        """More bytes wait than `GATEWAY_MAX_UNSENT_BYTES` allows: close a client that is live.
+
+        A client that catches up gets time instead: `drained` waits for it.
+        """
         state = self._connection.state
         if state is State.CATCHING_UP:
             self._taken = asyncio.Event()
@@ -127,7 +132,7 @@ class TcpSocket(asyncio.Protocol, ABC):
             self.close(close_codes.SLOW_CONSUMER)
 
     def resume_writing(self) -> None:
-        """The client has taken most of what was written."""
+        """The client has read most of the bytes that waited for it."""
         if self._taken is not None:
             self._taken.set()
             self._taken = None

@@ -1,7 +1,8 @@
-"""A server-sent event stream without a task: written to like a WebSocket, heard by nobody.
+"""An event stream (server-sent events) on a TCP connection, without a task of its own.
 
-Takes over the TCP connection from the HTTP server once the request has been read. The response has
-no length and ends with the connection.
+It takes over the TCP connection from the HTTP server once the request has been read. Rounds write
+to it as to a WebSocket; the client sends nothing. The response has no length and ends with the
+connection.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class EventStream(TcpSocket):
         self._heard_bytes = 0
 
     def handshake(self, request: ConnectionRequest, formats: Formats) -> None:
-        """See `TcpSocket`. Never refuses: that is left to admission, and to `close`."""
+        """See `TcpSocket`. Never refuses a request: admission does that later, by `close`."""
         self._connection = Connection(default_of(formats), self)
         self._origin = request.header("origin")
         self._head = _response_head(self._origin)
@@ -46,16 +47,17 @@ class EventStream(TcpSocket):
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
         """See `TcpSocket`.
 
-        Not with the close's own status: after anything but 200, an EventSource never comes back.
+        The status is 200, not the close's own: an EventSource never comes back after another one.
         """
         after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
         closing = wire_format.closing(close.label, close.reason)
         return _response_head(origin) + b"retry: %d\n" % after_ms + closing
 
     def data_received(self, data: bytes) -> None:
-        """A client has nothing more to say; a pipelined request is not answered.
+        """Throw away what the client sends after its request; a pipelined one gets no answer.
 
-        A little is thrown away: reading goes on, since it is how a lost client is noticed.
+        Reading goes on all the same, since that is how the gateway notices a client that has gone.
+        A client that sends more than a request's head is closed.
         """
         self._heard_bytes += len(data)
         if self._heard_bytes > self._sessions.settings.request_head_max_bytes:
@@ -64,7 +66,8 @@ class EventStream(TcpSocket):
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection.close`.
 
-        A stream that has not begun is refused with the close's HTTP status.
+        If nothing was sent yet, the answer is an HTTP refusal with the close's status instead of
+        a stream.
         """
         if self._is_ending():
             return

@@ -1,8 +1,9 @@
-"""A WebSocket without a task: an `asyncio.Protocol` around `websockets`' sans-I/O core (RFC 6455).
+"""A WebSocket on a TCP connection (RFC 6455), without a task of its own.
 
-Frames that come in, and the closing handshake, are the core's. What goes out has been framed once
-for all sockets (`clarion_gateway.wire.frames`) and passes the core by: a server's data frames
-change none of its state.
+It is an `asyncio.Protocol` around the sans-I/O core of `websockets`. The core parses the frames
+that come in and does the closing handshake. Outgoing messages do not pass through the core: they
+are framed once for all sockets (`clarion_gateway.wire.frames`), and a server's data frames change
+none of the core's state.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Formats, Framed, WireFormat
 
 _PIECE_BYTES: Final = 4_096
-# Looked at after a close, for the client's own close frame behind what it had sent already.
+# Read after the gateway's close frame, because the client's own may come behind older messages.
 _LATE_MAX_BYTES: Final = 16_384
-# Without context takeover a frame depends on no earlier one, so that all sockets can share it.
+# Without context takeover no frame depends on an earlier one, so all sockets can share a frame.
 _DEFLATE: Final = (
     ServerPerMessageDeflateFactory(
         server_no_context_takeover=True,
@@ -59,7 +60,7 @@ _HANDSHAKE_HEADERS: Final = frozenset(
 _VERSION_HEADER: Final = "Sec-WebSocket-Version"
 _KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", _VERSION_HEADER})
 _log = logging.getLogger("clarion.websocket")
-_log.setLevel(logging.WARNING)  # the core logs each connection; metrics count them
+_log.setLevel(logging.WARNING)  # the core logs every connection, which the metrics count already
 
 
 class WebSocket(TcpSocket):
@@ -90,14 +91,14 @@ class WebSocket(TcpSocket):
     def handshake(self, request: ConnectionRequest, formats: Formats) -> bytes | None:
         """See `TcpSocket`.
 
-        The answer leaves with `welcome`, or with the close frame that says why not.
+        The HTTP response leaves together with `welcome`, or with the close frame that refuses.
         """
         if request.offered_subprotocols or None not in formats:
             self._core.available_subprotocols = [
                 Subprotocol(name) for name in formats if name is not None
             ]
         head = _head(self._core, request)
-        self._core.available_subprotocols = None  # of no use any more
+        self._core.available_subprotocols = None  # frees memory: it is not needed any more
         if isinstance(head, Response):
             return _refusal(head)
         wire_format = _agreed(formats[self._core.subprotocol], self._core)
@@ -106,11 +107,12 @@ class WebSocket(TcpSocket):
         return None
 
     def data_received(self, data: bytes) -> None:
-        """Parse frames; hand whole messages on.
+        """Parse frames, and hand whole messages on.
 
-        In pieces, so that whoever sends thousands of tiny frames is stopped after a few hundred.
+        The bytes are parsed in pieces, so that a client that sends thousands of tiny frames at
+        once is stopped after a few hundred.
         """
-        if self._head:  # nothing may be answered before the response to the handshake
+        if self._head:  # the response to the handshake must leave before any answer
             self._early += data
             self._transport.pause_reading()
             return
@@ -135,7 +137,7 @@ class WebSocket(TcpSocket):
         if core.parser_exc is not None:
             self._fail(core.parser_exc)
         elif core.close_rcvd is not None:
-            # RFC 6455, section 7.1.1: both sides have said close; the server closes TCP first.
+            # RFC 6455, section 7.1.1: after both close frames, the server closes TCP first.
             if self._closing is None:
                 self._close_with(close_codes.NORMAL, b"".join(output))
             self._transport.close()
@@ -164,11 +166,11 @@ class WebSocket(TcpSocket):
         if self._core.state is FrameState.OPEN:
             self._core.send_close(close.code, close.reason)
             frame = b"".join(self._core.data_to_send())
-        else:  # the core has failed the connection, with a close frame of its own
+        else:  # the core has failed the connection, and made a close frame of its own
             frame = frames.close(close.code, close.reason)
         closing = self._connection.format.closing(close.label, close.reason)
         self._close_with(close, self._head + message + closing + frame)
-        self._transport.resume_reading()  # to see the client's own close frame
+        self._transport.resume_reading()  # so that the client's own close frame is read
 
     def _frame(self, frame: Frame) -> None:
         if self._closing is not None:
@@ -182,7 +184,7 @@ class WebSocket(TcpSocket):
                 self._transport.write(frames.pong(frame.data))
         elif frame.opcode is Opcode.PONG:
             if not self.awaiting_pong:
-                self._sessions.spend(self._connection)  # nobody asked
+                self._sessions.spend(self._connection)  # no ping asked for it
             self.awaiting_pong = False
 
     def _text(self, frame: Frame) -> None:
@@ -197,7 +199,7 @@ class WebSocket(TcpSocket):
                 self._sessions.receive(self._connection, b"".join(fragments))
 
     def _fail(self, error: Exception) -> None:
-        """The core found the stream broken: say so with the gateway's own reasons."""
+        """Close for an error that the core found in the frames, with a reason of the gateway's."""
         if self._closing is not None:
             self._transport.abort()
         elif isinstance(error, PayloadTooBig):
@@ -209,13 +211,13 @@ class WebSocket(TcpSocket):
 
 
 class _Core(ServerProtocol):
-    """`websockets`' core, with two rules of RFC 6455 that it has otherwise."""
+    """The core of `websockets`, changed where it does not follow two rules of RFC 6455."""
 
     def recv_frame(self, frame: Frame) -> None:
-        """Take a frame that is well-formed by itself."""
+        """Take one frame whose own form is valid."""
         if frame.opcode is Opcode.PING:
-            # The connection answers, in order: the core's pong would leave after the answers to
-            # the messages behind the ping.
+            # The connection answers pings itself. The core's pong would come too late: after the
+            # answers to messages that came behind the ping.
             self.events.append(frame)
             return
         if frame.opcode is Opcode.CLOSE:
@@ -225,10 +227,10 @@ class _Core(ServerProtocol):
 
 
 def _agreed(framed: Framed, core: ServerProtocol) -> WireFormat:
-    """A format as the client can read it.
+    """Choose the framing that the client can read.
 
-    Shared frames need the window that they were compressed with: a client with a smaller one gets
-    plain frames.
+    Compressed frames are shared, so a client must accept the window that they were made with. A
+    client with a smaller window gets plain frames.
     """
     if framed.deflated is not None:
         for extension in core.extensions:
@@ -250,9 +252,9 @@ def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
     try:
         accept, extensions, subprotocol = core.process_request(handshake)
     except InvalidHandshake as error:
-        response = core.accept(handshake)  # the same again: it knows the status for each error
+        response = core.accept(handshake)  # fails again, and gives the right status for the error
         if isinstance(error, InvalidHeaderValue) and error.name == _VERSION_HEADER:
-            # But for this one (RFC 6455, section 4.4).
+            # Except for this error, which needs 426 (RFC 6455, section 4.4).
             response.status_code = HTTPStatus.UPGRADE_REQUIRED
             response.headers["Upgrade"] = "websocket"
             response.headers[_VERSION_HEADER] = "13"
