@@ -1,6 +1,7 @@
-"""What a wire format must be able to say and to read. No I/O; formats do not know one another.
+"""The interface of a wire format: what it must be able to encode and to decode. No I/O.
 
-To add one:
+Delivery and admission encode with it what goes to a client; sessions decode with it what a client
+sends. Formats do not know one another. To add one:
 
 1. Write a `WireFormat` in a file of its own in this package.
 2. Add a row to `clarion_gateway.transports.routes.ROUTES`: under a path, or under a subprotocol of
@@ -22,12 +23,15 @@ from clarion_gateway.wire.messages import Authenticate, Message
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The first thing that a client hears.
+    """The first message to a client.
 
     Attributes:
+        connection: id of the connection.
+        user: the user whom the client speaks for; None if it is anonymous.
+        pod: name of the gateway pod.
         position: id from which the client can resume.
         resumed: whether everything since the client's position follows; None: it named none.
-        expires_in: seconds until the token ends.
+        expires_in: seconds until the token ends; None if there is no token.
     """
 
     connection: str
@@ -41,8 +45,8 @@ class Welcome:
 class WireFormat(Protocol):
     """Encodes and decodes for one wire format.
 
-    Everything it returns is complete, ready for a socket. It returns nothing (``b""``) where the
-    format has no words for what it is asked to say.
+    Its methods return whole messages, ready for a socket. They return ``b""`` for a message that
+    the format does not have.
     """
 
     @property
@@ -52,59 +56,82 @@ class WireFormat(Protocol):
 
     @property
     def ping(self) -> bytes:
-        """What makes a client show that it is alive, or at least keeps proxies from closing."""
+        """Bytes that make a client answer, or that at least keep proxies from closing."""
         ...
 
     def decode(self, message: bytes) -> Message | Authenticate:
-        """What a client said.
+        """Decode a message from a client.
 
         Args:
-            message: one whole message as the transport took it out of its frames; valid UTF-8.
+            message: one whole message, without the transport's frames; valid UTF-8.
 
         Raises:
-            Malformed: it is not of the format.
+            Malformed: the message is not of this format.
         """
         ...
 
     def event(self, event: Event) -> bytes:
-        """An event."""
+        """Encode an event."""
         ...
 
     def welcome(self, welcome: Welcome) -> bytes:
-        """See `Welcome`."""
+        """Encode the first message; see `Welcome`."""
         ...
 
     def reply(self, ref: bytes, data: bytes) -> bytes:
-        """A handler's answer; ``data`` is JSON. ``ref`` is the message's."""
+        """Encode a handler's reply.
+
+        Args:
+            ref: of the message that it answers.
+            data: JSON.
+        """
         ...
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
-        """What was wrong with a message; ``ref`` is None where it could not be read."""
+        """Tell the client what was wrong with its message.
+
+        Args:
+            ref: of that message; None if it could not be read.
+            code: one of docs/errors.md, or the application's own.
+            message: what was expected, for people.
+        """
         ...
 
     def gap(self, position: int) -> bytes:
-        """History broke: events up to ``position`` may be missing."""
+        """Tell the client that events at or below ``position`` may be missing."""
         ...
 
     def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
-        """The connection speaks for ``user`` from here on; None: for nobody."""
+        """Tell the client that its connection speaks for ``user`` from here on.
+
+        Args:
+            ref: of the message that asked for it.
+            user: None if the connection is anonymous now.
+            expires_in: seconds until the token ends; None if there is no token.
+        """
         ...
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
-        """The connection is about to close; come back after so many milliseconds."""
+        """Tell the client that its connection is about to close and when to come back.
+
+        Args:
+            after_ms: milliseconds to wait before connecting again.
+            reason: label of the close.
+        """
         ...
 
     def closing(self, label: str, reason: str) -> bytes:
-        """Why the connection closes, where no close frame of the transport says so."""
+        """Tell the client why the connection closes, if no close frame of the transport does."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """A format in the two ways in which a WebSocket may frame it.
+    """A format in the two framings that a WebSocket may have.
 
     Attributes:
-        deflated: for clients with which compression was agreed; None: they get ``plain`` too.
+        plain: for clients without compression.
+        deflated: for clients that have agreed on compression; None: they get ``plain`` too.
     """
 
     plain: WireFormat
@@ -116,5 +143,5 @@ Formats = Mapping[str | None, Framed]
 
 
 def default_of(formats: Formats) -> WireFormat:
-    """What a client speaks as long as nothing else has been agreed on."""
+    """The format of a client that has not agreed on any."""
     return (formats.get(None) or next(iter(formats.values()))).plain

@@ -1,7 +1,8 @@
 """Server-to-client WebSocket frames (RFC 6455, section 5.2).
 
-A server's frames are not masked, so one frame's bytes serve every socket. Frames that come in are
-parsed by `websockets`; only these few are built here, since they are built once for thousands.
+Wire formats put each message into a frame here. A server's frames are not masked, so the bytes of
+one frame serve every socket: a frame is built once for thousands of clients. Frames from clients
+are parsed by `websockets`.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ _RSV1: Final = 0x40
 _TAIL: Final = b"\x00\x00\xff\xff"
 
 PING: Final = b"\x89\x00"
-# A window of 4 KB serves every client that accepts at least that, and costs less memory.
+# A window of 4 KB costs little memory, and most clients accept it.
 DEFLATE_WINDOW_BITS: Final = 12
-# Below this, the frame's header and the deflate block cost more than they save.
+# For shorter messages, the deflate block costs more bytes than compression saves.
 _DEFLATE_MIN_BYTES: Final = 64
 
 
 def text(payload: bytes) -> bytes:
-    """A whole text message in one frame."""
+    """Put a whole text message into one frame."""
     return _header(_FIN_TEXT, len(payload)) + payload
 
 
 def deflated_text(payload: bytes) -> bytes:
-    """As `text`, compressed without context takeover (RFC 7692, section 7.2.1)."""
+    """Like `text`, but compressed without context takeover (RFC 7692, section 7.2.1).
+
+    Short messages are not compressed.
+    """
     if len(payload) < _DEFLATE_MIN_BYTES:
         return text(payload)
     deflate = zlib.compressobj(wbits=-DEFLATE_WINDOW_BITS)
@@ -39,13 +43,18 @@ def deflated_text(payload: bytes) -> bytes:
 
 
 def close(code: int, reason: str) -> bytes:
-    """A close frame; its payload must stay within 125 bytes (section 5.5)."""
+    """Build a close frame.
+
+    Args:
+        code: see `clarion_gateway.connections.close_codes`.
+        reason: at most 123 bytes in UTF-8, since the payload may have 125 (section 5.5).
+    """
     payload = struct.pack("!H", code) + reason.encode()
     return _header(_FIN_CLOSE, len(payload)) + payload
 
 
 def pong(payload: bytes | bytearray | memoryview) -> bytes:
-    """The answer to a ping: the same payload (section 5.5.3)."""
+    """Build the answer to a ping, which has the ping's payload (section 5.5.3)."""
     return _header(_FIN_PONG, len(payload)) + bytes(payload)
 
 

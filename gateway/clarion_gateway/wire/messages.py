@@ -1,4 +1,7 @@
-"""What clients say, whatever their wire format: the values that every format decodes into."""
+"""Messages from clients, decoded: every wire format decodes into these values.
+
+`clarion_gateway.clients.inbox` takes them from there.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """A message for one of the application's handlers.
 
     Attributes:
-        type: which handler it is for.
+        type: names the handler.
         data: JSON, as the client wrote it.
-        ref: by which the client finds the answer: the format's own bytes, given back to its
-            ``reply`` or ``error`` as they are.
+        ref: the bytes by which the client finds the answer. The gateway gives them unchanged to
+            the format's ``reply`` or ``error``.
     """
 
     type: str
@@ -23,7 +26,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Authenticate(msgspec.Struct, frozen=True, gc=False):
-    """Log in, refresh (a token of the same user) or log out.
+    """A client logs in, refreshes its token (for the same user) or logs out.
 
     Attributes:
         token: a JWT; None logs out.
@@ -35,6 +38,6 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Malformed(ValueError):
-    """A message that is not of the format; its text says what was expected."""
+    """A message does not have the wire format's form. The text says what was expected."""
 
     code: Literal["malformed"] = "malformed"

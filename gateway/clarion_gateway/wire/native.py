@@ -1,7 +1,8 @@
 """Clarion's own protocol, ``clarion.v1``: one JSON object per text message (docs/protocol.md).
 
-Events are joined around the producer's bytes. Every field spliced in without escaping has a closed
-alphabet: ids, times, audience kinds, and types (`clarion_contract.events.event.TYPE_PATTERN`).
+A frame of an event is put together around the producer's bytes, without encoding them again. The
+other fields are put in without escaping, since none of them can hold a character that needs it:
+ids, times, audience kinds, and types (`clarion_contract.events.event.TYPE_PATTERN`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from clarion_gateway.wire.messages import Authenticate, Malformed, Message
 
 SUBPROTOCOL: Final = "clarion.v1"
 REF_MAX_BYTES: Final = 64
-# How objects, arrays, true and false begin.
+# The first byte of objects, arrays, true and false, which a ref cannot be.
 _NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
 
 _json = msgspec.json.Encoder()
@@ -43,7 +44,7 @@ _decoder: msgspec.json.Decoder[_Message | _Auth] = msgspec.json.Decoder(_Message
 
 
 class NativeFormat:
-    """The format in one framing; connections with compression share an object of their own."""
+    """The format in one framing. There is one object for plain and one for compressed frames."""
 
     ping = frames.PING
 
@@ -54,7 +55,7 @@ class NativeFormat:
     def decode(self, message: bytes) -> Message | Authenticate:
         """See `clarion_gateway.wire.format.WireFormat`.
 
-        A JSON object of a known kind with fields of the right types.
+        Accepts a JSON object of a known kind whose fields have the right types.
         """
         try:
             said = _decoder.decode(message)
@@ -113,7 +114,7 @@ class NativeFormat:
         return self._object({"kind": "reconnect", "after_ms": after_ms, "reason": reason})
 
     def closing(self, label: str, reason: str) -> bytes:  # noqa: ARG002
-        """The close frame says it."""
+        """Return nothing: the close frame tells the client."""
         return b""
 
     def _object(self, value: dict[str, Any]) -> bytes:
@@ -126,10 +127,10 @@ NATIVE: Final = Framed(PLAIN, DEFLATED)
 
 
 def _check_ref(ref: bytes) -> None:
-    """A ref must be a number, a string or null, and short: it goes back as it came.
+    """Check that a ref is a short number, string or null. The reply carries it unchanged.
 
     Raises:
-        Malformed: it is something else.
+        Malformed: it is something else, or too long.
     """
     if len(ref) > REF_MAX_BYTES or ref[:1] in _NO_REF:
         raise Malformed(

@@ -1,8 +1,8 @@
 """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-``event:`` is the event's type, ``id:`` its id, ``data:`` the producer's JSON; a browser's
-EventSource resumes by itself. What is not an event has a name that begins with ``$``, which no
-event type can.
+``event:`` is the event's type, ``id:`` its id, ``data:`` the producer's JSON. A browser's
+EventSource resumes by itself. Messages of the gateway have a name that begins with ``$``; the type
+of an event cannot begin so.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ _json = msgspec.json.Encoder()
 
 
 class SseFormat:
-    """An event stream. A client cannot speak back, so replies do not exist."""
+    """The format of event streams. Clients cannot send messages, so there are no replies."""
 
     name = "sse"
     ping = COMMENT
 
     def decode(self, message: bytes) -> NoReturn:  # noqa: ARG002
-        """Nobody speaks over SSE."""
-        raise Malformed("expected no messages: an event stream leads one way")
+        """Refuse: a client cannot send messages on an event stream."""
+        raise Malformed("expected no messages: clients cannot send on an event stream")
 
     def event(self, event: Event) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`. Line breaks in JSON are white space and may
-        move.
+        """See `clarion_gateway.wire.format.WireFormat`.
+
+        A line break in the JSON begins another ``data:`` line. It may, being white space in JSON.
         """
         data = event.data
         if b"\n" in data or b"\r" in data:
@@ -40,10 +41,10 @@ class SseFormat:
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), data)
 
     def welcome(self, welcome: Welcome) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`. Its ``id:`` lets a client resume before any
-        event.
+        """See `clarion_gateway.wire.format.WireFormat`.
 
-        A client that resumes keeps the id that it has until the events it missed have arrived.
+        Its ``id:`` lets a client resume before it has had any event. The ``id:`` for a client that
+        resumes is the one that the client came with: it counts until missed events have arrived.
         """
         fields = {
             "connection": welcome.connection,
@@ -55,7 +56,7 @@ class SseFormat:
         return b"id: %d\n%b" % (welcome.position, _named("$welcome", fields))
 
     def reply(self, ref: bytes, data: bytes) -> bytes:  # noqa: ARG002
-        """Nobody asks over SSE."""
+        """Never called: a client cannot ask anything on an event stream."""
         raise AssertionError("SSE carries no replies")
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:  # noqa: ARG002
@@ -67,7 +68,7 @@ class SseFormat:
         return b"id: %d\n%b" % (position, _named("$gap", {}))
 
     def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:  # noqa: ARG002
-        """Nobody logs in over SSE."""
+        """Never called: a client cannot log in on an event stream."""
         raise AssertionError("SSE carries no log-in")
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
@@ -78,7 +79,7 @@ class SseFormat:
         )
 
     def closing(self, label: str, reason: str) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`. Nothing but the stream can say it."""
+        """See `clarion_gateway.wire.format.WireFormat`. An event stream has no close frame."""
         return self.error(None, label, reason)
 
 
