@@ -1,0 +1,181 @@
+{{/* The Deployment of a component: (dict "root" $ "component" "gateway"). */}}
+
+{{- define "clarion.deployment" -}}
+{{- $root := .root -}}
+{{- $values := index $root.Values .component -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "clarion.component" . }}
+  labels:
+    {{- include "clarion.labels" . | nindent 4 }}
+  {{- with $values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- if not $values.autoscaling.enabled }}
+  replicas: {{ $values.replicas }}
+  {{- end }}
+  revisionHistoryLimit: {{ $values.rollout.revisionHistoryLimit }}
+  minReadySeconds: {{ $values.rollout.minReadySeconds }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: {{ $values.rollout.maxSurge }}
+      maxUnavailable: 0
+  selector:
+    matchLabels:
+      {{- include "clarion.selector" . | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "clarion.podLabels" . | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        # A changed setting or secret rolls the pods.
+        clarion/settings: {{ include "clarion.settings" . | sha256sum }}
+        clarion/secrets: {{ include "clarion.secretData" . | sha256sum }}
+        {{- if and (eq .component "gateway") $values.handlers.files }}
+        clarion/handlers: {{ toYaml $values.handlers.files | sha256sum }}
+        {{- end }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      {{- with $root.Values.image.pullSecrets }}
+      imagePullSecrets:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      serviceAccountName: {{ include "clarion.serviceAccount" . }}
+      automountServiceAccountToken: false
+      # A Service named "gateway" would set GATEWAY_PORT=tcp://…
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: {{ include "clarion.graceSeconds" . }}
+      {{- with $values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      securityContext:
+        {{- toYaml $root.Values.podSecurityContext | nindent 8 }}
+      {{- with $values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if or $values.topologySpread.zone $values.topologySpread.node }}
+      topologySpreadConstraints:
+        {{- range $key, $unsatisfiable := dict "topology.kubernetes.io/zone" $values.topologySpread.zone "kubernetes.io/hostname" $values.topologySpread.node }}
+        {{- if $unsatisfiable }}
+        - topologyKey: {{ $key }}
+          maxSkew: 1
+          whenUnsatisfiable: {{ $unsatisfiable }}
+          labelSelector:
+            matchLabels:
+              {{- include "clarion.selector" $ | nindent 14 }}
+          # The pods of a new version are spread by themselves.
+          matchLabelKeys: [pod-template-hash]
+        {{- end }}
+        {{- end }}
+      {{- end }}
+      {{- with $values.extraInitContainers }}
+      initContainers:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers:
+        - name: {{ .component }}
+          image: {{ include "clarion.image" $root | quote }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args: [clarion_{{ .component }}]
+          securityContext:
+            {{- toYaml $root.Values.containerSecurityContext | nindent 12 }}
+          ports:
+            - name: public
+              containerPort: {{ include "clarion.port" . }}
+            - name: internal
+              containerPort: {{ include "clarion.internalPort" . }}
+          envFrom:
+            - configMapRef:
+                name: {{ include "clarion.component" . }}
+            {{- with $values.extraEnvFrom }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          env:
+            {{- include "clarion.env" . | nindent 12 }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          startupProbe:
+            httpGet:
+              path: /healthz
+              port: internal
+            {{- toYaml $values.probes.startup | nindent 12 }}
+          livenessProbe:
+            httpGet:
+              path: /healthz
+              port: internal
+            {{- toYaml $values.probes.liveness | nindent 12 }}
+          readinessProbe:
+            httpGet:
+              path: /readyz
+              port: internal
+            {{- toYaml $values.probes.readiness | nindent 12 }}
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+            {{- if and (eq .component "gateway") (include "clarion.handlersConfigMap" $root) }}
+            - name: handlers
+              mountPath: /handlers
+              readOnly: true
+            {{- end }}
+            {{- if and (eq .component "gateway") $values.podDeletionCost.enabled }}
+            - name: service-account
+              mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+              readOnly: true
+            {{- end }}
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+        {{- with $values.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumes:
+        - name: tmp
+          emptyDir:
+            sizeLimit: 64Mi
+        {{- if eq .component "gateway" }}
+        {{- with include "clarion.handlersConfigMap" $root }}
+        - name: handlers
+          configMap:
+            name: {{ . }}
+        {{- end }}
+        {{- if $values.podDeletionCost.enabled }}
+        # In the gateway's container alone; automounting would hand the token to sidecars too.
+        - name: service-account
+          projected:
+            sources:
+              - serviceAccountToken:
+                  path: token
+              - configMap:
+                  name: kube-root-ca.crt
+                  items:
+                    - key: ca.crt
+                      path: ca.crt
+              - downwardAPI:
+                  items:
+                    - path: namespace
+                      fieldRef:
+                        fieldPath: metadata.namespace
+        {{- end }}
+        {{- end }}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end }}

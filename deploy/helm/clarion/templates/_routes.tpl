@@ -1,0 +1,81 @@
+{{/* The ways from outside to a component: (dict "root" $ "component" "gateway"). */}}
+
+{{- define "clarion.ingress" -}}
+{{- $values := (index .root.Values .component).ingress -}}
+{{- if $values.enabled -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ include "clarion.component" . }}
+  labels:
+    {{- include "clarion.labels" . | nindent 4 }}
+  {{- with $values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with $values.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with $values.tlsSecretName }}
+  tls:
+    - secretName: {{ . }}
+      hosts:
+        {{- toYaml $values.hosts | nindent 8 }}
+  {{- end }}
+  rules:
+    {{- if not $values.hosts }}{{ fail (printf "expected %s.ingress.hosts to name a host" .component) }}{{ end }}
+    {{- range $values.hosts }}
+    - host: {{ . | quote }}
+      http:
+        paths:
+          {{- range $values.paths }}
+          - path: {{ . }}
+            pathType: Prefix
+            backend:
+              service:
+                name: {{ include "clarion.component" $ }}
+                port:
+                  name: public
+          {{- end }}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "clarion.httpRoute" -}}
+{{- $values := (index .root.Values .component).httpRoute -}}
+{{- if $values.enabled -}}
+{{- if not $values.parentRefs }}{{ fail (printf "expected %s.httpRoute.parentRefs to name a Gateway" .component) }}{{ end -}}
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: {{ include "clarion.component" . }}
+  labels:
+    {{- include "clarion.labels" . | nindent 4 }}
+  {{- with $values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  parentRefs:
+    {{- toYaml $values.parentRefs | nindent 4 }}
+  {{- with $values.hostnames }}
+  hostnames:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  rules:
+    - matches:
+        {{- range $values.paths }}
+        - path:
+            type: PathPrefix
+            value: {{ . }}
+        {{- end }}
+      {{- with $values.requestTimeout }}
+      timeouts:
+        request: {{ . }}
+      {{- end }}
+      backendRefs:
+        - name: {{ include "clarion.component" . }}
+          port: {{ (index .root.Values .component).service.port }}
+{{- end }}
+{{- end }}
