@@ -9,10 +9,10 @@ An application names its `Handlers` in ``GATEWAY_HANDLERS=package.module:handler
     @handlers.on("chat.message", propagate(to="all"))
     async def chat_message(message: ChatMessage, context: Context) -> ChatReply: ...
 
-A handler may be a plain function (it runs in a thread) or async. Its first parameter's annotation
-decides what it gets: a pydantic model, anything else that msgspec can decode, or `bytes` for the
-JSON as it came. What it returns is encoded once; those bytes go to the sender, and to whoever an
-interceptor propagates them to.
+A handler may be async or a plain function, which runs in a thread. The annotation of its first
+parameter decides what it gets: a pydantic model, anything else that msgspec can decode, or `bytes`
+for the JSON as it came. Its return value is encoded once. Those bytes go to the sender, and to the
+audience that an interceptor propagates them to.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Refusal(Exception):
-    """A handler or an interceptor refuses a message; the sender is told code and message."""
+    """Raise it in a handler or an interceptor to refuse a message.
+
+        raise Refusal("closed", "the room is closed")
+
+    Args:
+        code: for the client's program.
+        message: for people. The sender gets both in an ``error``.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -58,10 +65,10 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a handler returned, encoded. Nobody can change it.
+    """The return value of a handler, encoded. It cannot be changed.
 
     Attributes:
-        type: of the message that it answers.
+        type: of the message that the reply answers.
         data: JSON in UTF-8.
     """
 
@@ -70,22 +77,31 @@ class Reply:
 
 
 class Publish(Protocol):
-    """Publishes to an audience through the bus, to every instance."""
+    """Publishes an event to an audience on all gateway pods, through the bus."""
 
     async def __call__(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
     ) -> Published:
-        """Raises `clarion.BusUnavailable` when Redis does not answer."""
+        """Publish an event.
+
+        Args:
+            data: JSON in UTF-8.
+            exclude: id of a connection that must not get the event.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who sent a message, and what a handler can do beside answering.
+    """The sender of a message, and ways to publish events.
 
     Attributes:
         connection: id of the sender's connection.
-        user: the sender, None for an anonymous one.
+        user: the sender; None if it is anonymous.
+        pod: name of the gateway pod.
         type: of the message.
     """
 
@@ -96,7 +112,17 @@ class Context:
     _publish: Publish
 
     async def publish(self, audience: Audience, type_: str, data: object) -> Published:
-        """Publish an event of one's own, to everyone in the audience, the sender included.
+        """Publish an event to everyone in an audience, the sender included.
+
+            await context.publish(user("anna"), "mail.new", {"from": context.user})
+
+        Args:
+            audience: `clarion.ALL`, `clarion.AUTHENTICATED` or ``clarion.user(...)``.
+            type_: of the event.
+            data: anything with a JSON form: plain values, dataclasses, structs, pydantic models.
+
+        Returns:
+            The id and the time of the event.
 
         Raises:
             InvalidType: ``type_`` cannot be an event's type.
@@ -105,7 +131,11 @@ class Context:
         return await self._publish(audience, check_type(type_), encode(data))
 
     async def propagate(self, audience: Audience, reply: Reply) -> Published:
-        """Publish a reply as it is, to everyone in the audience but the sender's connection."""
+        """Publish a reply unchanged to everyone in an audience except the sender's connection.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
         return await self._publish(audience, reply.type, reply.data, exclude=self.connection)
 
 
@@ -113,19 +143,25 @@ Proceed = Callable[[], Awaitable[Reply]]
 
 
 class Interceptor(Protocol):
-    """Wraps a handler: sees its reply without being able to alter it.
+    """Wraps a handler. It sees the reply but cannot change it.
 
-    It may refuse by raising `Refusal` before it calls ``proceed``, and act on the reply afterwards.
+    Before it calls ``proceed``, it may refuse the message by raising `Refusal`. Afterwards it may
+    act on the reply.
+
+        async def members_only(context: Context, proceed: Proceed) -> None:
+            if context.user not in members:
+                raise Refusal("not_a_member", "expected a member of the room")
+            await proceed()
     """
 
     async def __call__(self, context: Context, proceed: Proceed) -> None:
-        """Call ``proceed`` once; it runs the handler (or the next interceptor)."""
+        """Await ``proceed()`` once: it runs the next interceptor or the handler."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, what it takes, and the interceptors around it."""
+    """A handler, the decoder of its messages, and the interceptors around it."""
 
     call: Callable[[Any, Context], Awaitable[Any]]
     decode: Callable[[bytes], Any]
@@ -133,7 +169,11 @@ class Route:
 
 
 class Handlers:
-    """Handlers by message type."""
+    """The handlers of an application, by message type.
+
+    Args:
+        threads: how many plain functions may run at once. `GATEWAY_HANDLER_THREADS` overrides it.
+    """
 
     def __init__(self, *, threads: int = 40) -> None:
         self._routes: dict[str, Route] = {}
@@ -142,8 +182,12 @@ class Handlers:
     def on(self, type_: str, *interceptors: Interceptor) -> Callable[[Handler], Handler]:
         """Register the decorated function for messages of a type.
 
+        Args:
+            type_: of the messages, such as ``chat.message``.
+            interceptors: around the handler, the outermost first.
+
         Raises:
-            ValueError: the type has a handler already, or cannot be an event's type.
+            ValueError: the type has a handler already, or is not a valid type.
         """
 
         def register(handler: Handler) -> Handler:
@@ -156,7 +200,7 @@ class Handlers:
         return register
 
     def find(self, type_: str) -> Route | None:
-        """The route of a message type."""
+        """The route of a message type; None: no handler has it."""
         return self._routes.get(type_)
 
     @property
@@ -165,7 +209,7 @@ class Handlers:
         return tuple(self._routes)
 
     def limit_threads(self, threads: int) -> None:
-        """How many plain functions may run at once."""
+        """Set how many plain functions may run at once."""
         self._slots = asyncio.Semaphore(threads)
 
     def _async(self, handler: Callable[..., Any]) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -186,8 +230,8 @@ class Handlers:
                 )
             )
             work.add_done_callback(lambda work: _ended(work, slots))
-            # When the handler takes too long, the sender is told; the thread keeps its slot until
-            # it ends by itself.
+            # If the handler takes too long, the sender gets an error. A thread cannot be stopped,
+            # so it keeps its slot until it ends by itself.
             return await asyncio.shield(work)
 
         return in_thread
@@ -196,14 +240,14 @@ class Handlers:
 def _ended(work: asyncio.Future[Any], slots: asyncio.Semaphore) -> None:
     slots.release()
     if not work.cancelled():
-        work.exception()  # seen, also where nobody waits any more
+        work.exception()  # marks it as retrieved: after a timeout nothing else would
 
 
 def load(path: str) -> Handlers:
-    """The handlers that ``package.module:name`` names.
+    """Import the handlers that ``package.module:name`` names.
 
     Raises:
-        ValueError: the module cannot be imported, or the name is missing or something else.
+        ValueError: the module cannot be imported, or it has no `Handlers` of that name.
     """
     module_name, _, name = path.partition(":")
     try:
@@ -224,7 +268,7 @@ def load(path: str) -> Handlers:
 
 
 def _place(error: Exception) -> str:
-    """The line that raised it, for what is the application's fault rather than the import's."""
+    """The line of the application that raised an import error; empty if there is none."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)[1:]
@@ -234,11 +278,11 @@ def _place(error: Exception) -> str:
 
 
 async def answer(route: Route, data: bytes, context: Context) -> Reply:
-    """Run a handler inside its interceptors; the reply is the handler's own, whatever they do.
+    """Run a handler inside its interceptors, and return the handler's own reply.
 
     Raises:
-        Refusal: the data do not fit the handler, or somebody refused.
-        Exception: whatever the handler raises.
+        Refusal: the data do not fit the handler, or the handler or an interceptor refused.
+        Exception: any exception that the handler or an interceptor raises.
     """
     run = _Run(route, route.decode(data), context)
     proceed: Proceed = run.once
@@ -248,10 +292,10 @@ async def answer(route: Route, data: bytes, context: Context) -> Reply:
 
 
 def encode(value: object) -> bytes:
-    """JSON of a handler's return value: plain values, dataclasses, structs, pydantic models.
+    """Encode plain values, dataclasses, structs and pydantic models as JSON.
 
     Raises:
-        TypeError: something in it has no JSON.
+        TypeError: a part of the value has no JSON form.
     """
     if isinstance(value, BaseModel):
         return value.model_dump_json().encode()
@@ -259,7 +303,11 @@ def encode(value: object) -> bytes:
 
 
 class _Run:
-    """One run of a handler. Interceptors may ask for it twice, or swallow what it raises."""
+    """One run of a handler, whose outcome is kept.
+
+    An interceptor may call ``proceed`` twice, or swallow the handler's exception. Neither changes
+    the outcome.
+    """
 
     def __init__(self, route: Route, message: Any, context: Context) -> None:  # noqa: ANN401
         self._route = route
@@ -268,20 +316,20 @@ class _Run:
         self._outcome: Reply | Exception | None = None
 
     async def once(self) -> Reply:
-        """Run the handler the first time; the same outcome every time."""
+        """Run the handler at the first call; every call has the same outcome."""
         if self._outcome is None:
             try:
                 value = await self._route.call(self._message, self._context)
                 self._outcome = Reply(self._context.type, encode(value))
-            except Exception as error:  # noqa: BLE001 - raised below, and again where swallowed
+            except Exception as error:  # noqa: BLE001 - raised below, and by `outcome` once more
                 self._outcome = error
         return self.outcome()
 
     def outcome(self) -> Reply:
-        """The reply, or what the handler raised.
+        """Return the reply, or raise the handler's exception.
 
         Raises:
-            RuntimeError: it has not run: an interceptor neither proceeded nor refused.
+            RuntimeError: the handler has not run: an interceptor neither proceeded nor refused.
         """
         if self._outcome is None:
             raise RuntimeError("expected the interceptor to call proceed or to raise Refusal")

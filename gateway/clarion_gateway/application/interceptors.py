@@ -1,7 +1,7 @@
-"""Interceptors that come with the gateway: what happens to a handler's reply besides being sent.
+"""The interceptors that come with the gateway.
 
-`propagate` is the reason why handlers scale over pods: the reply goes through Redis to every
-instance, byte for byte as the sender gets it.
+`propagate` publishes a handler's reply. It goes through Redis to all pods, byte for byte as the
+sender gets it, so handlers need not know on which pod the recipients are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ Chooser = Callable[[Context, Reply], Audience]
 
 
 def propagate(to: Literal["all", "authenticated"] | Audience | Chooser) -> Interceptor:
-    """Publish the reply to an audience on every instance, without the sender's own connection.
+    """Publish the reply to an audience on all pods, except to the sender's own connection.
 
-    The sender gets the reply only once it is published: nobody believes to have said what none of
-    the others will hear.
+        @handlers.on("chat.message", propagate(to="all"))
+
+    The sender gets the reply only once it is published. So a sender that sees its reply knows that
+    the others will see it too.
 
     Args:
-        to: an audience, or a function that picks one by context and reply.
+        to: an audience, or a function that chooses one by context and reply.
     """
     named = {"all": ALL, "authenticated": AUTHENTICATED}
 
@@ -40,7 +42,10 @@ def propagate(to: Literal["all", "authenticated"] | Audience | Chooser) -> Inter
 
 
 def authenticated_only() -> Interceptor:
-    """Refuse messages of anonymous connections before the handler sees them."""
+    """Refuse messages of anonymous connections before the handler runs.
+
+    @handlers.on("order.place", authenticated_only())
+    """
 
     async def interceptor(context: Context, proceed: Proceed) -> None:
         if context.user is None:
