@@ -1,1 +1,1 @@
-"""A client's life: handshake, identity, resume, messages, end."""
+"""The life of a client on the pod: handshake, identity, resume, messages, end."""

@@ -1,7 +1,8 @@
-"""Who a connection speaks for, from its handshake on: authenticates and registers it.
+"""Authenticates clients, registers their connections, and changes their identity later.
 
-One short task per handshake, none afterwards. Everything that a client may be refused for is a row
-of `clarion_gateway.connections.close_codes`; every refusal is counted.
+`clarion_gateway.clients.sessions` calls it for each handshake and for each `auth` message. A
+handshake takes one short task, and no task is left afterwards. Each reason to refuse a client is a
+row of `clarion_gateway.connections.close_codes`, and each refusal is counted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Refused(Exception):
-    """The connection is not to be; ``close`` says why."""
+    """The client is refused; ``close`` says why."""
 
     def __init__(self, close: Close) -> None:
         super().__init__(close.reason)
@@ -43,37 +44,37 @@ class Refused(Exception):
 
 
 class Verifier(Protocol):
-    """What admission needs of `clarion_contract.identity.tokens.TokenVerifier`."""
+    """The part of `clarion_contract.identity.tokens.TokenVerifier` that admission uses."""
 
     async def verify_fetching(self, token: str) -> Claims:
-        """The claims of a valid token."""
+        """Return the claims of a valid token; fetches the issuer's keys if need be."""
         ...
 
 
 class Joining(Protocol):
-    """What admission needs of `clarion_gateway.bus.subscription.Subscription`."""
+    """The part of `clarion_gateway.bus.subscription.Subscription` that admission uses."""
 
     async def join(self, user: str | None, *, whole: bool = False) -> None:
-        """Return when everything for the user will come in."""
+        """Return when every new event for the user will reach this pod."""
         ...
 
 
 class Revoking(Protocol):
-    """What admission needs of `clarion_gateway.clients.revocations.Revocations`."""
+    """The part of `clarion_gateway.clients.revocations.Revocations` that admission uses."""
 
     def refusal(self, claims: Claims) -> Close | None:
-        """Why the token with these claims is not taken; None: no revocation concerns it."""
+        """The close for a token that is revoked; None: no revocation concerns the token."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a client asked for in its handshake.
+    """The wishes of a client in its handshake.
 
     Attributes:
-        token: a JWT, None for an anonymous connection.
-        since: the id of the last event that it has, None for a client that begins.
-        resumes: the id of the connection on which it had that event.
+        token: a JWT; None for an anonymous connection.
+        since: the id of the last event that the client has; None if it has none yet.
+        resumes: the id of the connection on which the client had that event.
     """
 
     token: str | None
@@ -113,11 +114,14 @@ class Admission:
 
     @property
     def opening(self) -> int:
-        """Handshakes under way."""
+        """The number of handshakes under way."""
         return self._opening
 
     def refuse_early(self) -> Close | None:
-        """Why no connection at all is taken now, before any work was spent on it."""
+        """The close for every new client while the pod takes none; None: the pod takes clients.
+
+        Asked before any work is spent on a handshake.
+        """
         if self.draining:
             return close_codes.DRAINING
         if len(self._hub) + self._opening >= self._settings.max_connections:
@@ -125,11 +129,11 @@ class Admission:
         return None
 
     def begin(self) -> None:
-        """Count a handshake at once, so that a burst of them cannot pass the limits together."""
+        """Count a handshake before it is waited for: else a burst could exceed the limits."""
         self._opening += 1
 
     async def open(self, connection: Connection, opening: Opening) -> None:
-        """Take a connection in, or close it and say why; after `begin`. Never raises."""
+        """Admit a connection, or close it and say why. Call `begin` before. Never raises."""
         try:
             missed = await self._handshake(connection, opening)
             if connection.state is not State.CLOSED:
@@ -139,7 +143,11 @@ class Admission:
             self._resumption.end(connection)
 
     async def _handshake(self, connection: Connection, opening: Opening) -> list[Sent]:
-        """Everything up to `welcome`, measured; what the client missed is still to be written."""
+        """Do everything up to `welcome`, and measure it.
+
+        Returns:
+            What the client missed, which the caller has to write.
+        """
         started = time.perf_counter()
         outcome = "accepted"
         missed: list[Sent] = []
@@ -166,7 +174,14 @@ class Admission:
         return missed
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
-        """Log in, refresh or log out in band. A token that fails changes nothing."""
+        """Log in, refresh or log out on an open connection.
+
+        A token that is refused changes nothing: the client gets an error and stays who it was.
+
+        Args:
+            token: a JWT; None logs out.
+            ref: of the client's message.
+        """
         try:
             claims = None if token is None else await self._claims(token)
             identity = identity_of(claims)
@@ -183,12 +198,12 @@ class Admission:
         except (TimeoutError, BusUnavailable, KeysUnavailable):
             connection.write(connection.format.error(ref, "unavailable", "try again"))
             return
-        # Between rounds, so that none writes what the old identity was meant to get.
+        # Between rounds: else a round could still write events that were for the old identity.
         async with self._delivery.between_rounds():
             if connection.state is State.CLOSED:
                 return
             try:
-                self._check_user(user, connection.user)  # again: others came in meanwhile
+                self._check_user(user, connection.user)  # again: others may have come meanwhile
                 self._check_revoked(claims)
             except Refused as refused:
                 connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
@@ -200,13 +215,13 @@ class Admission:
         self._metrics.identities.labels(change).inc()
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
-        """Authenticate, register, welcome; what the client missed is still to be written."""
+        """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
         claims = None if opening.token is None else await self._claims(opening.token)
         identity = identity_of(claims)
         self._check_user(identity.user, None)
         await self._subscription.join(identity.user, whole=since is not None)
-        self._check_user(identity.user, None)  # again: others came in while this one waited
+        self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
@@ -230,7 +245,11 @@ class Admission:
         return claims
 
     def _check_revoked(self, claims: Claims | None) -> None:
-        """Before anything is spent on a token, and once more when the pod would hear of it."""
+        """Refuse a revoked token.
+
+        Called twice: before anything else is spent on the token, and again after the join. A
+        revocation that comes between the two would otherwise be missed.
+        """
         close = None if claims is None else self._revocations.refusal(claims)
         if close is not None:
             self._metrics.tokens_refused.labels("revoked").inc()
@@ -249,7 +268,7 @@ class Admission:
     async def _resume(
         self, connection: Connection, identity: Identity, since: int, resumes: str | None
     ) -> list[Sent]:
-        """Register the connection holding events back, and welcome it with what it missed."""
+        """Register the connection with new events held back; welcome it, return what it missed."""
         self._hub.add(connection, identity, catching_up=True)
         outcome = "not_resumed"
         try:
@@ -284,7 +303,7 @@ class Admission:
 
 
 def _refused_auth(close: Close) -> tuple[str, str]:
-    """Code and message of the error that answers a log-in which would have been a refusal."""
+    """Code and message of the error for a log-in that is refused on an open connection."""
     return (close.label if close.reconnect else "unauthenticated"), close.reason
 
 

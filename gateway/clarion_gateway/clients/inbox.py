@@ -1,8 +1,8 @@
-"""One client's messages on their way through the application's handlers.
+"""Leads the messages of clients through the application's handlers.
 
-In order, one at a time per connection; a task exists only while there is something to do. Whatever
-a handler does (raise, hang, return nonsense) ends in an error for its sender and touches nobody
-else.
+`clarion_gateway.clients.sessions` puts messages in. Those of one connection are handled in order,
+one at a time, by a task that ends when none is left. If a handler raises, hangs or returns
+something without a JSON form, the sender of the message gets an error. No other client notices.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.messages import Authenticate, Message
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
-"""Runs a job by itself; the name says whose it is when it fails."""
+"""Runs a coroutine as a task; the name is the label under which its failure is counted."""
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
 
 
 class _Inbox:
-    """Messages of one connection that wait; exists only while there are any."""
+    """The waiting messages of one connection; exists only while there are any."""
 
     __slots__ = ("messages", "paused", "started")
 
@@ -46,7 +46,11 @@ class _Inbox:
 
 
 class Inboxes:
-    """Runs the handlers, for all connections."""
+    """Runs the handlers for all connections.
+
+    Attributes:
+        running: connections with a message in a handler.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,10 @@ class Inboxes:
         return connection in self._inboxes
 
     def put(self, connection: Connection, message: Message | Authenticate) -> None:
-        """Have a message handled after those that the connection sent before."""
+        """Queue a message behind those that the connection sent before.
+
+        Reading from the client pauses at `GATEWAY_HANDLER_BACKLOG` messages.
+        """
         inbox = self._inboxes.get(connection)
         if inbox is None:
             inbox = self._inboxes[connection] = _Inbox()
@@ -85,14 +92,14 @@ class Inboxes:
             connection.socket.pause_reading()
 
     def start(self, connection: Connection) -> None:
-        """The connection is live: handle what it said before it was welcomed and had caught up."""
+        """Begin with the messages that a connection sent before it was live; call it then."""
         inbox = self._inboxes.get(connection)
         if inbox is not None and not inbox.started:
             inbox.started = True
             self._spawn("messages", self._work(connection, inbox))
 
     def forget(self, connection: Connection) -> None:
-        """The connection is gone: what it said and nobody has begun to handle is dropped."""
+        """Drop the messages of a closed connection that no handler has begun with."""
         self._inboxes.pop(connection, None)
 
     async def _work(self, connection: Connection, inbox: _Inbox) -> None:
@@ -147,7 +154,7 @@ class Inboxes:
                 raise
             _log.exception("handler cancelled itself", type=context.type)
             return Refusal("internal", "the handler failed")
-        except Exception as error:  # noqa: BLE001 - the edge: the application's bug is its sender's answer
+        except Exception as error:  # noqa: BLE001 - the edge: the sender is told of the handler's bug
             if isinstance(error, TimeoutError) and deadline.expired():
                 return Refusal("timeout", f"no answer within {self._handler_seconds:g} seconds")
             _log.exception("handler failed", type=context.type, connection=context.connection)

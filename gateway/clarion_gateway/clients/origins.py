@@ -1,7 +1,8 @@
-"""Which pages may connect (RFC 6454; cross-site WebSocket hijacking).
+"""Decides from which web pages a browser may connect (Origin, RFC 6454).
 
-Browsers always send an Origin with a WebSocket handshake, and no CORS protects it: the gateway must
-look. Clients that are no browsers send none.
+The HTTP protocol asks it for each request for a connection. CORS does not protect WebSockets, so
+the gateway has to check the Origin itself, against cross-site WebSocket hijacking. Browsers always
+send one with a WebSocket handshake; other clients send none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ _TLS_SCHEMES: Final = {"https", "wss"}
 
 
 class Origins:
-    """An allow-list. Empty: only pages from the gateway's own host."""
+    """The origins that may connect.
+
+    Args:
+        allowed: origins such as ``https://app.example.com``. ``*`` allows any. Empty allows only
+            pages from the gateway's own host.
+    """
 
     def __init__(self, allowed: Collection[str]) -> None:
         self._any = "*" in allowed
@@ -25,10 +31,12 @@ class Origins:
         """Whether a request with these ``Origin`` and ``Host`` headers may connect.
 
         Args:
-            scheme: ``X-Forwarded-Proto``, from the proxy that ended TLS. Where clients come by
-                TLS, a page of the same host that came without it is another origin, which anybody
-                on its way may have written. No page can set this header, neither for a WebSocket
-                nor, without a preflight, for a stream. None: nobody says how clients come.
+            origin: None if there is no such header.
+            host: None if there is no such header.
+            scheme: ``X-Forwarded-Proto``, from the proxy that ends TLS; None if there is none. If
+                it says that the client came by TLS, a page that the same host served without TLS
+                is refused: anybody on the network may have written that page. No page can set this
+                header, neither for a WebSocket nor, without a preflight, for a stream.
         """
         if origin is None or self._any:
             return True
@@ -39,10 +47,10 @@ class Origins:
 
 
 def _is_own(origin: str, host: str, scheme: str | None) -> bool:
-    """Whether a page was served by the host, and by the scheme that it was asked for with."""
+    """Whether the gateway's own host served the page, with TLS if clients come by TLS."""
     try:
         parts = urlsplit(origin)
-    except ValueError:  # no valid IPv6 address in brackets
+    except ValueError:  # brackets around something that is no IPv6 address
         return False
     default_port = _DEFAULT_PORTS.get(parts.scheme)
     if default_port is None or not parts.netloc or parts.path or parts.query:
@@ -53,5 +61,5 @@ def _is_own(origin: str, host: str, scheme: str | None) -> bool:
 
 
 def _is_tls(scheme: str | None) -> bool:
-    """Whether a client came by TLS; of a chain of proxies, the first one knows."""
+    """Whether a client came by TLS. In a chain of proxies, the first value is the client's."""
     return scheme is not None and scheme.partition(",")[0].strip().lower() in _TLS_SCHEMES

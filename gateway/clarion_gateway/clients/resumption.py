@@ -1,7 +1,8 @@
-"""How a client that comes back catches up: what it missed is collected, sent, and then it is live.
+"""Lets a client that comes back catch up: collects what it missed, sends it, and makes it live.
 
-The connection holds events back meanwhile, so that none is lost between the logs and the rounds,
-and none is doubled, since ids are merged as a set.
+Admission calls it for a client that names a position. Meanwhile the connection holds new events
+back. So no event is lost between the logs and the rounds, and none comes twice, since both are
+merged by id.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from clarion_gateway.delivery.replay import Replay, merge
 from clarion_gateway.delivery.ring import Segment
 from clarion_gateway.delivery.rounds import Delivery
 
-# Written at once while a client catches up; then it must take most of it before more follows.
+# The most that is written at once to a client that catches up. More follows once it has read most
+# of that.
 _CHUNK_BYTES: Final = 65_536
-# A client that takes nothing for so long while it catches up is a slow consumer.
+# A client that catches up and reads nothing for so long is closed as a slow consumer.
 _STALL_SECONDS: Final = 30.0
 
 Sent = Item | Segment
-"""What is written to a client that catches up."""
+"""Anything that is written to a client that catches up: an event, a gap, a segment."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Refreshing(Protocol):
-    """What resumption needs of `clarion_gateway.bus.subscription.Subscription`."""
+    """The part of `clarion_gateway.bus.subscription.Subscription` that resumption uses."""
 
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
@@ -44,7 +46,7 @@ class Refreshing(Protocol):
 
 
 class Resumption:
-    """Leads connections from the position that a client names to the pod's own."""
+    """Brings connections from the position that a client names up to the pod's own."""
 
     def __init__(
         self,
@@ -63,10 +65,11 @@ class Resumption:
     async def collect(
         self, connection: Connection, since: int, resumes: str | None
     ) -> list[Sent] | None:
-        """What a connection missed after ``since``; None where that cannot be told.
+        """Collect what a connection missed after ``since``; None if that is not known in full.
 
         Args:
-            connection: catching up, so that it holds what comes in meanwhile.
+            connection: in the state of catching up, so that it holds new events back.
+            since: the position that the client named.
             resumes: id of the client's earlier connection, which events may exclude.
 
         Raises:
@@ -77,8 +80,8 @@ class Resumption:
             return None
         missed = await self._replay.missed(connection, since)
         if connection.user is not None and not self._positions.exact:
-            # The pod's position says nothing of the user's stream: let all that was read of it come
-            # in, so that none of it is still to come.
+            # The pod's position says nothing about the user's stream. Wait until everything that
+            # was read from its log has come in by subscription too.
             await self._subscription.refresh()
         if connection.state is State.CLOSED or not missed.whole:
             return None
@@ -92,7 +95,8 @@ class Resumption:
             if isinstance(item, Segment)
             or ((item.exclude is None or item.exclude != resumes) and connection.receives(item))
         ]
-        # A loss before ``since`` was found, and told, by another pod: else none leads past it.
+        # Gaps below ``since`` are left out. The client got that position from a pod that had told
+        # it of the loss: no position above a loss reaches a client before the gap does.
         items = [
             item
             for item in held
@@ -101,10 +105,13 @@ class Resumption:
         return self._with_gaps(events, items)
 
     async def send(self, connection: Connection, items: Sequence[Sent]) -> None:
-        """Send what was missed and what came in meanwhile, then go live: none lost, none doubled.
+        """Send what was missed and what came in meanwhile, each event once; then go live.
 
-        Each write waits for the client, so a slow one costs the pod no more than its held events,
-        whose number `clarion_gateway.delivery.fanout.hold` bounds. Never raises.
+        Each write waits for the client. So a slow client costs the pod no more than its held
+        events, whose number `clarion_gateway.delivery.fanout.hold` bounds. Never raises.
+
+        Args:
+            items: from `collect`.
         """
         written = 0
         try:
@@ -120,16 +127,20 @@ class Resumption:
             self._hub.go_live(connection)
 
     def end(self, connection: Connection) -> None:
-        """A connection has caught up, or never will: others may."""
+        """Give back the room of a connection that has caught up, or that never will."""
         self._replay.room.give_back(connection)
 
     async def _write(self, connection: Connection, items: deque[Sent], written: int) -> int:
-        """Write items as fast as the client takes them, and forget them, until it has all or is
-        gone; returns the highest id that it has been told.
+        """Write items as fast as the client reads them, until it has all of them or is gone.
+
+        Each item is dropped once it is written.
 
         Args:
-            written: the highest id before. No gap leads below it, since a client comes back from
-                the last id that it is told.
+            written: the highest id that the client was told before. A gap names no lower id, since
+                the client resumes from the last id that it was told.
+
+        Returns:
+            The highest id that the client has been told.
         """
         wire_format = connection.format
         left_bytes = sum(_cost(item) for item in items)
@@ -138,7 +149,7 @@ class Resumption:
             size_bytes = 0
             while items and size_bytes < _CHUNK_BYTES:
                 if isinstance(items[0], Segment) and chunk:
-                    break  # it is written alone: all clients share its bytes
+                    break  # a segment is written alone, because all clients share its bytes
                 item = items.popleft()
                 left_bytes -= _cost(item)
                 if isinstance(item, Segment):
@@ -156,12 +167,12 @@ class Resumption:
             connection.write(b"".join(chunk))
             await _drained(connection)
             self._replay.room.keep(connection, left_bytes)
-            if items:  # a client that takes all at once must not keep the loop for all of it
+            if items:  # a fast client must not keep the event loop busy until it has everything
                 await asyncio.sleep(0)
         return written
 
     def _with_gaps(self, events: Sequence[Event | Segment], held: Sequence[Item]) -> list[Sent]:
-        """Events, and each gap among those held before what lies, or came in, after it."""
+        """Put each gap that was held before the events that lie after it, or came in after it."""
         items: list[Sent] = list(events)
         for index, gap in enumerate(held):
             if isinstance(gap, Gap):
@@ -174,27 +185,27 @@ class Resumption:
         return items
 
     def _follows(self, item: Sent, gap: Gap, later: Collection[int]) -> bool:
-        if isinstance(item, Gap | Segment):  # where there is a gap, there are no segments
+        if isinstance(item, Gap | Segment):  # with a gap to place, `merge` gives no segments
             return False
         apart = self._positions.is_apart(item.audience.stream)
         return item.id in later or (item.id > gap.position and not apart)
 
     async def _reaches(self, since: int) -> bool:
-        """Whether a client's position is one that the bus has come to."""
+        """Whether the bus has come to a client's position: it may be of another data set."""
         since = self._positions.shared_since(since)
-        if since > self._delivery.position:  # another pod was ahead by a moment
+        if since > self._delivery.position:  # the client's earlier pod may have been ahead a little
             await self._subscription.refresh()
         return since <= self._delivery.position
 
 
 def tell_gap(hub: Hub, audiences: Collection[Audience], position: int) -> None:
-    """Tell those whom an audience takes in that events at or below a position are lost."""
+    """Tell the members of audiences that events at or below a position are lost."""
     streams = {audience.stream for audience in audiences}
     for connection in list(hub.connections):
         if not streams.isdisjoint((*connection.shared_streams, *connection.named_streams)):
             if connection.state is State.LIVE:
                 connection.write(connection.format.gap(position))
-            elif connection.held is not None:  # in its place among what it still has to hear
+            elif connection.held is not None:  # it will be sent in order with the held events
                 connection.held.add([Gap(position)])
 
 
@@ -203,7 +214,7 @@ def _take(connection: Connection) -> list[Item]:
 
 
 def _cost(item: Sent) -> int:
-    """Memory that an item takes for this client alone."""
+    """Memory in bytes that an item takes for this client alone."""
     return item.cost_bytes if isinstance(item, Event) else 0
 
 

@@ -1,8 +1,8 @@
-"""The revocations in force, and what the pod does when it hears of one.
+"""Keeps the revocations in force and carries out orders: revocations and disconnects.
 
-Stands beside an event's way: `clarion_gateway.bus.subscription` hands over what comes on the
-control stream, and `clarion_gateway.clients.admission` asks about each token. Everything is held in
-memory, so that a handshake costs no round trip; Redis keeps it for pods that start or were away
+Events do not pass here. `clarion_gateway.bus.subscription` hands over the messages of the control
+stream, and `clarion_gateway.clients.admission` asks about each token. Revocations are kept in
+memory, so that a handshake costs no round trip. Redis keeps them for pods that start or were away
 (`clarion_contract.bus.orders`).
 """
 
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 class KeptOrders(Protocol):
-    """What the pod needs of `clarion_contract.bus.orders.Orders`."""
+    """The part of `clarion_contract.bus.orders.Orders` that the pod uses."""
 
     async def give(self, orders: Sequence[Order]) -> int:
         """See `clarion_contract.bus.orders.Orders.give`."""
@@ -49,7 +49,7 @@ class KeptOrders(Protocol):
 
 
 class Revocations:
-    """Orders that the pod has carried out, and the tokens that they withdraw."""
+    """The orders that the pod has carried out, and the tokens that they revoke."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class Revocations:
         return len(self._tokens) + len(self._users)
 
     def refusal(self, claims: Claims) -> Close | None:
-        """Why the token with these claims is not taken; None: no revocation concerns it.
+        """The close for a token that is revoked; None: no revocation concerns the token.
 
-        A token that does not say when it was issued counts as older than any moment.
+        A token without ``iat`` counts as issued before every revocation.
 
         Most issuers cut ``iat`` to whole seconds. A token of the very second of a revocation may
-        then be older or newer than it, so it is refused. Its client may hold a fresh token all the
-        same, and must not give up for good: until any issuer's clock has left that second, the
-        refusal is one to come back from.
+        then be older or newer than the revocation, so it is refused. But the client may hold a
+        fresh token and must not give up for good. Until every issuer's clock has left that second,
+        the close therefore tells the client to reconnect.
         """
         if claims.token_id is not None and claims.token_id in self._tokens:
             return close_codes.REVOKED
@@ -100,9 +100,9 @@ class Revocations:
         return close_codes.REVOKED
 
     async def load(self) -> None:
-        """Carry out what was ordered while the pod was not listening, after it listens again.
+        """Carry out orders from the time in which the pod did not listen; call it once it listens.
 
-        Where Redis has lost orders that the pod still holds, it gets them back.
+        If Redis has lost orders that the pod still holds, the pod writes them back.
 
         Raises:
             BusUnavailable: Redis did not answer.
@@ -119,12 +119,12 @@ class Revocations:
                 _log.error("orders not given back", error=str(error))
 
     def hear(self, payload: bytes) -> None:
-        """A message on the control stream."""
+        """Carry out the orders in a message of the control stream."""
         self._take(split_message(payload))
         self.forget_ended()
 
     def forget_ended(self) -> None:
-        """Forget orders whose time is up: the tokens that they name have ended too."""
+        """Forget orders that have ended: the tokens that they revoke have expired by then."""
         now = self._clock()
         while self._ends and self._ends[0][0] <= now:
             _, text = heapq.heappop(self._ends)
@@ -135,7 +135,7 @@ class Revocations:
                 _forget(self._users, order.user, now)
 
     def _take(self, texts: Iterable[bytes]) -> None:
-        """Carry out what was not carried out before, with one look at the sockets for all of it."""
+        """Carry out the orders that are new, with one pass over all connections."""
         orders = [order for text in texts if (order := self._new(text)) is not None]
         if not orders:
             return
@@ -147,7 +147,7 @@ class Revocations:
         _log.info("orders carried out", orders=len(orders), closed=closed)
 
     def _new(self, text: bytes) -> Order | None:
-        """The order in a text; None where it is known already, or no order."""
+        """The order in a text; None if it was carried out already, or is not an order."""
         if text in self._carried_out:
             return None
         try:
@@ -162,7 +162,10 @@ class Revocations:
         return order
 
     def _carry_out(self, order: Order) -> int:
-        """Returns how many connections were closed; who holds a revoked token is yet to be."""
+        """Carry out one order; returns how many connections were closed.
+
+        The caller closes the holders of a single revoked token.
+        """
         if isinstance(order, Disconnect):
             close = close_codes.disconnected(order.reason, reconnect=order.reconnect)
             return _close(self._hub.of_user(order.user), close)
@@ -174,7 +177,7 @@ class Revocations:
         before = self._users.get(order.user)
         if before is None:
             self._users[order.user] = order
-        else:  # both stand: until the later end, for tokens of before the later moment
+        else:  # merge both: the later moment, until the later end
             self._users[order.user] = RevokeUser(
                 order.user,
                 max(before.issued_before, order.issued_before),
@@ -191,14 +194,14 @@ class Revocations:
 def _forget(
     revocations: dict[str, RevokeToken] | dict[str, RevokeUser], name: str, now: float
 ) -> None:
-    """Forget a revocation whose time is up; another order may have prolonged it."""
+    """Forget a revocation that has ended. It has not if another order has prolonged it."""
     revocation = revocations.get(name)
     if revocation is not None and revocation.expires_at <= now:
         del revocations[name]
 
 
 def _close(connections: Iterable[Connection], close: Close) -> int:
-    closing = list(connections)  # the hub forgets them meanwhile
+    closing = list(connections)  # a copy: the hub removes each one as it closes
     for connection in closing:
         connection.close(close)
     return len(closing)

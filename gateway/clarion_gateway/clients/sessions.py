@@ -1,7 +1,7 @@
-"""What transports call: a connection opens, says something, ends.
+"""The calls that transports make: a connection opens, receives a message, ends.
 
-Stands between the sockets and everything that knows what a message means: admission, handlers, the
-hub. Owns the limits on what one client may send.
+It stands between the sockets, which know nothing of messages, and the parts that do: admission,
+handlers, the hub. It also limits how much one client may send.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.messages import Malformed
 
-# Malformed messages that a connection is forgiven: a bug in a client should be seen, not fought.
+# A connection may send so many malformed messages: the author of a client with a bug should see
+# the errors before the connection closes.
 _MALFORMED_MAX: Final = 10
 
 
 class _Received:
-    """What a connection has sent so far; exists from its first message on."""
+    """Limits on the messages of one connection; exists from its first message on."""
 
     __slots__ = ("bucket", "malformed")
 
@@ -83,20 +84,24 @@ class Sessions:
         self._received: dict[Connection, _Received] = {}
 
     def refuse_early(self) -> Close | None:
-        """Why no connection is taken at all now; None: come in."""
+        """The close for every new client while the pod takes none; None: the pod takes clients."""
         return self._admission.refuse_early()
 
     def open(self, connection: Connection, opening: Opening) -> None:
-        """Begin to admit a connection; what it says meanwhile waits in its inbox."""
+        """Begin to admit a connection. Its messages wait in its inbox until it is live."""
         self._admission.begin()
         self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:
-        """A text message came in, whole and out of its frames."""
+        """Take a whole text message from a client.
+
+        Args:
+            message: without the transport's frames.
+        """
         if not self.spend(connection):
             return
         try:
-            message.decode()  # formats take parts of it over unread
+            message.decode()  # formats pass parts of it on without decoding them
             decoded = connection.format.decode(message)
         except Malformed as error:
             self._malformed(connection, str(error))
@@ -107,7 +112,7 @@ class Sessions:
             self._inboxes.put(connection, decoded)
 
     def spend(self, connection: Connection) -> bool:
-        """Take one message off the connection's budget; close it where there is none left."""
+        """Take one message off the connection's budget; close the connection if it is used up."""
         if connection.state is State.CLOSED:
             return False
         now = self._clock()
@@ -121,7 +126,7 @@ class Sessions:
         return False
 
     def ended(self, connection: Connection, close: Close) -> None:
-        """The connection is closing or gone. Counts once, whoever noticed first."""
+        """Forget a connection that closes or is gone, and count it: the first call only."""
         if connection.state is State.CLOSED:
             return
         self._hub.remove(connection)
