@@ -1,1 +1,1 @@
-"""The pod's ear on the bus: its subscription, probes, and the repair of what it missed."""
+"""The pod's side of the bus: its subscription, probes, and the repair of gaps."""

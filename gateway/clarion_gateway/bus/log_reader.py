@@ -1,6 +1,7 @@
-"""Reading what went by from the logs in Redis: for a pod that lost its connection, or a fresh one.
+"""Reads from the logs in Redis what a pod missed: after a lost connection, or at its start.
 
-Changes nothing: a read that fails half way leaves no trace, and is simply done again.
+`clarion_gateway.bus.repair` calls it and delivers the result. Reading changes no state of the pod,
+so a read that fails half way can simply be done again.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ NEWEST: Final = 2**53
 # Streams read in one pipeline, and events of each.
 _STREAMS_PER_READ: Final = 500
 _EVENTS_PER_READ: Final = 500
-# Of each stream where many are read: the share of a page would make for as many reads as events.
+# The least that a page holds of each stream. With many streams, each one's share of a page would
+# hold a single event, and take a read for each.
 _STREAM_MIN_BYTES: Final = 32_768
 
 _by_id: Final = attrgetter("id")
 
 
 class ReadingBus(Protocol):
-    """What reading the logs needs of `clarion_contract.bus.bus.Bus`."""
+    """The part of `clarion_contract.bus.bus.Bus` that reading the logs uses."""
 
     async def history(
         self,
@@ -44,13 +46,13 @@ class ReadingBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard of a stream, and what is to be read of it.
+    """A stream, with the last event that the pod heard on it and the range of ids to read.
 
     Attributes:
-        last: the newest id heard on it; 0: none.
-        since: nothing up to here is missing.
-        after: read what is above.
-        until: read up to here.
+        last: the newest id heard on the stream; 0: none.
+        since: the pod misses nothing up to this id.
+        after: read events with higher ids.
+        until: read up to this id, and including it.
     """
 
     audience: Audience
@@ -62,18 +64,18 @@ class Heard:
 
 @dataclass(slots=True)
 class Missed:
-    """What the logs hold.
+    """The result of reading the logs: events, and losses.
 
     Attributes:
         events: in id order.
         losses: one for each log that does not reach back to where reading began, and one for
-            `all` where Redis has forgotten something. An audience may stand here twice.
-        base: by audience of a stream whose log has a hole: the id at which what was heard before
-            counts as ended.
-        forgotten: streams of which Redis has forgotten an event that was heard: a failover has
-            dropped writes. It may have dropped others that nobody heard, on any stream, so that
-            this loss concerns everyone.
-        floor: of the events at or below it, some were not kept.
+            `all` if Redis has forgotten an event. An audience may have two.
+        base: by audience, for streams whose log has a hole: the id at which the part before the
+            hole counts as ended.
+        forgotten: streams on which the pod heard an event that Redis has forgotten, since a
+            failover dropped writes. The failover may have dropped more writes, which no pod heard,
+            on any stream. So this loss concerns everyone.
+        floor: some events at or below this id were read but not kept.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -86,11 +88,12 @@ class Missed:
 async def read(
     bus: ReadingBus, streams: Sequence[Heard], until: int, *, keep_bytes: int | None = None
 ) -> Missed:
-    """What every stream's log holds of what was asked for.
+    """Read a range of every stream's log.
 
     Args:
-        until: where a loss lies of which nothing better is known.
-        keep_bytes: keep only the newest events that take no more memory; None: keep all.
+        streams: which streams, and the range of each.
+        until: the position of a loss, if nothing in the logs tells it more exactly.
+        keep_bytes: keep only the newest events that fit into so much memory; None: keep all.
 
     Raises:
         BusUnavailable: Redis does not answer.
@@ -126,15 +129,15 @@ async def read(
             todo = more
     missed.events.sort(key=_by_id)
     if missed.forgotten:
-        # Replicas get writes in their order. So what this page or a later one holds was published
-        # after the failover, if its id is above all that was heard or read before.
+        # Replicas get writes in order. So an event on this page or a later one was published after
+        # the failover if its id is above all ids that were heard or read before.
         later = (event.id for event in missed.events if event.id > failover_after)
         missed.losses.append(Loss(ALL, next(later, until + 1) - 1, forgotten=True))
     return missed
 
 
 async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
-    """For each stream an id at which it ends: nothing up to there is still to be published.
+    """The id at which each stream ends: every later event of the stream will have a higher id.
 
     Raises:
         BusUnavailable: Redis does not answer.
@@ -148,7 +151,7 @@ async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
 
 
 def _keep_newest(missed: Missed, max_bytes: int) -> None:
-    """Drop the events with the lowest ids, of whatever stream: those above the floor are whole."""
+    """Drop the events with the lowest ids, on any stream; above the new floor, all are kept."""
     excess_bytes = sum(event.cost_bytes for event in missed.events) - max_bytes
     if excess_bytes <= 0:
         return
@@ -162,7 +165,7 @@ def _keep_newest(missed: Missed, max_bytes: int) -> None:
 
 
 def _judge(missed: Missed, stream: Heard, history: History) -> bool:
-    """Note what a page of a log lacks; returns whether Redis has forgotten an event."""
+    """Note the losses that a page of a log shows; returns whether Redis has forgotten an event."""
     if history.floor > max(stream.since, stream.last):
         missed.losses.append(Loss(stream.audience, history.floor))
         missed.base[stream.audience] = history.floor

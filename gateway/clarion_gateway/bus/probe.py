@@ -1,10 +1,9 @@
 """Probes: a pod's events to itself, which show that the bus works from end to end.
 
-Stands beside an event's way: `clarion_gateway.bus.subscription` sends the first probe of a
-connection and tells of those that it hears. Each one is published as any event is, so that one that
-comes back proves publishing, Redis and the subscription at once; and its id says up to where the
-pod has heard. In a cluster a probe is one event through each primary, and back when all of them
-are.
+`clarion_gateway.bus.subscription` sends the first probe of a connection and reports those that come
+in. A probe is published like any event. So a probe that comes back proves that publishing, Redis
+and the subscription work, and its id shows up to where the pod has heard. In a cluster a probe is
+one event through each primary; it has come back once all of them have.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ProbingBus(Protocol):
-    """What probes need of `clarion_contract.bus.bus.Bus`."""
+    """The part of `clarion_contract.bus.bus.Bus` that probes use."""
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
         """See `clarion_contract.bus.bus.Bus.probe`."""
@@ -33,7 +32,7 @@ class ProbingBus(Protocol):
 
 
 class Clocks(Protocol):
-    """What is needed of `clarion_contract.bus.clocks.BucketClocks`, in a cluster."""
+    """The part of `clarion_contract.bus.clocks.BucketClocks` that is used in a cluster."""
 
     async def begin(self) -> None:
         """See `clarion_contract.bus.clocks.BucketClocks.begin`."""
@@ -48,8 +47,8 @@ class Prober:
     """Sends a pod's probes and knows which have come back.
 
     Attributes:
-        sent: how many there have been. Redis had a subscription that was confirmed before the next
-            one is sent.
+        sent: the number of probes so far. A subscription that Redis confirmed before the next
+            probe is sent gets every event with a higher id than that probe's.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Prober:
         # By stream, the shared clock's first: the newest id that came in.
         self._heard: dict[str, int] = {}
         self._arrived = asyncio.Event()
-        # The last one that came back: its number and its id.
+        # Number and id of the last probe that came back.
         self._back = (0, 0)
         self._came_back = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -82,31 +81,31 @@ class Prober:
         return float("inf") if self._verified_at is None else self._clock() - self._verified_at
 
     async def begin(self, streams: Sequence[str]) -> int:
-        """Send the first probe on a new connection, through all of it; returns its id.
+        """Send the first probe of a new connection; returns its id.
 
         Args:
-            streams: the first one's id is the probe's.
+            streams: the probe streams, one event on each. The first one's id is the probe's.
 
         Raises:
-            BusUnavailable: it may have been published or not.
+            BusUnavailable: the probe may have been published or not.
         """
         self._heard = dict.fromkeys(streams, 0)
         ids = await self._send()
         return ids[0]
 
     def caught_up(self, id_: int) -> None:
-        """The pod has read everything up to the first probe: as good as if it had come back."""
+        """Count the first probe as come back, since the pod has read everything up to it."""
         self._return(id_)
 
     def hear(self, stream: str, id_: int) -> None:
-        """A probe came in on the subscription."""
+        """Note a probe that came in on the subscription."""
         self._heard[stream] = id_
         self._arrived.set()
 
     async def after(self, number: int) -> int:
-        """The id of a probe that came back and was sent after as many as ``number`` were.
+        """Return the id of a probe that came back and was sent after the first ``number`` probes.
 
-        One is sent at once where there is none; callers who come meanwhile share the next.
+        If there is none yet, a probe is sent at once. Callers that come meanwhile share the next.
         """
         while self._back[0] <= number:
             self._wanted.set()
@@ -115,17 +114,17 @@ class Prober:
         return self._back[1]
 
     async def run(self) -> None:
-        """Send one per interval, and one at once where somebody waits.
+        """Send a probe per interval, and one at once when a caller of `after` waits.
 
         Raises:
-            BusUnavailable: one stayed away: the subscription is worth nothing.
+            BusUnavailable: a probe did not come back, so the subscription cannot be trusted.
         """
         several = len(self._heard) > 1
         while True:
             self._wanted.clear()
             try:
-                # Several connections must not get further apart than a position may be wrong by
-                # (`GatewaySettings.positions`): then publishing counts too.
+                # In a cluster the time limit includes publishing: what one connection lags behind
+                # another must stay within the error of positions (`GatewaySettings.positions`).
                 async with asyncio.timeout(self._timeout_seconds if several else None):
                     id_ = await self._round_trip(may_fail=not several)
             except TimeoutError:
@@ -148,7 +147,7 @@ class Prober:
         return await self._bus.probe(list(self._heard))
 
     async def _round_trip(self, *, may_fail: bool) -> int | None:
-        """The id of a probe that came back; None: it was not published, which may be."""
+        """Send a probe and return its id once it is back; None: it could not be published."""
         try:
             ids = await self._send()
         except BusUnavailable as error:

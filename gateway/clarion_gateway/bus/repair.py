@@ -1,8 +1,8 @@
-"""What the pod makes up for, where events have passed it by: read from the logs, in their place.
+"""Repairs what the pod missed: reads events from the logs and delivers them in their place.
 
-`clarion_gateway.bus.subscription` hears of it: a gap in a stream, a connection that was lost, a
-failover. What can be read is delivered in id order, as if it had come in; of what cannot, clients
-are told in the place of the loss.
+`clarion_gateway.bus.subscription` calls it after a gap in a stream, a lost connection, or a
+failover. Events that can be read are delivered in id order, as if they had come in. For events that
+are lost, clients are told at the place of the loss.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ class Repair:
         self._positions = settings.positions
         self._replay_seconds = settings.history_max_age_seconds
         self._tell_gap = tell_gap
-        # Audiences that lost events and have not been told so yet, by the position of the loss.
+        # Audiences that lost events and have not been told yet, by the position of the loss.
         self._untold: dict[int, set[Audience]] = {}
 
     async def catch_up(self, streams: Sequence[Stream], now: int) -> None:
-        """A connection begins: make up for everything that went by before it.
+        """Deliver everything that the pod missed before a new connection.
 
         Args:
-            streams: that Redis has confirmed on it.
-            now: id of a probe of the shared clock; what its streams have above it will come in.
+            streams: the streams that Redis has confirmed on it.
+            now: id of a probe on the shared clock. Events of that clock with higher ids will come
+                in by subscription.
         """
         if self._ring.floor is None:
             await self._fill_ring(now)
@@ -73,17 +74,23 @@ class Repair:
         await self.find_ends([stream for stream in streams if stream.apart and not stream.last])
 
     async def find_ends(self, apart: Sequence[Stream]) -> None:
-        """Begin with streams that Redis has confirmed: what was published before is not awaited."""
+        """Let streams that Redis has just confirmed begin at their end: older events do not count.
+
+        Args:
+            apart: streams with ids of their own clocks.
+        """
         for stream, end in (await self._ends(apart)).items():
-            # Something may have come in that was published after the look.
+            # An event may have come in that was published after this read.
             stream.ended(end)
 
     async def failed_over(self) -> None:
-        """Redis does not know a probe that came back: a failover has dropped writes, or the pod has
-        listened to a primary that was replaced. What passed by on the new one meanwhile may have
-        ids below those that were heard on the old one, and no event's `prev` tells of it.
+        """Tell everyone of a loss: Redis does not know a probe that came back.
+
+        Either a failover has dropped writes, or the pod has listened to a primary that was
+        replaced. The new primary may have published events that the pod did not hear, with ids
+        below those that it heard from the old one. No event's `prev` shows that.
         """
-        # First, so that what is published once clients are told is not taken for older.
+        # Read the ends first: else events published after clients are told would count as older.
         ends = await self._ends(self._streams.apart)
         heard = self._streams.heard
         missed = Missed(
@@ -94,7 +101,7 @@ class Repair:
         await self._deliver(missed, heard)
 
     async def fill_gap(self, stream: Stream, event: Event) -> None:
-        """Deliver what the log holds between the last event heard and this one."""
+        """Deliver the events that the log holds between the last event heard and this one."""
         before = event.id - 1
         heard = [Heard(stream.audience or ALL, stream.last, stream.last, stream.last, before)]
         until = self._streams.heard
@@ -104,7 +111,8 @@ class Repair:
         """Deliver everything after the last id heard, on every stream.
 
         Args:
-            now: id of a probe of the shared clock; what its streams have above it will come in.
+            now: id of a probe on the shared clock. Events of that clock with higher ids will come
+                in by subscription.
         """
         shared = self._streams.heard
         heard = []
@@ -114,33 +122,34 @@ class Repair:
             if not stream.apart:
                 heard.append(Heard(stream.audience, stream.last, shared, shared, now))
             elif stream.last:
-                # Of a stream that is quiet the pod only knows that it has heard all, lately.
+                # The last event of a quiet stream may be old, but the pod has heard the stream
+                # until recently. So a log that reaches back to that time is enough.
                 since = self._positions.user_since(shared)
                 heard.append(Heard(stream.audience, stream.last, since, stream.last, NEWEST))
         await self._deliver(await catch_up.read(self._bus, heard, now), now)
 
     async def _deliver(self, missed: Missed, until: int) -> None:
-        """Take over what was read.
+        """Deliver the events that were read, and tell clients of the losses.
 
-        A loss is told where it lies: after what came before it and before what came after it. A
-        client whose connection ends in between would otherwise resume from beyond a loss that
-        nobody has told it of.
+        A loss is told in its place: after the earlier events and before the later ones. Otherwise
+        a client whose connection ends in between would resume from beyond the loss, and would
+        never be told of it.
 
         Args:
-            until: an id of the shared clock up to which its streams will have been heard.
+            until: an id of the shared clock. Afterwards its streams count as heard up to there.
         """
         self._note_losses(missed, until)
         events = deque(missed.events)
         for position in sorted(self._untold):
             self._put_until(events, position)
-            # A lost connection may cancel this: what is not put yet will be read again, from here.
+            # A lost connection may cancel this. Events not delivered yet will then be read again.
             await self._delivery.flushed()
-            # Whoever comes from here on begins behind the loss, and the ring does.
+            # New clients begin behind the loss from here on, and so does the ring.
             self._delivery.advance(position)
             self._ring.fill(position, [])
             self._tell_gap(self._untold.pop(position), position)
         self._put_until(events, until)
-        self._put(events)  # of streams that are apart
+        self._put(events)  # the rest is of streams with other clocks
 
     def _note_losses(self, missed: Missed, until: int) -> None:
         if missed.events:
@@ -159,19 +168,19 @@ class Repair:
             self._ring.break_until(max(forgotten_until, heard))
 
     def _begin_streams_anew(self, missed: Missed) -> None:
-        """A loss is told once: nothing that follows has to join what came before it."""
+        """Let the streams with a loss begin anew, so that their next event is not a gap again."""
         lost = {loss.audience for loss in missed.losses}
         for audience in lost | missed.forgotten:
             stream = self._streams.by_name.get(audience.stream)
             if stream is not None:
                 stream.begin_anew(missed.base.get(audience, 0))
-        if ALL in lost:  # it concerns everyone: a lost probe has nothing to add
+        if ALL in lost:  # everyone was told: a probe that was lost too adds nothing
             for stream in self._streams:
                 if stream.audience is None:
                     stream.begin_anew()
 
     def _put_until(self, events: deque[Event], position: int) -> None:
-        """Deliver the events up to a position: then all streams have been heard up to there."""
+        """Deliver the events up to a position, and note that all streams are heard up to there."""
         later = bisect_right(events, position, key=_by_id)
         self._put([events.popleft() for _ in range(later)])
         self._streams.hear_up_to(position)
@@ -186,7 +195,7 @@ class Repair:
                 self._delivery.advance(event.id)
 
     async def _begin_anew(self, now: int) -> None:
-        """Ids went back: another data set, whose clock is behind. Nothing joins what was heard."""
+        """Begin anew: ids went back, so Redis has another data set, whose clock is behind."""
         _log.error("Redis began anew with earlier ids; clients are told")
         self._metrics.gaps.labels("lost").inc()
         ends = await self._ends(self._streams.apart)  # before clients are told, as in `failed_over`
@@ -205,16 +214,16 @@ class Repair:
         histories = await self._bus.history([(ALL, since), (AUTHENTICATED, since)], limit=1)
         floor = max(since, *(history.floor for history in histories))
         heard = [Heard(audience, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
-        # All of history may be many times what the ring holds.
+        # History may be much larger than the ring.
         missed = await catch_up.read(self._bus, heard, now, keep_bytes=self._ring.max_bytes)
-        if missed.losses:  # trimmed since the floor was read: the next connection will try again
+        if missed.losses:  # a log was trimmed since the floor was read; the ring stays empty
             self._ring.fill(now, [])
         else:
             self._ring.fill(max(floor, missed.floor), missed.events)
         self._streams.hear_up_to(now)
 
     async def _ends(self, apart: Sequence[Stream]) -> dict[Stream, int]:
-        """At which id each of these streams ends; probe streams have no log that is read."""
+        """The id at which each of these streams ends, without probe streams, which have no log."""
         logged = [stream for stream in apart if stream.audience]
         ends = await catch_up.ends(
             self._bus, [stream.audience for stream in logged if stream.audience]

@@ -1,8 +1,8 @@
-"""The streams that a pod listens to, and who waits for which: what
-`clarion_gateway.bus.subscription` keeps.
+"""The streams that a pod listens to, and the connections that wait for them. No I/O.
 
-No I/O. A stream is wanted from the moment somebody joins it, confirmed once Redis has said so on
-the connection of now, and given up when its user has had no socket here for a while.
+`clarion_gateway.bus.subscription` keeps them. A stream is *wanted* once a connection joins it. It
+is *confirmed* once Redis has confirmed it on the present connection. The pod gives a user's stream
+up when the user has had no socket here for a while.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from clarion_contract.redis.keyspace import CONTROL_STREAM
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """A stream that the pod listens to. Its methods alone change ``last``.
+    """A stream that the pod listens to. Only its own methods change ``last``.
 
     Attributes:
+        name: as in `Audience.stream`.
         audience: None for the pod's own probe streams and the control stream.
-        apart: its ids are not of the shared clock.
-        last: id of the newest event heard on it; 0: none yet. Where it is apart and the pod has
-            heard nothing yet: where it ended before.
-        confirmed: Redis has confirmed the subscription on the connection of now.
-        confirmed_after: so many probes were sent before that. Of the next one to come back, it is
-            true that nothing above its id can have passed the pod by.
-        idle_since: when its user's last socket was found gone; None while there is one.
-        joining: connections that wait for it.
+        apart: whether its ids come from another clock than the shared one.
+        last: id of the newest event heard on it; 0: none yet. If it is apart and the pod has heard
+            nothing yet, this is the id at which it ended before.
+        confirmed: whether Redis has confirmed the subscription on the present connection.
+        confirmed_after: the number of probes sent before that. Everything after the next probe's
+            id will arrive.
+        idle_since: when the user's last socket was found gone, on a monotonic clock, in seconds;
+            None while there is one.
+        joining: the number of connections that wait for it.
     """
 
     name: str
@@ -43,15 +45,15 @@ class Stream:
     joining: int = 0
 
     def heard(self, id_: int) -> None:
-        """An event has come in, or was read."""
+        """Note an event that has come in, or was read from the log."""
         self.last = id_
 
     def ended(self, id_: int) -> None:
-        """Nothing up to an id is still to be published; more may have come in already."""
+        """Note that all later events will have ids above ``id_``; some may have come in already."""
         self.last = max(self.last, id_)
 
     def begin_anew(self, base: int = 0) -> None:
-        """What was heard before counts as ended at ``base``; 0: whatever follows joins it."""
+        """Forget the last event. The next one must follow ``base``; 0: it may be any."""
         self.last = base
 
     def lacks_before(self, event: Event) -> bool:
@@ -59,17 +61,22 @@ class Stream:
         return 0 < self.last < event.prev
 
     def forks_at(self, event: Event) -> bool:
-        """Whether an event follows another than the last one heard: Redis does not know that one,
-        or the event is of a former primary."""
+        """Whether an event does not follow the last one heard, though its id is higher.
+
+        Either Redis does not know the last event any more, or this one is of a former primary.
+        """
         return 0 < event.prev < self.last < event.id
 
 
 class Streams:
-    """All of them.
+    """All streams that the pod listens to.
 
     Attributes:
-        by_name: to look a message's stream up in.
-        heard: everything up to here was heard, on every stream of the shared clock.
+        by_name: streams by their names, which bus messages carry.
+        heard: the pod has heard everything up to this id, on every stream of the shared clock.
+
+    Args:
+        control: whether the pod listens to the control stream too.
     """
 
     def __init__(self, positions: Positions, *, control: bool) -> None:
@@ -80,7 +87,7 @@ class Streams:
         self.heard = 0
         self._positions = positions
         self._probes: Sequence[str] = ()
-        # To ask Redis for, and who waits for which to be confirmed.
+        # The streams to ask Redis for, and the connections that wait for confirmations.
         self._wanted: list[str] = []
         self._wants = asyncio.Event()
         self._waiters: dict[str, asyncio.Event] = {}
@@ -92,21 +99,24 @@ class Streams:
 
     @property
     def apart(self) -> list[Stream]:
-        """Those whose ids are not of the shared clock."""
+        """The streams whose ids come from other clocks than the shared one."""
         return [stream for stream in self if stream.apart]
 
     def hear_up_to(self, position: int) -> None:
-        """All streams of the shared clock have been heard, since its ids rise over all of them."""
+        """Note that every stream of the shared clock has been heard up to a position.
+
+        One id is enough for all of them, since ids rise over all of them together.
+        """
         self.heard = max(self.heard, position)
 
     def rewind(self, position: int) -> None:
-        """Ids went back to ``position``: nothing that follows joins what was heard."""
+        """Begin anew on every stream, since ids went back to ``position``."""
         self.heard = position
         for stream in self:
             stream.begin_anew()
 
     def of_user(self, audience: Audience) -> Stream:
-        """The stream of one user; wanted from now on where it was not before."""
+        """The stream of one user, which is wanted from now on."""
         stream = self.by_name.get(audience.stream)
         if stream is None:
             stream = self._new(audience.stream, audience)
@@ -121,10 +131,10 @@ class Streams:
             await self._waiters.setdefault(stream.name, asyncio.Event()).wait()
 
     def begin(self, probes: Sequence[str]) -> list[Stream]:
-        """All streams to ask for on a new connection: nothing is left to want.
+        """Return all streams to subscribe to on a new connection; none is left for `wanted`.
 
         Args:
-            probes: its own probe streams.
+            probes: the probe streams of this connection.
         """
         for name in set(self._probes) - set(probes):
             del self.by_name[name]
@@ -136,12 +146,12 @@ class Streams:
         return list(self)
 
     def end(self) -> None:
-        """The connection is lost: nothing is confirmed any more."""
+        """Note that the connection is lost: no stream is confirmed any more."""
         for stream in self:
             stream.confirmed = False
 
     async def wanted(self) -> list[Stream]:
-        """Those joined since the last call, once there are some."""
+        """Wait until streams are joined, and return those joined since the last call."""
         await self._wants.wait()
         self._wants.clear()
         wanted, self._wanted = self._wanted, []
@@ -154,17 +164,21 @@ class Streams:
         await self._all_confirmed.wait()
 
     def hear(self, name: str, probes_sent: int) -> None:
-        """Redis has confirmed a stream."""
+        """Note that Redis has confirmed a stream.
+
+        Args:
+            probes_sent: the number of probes sent so far.
+        """
         self._unconfirmed.discard(name)
         if not self._unconfirmed:
             self._all_confirmed.set()
         stream = self.by_name.get(name)
-        # Of one that is apart the pod has to find out first where it ended.
+        # For a stream with another clock, the pod must first find out where it ended.
         if stream is not None and not stream.apart:
             self.confirm(stream, probes_sent)
 
     def confirm(self, stream: Stream, probes_sent: int) -> None:
-        """The pod listens to a stream; let those in who wait for it."""
+        """Mark a stream as confirmed, and wake the connections that wait for it."""
         stream.confirmed = True
         stream.confirmed_after = probes_sent
         waiter = self._waiters.pop(stream.name, None)
@@ -175,7 +189,12 @@ class Streams:
         return Stream(name, audience, self._positions.is_apart(name))
 
     def prune(self, users: Collection[str], linger_seconds: float, now: float) -> list[str]:
-        """Forget the streams of users who have had no socket here for a while; their names."""
+        """Forget the streams of users without a socket for ``linger_seconds``; returns their names.
+
+        Args:
+            users: the users with a socket here.
+            now: seconds, on the clock of the call before.
+        """
         idle: list[str] = []
         for stream in self:
             if stream.audience is None or not stream.audience.named or not stream.confirmed:

@@ -1,17 +1,18 @@
-"""What the pod hears of the bus: every event once, in order, with gaps repaired from the logs.
+"""The pod's subscription to the bus: every event once, in order, with gaps repaired from the logs.
 
-Stands between `clarion_contract.redis.subscriber` (bytes of one connection) and
-`clarion_gateway.delivery.rounds` (rounds). Owns which streams the pod listens to: `all`,
-`authenticated`, its own probe stream, and those of the users whose sockets it holds. When the
-connection is lost it subscribes anew, has `clarion_gateway.bus.repair` read and deliver what it
-missed on every stream, and goes on: no client notices.
+It stands between `clarion_contract.redis.subscriber` (bytes of one connection) and
+`clarion_gateway.delivery.rounds` (rounds). The pod listens to `all`, to `authenticated`, to its own
+probe stream, and to the streams of the users whose sockets it holds. When the connection is lost,
+the pod subscribes anew, and `clarion_gateway.bus.repair` reads and delivers what was missed on
+every stream. No client notices.
 
-Why one id is enough to catch up from: on one connection, Redis sends messages in the order in which
-publish.lua ran, and ids rise in that order over all streams. So whoever heard id N has heard
-everything up to N on every stream that he was subscribed to.
+One id is enough to catch up from. On one connection, Redis sends messages in the order in which
+publish.lua ran, and ids rise in that order over all streams. So a pod that has heard id N has heard
+everything up to N, on every stream that it was subscribed to.
 
-In a cluster that holds among the streams of the shared clock. A user's stream is apart: the pod
-knows where it ended when the pod began to listen, and counts from there by the stream's own ids.
+In a cluster this holds for the streams of the shared clock only. A user's stream is apart: it has
+ids of another clock. The pod learns where such a stream ends when it begins to listen, and counts
+from there by the stream's own ids.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from clarion_gateway.settings import GatewaySettings
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
-# For Redis to confirm every stream; ten thousand take it a fraction of a second.
+# How long Redis may take to confirm every stream. Ten thousand take a fraction of a second.
 _SUBSCRIBE_SECONDS: Final = 15.0
 
 _log = structlog.get_logger(__name__)
 
 
 class SubscriberConnection(Protocol):
-    """What the subscription needs of `clarion_contract.redis.subscriber.Subscriber`, or of a
-    cluster's.
+    """A connection that hears the bus: `clarion_contract.redis.subscriber.Subscriber`, or
+    `clarion_contract.redis.cluster_subscriber.ClusterSubscriber`.
     """
 
     async def connect(self) -> None:
@@ -55,11 +56,11 @@ class SubscriberConnection(Protocol):
         ...
 
     def probe_streams(self, pod: str) -> list[str]:
-        """The streams whose events, one on each, show that it works."""
+        """The streams of a pod's probes; one event on each shows that the connection works."""
         ...
 
     async def subscribe(self, streams: Iterable[str]) -> None:
-        """Ask for streams."""
+        """Ask Redis for streams; confirmations come by `receive`."""
         ...
 
     async def unsubscribe(self, streams: Iterable[str]) -> None:
@@ -67,28 +68,28 @@ class SubscriberConnection(Protocol):
         ...
 
     async def receive(self) -> Message | Subscribed:
-        """The next message or confirmation."""
+        """Wait for the next message or confirmation."""
         ...
 
     async def aclose(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         ...
 
 
 class Control(Protocol):
-    """Who gets what comes on the control stream."""
+    """The receiver of messages on the control stream."""
 
     async def load(self) -> None:
-        """The pod listens, after a time in which it did not: make up for that."""
+        """Catch up with orders that the pod missed; called when it listens again."""
         ...
 
     def hear(self, payload: bytes) -> None:
-        """A message."""
+        """Take one message of the control stream."""
         ...
 
 
 class SubscribingBus(ReadingBus, ProbingBus, Protocol):
-    """What the subscription needs of `clarion_contract.bus.bus.Bus`."""
+    """The part of `clarion_contract.bus.bus.Bus` that the subscription uses."""
 
     async def holds(self, stream: str, id_: int) -> bool:
         """See `clarion_contract.bus.bus.Bus.holds`."""
@@ -96,7 +97,7 @@ class SubscribingBus(ReadingBus, ProbingBus, Protocol):
 
 
 class Subscription:
-    """The pod's subscription, over as many connections as it takes, one at a time."""
+    """The pod's subscription. It outlives connections to Redis, and has one at a time."""
 
     def __init__(  # noqa: PLR0913 - all that hears or is heard, joined in app.py
         self,
@@ -132,7 +133,7 @@ class Subscription:
         self._by_name = self._streams.by_name
         self._repair = Repair(bus, self._streams, delivery, ring, metrics, settings, tell_gap)
         self._subscriber: SubscriberConnection | None = None
-        # Everything up to here was read from the logs; what the channels say of it is old.
+        # Everything up to here was read from the logs. Messages with such ids come a second time.
         self._caught_up_to = 0
         self._caught_up = asyncio.Event()
 
@@ -142,12 +143,14 @@ class Subscription:
         return self._prober.verified_age_seconds
 
     async def join(self, user: str | None, *, whole: bool = False) -> None:
-        """Return when everything that is published for a user, or for anybody, will come in.
+        """Return when every new event for a user, and for everyone, will come in.
 
         Args:
-            whole: return only when what was published before lies at or below the pod's position
-                too. A client that resumes finds that in the log, and nothing falls between the log
-                and the subscription. It costs a probe, which others share.
+            user: None for an anonymous client.
+            whole: for a client that resumes. Return only when the pod's position has passed all
+                events that were published before. The client finds those in the log, so that none
+                is lost between the log and the subscription. It costs a probe, which other joins
+                share.
         """
         await self._caught_up.wait()
         if user is None:
@@ -165,10 +168,14 @@ class Subscription:
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
         await self._delivery.reached(await self._prober.after(self._prober.sent))
-        await self._delivery.flushed()  # what is apart moves no position
+        await self._delivery.flushed()  # events of other clocks do not move the position
 
     async def prune(self, users: Collection[str], linger_seconds: float) -> None:
-        """Give up the streams of users who have had no socket here for a while."""
+        """Unsubscribe from the streams of users without a socket here for ``linger_seconds``.
+
+        Args:
+            users: the users with a socket here.
+        """
         idle = self._streams.prune(users, linger_seconds, self._clock())
         if idle and self._subscriber is not None:
             try:
@@ -191,7 +198,7 @@ class Subscription:
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
 
     async def _one_connection(self) -> None:
-        """Connect, catch up, listen; ends only by an exception group."""
+        """Connect, catch up, and listen until an exception group ends it."""
         subscriber = self._connect()
         try:
             async with asyncio.TaskGroup() as group:
@@ -206,7 +213,7 @@ class Subscription:
             await subscriber.aclose()
 
     async def _start(self, subscriber: SubscriberConnection) -> None:
-        """Subscribe to everything, then deliver what went by in between."""
+        """Subscribe to every stream, then deliver what the pod missed."""
         try:
             await subscriber.connect()
         except BusUnavailable:
@@ -225,7 +232,8 @@ class Subscription:
             await self._control.load()
         if self._clocks is not None:
             await self._clocks.begin()
-        # Everything published from here on comes in by subscription: the id tells both apart.
+        # Everything published from here on comes in by subscription. The id of this probe separates
+        # those events from the ones that have to be read.
         confirmed_after = self._prober.sent
         now = await self._prober.begin(probes)
         await self._repair.catch_up(streams, now)
@@ -239,10 +247,10 @@ class Subscription:
             await self._hear(message)
 
     async def _subscribe_wanted(self, subscriber: SubscriberConnection) -> None:
-        """Ask for streams as they are joined.
+        """Ask Redis for streams as they are joined.
 
-        One command at a time: those joined while Redis has not confirmed it go into the next one,
-        so that a storm of log-ins costs few system calls, and a single one does not wait.
+        One command is under way at a time. Streams that are joined meanwhile go into the next one.
+        So many log-ins at once cost few system calls, and a single log-in does not wait.
         """
         while True:
             wanted = await self._streams.wanted()
@@ -272,7 +280,7 @@ class Subscription:
             self._metrics.bus_messages_invalid.inc()
             _log.warning("not an event on the bus", stream=stream.name, error=str(error))
             return
-        joins = event.prev == stream.last  # as nearly all do: the rest is looked at for others only
+        joins = event.prev == stream.last  # true for nearly all events, which skip the checks below
         if not joins and stream.forks_at(event) and not await self._accept(stream, event):
             return
         if event.id <= stream.last or (event.id <= self._caught_up_to and not stream.apart):
@@ -287,14 +295,15 @@ class Subscription:
         if not stream.apart:
             self._streams.hear_up_to(event.id)
             self._delivery.advance(event.id)
-        # Last, since a lost connection may cancel it: by then the event counts as heard.
+        # This comes last, since a lost connection may cancel it: the event must count as heard.
         await self._delivery.room()
 
     async def _accept(self, stream: Stream, event: Event) -> bool:
-        """Whether an event is one, though it follows another than the last one heard."""
+        """Whether an event counts, though it does not follow the last one heard."""
         if self._positions.several_sources and not await self._bus.holds(stream.name, event.id):
-            # A primary that hung while another took its place carries out what it was sent before
-            # it learns of that, and its messages come by the other. The log has none of them.
+            # A primary that hung while another took its place first carries out the commands that
+            # it had got, and only then learns that it was replaced. Its messages reach the pod
+            # through the other one, but the log has none of these events.
             _log.warning("an event of a former primary", stream=stream.name, id=event.id)
             return False
         if stream.audience is None:
