@@ -1,1 +1,1 @@
-"""Delivery: rounds, who gets which bytes, and the ring of recent events."""
+"""Delivery: rounds, their recipients and bytes, the ring of recent events, and replays."""

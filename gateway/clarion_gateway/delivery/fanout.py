@@ -1,8 +1,8 @@
-"""Who gets which bytes: the plan of one delivery round. Pure, no I/O.
+"""Plans one delivery round: which bytes are written to which connections. Pure, no I/O.
 
-All events of a round are joined into one buffer per group of connections, encoded once per wire
-format. Only connections that something singles out (a targeted event, an exclusion) get a join of
-their own.
+`clarion_gateway.delivery.rounds` asks for the plan and writes it. Each event is encoded once per
+wire format. All events of a round are joined into one buffer per group of connections. A connection
+gets a buffer of its own only if a targeted event or an exclusion concerns it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ _by_id: Final = attrgetter("id")
 
 @dataclass(slots=True)
 class Plan:
-    """What a round writes.
+    """The writes of a round.
 
     Attributes:
-        batches: a buffer and the connections that it goes to.
+        batches: buffers, each with the connections that it goes to.
         deliveries: events times connections, by (audience kind, wire).
-        recipients: connections by event id; only of the events asked for.
     """
 
     batches: list[tuple[bytes, Sequence[Connection]]] = field(default_factory=list)
@@ -37,17 +36,23 @@ class Plan:
 
     @property
     def recipients(self) -> int:
-        """Connections written to."""
+        """The number of connections written to."""
         return sum(len(connections) for _, connections in self.batches)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes written, over all connections."""
+        """The number of bytes written, over all connections."""
         return sum(len(payload) * len(connections) for payload, connections in self.batches)
 
 
 def plan(events: Sequence[Event], hub: Hub) -> Plan:
-    """The writes of one round; connections that are catching up get the events into ``held``."""
+    """Plan the writes of one round to live connections.
+
+    Connections that are catching up are not in the plan: `hold` keeps the events for them.
+
+    Args:
+        events: in id order.
+    """
     result = Plan()
     frames: dict[tuple[WireFormat, int], bytes] = {}
     singled_out = _singled_out(events, hub)
@@ -66,9 +71,10 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
 
 
 def hold(events: Iterable[Event], hub: Hub, max_events: int, max_bytes: int) -> None:
-    """Keep events for the connections that are still catching up with what they missed.
+    """Keep events for the connections that are still catching up.
 
-    One that leaves more than ``max_events`` of them, or ``max_bytes``, is a slow consumer.
+    A connection that has more than ``max_events`` of them waiting, or more than ``max_bytes``, is
+    closed as a slow consumer.
     """
     for connection in list(hub.catching_up):
         if connection.held is not None:
@@ -78,7 +84,7 @@ def hold(events: Iterable[Event], hub: Hub, max_events: int, max_bytes: int) -> 
 
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:
-    """Live connections that an event goes to on this pod, and bytes: for its span."""
+    """Count the live connections that an event goes to on this pod, and the bytes, for its span."""
     sizes: Counter[WireFormat] = Counter()
     if event.audience.named:
         for connection in hub.members(event.audience):
@@ -102,7 +108,7 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
 
 
 def _singled_out(events: Sequence[Event], hub: Hub) -> dict[Connection, list[Event]]:
-    """Live connections that get more or less than their group, with all that they get."""
+    """The live connections that get other events than their group, each with all its events."""
     targeted: dict[Connection, list[Event]] = {}
     for event in events:
         if event.audience.named:

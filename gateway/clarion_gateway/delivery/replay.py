@@ -1,4 +1,7 @@
-"""What a client missed: collected from the pod's ring, and from the logs in Redis behind it."""
+"""Collects the events that a client missed: from the pod's ring, and from the logs in Redis.
+
+`clarion_gateway.clients.resumption` asks for them and sends them.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.metrics.registry import Metrics
 
-# Of one stream, in one reply of Redis.
+# The most events of one stream in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
 
 
 class HistoryBus(Protocol):
-    """What replay needs of `clarion_contract.bus.bus.Bus`."""
+    """The part of `clarion_contract.bus.bus.Bus` that replay uses."""
 
     async def history(
         self,
@@ -38,14 +41,14 @@ class HistoryBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What a client missed, as far as it could be found.
+    """The events that a client missed, as far as they could be found.
 
     Attributes:
-        whole: nothing between the client's position and the events is missing.
+        whole: whether they are complete back to the client's position.
         events: by id; those from Redis may be ahead of the pod's position.
-        segments: further ones, of the ring.
-        shared_since: what lies above it on `all` and `authenticated` is missing to the client.
+        shared_since: the client lacks the events above this id on `all` and `authenticated`.
         user_since: the same on its user's stream.
+        segments: more events, from the ring.
     """
 
     whole: bool
@@ -59,7 +62,7 @@ _NOT_WHOLE: Final = Missed(False, {})
 
 
 class _Found:
-    """Events by id, and whether they are more than one client is sent."""
+    """The events found so far, and whether they are more than one client may get."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self.events: dict[int, Event] = {}
@@ -89,8 +92,8 @@ class _Log:
     """A stream's log while it is read, page by page.
 
     Attributes:
-        since: where the next page begins.
-        reaches: whether nothing is missing between the client's position and what was read.
+        since: the next page has events above this id.
+        reaches: whether the part that was read is complete back to the client's position.
     """
 
     audience: Audience
@@ -99,17 +102,17 @@ class _Log:
 
 
 class Replay:
-    """Collects what a client missed: from the ring, and its user's stream from Redis.
+    """Collects the events that a client missed: shared ones from the ring, others from Redis.
 
-    Reading Redis takes time in which events go on. So the caller first lets the connection hold
-    events, then calls `missed`, then joins both with `merge` in one step.
+    Events go on while Redis is read. So the caller first lets the connection hold new events, then
+    calls `missed`, and then joins both with `merge` in one step.
 
     Attributes:
-        room: what all replays take together.
+        room: the memory and the turns that all replays share.
 
     Args:
-        max_events: the most that one client is sent.
-        max_bytes: the most that they may take of memory, by `Event.cost_bytes`.
+        max_events: the most events that one client is sent.
+        max_bytes: the most memory that these may take, by `Event.cost_bytes`.
     """
 
     def __init__(
@@ -132,14 +135,17 @@ class Replay:
         self._positions = positions
 
     async def missed(self, connection: Connection, since: int) -> Missed:
-        """What went to a connection's audiences after ``since``.
+        """Collect the events of a connection's audiences after ``since``.
 
-        Not whole where it is more than one client is sent, or where the client has gone. What comes
-        from Redis takes room: the caller gives it back, whatever happens.
+        The result is not `whole` if it is more than one client may get, or if the client has gone.
+        Events from Redis take room, which the caller gives back in any case, after errors too.
+
+        Args:
+            since: the client's position.
 
         Raises:
             BusUnavailable: Redis does not answer.
-            Busy: too many other clients come back.
+            Busy: too many other clients come back at the same time.
         """
         user = connection.user
         shared_since = self._positions.shared_since(since)
@@ -168,15 +174,16 @@ class Replay:
             return _NOT_WHOLE
         if found.is_too_much or not all(log.reaches for log in logs):
             return _NOT_WHOLE
-        # Where it lay within the overlap: the client was on that very stream.
+        # If the user's log has an event with the id ``since``, the client got it on that stream, so
+        # its position there is exact.
         user_since = since if since in found.events else self._positions.user_since(since)
         return Missed(True, found.events, shared_since, user_since, found.segments)
 
     async def _read(
         self, connection: Connection, logs: Sequence[_Log], since: int, found: _Found
     ) -> None:
-        """Add what logs hold, page by page, until that is more than a client is sent."""
-        # Where positions are not exact, reading begins earlier than what is needed does.
+        """Add the events of logs, page by page, until they are more than one client may get."""
+        # If positions are not exact, reading begins before the first event that is needed.
         broken_too = not self._positions.exact
         while logs and not found.is_too_much and connection.state is not State.CLOSED:
             ranges = [(log.audience, log.since) for log in logs]
@@ -189,7 +196,9 @@ class Replay:
                     # A primary that hung while another took its place answers, until it learns of
                     # that, on connections that were open. What it lacks would be missed in silence.
                     raise BusUnavailable("a former primary answered")
-                if log.since < page.floor:  # at first, or trimmed since the page before
+                if (
+                    log.since < page.floor
+                ):  # too short from the start, or trimmed since the last page
                     log.reaches = False
                 if any(event.id == since for event in page.events):
                     log.reaches = True
@@ -208,20 +217,20 @@ def merge(
     *,
     apart: bool = False,
 ) -> list[Event | Segment]:
-    """Every event that is missing to a client up to ``position``, once, in id order.
+    """Join missed and held events: each event up to ``position`` once, in id order.
 
-    Segments stay whole where no single event lies within them.
+    A segment stays whole unless a single event lies within it.
 
     Args:
-        held: what went by since before `Replay.missed` was called.
-        position: the pod's, now. What Redis holds beyond it is still to come by subscription. On
-            streams of other clocks than its own, the caller has waited for all that Redis held.
-        apart: give single events only, so that something may stand between any two.
+        held: the events that came in since before `Replay.missed` was called.
+        position: the pod's present one. Events that Redis holds beyond it are still to come by
+            subscription. On streams of other clocks, the caller has waited for all that was read.
+        apart: return single events only, so that a gap may be put between any two.
     """
     events = {
         id_: event for id_, event in missed.events.items() if positions.is_delivered(id_, position)
     }
-    # The ring had all shared events up to the end of its segments: some of them were held, too.
+    # The segments have all shared events up to their end, so held ones up to there come twice.
     in_ring = missed.segments[-1].last if missed.segments else 0
     events.update((event.id, event) for event in held if event.audience.named or event.id > in_ring)
     singles = [

@@ -1,11 +1,12 @@
-"""Bounds what all replays of a pod take together: reads of Redis, and the memory of what was read.
+"""Bounds what all replays of a pod take together: reads of Redis, and memory for what was read.
 
-A replay first waits for one of a few turns to read. Then, its turn still kept, it waits for room
-for what it has read, which it gives back as the client takes it. So the pod holds no more than the
-room and what the turns have read, however many clients come back, and no replay that waits for room
-keeps another from giving room back. A client that waits too long fetches its state anew instead.
+A replay first waits for one of a few turns to read. It keeps its turn while it waits for room for
+the events that it has read, and gives the room back as the client reads them. So the memory of
+replays is bounded by the room and by what the turns have read, however many clients come back. A
+replay that waits for room never keeps another one from giving room back. A client that waits too
+long is told to fetch its state anew.
 
-Events from the ring take no room: all clients share them.
+Events from the ring take no room, since all clients share them.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from typing import Final
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 
-# Each reads a page at a time: enough to keep one Redis busy, and its memory for replies stays at as
-# many pages for each pod.
+# Each turn reads a page at a time. So many keep one Redis busy, and Redis' memory for replies stays
+# below so many pages for each pod.
 _TURNS: Final = 8
 # Replies that fit into one write take no room: they leave at once, within the socket's own bound.
 FREE_BYTES: Final = 65_536
-# How much of the turns and of the room one user's connections, or all anonymous ones, may take:
-# others have the rest.
+# The share of turns and of room that the connections of one user may take, and that all anonymous
+# ones together may take. The rest is for others.
 _USER_SHARE: Final = 1 / 4
 _ANONYMOUS_SHARE: Final = 3 / 4
-# Once room is short, a client that has taken so long makes way. It comes back for the rest.
+# When room is short, a client that has been reading its replay for so long is closed. It comes back
+# for the rest.
 _SLOW_SECONDS: Final = 10.0
 
 
 class Busy(Exception):
-    """Too many replays are under way: there was no turn, or no room, in time."""
+    """Too many replays are under way: no turn, or no room, became free in time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +48,7 @@ class _Waiter:
 
 
 class _Pool:
-    """An amount that users take parts of, each up to a share, in the order in which they ask."""
+    """An amount of which users take parts, in the order in which they ask, each up to a share."""
 
     def __init__(self, total: int, wait_seconds: float) -> None:
         self.total = total
@@ -59,10 +61,10 @@ class _Pool:
         return int(self.total * (_ANONYMOUS_SHARE if user is None else _USER_SHARE))
 
     async def take(self, user: str | None, amount: int) -> None:
-        """Wait for an amount; `give_back` it later.
+        """Wait for an amount, and take it; `give_back` it later.
 
         Raises:
-            Busy: it was not free in time, and is not taken.
+            Busy: so much was not free in time. Nothing is taken.
         """
         waiter = _Waiter(user, amount, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
@@ -89,7 +91,7 @@ class _Pool:
         self._grant()
 
     def _grant(self) -> None:
-        """Serve those who wait, in order. A user without a share left keeps nobody else back."""
+        """Serve waiters in order. One whose user has used up its share does not delay others."""
         for waiter in list(self._waiters):
             if waiter.granted.done():  # cancelled
                 continue
@@ -105,17 +107,17 @@ class _Pool:
 
 @dataclass(slots=True)
 class _Taken:
-    user: str | None  # as it was: a connection may change it meanwhile
+    user: str | None  # the user who took it: the connection may change its identity meanwhile
     cost_bytes: int
     began: float
 
 
 class ReplayRoom:
-    """Turns to read Redis, and room for what was read.
+    """Turns to read Redis, and room for the events that were read.
 
     Args:
-        max_bytes: of room, for all replays together.
-        wait_seconds: the longest that a replay waits for its turn, and again for its room.
+        max_bytes: room for all replays together.
+        wait_seconds: how long a replay waits for its turn at most, and again for its room.
     """
 
     def __init__(
@@ -132,15 +134,18 @@ class ReplayRoom:
 
     @property
     def used_bytes(self) -> int:
-        """Memory of what was read and not taken by clients yet."""
+        """Memory of events that were read and that clients have not taken yet."""
         return self._room.used
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str | None) -> AsyncIterator[None]:
-        """A turn to read Redis for a user, or for an anonymous client.
+        """Hold a turn to read Redis, while the context lasts.
+
+        Args:
+            user: None for an anonymous client.
 
         Raises:
-            Busy: none was free in time.
+            Busy: no turn was free in time.
         """
         await self._turns.take(user, 1)
         try:
@@ -149,12 +154,13 @@ class ReplayRoom:
             self._turns.give_back(user, 1)
 
     async def take(self, connection: Connection, cost_bytes: int) -> None:
-        """Take room for what was read for a connection; `give_back` it in any case.
+        """Take room for the events that were read for a connection; `give_back` it in any case.
 
-        More than a share of the room counts as that share: the bound on one replay holds it.
+        If they need more than the user's whole share, they take that share. The bound on a single
+        replay limits the rest.
 
         Raises:
-            Busy: there was none in time.
+            Busy: no room was free in time.
         """
         if cost_bytes <= FREE_BYTES:
             return
@@ -165,7 +171,7 @@ class ReplayRoom:
         self._taken[connection] = _Taken(user, cost_bytes, self._clock())
 
     def keep(self, connection: Connection, cost_bytes: int) -> None:
-        """Give back all room of a connection but ``cost_bytes``."""
+        """Give back a connection's room, except ``cost_bytes`` of it."""
         taken = self._taken.get(connection)
         if taken is None or taken.cost_bytes <= cost_bytes:
             return
@@ -176,11 +182,11 @@ class ReplayRoom:
         self._room.give_back(taken.user, back)
 
     def give_back(self, connection: Connection) -> None:
-        """The connection's replay has ended, or never began."""
+        """Give back all room of a connection; does nothing if it has none."""
         self.keep(connection, 0)
 
     def _make_way(self, cost_bytes: int) -> None:
-        """Close those that have been taking their replays for long, until there is room."""
+        """Close connections that have been reading their replays for long, until there is room."""
         missing = self._room.used + cost_bytes - self._room.total
         for connection, taken in list(self._taken.items()):  # the oldest first
             if missing <= 0 or self._clock() - taken.began < _SLOW_SECONDS:

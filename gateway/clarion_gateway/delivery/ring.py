@@ -1,8 +1,9 @@
-"""The pod's recent events of `all` and `authenticated`, for clients that come back.
+"""The pod's recent events of `all` and `authenticated`, for clients that resume.
 
-Ten thousand clients that come back at once read nothing from Redis but their own users' streams.
-And they miss the same events: the ring keeps those in segments, each encoded once for all clients
-of one wire format, so that a resume costs one write for each segment and no work for its events.
+Rounds add events, and `clarion_gateway.delivery.replay` reads them. When ten thousand clients come
+back at once, they read from Redis only their own users' streams. They miss the same shared events.
+The ring keeps those in segments, each encoded once for all clients of one wire format. So a resume
+costs one write per segment and no work per event.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from typing import Final
 from clarion_contract.events.event import Event
 from clarion_gateway.wire.format import WireFormat
 
-# Of a segment: one write to a client that catches up.
+# Memory of a segment's events, about: a segment is one write to a client that catches up.
 _SEGMENT_BYTES: Final = 65_536
-# A small ring forgets its events a few at a time, too.
+# A ring has at least so many segments, since it drops whole ones: it must not drop half its events.
 _SEGMENTS_MIN: Final = 16
-# What encoded segments may take of the ring's bytes.
+# The share of the ring's bytes that encoded segments may take.
 _ENCODED_SHARE: Final = 1 / 4
 
 
 class Segment:
-    """Events that follow each other on the ring, as one kind of clients hears them.
+    """Successive events of the ring, for all clients that hear the same shared streams.
 
     Attributes:
-        first: id of the first of them.
-        last: id of the last.
-        events: those that go to such clients.
-        cost_bytes: memory that they take.
+        first: id of the first event of this part of the ring.
+        last: id of the last event of this part.
+        events: the events of this part that go to such clients.
+        cost_bytes: memory that these events take.
     """
 
     __slots__ = ("_encoded", "_ring", "cost_bytes", "events", "first", "last")
@@ -43,7 +44,7 @@ class Segment:
         self._encoded: dict[WireFormat, bytes] = {}
 
     def encoded(self, wire_format: WireFormat) -> bytes:
-        """All events in one wire format, kept for the next client while the ring has room."""
+        """Encode all events in one wire format; the ring keeps the bytes while it has room."""
         encoded = self._encoded.get(wire_format)
         if encoded is None:
             encoded = b"".join([wire_format.event(event) for event in self.events])
@@ -53,17 +54,17 @@ class Segment:
         return encoded
 
     def forget_encoded(self) -> None:
-        """Encode anew for the next client."""
+        """Drop the encoded bytes: the next client needs them encoded anew."""
         self._encoded.clear()
 
     def leave_ring(self) -> None:
-        """No client but those that have it already is to come."""
+        """Drop the encoded bytes and keep none in future: no new client will get this segment."""
         self._ring = None
         self._encoded.clear()
 
 
 class _Part:
-    """A part of the ring: open at its end, or whole."""
+    """A part of the ring: the last one, which still grows, or a closed one."""
 
     __slots__ = ("_by_streams", "_splits", "_streams", "cost_bytes", "events")
 
@@ -71,22 +72,23 @@ class _Part:
         self.events: list[Event] = []
         self.cost_bytes = 0
         self._streams: tuple[str, ...] = ()
-        # It is open, or an event excludes a connection: then clients hear different ones.
+        # No segments can be made: the part still grows, or an event excludes a connection, so that
+        # clients with the same streams hear different events.
         self._splits = True
         self._by_streams: dict[tuple[str, ...], Segment] = {}
 
     @property
     def segments(self) -> Iterable[Segment]:
-        """Those that were made of the events."""
+        """The segments that were made of the part so far."""
         return self._by_streams.values()
 
     def close(self) -> None:
-        """No event follows: from now on there may be segments."""
+        """Close the part: it gets no more events, so segments can be made of it."""
         self._streams = tuple(sorted({event.audience.stream for event in self.events}))
         self._splits = any(event.exclude is not None for event in self.events)
 
     def segment(self, streams: tuple[str, ...], ring: Ring) -> Segment | None:
-        """The events for clients that hear these streams; None: they hear different ones."""
+        """The segment for clients that hear these streams; None if no segment can be made."""
         if self._splits:
             return None
         heard = tuple(stream for stream in self._streams if stream in streams)
@@ -102,12 +104,13 @@ class Ring:
     """Recent events of `all` and `authenticated` in id order, bounded in bytes.
 
     Attributes:
-        floor: the ring is whole for every position at or above it; None: it holds nothing yet.
-        broken_until: Redis has lost events at or below this, which its logs do not show.
-        max_bytes: of memory, for events and for what of them is kept encoded.
+        floor: the ring is complete for clients at this position or a higher one; None: it is not
+            filled yet.
+        broken_until: Redis has lost events at or below this id, which its logs do not show.
+        max_bytes: the most memory for events and for their encoded bytes.
 
     Args:
-        segment_bytes: memory that a segment's events take, about.
+        segment_bytes: memory that the events of a segment take, about.
     """
 
     def __init__(self, max_bytes: int, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
@@ -127,11 +130,16 @@ class Ring:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the events take, and those that are encoded."""
+        """Memory of the events and of their encoded bytes."""
         return self._cost_bytes + self._encoded_bytes
 
     def fill(self, floor: int, events: Iterable[Event]) -> None:
-        """Begin anew: ``events`` are all there were after ``floor``."""
+        """Replace the contents.
+
+        Args:
+            floor: see `Ring`.
+            events: all shared events after ``floor``, in id order.
+        """
         self.floor = floor
         for part in self._parts:
             for segment in part.segments:
@@ -145,16 +153,16 @@ class Ring:
             self.append(event)
 
     def begin_anew(self, position: int) -> None:
-        """Ids went back to ``position``: what was kept belongs to another data set."""
+        """Drop everything, since ids went back to ``position``: the events are of other data."""
         self.fill(position, [])
         self.broken_until = 0
 
     def break_until(self, position: int) -> None:
-        """Redis has lost events at or below ``position``; an earlier loss still counts."""
+        """Note that Redis has lost events at or below ``position``; earlier losses still count."""
         self.broken_until = max(self.broken_until, position)
 
     def append(self, event: Event) -> None:
-        """Add the newest event; the oldest go where they take too much memory."""
+        """Add the newest event; drop the oldest events if they take too much memory."""
         if self.floor is None or event.audience.named:
             return
         if not self._parts or self._parts[-1].cost_bytes >= self._part_max_bytes:
@@ -170,15 +178,15 @@ class Ring:
         self._shrink()
 
     def since(self, position: int, streams: tuple[str, ...]) -> list[Event | Segment] | None:
-        """What clients miss after ``position``; None: the ring does not reach back that far.
+        """The events after ``position`` in id order; None: the ring does not reach back so far.
 
         Args:
-            streams: the shared streams that the clients hear.
+            streams: the shared streams that the client hears.
         """
         if self.floor is None or position < self.floor:
             return None
         newer: list[Event | Segment] = []
-        # From the newest back: most clients missed little.
+        # From the newest back, since most clients missed little.
         for part in reversed(self._parts):
             if part.events[-1].id <= position:
                 break
@@ -195,13 +203,13 @@ class Ring:
         return newer
 
     def newest(self, stream: str) -> int:
-        """Id of the newest event of a stream since the ring was filled; 0: there was none."""
+        """The id of a stream's newest event since the ring was filled; 0: there was none."""
         return self._newest.get(stream, 0)
 
     def keep_encoded(self, segment: Segment, size_bytes: int) -> None:
-        """A segment has been encoded; others are to forget that they were, past a bound."""
+        """Count the encoded bytes of a segment; drop those of others if they exceed their share."""
         self._encoded_bytes += size_bytes
-        # The newest last: it goes last.
+        # To the end of the dictionary: the segment encoded last is dropped last.
         self._encoded[segment] = self._encoded.pop(segment, 0) + size_bytes
         while self._encoded_bytes > self.max_bytes * _ENCODED_SHARE:
             self._forget_encoded(next(iter(self._encoded)))

@@ -1,8 +1,9 @@
-"""Delivery in rounds: every event that has come in goes out in one write per socket.
+"""Delivers in rounds: all events that have come in leave in one write per socket.
 
-Stands between `clarion_gateway.bus.subscription` (order, gaps) and the sockets. One task for the
-whole pod; it yields to the loop every few hundred sockets. No timers: at low load a round holds one
-event and leaves at once, at high load rounds grow and the cost per delivery falls.
+It stands between `clarion_gateway.bus.subscription` (order, gaps) and the sockets. One task serves
+the whole pod, and yields to the event loop every few hundred sockets. It needs no timer: at low
+load a round has one event and leaves at once; at high load rounds grow, and the cost per delivery
+falls.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from clarion_gateway.metrics.registry import Metrics
 
 _log = structlog.get_logger(__name__)
 
-# As the supervisor names it, whose metric counts these failures too.
+# The name of this job at the supervisor: its metric counts the failures of rounds too.
 _JOB: Final = "delivery"
-# A slice of sockets takes about 2 ms: what anything else in the loop waits at most.
+# Writes to so many sockets take about 2 ms: other tasks of the event loop wait no longer.
 _SOCKETS_PER_SLICE: Final = 256
-# Bounds one write to a socket: large enough that its system call costs little by the byte.
+# The most bytes of one write: large enough that the system call costs little per byte.
 _ROUND_MAX_BYTES: Final = 128 * 1024
 _ROUND_MAX_EVENTS: Final = 1_000
-# Each targeted event's receivers get all shared events merged in, about 1 µs each.
+# The recipients of a targeted event get all shared events merged in, at about 1 µs for each.
 _ROUND_MAX_MERGES: Final = 10_000
 
 
@@ -42,8 +43,14 @@ class Delivery:
     """The pod's pending events and its position.
 
     Attributes:
-        position: id of the shared clock up to which everything was handed to the sockets; where a
-            client that connects now begins.
+        position: an id of the shared clock. Everything up to it was handed to the sockets, and a
+            client that connects now begins there.
+
+    Args:
+        pending_max_events: see `room`.
+        held_max_events: the most events that wait for a client that catches up.
+        held_max_bytes: the most memory of these.
+        unsent_max_bytes: the most bytes that may wait for a live client.
     """
 
     def __init__(  # noqa: PLR0913 - what a round meets, and bounds; joined in app.py
@@ -69,7 +76,7 @@ class Delivery:
         self._pending_max_events = pending_max_events
         self._held_max_events = held_max_events
         self._held_max_bytes = held_max_bytes
-        # A client that takes all it gets must not be slow by the size of one round.
+        # One round must not make a client a slow consumer if the client reads all that it gets.
         self._round_max_bytes = min(_ROUND_MAX_BYTES, unsent_max_bytes // 2)
         self._seen = 0
         self._rounded = 0
@@ -82,29 +89,32 @@ class Delivery:
 
     @property
     def pending(self) -> int:
-        """Events that wait for a round."""
+        """The number of events that wait for a round."""
         return len(self._pending)
 
     def put(self, event: Event) -> None:
-        """Deliver an event in the next round. Events of one clock come in id order.
+        """Deliver an event in the next round. Events of one clock must come in id order.
 
-        One of the shared clock moves the position: `advance` to its id in the same step.
+        For an event of the shared clock, also call `advance` with its id, without an await between.
         """
         self._pending.append(event)
         self._arrived.set()
 
     def advance(self, position: int) -> None:
-        """Everything up to ``position`` has been put. No event need have that id."""
+        """Note that everything up to ``position`` has been put. No event need have that id."""
         self._seen = max(self._seen, position)
         if not self._pending:
             self._move_to(self._seen)
 
     def rewind(self, position: int) -> None:
-        """Begin anew at an earlier position: ids went back."""
+        """Begin anew at an earlier position, since ids went back."""
         self.position = self._seen = position
 
     async def room(self) -> None:
-        """Return when few enough events wait: a pod that falls behind stops reading Redis."""
+        """Return when fewer than ``pending_max_events`` wait.
+
+        The subscription waits here before it reads on: a pod that falls behind stops reading Redis.
+        """
         while len(self._pending) >= self._pending_max_events:
             self._emptied.clear()
             await self._emptied.wait()
@@ -125,7 +135,7 @@ class Delivery:
             pass
 
     def between_rounds(self) -> asyncio.Lock:
-        """Held by a round. Who holds it sees every connection with whole rounds only."""
+        """The lock that a round holds. While you hold it, no round is half written."""
         return self._between_rounds
 
     async def run(self) -> None:
@@ -156,7 +166,7 @@ class Delivery:
 
     async def _round(self, events: list[Event]) -> None:
         started = time.perf_counter()
-        # From here on, who connects finds these events in the ring, not in his socket.
+        # A client that connects from here on gets these events from the ring, not from this round.
         for event in events:
             self._ring.append(event)
         self._rounded += len(events)
@@ -167,12 +177,12 @@ class Delivery:
             plan = fanout.plan(events, self._hub)
         except Exception as error:  # noqa: BLE001 - one event's bug must not cost the others
             self._metrics.job_failures.labels(_JOB).inc()
-            _log.error("a round cannot be planned; its events go one by one", exc_info=error)
+            _log.error("round not planned; its events are written one by one", exc_info=error)
             plan = await self._one_by_one(events)
         else:
             await _write(plan)
         if traced:
-            await asyncio.sleep(0)  # the transports write at the end of the loop's turn
+            await asyncio.sleep(0)  # transports write at the end of this pass of the event loop
             self._tracer.end(traced, self._hub)
         self._metrics.round_delivered(
             events,
@@ -184,16 +194,16 @@ class Delivery:
         )
 
     async def _one_by_one(self, events: Sequence[Event]) -> fanout.Plan:
-        """Write the events of a round that could not be planned whole; returns what was written.
+        """Write the events of a round that could not be planned as a whole; returns the writes.
 
-        Clients are told of an event that cannot be written: they hear ``gap`` in its place.
+        If an event cannot be written at all, its recipients get a ``gap`` in its place.
         """
         written = fanout.Plan()
         for event in events:
             try:
                 plan = fanout.plan([event], self._hub)
             except Exception as error:  # noqa: BLE001 - clients are told
-                _log.error("an event cannot be delivered", id=event.id, exc_info=error)
+                _log.error("event not delivered; clients are told", id=event.id, exc_info=error)
                 self._metrics.gaps.labels("lost").inc()
                 for connection in list(self._hub.connections):
                     if connection.held is None and connection.receives(event):
@@ -214,7 +224,7 @@ async def _write(plan: fanout.Plan) -> None:
     for payload, connections in plan.batches:
         for start in range(0, len(connections), _SOCKETS_PER_SLICE):
             for connection in connections[start : start + _SOCKETS_PER_SLICE]:
-                try:  # costs nothing where nothing is raised
+                try:  # costs nothing unless something is raised
                     connection.write(payload)
                 except Exception:  # noqa: BLE001 - one socket's bug costs no other
                     _write_failed(connection)
@@ -225,6 +235,6 @@ async def _write(plan: fanout.Plan) -> None:
 
 
 def _write_failed(connection: Connection) -> None:
-    """Called where a write has raised; the client comes back, and resumes."""
-    _log.exception("a connection cannot be written to", connection=connection.id)
+    """Close a connection to which a write has raised: the client comes back, and resumes."""
+    _log.exception("write failed; the connection is closed", connection=connection.id)
     connection.close(close_codes.INTERNAL_ERROR)

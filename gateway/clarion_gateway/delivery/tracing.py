@@ -1,6 +1,7 @@
 """The fan-out span: one per traced event and pod, a child of the publisher's publish span.
 
-An event is traced where its producer decided to sample it; all others cost one comparison.
+Rounds begin and end it. An event is traced if its producer decided to sample it; any other event
+costs one comparison.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from clarion_gateway.delivery import fanout
 
 
 class FanoutTracer:
-    """Opens and closes the spans of a round; none without a tracer."""
+    """Opens and closes the spans of a round. Without a tracer it does nothing."""
 
     def __init__(self, tracer: Tracer | None, pod: str) -> None:
         self._tracer = tracer
         self._pod = pod
 
     def begin(self, events: Sequence[Event], hub: Hub) -> list[Span]:
-        """A span for each traced event, begun now."""
+        """Begin a span for each traced event."""
         tracer = self._tracer
         if tracer is None:
             return []
@@ -35,7 +36,7 @@ class FanoutTracer:
         ]
 
     def end(self, spans: Sequence[Span], hub: Hub) -> None:
-        """Every write of the round has been handed to the sockets."""
+        """End the spans, once every write of the round has been handed to the sockets."""
         slow = (
             sum(1 for connection in hub.connections if connection.socket.unsent_bytes)
             if spans
