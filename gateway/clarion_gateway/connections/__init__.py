@@ -1,1 +1,1 @@
-"""This pod's connections: their state, who they belong to, keepalive, and why they close."""
+"""The connections of the pod: their state, identity, keepalive, and reasons to close."""

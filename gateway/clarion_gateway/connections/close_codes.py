@@ -1,7 +1,7 @@
-"""Why a gateway closes a connection: one row each (docs/errors.md says the same to clients).
+"""The reasons for which a gateway closes a connection, one row each.
 
-Codes 4400-4499 follow the HTTP status that they resemble; the others are registered with IANA
-(RFC 6455, section 7.4).
+docs/errors.md has the same table for authors of clients. Codes 4400-4499 are 4000 plus the HTTP
+status with that meaning; the others are registered with IANA (RFC 6455, section 7.4).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _REASON_MAX_BYTES: Final = 123
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A reason to close.
+    """A reason to close a connection.
 
     Attributes:
-        code: in the WebSocket close frame.
+        code: of the WebSocket close frame.
         reason: in the close frame, at most 123 bytes (RFC 6455, section 5.5).
         label: of the metric ``clarion_closes_total``.
-        status: HTTP status where the connection is refused before it is one (SSE).
+        status: HTTP status of the answer if an event stream is refused before it begins.
         reconnect: whether the client should come back by itself.
     """
 
@@ -88,22 +88,27 @@ TOO_MANY_CONNECTIONS: Final = Close(
 
 
 def too_large(limit_bytes: int) -> Close:
-    """`TOO_LARGE` with the limit."""
+    """`TOO_LARGE` with the limit in its reason."""
     return replace(TOO_LARGE, reason=f"expected messages of at most {limit_bytes} bytes")
 
 
 def protocol_error(detail: str) -> Close:
-    """`PROTOCOL_ERROR` with what broke RFC 6455."""
+    """`PROTOCOL_ERROR` with a reason that says what broke RFC 6455; cut to 123 bytes."""
     return replace(PROTOCOL_ERROR, reason=_fitting(detail))
 
 
 def unauthenticated(detail: str) -> Close:
-    """`UNAUTHENTICATED` with what was wrong with the token."""
+    """`UNAUTHENTICATED` with a reason that says what was wrong with the token; cut to 123 bytes."""
     return replace(UNAUTHENTICATED, reason=_fitting(detail))
 
 
 def disconnected(reason: str | None, *, reconnect: bool) -> Close:
-    """`DISCONNECTED` or `BARRED`, with the application's own reason where it gave one."""
+    """The close of a user whom the application disconnects.
+
+    Args:
+        reason: the application's own; cut to 123 bytes. None: the reason of the row.
+        reconnect: whether clients may come back: `DISCONNECTED`, or else `BARRED`.
+    """
     close = DISCONNECTED if reconnect else BARRED
     return replace(close, reason=_fitting(reason)) if reason else close
 

@@ -1,9 +1,9 @@
 """A client's connection as hub and delivery see it, whatever its transport and wire format.
 
-A connection is not its socket: `Connection` is what the gateway knows of a client, `Socket` what
-transports provide. One transport may carry several connections, and a connection may be given
-another socket. No asyncio here. A connection is one small object: no task, no timer, no queue of
-its own while it is idle.
+A connection is not its socket. `Connection` has the facts that the gateway knows about a client,
+and `Socket` is the interface of transports. One transport may carry several connections, and a
+connection may get another socket. No asyncio here. A connection is one small object; while it is
+idle it has no task, no timer and no queue of its own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.wire.format import WireFormat
 
 _ID_BYTES: Final = 12
-# Those who are sent elsewhere together come back within this time, not in the same instant.
+# Clients that are sent elsewhere together come back spread over this time, not at the same moment.
 _RECONNECT_JITTER_MS: Final = 1_000
 
 
-# There are as many as there are kinds of identity: connections share them, and so do groups.
+# Tuples of stream names, one for each kind of identity. Connections and groups share them.
 _interned: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class State(Enum):
-    """Where a connection stands. The hub holds it from CATCHING_UP to LIVE."""
+    """The state of a connection. The hub has those that are CATCHING_UP or LIVE."""
 
     OPENING = "opening"
     CATCHING_UP = "catching_up"
@@ -39,39 +39,39 @@ class State(Enum):
 
 
 def discard(data: bytes) -> None:
-    """What `Connection.write` becomes when the connection closes."""
+    """Do nothing. `Connection.write` becomes this function when the connection closes."""
 
 
 class Socket(Protocol):
-    """What a connection needs of a transport.
+    """The interface of a transport that a connection uses.
 
     Attributes:
-        awaiting_pong: a ping was sent and nothing has come in since. The transport writes it, and
-            `clarion_gateway.connections.keepalive` reads it.
+        awaiting_pong: whether a ping was sent and nothing has come in since. The transport sets
+            it, and `clarion_gateway.connections.keepalive` reads it.
     """
 
     awaiting_pong: bool
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the client has not taken yet."""
+        """The number of written bytes that the client has not taken yet."""
         ...
 
     @property
     def is_reading(self) -> bool:
-        """Whether messages and pongs are taken from the client; see `pause_reading`."""
+        """Whether the transport reads from the client; see `pause_reading`."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Hand encoded bytes to the client; never blocks, never raises."""
+        """Send encoded bytes to the client. Never blocks, never raises."""
         ...
 
     def ping(self) -> None:
-        """Make the client show that it is alive, or at least keep proxies from closing."""
+        """Make the client answer, or at least keep proxies from closing the connection."""
         ...
 
     async def drained(self) -> None:
-        """Return when the client has taken most of what was written, or is gone."""
+        """Return when the client has taken most of the bytes written, or is gone."""
         ...
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
@@ -79,16 +79,16 @@ class Socket(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Take no more from the client for now: its messages wait in the kernel."""
+        """Stop reading for now: messages from the client wait in the kernel."""
         ...
 
     def resume_reading(self) -> None:
-        """Take messages again."""
+        """Read messages again."""
         ...
 
 
 class _NoSocket:
-    """The socket of a connection whose transport is gone: nothing is sent, nobody is waited for."""
+    """The socket of a connection whose transport is gone. It does nothing."""
 
     __slots__ = ()
 
@@ -122,20 +122,22 @@ class Connection:
     """One client.
 
     Attributes:
-        id: unguessable; names the connection in `welcome` and in an event's ``exclude``.
-        format: the wire format that the client speaks; shared by all connections that do.
-        socket: the transport's, which writes it; `NO_SOCKET` once the transport is gone.
-        state: the hub's, which writes it.
-        identity: for whom it speaks; the hub's, which writes it.
-        shared_streams: names of the streams without a name that it hears; one tuple for all
-            connections that hear the same. The hub's, by `hear`, as are ``named_streams``.
-        named_streams: names of the other streams that it hears, such as its user's.
-        write: hands encoded bytes to the client; never blocks, never raises. It stands here and not
-            behind ``socket``, since rounds call it for each recipient: the transport writes it.
-        held: what came in while the client catches up with what it missed; None: it does not. The
-            hub's.
-        slot: of the wheel of keepalive, which alone uses it; -1 while it does not look after the
-            connection.
+        id: cannot be guessed; names the connection in `welcome` and in an event's ``exclude``.
+        format: the wire format that the client uses; one object for all connections that do.
+        socket: set by the transport; `NO_SOCKET` once the transport is gone.
+        state: set by the hub.
+        identity: the user that the connection speaks for; set by the hub.
+        shared_streams: names of the shared streams that it hears: `all`, `authenticated`. One tuple
+            for all connections that hear the same. Set by the hub with `hear`.
+        named_streams: names of the other streams that it hears, such as its user's. Set by the hub
+            with `hear`.
+        write: sends encoded bytes to the client; never blocks, never raises. Set by the transport.
+            It is an attribute here, not a method of ``socket``, since rounds call it for each
+            recipient.
+        held: events and gaps that wait while the client catches up; None: it does not. Set by the
+            hub.
+        slot: index into the wheel of keepalive, which alone uses it; -1 while keepalive does not
+            look after the connection.
     """
 
     __slots__ = (
@@ -156,12 +158,12 @@ class Connection:
         self.slot = -1
 
     def hear(self, *, shared: tuple[str, ...], named: tuple[str, ...]) -> None:
-        """Hear these streams and no others; the hub calls it."""
+        """Set the streams that the connection hears; only the hub calls it."""
         self.shared_streams = _interned.setdefault(shared, shared)
         self.named_streams = named
 
     def receives(self, event: Event) -> bool:
-        """Whether an event is for this connection: the one rule of delivery."""
+        """Whether an event goes to this connection. All of delivery follows this one rule."""
         stream = event.audience.stream
         return event.exclude != self.id and (
             stream in self.shared_streams or stream in self.named_streams
@@ -173,14 +175,14 @@ class Connection:
         return self.identity.user
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
-        """Tell the client why and close, letting it take what was written before, for a while.
+        """Tell the client why, and close. It has a few seconds to read what was written before.
 
         Args:
-            message: encoded, sent before the close.
+            message: encoded bytes to send before the close.
         """
         self.socket.close(close, message=message)
 
     def send_elsewhere(self, close: Close) -> None:
-        """Close, and tell the client when to come back, to wherever it is led then."""
+        """Close, and tell the client when to connect again; a load balancer then picks its pod."""
         after_ms = random.randrange(_RECONNECT_JITTER_MS)  # noqa: S311 - spreads load, no secret
         self.close(close, message=self.format.reconnect(after_ms, close.label))

@@ -1,8 +1,8 @@
-"""What waits for a connection that catches up: events that came in, and losses, in their order.
+"""Events and gaps that wait for a connection while it catches up, in order. No I/O.
 
-Pure values, no I/O. `clarion_gateway.connections.hub` gives a connection its `Held` and takes it
-away; `clarion_gateway.delivery.fanout` adds events, and `clarion_gateway.clients.resumption` adds
-gaps and takes all of it.
+`clarion_gateway.connections.hub` gives a connection its `Held` and takes it away.
+`clarion_gateway.delivery.fanout` adds events. `clarion_gateway.clients.resumption` adds gaps, and
+takes everything out to send it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from clarion_contract.events.event import Event
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A loss: events at or below a position are missing to the client."""
+    """A loss: the client lacks events at or below a position."""
 
     position: int
 
 
 Item = Event | Gap
-"""What waits for a client that catches up."""
+"""Anything that waits for a client that catches up."""
 
 
 class Held:
-    """Items in the order in which they came.
+    """Events and gaps in the order in which they came.
 
     Attributes:
-        cost_bytes: memory that the events take.
+        cost_bytes: memory that the events take, by `Event.cost_bytes`.
     """
 
     __slots__ = ("_items", "cost_bytes")
@@ -48,7 +48,7 @@ class Held:
                 self.cost_bytes += item.cost_bytes
 
     def take(self) -> list[Item]:
-        """All items that were not taken before."""
+        """Remove all items, and return them in order."""
         items, self._items = self._items, []
         self.cost_bytes = 0
         return items

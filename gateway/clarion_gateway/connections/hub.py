@@ -1,9 +1,9 @@
-"""Who is connected, with which sockets: this pod's socket state.
+"""Finds the pod's connections by id, by user and by group. No I/O.
 
-Pure bookkeeping, no I/O. Membership is data: a connection holds the names of the streams that it
-hears. A live connection stands in exactly one group, of those that have its wire format and hear
-the same shared streams, so that a round can write one buffer to a whole group. Streams that have a
-name, such as a user's, have their members here.
+Admission adds connections, sessions remove them, and delivery looks up recipients. Membership is
+data: a connection has the names of the streams that it hears. A live connection is in exactly one
+group: those with the same wire format that hear the same shared streams. So a round can write one
+buffer to a whole group. The members of named streams, such as a user's, are kept here too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import Identity
 from clarion_gateway.wire.format import WireFormat
 
-# An insertion-ordered set: rounds go through it thousands of times a second.
+# A set that keeps the order of insertion. Rounds iterate over it thousands of times a second.
 Members = dict[Connection, None]
 
 
@@ -27,7 +27,7 @@ class Group:
     """Live connections of one wire format that hear the same shared streams.
 
     Attributes:
-        streams: their names.
+        streams: names of the streams.
     """
 
     format: WireFormat
@@ -41,14 +41,14 @@ class Group:
 
 
 def _tell_nobody(user: str) -> None:
-    """What `Hub.changed` is until somebody wants to know."""
+    """Do nothing; the initial value of `Hub.changed`."""
 
 
 class Hub:
     """Connections by id, by user and by group.
 
     Attributes:
-        changed: called with each user one of whose connections has come or gone.
+        changed: called with the user's id whenever a connection of a user has come or gone.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Hub:
 
     @property
     def connections(self) -> Iterable[Connection]:
-        """Every connection, catching up or live."""
+        """All connections, catching up or live."""
         return self._by_id.values()
 
     @property
@@ -74,7 +74,7 @@ class Hub:
 
     @property
     def catching_up(self) -> Iterable[Connection]:
-        """Connections that hold events back until they have what they missed."""
+        """Connections that hold new events back until they have caught up."""
         return self._catching_up
 
     @property
@@ -106,7 +106,8 @@ class Hub:
         """Register a connection under its id, user and group.
 
         Args:
-            identity: for whom it speaks from now on; None: for whom it spoke before.
+            identity: the one that the connection gets; None: it keeps the one that it has.
+            catching_up: whether it holds new events back first, until `go_live`.
         """
         if identity is not None:
             connection.identity = identity
@@ -120,7 +121,7 @@ class Hub:
             self.go_live(connection)
 
     def go_live(self, connection: Connection) -> None:
-        """Let rounds write to a connection that was added before, unless it is gone again."""
+        """Let rounds write to a connection that was added before; nothing if it has gone since."""
         if connection.id not in self._by_id:
             return
         self._catching_up.pop(connection, None)
@@ -129,7 +130,7 @@ class Hub:
         self._group(connection).members[connection] = None
 
     def remove(self, connection: Connection) -> bool:
-        """Forget a connection; False when it was not known. Its user stays on it."""
+        """Forget a connection; returns whether it was known. It keeps its identity."""
         connection.state = State.CLOSED
         if self._by_id.pop(connection.id, None) is None:
             return False
@@ -139,7 +140,7 @@ class Hub:
         return True
 
     def identify(self, connection: Connection, identity: Identity) -> None:
-        """Move a connection to another identity: one step, between two events."""
+        """Give a connection another identity, in one step: no event can come in between."""
         if identity.user != connection.user:
             live = self._group(connection).members.pop(connection, self) is None
             self._leave(connection)
@@ -150,7 +151,7 @@ class Hub:
         connection.identity = identity
 
     def find(self, connection_id: str) -> Connection | None:
-        """The connection with that id."""
+        """The connection with that id; None: this pod does not have it."""
         return self._by_id.get(connection_id)
 
     def of_user(self, user: str) -> Sequence[Connection]:
@@ -169,7 +170,7 @@ class Hub:
         return group
 
     def _join(self, connection: Connection) -> None:
-        """Let the connection hear what its user may hear."""
+        """Let the connection hear the streams that its user may hear."""
         audiences = audiences_of(connection.user)
         named = [audience.stream for audience in audiences if audience.named]
         connection.hear(

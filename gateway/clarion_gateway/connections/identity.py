@@ -1,4 +1,7 @@
-"""For whom a connection speaks: a value that the hub gives it, at its handshake and in band."""
+"""The identity of a connection: its user, and facts about the token.
+
+The hub sets it at the handshake, and again when the client logs in or out on an open connection.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from clarion_contract.identity.claims import Claims
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and the token that says so.
+    """A user, and facts about the user's token.
 
     Attributes:
-        user: None: nobody.
-        expires_at: when the token ends, seconds since the epoch; None while there is none.
-        token_id: the token's ``jti``; None: it has none.
-        issued_at: its ``iat``, seconds since the epoch; None: it does not say.
+        user: the token's ``sub``; None for an anonymous connection.
+        expires_at: the end of the token, in seconds since 1970; None without a token.
+        token_id: the token's ``jti``; None if it has none.
+        issued_at: the token's ``iat``, in seconds since 1970; None if it has none.
     """
 
     user: str | None
@@ -29,7 +32,10 @@ ANONYMOUS: Final = Identity(None)
 
 
 def identity_of(claims: Claims | None) -> Identity:
-    """Of a verified token; None: `ANONYMOUS`, which all connections without a token share."""
+    """The identity by the claims of a verified token.
+
+    Without a token it is `ANONYMOUS`, one object for all such connections.
+    """
     if claims is None:
         return ANONYMOUS
     return Identity(claims.subject, claims.expires_at, claims.token_id, claims.issued_at)

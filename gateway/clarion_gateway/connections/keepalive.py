@@ -1,7 +1,7 @@
-"""Keep-alive and token expiry for all connections from one task: no timer per socket.
+"""Pings all connections and closes those whose token has ended, from one task without timers.
 
-A wheel of one-second slots, as many as the ping interval has seconds. A new connection gets a slot
-at random, so that neither the first pings nor any later ones come in bursts.
+It is a wheel of one-second slots, as many as the ping interval has seconds. A new connection gets a
+random slot, so that pings never come in bursts. Admission adds connections; sessions remove them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Visits every connection once per ping interval, and those whose token ends in time.
+    """Pings every connection once per ping interval, and closes those whose token has ended.
 
     Attributes:
-        lag_seconds: how late the loop woke the sweeper last time.
+        lag_seconds: how late the event loop woke the sweeper last time.
+
+    Args:
+        token_grace_seconds: how long a connection may outlive its token.
+        choose: returns a random number below its argument.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class Sweeper:
         self._tick = 0
 
     def add(self, connection: Connection) -> None:
-        """Look after a connection from now on."""
+        """Ping a connection from now on, and watch its token."""
         connection.slot = self._choose(len(self._slots))
         self._slots[connection.slot][connection] = None
         self.watch_expiry(connection)
@@ -57,9 +61,10 @@ class Sweeper:
             self._slots[connection.slot].pop(connection, None)
 
     def watch_expiry(self, connection: Connection) -> None:
-        """Close the connection when its token has ended, unless it is refreshed before.
+        """Close the connection when its token has ended, unless the client refreshes it before.
 
-        Later ends wait for the next visit: nothing is kept for hours for a connection that closed.
+        A token that ends after the next ping is looked at again then. So nothing is kept for hours
+        for connections that have closed long before.
         """
         expires_at = connection.identity.expires_at
         if expires_at is None:
@@ -69,7 +74,7 @@ class Sweeper:
             self._expiring.setdefault(int(ends_at) + 1, []).append(connection)
 
     def sweep(self) -> None:
-        """One tick: ping one slot, close what has gone silent or expired."""
+        """Do one tick: ping the connections of one slot; close silent and expired ones."""
         slot = self._slots[self._tick % len(self._slots)]
         self._tick += 1
         for connection in list(slot):
@@ -86,7 +91,7 @@ class Sweeper:
 
     def _visit(self, connection: Connection) -> None:
         if not connection.socket.is_reading:
-            return  # its pongs wait in the kernel, behind the messages it was told to hold
+            return  # reading is paused, so its pongs wait in the kernel behind its messages
         if connection.socket.awaiting_pong:
             connection.close(close_codes.KEEP_ALIVE)
         else:
@@ -101,7 +106,7 @@ class Sweeper:
             await asyncio.sleep(due - loop.time())
             self.lag_seconds = max(0.0, loop.time() - due)
             self.sweep()
-            # After a stall, the missed ticks are not made up for: that would be a burst of pings.
+            # After a stall, missed ticks are left out: to catch up would be a burst of pings.
             due = max(due + _TICK_SECONDS, loop.time())
 
     def _has_expired(self, connection: Connection, now: float) -> bool:
