@@ -1,1 +1,1 @@
-"""Holds WebSocket and SSE connections and delivers the bus's events to them."""
+"""The gateway: holds WebSocket and SSE connections, and delivers events from the bus to them."""

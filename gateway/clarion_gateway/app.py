@@ -1,4 +1,4 @@
-"""Builds a gateway: the only place where its objects are made and joined."""
+"""Builds a gateway. All its objects are made and connected here, and only here."""
 
 from __future__ import annotations
 
@@ -56,10 +56,11 @@ class Gateway:
     """A gateway, built and running.
 
     Attributes:
-        public: the ASGI app behind the public port, for everything but /ws and /sse.
+        public: the ASGI app behind the public port, for all paths but /ws and /sse.
         internal: the ASGI app of the internal port.
-        sessions: what the public port's protocol hands its connections to.
-        given_up: set when a job that the gateway needs does not run: it should drain and end.
+        sessions: take the connections of the public port's protocol.
+        drain: empties the pod before it ends.
+        given_up: set when a job that the gateway needs fails for good: drain and end then.
     """
 
     public: ASGIApp
@@ -73,13 +74,13 @@ class Gateway:
 async def running(
     settings: GatewaySettings, provider: TracerProvider | None = None
 ) -> AsyncIterator[Gateway]:
-    """A gateway whose tasks run until the context ends.
+    """Build a gateway; its tasks run until the context ends.
 
     Args:
-        provider: where spans go; None: where the ``OTEL_*`` variables say, or nowhere.
+        provider: exports spans. None: the ``OTEL_*`` variables decide whether and where to.
 
     Raises:
-        InvalidSettings: a setting that only shows to be wrong when it is used.
+        InvalidSettings: a setting turned out to be wrong when it was used.
     """
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
@@ -189,7 +190,7 @@ async def running(
                 drain,
                 supervisor.given_up,
             )
-            # Handlers under way end here too: they had their time while the pod drained.
+            # Handlers under way are cancelled too: they had time to end while the pod drained.
             await presence.leave()
     finally:
         await bus.aclose()
@@ -199,7 +200,7 @@ async def running(
 
 
 class _Control:
-    """What the pod does beside delivering, when it comes back to Redis and when it gets orders."""
+    """Hands messages of the control stream, and the news that Redis is back, to their owners."""
 
     def __init__(self, revocations: Revocations, presence: Presence) -> None:
         self._revocations = revocations
@@ -221,7 +222,7 @@ def _optional_jobs(
     is_ready: Callable[[], bool],
     metrics: Metrics,
 ) -> Iterator[tuple[str, Job]]:
-    """What runs only where it is asked for."""
+    """The jobs that run only if a setting asks for them."""
     if settings.rebalance:
         rebalancing = Rebalancing(
             hub, lambda: presence.pods, is_ready, inboxes.__contains__, metrics, settings
@@ -288,7 +289,7 @@ def _obstacles(
     drain: Drain,
     keys: Keys,
 ) -> list[str]:
-    """Why the pod takes no new clients; nothing: it is ready."""
+    """The reasons why the pod takes no new clients; empty if it is ready."""
     reasons = []
     if drain.begun:
         reasons.append("draining")

@@ -1,4 +1,4 @@
-"""Runs a gateway process: two ports, one event loop, a drain on SIGTERM."""
+"""Runs a gateway process: two ports on one event loop, and a drain on SIGTERM."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ _ABOUT: Final = (
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run until SIGTERM; the exit code says what went wrong, after one clear line.
+    """Run until SIGTERM.
 
     Args:
         arguments: of the command line: ``--help``, or nothing.
+
+    Returns:
+        The exit code. It names the kind of failure; one line on stderr explains it.
     """
     if arguments:
         return answer("gateway", _ABOUT, GatewaySettings, arguments)
@@ -46,9 +49,9 @@ async def serve(settings: GatewaySettings) -> None:
     """Serve both ports until a stop signal, then drain.
 
     Raises:
-        PortInUse: before anything was started.
-        InvalidSettings: a setting that only shows to be wrong when it is used.
-        GaveUp: after the drain, where a job that the gateway needs does not run.
+        PortInUse: a port is taken; nothing was started.
+        InvalidSettings: a setting turned out to be wrong when it was used.
+        GaveUp: a job that the gateway needs failed for good; the gateway has drained.
     """
     stopping = stop_signal()
     public_port = bind(settings.host, settings.port, unread_seconds=settings.unread_seconds)

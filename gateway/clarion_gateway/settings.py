@@ -15,7 +15,7 @@ _SOCKETS_SPARE_MIN: Final = 1_000
 
 
 class GatewaySettings(ContractSettings):
-    """Everything a gateway pod can be told. docs/settings.md explains each."""
+    """The settings of a gateway pod. docs/settings.md explains each."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
@@ -222,25 +222,29 @@ class GatewaySettings(ContractSettings):
 
     @property
     def unread_seconds(self) -> float:
-        """How long a client may take nothing of what was sent to it: a stream answers no ping."""
+        """Seconds for which a client may read nothing of what was sent to it.
+
+        The kernel closes it then. Event streams need this, since they answer no ping.
+        """
         return 2 * self.ping_interval_seconds
 
     @property
     def max_sockets(self) -> int:
-        """TCP connections on the public port, those that ask for a connection included."""
+        """The most TCP connections on the public port, with and without a finished handshake."""
         return self.max_connections + max(_SOCKETS_SPARE_MIN, self.max_connections // 10)
 
     @property
     def beat_seconds(self) -> float:
-        """Between two heartbeats: two may be lost."""
+        """Seconds between two heartbeats. Two in a row may be lost."""
         return self.heartbeat_seconds / _BEATS_PER_TIMEOUT
 
     @property
     def positions(self) -> Positions:
-        """What clients' positions are worth."""
+        """The rules for clients' positions: exact on one Redis, less so on a cluster."""
         if not self.keyspace.clustered:
             return ONE_CLOCK
-        # From a probe that came back late to the end of one that did not: see `Prober.run`.
+        # The longest time for which a connection may lag behind unnoticed: from a probe that came
+        # back late until the next one is given up. See `Prober.run`.
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
         return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
 

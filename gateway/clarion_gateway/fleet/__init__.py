@@ -1,1 +1,1 @@
-"""The pod among the other pods: presence, rebalancing, drain, deletion cost."""
+"""The pod's relation to other pods: presence, rebalancing, drain, deletion cost."""

@@ -1,7 +1,13 @@
-"""Leaving without an avalanche: what happens between SIGTERM and exit.
+"""Empties the pod between SIGTERM and exit, so that clients do not all reconnect at once.
 
-Not ready -> a pause for endpoints to propagate -> closes spread over a window, each client told
-when to come back -> exit when empty. uvicorn alone would close every socket at once.
+The pod takes these steps:
+
+1. It reports that it is not ready, and waits until load balancers have noticed.
+2. It takes no new clients, closes its connections spread over a window, and tells each client when
+   to come back.
+3. It exits when it is empty, or when the grace period has ended.
+
+uvicorn alone would close every socket at once.
 """
 
 from __future__ import annotations
@@ -23,10 +29,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Empties the pod once.
+    """Empties the pod, once.
 
     Attributes:
-        begun: the pod is on its way out; readiness says so.
+        begun: whether the drain has begun; the pod is not ready from then on.
+
+    Args:
+        busy: returns the number of handlers that run and of closes that wait for clients.
     """
 
     def __init__(
@@ -45,7 +54,7 @@ class Drain:
         self._grace_seconds = settings.drain_grace_seconds
 
     async def run(self) -> None:
-        """Return when the pod may exit."""
+        """Drain, and return when the pod may exit."""
         self.begun = True
         _log.info("draining", connections=len(self._hub), pause_seconds=self._pause_seconds)
         await asyncio.sleep(self._pause_seconds)
@@ -55,7 +64,7 @@ class Drain:
             async with asyncio.timeout(self._grace_seconds):
                 while self._busy() or len(self._hub) or self._admission.opening:
                     await asyncio.sleep(_SLICE_SECONDS)
-                    self._close(len(self._hub))  # those that were opening
+                    self._close(len(self._hub))  # connections whose handshake was under way
         except TimeoutError:
             _log.warning("drain ended by its deadline", still_busy=self._busy())
         _log.info("drained")

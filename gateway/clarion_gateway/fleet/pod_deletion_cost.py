@@ -1,8 +1,9 @@
 """Tells Kubernetes how many connections the pod holds, so that scaling down takes the emptiest pod.
 
-A ReplicaSet removes pods with the least ``controller.kubernetes.io/pod-deletion-cost`` first. The
-pod writes that annotation on itself, now and then and only when it has changed by much: each write
-is one for the cluster's database. Nothing else depends on it; a write that fails is counted.
+A ReplicaSet removes the pods with the lowest ``controller.kubernetes.io/pod-deletion-cost`` first.
+The pod writes that annotation on itself. It does so seldom, and only if the number has changed by
+much, since each write is also one to the cluster's database. Nothing else depends on it. A write
+that fails is counted.
 https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost
 """
 
@@ -25,9 +26,9 @@ ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 _TIMEOUT_SECONDS: Final = 10.0
-# Less than this is not worth a write: pods that differ by so little are equally good to remove.
+# A smaller change (a tenth) is not worth a write: it hardly matters which of two such pods goes.
 _CHANGE: Final = 0.1
-# Pods that started together do not write together.
+# Spreads the writes of pods that started together.
 _JITTER: Final = 0.2
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +38,12 @@ class PodDeletionCost:
     """Keeps one pod's annotation near its number of connections.
 
     Attributes:
-        told: the number that Kubernetes was told last; a pod without the annotation counts as 0.
+        told: the number that was written last. A pod without the annotation counts as 0.
+
+    Args:
+        connections: returns the pod's number of connections.
+        service_account: directory with ``token``, ``namespace`` and ``ca.crt``.
+        environment: with the address of the API, as the kubelet sets it.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class PodDeletionCost:
             await self.write()
 
     async def write(self) -> None:
-        """Write the number if it has changed by much. Never raises for what the API does."""
+        """Write the number if it has changed by much. Errors of the API are logged and counted."""
         connections = self._connections()
         if abs(connections - self.told) <= _CHANGE * max(connections, self.told):
             return
@@ -84,14 +90,15 @@ class PodDeletionCost:
             self.told = connections
 
     async def _patch(self, connections: int) -> None:
-        """Patch through the subresource ``status``, which leaves the pod's spec out of reach.
+        """Patch the annotation through the subresource ``status``.
 
-        Token and authority are read anew each time: the kubelet replaces them in place.
+        A role for that subresource cannot change the pod's spec. Token and certificate are read
+        anew each time, since the kubelet replaces the files.
 
         Raises:
-            OSError: no service account, or no way to the API.
-            KeyError: not in a cluster.
-            ValueError: the service account holds no token or authority.
+            OSError: there is no service account, or the API cannot be reached.
+            KeyError: the pod does not run in a cluster.
+            ValueError: the service account has no valid token or certificate.
             httpx.HTTPError: the API did not answer, or refused.
         """
         pods = f"{_api(self._environment)}/api/v1/namespaces/{self._read('namespace')}/pods"
@@ -114,7 +121,7 @@ class PodDeletionCost:
 
 
 def _api(environment: Mapping[str, str]) -> str:
-    """Where the kubelet says the API is."""
+    """The URL of the API, by the variables that the kubelet sets."""
     host = environment["KUBERNETES_SERVICE_HOST"]
     if ":" in host:
         host = f"[{host}]"
@@ -122,7 +129,7 @@ def _api(environment: Mapping[str, str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """One line, without the text of errors that quote a header: the token stands in one."""
+    """One line about an error. Texts that might quote a header are left out: it has the token."""
     shown = isinstance(error, OSError | KeyError | httpx.ConnectError | httpx.HTTPStatusError)
     text = f"{type(error).__name__}: {error}" if shown else type(error).__name__
     return text.splitlines()[0]

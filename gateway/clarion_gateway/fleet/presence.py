@@ -1,9 +1,8 @@
-"""Tells Redis who is connected to this pod, and sees to it that users keep to their limit.
+"""Tells Redis which users are connected to this pod, and enforces the connection limit per user.
 
-Stands beside the hub, which says whose connections have changed. Changes are gathered for a moment
-and written together, so that no handshake waits for Redis, and an idle connection costs nothing.
-What Redis answers counts a user's connections over all pods: those that pass the limit are closed,
-the newest ones, by the pod to which they came.
+The hub reports users whose connections have changed. Changes are gathered for 50 ms and written
+together. So no handshake waits for Redis, and an idle connection costs nothing. Redis answers with
+each user's connections on all pods. If they exceed the limit, each pod closes its newest ones.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 
-# A pipeline of few commands costs as much CPU again as the commands; in a storm of log-ins that
-# long makes a hundred.
+# How long changes are gathered. A pipeline of few commands costs twice the CPU of its commands.
+# When many users log in at once, so long a time makes pipelines of about a hundred.
 _GATHER_SECONDS: Final = 0.05
-# Bounds what the loop does without a pause, a few ms. What is more waits for the next moment.
+# Keeps the event loop busy for a few ms at most. More users wait for the next write.
 _USERS_PER_WRITE: Final = 500
 _RETRY_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 2.0
@@ -39,7 +38,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Register(Protocol):
-    """What the pod needs of `clarion_contract.bus.presence.PresenceRegister`."""
+    """The part of `clarion_contract.bus.presence.PresenceRegister` that the pod uses."""
 
     async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
         """See `clarion_contract.bus.presence.PresenceRegister.begin`."""
@@ -68,10 +67,10 @@ class Register(Protocol):
 
 @dataclass(slots=True)
 class _Written:
-    """What Redis knows of a user on this pod.
+    """The presence entry that was last written of a user on this pod.
 
     Attributes:
-        at: when it was written, on the monotonic clock.
+        at: when it was written, in seconds of the monotonic clock.
     """
 
     stay: Stay
@@ -79,10 +78,10 @@ class _Written:
 
 
 class Presence:
-    """The users of this pod, as Redis is to know them.
+    """Keeps the presence entries of this pod's users in Redis up to date.
 
     Args:
-        ready: whether the pod takes new clients.
+        ready: returns whether the pod takes new clients.
     """
 
     def __init__(
@@ -117,33 +116,33 @@ class Presence:
 
     @property
     def pending(self) -> int:
-        """Users of whom Redis does not know yet what has changed."""
+        """The number of users whose changes have not been written to Redis yet."""
         return len(self._changed)
 
     @property
     def pods(self) -> Pods:
-        """Who is there, as of the last heartbeat; nobody, where it is too long ago to be true."""
+        """The pods as of the last heartbeat; `NO_PODS` if that is too long ago."""
         fresh = time.monotonic() - self._beaten_at < self._timeout_seconds
         return self._pods if fresh else NO_PODS
 
     def changed(self, user: str) -> None:
-        """A connection of the user has come or gone."""
+        """Note that a connection of the user has come or gone."""
         self._changed[user] = None
         self._arrived.set()
 
     def renew(self) -> None:
-        """Redis was lost for a while: whatever it knew of the pod may be gone."""
+        """Write everything anew: Redis was away for a while, and may have lost entries."""
         self._lost_sight.set()
 
     async def run(self) -> None:
-        """Tell Redis for ever."""
+        """Send heartbeats and write changes, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._for_ever(self._beat_and_wait))
             group.create_task(self._for_ever(self._gather_and_write))
 
     async def leave(self) -> None:
-        """The pod goes: nothing of it is to count any more."""
-        self._leaving = True  # a beat that is under way makes it known no more
+        """Withdraw everything about this pod from Redis, since the pod ends."""
+        self._leaving = True  # so that a heartbeat under way does not make the pod known again
         name = self._pods.name
         if name is None:
             return
@@ -163,7 +162,7 @@ class Presence:
                 failing = False
             except BusUnavailable as error:
                 self._metrics.presence_writes.labels("failed").inc()
-                if not failing:  # once, not once a second
+                if not failing:  # log the first failure only, not one a second
                     _log.warning("presence not written", error=str(error), users=self.pending)
                 failing = True
                 self._bound()
@@ -173,10 +172,11 @@ class Presence:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _bound(self) -> None:
-        """Remember no more users than there can be connections.
+        """Bound the users to write by the number of possible connections.
 
-        While Redis takes nothing, many may come and go. Under another name, nothing that was
-        written of them counts, and only those who are here have to be written.
+        Many users may come and go while Redis cannot be written to. Past the bound, the pod gives
+        up its name. Entries under the old name no longer count, so only the users who are here
+        have to be written.
         """
         if len(self._changed) <= self._max_pending:
             return
@@ -206,7 +206,7 @@ class Presence:
             pods = await self._register.beat(name, load, timeout_seconds=self._timeout_seconds)
             if pods.name is None:
                 _log.warning("Redis has forgotten the pod; it begins anew", name=name)
-            # None too where the name was given up meanwhile: see `_bound`.
+            # None also if the name was given up meanwhile: see `_bound`.
             name = pods.name and self._pods.name
         if name is None:
             if self._leaving:
@@ -222,7 +222,7 @@ class Presence:
         self._change(self._old())
 
     def _old(self) -> list[str]:
-        """Who has to be written again, lest Redis forget him."""
+        """The users whose entries must be written again before Redis lets them expire."""
         before = time.monotonic() - PRESENCE_SECONDS / 2
         written = itertools.takewhile(lambda each: each[1].at < before, self._written.items())
         return [user for user, _ in written]
@@ -247,7 +247,7 @@ class Presence:
             await self._write(self._pods.name)
 
     async def _write(self, name: str) -> None:
-        """Write some of what has changed, and act on the answer."""
+        """Write the entries of some changed users, and act on the answer."""
         users = list(itertools.islice(self._changed, _USERS_PER_WRITE))
         for user in users:
             del self._changed[user]
@@ -260,7 +260,7 @@ class Presence:
             pods = self._pods
             excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
             if any(excesses):
-                # Nobody is closed for the sake of a pod that has died since it was last heard of.
+                # A pod may have died since the last heartbeat: no client is closed on its account.
                 pods = await self._register.pods()
                 excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
         except BusUnavailable:
@@ -281,15 +281,19 @@ class Presence:
         return Stay(len(self._hub.of_user(user)), since)
 
     def _note(self, user: str, stay: Stay) -> None:
-        self._written.pop(user, None)  # to the end
+        self._written.pop(user, None)  # so that it goes to the end: `_old` needs this order
         if stay.connections:
             self._written[user] = _Written(stay, time.monotonic())
 
     def _excess(self, written: tuple[str, Stay], others: Mapping[str, Stay], pods: Pods) -> int:
-        """How many of the connections that have come since the last write are too many.
+        """How many of a user's connections since the last write exceed the limit.
 
-        Redis takes the writes of all pods one after the other, so of several that pass the limit
-        together each closes its own, and those that were there before stay.
+        Redis executes the writes of all pods one after the other. So if pods exceed the limit
+        together, each closes its own new connections, and the older ones stay.
+
+        Args:
+            written: the user and the entry that was written.
+            others: the user's entries on other pods, by pod.
         """
         user, stay = written
         before = self._written.get(user)

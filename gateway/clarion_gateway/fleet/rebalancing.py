@@ -1,9 +1,9 @@
-"""Evens out connections after a scale-up: a pod that holds far more than its share sends some on.
+"""Evens out connections after a scale-up: a pod with far more than its share sends some elsewhere.
 
-Open connections do not move by themselves, so pods that came later stay empty until clients change.
-The answer to each heartbeat tells what all pods hold (`clarion_gateway.fleet.presence`);
-nobody leads, each pod looks at itself alone. Off unless it is asked for.
-docs/decisions/0014-rebalancing.md has the reasons and the simulation.
+Open connections do not move by themselves, so new pods would stay empty for long. The answer to
+each heartbeat has the loads of all pods (`clarion_gateway.fleet.presence`). There is no leader:
+each pod decides for itself. It is off by default. docs/decisions/0014-rebalancing.md has the
+reasons and the simulation.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 
 _TICK_SECONDS: Final = 1.0
-# What a load balancer deals out at random differs from the mean by more than that only once in
-# 16,000 times: standard deviations of a binomial distribution, which is below the mean's root.
+# In standard deviations of a binomial distribution, each less than sqrt(mean). If a load balancer
+# spreads connections at random, a pod exceeds this only once in 16,000 times.
 _DEVIATIONS: Final = 4.0
-# How many may be sent on, times what a load balancer that deals out at random makes necessary.
+# How many connections may be sent elsewhere: so many times the number that is needed if the load
+# balancer spreads them at random.
 _PATIENCE: Final = 1.5
-# After it did not help; twice as long each time that it does not help again.
+# How long the pod waits after rebalancing did not help; each further time, twice as long.
 _REST_SECONDS: Final = 600.0
 _REST_MAX_SECONDS: Final = 6 * 3_600.0
-# From the close to where the next heartbeat counts the client: its hint, and a tick.
+# From a close until a heartbeat of another pod can count the client: the time that the client was
+# told to wait, and a tick.
 _UNDER_WAY_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
@@ -43,12 +45,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What a pod should hold.
+    """The number of connections that a pod should hold.
 
     Attributes:
-        enough: where sending on stops; above the mean.
-        most: where it begins.
-        attempts: how many have to be sent on for one to leave: some are led to full pods again.
+        enough: the number at which rebalancing stops; above the mean.
+        most: the number above which it begins.
+        attempts: how many clients have to be sent elsewhere for one to arrive at an emptier pod,
+            since the load balancer leads some to full pods again.
     """
 
     enough: int
@@ -57,12 +60,12 @@ class _Share:
 
 
 class Rebalancing:
-    """Sends on what this pod holds too much, at a bounded rate.
+    """Sends a pod's excess connections elsewhere, at a bounded rate.
 
     Args:
-        pods: who is there, as of a short while ago; without a name while that is not known.
-        ready: whether this pod takes new clients itself.
-        is_busy: whether a client waits for the reply of a handler.
+        pods: returns the pods as of the last heartbeat, without a name while they are not known.
+        ready: returns whether this pod takes new clients itself.
+        is_busy: returns whether a client waits for the reply of a handler.
     """
 
     def __init__(
@@ -85,27 +88,28 @@ class Rebalancing:
         self._per_second = settings.rebalance_per_second
         self._under_way = self._per_second * (settings.beat_seconds + _UNDER_WAY_SECONDS)
         self._clock = clock
-        # How many may still be sent on; 0: it is not rebalancing.
+        # How many connections may still be sent elsewhere; 0: it is not rebalancing.
         self._left = 0
         self._allowance = 0.0
         self._rest_seconds = _REST_SECONDS
         self._rests_until = -math.inf
 
     async def run(self) -> None:
-        """Look once a second, for ever."""
+        """Call `step` once a second, for ever."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             self.step()
 
     def step(self) -> None:
-        """Send on what one second allows, if there is too much."""
+        """Send as many connections elsewhere as one second allows, if the pod has too many."""
         pods = self._pods()
         said = pods.own_load
         if said is None or not self._ready():
             self._left = 0
             return
         share = self._share(pods)
-        # Who came since the heartbeat is not in the mean either; who was sent on since is.
+        # The heartbeat's number and the present one, the lower of both: clients that came since the
+        # heartbeat are not in the mean, and clients that were sent elsewhere since are.
         held = min(said.connections, len(self._hub))
         if self._left == 0 and held > share.most and self._clock() >= self._rests_until:
             self._left = math.ceil((held - share.enough) * share.attempts * _PATIENCE)
@@ -119,7 +123,8 @@ class Rebalancing:
             return
         self._send_on(min(held - share.enough, self._left))
         if self._left == 0:
-            # They come back here, or nobody else takes them: to go on would harm without use.
+            # The clients come back to this pod, or no other pod takes them. To go on would only
+            # disturb them.
             self._rests_until = self._clock() + self._rest_seconds
             self._rest_seconds = min(2 * self._rest_seconds, _REST_MAX_SECONDS)
             _log.warning("rebalancing does not help", connections=held, enough=share.enough)
@@ -128,12 +133,12 @@ class Rebalancing:
         counts = [
             load.connections
             for name, load in pods.loads.items()
-            if load.ready or name == pods.name  # this one is, by now
+            if load.ready or name == pods.name  # this pod is ready: `step` has checked that
         ]
         mean = fmean(counts)
         attempts = len(counts) / sum(count <= mean for count in counts)
         tolerated = max(self._ratio * mean, _DEVIATIONS * math.sqrt(mean))
-        # Clients under way from one pod to another stand in nobody's count: the mean is higher.
+        # Clients on their way to another pod are in no pod's count, so the true mean is higher.
         enough = mean + max(tolerated / 2, self._under_way)
         return _Share(math.ceil(enough), math.ceil(enough + tolerated / 2), attempts)
 
@@ -148,5 +153,5 @@ class Rebalancing:
         self._metrics.rebalanced.inc(len(connections))
 
     def _is_idle(self, connection: Connection) -> bool:
-        """Neither catching up nor waiting for the reply of a handler."""
+        """Whether a connection is live and does not wait for the reply of a handler."""
         return connection.state is State.LIVE and not self._is_busy(connection)

@@ -1,7 +1,7 @@
-"""The gateway's Prometheus metrics, all of them, and what is counted when (docs/metrics.md).
+"""All Prometheus metrics of the gateway (docs/metrics.md).
 
-No label's values can be made up by a client. Counting happens per round and per outcome, never per
-delivery.
+Clients cannot make up values of labels. Counting happens per round and per outcome, never per
+delivery. This module imports no other part of the gateway.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clarion_gateway.metrics.histogram import BulkHistogram
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WIRES: Final = ("websocket", "websocket-deflate", "sse")
 _IDENTITIES: Final = ("anonymous", "authenticated")
-# What became of a client's message; `refused` is any code of the application's own.
+# The outcomes of a client's message. `refused` stands for all codes of the application's own.
 MESSAGE_OUTCOMES: Final = (
     "handled",
     "internal",
@@ -38,7 +38,7 @@ _COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
 class Metrics:
-    """One pod's metrics on one registry."""
+    """The metrics of one pod, on one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -199,7 +199,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Begin each known series: `increase()` misses the event that one begins with."""
+        """Begin each known series at zero. `increase()` does not see a series' first value."""
         for counter, labels in (
             (self.gaps, ("repaired", "lost")),
             (self.resumes, ("resumed", "not_resumed", "busy")),
@@ -213,7 +213,7 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
-        # Looked up once: a storm of handshakes is when every microsecond counts.
+        # Looked up once, since every microsecond counts when many clients connect at once.
         self._accepted = {wire: self.handshakes.labels(wire, "accepted") for wire in _WIRES}
         for wire in ("websocket", "sse"):
             for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
@@ -232,7 +232,7 @@ class Metrics:
         """Count one delivery round.
 
         Args:
-            events: what the round delivered.
+            events: the events of the round.
             deliveries: events times connections, by (audience kind, wire).
             recipients: connections written to.
             size_bytes: bytes written, over all connections.
@@ -252,7 +252,13 @@ class Metrics:
         )
 
     def handshake(self, wire: str, outcome: str, seconds: float) -> None:
-        """Count a handshake that was admitted or refused."""
+        """Count a handshake that was admitted or refused.
+
+        Args:
+            wire: name of the wire format.
+            outcome: ``accepted``, ``abandoned``, or the label of a close.
+            seconds: how long it took.
+        """
         if outcome == "accepted":
             accepted = self._accepted.get(wire)
             if accepted is None:
@@ -263,7 +269,12 @@ class Metrics:
         self.handshake_seconds.observe_all((seconds,))
 
     def closed(self, code: int, reason: str) -> None:
-        """Count a close by its code and its label in `close_codes`."""
+        """Count a close.
+
+        Args:
+            code: WebSocket close code.
+            reason: its label in `clarion_gateway.connections.close_codes`.
+        """
         self.closes.labels(str(code), reason).inc()
 
     def observe_pod(  # noqa: PLR0913 - one gauge each, joined in app.py
@@ -282,10 +293,11 @@ class Metrics:
         presence_pending: Callable[[], int],
         max_connections: int,
     ) -> None:
-        """Register the gauges that are read off the pod when it is scraped.
+        """Register the gauges whose values are read when the pod is scraped.
 
         Args:
-            held: connections by (wire, identity).
+            held: returns connections by (wire, identity). The other functions return the value of
+                the gauge with their name.
         """
         gauges = {
             "clarion_pending_events": ("Events that wait for a delivery round.", pending),
@@ -341,7 +353,7 @@ class _Connections(Collector):
             "Connections held, by wire and identity.",
             labels=["wire", "identity"],
         )
-        # Those of no wire yet too: an autoscaler that finds no number at all never scales down.
+        # Zeros as well: an autoscaler that finds no number at all never scales down.
         none = {(wire, identity): 0 for wire in _WIRES for identity in _IDENTITIES}
         for labels, count in (none | dict(self._held())).items():
             connections.add_metric(labels, count)
