@@ -48,10 +48,13 @@ class Signer:
     audience: str | None = None
     issuer: str | None = None
 
-    def sign(self, subject: str, *, scope: str | None = None, expires_seconds: int) -> str:
-        """A token for ``subject``: a user, or with ``scope`` a service."""
+    def sign(
+        self, subject: str, *, scope: str | None = None, expires_seconds: int, **more: object
+    ) -> str:
+        """A token for ``subject``: a user, or with ``scope`` a service; with ``more`` claims."""
         now = time.time()
         claims = {
+            **more,
             "sub": subject,
             "scope": scope,
             "aud": self.audience,

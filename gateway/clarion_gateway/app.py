@@ -87,7 +87,7 @@ async def running(
         provider = tracer_provider("clarion-gateway", settings.pod)
     redis = redis_from_url(settings.redis_url)
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
-    keys, verifier = verifier_of(settings)
+    keys, verifier = verifier_of(settings, lists=settings.listing_claims)
     hub = Hub()
     ring = Ring(settings.replay_max_bytes)
     delivery = Delivery(
@@ -308,6 +308,6 @@ def _pruning(
         while True:
             await asyncio.sleep(max(1.0, settings.linger_seconds / 4))
             revocations.forget_ended()
-            await subscription.prune(hub.users.keys(), settings.linger_seconds)
+            await subscription.prune(hub.named_streams, settings.linger_seconds)
 
     return prune

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
+from clarion_contract.events.audience import KINDS
 from clarion_contract.service.settings import ContractSettings, Names, split_names
 
 _BEATS_PER_TIMEOUT: Final = 3
@@ -219,6 +220,12 @@ class GatewaySettings(ContractSettings):
     dev_publisher_url: str = Field(
         "http://127.0.0.1:8080", description="In the dev profile: the publisher that the page uses."
     )
+
+    @property
+    def listing_claims(self) -> dict[str, str]:
+        """The claims that list names for kinds of audiences: what the kind calls each, and its name
+        in tokens."""
+        return {claim: claim for kind in KINDS.values() for claim in kind.claims}
 
     @property
     def unread_seconds(self) -> float:

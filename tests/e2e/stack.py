@@ -106,8 +106,8 @@ class Stack:
             for service in self.services:
                 service.kill()
 
-    def token(self, user: str, expires_seconds: int = 600) -> str:
-        return self.signer.sign(user, expires_seconds=expires_seconds)
+    def token(self, user: str, expires_seconds: int = 600, **claims: object) -> str:
+        return self.signer.sign(user, expires_seconds=expires_seconds, **claims)
 
     async def publish(
         self, audience: object, type_: str, data: object = None, **more: object

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
 from clarion_contract.identity.tokens import verifier_of
 from clarion_gateway.application.handlers import Handlers
@@ -47,7 +48,7 @@ class _NoBus:
 
     position = 1
 
-    async def join(self, user: str | None, *, whole: bool = False) -> None:
+    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
         pass
 
     async def collect(self, connection: Connection, since: int, resumes: str | None) -> None:

@@ -467,7 +467,7 @@ class Gateways(RuleBasedStateMachine):
     @rule(pod=PODS)
     def prune(self, pod: int) -> None:
         subscription, hub = self.pods[pod].subscription, self.pods[pod].hub
-        self.loop.create_task(subscription.prune(hub.users.keys(), 0.5))
+        self.loop.create_task(subscription.prune(hub.named_streams, 0.5))
 
     @rule(seconds=st.sampled_from([0.1, 0.1, 1.0, 4.0, 11.0]), stalled=st.booleans())
     def wait(self, seconds: float, stalled: bool) -> None:

@@ -9,10 +9,12 @@ Pure values, no I/O. A stream's name is safe inside a Redis key's hash tag whate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
+
+from clarion_contract.events.naming import InvalidName, Naming
 
 USER_ID_MAX_BYTES: Final = 256
 
@@ -20,12 +22,26 @@ USER_ID_MAX_BYTES: Final = 256
 _SAFE: Final = "@:+"
 
 
-class InvalidUserId(ValueError):
+class InvalidUserId(InvalidName):
     """A user id that cannot name a stream: empty, too long or not encodable as UTF-8."""
 
 
 class UnknownKind(ValueError):
     """A kind of audience that the table does not have: nobody may receive its events."""
+
+
+class Member(Protocol):
+    """For whom a connection speaks: what decides which streams it hears."""
+
+    @property
+    def user(self) -> str | None:
+        """The user; None: an anonymous connection."""
+        ...
+
+    @property
+    def lists(self) -> Mapping[str, tuple[str, ...]]:
+        """Names in the token, by `Kind.claims`; a claim that the token lacks is absent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +51,60 @@ class Kind:
     Attributes:
         name: stands in events, metrics, and at the beginning of a stream's name.
         scope: a service needs it in its token to publish to audiences of the kind.
-        joins: given a connection's user (None: anonymous), the name within the kind whose stream
-            the connection hears; None: it hears no stream of the kind.
-        named: there is a stream for each name, such as each user. A pod subscribes to such a stream
-            while it has a member; on a cluster its ids come from a clock of its own. False: there
-            is one stream, every pod is subscribed to it, and its recent events are in the ring.
+        joins: the names within the kind whose streams a connection hears; ``("",)`` where the kind
+            has one stream, and nothing where the connection hears no stream of the kind.
+        naming: there is a stream for each name, such as each user. A pod subscribes to such a
+            stream while it has a member, and for a while after; on a cluster its ids come from a
+            clock of its own. Producers write ``{"<kind>": "<name>"}``. None: there is one stream,
+            every pod is subscribed to it, its recent events are in the ring, and producers write
+            ``"<kind>"``.
+        claims: lists of names in users' tokens that ``joins`` looks at.
     """
 
     name: str
     scope: str
-    joins: Callable[[str | None], str | None]
-    named: bool = False
+    joins: Callable[[Member], Collection[str]]
+    naming: Naming | None = None
+    claims: tuple[str, ...] = ()
 
+
+def check_user_id(user: str) -> str:
+    """Return ``user`` unchanged when it can name a stream.
+
+    Raises:
+        InvalidUserId: empty, longer than 256 bytes of UTF-8, or holding a lone surrogate.
+    """
+    try:
+        size = len(user.encode())
+    except UnicodeEncodeError:
+        raise InvalidUserId("expected a user id of valid Unicode, got a lone surrogate") from None
+    if not 1 <= size <= USER_ID_MAX_BYTES:
+        raise InvalidUserId(
+            f"expected a user id of 1 to {USER_ID_MAX_BYTES} bytes in UTF-8, got {size} bytes"
+        )
+    return user
+
+
+_USER_IDS: Final = Naming(
+    check_user_id,
+    expected=f"a user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8",
+    audience="every connection of one user",
+    description=f"The user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8.",
+    example="alice",
+    max_characters=USER_ID_MAX_BYTES,
+)
 
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
-        Kind("all", "publish:all", joins=lambda _: ""),
-        Kind("authenticated", "publish:authenticated", joins=lambda user: "" if user else None),
-        Kind("user", "publish:user", joins=lambda user: user, named=True),
+        Kind("all", "publish:all", joins=lambda _: ("",)),
+        Kind("authenticated", "publish:authenticated", joins=lambda of: ("",) if of.user else ()),
+        Kind(
+            "user",
+            "publish:user",
+            joins=lambda of: () if of.user is None else (of.user,),
+            naming=_USER_IDS,
+        ),
     )
 }
 """Every kind of audience, by its name."""
@@ -66,7 +117,7 @@ class Audience:
     Attributes:
         kind: a name in `KINDS`.
         name: within the kind, such as a user's id; empty for kinds with one stream.
-        named: see `Kind.named`.
+        named: it is one of many within its kind, see `Kind.naming`.
         stream: ``all``, ``authenticated`` or ``user:<encoded id>``. Braces, spaces and everything
             outside ASCII are percent-encoded (RFC 3986, section 2.1), so that no user id can break
             out of its Redis hash tag.
@@ -86,9 +137,9 @@ class Audience:
             known = ", ".join(KINDS)
             raise UnknownKind(f"expected a kind of audience out of {known}, got {self.kind[:64]!r}")
         stream = self.kind
-        if kind.named:
+        if kind.naming is not None:
             stream += ":" + quote(self.name, safe=_SAFE, errors="surrogatepass")
-        object.__setattr__(self, "named", kind.named)
+        object.__setattr__(self, "named", kind.naming is not None)
         object.__setattr__(self, "stream", stream)
 
     @property
@@ -108,30 +159,22 @@ def user_audience(user: str) -> Audience:
 
 def shared_audiences() -> list[Audience]:
     """The audiences of all kinds that have one stream: every pod listens to them."""
-    return [Audience(kind.name) for kind in KINDS.values() if not kind.named]
+    return [Audience(kind.name) for kind in KINDS.values() if kind.naming is None]
 
 
-def audiences_of(user: str | None) -> list[Audience]:
-    """Every audience that takes a user's connections in; None: an anonymous connection."""
-    return [
-        Audience(kind.name, name)
-        for kind in KINDS.values()
-        if (name := kind.joins(user)) is not None
-    ]
+def namings() -> dict[str, Naming]:
+    """The rules for names, by kind, of all kinds that have them."""
+    return {kind.name: kind.naming for kind in KINDS.values() if kind.naming is not None}
 
 
-def check_user_id(user: str) -> str:
-    """Return ``user`` unchanged when it can name a stream.
+def audiences_of(member: Member) -> list[Audience]:
+    """Every audience that takes in the connections of a member.
 
     Raises:
-        InvalidUserId: empty, longer than 256 bytes of UTF-8, or holding a lone surrogate.
+        InvalidName: a name in the member's token is none.
     """
-    try:
-        size = len(user.encode())
-    except UnicodeEncodeError:
-        raise InvalidUserId("expected a user id of valid Unicode, got a lone surrogate") from None
-    if not 1 <= size <= USER_ID_MAX_BYTES:
-        raise InvalidUserId(
-            f"expected a user id of 1 to {USER_ID_MAX_BYTES} bytes in UTF-8, got {size} bytes"
-        )
-    return user
+    return [
+        Audience(kind.name, name if kind.naming is None else kind.naming.check(name))
+        for kind in KINDS.values()
+        for name in kind.joins(member)
+    ]

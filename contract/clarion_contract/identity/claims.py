@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+NO_LISTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+"""Of a token that lists no names: all such tokens share it."""
+
+
+def no_lists() -> Mapping[str, tuple[str, ...]]:
+    """`NO_LISTS`, which cannot be a default itself: dataclasses take it for mutable."""
+    return NO_LISTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +26,8 @@ class Claims:
         expires_at: seconds since the epoch.
         token_id: the token's ``jti``, by which it can be revoked; None: the token has none.
         issued_at: the token's ``iat``, seconds since the epoch; None: the token has none.
+        lists: names that the token lists for a kind of audience
+            (`clarion_contract.events.audience.Kind.claims`).
     """
 
     subject: str
@@ -22,3 +35,4 @@ class Claims:
     expires_at: float
     token_id: str | None = None
     issued_at: float | None = None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=no_lists, hash=False)

@@ -7,7 +7,8 @@ Verification never waits, with one exception. If the JWKS does not hold the toke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,12 +17,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from clarion_contract.events.errors import InvalidToken
 from clarion_contract.identity import jws
-from clarion_contract.identity.claims import Claims
+from clarion_contract.identity.claims import NO_LISTS, Claims
 from clarion_contract.identity.jwks import JwksKeys
 from clarion_contract.identity.jws import ASYMMETRIC
 from clarion_contract.service.settings import ContractSettings, InvalidSettings
 
 TOKEN_MAX_CHARACTERS: Final = 8_192
+
+NO_CLAIMS: Final[Mapping[str, str]] = MappingProxyType({})
+"""No claims that list names."""
 
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
 
@@ -113,11 +117,13 @@ class Payload(msgspec.Struct, frozen=True):
     scope: Any = None
 
 
-_PAYLOADS: Final = msgspec.json.Decoder(Payload)
-
-
 class TokenVerifier:
-    """Verifies tokens against one key source."""
+    """Verifies tokens against one key source.
+
+    Args:
+        lists: claims that list names, such as topics: what `Claims.lists` calls each, and its name
+            in tokens.
+    """
 
     def __init__(
         self,
@@ -127,9 +133,12 @@ class TokenVerifier:
         audience: str | None,
         issuer: str | None,
         leeway_seconds: float,
+        lists: Mapping[str, str] = NO_CLAIMS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
+        self._lists = lists
+        self._payloads = _payloads(lists)
         self._signatures = jws.Signatures(algorithms, keys.only)
         self._audience = audience
         self._issuer = issuer
@@ -153,7 +162,7 @@ class TokenVerifier:
         self._signatures.check_algorithm(signed)
         self._signatures.check(signed, self._own_key(signed.header))
         try:
-            payload = _PAYLOADS.decode(signed.payload)
+            payload = self._payloads.decode(signed.payload)
         except msgspec.ValidationError as error:
             raise InvalidToken("claims", f"the token's claims: {error}") from None
         except (ValueError, RecursionError):
@@ -182,7 +191,14 @@ class TokenVerifier:
             raise InvalidToken("not_yet_valid", "the token was issued in the future")
         self._check_issuer(payload.iss)
         self._check_audience(payload.aud)
-        return Claims(payload.sub, _scopes(payload.scope), payload.exp, payload.jti, payload.iat)
+        return Claims(
+            payload.sub,
+            _scopes(payload.scope),
+            payload.exp,
+            payload.jti,
+            payload.iat,
+            _names(payload, self._lists) if self._lists else NO_LISTS,
+        )
 
     def _check_issuer(self, issuer: object) -> None:
         if self._issuer is None:
@@ -248,8 +264,13 @@ def fixed_key(settings: ContractSettings) -> FixedKey | None:
     return None
 
 
-def verifier_of(settings: ContractSettings) -> tuple[Keys, TokenVerifier]:
+def verifier_of(
+    settings: ContractSettings, *, lists: Mapping[str, str] = NO_CLAIMS
+) -> tuple[Keys, TokenVerifier]:
     """The verifier that the settings describe, and its keys.
+
+    Args:
+        lists: see `TokenVerifier`.
 
     Raises:
         InvalidSettings: the keys or algorithms in the settings cannot be used.
@@ -265,7 +286,27 @@ def verifier_of(settings: ContractSettings) -> tuple[Keys, TokenVerifier]:
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
         leeway_seconds=settings.jwt_leeway_seconds,
+        lists=lists,
     )
+
+
+def _payloads(lists: Mapping[str, str]) -> msgspec.json.Decoder[Payload]:
+    """Decodes a token's claims, those in ``lists`` included."""
+    if not lists:
+        return msgspec.json.Decoder(Payload)
+    fields = [(_field(name), tuple[str, ...] | None, None) for name in lists]
+    renamed = {_field(name): claim for name, claim in lists.items()}
+    cls = msgspec.defstruct("Payload", fields, bases=(Payload,), frozen=True, rename=renamed)
+    return msgspec.json.Decoder(cls)
+
+
+def _names(payload: Payload, lists: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    found = {name: names for name in lists if (names := getattr(payload, _field(name)))}
+    return found or NO_LISTS
+
+
+def _field(name: str) -> str:
+    return f"list_{name}"
 
 
 def _lacks(claim: str) -> InvalidToken:

@@ -44,7 +44,7 @@ def shard_stream(bucket: str, pod: str) -> str:
 def bucket_of(stream: str) -> str:
     """The bucket that holds a stream in a cluster."""
     kind = KINDS.get(stream.partition(":")[0])
-    if kind is not None and kind.named:
+    if kind is not None and kind.naming is not None:
         return str(crc32(stream.encode()) % _NAMED_BUCKETS)
     if stream.startswith(_SHARD_PREFIX):
         return stream.split(":", 2)[1]

@@ -1,8 +1,8 @@
 """The streams that a pod listens to, and the connections that wait for them. No I/O.
 
 `clarion_gateway.bus.subscription` keeps them. A stream is *wanted* once a connection joins it. It
-is *confirmed* once Redis has confirmed it on the present connection. The pod gives a user's stream
-up when the user has had no socket here for a while.
+is *confirmed* once Redis has confirmed it on the present connection. The pod gives a stream with a
+name up when it has had no member here for a while.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Stream:
         confirmed: whether Redis has confirmed the subscription on the present connection.
         confirmed_after: the number of probes sent before that. Everything after the next probe's
             id will arrive.
-        idle_since: when the user's last socket was found gone, on a monotonic clock, in seconds;
-            None while there is one.
+        idle_since: when its last member was found gone, on a monotonic clock, in seconds; None
+            while there is one.
         joining: the number of connections that wait for it.
     """
 
@@ -115,8 +115,8 @@ class Streams:
         for stream in self:
             stream.begin_anew()
 
-    def of_user(self, audience: Audience) -> Stream:
-        """The stream of one user, which is wanted from now on."""
+    def of(self, audience: Audience) -> Stream:
+        """The stream of one audience, which is wanted from now on."""
         stream = self.by_name.get(audience.stream)
         if stream is None:
             stream = self._new(audience.stream, audience)
@@ -188,18 +188,18 @@ class Streams:
     def _new(self, name: str, audience: Audience | None) -> Stream:
         return Stream(name, audience, self._positions.is_apart(name))
 
-    def prune(self, users: Collection[str], linger_seconds: float, now: float) -> list[str]:
-        """Forget the streams of users without a socket for ``linger_seconds``; returns their names.
+    def prune(self, heard: Collection[str], linger_seconds: float, now: float) -> list[str]:
+        """Forget streams without a member for ``linger_seconds``; returns their names.
 
         Args:
-            users: the users with a socket here.
+            heard: the streams with a name that have members here.
             now: seconds, on the clock of the call before.
         """
         idle: list[str] = []
         for stream in self:
             if stream.audience is None or not stream.audience.named or not stream.confirmed:
                 continue
-            if stream.joining or stream.audience.user in users:
+            if stream.joining or stream.name in heard:
                 stream.idle_since = None
             elif stream.idle_since is None:
                 stream.idle_since = now

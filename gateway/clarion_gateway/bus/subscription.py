@@ -1,10 +1,10 @@
 """The pod's subscription to the bus: every event once, in order, with gaps repaired from the logs.
 
 It stands between `clarion_contract.redis.subscriber` (bytes of one connection) and
-`clarion_gateway.delivery.rounds` (rounds). The pod listens to `all`, to `authenticated`, to its own
-probe stream, and to the streams of the users whose sockets it holds. When the connection is lost,
-the pod subscribes anew, and `clarion_gateway.bus.repair` reads and delivers what was missed on
-every stream. No client notices.
+`clarion_gateway.delivery.rounds` (rounds). The pod listens to the streams of kinds with one stream
+(`all`, `authenticated`), to its own probe stream, and to streams with a name (such as a user's)
+that have members here. When the connection is lost, the pod subscribes anew, and
+`clarion_gateway.bus.repair` reads and delivers what was missed on every stream. No client notices.
 
 One id is enough to catch up from. On one connection, Redis sends messages in the order in which
 publish.lua ran, and ids rise in that order over all streams. So a pod that has heard id N has heard
@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from clarion_contract.events.audience import ALL, user_audience
+from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidMessage, parse_message
 from clarion_contract.redis.keyspace import CONTROL_STREAM
@@ -142,41 +142,43 @@ class Subscription:
         """Seconds since a probe last came back; infinite before the first one did."""
         return self._prober.verified_age_seconds
 
-    async def join(self, user: str | None, *, whole: bool = False) -> None:
-        """Return when every new event for a user, and for everyone, will come in.
+    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
+        """Return when every new event for these audiences will come in.
 
         Args:
-            user: None for an anonymous client.
+            audiences: any; the pod listens to those of kinds with one stream in any case.
             whole: for a client that resumes. Return only when the pod's position has passed all
                 events that were published before. The client finds those in the log, so that none
                 is lost between the log and the subscription. It costs a probe, which other joins
                 share.
         """
         await self._caught_up.wait()
-        if user is None:
-            return
-        stream = self._streams.of_user(user_audience(user))
-        stream.joining += 1
+        streams = [self._streams.of(audience) for audience in audiences if audience.named]
+        for stream in streams:
+            stream.joining += 1
         try:
-            await self._streams.confirmed(stream)
-            if whole and not stream.apart:
-                await self._delivery.reached(await self._prober.after(stream.confirmed_after))
+            for stream in streams:
+                await self._streams.confirmed(stream)
+            shared = [stream.confirmed_after for stream in streams if not stream.apart]
+            if whole and shared:
+                await self._delivery.reached(await self._prober.after(max(shared)))
         finally:
-            stream.joining -= 1
-            stream.idle_since = None
+            for stream in streams:
+                stream.joining -= 1
+                stream.idle_since = None
 
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
         await self._delivery.reached(await self._prober.after(self._prober.sent))
         await self._delivery.flushed()  # events of other clocks do not move the position
 
-    async def prune(self, users: Collection[str], linger_seconds: float) -> None:
-        """Unsubscribe from the streams of users without a socket here for ``linger_seconds``.
+    async def prune(self, heard: Collection[str], linger_seconds: float) -> None:
+        """Unsubscribe from streams without a member here for ``linger_seconds``.
 
         Args:
-            users: the users with a socket here.
+            heard: the streams with a name that have members here.
         """
-        idle = self._streams.prune(users, linger_seconds, self._clock())
+        idle = self._streams.prune(heard, linger_seconds, self._clock())
         if idle and self._subscriber is not None:
             try:
                 await self._subscriber.unsubscribe(idle)

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.events.audience import Audience, audiences_of, check_user_id
 from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
 from clarion_contract.events.event import InvalidPosition, parse_position
+from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.connections.identity import Identity, identity_of
+from clarion_gateway.connections.identity import ANONYMOUS, Identity, identity_of
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay_room import Busy
 from clarion_gateway.delivery.rounds import Delivery
@@ -54,8 +55,8 @@ class Verifier(Protocol):
 class Joining(Protocol):
     """The part of `clarion_gateway.bus.subscription.Subscription` that admission uses."""
 
-    async def join(self, user: str | None, *, whole: bool = False) -> None:
-        """Return when every new event for the user will reach this pod."""
+    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
+        """Return when every new event for the audiences will reach this pod."""
         ...
 
 
@@ -183,15 +184,14 @@ class Admission:
             ref: of the client's message.
         """
         try:
-            claims = None if token is None else await self._claims(token)
-            identity = identity_of(claims)
+            claims, identity, audiences = await self._identified(token)
             user = identity.user
             change = "logout" if user is None else "login"
             if user is not None and user == connection.user:
                 change = "refresh"
             self._check_user(user, connection.user)
             async with asyncio.timeout(self._settings.handshake_seconds):
-                await self._subscription.join(user)
+                await self._subscription.join(audiences)
         except Refused as refused:
             connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
             return
@@ -217,10 +217,9 @@ class Admission:
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
-        claims = None if opening.token is None else await self._claims(opening.token)
-        identity = identity_of(claims)
+        claims, identity, audiences = await self._identified(opening.token)
         self._check_user(identity.user, None)
-        await self._subscription.join(identity.user, whole=since is not None)
+        await self._subscription.join(audiences, whole=since is not None)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
@@ -231,18 +230,25 @@ class Admission:
             return []
         return await self._resume(connection, identity, since, opening.resumes)
 
-    async def _claims(self, token: str) -> Claims:
+    async def _identified(
+        self, token: str | None
+    ) -> tuple[Claims | None, Identity, list[Audience]]:
+        """A token's claims, for whom they speak, and the audiences that take such a client in."""
+        if token is None:
+            return None, ANONYMOUS, audiences_of(ANONYMOUS)
         try:
             claims = await self._verifier.verify_fetching(token)
             check_user_id(claims.subject)
+            identity = identity_of(claims)
+            audiences = audiences_of(identity)
         except InvalidToken as invalid:
             self._metrics.tokens_refused.labels(invalid.reason).inc()
             raise Refused(close_codes.unauthenticated(str(invalid))) from None
-        except InvalidUserId as invalid:
+        except InvalidName as invalid:
             self._metrics.tokens_refused.labels("claims").inc()
             raise Refused(close_codes.unauthenticated(str(invalid))) from None
         self._check_revoked(claims)
-        return claims
+        return claims, identity, audiences
 
     def _check_revoked(self, claims: Claims | None) -> None:
         """Refuse a revoked token.

@@ -79,9 +79,9 @@ class Resumption:
         if not await self._reaches(since):
             return None
         missed = await self._replay.missed(connection, since)
-        if connection.user is not None and not self._positions.exact:
-            # The pod's position says nothing about the user's stream. Wait until everything that
-            # was read from its log has come in by subscription too.
+        if connection.named_streams and not self._positions.exact:
+            # The pod's position says nothing about streams that are apart. Wait until everything
+            # that was read from their logs has come in by subscription too.
             await self._subscription.refresh()
         if connection.state is State.CLOSED or not missed.whole:
             return None

@@ -9,7 +9,7 @@ buffer to a whole group. The members of named streams, such as a user's, are kep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clarion_contract.events.audience import AUTHENTICATED, Audience, audiences_of
@@ -83,6 +83,11 @@ class Hub:
         return self._by_user
 
     @property
+    def named_streams(self) -> Collection[str]:
+        """The streams with a name that have members."""
+        return self._by_stream.keys()
+
+    @property
     def held(self) -> Mapping[tuple[str, str], int]:
         """Live connections by (wire, identity)."""
         counts: Counter[tuple[str, str]] = Counter()
@@ -141,7 +146,8 @@ class Hub:
 
     def identify(self, connection: Connection, identity: Identity) -> None:
         """Give a connection another identity, in one step: no event can come in between."""
-        if identity.user != connection.user:
+        before = connection.identity
+        if identity.user != before.user or identity.lists != before.lists:
             live = self._group(connection).members.pop(connection, self) is None
             self._leave(connection)
             connection.identity = identity
@@ -170,8 +176,8 @@ class Hub:
         return group
 
     def _join(self, connection: Connection) -> None:
-        """Let the connection hear the streams that its user may hear."""
-        audiences = audiences_of(connection.user)
+        """Let the connection hear the streams that its identity may hear."""
+        audiences = audiences_of(connection.identity)
         named = [audience.stream for audience in audiences if audience.named]
         connection.hear(
             shared=tuple(audience.stream for audience in audiences if not audience.named),

@@ -5,10 +5,11 @@ The hub sets it at the handshake, and again when the client logs in or out on an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
-from clarion_contract.identity.claims import Claims
+from clarion_contract.identity.claims import Claims, no_lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class Identity:
         expires_at: the end of the token, in seconds since 1970; None without a token.
         token_id: the token's ``jti``; None if it has none.
         issued_at: the token's ``iat``, in seconds since 1970; None if it has none.
+        lists: names that the token lists for kinds of audiences, see `Claims.lists`.
     """
 
     user: str | None
     expires_at: float | None = None
     token_id: str | None = None
     issued_at: float | None = None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=no_lists, hash=False)
 
 
 ANONYMOUS: Final = Identity(None)
@@ -38,4 +41,6 @@ def identity_of(claims: Claims | None) -> Identity:
     """
     if claims is None:
         return ANONYMOUS
-    return Identity(claims.subject, claims.expires_at, claims.token_id, claims.issued_at)
+    return Identity(
+        claims.subject, claims.expires_at, claims.token_id, claims.issued_at, claims.lists
+    )

@@ -47,7 +47,7 @@ class Missed:
         whole: whether they are complete back to the client's position.
         events: by id; those from Redis may be ahead of the pod's position.
         shared_since: the client lacks the events above this id on `all` and `authenticated`.
-        user_since: the same on its user's stream.
+        user_since: the same on streams with a name, such as its user's.
         segments: more events, from the ring.
     """
 
@@ -151,7 +151,7 @@ class Replay:
         shared_since = self._positions.shared_since(since)
         if shared_since < self._ring.broken_until:
             return _NOT_WHOLE
-        audiences = audiences_of(user)
+        audiences = audiences_of(connection.identity)
         streams = tuple(audience.stream for audience in audiences if not audience.named)
         recent = self._ring.since(shared_since, streams)
         logs = [

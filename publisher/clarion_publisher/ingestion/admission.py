@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Final
 
-from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.events.audience import KINDS, Audience
 from clarion_contract.events.event import (
     CONNECTION_ID_PATTERN,
     KEY_MAX_CHARACTERS,
@@ -14,13 +14,13 @@ from clarion_contract.events.event import (
     Publication,
     check_type,
 )
+from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.authorise import authorise
 from clarion_publisher.ingestion.event import (
     EXCLUDE_EXPECTED,
     KEY_EXPECTED,
     TYPE_EXPECTED,
-    USER_EXPECTED,
     IncomingEvent,
 )
 from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, FieldError, Refusal, invalid_event
@@ -72,20 +72,27 @@ def _check_fields(event: IncomingEvent) -> None:
 
     HTTP's decoder has already checked most of them; other sources need not.
     """
+    _check_name(event.audience)
     try:
-        if event.audience.user is not None:
-            check_user_id(event.audience.user)
         check_type(event.type)
-    except InvalidUserId:
-        size = len(str(event.audience.user).encode("utf-8", "surrogatepass"))
-        error = FieldError("/audience/user", USER_EXPECTED, f"{size} bytes")
-        raise invalid_event(error) from None
     except InvalidType:
         raise invalid_event(FieldError("/type", TYPE_EXPECTED, _length(event.type))) from None
     if event.key is not None and not 1 <= len(event.key) <= KEY_MAX_CHARACTERS:
         raise invalid_event(FieldError("/key", KEY_EXPECTED, _length(event.key)))
     if event.exclude is not None and not _CONNECTION_ID.fullmatch(event.exclude):
         raise invalid_event(FieldError("/exclude", EXCLUDE_EXPECTED, _length(event.exclude)))
+
+
+def _check_name(audience: Audience) -> None:
+    naming = KINDS[audience.kind].naming
+    if naming is None:
+        return
+    try:
+        naming.check(audience.name)
+    except InvalidName:
+        size = len(audience.name.encode("utf-8", "surrogatepass"))
+        error = FieldError(f"/audience/{audience.kind}", naming.expected, f"{size} bytes")
+        raise invalid_event(error) from None
 
 
 def _length(text: str) -> str:

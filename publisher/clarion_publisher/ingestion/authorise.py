@@ -17,10 +17,24 @@ READ_USERS: Final = "users:read"
 def authorise(caller: Claims, audience: Audience) -> None:
     """Raise unless the caller may publish to an audience.
 
+    A scope may be narrowed to the names that a pattern covers, where the kind has patterns:
+    ``<scope>:<pattern>``.
+
     Raises:
         Refusal: the caller's token lacks the audience's scope.
     """
-    require(caller, SCOPES[audience.kind], f"publishing to {audience.kind}")
+    scope = SCOPES[audience.kind]
+    if scope in caller.scopes:
+        return
+    naming = KINDS[audience.kind].naming
+    if naming is None or naming.covers is None:
+        require(caller, scope, f"publishing to {audience.kind}")
+        return
+    patterns = [each[len(scope) + 1 :] for each in caller.scopes if each.startswith(f"{scope}:")]
+    if not any(naming.covers(pattern, audience.name) for pattern in patterns):
+        needed = f"{scope} or {scope}:<pattern> with a pattern that covers it"
+        deed = f"publishing to the {audience.kind} {audience.name}"
+        raise Refusal(INSUFFICIENT_SCOPE, f"{deed} needs the scope {needed}", scope=scope)
 
 
 def require(caller: Claims, scope: str, deed: str) -> None:

@@ -6,14 +6,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from clarion_contract.events.audience import USER_ID_MAX_BYTES, Audience
+from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import KEY_MAX_CHARACTERS
 
 # Rules in words, for the refusals.
 TYPE_EXPECTED: Final = (
     "1 to 128 characters out of A-Z a-z 0-9 . _ : / -, with a letter or digit first"
 )
-USER_EXPECTED: Final = f"a user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8"
 KEY_EXPECTED: Final = f"a string of 1 to {KEY_MAX_CHARACTERS} characters"
 EXCLUDE_EXPECTED: Final = "a connection's id: 1 to 64 characters out of A-Z a-z 0-9 _ -"
 

@@ -74,6 +74,17 @@ def test_what_a_token_can_be_revoked_by() -> None:
     assert reason(token(jti=1)) == "claims"
 
 
+def test_lists_of_names_are_read_under_their_names_in_tokens() -> None:
+    listing = verifier(lists={"teams": "https://app.example.com/teams", "rooms": "rooms"})
+    listed = token(**{"https://app.example.com/teams": ["a", "b"], "teams": ["no"], "rooms": []})
+    assert listing.verify(listed).lists == {"teams": ("a", "b")}
+    assert verifier().verify(listed).lists == {}
+    for wrong in ("a b", [1], {"a": 1}):
+        with pytest.raises(InvalidToken, match="the token's claims: Expected") as refused:
+            listing.verify(token(rooms=wrong))
+        assert refused.value.reason == "claims"
+
+
 @pytest.mark.parametrize(
     ("scope", "scopes"),
     [

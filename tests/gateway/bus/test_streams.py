@@ -38,7 +38,7 @@ def test_of_a_stream_that_is_apart_the_pod_finds_out_first_where_it_ends(
     positions: Positions, at_once: bool
 ) -> None:
     streams = Streams(positions, control=False)
-    stream = streams.of_user(ALICE)
+    stream = streams.of(ALICE)
     streams.hear(stream.name, 3)
     assert stream.confirmed is at_once
     streams.confirm(stream, 4)

@@ -13,13 +13,20 @@ from typing import Any
 
 import pytest
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import (
+    ALL,
+    AUTHENTICATED,
+    Audience,
+    audiences_of,
+    user_audience,
+)
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.redis.keyspace import pod_stream
 from clarion_contract.redis.subscriber import Message
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.identity import Identity
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
@@ -82,7 +89,7 @@ class Listening:
         return self.subscribers[-1]
 
     def log_alice_in(self) -> None:
-        self.loop.run_until_complete(self.subscription.join("alice"))
+        self.loop.run_until_complete(self.subscription.join([user_audience("alice")]))
         self.hub.add(self.alice)
 
     def publish(self, audience: Audience = ALL, count: int = 1) -> list[int]:
@@ -91,7 +98,7 @@ class Listening:
         return ids
 
     def joining(self, user: str | None, *, whole: bool = False) -> asyncio.Task[None]:
-        return self.loop.spawn(self.subscription.join(user, whole=whole))
+        return self.loop.spawn(self.subscription.join(audiences_of(Identity(user)), whole=whole))
 
     def _connect(self) -> MemorySubscriber:
         self.subscribers.append(MemorySubscriber(self.bus, reachable=lambda: not self.bus.down))
@@ -561,7 +568,7 @@ def test_who_resumes_waits_for_the_position_to_pass_his_subscription(pod: Listen
     expects it to come by subscription; and it never would."""
     (id_,) = pod.publish(ALICE)
     assert pod.delivery.position < id_
-    pod.loop.run_until_complete(pod.subscription.join("alice", whole=True))
+    pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")], whole=True))
     assert pod.delivery.position > id_
 
 
@@ -588,7 +595,7 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
     pod.log_alice_in()
 
     def prune() -> None:
-        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.users.keys(), 15))
+        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.named_streams, 15))
 
     prune()
     pod.hub.remove(pod.alice)
@@ -605,15 +612,15 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
 def test_only_idle_users_are_given_up(pod: Listening) -> None:
     """Neither shared streams, nor a user whose client is just connecting."""
     pod.log_alice_in()
-    pod.loop.run_until_complete(pod.subscription.join("bob"))
+    pod.loop.run_until_complete(pod.subscription.join([user_audience("bob")]))
     streams = pod.subscription._streams
-    assert streams.prune({"alice"}, 15, 100.0) == []
+    assert streams.prune({"user:alice"}, 15, 100.0) == []
     streams.by_name["user:bob"].joining += 1
-    assert streams.prune({"alice"}, 15, 115.0) == []
+    assert streams.prune({"user:alice"}, 15, 115.0) == []
     streams.by_name["user:bob"].joining -= 1
-    assert streams.prune({"alice"}, 15, 115.0) == []
-    assert streams.prune({"alice"}, 15, 129.9) == []
-    assert streams.prune({"alice"}, 15, 130.0) == ["user:bob"]
+    assert streams.prune({"user:alice"}, 15, 115.0) == []
+    assert streams.prune({"user:alice"}, 15, 129.9) == []
+    assert streams.prune({"user:alice"}, 15, 130.0) == ["user:bob"]
     assert set(streams.by_name) == {"all", "authenticated", "user:alice", "pod:pod-test"}
 
 
@@ -632,9 +639,9 @@ def test_a_user_who_comes_back_within_the_linger_is_kept(pod: Listening) -> None
     pod.log_alice_in()
     pod.hub.remove(pod.alice)
     for _ in range(5):
-        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.users.keys(), 15))
+        pod.loop.run_until_complete(pod.subscription.prune(pod.hub.named_streams, 15))
         pod.loop.advance(10)
-        pod.loop.run_until_complete(pod.subscription.join("alice"))
+        pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")]))
     assert pod.subscriber.commands == 1 + 1, "subscribed once, with all others, and to her"
 
 

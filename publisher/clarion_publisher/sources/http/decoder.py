@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
-from clarion_publisher.ingestion.event import USER_EXPECTED
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.problems import (
     INVALID_BATCH,
@@ -24,7 +23,7 @@ from clarion_publisher.sources.http.problems import (
     Row,
     invalid,
 )
-from clarion_publisher.sources.http.schemas import NewEvent, NewEvents
+from clarion_publisher.sources.http.schemas import NamedAudience, NewEvent, NewEvents
 
 _SHOWN_MAX_CHARACTERS: Final = 40
 _ERRORS_MAX: Final = 10
@@ -212,11 +211,15 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
     try:
         field.decoder.decode(value)
     except ValidationError as error:
-        inner = _PATH.search(str(error))  # only {"user": ...} has inner fields
+        inner = _PATH.search(str(error))  # only an audience with a name has inner fields
         if inner is None:
             return [FieldError(f"/{name}", field.expected, _shown(value))]
         value = _OBJECT.decode(value)[inner[1]]
-        return [FieldError(f"/{name}/{inner[1]}", USER_EXPECTED, _shown(value))]
+        return [
+            FieldError(
+                f"/{name}/{inner[1]}", _fields(NamedAudience)[inner[1]].expected, _shown(value)
+            )
+        ]
     return []
 
 

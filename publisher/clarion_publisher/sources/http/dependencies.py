@@ -16,11 +16,15 @@ from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer, SecurityScopes
 from msgspec import Struct
 
-from clarion_contract.events.audience import USER_ID_MAX_BYTES, InvalidUserId, check_user_id
+from clarion_contract.events.audience import (
+    USER_ID_MAX_BYTES,
+    InvalidUserId,
+    check_user_id,
+    namings,
+)
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.telemetry import read_traceparent, traced_logs
 from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS, SCOPES, require
-from clarion_publisher.ingestion.event import USER_EXPECTED
 from clarion_publisher.ingestion.refusal import Refusal
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.sources.http.callers import Callers
@@ -148,7 +152,7 @@ async def user_in_path(
     try:
         return check_user_id(_decoded(user))
     except InvalidUserId:
-        raise _not_in_path(USER_EXPECTED) from None
+        raise _not_in_path(namings()["user"].expected) from None
 
 
 async def token_id_in_path(

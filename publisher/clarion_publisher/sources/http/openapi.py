@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
+from clarion_contract.events.audience import namings
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.http.problems import CONTENT_TYPE, Problem, Row
 from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
@@ -107,6 +108,7 @@ def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> di
     _, components = msgspec.json.schema_components([*_EXAMPLES, Problem], ref_template=_REFERENCE)
     _publish_patterns(components)
     components["NewEvents"]["properties"]["events"]["maxItems"] = batch_max_events
+    _split_by_kind(components)
     document["paths"] = {
         EVENTS_PATH: {"post": _publish_event()},
         BATCH_PATH: {"post": _publish_events()},
@@ -155,6 +157,24 @@ def _publish_patterns(node: Any) -> None:  # noqa: ANN401 - any JSON
     if isinstance(node, list):
         for each in node:
             _publish_patterns(each)
+
+
+def _split_by_kind(components: dict[str, Any]) -> None:
+    """Show an audience with a name as one schema for each kind: the decoder knows them as one."""
+    named = components.pop("NamedAudience")
+    split = {f"{kind.capitalize()}Audience": kind for kind in named["properties"]}
+    for name, kind in split.items():
+        components[name] = {
+            "title": name,
+            "description": f"{namings()[kind].audience.capitalize()}.",
+            "type": "object",
+            "properties": {kind: named["properties"][kind]},
+            "required": [kind],
+            "additionalProperties": False,
+        }
+    audience = components["NewEvent"]["properties"]["audience"]
+    shared = [each for each in audience["anyOf"] if "enum" in each]
+    audience["anyOf"] = shared + [{"$ref": _REFERENCE.format(name=name)} for name in split]
 
 
 def _publish_event() -> dict[str, Any]:

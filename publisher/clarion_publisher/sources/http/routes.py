@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from clarion_contract.events.audience import Audience, shared_audiences
 from clarion_contract.events.event import KEY_MAX_CHARACTERS, Published
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.event import IncomingEvent
@@ -38,7 +37,7 @@ from clarion_publisher.sources.http.schemas import (
     BatchResult,
     NewEvent,
     Receipt,
-    UserAudience,
+    audience_of,
 )
 
 EVENTS_PATH: Final = "/v1/events"
@@ -49,7 +48,6 @@ HEADER_KEY_PATTERN: Final = rf"^[!-~]([ -~]{{0,{KEY_MAX_CHARACTERS - 2}}}[!-~])?
 _HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
 
 _PARTIAL: Final = "partial"
-_SHARED: Final = {audience.kind: audience for audience in shared_audiences()}
 
 Handle = Callable[[Claims, Headers, bytes], Awaitable[Answer]]
 
@@ -103,7 +101,7 @@ class Publishing:
             Refusal: the body is not an event.
         """
         event = decode_event(body)
-        audience = _audience(event)
+        audience = audience_of(event.audience)
         try:
             key = choose_key(headers.get(b"idempotency-key"), event.key)
         except Refusal as refusal:
@@ -170,15 +168,8 @@ def choose_key(header: bytes | None, key: str | None) -> str | None:
 
 
 def _incoming(event: NewEvent) -> IncomingEvent:
-    return IncomingEvent(_audience(event), event.type, bytes(event.data), event.key, event.exclude)
-
-
-def _audience(event: NewEvent) -> Audience:
-    """The audience of an event; `Admission` checks a user's id."""
-    wanted = event.audience
-    if isinstance(wanted, UserAudience):
-        return Audience("user", wanted.user)
-    return _SHARED[wanted]
+    audience = audience_of(event.audience)
+    return IncomingEvent(audience, event.type, bytes(event.data), event.key, event.exclude)
 
 
 def _check_temporary(outcomes: Sequence[Outcome]) -> None:

@@ -7,52 +7,98 @@ producer wrote them, including numbers, key order and white space.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from clarion_contract.events.audience import USER_ID_MAX_BYTES, shared_audiences
+from clarion_contract.events.audience import Audience, namings, shared_audiences
 from clarion_contract.events.event import (
     CONNECTION_ID_PATTERN,
     KEY_MAX_CHARACTERS,
     TYPE_PATTERN,
     to_the_end,
 )
+from clarion_contract.events.naming import Naming
 from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TYPE_EXPECTED
 from clarion_publisher.sources.http.problems import Problem
 
 Key = Annotated[str, Meta(min_length=1, max_length=KEY_MAX_CHARACTERS)]
-_SHARED: Final = tuple(audience.kind for audience in shared_audiences())
-if TYPE_CHECKING:
-    SharedKind = str
-else:  # one of the kinds in the table of audiences
-    SharedKind = Literal[_SHARED]
+_NAMINGS: Final = namings()
+_SHARED: Final = {audience.kind: audience for audience in shared_audiences()}
 ConnectionId = Annotated[str, Meta(pattern=to_the_end(CONNECTION_ID_PATTERN))]
 
 
-class UserAudience(Struct, frozen=True, forbid_unknown_fields=True):
-    """Every connection of one user."""
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
-    user: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=USER_ID_MAX_BYTES,
-            description=f"The user's id: 1 to {USER_ID_MAX_BYTES} bytes in UTF-8.",
-            examples=["alice"],
-        ),
-    ]
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
+
+
+def _check_one_kind(named: Struct) -> None:
+    if sum(getattr(named, kind) is not UNSET for kind in _NAMINGS) != 1:
+        raise ValueError("expected one kind of audience")
+
+
+def _name(naming: Naming) -> object:
+    pattern = None if naming.pattern is None else to_the_end(naming.pattern)
+    limits = Meta(min_length=1, max_length=naming.max_characters, pattern=pattern)
+    described = Meta(
+        description=naming.description,
+        examples=[naming.example],
+        extra={"expected": naming.expected},
+    )
+    return Annotated[Annotated[str, limits] | UnsetType, described]
+
+
+# The kinds of audiences stand in a table, so these classes are made from it.
+if TYPE_CHECKING:
+    SharedKind = str
+
+    class NamedAudience(Struct):
+        """One audience out of many of its kind."""
+else:
+    SharedKind = Literal[tuple(_SHARED)]
+    NamedAudience = msgspec.defstruct(
+        "NamedAudience",
+        [(kind, _name(naming), UNSET) for kind, naming in _NAMINGS.items()],
+        namespace={"__post_init__": _check_one_kind},
+        module=__name__,
+        frozen=True,
+        forbid_unknown_fields=True,
+    )
+
+
+def audience_of(wanted: str | NamedAudience) -> Audience:
+    """The audience that a producer's JSON names; `Admission` checks a name."""
+    if isinstance(wanted, str):
+        return _SHARED[wanted]
+    kind = next(kind for kind in _NAMINGS if getattr(wanted, kind) is not UNSET)
+    return Audience(kind, getattr(wanted, kind))
+
+
+_RECIPIENTS: Final = (
+    "every connection",
+    "every authenticated one",
+    *(naming.audience for naming in _NAMINGS.values()),
+)
 
 
 class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event to publish."""
 
     audience: Annotated[
-        SharedKind | UserAudience,
+        SharedKind | NamedAudience,
         Meta(
-            description="Who receives the event: every connection, every authenticated one, or "
-            "every connection of one user.",
-            extra={"expected": ", ".join(f'"{kind}"' for kind in _SHARED) + ' or {"user": "<id>"}'},
+            description=f"Who receives the event: {_listed(_RECIPIENTS)}.",
+            extra={
+                "expected": _listed(
+                    [*map(_quoted, _SHARED), *(f'{{"{kind}": "<name>"}}' for kind in _NAMINGS)]
+                )
+            },
         ),
     ]
     type: Annotated[

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clarion_contract.events.audience import Audience
 from clarion_publisher.ingestion.refusal import Refusal
 from clarion_publisher.sources.http.decoder import decode_batch, decode_event
 from clarion_publisher.sources.http.problems import (
@@ -18,7 +19,7 @@ from clarion_publisher.sources.http.problems import (
     HttpRefusal,
     row_of,
 )
-from clarion_publisher.sources.http.schemas import NewEvent, UserAudience
+from clarion_publisher.sources.http.schemas import NewEvent, audience_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -104,7 +105,7 @@ class TestEvents:
         event = decode_event(
             b'{"audience":{"user":"al"},"type":"a.b","data":1,"key":"k","exclude":"c"}'
         )
-        assert event.audience == UserAudience("al")
+        assert audience_of(event.audience) == Audience("user", "al")
         assert (event.type, event.key, event.exclude) == ("a.b", "k", "c")
 
     def test_null_is_no_key(self) -> None:
