@@ -86,6 +86,7 @@ def gateway_metrics() -> set[str]:
         revocations=lambda: 0,
         presence_pending=lambda: 0,
         max_connections=1,
+        configured_connections=1,
     )
     return metrics_of(registry)
 

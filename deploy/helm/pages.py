@@ -128,6 +128,11 @@ them is your own Redis, or a small Valkey for trying Clarion out. The chart need
 newer and helm 3.17 or newer. [docs/kubernetes.md](../../../docs/kubernetes.md) explains how to
 install, scale, upgrade and observe.
 
+Each connection is an open file. So the node must allow a gateway's process 22,288 of them with the
+default settings, and a publisher's 10,288 (the hard limit, `ulimit -Hn`). containerd and Docker
+allow more, if nobody has changed it. With less, the pods take fewer connections and say so:
+[open files](../../../docs/kubernetes.md#open-files).
+
 ```sh
 helm install clarion deploy/helm/clarion \\
   --set image.repository=registry.example.com/clarion \\

@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -22,6 +23,7 @@ from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.subscriber import Subscriber
+from clarion_contract.service import descriptors
 from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Job, Supervisor
@@ -49,6 +51,8 @@ from clarion_gateway.fleet.rebalancing import Rebalancing
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.public import public_app
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ async def running(
     Raises:
         InvalidSettings: a setting turned out to be wrong when it was used.
     """
+    configured, settings = settings.max_connections, _within_descriptors(settings)
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-gateway", settings.pod)
@@ -173,6 +178,7 @@ async def running(
                 revocations=lambda: len(revocations),
                 presence_pending=lambda: presence.pending,
                 max_connections=settings.max_connections,
+                configured_connections=configured,
             )
             supervisor.keep("subscription", subscription.run, essential=True)
             supervisor.keep("delivery", delivery.run, essential=True)
@@ -197,6 +203,20 @@ async def running(
         await keys.aclose()
         if provider is not None:
             await asyncio.to_thread(provider.shutdown)
+
+
+def _within_descriptors(settings: GatewaySettings) -> GatewaySettings:
+    """The settings with as many connections as the process may open sockets."""
+    fitting = settings.within(descriptors.for_sockets())
+    if fitting is not settings:
+        _log.warning(
+            "too few file descriptors for GATEWAY_MAX_CONNECTIONS: the limit is lowered",
+            configured=settings.max_connections,
+            effective=fitting.max_connections,
+            descriptors=descriptors.limit(),
+            needed_hard_limit=descriptors.needed_for(settings.max_sockets),
+        )
+    return fitting
 
 
 class _Control:

@@ -8,8 +8,9 @@ from typing import Final
 
 import structlog
 
+from clarion_contract.service import descriptors
 from clarion_contract.service.help import answer
-from clarion_contract.service.http_bounds import internal_protocol
+from clarion_contract.service.internal_server import InternalServer
 from clarion_contract.service.serving import (
     GaveUp,
     Server,
@@ -64,13 +65,7 @@ async def serve(settings: GatewaySettings) -> None:
             ws="none",
             proxy_headers=False,
         )
-        internal = Server(
-            gateway.internal,
-            internal_port,
-            http=internal_protocol(gateway.sessions.port.refused),
-            ws="none",
-            proxy_headers=False,
-        )
+        internal = InternalServer(gateway.internal, internal_port, gateway.sessions.port.refused)
         settle_memory()
         async with asyncio.TaskGroup() as group:
             group.create_task(public.run_until_stopped())
@@ -79,6 +74,8 @@ async def serve(settings: GatewaySettings) -> None:
                 "gateway listens",
                 port=public_port.getsockname()[1],
                 internal_port=internal_port.getsockname()[1],
+                max_connections=gateway.sessions.settings.max_connections,
+                descriptors=descriptors.limit(),
             )
             await first(stopping, gateway.given_up)
             await gateway.drain.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -239,6 +239,12 @@ class GatewaySettings(ContractSettings):
     def max_sockets(self) -> int:
         """The most TCP connections on the public port, with and without a finished handshake."""
         return self.max_connections + max(_SOCKETS_SPARE_MIN, self.max_connections // 10)
+
+    def within(self, sockets: int) -> Self:
+        """These settings, with as few connections as so many sockets allow."""
+        if self.max_sockets <= sockets:
+            return self
+        return self.model_copy(update={"max_connections": max(1, sockets * 10 // 11)})
 
     @property
     def beat_seconds(self) -> float:

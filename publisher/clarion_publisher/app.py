@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
 
@@ -18,6 +19,7 @@ from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.service import descriptors
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
 from clarion_contract.service.supervisor import Supervisor
@@ -37,6 +39,8 @@ from clarion_publisher.sources.http.users import Users
 from clarion_publisher.sources.source import Source
 
 _READINESS_SECONDS: Final = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -130,6 +134,8 @@ async def running(
     drain = Drain()
     metrics.observe_pod(
         sockets=lambda: port.open,
+        sockets_max=port.max_sockets,
+        sockets_configured=settings.max_sockets,
         pending=lambda: queue.pending,
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
@@ -168,7 +174,16 @@ def _port(settings: PublisherSettings, metrics: Metrics) -> Port:
         idle_seconds=settings.keep_alive_seconds,
         body_bytes_per_second=settings.body_bytes_per_second,
     )
-    return Port(limits, max_sockets=settings.max_sockets, refused=metrics.http_refused)
+    port = Port(limits, max_sockets=settings.max_sockets, refused=metrics.http_refused)
+    if port.max_sockets < settings.max_sockets:
+        _log.warning(
+            "too few file descriptors for PUBLISHER_MAX_SOCKETS: the limit is lowered",
+            configured=settings.max_sockets,
+            effective=port.max_sockets,
+            descriptors=descriptors.limit(),
+            needed_hard_limit=descriptors.needed_for(settings.max_sockets),
+        )
+    return port
 
 
 def _users(settings: PublisherSettings, bus: Bus) -> Users:

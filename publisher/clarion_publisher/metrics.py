@@ -19,6 +19,7 @@ _REFUSED_EARLY: Final = (
     "request_timeout",
     "head_too_large",
     "too_many_sockets",
+    "no_descriptors",
     "answer_timeout",
 )
 # Those that are no fault of the producer.
@@ -73,6 +74,16 @@ class Metrics:
         self._sockets = Gauge(
             "clarion_publisher_sockets",
             "Open TCP connections on the public port, idle ones included.",
+            registry=registry,
+        )
+        self._sockets_max = Gauge(
+            "clarion_publisher_sockets_max",
+            "TCP connections that the public port takes at most.",
+            registry=registry,
+        )
+        self._sockets_configured = Gauge(
+            "clarion_publisher_sockets_configured",
+            "PUBLISHER_MAX_SOCKETS. More than the pod takes where it has too few file descriptors.",
             registry=registry,
         )
         self._pipeline_events = Histogram(
@@ -131,12 +142,16 @@ class Metrics:
         self,
         *,
         sockets: Callable[[], int],
+        sockets_max: int,
+        sockets_configured: int,
         pending: Callable[[], int],
         body_bytes: Callable[[], int],
         draining: Callable[[], bool],
     ) -> None:
         """Read these gauges from their owners at each scrape."""
         self._sockets.set_function(sockets)
+        self._sockets_max.set(sockets_max)
+        self._sockets_configured.set(sockets_configured)
         self._pending.set_function(pending)
         self._body_bytes.set_function(body_bytes)
         self._draining.set_function(draining)

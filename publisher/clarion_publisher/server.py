@@ -10,11 +10,11 @@ from typing import Final
 
 import structlog
 
+from clarion_contract.service import descriptors
 from clarion_contract.service.help import answer
-from clarion_contract.service.http_bounds import internal_protocol
+from clarion_contract.service.internal_server import InternalServer
 from clarion_contract.service.serving import (
     GaveUp,
-    Server,
     bind,
     first,
     run,
@@ -73,13 +73,7 @@ async def serve_on(
         sources: sources of events besides HTTP.
     """
     async with running(settings, public_port, sources=sources) as publisher:
-        internal = Server(
-            publisher.internal,
-            internal_port,
-            http=internal_protocol(publisher.port.refused),
-            ws="none",
-            proxy_headers=False,
-        )
+        internal = InternalServer(publisher.internal, internal_port, publisher.port.refused)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(internal.run_until_stopped())
             try:
@@ -89,6 +83,8 @@ async def serve_on(
                     "publisher listens",
                     port=public_port.getsockname()[1],
                     internal_port=internal_port.getsockname()[1],
+                    max_sockets=publisher.port.max_sockets,
+                    descriptors=descriptors.limit(),
                 )
                 await first(stopping, publisher.given_up)
                 await _announce(publisher.drain, settings.drain_pause_seconds)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,74 +20,10 @@ from clarion_contract.service.settings import InvalidSettings
 from clarion_publisher.app import running
 from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
-from tests.e2e.ports import free_port
+from tests.processes import SECONDS, Process
 from tests.publisher.service import bearer, serving, token
 from tests.redis_topologies import wait_until
 from tests.valkey import Valkey
-
-SECONDS = 60
-
-
-class Process:
-    """A process of ``python -m clarion_publisher``."""
-
-    def __init__(
-        self,
-        log: Path,
-        redis_url: str = "redis://127.0.0.1:1",
-        *,
-        files: tuple[int, int] | None = None,
-        **env: str,
-    ) -> None:
-        """Start a publisher. ``files``: its soft and hard limit of open files."""
-        self.log = log
-        self.port, self.internal_port = free_port(), free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "CLARION_REDIS_URL": redis_url,
-            "CLARION_JWT_SECRET": SECRET,
-            "PUBLISHER_HOST": "127.0.0.1",
-            "PUBLISHER_PORT": str(self.port),
-            "PUBLISHER_INTERNAL_HOST": "127.0.0.1",
-            "PUBLISHER_INTERNAL_PORT": str(self.internal_port),
-            "PUBLISHER_DRAIN_PAUSE_SECONDS": "0",
-            **env,
-        }
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "clarion_publisher"],
-                env=environment,
-                stdout=output,
-                stderr=output,
-                preexec_fn=files  # noqa: PLW1509 - this thread only
-                and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)),
-            )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def ready(self) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.internal_port}/readyz", trust_env=False)
-
-    def wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                self.ready()
-                return
-            except httpx.HTTPError:
-                assert self.process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-
-    def listens(self) -> bool:
-        """Whether the public port accepts connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def end(self) -> int:
-        return self.process.wait(timeout=SECONDS)
 
 
 @pytest.fixture
@@ -99,9 +31,7 @@ def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
     yield started
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
+        each.__exit__()
 
 
 def post(url: str) -> httpx.Response:
@@ -119,7 +49,7 @@ def test_sigterm_lets_requests_finish(tmp_path: Path, processes: list[Process]) 
     """
     valkey = Valkey(tmp_path)
     valkey.start()
-    process = Process(tmp_path / "log", valkey.url, PUBLISHER_DRAIN_PAUSE_SECONDS="3")
+    process = Process("publisher", tmp_path / "log", valkey.url, PUBLISHER_DRAIN_PAUSE_SECONDS="3")
     processes.append(process)
     process.wait_until_it_listens()
     assert process.ready().status_code == 200
@@ -159,9 +89,12 @@ def test_sockets_never_take_the_last_file(
     tmp_path: Path, processes: list[Process], redis_url: str
 ) -> None:
     """The soft limit is raised to the hard one, and some files are kept for Redis and others."""
-    process = Process(tmp_path / "log", redis_url, files=(64, 400))
+    process = Process("publisher", tmp_path / "log", redis_url, files=(64, 400))
     processes.append(process)
     process.wait_until_it_listens()
+    assert process.metric("clarion_publisher_sockets_max") == 184
+    assert process.metric("clarion_publisher_sockets_configured") == 10_000
+    assert '"needed_hard_limit": 10288' in process.log.read_text()
     with contextlib.ExitStack() as stack:
         held = []
         for _ in range(450):
@@ -170,6 +103,7 @@ def test_sockets_never_take_the_last_file(
             assert process.process.poll() is None
         assert b"503" in held[-1].recv(100)
         assert process.ready().status_code == 200
+        assert process.metric("process_open_fds") > 184
         request = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
         held[0].sendall(request)
         assert b"401" in held[0].recv(100)
@@ -182,7 +116,7 @@ def test_sockets_never_take_the_last_file(
 def test_a_port_in_use(tmp_path: Path, processes: list[Process]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = str(other.getsockname()[1])
-        process = Process(tmp_path / "log", PUBLISHER_INTERNAL_PORT=number)
+        process = Process("publisher", tmp_path / "log", PUBLISHER_INTERNAL_PORT=number)
         processes.append(process)
         assert process.end() == 1
     assert process.log.read_text() == (
@@ -192,6 +126,7 @@ def test_a_port_in_use(tmp_path: Path, processes: list[Process]) -> None:
 
 def test_bad_settings(tmp_path: Path, processes: list[Process]) -> None:
     process = Process(
+        "publisher",
         tmp_path / "log",
         redis_url="redis://:secret#1@host",
         CLARION_JWT_SECRET="short",
@@ -230,7 +165,7 @@ async def test_settings_that_show_to_be_bad_when_used(name: str, settings: Any) 
 
 def test_tokens_never_reach_the_log(tmp_path: Path, processes: list[Process]) -> None:
     """Not when they are refused, nor when Redis is gone, nor at the lowest log level."""
-    process = Process(tmp_path / "log", CLARION_LOG_LEVEL="debug")
+    process = Process("publisher", tmp_path / "log", CLARION_LOG_LEVEL="debug")
     processes.append(process)
     process.wait_until_it_listens()
     tokens = [token(), token(exp=1), "not.a.token", token()[:-5]]

@@ -40,7 +40,7 @@ _LINGER_BODY_MAX_BYTES: Final = 16 << 20
 _ANSWER_SECONDS: Final = 60.0
 # Requests that may wait behind the current one: each costs a few kilobytes of memory.
 _PIPELINED_MAX: Final = 16
-_INTERNAL_SOCKETS_MAX: Final = 500
+_INTERNAL_SOCKETS_MAX: Final = 100
 # The rate of a body is measured over this time, so that a short stall does no harm.
 _RATE_WINDOW_SECONDS: Final = 5.0
 # Framing of a one-byte chunk: its size, two line ends, and a little spare room.
@@ -126,9 +126,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             self.deadline = now + port.limits.idle_seconds
         port.watch(self)
-        if port.is_full:
-            detail = f"expected at most {port.max_sockets} connections on this port at a time"
-            self._refuse(Breach.TOO_MANY_SOCKETS, detail)
+        refusal = port.refusal(transport)
+        if refusal is not None:
+            self._refuse(*refusal)
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -579,7 +579,7 @@ def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> 
 
 def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:
     """A `protocol_class` for an internal port, which kubelets and scrapers use."""
-    port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused)
+    port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused, takes_last=True)
     return protocol_class(BoundedHttpProtocol, port)
 
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import resource
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -14,15 +15,17 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
+from clarion_contract.service import descriptors
 from clarion_contract.service.serving import RESPONSE_HEADERS
 
 _TICK_MAX_SECONDS: Final = 1.0
 _TICKS_PER_LIMIT: Final = 10
-# Reserved for Redis, other ports and files. A port that used the last descriptor could not even
-# turn clients away.
-_SPARE_DESCRIPTORS: Final = 128
-_UNLIMITED_DESCRIPTORS: Final = 1 << 30
+# Between two log lines that tell that clients are turned away for want of descriptors.
+_TELL_SECONDS: Final = 60.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Breach(Enum):
@@ -32,6 +35,7 @@ class Breach(Enum):
     TOO_SLOW = ("head_too_slow", 408)
     HEAD_TOO_LARGE = ("head_too_large", 431)
     TOO_MANY_SOCKETS = ("too_many_sockets", 503)
+    NO_DESCRIPTORS = ("no_descriptors", 503)
 
     def __init__(self, reason: str, status: int) -> None:
         self.reason = reason
@@ -81,26 +85,38 @@ class Port:
         *,
         max_sockets: int,
         refused: Callable[[str], None],
+        takes_last: bool = False,
     ) -> None:
         """Begin without connections.
 
         Args:
             max_sockets: reduced if the process may not open so many files.
             refused: called with the reason of each refusal, to count it.
+            takes_last: whether clients may have the process's last descriptors.
         """
         self.limits = limits
-        self.max_sockets = min(max_sockets, _descriptors() - _SPARE_DESCRIPTORS)
+        self.max_sockets = min(max_sockets, descriptors.for_sockets())
         self.refused = refused
         self.open = 0
         self._watched: set[Watched] = set()
         shortest = min(limits.request_seconds, limits.idle_seconds or limits.request_seconds)
         self._tick_seconds = min(_TICK_MAX_SECONDS, shortest / _TICKS_PER_LIMIT)
         self._ticking = False
+        self._below = None if takes_last else descriptors.last()
+        self._told_at = -math.inf
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there are more connections than the port may hold."""
-        return self.open > self.max_sockets
+    def refusal(self, transport: asyncio.Transport) -> tuple[Breach, str] | None:
+        """Why a connection that has just come, and is counted, is one too many."""
+        if self.open > self.max_sockets:
+            detail = f"expected at most {self.max_sockets} connections on this port at a time"
+            return Breach.TOO_MANY_SOCKETS, detail
+        if self._below is None:
+            return None
+        connection = transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < self._below:
+            return None
+        self._tell()
+        return Breach.NO_DESCRIPTORS, "no file descriptor is left for another connection"
 
     def watch(self, protocol: Watched) -> None:
         """End the connection when its deadline passes, until `forget`."""
@@ -112,6 +128,16 @@ class Port:
     def forget(self, protocol: Watched) -> None:
         """The connection is gone, or no longer speaks HTTP."""
         self._watched.discard(protocol)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_SECONDS:
+            self._told_at = now
+            _log.error(
+                "clients are turned away: nearly all file descriptors are in use",
+                connections=self.open,
+                descriptors=descriptors.limit(),
+            )
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -139,11 +165,3 @@ def refusal_response(
         *(f"{name}: {value}" for name, value in headers),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
-
-
-def _descriptors() -> int:
-    """How many files the process may open, with a minimum so that some sockets remain."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return _UNLIMITED_DESCRIPTORS
-    return max(soft, 2 * _SPARE_DESCRIPTORS)

@@ -22,6 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from clarion_contract.service.descriptors import set_aside_if_needed
+
 Readiness = Callable[[], Awaitable[Sequence[str]]]
 """Returns the reasons why the service should get no traffic; an empty sequence: it should."""
 
@@ -45,7 +47,9 @@ def internal_app(registry: CollectorRegistry, readiness: Readiness, ready: Gauge
     async def metrics(request: Request) -> Response:
         ready.set(not await readiness())
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+        with set_aside_if_needed():  # the numbers of the process are files
+            text = encode(registry)
+        return Response(text, headers={"content-type": content_type})
 
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 
+from clarion_contract.service import descriptors
 from clarion_contract.service.settings import AnySettings, InvalidSettings, load
 from clarion_contract.service.telemetry import configure_logging
 
@@ -150,7 +150,7 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         The exit code, after one line per problem on standard error: 0, 1 for a port in use, 2 for
         settings that do not allow a start, 3 for a bug after which it could not go on.
     """
-    _raise_descriptor_limit()
+    descriptors.raise_limit()
     try:
         settings = load(cls)
         configure_logging(
@@ -172,17 +172,6 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         print(f"{service}: {error}", file=sys.stderr)
         return _GAVE_UP
     return 0
-
-
-def _raise_descriptor_limit() -> None:
-    """Raise the limit of open files to the maximum, since each connection is one.
-
-    The soft limit is often 1,024, for programs that use select(2).
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it reports
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle_memory() -> None:

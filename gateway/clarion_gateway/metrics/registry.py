@@ -292,6 +292,7 @@ class Metrics:
         revocations: Callable[[], int],
         presence_pending: Callable[[], int],
         max_connections: int,
+        configured_connections: int,
     ) -> None:
         """Register the gauges whose values are read when the pod is scraped.
 
@@ -334,6 +335,10 @@ class Metrics:
             "clarion_connections_max": (
                 "Connections that the pod takes at most.",
                 lambda: max_connections,
+            ),
+            "clarion_connections_configured": (
+                "GATEWAY_MAX_CONNECTIONS; the pod takes fewer if it may not open so many files.",
+                lambda: configured_connections,
             ),
         }
         for name, (documentation, read) in gauges.items():
