@@ -35,7 +35,8 @@ Environment variables are the only configuration. Each service reads the shared 
 own (`GATEWAY_` or `PUBLISHER_`). You must set exactly one of `CLARION_JWT_SECRET`, `CLARION_JWT_PUBLIC_KEY`
 and `CLARION_JWT_JWKS_URL`. Everything else has a default.
 
-- An empty variable counts as unset. A variable that no class knows is ignored.
+- An empty variable counts as unset. If a variable begins with one of these prefixes, or nearly so, and is no
+  setting, the service logs a warning with the nearest name. `clarion check` reports it, too.
 - The last part of a name is its unit: `_SECONDS`, `_BYTES`, `_EVENTS`.
 - Yes or no is `true` or `false`. A list is `a,b` or `["a","b"]`.
 - A service reads its settings once, when it starts. It ends at once with exit code 2 if a value is out of its
@@ -140,7 +141,7 @@ _ADVICE: Final[dict[str, str]] = {
     "pod": "Set it if the host name does not name the pod. Two gateways must not share a name: each "
     "would take the other's probe for its own.",
     # gateway
-    "gateway.host": "Set `127.0.0.1` behind a proxy on the same machine.",
+    "gateway.host": "Set `127.0.0.1` behind a proxy on the same machine, and `0.0.0.0` for IPv4 only.",
     "gateway.port": "Change it if the port is taken.",
     "gateway.internal_host": "As above.",
     "gateway.internal_port": "Change it if the port is taken. Never expose this port.",
@@ -206,7 +207,7 @@ _ADVICE: Final[dict[str, str]] = {
     "the cluster's database.",
     "gateway.dev_publisher_url": "Set it if the page of the dev profile should publish elsewhere.",
     # publisher
-    "publisher.host": "Set `127.0.0.1` behind a proxy on the same machine.",
+    "publisher.host": "Set `127.0.0.1` behind a proxy on the same machine, and `0.0.0.0` for IPv4 only.",
     "publisher.port": "Change it if the port is taken.",
     "publisher.internal_host": "As above.",
     "publisher.internal_port": "Change it if the port is taken. Never expose this port.",

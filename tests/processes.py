@@ -82,7 +82,7 @@ class Process:
 
     @property
     def _authority(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return f"[{self.host}]" if ":" in self.host else self.host or "127.0.0.1"
 
     def internal(self, path: str) -> httpx.Response:
         return httpx.get(self.internal_url + path, trust_env=False, timeout=SECONDS)

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+from functools import cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from clarion_cli.failure import ExitCode, Failure
 
+LOOPBACK: Final = ("127.0.0.1", "::1")
 _WEBSOCKET: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _HTTP: Final = frozenset({"http", "https"})
+
+
+@cache
+def loopback() -> str:
+    """This machine's own address: 127.0.0.1, or ::1 on a machine without IPv4."""
+    for host in LOOPBACK:
+        with suppress(OSError), listening_socket(host) as probe:
+            probe.bind((host, 0))
+            return host
+    return LOOPBACK[0]
+
+
+def listening_socket(host: str) -> socket.socket:
+    """A socket of the host's family, which may take a port in TIME_WAIT, as the services do."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL: ``127.0.0.1:8001``, ``[::1]:8001``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_local(url: str) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 
 import httpx
 
+from clarion_cli.address import authority, listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.process import Process, Program, start_process
 from clarion_cli.state import Addresses
@@ -28,7 +28,7 @@ from clarion_cli.valkey import (
     wait_for_redis,
 )
 
-HOST: Final = "127.0.0.1"
+HOST: Final = loopback()
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05
@@ -79,9 +79,10 @@ class Plan:
         """The addresses at which clients and producers will find the stack."""
         return Addresses(
             gateways=tuple(
-                f"http://{HOST}:{self.gateway_port + index}" for index in range(self.gateways)
+                f"http://{authority(HOST, self.gateway_port + index)}"
+                for index in range(self.gateways)
             ),
-            publisher=f"http://{HOST}:{self.publisher_port}",
+            publisher=f"http://{authority(HOST, self.publisher_port)}",
         )
 
     @property
@@ -101,7 +102,7 @@ class Plan:
     def publisher(self, redis_url: str, inherited: Mapping[str, str]) -> Program:
         """The publisher."""
         origins = [
-            f"http://{host}:{self.gateway_port + index}"
+            f"http://{authority(host, self.gateway_port + index)}"
             for index in range(self.gateways)
             for host in (HOST, "localhost")
         ]
@@ -175,9 +176,7 @@ def check_ports(plan: Plan) -> None:
             )
         wanted[port] = name
         try:
-            with socket.socket() as probe:
-                # The same option as in the services: a port in TIME_WAIT counts as free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with listening_socket(HOST) as probe:
                 probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "it does not exist"
@@ -216,7 +215,7 @@ class Stack:
             since = time.monotonic()
             process = await start_process(program, self._listener.line)
             self._services.append(process)
-            started.append((process, since, f"http://{HOST}:{internal_port}/readyz"))
+            started.append((process, since, f"http://{authority(HOST, internal_port)}/readyz"))
         try:
             async with (
                 httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client,
@@ -254,7 +253,7 @@ class Stack:
 
     async def _start_valkey(self, inherited: Mapping[str, str]) -> str:
         port = free_port()
-        url = f"redis://{HOST}:{port}/0"
+        url = f"redis://{authority(HOST, port)}/0"
         command = server_command(find_server(), port, scratch_folder(self._folders))
         since = time.monotonic()
         program = Program("valkey", command, inherited)

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from clarion_cli.address import listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
 from clarion_contract.events.errors import BusUnavailable
 
@@ -55,7 +55,7 @@ def find_server() -> str:
 def server_command(server: str, port: int, folder: Path) -> Sequence[str]:
     """The command for a server that stores nothing and listens only on this machine."""
     return (
-        server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+        server, "--port", str(port), "--bind", loopback(), "--dir", str(folder),
         "--save", "", "--appendonly", "no", "--loglevel", "notice",
     )  # fmt: skip
 
@@ -67,8 +67,8 @@ def scratch_folder(stack: ExitStack) -> Path:
 
 def free_port() -> int:
     """A port on which no process listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with listening_socket(loopback()) as probe:
+        probe.bind((loopback(), 0))
         return int(probe.getsockname()[1])
 
 

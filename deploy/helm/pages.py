@@ -83,6 +83,18 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.topologySpread.*", _SPREAD),
     ("*.service.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
     ("*.service.port", _PORT),
+    (
+        "*.service.ipFamilyPolicy",
+        {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
+    ),
+    (
+        "*.service.ipFamilies",
+        {
+            "items": {"type": "string", "enum": ["IPv4", "IPv6"]},
+            "maxItems": 2,
+            "uniqueItems": True,
+        },
+    ),
     ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
     ("networkPolicy.redisPort", _PORT),
     ("networkPolicy.apiPorts", {"items": {"type": "integer", **_PORT}, "minItems": 1}),

@@ -9,7 +9,12 @@ from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
-from clarion_contract.service.settings import ContractSettings, Names, split_names
+from clarion_contract.service.settings import (
+    EVERY_ADDRESS,
+    ContractSettings,
+    Names,
+    split_names,
+)
 
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
@@ -20,9 +25,9 @@ class GatewaySettings(ContractSettings):
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
-    host: str = Field("0.0.0.0", description="Address of the public port.")  # noqa: S104 - a pod
+    host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
-    internal_host: str = Field("0.0.0.0", description="Address of the internal port.")  # noqa: S104
+    internal_host: str = Field("::", description=f"Address of the internal port. {EVERY_ADDRESS}")
     internal_port: int = Field(
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
     )

@@ -7,7 +7,12 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from clarion_contract.service.settings import ContractSettings, Names, split_names
+from clarion_contract.service.settings import (
+    EVERY_ADDRESS,
+    ContractSettings,
+    Names,
+    split_names,
+)
 
 
 class PublisherSettings(ContractSettings):
@@ -15,9 +20,9 @@ class PublisherSettings(ContractSettings):
 
     model_config = SettingsConfigDict(env_prefix="PUBLISHER_")
 
-    host: str = Field("0.0.0.0", description="Address of the public port.")  # noqa: S104 - a pod
+    host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8080, ge=0, le=65_535, description="Public port: /v1/events.")
-    internal_host: str = Field("0.0.0.0", description="Address of the internal port.")  # noqa: S104
+    internal_host: str = Field("::", description=f"Address of the internal port. {EVERY_ADDRESS}")
     internal_port: int = Field(
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
     )

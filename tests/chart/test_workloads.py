@@ -55,6 +55,35 @@ def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
     assert behavior["scaleDown"]["policies"][0]["periodSeconds"] == grace_seconds
 
 
+def test_the_ip_families_of_both_services(helm: Helm, component: str) -> None:
+    rendered = helm.render(
+        *TRIAL,
+        "--set",
+        f"{component}.service.ipFamilyPolicy=RequireDualStack",
+        "--set",
+        f"{component}.service.ipFamilies={{IPv6,IPv4}}",
+    )
+    services = [
+        each["spec"]
+        for each in rendered.objects
+        if each["kind"] == "Service" and each["metadata"]["labels"].get(COMPONENT) == component
+    ]
+    assert len(services) == 2
+    for spec in services:
+        assert spec["ipFamilyPolicy"] == "RequireDualStack"
+        assert spec["ipFamilies"] == ["IPv6", "IPv4"]
+
+
+def test_the_cluster_chooses_the_ip_families_by_default(rendered: Rendered, component: str) -> None:
+    spec = rendered.the("Service", component)["spec"]
+    assert not {"ipFamilyPolicy", "ipFamilies"} & spec.keys()
+
+
+@pytest.mark.parametrize("value", ["ipFamilyPolicy=DualStack", "ipFamilies={IPv5}"])
+def test_ip_families_that_do_not_exist(helm: Helm, component: str, value: str) -> None:
+    assert helm.lint(*TRIAL, "--set", f"{component}.service.{value}").returncode != 0
+
+
 def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str) -> None:
     """With both, every upgrade would overwrite the autoscaler's number."""
     owners = [

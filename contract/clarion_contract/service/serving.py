@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -16,18 +17,27 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
+import structlog
 import uvicorn
 import uvloop
 
 from clarion_contract.service import descriptors
-from clarion_contract.service.settings import AnySettings, InvalidSettings, load
+from clarion_contract.service.settings import AnySettings, ContractSettings, InvalidSettings, load
 from clarion_contract.service.telemetry import configure_logging
+from clarion_contract.service.variables import misspelt
 
 _BACKLOG: Final = 4_096
 _UNREAD_SECONDS: Final = 60.0
 _PORT_IN_USE: Final = 1
 _BAD_SETTINGS: Final = 2
 _GAVE_UP: Final = 3
+
+ANY_ADDRESS: Final = "::"
+"""All addresses of the host, of IPv6 and IPv4."""
+
+_ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 - a pod
+# The kernel has no IPv6, or it is switched off (net.ipv6.conf.all.disable_ipv6).
+_NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 RESPONSE_HEADERS: Final = {
     "cache-control": "no-store",
@@ -44,6 +54,9 @@ it, show it in a frame, pass on its address (which may hold a token), or guess i
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
+_log = structlog.get_logger(__name__)
+
+
 class PortInUse(Exception):
     """The service cannot listen on a port: it is taken, or the address is not this machine's."""
 
@@ -52,6 +65,8 @@ def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> so
     """A listening socket; port 0 picks a free one.
 
     Args:
+        host: `ANY_ADDRESS` for all addresses of IPv6 and IPv4, or of IPv4 alone where the host has
+            no IPv6.
         unread_seconds: how long a client may read nothing of what was sent, before the kernel ends
             its connection (TCP_USER_TIMEOUT, RFC 5482). While little is sent, nothing else detects
             a client that stopped reading or is gone.
@@ -59,19 +74,35 @@ def bind(host: str, port: int, *, unread_seconds: float = _UNREAD_SECONDS) -> so
     Raises:
         PortInUse: its one line says which port and why.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener = _bound(host, port)
+    except OSError as error:
+        shown = f"[{host}]" if ":" in host else host
+        raise PortInUse(f"cannot listen on {shown}:{port}: {error.strerror}") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; each accepted socket inherits it
         milliseconds = round(unread_seconds * 1_000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.listen(_BACKLOG)
     listener.setblocking(False)
+    return listener
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.socket(family)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if host == ANY_ADDRESS:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((host, port))
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        if host == ANY_ADDRESS and error.errno in _NO_IPV6:
+            return _bound(_ANY_IPV4, port)
+        raise
     return listener
 
 
@@ -159,6 +190,7 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
             service=service,
             pod=settings.pod,
         )
+        _warn_of_misspelt(cls)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except InvalidSettings as error:
@@ -172,6 +204,12 @@ def run(service: str, cls: type[AnySettings], serve: Serve[AnySettings]) -> int:
         print(f"{service}: {error}", file=sys.stderr)
         return _GAVE_UP
     return 0
+
+
+def _warn_of_misspelt(cls: type[ContractSettings]) -> None:
+    for each in misspelt(os.environ, [cls]):
+        meant = f"; did you mean {each.nearest}?" if each.nearest else ""
+        _log.warning(f"{each.name} is no setting and has no effect{meant}")
 
 
 def settle_memory() -> None:

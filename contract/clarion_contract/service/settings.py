@@ -25,6 +25,8 @@ SECRET_MIN_BYTES: Final = 32
 # Errors in numbers and choices show the bad value. Any other value may be a secret.
 _SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
 
+EVERY_ADDRESS: Final = "`::` means all addresses, IPv6 and IPv4; on a host without IPv6, `0.0.0.0`."
+
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable: separated by commas, or a JSON list."""
 

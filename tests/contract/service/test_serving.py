@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
+from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
-from clarion_contract.service.serving import PortInUse, Server, bind, stop_signal
+from clarion_contract.service.serving import ANY_ADDRESS, PortInUse, Server, bind, stop_signal
 
 
 def test_a_port_that_is_taken() -> None:
@@ -19,6 +22,54 @@ def test_a_port_that_is_taken() -> None:
         pytest.raises(PortInUse, match=r"127.0.0.1:\d+: Address already in use"),
     ):
         bind("127.0.0.1", first.getsockname()[1])
+
+
+def _reaches(family: int, host: str, port: int) -> bool:
+    with socket.socket(family) as client:
+        return client.connect_ex((host, port)) == 0
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_any_address_means_both_families() -> None:
+    with bind(ANY_ADDRESS, 0) as listener:
+        port = listener.getsockname()[1]
+        assert _reaches(socket.AF_INET, "127.0.0.1", port)
+        assert _reaches(socket.AF_INET6, "::1", port)
+    with bind("0.0.0.0", 0) as listener:
+        assert not _reaches(socket.AF_INET6, "::1", listener.getsockname()[1])
+    with bind("::1", 0) as listener:
+        assert not _reaches(socket.AF_INET, "127.0.0.1", listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_any_address_without_ipv6(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The kernel has no IPv6, or no address of it."""
+    real = socket.socket
+
+    class Kernel(real):  # type: ignore[misc,valid-type]
+        def bind(self, address: Any) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(number, "no IPv6")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Kernel)
+    with bind(ANY_ADDRESS, 0) as listener:
+        assert listener.family == socket.AF_INET
+        assert _reaches(socket.AF_INET, "127.0.0.1", listener.getsockname()[1])
+
+
+def test_a_taken_port_of_any_address() -> None:
+    with bind(ANY_ADDRESS, 0) as first, pytest.raises(PortInUse, match="already in use"):
+        bind(ANY_ADDRESS, first.getsockname()[1])
 
 
 def test_an_address_of_another_machine() -> None:

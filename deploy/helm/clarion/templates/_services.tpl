@@ -15,6 +15,7 @@ metadata:
   {{- end }}
 spec:
   type: {{ $values.type }}
+  {{- include "clarion.ipFamilies" $values }}
   {{- with $values.externalTrafficPolicy }}
   externalTrafficPolicy: {{ . }}
   {{- end }}
@@ -44,10 +45,21 @@ metadata:
 spec:
   type: ClusterIP
   clusterIP: None
+  {{- include "clarion.ipFamilies" $values }}
   selector:
     {{- include "clarion.selector" . | nindent 4 }}
   ports:
     - name: internal
       port: {{ include "clarion.internalPort" . }}
       targetPort: internal
+{{- end }}
+
+{{- define "clarion.ipFamilies" -}}
+{{- with .ipFamilyPolicy }}
+  ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .ipFamilies }}
+  ipFamilies:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
 {{- end }}
