@@ -128,11 +128,16 @@ _ADVICE: Final[dict[str, str]] = {
     "jwt_jwks_url": "Set it if the issuer is an identity provider that rotates its keys.",
     "jwt_algorithms": "Set it if the issuer uses another algorithm, e.g. EdDSA. Only algorithms that "
     "fit the kind of key are allowed.",
-    "jwt_audience": "Set it if the issuer writes `aud` into its tokens.",
+    "jwt_audience": "Set it if the issuer writes `aud` into its tokens: [identity](identity.md).",
     "jwt_issuer": "Set it if several issuers share keys.",
+    "jwt_client_id": "Set it for access tokens of Cognito, which have no `aud`.",
+    "jwt_scope_claims": "Set it if the issuer writes scopes elsewhere: [identity](identity.md).",
+    "jwt_user_claim": "Set it if your application knows its users by another claim, such as `oid`.",
     "jwt_leeway_seconds": "Raise it if the clocks of issuer and pods differ by more.",
-    "token_max_seconds": "Raise it if the issuer's tokens live longer; otherwise a revoked token "
-    "works again later. Lower it if they are shorter, and revocations cost less memory.",
+    "token_max_seconds": "Raise it if the issuer's tokens live longer. Lower it if they are shorter, "
+    "and revocations cost less memory.",
+    "token_max_bytes": "Raise it for tokens with many groups. The head of a request must have room for "
+    "the token, and so must each proxy in front.",
     "orders_max": "Raise it if you revoke many tokens. Each costs 180 bytes in Redis and 410 in every "
     "gateway.",
     "log_level": "Set `debug` while you look for something, and `warning` to keep logs small.",

@@ -6,6 +6,7 @@ to the other commands as ``CLARION_TOKEN``.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -85,9 +86,20 @@ def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Si
         )
     return Signer(
         secret,
-        environment.get("CLARION_JWT_AUDIENCE") or None,
-        environment.get("CLARION_JWT_ISSUER") or None,
+        _first(environment.get("CLARION_JWT_AUDIENCE")),
+        _first(environment.get("CLARION_JWT_ISSUER")),
     )
+
+
+def _first(value: str | None) -> str | None:
+    """The name in a variable, or the first one of a JSON list."""
+    if value is None or not value.lstrip().startswith("["):
+        return value or None
+    try:
+        names = json.loads(value)
+    except ValueError:
+        return value
+    return str(names[0]) if names else None
 
 
 def check_scope(scope: str) -> str:

@@ -18,7 +18,8 @@ from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.identity.keys import Keys
+from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.server import RedisServer
@@ -92,7 +93,9 @@ async def running(
         provider = tracer_provider("clarion-gateway", settings.pod)
     redis = redis_from_url(settings.redis_url)
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
-    keys, verifier = verifier_of(settings, lists=settings.listing_claims)
+    keys, verifier = verifier_of(
+        settings, subject_claim=settings.jwt_user_claim, lists=settings.listing_claims
+    )
     hub = Hub()
     ring = Ring(settings.replay_max_bytes)
     delivery = Delivery(

@@ -77,7 +77,7 @@ class GatewaySettings(ContractSettings):
         10, gt=0, le=300, description="Longest time from the TCP connection to `welcome`."
     )
     request_head_max_bytes: int = Field(
-        16_384, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
+        32_768, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
     )
     ping_interval_seconds: int = Field(
         25,

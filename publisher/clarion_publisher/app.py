@@ -18,7 +18,8 @@ from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.identity.tokens import Keys, verifier_of
+from clarion_contract.identity.keys import Keys
+from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.service import descriptors
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry

@@ -64,7 +64,7 @@ class PublisherSettings(ContractSettings):
         description="How many events one caller may publish at once before the rate counts.",
     )
     request_head_max_bytes: int = Field(
-        16_384, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
+        32_768, ge=1_024, le=1 << 20, description="Largest size of a request's line and headers."
     )
     request_seconds: float = Field(
         30,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import jwt
 import pytest
 
 from clarion_cli.failure import Failure
-from clarion_cli.token import SECRET_MIN_BYTES, Signer, check_scope
-from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_cli.state import State
+from clarion_cli.token import SECRET_MIN_BYTES, Signer, check_scope, make_signer
+from clarion_contract.identity.keys import FixedKey
+from clarion_contract.identity.tokens import TokenVerifier
 from clarion_contract.service import settings
 from tests.cli.clarion import SECRET, Clarion
 
 
-def verifier(**changes: str) -> TokenVerifier:
-    expected = {"audience": None, "issuer": None, **changes}
-    return TokenVerifier(FixedKey(SECRET), algorithms=["HS256"], leeway_seconds=0, **expected)
+def verifier(**expected: Sequence[str]) -> TokenVerifier:
+    return TokenVerifier(FixedKey(SECRET), algorithms=["HS256"], **expected)  # type: ignore[arg-type]
 
 
 def test_demands_a_secret_as_long_as_the_services_do() -> None:
@@ -39,9 +42,16 @@ def test_a_services_token_carries_its_scopes() -> None:
     assert verifier().verify(token).scopes == {"publish:all", "publish:user"}
 
 
-def test_names_audience_and_issuer_where_the_services_ask_for_them() -> None:
+def test_names_audience_and_issuer_where_the_services_ask_for_them(tmp_path: Path) -> None:
+    environment = {
+        "CLARION_JWT_SECRET": SECRET,
+        "CLARION_JWT_AUDIENCE": '["clarion", "more"]',
+        "CLARION_JWT_ISSUER": "tests",
+    }
+    signer = make_signer(State(tmp_path), environment)
+    assert (signer.audience, signer.issuer) == ("clarion", "tests")
     token = Signer(SECRET, audience="clarion", issuer="tests").sign("alice", expires_seconds=60)
-    assert verifier(audience="clarion", issuer="tests").verify(token).subject == "alice"
+    assert verifier(audiences=["clarion"], issuers=["tests"]).verify(token).subject == "alice"
 
 
 @pytest.mark.parametrize("scope", ["", "publish:everything", "publish:all, publish:user"])

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_contract.identity.keys import FixedKey
+from clarion_contract.identity.tokens import TokenVerifier
 from clarion_dev_page.page import FILES, routes
 from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
@@ -26,7 +27,7 @@ def client(**settings: object) -> httpx.AsyncClient:
 
 def verifier(audience: str | None = None) -> TokenVerifier:
     return TokenVerifier(
-        FixedKey(SECRET), algorithms=["HS256"], audience=audience, issuer=None, leeway_seconds=0
+        FixedKey(SECRET), algorithms=["HS256"], audiences=[audience] if audience else []
     )
 
 

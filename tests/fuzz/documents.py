@@ -16,7 +16,7 @@ from clarion_contract.bus.orders import decode_order, encode_order, split_messag
 from clarion_contract.events.audience import ALL, InvalidUserId, check_user_id
 from clarion_contract.events.errors import InvalidToken
 from clarion_contract.events.event import InvalidMessage, parse_message
-from clarion_contract.identity import jwks, jws
+from clarion_contract.identity import jws, key_set
 from clarion_contract.identity.tokens import TokenVerifier, verifier_of
 from clarion_contract.redis.url import FORMS, parse_redis_url
 from clarion_contract.service.settings import InvalidSettings, load, variable
@@ -61,17 +61,17 @@ def parse_token(data: bytes) -> None:
 def parse_keys(data: bytes) -> None:
     """An issuer's key set; each key that it yields is tried against a token of each algorithm."""
     try:
-        keys = jwks.parse(data)
-    except jwks.InvalidKeySet as error:
+        keys = key_set.parse(data)
+    except key_set.InvalidKeySet as error:
         if "\n" in str(error):
             raise Broken(f"more than one line: {error}") from None
         return
     signatures = jws.Signatures(sorted(jws.ASYMMETRIC))
-    for published in [key for several in keys.values() for key in several]:
+    for key_id in (None, *keys.ids):
         for algorithm in sorted(jws.ASYMMETRIC):
             token = jws.SignedToken(jws.Header(algorithm), b"{}", b"a.b", bytes(64))
             try:
-                signatures.check(token, published.key)
+                signatures.check(token, keys.find(key_id, algorithm).keys)
             except InvalidToken:
                 continue
             raise Broken(f"{algorithm}: zeros pass as a signature")

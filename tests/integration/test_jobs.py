@@ -13,7 +13,7 @@ import clarion_gateway.app
 from clarion import Context, Handlers, user
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, user_audience
-from clarion_contract.identity.tokens import FixedKey
+from clarion_contract.identity.keys import FixedKey
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery

@@ -112,10 +112,11 @@ class DevPage:
         now = time.time()
         # Not rounded, so that a revocation in the same second affects only older tokens.
         claims = {**claims, "iat": now, "exp": int(now) + TOKEN_SECONDS}
-        if settings.jwt_audience is not None:
-            claims["aud"] = settings.jwt_audience
-        if settings.jwt_issuer is not None:
-            claims["iss"] = settings.jwt_issuer
+        claims[settings.jwt_user_claim] = claims["sub"]
+        if settings.jwt_audience:
+            claims["aud"] = settings.jwt_audience[0]
+        if settings.jwt_issuer:
+            claims["iss"] = settings.jwt_issuer[0]
         return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm="HS256")
 
 

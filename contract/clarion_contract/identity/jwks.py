@@ -1,27 +1,27 @@
 """Keys that an issuer publishes at a JWKS URL (RFC 7517), cached and rotated.
 
-Keys are fetched when a token names an unknown key, and refreshed in the background. An issuer that
-is down for a while therefore costs no client its connection. The document comes from outside, so
-its size and the time to fetch it are bounded, unusable keys are left out, and parsing runs off the
-event loop.
+Keys are refreshed in the background, and fetched when a token names an unknown key. An issuer that
+is down for a while therefore costs no client its connection. Fetches for unknown keys have a small
+budget, so made-up key ids cost the issuer little and do not delay others for long. The document
+comes from outside, so its size and the time to fetch it are bounded, unusable keys are left out,
+and parsing runs off the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import zlib
+from collections.abc import Callable
+from typing import Final
 
 import httpx
-import jwt
-import msgspec
 import structlog
 from anyio import to_thread
 
-from clarion_contract.events.errors import InvalidToken, KeysUnavailable
-from clarion_contract.identity.jws import ASYMMETRIC
+from clarion_contract.events.errors import KeysUnavailable
+from clarion_contract.identity.key_set import InvalidKeySet, KeySet, parse
+from clarion_contract.identity.keys import Candidates
 
 _log = structlog.get_logger(__name__)
 
@@ -29,36 +29,19 @@ FETCH_SECONDS: Final = 5.0
 """Limit for a whole fetch, because requests with an unknown key wait for it."""
 
 MAX_BYTES: Final = 1024 * 1024
-# A storm of tokens with made-up key ids costs the issuer one request per interval in all.
-MIN_INTERVAL_SECONDS: Final = 10.0
+# Unknown key ids cost the issuer so many fetches at once, and later one in each interval.
+BURST_FETCHES: Final = 5
+BUDGET_SECONDS: Final = 5.0
+# A signature that fails may have a fetch when the keys are older than this.
+RECHECK_SECONDS: Final = 10.0
+RETRY_INTERVAL_SECONDS: Final = 10.0
 REFRESH_INTERVAL_SECONDS: Final = 300.0
 
-
+_GZIP: Final = 31  # zlib's window bits for gzip
 _HEADERS: Final = {
     "accept": "application/jwk-set+json, application/json",
-    "accept-encoding": "identity",  # a small answer must not unpack to a large one
+    "accept-encoding": "identity",
 }
-
-
-class InvalidKeySet(ValueError):
-    """The document holds no key that verifies tokens; the text says what was expected."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedKey:
-    """A key of the set.
-
-    Attributes:
-        key: a public key of `cryptography`.
-        algorithm: the only algorithm the key is for (RFC 7517, section 4.4); None: any that fits.
-    """
-
-    key: Any
-    algorithm: str | None
-
-
-KeySet = Mapping[str | None, tuple[PublishedKey, ...]]
-"""Keys by id. One id may name several keys, for different algorithms."""
 
 
 class JwksKeys:
@@ -76,10 +59,13 @@ class JwksKeys:
         self._client = client or httpx.AsyncClient(timeout=fetch_seconds)
         self._clock = clock
         self._fetch_seconds = fetch_seconds
-        self._keys: KeySet = {}
-        self._fetched_at = -MIN_INTERVAL_SECONDS + clock() - 1
+        self._keys = KeySet()
         self._failure: str | None = "not fetched yet"
+        self._began_at = -RECHECK_SECONDS + clock() - 1
+        self._allowed = _Budget(clock)
         self._fetching = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None  # the fetch that has not begun yet
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def only(self) -> None:
@@ -95,35 +81,43 @@ class JwksKeys:
         """Why the last fetch brought no keys; None: the last fetch succeeded."""
         return self._failure
 
-    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401 - PyJWT's
-        """The key with that id. If the set has only one key, a token without an id gets that key.
-
-        Raises:
-            InvalidToken: the key is for another algorithm than the token's.
-        """
-        if key_id is None and len(self._keys) == 1:
-            (candidates,) = self._keys.values()
-        else:
-            candidates = self._keys.get(key_id, ())
-        for candidate in candidates:
-            if candidate.algorithm in (None, algorithm):
-                return candidate.key
-        if candidates:
-            raise InvalidToken("algorithm", "the token's key is for another algorithm")
-        return None
+    def find(self, key_id: str | None, algorithm: str) -> Candidates:
+        """See `clarion_contract.identity.key_set.KeySet.find`."""
+        return self._keys.find(key_id, algorithm)
 
     async def refresh(self) -> None:
-        """Fetch the keys, unless a fetch was tried a moment ago.
+        """Return when a fetch that began after this call has brought the current keys.
+
+        All that ask before it begins share one fetch. If the budget is used up, it begins later.
 
         Raises:
-            KeysUnavailable: the URL did not answer with a key set. Known keys stay in use.
+            KeysUnavailable: the URL did not answer with a key set. Known keys stay in use. While
+                the URL fails, nobody waits for the budget.
         """
-        async with self._fetching:
-            if self._clock() - self._fetched_at >= MIN_INTERVAL_SECONDS:
-                self._fetched_at = self._clock()
-                self._note(await self._fetch())
-            if self._failure is not None:
-                raise KeysUnavailable(f"no keys from {self._url}: {self._failure}")
+        if self._failure is not None and self._allowed.wait_seconds > 0:
+            raise self._unavailable()
+        if self._next is None:
+            self._next = asyncio.create_task(self._fetch_when_allowed())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
+        # A client that gives up must not end the fetch for the others.
+        await asyncio.shield(self._next)
+        if self._failure is not None:
+            raise self._unavailable()
+
+    async def recheck(self) -> bool:
+        """Fetch keys because a signature failed under a known key: issuers reuse key ids.
+
+        Returns:
+            Whether keys were fetched; False: the known ones are recent, or the issuer is down.
+        """
+        if self._clock() - self._began_at < RECHECK_SECONDS or self._allowed.wait_seconds > 0:
+            return False
+        try:
+            await self.refresh()
+        except KeysUnavailable:
+            return False
+        return True
 
     async def run(self) -> None:
         """Refresh in the background for ever, so that a new key is known before its first use."""
@@ -131,13 +125,24 @@ class JwksKeys:
             try:
                 await self.refresh()
             except KeysUnavailable:
-                await asyncio.sleep(MIN_INTERVAL_SECONDS)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
             else:
                 await asyncio.sleep(REFRESH_INTERVAL_SECONDS)
 
     async def aclose(self) -> None:
-        """Close the HTTP client."""
+        """End fetches and close the HTTP client."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
+
+    async def _fetch_when_allowed(self) -> None:
+        async with self._fetching:
+            await asyncio.sleep(self._allowed.wait_seconds)
+            self._allowed.take()
+            self._next = None  # from here on, those that ask need a later fetch
+            self._began_at = self._clock()
+            self._note(await self._fetch())
 
     async def _fetch(self) -> str | None:
         """Fetch and keep the keys. Returns why there are none; None: there are."""
@@ -162,80 +167,64 @@ class JwksKeys:
         async with self._client.stream("GET", self._url, headers=_HEADERS) as response:
             if response.status_code != httpx.codes.OK:
                 raise InvalidKeySet(_not_ok(response))
-            if "content-encoding" in response.headers:
-                raise InvalidKeySet("expected an answer that is not compressed")
+            unpack = _unpacking(response)
             document = bytearray()
             async for chunk in response.aiter_raw():
-                document += chunk
+                document += unpack(chunk, MAX_BYTES + 1 - len(document))
                 if len(document) > MAX_BYTES:
                     raise InvalidKeySet(f"expected a document of at most {MAX_BYTES} bytes")
         return bytes(document)
+
+    def _unavailable(self) -> KeysUnavailable:
+        return KeysUnavailable(f"no keys from {self._url}: {self._failure}")
 
     def _note(self, failure: str | None) -> None:
         """Log a change of state once, not at every attempt."""
         if failure is not None and failure != self._failure:
             _log.warning("no keys from the issuer", url=self._url, error=failure)
         elif failure is None and self._failure is not None:
-            _log.info(
-                "got keys from the issuer", url=self._url, key_ids=sorted(map(str, self._keys))
-            )
+            _log.info("got keys from the issuer", url=self._url, key_ids=sorted(self._keys.ids))
         self._failure = failure
 
 
-def parse(document: bytes) -> KeySet:
-    """The keys of a JWK set that can verify a token. Other keys are left out and logged.
+class _Budget:
+    """How many fetches may begin: a few at once, then one in each interval."""
 
-    Raises:
-        InvalidKeySet: no key of the set can verify a token.
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._full_at = clock()  # when all fetches are allowed again
+
+    @property
+    def wait_seconds(self) -> float:
+        """Until the next fetch may begin; 0: now."""
+        spare = (BURST_FETCHES - 1) * BUDGET_SECONDS
+        return max(0.0, self._full_at - self._clock() - spare)
+
+    def take(self) -> None:
+        """A fetch begins."""
+        self._full_at = max(self._full_at, self._clock()) + BUDGET_SECONDS
+
+
+def _unpacking(response: httpx.Response) -> Callable[[bytes, int], bytes]:
+    """Turns the bytes of an answer into those of its document, at most so many.
+
+    Some stores answer with gzip although nobody asked. A small answer must not unpack to a large
+    one.
     """
-    try:
-        key_set = msgspec.json.decode(document)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        raise InvalidKeySet(f"expected JSON, got {document[:40]!r}") from None
-    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
-        raise InvalidKeySet(_no_key_set(key_set))
-    found: dict[str | None, tuple[PublishedKey, ...]] = {}
-    refused: list[str] = []
-    for number, value in enumerate(key_set["keys"]):
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return lambda chunk, _max_bytes: chunk
+    if encoding not in {"gzip", "x-gzip"}:
+        raise InvalidKeySet(f"expected an answer that is not compressed, got {encoding[:40]!r}")
+    unpacker = zlib.decompressobj(_GZIP)
+
+    def unpack(chunk: bytes, max_bytes: int) -> bytes:
         try:
-            key_id, key = _key(value)
-        except InvalidKeySet as error:
-            refused.append(f"key {number}: {error}")
-        except Exception as error:  # noqa: BLE001 - PyJWT takes any value for what it expects
-            refused.append(f"key {number}: {type(error).__name__}: {error}".splitlines()[0])
-        else:
-            found[key_id] = (*found.get(key_id, ()), key)
-    if not found:
-        raise InvalidKeySet("; ".join(["expected a key that verifies signatures", *refused[:3]]))
-    if refused:
-        _log.info("keys left out of the issuer's set", reasons=refused[:10])
-    return found
+            return unpacker.decompress(chunk, max_bytes)
+        except zlib.error:
+            raise InvalidKeySet("expected gzip, as content-encoding says") from None
 
-
-def _key(value: object) -> tuple[str | None, PublishedKey]:
-    """One key of the set, and its id.
-
-    Raises:
-        InvalidKeySet: the key is not meant for verifying signatures (RFC 7517, sections 4.2 to
-            4.4), or it is a shared secret, which is no secret once published.
-    """
-    if not isinstance(value, dict):
-        raise InvalidKeySet("expected an object")
-    key_id, use, algorithm = value.get("kid"), value.get("use"), value.get("alg")
-    operations = value.get("key_ops")
-    if key_id is not None and not isinstance(key_id, str):
-        raise InvalidKeySet("expected kid to be a string")
-    if use not in (None, "sig"):
-        raise InvalidKeySet(f"its use is {use!r}, not 'sig'")
-    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
-        raise InvalidKeySet("its key_ops lack 'verify'")
-    if algorithm is not None and algorithm not in ASYMMETRIC:
-        raise InvalidKeySet(
-            f"expected its alg to be one of {', '.join(sorted(ASYMMETRIC))}, got {algorithm!r}"
-        )
-    if value.get("kty") == "oct":
-        raise InvalidKeySet("it is a shared secret")
-    return key_id, PublishedKey(jwt.PyJWK.from_dict(value).key, algorithm)
+    return unpack
 
 
 def _not_ok(response: httpx.Response) -> str:
@@ -243,13 +232,6 @@ def _not_ok(response: httpx.Response) -> str:
     if response.has_redirect_location:
         return f"{answered} to {response.headers['location'][:200]!r}: redirects are not followed"
     return answered
-
-
-def _no_key_set(value: object) -> str:
-    expected = "expected a JSON object with a list of keys"
-    if isinstance(value, dict) and isinstance(value.get("jwks_uri"), str):
-        return f"{expected}, got a discovery document, which says: {value['jwks_uri'][:200]}"
-    return expected
 
 
 def _cause(error: BaseException) -> str:

@@ -15,14 +15,22 @@ from typing import Any, Final
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from clarion_contract.events.errors import InvalidToken
 
 ASYMMETRIC: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
+    {
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+        "Ed25519",
+    }
+)  # fmt: skip
 """Algorithms with a public key."""
+
+# RFC 9864 gives EdDSA a name for each curve. Who accepts the old name accepts the new one.
+_EDDSA: Final = "EdDSA"
+_ED25519: Final = "Ed25519"
 
 # Tokens of one issuer and key have identical header segments, so decoded headers are cached.
 _HEADERS_REMEMBERED: Final = 256
@@ -78,8 +86,10 @@ class Signatures:
 
     def __init__(self, algorithms: Sequence[str], key: Any | None = None) -> None:  # noqa: ANN401
         known = get_default_algorithms()
-        self._algorithms: dict[str, Algorithm] = {name: known[name] for name in algorithms}
-        self._prepared = {} if key is None else {name: self._fit(name, key) for name in algorithms}
+        known[_ED25519] = known[_EDDSA]
+        accepted = {*algorithms, _ED25519} if _EDDSA in algorithms else {*algorithms}
+        self._algorithms: dict[str, Algorithm] = {name: known[name] for name in accepted}
+        self._prepared = {} if key is None else {name: self._fit(name, key) for name in accepted}
 
     def check_algorithm(self, token: SignedToken) -> None:
         """Refuse a token whose algorithm is not accepted, before looking for its key.
@@ -93,23 +103,31 @@ class Signatures:
         if token.header.crit is not None or token.header.b64 is not None:
             raise InvalidToken("malformed", "the token's header asks for an unknown extension")
 
-    def check(self, token: SignedToken, key: Any | None = None) -> None:  # noqa: ANN401
+    def check(self, token: SignedToken, keys: Sequence[Any] | None = None) -> None:
         """Raise unless the token's signature is right.
 
         Args:
             token: has passed `check_algorithm`.
-            key: the token's own key; None: all tokens have the same key.
+            keys: those that may have signed the token; None: all tokens have the same key.
 
         Raises:
-            InvalidToken: the signature is not right.
+            InvalidToken: the signature is that of none of the keys.
         """
         name = token.header.alg
-        prepared = self._prepared[name] if key is None else self._fit(name, key)
-        if prepared is None or not self._matches(token, prepared):
+        if keys is None:
+            matches = self._matches(token, self._prepared[name])
+        else:
+            matches = any(self._matches(token, self._fit(name, key)) for key in keys)
+        if not matches:
             raise InvalidToken("signature", "the token's signature does not match")
 
     def _matches(self, token: SignedToken, prepared: Any) -> bool:  # noqa: ANN401
-        """Whether the signature is the key's; never where an issuer's RSA key is far too small."""
+        """Whether the signature is the key's; never where an issuer's RSA key is far too small.
+
+        None is no key.
+        """
+        if prepared is None:
+            return False
         try:
             algorithm = self._algorithms[token.header.alg]
             return algorithm.verify(token.signing_input, prepared, token.signature)
@@ -121,6 +139,8 @@ class Signatures:
 
         For example, PyJWT refuses a public key as an HMAC secret.
         """
+        if name == _ED25519 and not isinstance(key, Ed25519PublicKey):
+            return None
         try:
             return self._algorithms[name].prepare_key(key)
         except (jwt.InvalidKeyError, TypeError, ValueError):

@@ -1,100 +1,38 @@
 """Verifies tokens: the JWTs (RFC 7519) of users and of publishing services.
 
 Verification never waits, with one exception. If the JWKS does not hold the token's key yet,
-`clarion_contract.identity.jwks` fetches it, at most once per interval however many tokens come in.
+`clarion_contract.identity.jwks` fetches it, within a budget however many tokens come in.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
-import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
 
-from clarion_contract.events.errors import InvalidToken
+from clarion_contract.events.errors import InvalidToken, KeysUnavailable
 from clarion_contract.identity import jws
-from clarion_contract.identity.claims import NO_LISTS, Claims
+from clarion_contract.identity.claims import Claims
 from clarion_contract.identity.jwks import JwksKeys
 from clarion_contract.identity.jws import ASYMMETRIC
-from clarion_contract.service.settings import ContractSettings, InvalidSettings
+from clarion_contract.identity.keys import FixedKey, Keys, KeySource
+from clarion_contract.identity.payload import NO_CLAIMS, Payload, Reader, ScopeClaim
+from clarion_contract.service.settings import (
+    TOKEN_MAX_BYTES,
+    ContractSettings,
+    InvalidSettings,
+)
 
-TOKEN_MAX_CHARACTERS: Final = 8_192
-
-NO_CLAIMS: Final[Mapping[str, str]] = MappingProxyType({})
-"""No claims that list names."""
+KEYS_WAIT_SECONDS: Final = 8.0
+"""How long a token with an unknown key may wait for the issuer's keys."""
 
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
-
-
-class KeySource(Protocol):
-    """The place where a verifier finds keys.
-
-    Attributes:
-        only: the key of every token, whatever key id the token names; None: the id decides.
-    """
-
-    @property
-    def only(self) -> Any | None:  # noqa: ANN401 - PyJWT takes many key types
-        """See the class."""
-
-    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401 - PyJWT's
-        """The key with that id, or None when it is not known (yet).
-
-        Raises:
-            InvalidToken: the key is for another algorithm.
-        """
-
-    async def refresh(self) -> None:
-        """Fetch keys, unless that was done a moment ago.
-
-        Raises:
-            KeysUnavailable: no keys can be fetched at the moment.
-        """
-
-
-class Keys(KeySource, Protocol):
-    """A key source with a background job; a service runs it and closes it."""
-
-    @property
-    def known(self) -> bool:
-        """Whether there are any keys: without them no token can be accepted or refused."""
-
-    @property
-    def failure(self) -> str | None:
-        """Why the last fetch brought no keys; None: it succeeded, or none was needed."""
-
-    async def run(self) -> None:
-        """Keep the keys fresh; returns at once if that takes no work."""
-
-    async def aclose(self) -> None:
-        """Free whatever fetching uses."""
-
-
-class FixedKey:
-    """One key from the settings, used whatever key id a token names."""
-
-    known = True
-    failure = None
-
-    def __init__(self, key: Any) -> None:  # noqa: ANN401
-        self.only = key
-
-    def find(self, key_id: str | None, algorithm: str) -> Any | None:  # noqa: ANN401, ARG002
-        """The key, always."""
-        return self.only
-
-    async def refresh(self) -> None:
-        """Nothing to fetch."""
-
-    async def run(self) -> None:
-        """Nothing to keep fresh."""
-
-    async def aclose(self) -> None:
-        """Nothing to free."""
 
 
 class UnknownKey(InvalidToken):
@@ -104,130 +42,165 @@ class UnknownKey(InvalidToken):
         super().__init__("signature", "the token is signed with an unknown key")
 
 
-class Payload(msgspec.Struct, frozen=True):
-    """The claims that Clarion reads (RFC 7519, section 4.1), before they are checked."""
-
-    sub: str | None = None
-    exp: float | None = None
-    nbf: float | None = None
-    iat: float | None = None
-    iss: Any = None
-    aud: str | list[str] | None = None
-    jti: str | None = None
-    scope: Any = None
+class StaleKey(InvalidToken):
+    """The token's key is known, and the signature fails. Issuers may reuse an id for a new key."""
 
 
 class TokenVerifier:
     """Verifies tokens against one key source.
 
     Args:
+        audiences: one of them must stand in ``aud``; none: tokens that name an audience are
+            refused.
+        issuers: one of them must be ``iss``; none: any will do.
+        client_ids: tokens without ``aud`` are accepted if their ``client_id``, or else their
+            ``azp``, is one of them.
+        subject_claim: the claim that names the user or service.
+        scope_claims: the claims with scopes; the first that a token has counts.
         lists: claims that list names, such as topics: what `Claims.lists` calls each, and its name
             in tokens.
+        leeway_seconds: tolerated difference of clocks.
+        token_max_bytes: longer tokens are refused unread.
+        lifetime_max_seconds: tokens that end later than this are refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is expected of a token
         self,
         keys: KeySource,
         *,
         algorithms: Sequence[str],
-        audience: str | None,
-        issuer: str | None,
-        leeway_seconds: float,
+        audiences: Collection[str] = (),
+        issuers: Collection[str] = (),
+        client_ids: Collection[str] = (),
+        subject_claim: str = "sub",
+        scope_claims: Sequence[ScopeClaim] = (ScopeClaim("scope"),),
         lists: Mapping[str, str] = NO_CLAIMS,
+        leeway_seconds: float = 0,
+        token_max_bytes: int = TOKEN_MAX_BYTES,
+        lifetime_max_seconds: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
-        self._lists = lists
-        self._payloads = _payloads(lists)
         self._signatures = jws.Signatures(algorithms, keys.only)
-        self._audience = audience
-        self._issuer = issuer
+        self._reader = Reader(subject_claim, scope_claims, lists)
+        self._audiences = frozenset(audiences)
+        self._issuers = frozenset(issuers)
+        self._client_ids = frozenset(client_ids)
+        self._is_for_some = bool(self._audiences or self._client_ids)
         self._leeway_seconds = leeway_seconds
+        self._token_max_bytes = token_max_bytes
+        self._lifetime_max_seconds = lifetime_max_seconds
         self._clock = clock
 
     def verify(self, token: str) -> Claims:
         """The claims of a valid token; never waits.
 
         Raises:
-            UnknownKey: `verify_fetching` may succeed.
+            UnknownKey, StaleKey: `verify_fetching` may succeed.
             InvalidToken: the token identifies no user or service.
         """
         if not token:
             raise InvalidToken("malformed", "expected a token, got an empty one")
-        if len(token) > TOKEN_MAX_CHARACTERS:
+        if len(token) > self._token_max_bytes:
             raise InvalidToken(
-                "malformed", f"expected a token of at most {TOKEN_MAX_CHARACTERS} characters"
+                "malformed",
+                f"expected a token of at most {self._token_max_bytes} bytes, got {len(token)}",
             )
         signed = jws.parse(token)
         self._signatures.check_algorithm(signed)
-        self._signatures.check(signed, self._own_key(signed.header))
-        try:
-            payload = self._payloads.decode(signed.payload)
-        except msgspec.ValidationError as error:
-            raise InvalidToken("claims", f"the token's claims: {error}") from None
-        except (ValueError, RecursionError):
-            raise InvalidToken("malformed", "the token's claims are not valid JSON") from None
-        return self._checked(payload)
-
-    def _own_key(self, header: jws.Header) -> Any | None:  # noqa: ANN401
-        """The key that a token names; None if all tokens have the same key."""
         if self._keys.only is not None:
-            return None
-        key = self._keys.find(header.kid, header.alg)
-        if key is None:
-            raise UnknownKey
-        return key
-
-    def _checked(self, payload: Payload) -> Claims:
-        """Check times, issuer and audience (RFC 7519, section 4.1)."""
-        now, leeway = self._clock(), self._leeway_seconds
-        if payload.sub is None or payload.exp is None:
-            raise _lacks("sub" if payload.sub is None else "exp")
-        if payload.exp <= now - leeway:
-            raise InvalidToken("expired", "the token has expired")
-        if payload.nbf is not None and payload.nbf > now + leeway:
-            raise InvalidToken("not_yet_valid", "the token is not valid yet")
-        if payload.iat is not None and payload.iat > now + leeway:
-            raise InvalidToken("not_yet_valid", "the token was issued in the future")
-        self._check_issuer(payload.iss)
-        self._check_audience(payload.aud)
+            self._signatures.check(signed)
+        else:
+            self._check_signature(signed)
+        payload = self._reader.decode(signed.payload)
+        self._check_times(payload)
+        if self._issuers:
+            self._check_issuer(payload.iss)
+        if payload.aud or self._is_for_some:
+            self._check_audience(payload)
         return Claims(
-            payload.sub,
-            _scopes(payload.scope),
-            payload.exp,
+            self._reader.subject(payload),
+            self._reader.scopes(payload),
+            payload.exp or 0,
             payload.jti,
             payload.iat,
-            _names(payload, self._lists) if self._lists else NO_LISTS,
+            self._reader.lists(payload),
         )
 
-    def _check_issuer(self, issuer: object) -> None:
-        if self._issuer is None:
-            return
-        if issuer is None:
-            raise _lacks("iss")
-        if issuer != self._issuer:
-            raise InvalidToken("issuer", "the token comes from another issuer")
-
-    def _check_audience(self, audience: str | list[str] | None) -> None:
-        """Refuse a token that names an audience if the settings name none for this service."""
-        if not audience:
-            if self._audience is not None:
-                raise _lacks("aud")
-        elif self._audience not in ([audience] if isinstance(audience, str) else audience):
-            raise InvalidToken("audience", "the token is for another audience")
-
     async def verify_fetching(self, token: str) -> Claims:
-        """As `verify`, but fetch keys if the token's key is unknown.
+        """As `verify`, but fetch keys if the token's key is unknown, or does not fit any more.
 
         Raises:
             InvalidToken: the token identifies no user or service.
-            KeysUnavailable: the key is unknown, and keys cannot be fetched at the moment.
+            KeysUnavailable: the key is unknown, and keys cannot be fetched within
+                `KEYS_WAIT_SECONDS`.
         """
         try:
             return self.verify(token)
         except UnknownKey:
-            await self._keys.refresh()
-            return self.verify(token)
+            await self._refresh()
+        except StaleKey:
+            if not await self._keys.recheck():
+                raise
+        return self.verify(token)
+
+    async def _refresh(self) -> None:
+        try:
+            async with asyncio.timeout(KEYS_WAIT_SECONDS):
+                await self._keys.refresh()
+        except TimeoutError:
+            raise KeysUnavailable("the issuer's keys were not fetched in time") from None
+
+    def _check_signature(self, signed: jws.SignedToken) -> None:
+        """Check the signature by the keys that may have made it."""
+        candidates = self._keys.find(signed.header.kid, signed.header.alg)
+        if candidates.exist and not candidates.keys:
+            raise StaleKey("algorithm", "the token's key is for another algorithm")
+        try:
+            self._signatures.check(signed, candidates.keys)
+        except InvalidToken as error:
+            if candidates.named:
+                raise StaleKey(error.reason, str(error)) from None
+            raise UnknownKey from None
+
+    def _check_times(self, payload: Payload) -> None:
+        """Check when the token is valid (RFC 7519, section 4.1)."""
+        now, leeway = self._clock(), self._leeway_seconds
+        if payload.exp is None:
+            raise _lacks("exp")
+        if payload.exp <= now - leeway:
+            raise InvalidToken("expired", "the token has expired")
+        if payload.exp > now + leeway + self._lifetime_max_seconds:
+            raise InvalidToken(
+                "lifetime",
+                f"the token ends in more than {self._lifetime_max_seconds:g} s; exp counts seconds",
+            )
+        if payload.nbf is not None and payload.nbf > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token is not valid yet")
+        if payload.iat is not None and payload.iat > now + leeway:
+            raise InvalidToken("not_yet_valid", "the token was issued in the future")
+
+    def _check_issuer(self, issuer: object) -> None:
+        if issuer is None:
+            raise _lacks("iss")
+        if not isinstance(issuer, str) or issuer not in self._issuers:
+            raise InvalidToken("issuer", "the token comes from another issuer")
+
+    def _check_audience(self, payload: Payload) -> None:
+        """Refuse a token that is not for this service.
+
+        A token that names an audience is refused if the settings name none.
+        """
+        audience = payload.aud
+        if audience:
+            if self._audiences.isdisjoint([audience] if isinstance(audience, str) else audience):
+                raise InvalidToken("audience", "the token is for another audience")
+        elif self._client_ids:
+            client = payload.azp if payload.client_id is None else payload.client_id
+            if not isinstance(client, str) or client not in self._client_ids:
+                raise InvalidToken("audience", "the token was issued to another client_id")
+        elif self._audiences:
+            raise _lacks("aud")
 
 
 def algorithms_of(settings: ContractSettings) -> tuple[str, ...]:
@@ -252,24 +225,31 @@ def fixed_key(settings: ContractSettings) -> FixedKey | None:
     """The key in the settings; None when they name a JWKS URL instead.
 
     Raises:
-        ValueError: CLARION_JWT_PUBLIC_KEY is not a public key in PEM.
+        ValueError: CLARION_JWT_PUBLIC_KEY is not a public key or a certificate in PEM.
     """
     if settings.jwt_secret:
         return FixedKey(settings.jwt_secret.get_secret_value())
     if settings.jwt_public_key:
+        pem = settings.jwt_public_key.encode()
         try:
-            return FixedKey(load_pem_public_key(settings.jwt_public_key.encode()))
+            if b"-----BEGIN CERTIFICATE-----" in pem:
+                return FixedKey(load_pem_x509_certificate(pem).public_key())
+            return FixedKey(load_pem_public_key(pem))
         except (ValueError, UnsupportedAlgorithm):
             raise ValueError("expected a public key in PEM as CLARION_JWT_PUBLIC_KEY") from None
     return None
 
 
 def verifier_of(
-    settings: ContractSettings, *, lists: Mapping[str, str] = NO_CLAIMS
+    settings: ContractSettings,
+    *,
+    subject_claim: str = "sub",
+    lists: Mapping[str, str] = NO_CLAIMS,
 ) -> tuple[Keys, TokenVerifier]:
     """The verifier that the settings describe, and its keys.
 
     Args:
+        subject_claim: the claim that names the user or service.
         lists: see `TokenVerifier`.
 
     Raises:
@@ -283,43 +263,17 @@ def verifier_of(
     return keys, TokenVerifier(
         keys,
         algorithms=algorithms,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        leeway_seconds=settings.jwt_leeway_seconds,
+        audiences=settings.jwt_audience,
+        issuers=settings.jwt_issuer,
+        client_ids=settings.jwt_client_id,
+        subject_claim=subject_claim,
+        scope_claims=[ScopeClaim.parse(text) for text in settings.jwt_scope_claims],
         lists=lists,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        token_max_bytes=settings.token_max_bytes,
+        lifetime_max_seconds=settings.token_max_seconds,
     )
-
-
-def _payloads(lists: Mapping[str, str]) -> msgspec.json.Decoder[Payload]:
-    """Decodes a token's claims, those in ``lists`` included."""
-    if not lists:
-        return msgspec.json.Decoder(Payload)
-    fields = [(_field(name), tuple[str, ...] | None, None) for name in lists]
-    renamed = {_field(name): claim for name, claim in lists.items()}
-    cls = msgspec.defstruct("Payload", fields, bases=(Payload,), frozen=True, rename=renamed)
-    return msgspec.json.Decoder(cls)
-
-
-def _names(payload: Payload, lists: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
-    found = {name: names for name in lists if (names := getattr(payload, _field(name)))}
-    return found or NO_LISTS
-
-
-def _field(name: str) -> str:
-    return f"list_{name}"
 
 
 def _lacks(claim: str) -> InvalidToken:
     return InvalidToken("claims", f"the token lacks the claim {claim}")
-
-
-def _scopes(scope: object) -> frozenset[str]:
-    """The scopes in ``"a b"`` (RFC 8693) or in ``["a", "b"]`` (some issuers write a list).
-
-    Only spaces separate names (RFC 6749, section 3.3), not every Unicode white space.
-    """
-    if isinstance(scope, str):
-        return frozenset(scope.split(" ")) - {""}
-    if isinstance(scope, list):
-        return frozenset(name for name in scope if isinstance(name, str))
-    return frozenset()

@@ -21,6 +21,8 @@ from clarion_contract.redis.server import Replication
 from clarion_contract.redis.url import parse_redis_url
 
 SECRET_MIN_BYTES: Final = 32
+TOKEN_MAX_BYTES: Final = 24_576
+"""Default for the size of a token: 200 names of 80 characters, in base64, and a signature."""
 
 # Errors in numbers and choices show the bad value. Any other value may be a secret.
 _SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
@@ -38,6 +40,17 @@ def split_names(value: Any) -> Any:  # noqa: ANN401 - what the environment holds
     if value.lstrip().startswith("["):
         return json.loads(value)
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def one_or_list(value: Any) -> Any:  # noqa: ANN401 - what the environment holds before validation
+    """``"a"`` as ``("a",)``, ``'["a", "b"]'`` as ``("a", "b")``; anything else unchanged.
+
+    Raises:
+        ValueError: a comma outside a JSON list. Earlier versions took it for a part of the name.
+    """
+    if isinstance(value, str) and "," in value and not value.lstrip().startswith("["):
+        raise ValueError('expected one name, or a JSON list such as ["a", "b"], got a comma')
+    return split_names(value)
 
 
 class InvalidSettings(Exception):
@@ -133,15 +146,38 @@ class ContractSettings(BaseSettings):
         description="Accepted algorithms. Empty means HS256 for a secret, RS256 and ES256 "
         "otherwise.",
     )
-    jwt_audience: str | None = Field(
-        None,
+    jwt_audience: Names = Field(
+        (),
         validation_alias="CLARION_JWT_AUDIENCE",
-        description="Expected `aud` claim. If unset, tokens that name an audience are refused.",
+        description="Expected `aud` claim: one name, or a JSON list of names, one of which must "
+        "stand in the token. If unset, tokens that name an audience are refused.",
     )
-    jwt_issuer: str | None = Field(
-        None,
+    jwt_issuer: Names = Field(
+        (),
         validation_alias="CLARION_JWT_ISSUER",
-        description="Expected `iss` claim. If unset, any issuer is accepted.",
+        description="Expected `iss` claim: one name, or a JSON list of names. If unset, any issuer "
+        "is accepted.",
+    )
+    jwt_client_id: Names = Field(
+        (),
+        validation_alias="CLARION_JWT_CLIENT_ID",
+        description="Accepted applications for tokens without `aud`: one id, or a JSON list of "
+        "ids. The token's `client_id` counts, or else its `azp`.",
+    )
+    jwt_scope_claims: Names = Field(
+        ("scope", "scp", "permissions", "roles"),
+        validation_alias="CLARION_JWT_SCOPE_CLAIMS",
+        min_length=1,
+        description="Claims that hold scopes, as text with spaces or as a list. The first one that "
+        "a token has counts. A path such as `realm_access.roles` leads into objects. "
+        "`scope=clarion/` takes only scopes that begin with `clarion/`, without that prefix.",
+    )
+    jwt_user_claim: str = Field(
+        "sub",
+        validation_alias="CLARION_JWT_USER_CLAIM",
+        min_length=1,
+        description="Claim with the user's id, or a path such as `ext.user_id`. Publishers always "
+        "name their callers by `sub`.",
     )
     jwt_leeway_seconds: int = Field(
         5,
@@ -155,8 +191,15 @@ class ContractSettings(BaseSettings):
         validation_alias="CLARION_TOKEN_MAX_SECONDS",
         ge=60,
         le=366 * 86_400,
-        description="The longest life of a token that the issuer signs. A revocation without an "
-        "end of its own is kept for this time.",
+        description="The longest life of a token. A token that ends later than this from now is "
+        "refused. A revocation without an end of its own is kept for this time.",
+    )
+    token_max_bytes: int = Field(
+        TOKEN_MAX_BYTES,
+        validation_alias="CLARION_TOKEN_MAX_BYTES",
+        ge=1_024,
+        le=1 << 20,
+        description="Largest size of a token. The default has room for the names of 200 groups.",
     )
     orders_max: int = Field(
         100_000,
@@ -188,10 +231,15 @@ class ContractSettings(BaseSettings):
         description="Name of this instance in metrics, traces and `welcome`.",
     )
 
-    @field_validator("jwt_algorithms", mode="before")
+    @field_validator("jwt_algorithms", "jwt_scope_claims", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)
+
+    @field_validator("jwt_audience", "jwt_issuer", "jwt_client_id", mode="before")
+    @classmethod
+    def _one_or_list(cls, value: Any) -> Any:  # noqa: ANN401
+        return one_or_list(value)
 
     @field_validator("redis_url")
     @classmethod

@@ -9,13 +9,14 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clarion_contract.events.errors import InvalidToken
 from clarion_contract.identity import jws
-from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_contract.identity.keys import FixedKey
+from clarion_contract.identity.tokens import TokenVerifier
 from tests.conftest import SECRET
 
 NOW = int(time.time())
@@ -82,7 +83,10 @@ def pyjwt_accepts(token: str, audience: str | None, issuer: str | None) -> bool:
 
 def we_accept(token: str, audience: str | None, issuer: str | None) -> bool:
     verifier = TokenVerifier(
-        FixedKey(SECRET), algorithms=["HS256"], audience=audience, issuer=issuer, leeway_seconds=0
+        FixedKey(SECRET),
+        algorithms=["HS256"],
+        audiences=[audience] if audience else [],
+        issuers=[issuer] if issuer else [],
     )
     try:
         verifier.verify(token)
@@ -152,15 +156,51 @@ def test_base64url_is_strict(text: str) -> None:
 def test_a_key_prepared_once_and_a_key_of_each_token() -> None:
     token = jws.parse(jwt.encode({"sub": "a"}, EC_KEY, "ES256"))
     jws.Signatures(["ES256"], EC_KEY.public_key()).check(token)
-    jws.Signatures(["ES256"]).check(token, EC_KEY.public_key())
+    jws.Signatures(["ES256"]).check(token, [EC_KEY.public_key()])
     other = ec.generate_private_key(ec.SECP256R1()).public_key()
-    for signatures, key in (
+    for signatures, keys in (
         (jws.Signatures(["ES256"], other), None),
-        (jws.Signatures(["ES256"]), other),
+        (jws.Signatures(["ES256"]), [other]),
+        (jws.Signatures(["ES256"]), []),
         (jws.Signatures(["ES256"], SECRET), None),
     ):
         with pytest.raises(InvalidToken, match="signature"):
-            signatures.check(token, key)
+            signatures.check(token, keys)
+
+
+def test_each_of_several_keys_is_tried() -> None:
+    token = jws.parse(jwt.encode({"sub": "a"}, EC_KEY, "ES256"))
+    others = [ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(2)]
+    jws.Signatures(["ES256"]).check(token, [*others, EC_KEY.public_key()])
+
+
+@pytest.mark.parametrize(
+    ("accepted", "named", "passes"),
+    [("EdDSA", "EdDSA", True), ("EdDSA", "Ed25519", True), ("Ed25519", "Ed25519", True),
+     ("Ed25519", "EdDSA", False), ("ES256", "Ed25519", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("fixed", [True, False])
+def test_ed25519_has_two_names(accepted: str, named: str, *, passes: bool, fixed: bool) -> None:
+    """RFC 9864 gives EdDSA a name for each curve; issuers write either."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    signing_input = f"{segment({'alg': named})}.{segment({'sub': 'a'})}".encode()
+    signature = base64.urlsafe_b64encode(key.sign(signing_input)).rstrip(b"=")
+    token = jws.parse((signing_input + b"." + signature).decode())
+    signatures = jws.Signatures([accepted], key.public_key() if fixed else None)
+    if passes:
+        signatures.check_algorithm(token)
+        signatures.check(token, None if fixed else [key.public_key()])
+    else:
+        with pytest.raises(InvalidToken, match="algorithm"):
+            signatures.check_algorithm(token)
+
+
+def test_ed25519_means_this_curve() -> None:
+    key = ed448.Ed448PrivateKey.generate()
+    signing_input = f"{segment({'alg': 'Ed25519'})}.{segment({'sub': 'a'})}".encode()
+    token = jws.SignedToken(jws.Header("Ed25519"), b"{}", signing_input, key.sign(signing_input))
+    with pytest.raises(InvalidToken, match="signature"):
+        jws.Signatures(["EdDSA"]).check(token, [key.public_key()])
 
 
 @pytest.mark.parametrize("name", ["RS512", "PS512"])
@@ -169,4 +209,4 @@ def test_an_rsa_key_that_is_too_small_for_its_algorithm_verifies_nothing(name: s
     numbers = rsa.RSAPublicNumbers(65_537, (1 << 399) + 1)
     token = jws.SignedToken(jws.Header(name), b"{}", b"a.b", bytes(50))
     with pytest.raises(InvalidToken, match="signature"):
-        jws.Signatures([name]).check(token, numbers.public_key())
+        jws.Signatures([name]).check(token, [numbers.public_key()])

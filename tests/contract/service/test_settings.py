@@ -125,6 +125,19 @@ def test_secrets_are_not_shown(env: pytest.MonkeyPatch) -> None:
     assert SECRET not in repr(load(ServiceSettings))
 
 
+@pytest.mark.parametrize("name", ["AUDIENCE", "ISSUER", "CLIENT_ID"])
+def test_one_name_or_a_list_in_json(env: pytest.MonkeyPatch, name: str) -> None:
+    """Earlier versions took `a,b` for one name, so a comma must not become a list in silence."""
+    field = f"jwt_{name.lower()}"
+    assert getattr(load(ServiceSettings), field) == ()
+    for text, names in (("a", ("a",)), ('["a", "b"]', ("a", "b")), ('["a,b"]', ("a,b",))):
+        env.setenv(f"CLARION_JWT_{name}", text)
+        assert getattr(load(ServiceSettings), field) == names
+    env.setenv(f"CLARION_JWT_{name}", "a,b")
+    (line,) = lines()
+    assert line.startswith(f"CLARION_JWT_{name}: expected one name, or a JSON list such as")
+
+
 @pytest.mark.parametrize(
     ("value", "names"),
     [("a, b,,c ", ("a", "b", "c")), ('["a", "b"]', ["a", "b"]), ("", ()), (("a",), ("a",))],

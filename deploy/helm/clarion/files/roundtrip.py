@@ -4,6 +4,7 @@ The event can be sent only if the chart knows the shared secret. With an issuer 
 test checks readiness only.
 """
 
+import json
 import os
 import sys
 import threading
@@ -36,14 +37,19 @@ def ready(service: str) -> None:
     httpx.get(f"{os.environ[f'{service}_INTERNAL']}/readyz", timeout=5).raise_for_status()
 
 
+def first(names: str) -> str:
+    """The name in a setting, or the first one of a JSON list."""
+    return json.loads(names)[0] if names.startswith("[") else names
+
+
 def token(service: str, subject: str, scope: str | None = None) -> str:
     """A token that the service accepts for a minute."""
     claims = {
         "sub": subject,
         "exp": int(time.time()) + 60,
         "scope": scope,
-        "aud": os.environ.get(f"{service}_JWT_AUDIENCE"),
-        "iss": os.environ.get(f"{service}_JWT_ISSUER"),
+        "aud": first(os.environ.get(f"{service}_JWT_AUDIENCE", "")),
+        "iss": first(os.environ.get(f"{service}_JWT_ISSUER", "")),
     }
     present = {name: value for name, value in claims.items() if value}
     return jwt.encode(present, os.environ[f"{service}_JWT_SECRET"], algorithm="HS256")

@@ -3,7 +3,7 @@
 {{/* A setting's text. Helm reads numbers of values.yaml as floats: 1048576 would be 1.048576e+06. */}}
 {{- define "clarion.scalar" -}}
 {{- if kindIs "slice" . -}}
-{{ join "," . }}
+{{ toJson . }}
 {{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
 {{ int64 . }}
 {{- else -}}

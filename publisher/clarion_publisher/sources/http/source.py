@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from clarion_contract.identity.tokens import Keys
+from clarion_contract.identity.keys import Keys
 from clarion_contract.service.http_bounds import protocol_class
 from clarion_contract.service.http_port import Port
 from clarion_contract.service.serving import Server

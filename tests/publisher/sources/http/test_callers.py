@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from clarion_contract.events.errors import KeysUnavailable
 from clarion_contract.identity.claims import Claims
-from clarion_contract.identity.tokens import FixedKey, TokenVerifier
+from clarion_contract.identity.keys import Candidates, FixedKey
+from clarion_contract.identity.tokens import TokenVerifier
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.http.callers import REMEMBERED_SECONDS, Callers
@@ -20,9 +21,7 @@ from tests.publisher.service import token
 
 class CountingVerifier(TokenVerifier):
     def __init__(self) -> None:
-        super().__init__(
-            FixedKey(SECRET), algorithms=["HS256"], audience=None, issuer=None, leeway_seconds=0
-        )
+        super().__init__(FixedKey(SECRET), algorithms=["HS256"], leeway_seconds=0)
         self.verified = 0
 
     def verify(self, token: str) -> Claims:
@@ -33,11 +32,14 @@ class CountingVerifier(TokenVerifier):
 class NoKeys:
     only = None
 
-    def find(self, key_id: str | None, algorithm: str) -> None:
-        return None
+    def find(self, key_id: str | None, algorithm: str) -> Candidates:
+        return Candidates(())
 
     async def refresh(self) -> None:
         raise KeysUnavailable("down")
+
+    async def recheck(self) -> bool:
+        return False
 
 
 class Clock:
@@ -123,9 +125,7 @@ async def test_nonsense(metrics: Metrics, header: bytes) -> None:
 
 
 async def test_keys_that_cannot_be_had(metrics: Metrics) -> None:
-    verifier = TokenVerifier(
-        NoKeys(), algorithms=["HS256"], audience=None, issuer=None, leeway_seconds=0
-    )
+    verifier = TokenVerifier(NoKeys(), algorithms=["HS256"], leeway_seconds=0)
     with pytest.raises(HttpRefusal) as caught:
         await Callers(verifier, metrics).identify(b"Bearer " + token().encode())
     assert caught.value.row is problems.KEYS_UNAVAILABLE
