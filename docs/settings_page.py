@@ -197,6 +197,8 @@ _ADVICE: Final[dict[str, str]] = {
     "together must send fewer clients than the other pods' handshakes can take.",
     "gateway.cluster_clock_seconds": "Raise it if the nodes' clocks are not synchronised. The probes' "
     "interval and twice their timeout come on top. All three must be the same on every gateway.",
+    "gateway.topics_claim": "Name the claim that your identity provider writes; many ask for a URL, such as "
+    "`https://app.example.com/topics`.",
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "
     "subscriptions.",
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",

@@ -14,7 +14,7 @@ from rich.text import Text
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
-from clarion_cli.token import checked_user
+from clarion_cli.token import checked_topic, checked_user
 from clarion_contract.events.event import TYPE_PATTERN
 from clarion_publisher.sources.http.schemas import Receipt
 
@@ -23,14 +23,18 @@ def read_audience(to: str) -> tuple[object, str]:
     """The audience in the form of the publisher's API, and the scope that it needs.
 
     Raises:
-        Failure: ``to`` is not all, authenticated or user:ID.
+        Failure: ``to`` is not all, authenticated, user:ID or topic:NAME.
     """
     if to in {"all", "authenticated"}:
         return to, f"publish:{to}"
-    kind, _, user = to.partition(":")
-    if kind == "user" and user:
-        return {"user": checked_user(user)}, "publish:user"
-    raise Failure(f"expected --to all, authenticated or user:ID, got {to!r}", ExitCode.USAGE)
+    kind, _, name = to.partition(":")
+    if kind == "user" and name:
+        return {"user": checked_user(name)}, "publish:user"
+    if kind == "topic" and name:
+        return {"topic": checked_topic(name)}, "publish:topic"
+    raise Failure(
+        f"expected --to all, authenticated, user:ID or topic:NAME, got {to!r}", ExitCode.USAGE
+    )
 
 
 def read_data(argument: str) -> bytes:
@@ -76,8 +80,9 @@ def publish(
         typer.Option(
             metavar="AUDIENCE",
             help="Who receives the event: all (every connection), authenticated (every logged-in "
-            "one) or user:ID (every connection of one user).",
-            autocompletion=lambda: ["all", "authenticated", "user:"],
+            "one), user:ID (every connection of one user) or topic:NAME (every connection that "
+            "is subscribed to the topic).",
+            autocompletion=lambda: ["all", "authenticated", "user:", "topic:"],
         ),
     ] = "all",
     key: Annotated[

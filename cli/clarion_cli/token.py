@@ -21,11 +21,13 @@ from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import print_line
 from clarion_cli.state import State, find_state
 from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.events.topic import InvalidTopic, check_pattern, check_topic
 
 SCOPES: Final = (
     "publish:all",
     "publish:authenticated",
     "publish:user",
+    "publish:topic",
     "users:disconnect",
     "users:read",
 )
@@ -109,11 +111,35 @@ def check_scope(scope: str) -> str:
         Failure: the text is empty, or contains a scope that no service of Clarion uses.
     """
     names = scope.split()
-    unknown = [name for name in names if name not in SCOPES]
+    unknown = [name for name in names if name not in SCOPES and not _is_narrowed(name)]
     if unknown or not names:
         got = ", ".join(unknown) or "none"
         raise Failure(f"expected scopes out of {', '.join(SCOPES)}; got {got}", ExitCode.USAGE)
     return " ".join(names)
+
+
+def _is_narrowed(scope: str) -> bool:
+    """Whether it is ``publish:topic:`` and a pattern."""
+    pattern = scope.removeprefix("publish:topic:")
+    if pattern == scope:
+        return False
+    try:
+        check_pattern(pattern)
+    except InvalidTopic as error:
+        raise Failure(f"{scope}: {error}", ExitCode.USAGE) from None
+    return True
+
+
+def checked_topic(topic: str) -> str:
+    """Return ``topic`` unchanged.
+
+    Raises:
+        Failure: the text cannot be a topic's name.
+    """
+    try:
+        return check_topic(topic)
+    except InvalidTopic as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
 
 
 def checked_user(user: str) -> str:
@@ -147,6 +173,14 @@ def token(
             autocompletion=lambda: list(SCOPES),
         ),
     ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A topic that the user's connections receive; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     expires: Annotated[
         int,
         typer.Option(
@@ -173,4 +207,5 @@ def token(
             ExitCode.USAGE,
         )
     else:
-        print_line(signer.sign(checked_user(name), expires_seconds=expires))
+        topics = [checked_topic(each) for each in topic or ()] or None
+        print_line(signer.sign(checked_user(name), expires_seconds=expires, topics=topics))

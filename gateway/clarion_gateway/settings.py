@@ -187,12 +187,19 @@ class GatewaySettings(ContractSettings):
         description="On a Redis Cluster: how far the clocks of its nodes may differ. A client that "
         "resumes gets events of this much more time again.",
     )
+    topics_claim: str = Field(
+        "topics",
+        min_length=1,
+        max_length=256,
+        description="The claim of a client's token that lists the topics that its connections "
+        "receive.",
+    )
     linger_seconds: float = Field(
         15,
         ge=0,
         le=3_600,
-        description="How long a pod stays subscribed to a user's channel after the user's last "
-        "socket has gone, so that reloading a page costs Redis nothing.",
+        description="How long a pod stays subscribed to the channel of a user or a topic after the "
+        "last socket that heard it has gone, so that reloading a page costs Redis nothing.",
     )
     compression: bool = Field(
         False,
@@ -230,7 +237,8 @@ class GatewaySettings(ContractSettings):
     def listing_claims(self) -> dict[str, str]:
         """The claims that list names for kinds of audiences: what the kind calls each, and its name
         in tokens."""
-        return {claim: claim for kind in KINDS.values() for claim in kind.claims}
+        claims = {claim: claim for kind in KINDS.values() for claim in kind.claims}
+        return claims | {"topics": self.topics_claim}
 
     @property
     def unread_seconds(self) -> float:

@@ -23,16 +23,20 @@ DATA = '{ "price": 1.10, "big": 12345678901234567890123, "e": 1E2 }'
         ("authenticated", "authenticated", "publish:authenticated"),
         ("user:alice", {"user": "alice"}, "publish:user"),
         ("user:a:b", {"user": "a:b"}, "publish:user"),
+        ("topic:order.42", {"topic": "order.42"}, "publish:topic"),
+        ("topic:a:b", {"topic": "a:b"}, "publish:topic"),
     ],
 )
 def test_names_the_audience_and_the_scope_it_needs(to: str, audience: object, scope: str) -> None:
     assert read_audience(to) == (audience, scope)
 
 
-@pytest.mark.parametrize("to", ["", "everyone", "user", "user:", "alice"])
+@pytest.mark.parametrize("to", ["", "everyone", "user", "user:", "alice", "topic:"])
 def test_refuses_other_audiences(to: str) -> None:
-    with pytest.raises(Failure, match="expected --to all, authenticated or user:ID"):
+    with pytest.raises(Failure, match="expected --to all, authenticated, user:ID or topic:NAME"):
         read_audience(to)
+    with pytest.raises(Failure, match=r"expected a topic of .* got 'order\.\*'"):
+        read_audience("topic:order.*")
 
 
 def test_passes_the_data_on_byte_for_byte() -> None:

@@ -54,6 +54,22 @@ def test_names_audience_and_issuer_where_the_services_ask_for_them(tmp_path: Pat
     assert verifier(audiences=["clarion"], issuers=["tests"]).verify(token).subject == "alice"
 
 
+def test_takes_narrowed_scopes() -> None:
+    assert check_scope("publish:topic:order.*  publish:all") == "publish:topic:order.* publish:all"
+    with pytest.raises(Failure, match=r"publish:topic:a\.\*b: expected a topic or a pattern"):
+        check_scope("publish:topic:a.*b")
+
+
+def test_names_the_users_topics(clarion: Clarion) -> None:
+    topics = ("--topic", "order.42", "--topic", "news")
+    completed = clarion.run("token", "alice", *topics, CLARION_JWT_SECRET=SECRET)
+    claims = verifier(lists={"topics": "topics"}).verify(completed.stdout.strip())
+    assert claims.lists == {"topics": ("order.42", "news")}
+    refused = clarion.run("token", "alice", "--topic", "order.*", CLARION_JWT_SECRET=SECRET)
+    assert refused.returncode == 2
+    assert "expected a topic of 1 to 128 characters" in refused.stderr
+
+
 @pytest.mark.parametrize("scope", ["", "publish:everything", "publish:all, publish:user"])
 def test_refuses_scopes_that_no_service_asks_for(scope: str) -> None:
     with pytest.raises(Failure, match="expected scopes out of publish:all"):

@@ -118,6 +118,14 @@ class Stack:
         assert response.is_success, response.text
         return str(response.json()["id"])
 
+    async def publish_batch(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Publish several events in one request; returns their results."""
+        response = await asyncio.to_thread(
+            self._request, "POST", "/v1/events:batch", {"events": events}
+        )
+        assert response.is_success, response.text
+        return list(response.json()["results"])
+
     async def attempt(self, event: object) -> httpx.Response:
         """Try to publish one event."""
         return await asyncio.to_thread(self._request, "POST", "/v1/events", event)

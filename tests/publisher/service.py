@@ -25,7 +25,9 @@ from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.source import Source
 from tests.conftest import SECRET
 
-ALL_SCOPES = "publish:all publish:authenticated publish:user users:disconnect users:read"
+ALL_SCOPES = (
+    "publish:all publish:authenticated publish:user publish:topic users:disconnect users:read"
+)
 
 
 def token(subject: str = "orders", scope: str = ALL_SCOPES, **claims: Any) -> str:

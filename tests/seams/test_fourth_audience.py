@@ -130,5 +130,5 @@ async def test_a_kind_with_names_is_published_joined_left_replayed_and_documente
 
 
 def test_a_kind_that_the_table_lacks_reaches_nobody() -> None:
-    with pytest.raises(UnknownKind, match="out of all, authenticated, user, got 'topic'"):
-        Audience("topic", "order.42")
+    with pytest.raises(UnknownKind, match="out of all, authenticated, user, topic, got 'team'"):
+        Audience("team", "red")

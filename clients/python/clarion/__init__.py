@@ -19,9 +19,11 @@ and tools can import its handlers without them.
 """
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, InvalidUserId
+from clarion_contract.events.audience import topic_audience as topic
 from clarion_contract.events.audience import user_audience as user
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import InvalidType, Published
+from clarion_contract.events.topic import InvalidTopic
 from clarion_gateway.application.handlers import (
     Context,
     Handlers,
@@ -41,6 +43,7 @@ __all__ = [
     "Context",
     "Handlers",
     "Interceptor",
+    "InvalidTopic",
     "InvalidType",
     "InvalidUserId",
     "Proceed",
@@ -49,5 +52,6 @@ __all__ = [
     "Reply",
     "authenticated_only",
     "propagate",
+    "topic",
     "user",
 ]

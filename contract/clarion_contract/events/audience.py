@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from clarion_contract.events.naming import InvalidName, Naming
+from clarion_contract.events.topic import TOPICS, check_topic
 
 USER_ID_MAX_BYTES: Final = 256
 
@@ -105,6 +106,13 @@ KINDS: Final[dict[str, Kind]] = {
             joins=lambda of: () if of.user is None else (of.user,),
             naming=_USER_IDS,
         ),
+        Kind(
+            "topic",
+            "publish:topic",
+            joins=lambda of: of.lists.get("topics", ()),
+            naming=TOPICS,
+            claims=("topics",),
+        ),
     )
 }
 """Every kind of audience, by its name."""
@@ -112,15 +120,16 @@ KINDS: Final[dict[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The recipients of an event: all connections, all authenticated ones, or one user's.
+    """The recipients of an event: all connections, all authenticated ones, one user's or a topic's.
 
     Attributes:
         kind: a name in `KINDS`.
-        name: within the kind, such as a user's id; empty for kinds with one stream.
+        name: within the kind, such as a user's id or a topic; empty for kinds with one stream.
         named: it is one of many within its kind, see `Kind.naming`.
-        stream: ``all``, ``authenticated`` or ``user:<encoded id>``. Braces, spaces and everything
-            outside ASCII are percent-encoded (RFC 3986, section 2.1), so that no user id can break
-            out of its Redis hash tag.
+        shown: see `Naming.shown`.
+        stream: ``all``, ``authenticated``, ``user:<encoded id>``, ``topic:<encoded name>``.
+            Braces, spaces and everything outside ASCII are percent-encoded (RFC 3986, section 2.1),
+            so that no name can break out of its Redis hash tag.
 
     Raises:
         UnknownKind: the table does not have the kind.
@@ -129,6 +138,7 @@ class Audience:
     kind: str
     name: str = ""
     named: bool = field(init=False, repr=False, compare=False)
+    shown: bool = field(init=False, repr=False, compare=False)
     stream: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +150,7 @@ class Audience:
         if kind.naming is not None:
             stream += ":" + quote(self.name, safe=_SAFE, errors="surrogatepass")
         object.__setattr__(self, "named", kind.naming is not None)
+        object.__setattr__(self, "shown", kind.naming is not None and kind.naming.shown)
         object.__setattr__(self, "stream", stream)
 
     @property
@@ -155,6 +166,11 @@ AUTHENTICATED: Final = Audience("authenticated")
 def user_audience(user: str) -> Audience:
     """The audience of one user, after checking the id with `check_user_id`."""
     return Audience("user", check_user_id(user))
+
+
+def topic_audience(name: str) -> Audience:
+    """The audience of one topic, after checking the name with `check_topic`."""
+    return Audience("topic", check_topic(name))
 
 
 def shared_audiences() -> list[Audience]:

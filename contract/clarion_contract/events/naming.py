@@ -29,6 +29,8 @@ class Naming:
             have; None: any characters will do.
         covers: whether a pattern covers a name: then a scope may be narrowed to
             ``<scope>:<pattern>``. None: it may not.
+        shown: whether clients know streams of the kind by their names. Then an event says the name,
+            in a field that has the kind's name. Such a name needs no escaping in JSON.
     """
 
     check: Callable[[str], str]
@@ -39,3 +41,4 @@ class Naming:
     max_characters: int
     pattern: str | None = None
     covers: Callable[[str, str], bool] | None = None
+    shown: bool = False

@@ -2,7 +2,7 @@
 
 A frame of an event is put together around the producer's bytes, without encoding them again. The
 other fields are put in without escaping, since none of them can hold a character that needs it:
-ids, times, audience kinds, and types (`clarion_contract.events.event.TYPE_PATTERN`).
+ids, times, audience kinds, topics, and types (`clarion_contract.events.event.TYPE_PATTERN`).
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ class NativeFormat:
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
+        audience = event.audience
+        shown = f'"{audience.kind}":"{audience.name}",' if audience.shown else ""
         head = (
-            f'{{"kind":"event","id":"{event.id}","audience":"{event.audience.kind}",'
+            f'{{"kind":"event","id":"{event.id}","audience":"{audience.kind}",{shown}'
             f'"type":"{event.type}","time":"{event.time}","data":'
         )
         return self._frame(b"%b%b}" % (head.encode(), event.data))

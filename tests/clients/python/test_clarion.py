@@ -32,6 +32,7 @@ SIGNATURES: Final = {
         "Handlers.on": "(self, type_, *interceptors)",
         "Handlers.types": "property",
         "Interceptor": "protocol (self, context, proceed)",
+        "InvalidTopic": "exception ValueError",
         "InvalidType": "exception ValueError",
         "InvalidUserId": "exception ValueError",
         "Proceed": "type",
@@ -40,6 +41,7 @@ SIGNATURES: Final = {
         "Reply": "(type, data)",
         "authenticated_only": "()",
         "propagate": "(to)",
+        "topic": "(name)",
         "user": "(user)",
     },
     "clarion.testing": {

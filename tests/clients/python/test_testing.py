@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from clarion import ALL, Context, Handlers, Refusal, authenticated_only, propagate, user
+from clarion import ALL, Context, Handlers, Refusal, authenticated_only, propagate, topic, user
 from clarion.testing import PublishedEvent, ask
 
 handlers = Handlers()
@@ -20,6 +20,7 @@ class Bid(BaseModel):
 @handlers.on("bid", authenticated_only(), propagate(to="all"))
 async def bid(message: Bid, context: Context) -> dict[str, Any]:
     await context.publish(user("bob"), "outbid", message)
+    await context.publish(topic("lot.7"), "price", message.cents)
     return {"cents": message.cents, "bidder": context.user, "pod": context.pod}
 
 
@@ -33,6 +34,7 @@ async def test_the_answer_holds_the_reply_and_all_that_was_published() -> None:
     assert answer.data == {"cents": 3, "bidder": "alice", "pod": "p"}
     assert answer.published == [
         PublishedEvent(user("bob"), "outbid", {"cents": 3}),
+        PublishedEvent(topic("lot.7"), "price", 3),
         PublishedEvent(ALL, "bid", answer.data, exclude="c"),
     ]
 

@@ -31,7 +31,8 @@ from clarion_publisher.sources.http.schemas import (
 )
 
 _DESCRIPTION: Final = (
-    "Publishes events to every open connection, to every authenticated one, or to one user's. "
+    "Publishes events to every open connection, to every authenticated one, to one user's, or to "
+    "the subscribers of a topic. "
     "Problems are RFC 9457 documents; docs/errors.md lists them."
 )
 _TAGS: Final = [

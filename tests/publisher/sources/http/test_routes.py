@@ -269,11 +269,34 @@ class TestRefusals:
         )
 
     @pytest.mark.parametrize(
+        ("pattern", "topic", "status"),
+        [
+            ("order.*", "order.42", 201),
+            ("order.**", "order.42.lines", 201),
+            ("order.42", "order.42", 201),
+            ("order.*", "order.42.lines", 403),
+            ("order.*", "orders.42", 403),
+            ("order.*x", "order.42", 403),
+            ("", "order.42", 403),
+        ],
+    )
+    def test_a_scope_narrowed_to_topics(
+        self, client: httpx.Client, pattern: str, topic: str, status: int
+    ) -> None:
+        headers = bearer(scope=f"publish:user publish:topic:{pattern}")
+        response = client.post(EVENTS, json=event({"topic": topic}), headers=headers)
+        assert response.status_code == status
+        if status == 403:
+            detail = assert_problem(response, problems.INSUFFICIENT_SCOPE)["detail"]
+            assert detail.startswith(f"publishing to the topic {topic} needs the scope publish:")
+
+    @pytest.mark.parametrize(
         ("audience", "scope"),
         [
             ("all", "publish:all"),
             ("authenticated", "publish:authenticated"),
             ({"user": "alice"}, "publish:user"),
+            ({"topic": "order.42"}, "publish:topic"),
         ],
     )
     def test_each_audience_needs_its_scope(

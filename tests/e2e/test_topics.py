@@ -1,0 +1,59 @@
+"""Topics over two gateways: each client gets exactly those of its token, live and on resume."""
+
+from __future__ import annotations
+
+from tests.e2e.client import Socket, opened, streamed
+from tests.e2e.stack import Stack
+
+# Every character that a name may have.
+TOPIC = "order.42/a#b=~:@+_-Z"
+
+
+async def topics_until(socket: Socket, end: str) -> list[str]:
+    """The topics of the events before the last, which is for all."""
+    *events, last = await socket.events_until(end)
+    assert all(event["audience"] == "topic" for event in events)
+    assert "topic" not in last
+    return [event["topic"] for event in events]
+
+
+async def test_a_connection_gets_the_topics_of_its_token_live_and_when_it_resumes(
+    stack: Stack,
+) -> None:
+    first, second = (gateway.url for gateway in stack.gateways)
+    both = stack.token("alice", topics=[TOPIC, "news"])
+    async with (
+        opened(first, both) as alice,
+        opened(second, stack.token("bob", topics=["news"])) as bob,
+        opened(second, stack.token("carol")) as carol,
+        streamed(second, both) as stream,
+    ):
+        assert (await stream.receive())["event"] == "$welcome"
+        events = [
+            {"audience": {"topic": topic}, "type": "t", "data": topic} for topic in (TOPIC, "news")
+        ]
+        # Several topics in one request, none of which keeps another back.
+        results = await stack.publish_batch([*events, {**events[0], "audience": {"topic": "*"}}])
+        assert [result["status"] for result in results] == [201, 201, 422]
+        assert results[2]["problem"]["errors"][0]["pointer"] == "/audience/topic"
+        await stack.publish({"topic": "nobody.follows"}, "t")
+        await stack.publish("all", "the.end")
+        assert await topics_until(alice, "the.end") == [TOPIC, "news"]
+        assert await topics_until(bob, "the.end") == ["news"]
+        assert await topics_until(carol, "the.end") == []
+        heard = await stream.events_until("the.end")
+        assert [event["data"] for event in heard] == [TOPIC, "news", None]
+        async with opened(second, both, since=alice.welcome["id"]) as again:
+            assert again.welcome["resumed"] is True
+            assert await topics_until(again, "the.end") == [TOPIC, "news"]
+
+
+async def test_the_next_token_decides_anew(stack: Stack) -> None:
+    async with opened(stack.gateways[0].url, stack.token("alice", topics=["a", "b"])) as alice:
+        for ref, topics in enumerate((["b", "c"], [], ["a"])):
+            await alice.send(kind="auth", ref=ref, token=stack.token("alice", topics=topics))
+            assert (await alice.receive())["kind"] == "identity"
+            for topic in "abc":
+                await stack.publish({"topic": topic}, "t")
+            await stack.publish("all", "the.end")
+            assert await topics_until(alice, "the.end") == topics
