@@ -45,6 +45,12 @@ and `CLARION_JWT_JWKS_URL`. Everything else has a default.
 - `rediss://` means TLS, also to Sentinels. User and password in a URL are those of Redis. If the Sentinels need
   their own, write them into the query: `?sentinel_username=…&sentinel_password=…`. For a cluster, name
   several nodes; the one that answers tells of the others.
+- Options in the query of a URL: `db`; `protocol` (2 or 3, for commands; the default 2 also works with proxies that do
+  not know `HELLO`); `client_name`; `username` and `password`; `socket_read_size`; and with `rediss` those of TLS:
+  `ssl_ca_certs`, `ssl_ca_path`, `ssl_ca_data`, `ssl_certfile`, `ssl_keyfile`, `ssl_password`, `ssl_cert_reqs`,
+  `ssl_check_hostname`, `ssl_min_version`, `ssl_ciphers`, `ssl_include_verify_flags` and `ssl_exclude_verify_flags`. Any
+  other option ends the start, with a line that says why.
+- Write `/ ? # & @ %` and other special characters of a password percent-encoded: `%2F` for `/`.
 
 The classes are [`contract/clarion_contract/service/settings.py`](../contract/clarion_contract/service/settings.py),
 [`gateway/clarion_gateway/settings.py`](../gateway/clarion_gateway/settings.py) and

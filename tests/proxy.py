@@ -1,13 +1,16 @@
 """A TCP proxy in front of a Redis that damages connections on demand, as a network does.
 
-It can swallow what Redis sends without closing anything, and cut a connection in the middle of a
-message. It runs in the test's own event loop.
+It can swallow what Redis sends without closing anything, cut a connection in the middle of a
+message, and end idle connections in each way in which proxies, balancers and NATs do. It runs in
+the test's own event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -22,11 +25,25 @@ class Link:
         subscribes: whether it has subscribed to channels.
         silent: whether the proxy swallows what Redis sends on it.
         cut_after: bytes of Redis' next chunk that still pass before the connection is closed.
+        forgotten: whether the next packet of the client is answered with a reset.
+        client: the connection to the client.
     """
 
+    client: asyncio.StreamWriter
     subscribes: bool = False
     silent: bool = False
     cut_after: int | None = None
+    forgotten: bool = False
+
+    def close(self) -> None:
+        """End the connection in good order, with a FIN."""
+        self.client.close()
+
+    def reset(self) -> None:
+        """End the connection with a RST."""
+        connection = self.client.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.client.transport.abort()
 
 
 @dataclass
@@ -59,7 +76,7 @@ class Proxy:
         task.add_done_callback(self.tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = Link(silent=self.all_silent)
+        link = Link(writer, silent=self.all_silent)
         self.links.append(link)
         try:
             await self._join(link, reader, writer)
@@ -87,6 +104,9 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(_CHUNK_BYTES):
                 link.subscribes = link.subscribes or (not back and b"SUBSCRIBE" in data)
+                if not back and link.forgotten:
+                    link.reset()
+                    break
                 if back and link.silent:
                     continue
                 if back and link.cut_after is not None:

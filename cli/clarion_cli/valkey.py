@@ -82,9 +82,8 @@ def check_redis(url: str) -> None:
     try:
         version = asyncio.run(_version(url))
     except ValueError as error:
-        raise Failure(
-            f"CLARION_REDIS_URL is no Redis URL ({shown}): {error}", ExitCode.USAGE
-        ) from None
+        # Without the URL: where it is read wrongly, a part of a password may look like a host.
+        raise Failure(f"CLARION_REDIS_URL is no Redis URL: {error}", ExitCode.USAGE) from None
     except BusUnavailable as error:
         raise Failure(
             f"no Redis answers at {shown} (CLARION_REDIS_URL): {_cause(error)}",

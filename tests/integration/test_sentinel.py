@@ -133,6 +133,7 @@ async def test_a_primary_that_hangs_is_left(topology: Sentinels, namespace: str)
         await asyncio.to_thread(topology.wait_for_failover, old)
         async with producing(pod, 3):
             pass
+        await pod.counted("clarion_bus_connects_total", 2, outcome="connected")
         old.signal(signal.SIGCONT)
         await ready_again(pod)
         await pod.publish(data=b'"after"')

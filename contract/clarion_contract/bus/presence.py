@@ -135,8 +135,9 @@ class PresenceRegister:
 
     async def user(self, user: str) -> dict[str, Stay]:
         """A user's stays at the pods that are alive, by the pods' names."""
-        fields: dict[bytes, bytes] = await self._bus.command("HGETALL", self._key(user))
-        stays = _stays(fields.items())
+        fields = await self._bus.command("HGETALL", self._key(user))
+        # RESP3 has a type for maps, RESP2 a list.
+        stays = _stays(fields.items() if isinstance(fields, dict) else _pairs(fields))
         if not stays:
             return {}
         # Read the pods second: a pod registers before it writes stays.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
@@ -20,7 +19,9 @@ from redis.asyncio.sentinel import (
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
+from clarion_contract.redis.pool import CheckedPool
 from clarion_contract.redis.url import Host, RedisUrl
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -35,11 +36,13 @@ _SOCKET: Final[dict[str, Any]] = {
     # redis-py applies it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation.
     # Instead, every command here runs inside a timeout.
     "socket_timeout": None,
-    "socket_keepalive": True,
+    # Clarion looks after its connections itself. With "auto", redis-py skips its check of them.
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
 }
+_TCP: Final[dict[str, Any]] = {"socket_keepalive": True}
 
 
-def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPool:
+def pool_to(parsed: RedisUrl, node: Host | None = None) -> CheckedPool:
     """A pool of connections for commands; none is open yet.
 
     The pool never repeats a command by itself: a publish that got no answer may have run.
@@ -47,11 +50,11 @@ def pool_to(parsed: RedisUrl, node: Host | None = None) -> BlockingConnectionPoo
     Args:
         node: of a cluster; None: the server, or the primary.
     """
-    return BlockingConnectionPool(
+    return CheckedPool(
         **_options(parsed, node),
         max_connections=_CONNECTIONS_MAX,
         timeout=COMMAND_TIMEOUT_SECONDS,
-        protocol=3,
+        protocol=parsed.protocol,
     )
 
 
@@ -79,7 +82,8 @@ def _options(parsed: RedisUrl, node: Host | None) -> dict[str, Any]:
 
 def _once(options: dict[str, Any]) -> dict[str, Any]:
     """Options that make redis-py try each command and each connect only once."""
-    return {**options, **_SOCKET, "retry": Retry(NoBackoff(), 0)}
+    tcp = {} if "path" in options else _TCP
+    return {**options, **_SOCKET, **tcp, "retry": Retry(NoBackoff(), 0)}
 
 
 class _Primary:
@@ -91,7 +95,7 @@ class _Primary:
     def __init__(self, parsed: RedisUrl) -> None:
         self._service = parsed.service
         self._sentinels = list(parsed.sentinels)
-        self._options = _once(_plain(parsed.sentinel_options))
+        self._options = _once(_plain(parsed.sentinel_options)) | {"protocol": 2}
 
     async def get_master_address(self) -> Host:
         """The primary's address, from the first Sentinel that knows one.

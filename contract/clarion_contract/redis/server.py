@@ -16,12 +16,12 @@ from importlib import resources
 from typing import Any, Final
 
 from hiredis import pack_command
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS
+from clarion_contract.redis.pool import CheckedPool
 
 Call = tuple[str | bytes | int, ...]
 """A command, or the arguments of EVALSHA after the script: number of keys, keys, arguments."""
@@ -58,7 +58,7 @@ class NotReplicated(BusUnavailable):
 class RedisServer:
     """One server: a fixed one, the primary at the time of connecting, or a node of a cluster."""
 
-    def __init__(self, pool: BlockingConnectionPool) -> None:
+    def __init__(self, pool: CheckedPool) -> None:
         self._pool = pool
 
     async def run(
@@ -113,7 +113,7 @@ class RedisServer:
         except (RedisError, OSError, asyncio.IncompleteReadError, BusUnreachable) as error:
             # Other idle connections lead to the same dead server: the next callers must not have to
             # wait for a timeout each.
-            await self._pool.disconnect(inuse_connections=False)
+            await self._pool.disconnect_idle()
             if isinstance(error, BusUnreachable):
                 raise
             raise BusUnavailable(one_line(error)) from error
@@ -161,7 +161,7 @@ class RedisServer:
     async def _connection(self) -> AbstractConnection:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                connection: AbstractConnection = await self._pool.get_connection()
+                connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise BusUnreachable(one_line(error)) from error
         return connection

@@ -10,11 +10,13 @@ There are three forms:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import parse_url
+
+from clarion_contract.redis.url_options import InvalidRedisUrl, read_options
 
 SENTINEL_PORT: Final = 26_379
 NODE_PORT: Final = 6_379
@@ -26,13 +28,34 @@ FORMS: Final = (
     "special characters in the password percent-encoded"
 )
 
-_SCHEME: Final = re.compile(r"(rediss?)\+(sentinel|cluster)")
+_SCHEME: Final = re.compile(r"(rediss?|unix(?!\+))(?:\+(sentinel|cluster))?")
+_DATABASE: Final = re.compile(r"(?:/\d{0,9})?")
+_LOGIN: Final = ("username", "password")
+# RESP2 is what every server and every proxy speaks, and Clarion needs nothing of RESP3.
+_PROTOCOL: Final = 2
 _HOST: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d{1,5}))?"
 )
 _PORT_MAX: Final = 65_535
 
 Host = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user and a password; None: the URL's, or none."""
+
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """In redis-py's form."""
+        pairs = zip(_LOGIN, (self.username, self.password), strict=True)
+        return {name: value for name, value in pairs if value is not None}
+
+
+NO_LOGIN: Final = Login()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +69,7 @@ class RedisUrl:
         service: the name by which Sentinels know the primary.
         sentinel_options: for a connection to a Sentinel.
         nodes: of a cluster, asked for the other nodes; empty unless it is a cluster.
+        protocol: version of RESP for commands, 2 or 3. Subscriptions always use 2.
     """
 
     options: dict[str, Any]
@@ -53,55 +77,94 @@ class RedisUrl:
     service: str = ""
     sentinel_options: dict[str, Any] = field(default_factory=dict)
     nodes: tuple[Host, ...] = ()
+    protocol: int = _PROTOCOL
+
+    def with_login(self, login: Login, sentinel_login: Login = NO_LOGIN) -> RedisUrl:
+        """The same address with a login from elsewhere; what is missing there stays the URL's."""
+        return replace(
+            self,
+            options=self.options | login.options,
+            sentinel_options=self.sentinel_options | sentinel_login.options,
+        )
 
 
 def parse_redis_url(url: str) -> RedisUrl:
     """Parse a URL of any of the forms.
 
     Raises:
-        ValueError: the URL has none of the forms. The text shows no part of the URL, because a URL
-            may hold a password.
+        ValueError: the URL has none of the forms, or has a wrong option. The text shows no part of
+            the URL, because a URL may hold a password.
     """
     try:
         return _parse(url)
+    except InvalidRedisUrl:
+        raise
     except ValueError:
         raise ValueError(FORMS) from None
 
 
 def _parse(url: str) -> RedisUrl:
     parts = urlsplit(url)
+    if parts.fragment or "#" in url:
+        raise InvalidRedisUrl("expected no #; write a # in a password as %23")
     scheme = _SCHEME.fullmatch(parts.scheme)
     if scheme is None:
-        return RedisUrl(dict(parse_url(url)))
+        raise ValueError("no such scheme")
+    secure, kind = scheme[1] == "rediss", scheme[2]
     login, _, netloc = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    query = read_options(parts.query, secure=secure, sentinel=kind == "sentinel")
+    protocol = int(query.pop("protocol", _PROTOCOL))
     at = f"{scheme[1]}://{login}@" if login else f"{scheme[1]}://"
-    if scheme[2] == "cluster":
+    if kind == "cluster":
         options = _options(f"{at}host/0", query)
         if parts.path not in ("", "/", "/0") or options["db"]:
             raise ValueError("a cluster has one database")
-        return RedisUrl(options, nodes=_hosts(netloc, NODE_PORT))
+        return RedisUrl(options, nodes=_hosts(netloc, NODE_PORT), protocol=protocol)
+    if kind == "sentinel":
+        return _behind_sentinels(at, netloc, parts.path, query, protocol)
+    _check_server(scheme[1], netloc, parts.path)
+    return RedisUrl(_read(f"{at}{netloc}{parts.path}", query), protocol=protocol)
+
+
+def _check_server(scheme: str, netloc: str, path: str) -> None:
+    if scheme == "unix":
+        if netloc or not path.strip("/"):
+            raise ValueError("no path of a socket")
+    elif len(_hosts(netloc, NODE_PORT)) > 1 or not _DATABASE.fullmatch(path):
+        # No database: such as the rest of a password with an unescaped slash.
+        raise ValueError("several hosts, or no number of a database")
+
+
+def _behind_sentinels(
+    at: str, netloc: str, path: str, query: dict[str, str], protocol: int
+) -> RedisUrl:
     sentinel_login = {
-        name: query.pop(f"sentinel_{name}")
-        for name in ("username", "password")
-        if f"sentinel_{name}" in query
+        name: query.pop(f"sentinel_{name}") for name in _LOGIN if f"sentinel_{name}" in query
     }
-    path = [unquote(piece) for piece in parts.path.split("/")[1:]]
-    service, db = _service(path)
+    service, db = _service([unquote(piece) for piece in path.split("/")[1:]])
     options = _options(f"{at}host/{db}", query)
     sentinel_options = {
-        name: value for name, value in options.items() if name not in ("username", "password", "db")
+        name: value for name, value in options.items() if name not in (*_LOGIN, "db")
     }
     return RedisUrl(
-        options, _hosts(netloc, SENTINEL_PORT), service, sentinel_options | sentinel_login
+        options,
+        _hosts(netloc, SENTINEL_PORT),
+        service,
+        sentinel_options | sentinel_login,
+        protocol=protocol,
     )
 
 
 def _options(url: str, query: dict[str, str]) -> dict[str, Any]:
     """redis-py's reading of login, TLS and options, without the placeholder host."""
-    options = dict(parse_url(f"{url}?{urlencode(query)}"))
+    options = _read(url, query)
     del options["host"]
     return options
+
+
+def _read(url: str, query: dict[str, str]) -> dict[str, Any]:
+    """redis-py's reading of a URL."""
+    return dict(parse_url(f"{url}?{urlencode(query)}"))
 
 
 def _service(path: list[str]) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio.connection import SSLConnection
 
-from clarion_contract.redis.url import parse_redis_url
+from clarion_contract.redis.url import Login, parse_redis_url
 
 
 def test_one_server_is_read_as_redis_py_reads_it() -> None:
@@ -64,6 +64,15 @@ def test_tls_holds_for_every_connection() -> None:
         "redis+cluster://:secret@host/service",
         "redis+cluster://:secret@host?db=1",
         "redis+cluster://:secret@",
+        "redis://:secret@",
+        "redis://:secret@one,two",
+        "redis://:secret@host:0",
+        "redis://:secret@host/secret",
+        "redis://:sec/secret@host:6379/0",
+        "redis://:12/secret@host:6379/0",
+        "redis://:[secret@host",
+        "unix://:secret@host/socket",
+        "unix+cluster://:secret@host",
     ],
 )
 def test_anything_else_is_refused_without_its_password(url: str) -> None:
@@ -71,3 +80,57 @@ def test_anything_else_is_refused_without_its_password(url: str) -> None:
         parse_redis_url(url)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://:1#secret@host", "expected no #"),
+        ("redis://:1?secret@host", r"expected name=value after the \?"),
+        ("redis://:1?se=cret&secret=1@host", "unknown option: expected one of db, protocol"),
+        ("redis://host?protocol=secret", "expected 2 or 3 for the option protocol"),
+        ("redis://host?db=secret", "expected a number from 0 on for the option db"),
+        ("redis://host?ssl_cert_reqs=none", "the option ssl_cert_reqs needs TLS"),
+        ("rediss://host?ssl_cert_reqs=secret", "expected none, optional or required"),
+        ("rediss://host?ssl_cert_req=none", "did you mean ssl_cert_reqs?"),
+        ("redis://host?sentinel_password=secret", "needs redis\\+sentinel://"),
+        ("redis://host?socket_timeout=1", "leave out the option socket_timeout"),
+        ("redis://host?decode_responses=1", "leave out the option decode_responses"),
+        ("redis://host?db=1&db=2", "the option db stands twice"),
+    ],
+)
+def test_wrong_options_are_named_but_never_a_part_of_a_password(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as refused:
+        parse_redis_url(url)
+    assert "secret" not in str(refused.value)
+    assert "cret" not in str(refused.value).replace("secret", "")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host", "rediss://host", "redis+sentinel://host/service", "redis+cluster://host",
+        "unix:///run/redis.sock",
+    ],
+)  # fmt: skip
+def test_the_protocol_is_resp2_unless_the_url_says_otherwise(url: str) -> None:
+    assert parse_redis_url(url).protocol == 2
+    parsed = parse_redis_url(f"{url}?protocol=3")
+    assert parsed.protocol == 3
+    assert "protocol" not in parsed.options | parsed.sentinel_options
+
+
+def test_a_login_apart_from_the_url_replaces_the_urls() -> None:
+    parsed = parse_redis_url("redis+sentinel://user:old@one/m?sentinel_password=old")
+    changed = parsed.with_login(Login(password="new"), Login("watcher", "other"))
+    assert changed.options == {"username": "user", "password": "new", "db": 0}
+    assert changed.sentinel_options == {"username": "watcher", "password": "other"}
+    assert parsed.with_login(Login()) == parsed
+
+
+def test_a_unix_socket() -> None:
+    parsed = parse_redis_url("unix://user:p%40ss@/run/redis.sock?db=3")
+    assert parsed.options["path"] == "/run/redis.sock"
+    assert (parsed.options["username"], parsed.options["password"]) == ("user", "p@ss")
+    assert parsed.options["db"] == 3
