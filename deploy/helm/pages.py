@@ -42,7 +42,6 @@ Default = bool | int | str | list[Any] | dict[str, Any]
 
 _STRINGS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "string"}}
 _OBJECTS: Final[Schema] = {"type": "array", "items": {"type": "object"}}
-_NAMES: Final[Schema] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _PERCENT: Final[Schema] = {"minimum": 1, "maximum": 100}
 _DURATION: Final[Schema] = {"pattern": r"^([0-9]+(ms|[smh]))+$"}
 _PORT: Final[Schema] = {"minimum": 1, "maximum": 65_535}
@@ -53,9 +52,49 @@ _COUNT_OR_SHARE: Final[Schema] = {
     "minimum": 1,
     "pattern": r"^[1-9][0-9]*%$",
 }
+_AMOUNT: Final[Schema] = {"type": ["string", "number"], "minimum": 0}
+_BYTES: Final = r"^[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i|[eE][0-9]+)?$"
 _QUANTITIES: Final[Schema] = {
     "type": "object",
-    "additionalProperties": {"type": ["string", "number"]},
+    "properties": {
+        "cpu": {**_AMOUNT, "pattern": r"^[0-9]+(\.[0-9]+)?m?$"},
+        "memory": {**_AMOUNT, "pattern": _BYTES},
+        "ephemeral-storage": {**_AMOUNT, "pattern": _BYTES},
+    },
+    "additionalProperties": {**_AMOUNT, "pattern": _BYTES.replace("([k", "(m|[k")},
+}
+_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_HOST: Final = rf"{_LABEL}(\.{_LABEL})*"
+_OBJECT_NAME: Final[Schema] = {"pattern": f"^({_HOST})?$", "maxLength": 253}
+_PART_OF_NAME: Final[Schema] = {"pattern": f"^({_LABEL})?$"}
+_HOSTS: Final[Schema] = {
+    "type": "array",
+    "items": {"type": "string", "pattern": rf"^(\*\.)?{_HOST}$", "maxLength": 253},
+}
+_PATHS: Final[Schema] = {
+    "type": "array",
+    "items": {"type": "string", "pattern": r"^/[^\s?#]*$"},
+    "minItems": 1,
+}
+_NETWORKS: Final[Schema] = {
+    "type": "array",
+    "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"},
+}
+_AUTHORITY: Final = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
+_WEB_URL: Final[Schema] = {"pattern": rf"^(https?://([^\s/@]*@)?{_AUTHORITY}(/\S*)?)?$"}
+_REDIS_URL: Final[Schema] = {
+    "pattern": r"^(rediss?://\S+|rediss?[+](sentinel|cluster)://\S+)?$",
+}
+_REPOSITORY: Final[Schema] = {
+    "minLength": 1,
+    "pattern": r"^([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$",
+}
+_LABELS_OF_OURS: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "propertyNames": {
+        "not": {"pattern": "^(app[.]kubernetes[.]io|helm[.]sh)/"},
+    },
 }
 _OTEL: Final[Schema] = {
     "type": "object",
@@ -66,17 +105,37 @@ _OTEL: Final[Schema] = {
 # By path. A later entry adds to an earlier one. `type` replaces the type of the default.
 _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*abels", _STRINGS),
+    ("commonLabels", _LABELS_OF_OURS),
+    ("extraObjects", {"items": {"type": ["object", "string"]}}),
+    ("*.podLabels", _LABELS_OF_OURS),
+    ("*ingress.labels", _LABELS_OF_OURS),
     ("*nnotations", _STRINGS),
+    ("nameOverride", _PART_OF_NAME),
+    ("fullnameOverride", _PART_OF_NAME),
+    ("*ecret.name", _OBJECT_NAME),
+    ("*.tlsSecretName", _OBJECT_NAME),
+    ("*.existingConfigMap", _OBJECT_NAME),
+    ("*.serviceAccount.name", _OBJECT_NAME),
+    ("*.priorityClassName", _OBJECT_NAME),
+    ("*.runtimeClassName", _OBJECT_NAME),
+    ("*.storageClassName", _OBJECT_NAME),
+    ("*.className", _OBJECT_NAME),
+    ("metrics.*.namespace", _PART_OF_NAME),
+    ("*ecret.key", {"minLength": 1, "pattern": "^[-._a-zA-Z0-9]+$"}),
     ("*nodeSelector", _STRINGS),
     ("gateway.handlers.files", _STRINGS),
     ("gateway.handlers.name", {"pattern": r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$"}),
     ("otlp.settings", _OTEL),
-    ("otlp.endpoint", {"pattern": "^(https?://.+)?$"}),
+    ("otlp.endpoint", _WEB_URL),
+    ("*.prometheusAddress", _WEB_URL),
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
-    ("auth.jwksUrl", {"pattern": "^(https?://.+)?$"}),
-    ("redis.url", {"pattern": "^(rediss?([+](sentinel|cluster))?://.+)?$"}),
+    ("auth.jwksUrl", _WEB_URL),
+    ("redis.url", _REDIS_URL),
+    ("redis.valkey.maxMemory", {"pattern": "^[1-9][0-9]*([kKmMgG][bB]?)?$"}),
+    ("redis.valkey.persistence.size", {"pattern": _BYTES}),
     ("*image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),
-    ("*image.repository", {"minLength": 1}),
+    ("*image.repository", _REPOSITORY),
+    ("*image.tag", {"pattern": r"^(\w[\w.-]{0,127})?$"}),
     ("*pullPolicy", _PULL_POLICY),
     ("*.resources.requests", _QUANTITIES),
     ("*.resources.limits", _QUANTITIES),
@@ -95,13 +154,17 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
             "uniqueItems": True,
         },
     ),
+    ("*.service.nodePort", {**_PORT, "minimum": 0}),
+    ("*.service.trafficDistribution", {"pattern": "^[A-Za-z0-9./-]*$"}),
     ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
     ("networkPolicy.redisPort", _PORT),
-    ("networkPolicy.apiPorts", {"items": {"type": "integer", **_PORT}, "minItems": 1}),
-    ("*.loadBalancerSourceRanges", _NAMES),
-    ("*.hosts", _NAMES),
-    ("*.hostnames", _NAMES),
-    ("*.paths", {**_NAMES, "minItems": 1}),
+    ("networkPolicy.*Ports", {"items": {"type": "integer", **_PORT}, "minItems": 1}),
+    ("*.loadBalancerSourceRanges", _NETWORKS),
+    ("*.hosts", _HOSTS),
+    ("*.hostnames", _HOSTS),
+    ("*.paths", _PATHS),
+    ("*.pathType", {"enum": ["Prefix", "Exact", "ImplementationSpecific"]}),
+    ("*.dnsPolicy", {"enum": ["", "ClusterFirst", "Default", "ClusterFirstWithHostNet", "None"]}),
     ("*.minReplicas", {"minimum": 1}),
     ("*.maxReplicas", {"minimum": 1}),
     ("gateway.autoscaling.connections.targetPercent", _PERCENT),
@@ -116,14 +179,38 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.pdb.maxUnavailable", _COUNT_OR_SHARE),
     ("*.probes.*Seconds", {"minimum": 1}),
     ("*.probes.*.failureThreshold", {"minimum": 1}),
-    ("metrics.runbookUrl", {"pattern": "^https?://.+"}),
+    ("metrics.runbookUrl", {**_WEB_URL, "minLength": 1}),
     ("*.interval", _DURATION),
     ("*.scrapeTimeout", _DURATION),
     ("*.httpRoute.requestTimeout", {"pattern": r"^([0-9]+(ms|[smh]))*$"}),
 )
 
+# Where this chart is a part of another one, helm adds these to its values.
+_OF_PARENT: Final[Schema] = {
+    "enabled": {
+        "type": "boolean",
+        "description": "For a parent's `condition: clarion.enabled`. The chart does not read it.",
+    },
+    "global": {
+        "type": "object",
+        "description": "Values that a parent chart shares with all its parts.",
+        "properties": {
+            "imageRegistry": {
+                "type": "string",
+                "pattern": rf"^({_AUTHORITY}(/[a-z0-9._/-]+)?)?$",
+                "description": "Replaces the registry of every image.",
+            },
+            "imagePullSecrets": {
+                "type": "array",
+                "items": {"type": ["string", "object"]},
+                "description": "Names of Secrets, or `- name: …`, beside image.pullSecrets.",
+            },
+        },
+    },
+}
+
 # Maps that Kubernetes defines, or whose names users choose. All other maps refuse unknown keys.
-_FREE: Final = ("*affinity", "*SecurityContext", "global")
+_FREE: Final = ("*affinity", "*SecurityContext", "*.dnsConfig")
 
 _TABLE: Final = ("| value | default | meaning |", "|---|---|---|")
 
@@ -152,8 +239,10 @@ helm install clarion deploy/helm/clarion \\
   --set redis.valkey.enabled=true
 ```
 
-[ci/](ci) has whole examples of values. helm refuses unknown keys and values out of range before
-anything reaches the cluster.
+[ci/](ci) has whole examples of values, and [controllers/](controllers) has values for common
+ingress controllers. As a part of another chart, it takes `condition: clarion.enabled`,
+`global.imageRegistry` and `global.imagePullSecrets`. helm refuses unknown keys, values out of range
+and values that contradict one another before anything reaches the cluster.
 
 `settings`, `gateway.settings` and `publisher.settings` take every variable of
 [docs/settings.md](../../../docs/settings.md) by its name. The following variables are exceptions,
@@ -201,10 +290,7 @@ def schema() -> Schema:
     """values.schema.json: JSON Schema draft 7, which helm 3 and helm 4 read."""
     described = {value.path: value.description for value in values()}
     root = _node("", yaml.safe_load(VALUES.read_text()), described)
-    root["properties"]["global"] = {
-        "type": "object",
-        "description": "Given by helm where this chart is a part of another one; not used.",
-    }
+    root["properties"] |= _OF_PARENT
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of Clarion's chart",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from deploy.helm.pages import CHART
 from tests.chart.helm import Helm, Object, Rendered, rendered_once
 from tests.chart.test_schema import TRIAL
+from tests.chart.test_workloads import COMPONENTS, pod_spec
 
 EXTERNAL = "external-values.yaml"
 
@@ -46,7 +52,10 @@ def test_arrives(
 def test_metrics_of_ones_own_stand_beside_ours(helm: Helm, external: Rendered) -> None:
     metrics = external.the("HorizontalPodAutoscaler", "gateway")["spec"]["metrics"]
     named = [
-        metric.get("resource", metric.get("pods", {}).get("metric"))["name"] for metric in metrics
+        (metric.get("resource") or metric.get("containerResource") or metric["pods"]["metric"])[
+            "name"
+        ]
+        for metric in metrics
     ]
     assert named == ["cpu", "clarion_connections", "memory"]
     (scaler,) = rendered_once(helm, "keda-values.yaml").all("ScaledObject")
@@ -123,6 +132,127 @@ def _image(found: Object) -> str:
     return str(container["image"])
 
 
-def test_part_of_a_larger_chart(helm: Helm) -> None:
-    """helm hands `global` to every subchart."""
-    assert helm.render(*TRIAL, "--set", "global.imageRegistry=registry.example.com").objects
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [
+        ("clarion", "mirror.example.com/clarion:1"),
+        ("team/clarion", "mirror.example.com/team/clarion:1"),
+        ("registry.example.com/team/clarion", "mirror.example.com/team/clarion:1"),
+        ("registry:5000/clarion", "mirror.example.com/clarion:1"),
+        ("localhost/clarion", "mirror.example.com/clarion:1"),
+    ],
+)
+def test_a_parents_registry_is_that_of_every_image(
+    helm: Helm, repository: str, expected: str
+) -> None:
+    rendered = helm.render(
+        *TRIAL,
+        "--set", "global.imageRegistry=mirror.example.com,global.imagePullSecrets={mirror}",
+        "--set-string", f"image.repository={repository},image.tag=1",
+    )  # fmt: skip
+    for _, pod in rendered.pods():
+        (container,) = pod["spec"]["containers"]
+        valkey = "mirror.example.com/valkey/valkey:9-alpine"
+        assert container["image"] == (valkey if container["name"] == "valkey" else expected)
+        assert pod["spec"]["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+def test_part_of_a_larger_chart(each_helm: Helm, tmp_path: Path) -> None:
+    """A parent switches it on and off by `condition: clarion.enabled`, and hands its globals down."""
+    parent = tmp_path / "shop"
+    shutil.copytree(CHART, parent / "charts" / "clarion")
+    dependency = {"name": "clarion", "version": ">=0", "condition": "clarion.enabled"}
+    (parent / "Chart.yaml").write_text(
+        yaml.safe_dump(
+            {"apiVersion": "v2", "name": "shop", "version": "1.0.0", "dependencies": [dependency]}
+        )
+    )
+    values = {"enabled": True, **yaml.safe_load((CHART / "ci" / "trial-values.yaml").read_text())}
+    (parent / "values.yaml").write_text(
+        yaml.safe_dump({"clarion": values, "global": {"imageRegistry": "mirror.example.com"}})
+    )
+    on = each_helm.run("template", "shop", str(parent))
+    assert on.returncode == 0, on.stderr
+    assert 'image: "mirror.example.com/clarion:' in on.stdout
+    off = each_helm.run("template", "shop", str(parent), "--set", "clarion.enabled=false")
+    assert (off.returncode, off.stdout.strip()) == (0, ""), off.stderr
+
+
+FIELDS: list[tuple[str, object]] = [
+    ("priorityClassName", "high"),
+    ("runtimeClassName", "gvisor"),
+    ("schedulerName", "binpack"),
+    ("dnsPolicy", "Default"),
+    ("dnsConfig", {"options": [{"name": "ndots", "value": "2"}]}),
+    ("hostAliases", [{"ip": "192.0.2.1", "hostnames": ["login.example.com"]}]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), FIELDS, ids=[field for field, _ in FIELDS])
+def test_fields_of_the_pod(helm: Helm, trial: Rendered, field: str, value: object) -> None:
+    given = [f"--set-json={component}.{field}={json.dumps(value)}" for component in COMPONENTS]
+    rendered = helm.render(*TRIAL, *given)
+    for component in COMPONENTS:
+        assert pod_spec(rendered, component)[field] == value
+        assert field not in pod_spec(trial, component)
+
+
+def test_topology_of_ones_own_replaces_ours(helm: Helm) -> None:
+    constraint = {"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
+    given = f"gateway.topologySpreadConstraints={json.dumps([constraint])}"
+    rendered = helm.render(*TRIAL, "--set-json", given)
+    selector = rendered.the("Deployment", "gateway")["spec"]["selector"]
+    assert pod_spec(rendered, "gateway")["topologySpreadConstraints"] == [
+        {**constraint, "labelSelector": selector}
+    ]
+    assert len(pod_spec(rendered, "publisher")["topologySpreadConstraints"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "name", "path", "expected"),
+    [
+        (["gateway.rollout.progressDeadlineSeconds=900"], "Deployment", "gateway",
+         "spec.progressDeadlineSeconds", 900),
+        (["gateway.service.trafficDistribution=PreferClose"], "Service", "gateway",
+         "spec.trafficDistribution", "PreferClose"),
+        (["publisher.service.type=NodePort", "publisher.service.nodePort=30080"], "Service",
+         "publisher", "spec.ports",
+         [{"name": "public", "port": 80, "targetPort": "public", "nodePort": 30080,
+           "appProtocol": "http"}]),
+        (["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.namespace=monitoring"],
+         "ServiceMonitor", "clarion", "spec.namespaceSelector", {"matchNames": ["events"]}),
+        (["metrics.podMonitor.enabled=true", "metrics.podMonitor.namespace=monitoring"],
+         "PodMonitor", "clarion", "metadata.namespace", "monitoring"),
+        (["metrics.prometheusRule.enabled=true", "metrics.prometheusRule.namespace=monitoring"],
+         "PrometheusRule", "clarion", "metadata.namespace", "monitoring"),
+        (["gateway.ingress.enabled=true", "gateway.ingress.hosts={a.example.com}",
+          "gateway.ingress.labels.team=realtime"], "Ingress", "gateway",
+         "metadata.labels.team", "realtime"),
+        (["redis.valkey.priorityClassName=high"], "StatefulSet", "valkey",
+         "spec.template.spec.priorityClassName", "high"),
+        (["redis.valkey.annotations.a=b"], "StatefulSet", "valkey", "metadata.annotations",
+         {"a": "b"}),
+        (["redis.valkey.podAnnotations.a=b"], "StatefulSet", "valkey",
+         "spec.template.metadata.annotations", {"a": "b"}),
+        (["test.podLabels.a=b"], "Pod", "test", "metadata.labels.a", "b"),
+        (["test.podAnnotations.a=b"], "Pod", "test", "metadata.annotations.a", "b"),
+        (["networkPolicy.enabled=true", "networkPolicy.testEgress[0].ports[0].port=8443"],
+         "NetworkPolicy", "test", "spec.egress.2", {"ports": [{"port": 8443}]}),
+    ],
+)  # fmt: skip
+def test_reaches_its_field(
+    helm: Helm, options: list[str], kind: str, name: str, path: str, expected: object
+) -> None:
+    assignments = [part for option in options for part in ("--set", option)]
+    found: Any = helm.render(*TRIAL, *assignments).the(kind, name)
+    for key in path.split("."):
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    assert found == expected
+
+
+def test_paths_are_typed(helm: Helm) -> None:
+    values = "gateway.ingress.enabled=true,gateway.ingress.hosts={a.example.com}"
+    typed = f"{values},gateway.ingress.pathType=ImplementationSpecific"
+    (ingress,) = helm.render(*TRIAL, "--set", typed).all("Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    assert {one["pathType"] for one in rule["http"]["paths"]} == {"ImplementationSpecific"}

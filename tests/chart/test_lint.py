@@ -33,3 +33,14 @@ def test_notes_tell_three_commands(helm: Helm) -> None:
     assert len(commands) == 3, notes
     assert "deploy/release-clarion-gateway -- clarion tail" in commands[0]
     assert "deploy/release-clarion-publisher -- clarion publish" in commands[1]
+
+
+def test_notes_tell_the_way_in_over_a_route(helm: Helm) -> None:
+    result = helm.run(
+        "install", "release", str(CHART), "--dry-run=client", "--namespace", "events",
+        "--values", str(CHART / "ci" / "keda-values.yaml"),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    notes = result.stdout.partition("NOTES:")[2]
+    assert "From outside: wss://events.example.com/ws" in notes
+    assert "get httproute events-gateway" in notes

@@ -48,6 +48,45 @@ TRIAL = ("--values", str(CHART / "ci" / "trial-values.yaml"))
         "gateway.podDeletionCost=true",
         "gateway.settings.GATEWAY_POD_DELETION_COST=true",
         "networkPolicy.apiPorts={https}",
+        "networkPolicy.dnsPorts={0}",
+        "gateway.resources.requests.memory=1Gib",
+        "gateway.resources.requests.memory=500m",
+        "gateway.resources.requests.cpu=-1",
+        "gateway.resources.limits.cpu=1Gi",
+        "test.resources.limits.memory=64 Mi",
+        "redis.valkey.persistence.size=2GiB",
+        "redis.valkey.maxMemory=384Mi",
+        "redis.valkey.maxMemory=0",
+        "fullnameOverride=Events",
+        "nameOverride=events_",
+        "gateway.serviceAccount.name=Gateway",
+        "auth.existingSecret.name=Tokens",
+        "auth.existingSecret.key=a b",
+        "gateway.ingress.tlsSecretName=events/tls",
+        "gateway.ingress.hosts={https://events.example.com}",
+        "gateway.ingress.hosts={events.example.com/ws}",
+        "gateway.ingress.hosts={Events.example.com}",
+        "gateway.httpRoute.hostnames={events.example.com:443}",
+        "gateway.ingress.paths={ws}",
+        "gateway.ingress.pathType=Regex",
+        "publisher.httpRoute.paths={v1}",
+        "auth.jwksUrl=https:/login.example.com",
+        "auth.jwksUrl=https://login example.com/keys",
+        "otlp.endpoint=https://",
+        "redis.url=redis://",
+        "redis.url=redis://user:pass word@host",
+        "gateway.autoscaling.keda.prometheusAddress=prometheus:9090",
+        "metrics.runbookUrl=",
+        "image.repository=https://registry.example.com/clarion",
+        "image.repository=registry.example.com/clarion:1.0",
+        "image.repository=registry.example.com/Clarion",
+        "image.tag=a tag",
+        "gateway.service.loadBalancerSourceRanges={192.0.2.1}",
+        "gateway.service.nodePort=70000",
+        "gateway.dnsPolicy=Cluster",
+        "gateway.podLabels.app\\.kubernetes\\.io/name=x",
+        "commonLabels.app\\.kubernetes\\.io/instance=x",
+        "global.imageRegistry=https://registry.example.com",
     ],
 )
 def test_refuses(helm: Helm, wrong: str) -> None:
@@ -90,10 +129,79 @@ def test_says_what_is_missing(helm: Helm, options: list[str], expected: str) -> 
             "expected gateway.serviceAccount.create",
         ),
         ("publisher.autoscaling.minReplicas=11", "to be at most maxReplicas, got 11 and 10"),
+        (
+            "gateway.settings.GATEWAY_INTERNAL_PORT=8000",
+            "GATEWAY_PORT and GATEWAY_INTERNAL_PORT to differ, got 8000",
+        ),
+        (
+            "gateway.resources.requests.memory=2Gi",
+            "gateway.resources.requests.memory to be at most the limit, got 2Gi and 1Gi",
+        ),
+        (
+            "publisher.resources.requests.cpu=1,publisher.resources.limits.cpu=900m",
+            "publisher.resources.requests.cpu to be at most the limit, got 1 and 900m",
+        ),
+        (
+            "gateway.resources.requests.memory=1073741825",
+            "gateway.resources.requests.memory to be at most the limit",
+        ),
+        ("test.resources.requests.memory=129Mi", "test.resources.requests.memory"),
+        ("redis.valkey.resources.requests.memory=1G", "redis.valkey.resources.requests.memory"),
+        ("redis.valkey.maxMemory=512mb", "redis.valkey.maxMemory to be below"),
+        ("redis.valkey.maxMemory=1gb", "redis.valkey.maxMemory to be below"),
+        (
+            "publisher.resources.limits.memory=128M,publisher.resources.requests.memory=64Mi",
+            "memory to be above PUBLISHER_BODIES_MAX_BYTES, got 128M and 134217728",
+        ),
+        (
+            "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true",
+            "scraped twice",
+        ),
+        (
+            "metrics.podMonitor.enabled=true,metrics.podMonitor.scrapeTimeout=1m30s",
+            "metrics.podMonitor.scrapeTimeout to be at most the interval, got 1m30s and 15s",
+        ),
+        ("gateway.rollout.minReadySeconds=600", "progressDeadlineSeconds to be above"),
+        ("gateway.service.nodePort=30080", "expected gateway.service.type NodePort"),
+        (
+            "gateway.extraEnv[0].name=GATEWAY_PORT,gateway.extraEnv[0].value=80",
+            "gateway.extraEnv sets GATEWAY_PORT, which the chart sets already",
+        ),
+        (
+            "publisher.extraEnv[0].name=CLARION_REDIS_URL,publisher.extraEnv[0].value=x",
+            "publisher.extraEnv sets CLARION_REDIS_URL",
+        ),
+        ("gateway.extraContainers[0].name=gateway", "another name than gateway"),
+        ("gateway.extraVolumes[0].name=tmp", "another name than tmp"),
+        ("gateway.extraVolumeMounts[0].mountPath=/tmp", "another path than /tmp"),
     ],
 )
 def test_says_what_belongs_together(helm: Helm, option: str, expected: str) -> None:
     assert expected in helm.refusal(*TRIAL, "--set", option)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "gateway.resources.requests.cpu=0.5,gateway.resources.limits.cpu=1",
+        "gateway.resources.requests.memory=1024Mi",
+        "gateway.resources.requests.memory=1e9",
+        "gateway.resources.limits.memory=1.5Gi",
+        "gateway.resources.limits.nvidia\\.com/gpu=1",
+        "redis.valkey.maxMemory=500mb",
+        "gateway.ingress.enabled=true,gateway.ingress.hosts={*.example.com,xn--bcher-kva.example}",
+        "image.repository=localhost:5000/team/clarion",
+        "image.repository=123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/clarion__x",
+        "otlp.endpoint=http://[2001:db8::1]:4318",
+        "gateway.autoscaling.keda.prometheusAddress=https://prometheus.example.com/prefix",
+        "gateway.service.type=NodePort,gateway.service.nodePort=30080",
+        "gateway.service.loadBalancerSourceRanges={2001:db8::/32}",
+        "enabled=false,global.storageClass=x",
+    ],
+)
+def test_takes(helm: Helm, right: str) -> None:
+    """The refusals of nonsense let unusual sense through."""
+    helm.render(*TRIAL, "--set", right)
 
 
 def test_describes_what_has_a_comment() -> None:

@@ -84,8 +84,10 @@ def test_ip_families_that_do_not_exist(helm: Helm, component: str, value: str) -
     assert helm.lint(*TRIAL, "--set", f"{component}.service.{value}").returncode != 0
 
 
-def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str) -> None:
-    """With both, every upgrade would overwrite the autoscaler's number."""
+def test_at_most_one_autoscaler_for_the_right_deployment(
+    rendered: Rendered, component: str
+) -> None:
+    """`test_replicas` says what the Deployment's own number is then."""
     owners = [
         found
         for kind in ("HorizontalPodAutoscaler", "ScaledObject")
@@ -93,7 +95,7 @@ def test_one_owner_of_the_number_of_replicas(rendered: Rendered, component: str)
         if found["spec"]["scaleTargetRef"]["name"].endswith(f"-{component}")
     ]
     deployment = rendered.the("Deployment", component)
-    assert len(owners) + ("replicas" in deployment["spec"]) == 1
+    assert len(owners) <= 1
     for owner in owners:
         assert owner["spec"]["scaleTargetRef"] == {
             "apiVersion": deployment["apiVersion"],
@@ -114,6 +116,25 @@ def test_gateways_leave_one_at_a_time_and_after_each_other(rendered: Rendered) -
     assert (policy["type"], policy["value"]) == ("Pods", 1)
     assert policy["periodSeconds"] > drain_seconds(rendered, "gateway")
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+
+
+def test_cpu_is_that_of_our_own_container(rendered: Rendered, component: str) -> None:
+    """A sidecar without a CPU request makes the pod's utilization unknown, and scaling stops."""
+    if scaler := rendered.find("HorizontalPodAutoscaler", component):
+        (metric,) = [
+            one["containerResource"]
+            for one in scaler["spec"]["metrics"]
+            if one["type"] == "ContainerResource"
+        ]
+        assert metric["name"] == "cpu"
+        names = [metric["container"]]
+    elif scaler := rendered.find("ScaledObject", component):
+        triggers = [one for one in scaler["spec"]["triggers"] if one["type"] == "cpu"]
+        names = [one["metadata"]["containerName"] for one in triggers]
+    else:
+        return
+    assert names == [component]
+    assert "cpu" in rendered.container(component)["resources"]["requests"]
 
 
 def test_connections_scale_below_what_a_pod_refuses(helm: Helm) -> None:
@@ -354,11 +375,48 @@ def pod_template(rendered: Rendered) -> Object:
 
 def test_names_fit(helm: Helm) -> None:
     """Names of Services, host names of pods and values of labels have at most 63 characters."""
-    rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 80)
+    rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 63)
     for found in rendered.objects:
         suffix = "-0123456789-abcde" if found["kind"] == "Deployment" else ""
         assert len(found["metadata"]["name"] + suffix) <= 63, found
         assert all(len(str(value)) <= 63 for value in found["metadata"]["labels"].values())
+
+
+def test_long_names_that_begin_alike_stay_apart(helm: Helm) -> None:
+    names = (
+        "payments-and-settlements-staging-eu-west-1",
+        "payments-and-settlements-staging-eu-west-2",
+    )
+    first, second = (helm.render(*TRIAL, "--set", f"fullnameOverride={name}") for name in names)
+    assert not {one["metadata"]["name"] for one in first.objects} & {
+        one["metadata"]["name"] for one in second.objects
+    }
+
+
+def test_short_names_have_no_hash(helm: Helm) -> None:
+    rendered = helm.render(*TRIAL, "--set", "fullnameOverride=" + "n" * 36)
+    assert rendered.the("Deployment", "gateway")["metadata"]["name"] == "n" * 36 + "-gateway"
+
+
+@pytest.mark.parametrize("ports", [[53, 5353], [8053]])
+def test_names_are_looked_up_at_the_clusters_ports(helm: Helm, ports: list[int]) -> None:
+    """OpenShift's DNS pods listen on 5353; without it no pod, and no `helm test`, finds anything."""
+    given = ["--set-json", f"networkPolicy.dnsPorts={ports}"] if ports != [53, 5353] else []
+    rendered = helm.render(*TRIAL, "--set", "networkPolicy.enabled=true", *given)
+    dns = {
+        "ports": [
+            {"port": port, "protocol": protocol} for port in ports for protocol in ("UDP", "TCP")
+        ]
+    }
+    for name in (*COMPONENTS, "test"):
+        assert dns in rendered.the("NetworkPolicy", name)["spec"]["egress"]
+
+
+def test_what_the_chart_sets_wins_over_a_config_map_of_ones_own(rendered: Rendered) -> None:
+    """Of several sources of one variable, the last one wins."""
+    for component in COMPONENTS:
+        last = rendered.container(component)["envFrom"][-1]
+        assert last["configMapRef"]["name"].endswith(f"-{component}")
 
 
 def test_what_refers_to_an_object_finds_it(rendered: Rendered) -> None:

@@ -3,22 +3,23 @@
 {{- define "clarion.deployment" -}}
 {{- $root := .root -}}
 {{- $values := index $root.Values .component -}}
+{{- include "clarion.checks" . -}}
+{{- $replicas := fromJson (include "clarion.replicas" .) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ include "clarion.component" . }}
   labels:
     {{- include "clarion.labels" . | nindent 4 }}
-  {{- with $values.annotations }}
+  {{- with merge (ternary (dict "clarion/replicas-of-autoscaler" $replicas.left) dict (hasKey $replicas "left")) $values.annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if not $values.autoscaling.enabled }}
-  replicas: {{ $values.replicas }}
-  {{- end }}
+  replicas: {{ int $replicas.replicas }}
   revisionHistoryLimit: {{ $values.rollout.revisionHistoryLimit }}
   minReadySeconds: {{ $values.rollout.minReadySeconds }}
+  progressDeadlineSeconds: {{ $values.rollout.progressDeadlineSeconds }}
   strategy:
     type: RollingUpdate
     rollingUpdate:
@@ -45,17 +46,22 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      {{- with $root.Values.image.pullSecrets }}
-      imagePullSecrets:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- include "clarion.pullSecrets" $root | nindent 6 }}
       serviceAccountName: {{ include "clarion.serviceAccount" . }}
       automountServiceAccountToken: false
       # A Service named "gateway" would set GATEWAY_PORT=tcp://…
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ include "clarion.graceSeconds" . }}
-      {{- with $values.priorityClassName }}
-      priorityClassName: {{ . }}
+      {{- range $field := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
+      {{- with index $values $field }}
+      {{ $field }}: {{ . }}
+      {{- end }}
+      {{- end }}
+      {{- range $field := list "dnsConfig" "hostAliases" }}
+      {{- with index $values $field }}
+      {{ $field }}:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- end }}
       securityContext:
         {{- toYaml $root.Values.podSecurityContext | nindent 8 }}
@@ -71,7 +77,13 @@ spec:
       affinity:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or $values.topologySpread.zone $values.topologySpread.node }}
+      {{- $selector := dict "matchLabels" (fromYaml (include "clarion.selector" .)) }}
+      {{- if $values.topologySpreadConstraints }}
+      topologySpreadConstraints:
+        {{- range $values.topologySpreadConstraints }}
+        - {{- toYaml (merge (dict) . (dict "labelSelector" $selector)) | nindent 10 }}
+        {{- end }}
+      {{- else if or $values.topologySpread.zone $values.topologySpread.node }}
       topologySpreadConstraints:
         {{- range $key, $unsatisfiable := dict "topology.kubernetes.io/zone" $values.topologySpread.zone "kubernetes.io/hostname" $values.topologySpread.node }}
         {{- if $unsatisfiable }}
@@ -79,8 +91,7 @@ spec:
           maxSkew: 1
           whenUnsatisfiable: {{ $unsatisfiable }}
           labelSelector:
-            matchLabels:
-              {{- include "clarion.selector" $ | nindent 14 }}
+            {{- toYaml $selector | nindent 12 }}
           # The pods of a new version are spread by themselves.
           matchLabelKeys: [pod-template-hash]
         {{- end }}
@@ -103,11 +114,12 @@ spec:
             - name: internal
               containerPort: {{ include "clarion.internalPort" . }}
           envFrom:
-            - configMapRef:
-                name: {{ include "clarion.component" . }}
             {{- with $values.extraEnvFrom }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
+            # The last one wins.
+            - configMapRef:
+                name: {{ include "clarion.component" . }}
           env:
             {{- include "clarion.env" . | nindent 12 }}
           resources:

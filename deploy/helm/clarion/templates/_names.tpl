@@ -4,14 +4,15 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 36 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* 36 characters at most: "-publisher" and the suffix of its pods fit into the 63 of a host name. */}}
+{{/* 36 characters at most: "-publisher" and the suffix of its pods fit into the 63 of a host name. A longer
+     name ends in a hash of the whole, so that two long names that begin alike stay two. */}}
 {{- define "clarion.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 36 | trimSuffix "-" -}}
-{{- else if contains (include "clarion.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 36 | trimSuffix "-" -}}
+{{- $chart := .Values.nameOverride | default .Chart.Name -}}
+{{- $name := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name)) -}}
+{{- if gt (len $name) 36 -}}
+{{- printf "%s-%s" ($name | trunc 27 | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "clarion.name" .) | trunc 36 | trimSuffix "-" -}}
+{{- $name -}}
 {{- end -}}
 {{- end }}
 
@@ -50,12 +51,28 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{- define "clarion.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{/* An image: (dict "root" $ "image" … "tag" …). global.imageRegistry replaces the registry of its repository,
+     or comes before a repository without one. */}}
+{{- define "clarion.imageOf" -}}
+{{- $repository := .image.repository -}}
+{{- with (.root.Values.global | default dict).imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
 {{- end -}}
+{{ $repository }}{{ ternary (print "@" .image.digest) (print ":" .tag) (not (empty .image.digest)) }}
+{{- end }}
+
+{{- define "clarion.image" -}}
+{{ include "clarion.imageOf" (dict "root" . "image" .Values.image "tag" (.Values.image.tag | default .Chart.AppVersion)) }}
+{{- end }}
+
+{{/* imagePullSecrets of a pod: the chart's own, and those of a parent chart, which are names or objects. */}}
+{{- define "clarion.pullSecrets" -}}
+{{- $secrets := .Values.image.pullSecrets -}}
+{{- range (.Values.global | default dict).imagePullSecrets -}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with $secrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end }}

@@ -1,5 +1,12 @@
 {{/* The ways from outside to a component: (dict "root" $ "component" "gateway"). */}}
 
+{{/* For how many seconds a proxy must let a connection be silent: two pings and a margin. A client of a lost
+     node is told by its proxy after this time. */}}
+{{- define "clarion.proxyTimeoutSeconds" -}}
+{{- $ping := index .Values.gateway.settings "GATEWAY_PING_INTERVAL_SECONDS" | default 25 -}}
+{{- add (mulf $ping 2 | ceil | int) 10 -}}
+{{- end }}
+
 {{- define "clarion.ingress" -}}
 {{- $values := (index .root.Values .component).ingress -}}
 {{- if $values.enabled -}}
@@ -9,9 +16,12 @@ metadata:
   name: {{ include "clarion.component" . }}
   labels:
     {{- include "clarion.labels" . | nindent 4 }}
+    {{- with $values.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $values.annotations }}
   annotations:
-    {{- toYaml . | nindent 4 }}
+    {{- tpl (toYaml .) $.root | nindent 4 }}
   {{- end }}
 spec:
   {{- with $values.className }}
@@ -31,7 +41,7 @@ spec:
         paths:
           {{- range $values.paths }}
           - path: {{ . }}
-            pathType: Prefix
+            pathType: {{ $values.pathType }}
             backend:
               service:
                 name: {{ include "clarion.component" $ }}
@@ -52,9 +62,12 @@ metadata:
   name: {{ include "clarion.component" . }}
   labels:
     {{- include "clarion.labels" . | nindent 4 }}
+    {{- with $values.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $values.annotations }}
   annotations:
-    {{- toYaml . | nindent 4 }}
+    {{- tpl (toYaml .) $.root | nindent 4 }}
   {{- end }}
 spec:
   parentRefs:

@@ -1,5 +1,33 @@
 {{/* How many pods a component has: (dict "root" $ "component" "gateway"). */}}
 
+{{/* The number that a Deployment asks for, as {"replicas": …, "left": …}. It is always written: Kubernetes
+     takes a number that is missing, or no longer there, for one pod.
+     An autoscaler owns the number: what runs stays, and a first install begins with minReplicas. 0 means
+     that somebody has switched the autoscaler off for a while.
+     An autoscaler has just been disabled: what runs stays until somebody changes `replicas`, and `left`
+     is the value of `replicas` that this holds for. */}}
+{{- define "clarion.replicas" -}}
+{{- $values := index .root.Values .component -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $name := include "clarion.component" . -}}
+{{- $deployment := lookup "apps/v1" "Deployment" $namespace $name -}}
+{{- $running := dig "spec" "replicas" 0 $deployment | int -}}
+{{- $left := dig "metadata" "annotations" "clarion/replicas-of-autoscaler" "" $deployment -}}
+{{- $scaled := false -}}
+{{- range list $name (printf "keda-hpa-%s" $name) -}}
+{{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace . }}{{ $scaled = true }}{{ end -}}
+{{- end -}}
+{{- $asked := int $values.replicas -}}
+{{- if $values.autoscaling.enabled -}}
+{{- $paused := and $deployment $scaled (eq $running 0) -}}
+{{- dict "replicas" (ternary 0 (max $running (int $values.autoscaling.minReplicas)) (not (empty $paused))) | toJson -}}
+{{- else if and (gt $running $asked) (or $scaled (eq $left (toString $asked))) -}}
+{{- dict "replicas" $running "left" (toString $asked) | toJson -}}
+{{- else -}}
+{{- dict "replicas" $asked | toJson -}}
+{{- end -}}
+{{- end }}
+
 {{- define "clarion.pdb" -}}
 {{- $values := (index .root.Values .component).pdb -}}
 {{- if $values.enabled -}}
@@ -57,8 +85,10 @@ spec:
   minReplicas: {{ $values.minReplicas }}
   maxReplicas: {{ $values.maxReplicas }}
   metrics:
-    - type: Resource
-      resource:
+    # Of the component's own container: a sidecar without a request would make the pod's share unknown.
+    - type: ContainerResource
+      containerResource:
+        container: {{ .component }}
         name: cpu
         target:
           type: Utilization

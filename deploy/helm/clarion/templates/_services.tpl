@@ -19,6 +19,9 @@ spec:
   {{- with $values.externalTrafficPolicy }}
   externalTrafficPolicy: {{ . }}
   {{- end }}
+  {{- with $values.trafficDistribution }}
+  trafficDistribution: {{ . }}
+  {{- end }}
   {{- with $values.loadBalancerClass }}
   loadBalancerClass: {{ . }}
   {{- end }}
@@ -32,6 +35,9 @@ spec:
     - name: public
       port: {{ $values.port }}
       targetPort: public
+      {{- with $values.nodePort }}
+      nodePort: {{ . }}
+      {{- end }}
       {{- with $values.appProtocol }}
       appProtocol: {{ . }}
       {{- end }}

@@ -90,8 +90,15 @@ redis://{{ include "clarion.fullname" . }}-valkey:6379/0
 {{- end -}}
 {{- end }}
 
-{{/* Variables whose values stand in Secrets or are the pod's own. */}}
 {{- define "clarion.env" -}}
+{{ include "clarion.ownEnv" . }}
+{{- with (index .root.Values .component).extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Variables whose values stand in Secrets or are the pod's own. */}}
+{{- define "clarion.ownEnv" -}}
 - name: CLARION_POD
   valueFrom:
     fieldRef:
@@ -117,9 +124,6 @@ redis://{{ include "clarion.fullname" . }}-valkey:6379/0
       name: {{ .name }}
       key: {{ .key }}
 {{- end }}
-{{- end }}
-{{- with (index .root.Values .component).extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 
