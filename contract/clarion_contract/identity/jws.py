@@ -1,8 +1,9 @@
 """Splits a signed token in compact form (RFC 7515, section 7.1) and checks its signature.
 
-Every handshake runs this code, so it is our own: PyJWT reads a token's characters in a Python loop
-and prepares its key anew each time, which takes 63 to 137 µs instead of 14 to 17. PyJWT still does
-the cryptography and decides which key fits which algorithm.
+Every handshake runs this code, so it is our own. PyJWT reads the token's characters in a Python
+loop: with HS256 it takes 32 µs for a token instead of 6, also with a prepared key. PyJWT still does
+the cryptography and decides which key fits which algorithm. All figures are in
+docs/decisions/0016-own-code-or-a-library.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Runs Lua scripts on a cluster: each call at the node that holds its keys, even after a move.
 
 `RedisCluster` replaces `clarion_contract.redis.server.RedisServer` on a cluster, and has one of
-those for each node. It knows which node holds which slots. The meaning of keys plays no part here.
+those for each node. It knows which node holds which slots. redis-py's own map is slower, and owns
+the connections (docs/decisions/0016-own-code-or-a-library.md). The meaning of keys plays no part
+here.
 """
 
 from __future__ import annotations

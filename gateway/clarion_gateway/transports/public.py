@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -33,14 +33,7 @@ _NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 def public_app(settings: GatewaySettings) -> ASGIApp:
     """Build the ASGI app behind the public port's protocol."""
-    app = FastAPI(
-        title="Clarion gateway",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers={HTTPException: _problem},
-        middleware=_cors(settings),
-    )
+    app = Starlette(exception_handlers={HTTPException: _problem}, middleware=_cors(settings))
     # Such a redirect would lead to any host that the client names in its Host header.
     app.router.redirect_slashes = False
     app.router.routes += [
