@@ -85,7 +85,7 @@ GATEWAY = {
     "nothing there": (404, request("GET", "/nothing")),
     "the page of the dev profile": (404, request("GET", "/")),
     "no HTTP": (400, b"nonsense\r\n\r\n"),
-    "a huge head": (431, request("GET", "/" + "x" * 17_000)),
+    "a huge head": (431, request("GET", "/" + "x" * 40_000)),
 }  # fmt: skip
 
 

@@ -221,13 +221,25 @@ async def test_what_was_heard_of_the_others_is_not_believed_for_long(
         await eventually(unknown)
 
 
-async def test_a_pod_whose_beats_go_on_is_there(register: PresenceRegister, start: Start) -> None:
-    async with start(heartbeat_seconds=3) as pod:
+async def test_each_heartbeat_of_a_pod_puts_off_its_end(
+    register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
+) -> None:
+    async with start(heartbeat_seconds=6) as pod:
         pod.connect()
         await stays_are(register, a=1)
         (name,) = (await register.pods()).loads
-        await asyncio.sleep(3.5)
-        assert list((await register.pods()).loads) == [name]
+
+        async def last_heard_ms() -> int:
+            entry = await redis.hget(keys.pods, name)
+            assert entry is not None, "Redis has forgotten the pod"
+            return int(entry.split()[0])
+
+        begun_ms = await last_heard_ms()
+
+        async def is_heard_again() -> bool:
+            return await last_heard_ms() > begun_ms
+
+        await eventually(is_heard_again)
         await stays_are(register, a=1)
 
 
