@@ -56,6 +56,22 @@ async def test_a_subscription_that_dies_in_silence_is_replaced_and_nothing_is_lo
         assert len(proxy.subscriptions) == 1, "the dead connection is closed"
 
 
+async def test_all_connections_that_go_silent_at_once_are_replaced_and_nothing_is_lost(
+    proxy: Proxy, namespace: str
+) -> None:
+    """A NAT between the pod and Redis has lost its table: new connections work."""
+    async with (
+        started(proxy.url, namespace, **PROBES) as pod,
+        opened(pod, token=token("alice")) as alice,
+    ):
+        for link in proxy.links:
+            link.silent = True
+        ids = [await pod.publish(audience) for audience in (ALL, ALICE, ALL)]
+        assert [message["id"] for message in await alice.events(3)] == [str(id_) for id_ in ids]
+        await pod.counted("clarion_bus_connects_total", 2, outcome="connected")
+        assert await pod.metric("clarion_gaps_total", outcome="lost") == 0
+
+
 async def test_a_pod_that_hears_nothing_is_not_ready_and_says_why(
     proxy: Proxy, namespace: str
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 from clarion_contract.bus.bus import Answer
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.events.event import Publication, Published
+from clarion_contract.redis.backoff import reconnect_delay_seconds
 
 # A pipeline takes whole calls until it holds this many: enough to make the round trip cheap, few
 # enough that Redis answers in time and serves others in between.
@@ -24,7 +25,8 @@ _PIPELINE_BYTES: Final = 4 * 1024 * 1024
 # How long publishes wait for a Redis that answered a moment ago: longer than a restart takes,
 # shorter than the timeout of a command.
 _PATIENCE_SECONDS: Final = 3.0
-_AGAIN_SECONDS: Final = 0.05
+# The longest pause between two attempts: a publish must not wait much longer than Redis is away.
+_AGAIN_SECONDS: Final = 0.25
 
 
 class QueueFull(BusUnavailable):
@@ -139,6 +141,7 @@ class PublishQueue:
         The queue is patient once per outage. Otherwise each later call would wait for all calls
         before it.
         """
+        failures = 0
         while True:
             try:
                 answers = await self._bus.publish(publications)
@@ -151,7 +154,8 @@ class PublishQueue:
             else:
                 self._patient_until = None
                 return answers
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(min(reconnect_delay_seconds(failures), _AGAIN_SECONDS))
+            failures += 1
 
     def _take(self) -> list[_Call]:
         """The calls of the next pipeline: at least one, and only complete calls."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from redis.exceptions import (
 )
 
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
+from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS, pool_to
 from clarion_contract.redis.server import NO_REPLICAS, Call, RedisServer, Replication, Script
 from clarion_contract.redis.url import Host, RedisUrl
@@ -37,6 +39,8 @@ _ANSWER_SECONDS: Final = 1.0
 _ANY_SECONDS: Final = 0.3
 # Pause between two attempts while a slot is moving or has no node for the moment.
 _AGAIN_SECONDS: Final = 0.05
+# Longest pause before a node that was gone is asked again: until then its calls fail.
+_RECOVERY_SECONDS: Final = 0.5
 
 # A call with such an error did nothing and may succeed elsewhere or later. MovedError is an
 # AskError.
@@ -266,7 +270,7 @@ class RedisCluster:
 
     async def _recovered(self, host: Host) -> None:
         """Return when the node answers, or when another node has its slots."""
-        while True:
+        for failures in itertools.count():
             with contextlib.suppress(BusUnavailable, TimeoutError):
                 topology = await self.learn(self.topology)
                 if host not in topology.primaries:
@@ -274,7 +278,7 @@ class RedisCluster:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._server(host).command("PING")
                 return
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(min(reconnect_delay_seconds(failures), _RECOVERY_SECONDS))
 
 
 def _where(topology: Topology, call: Call, reply: object) -> tuple[Host, bool]:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 # and common proxies can be set to is 1 s.
 _IDLE_SECONDS: Final = 0.5
 # Longer than a Redis that is just busy needs. One that hangs longer costs a new connection.
-_ANSWER_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 0.5
 
 
 class CheckedPool(BlockingConnectionPool):
@@ -45,8 +45,16 @@ class CheckedPool(BlockingConnectionPool):
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect, or connect anew if the connection does not work any more."""
-        if connection.is_connected and not await self._works(connection):
-            await connection.disconnect(nowait=True)
+        if connection.is_connected:
+            works = False
+            try:
+                works = await self._works(connection)
+            finally:  # also where the caller had no patience
+                if not works:
+                    await connection.disconnect(nowait=True)
+                    # The others probably ended with it: the next callers must not find out one
+                    # by one.
+                    await self.disconnect_idle()
         await connection.connect()
 
     async def release(self, connection: AbstractConnection) -> None:

@@ -122,16 +122,7 @@ class Prober:
         several = len(self._heard) > 1
         while True:
             self._wanted.clear()
-            try:
-                # In a cluster the time limit includes publishing: what one connection lags behind
-                # another must stay within the error of positions (`GatewaySettings.positions`).
-                async with asyncio.timeout(self._timeout_seconds if several else None):
-                    id_ = await self._round_trip(may_fail=not several)
-            except TimeoutError:
-                raise BusUnavailable(_STAYED_AWAY) from None
-            if id_ is None:
-                await asyncio.sleep(self._interval_seconds)
-                continue
+            id_ = await (self._all_round_trips() if several else self._round_trip())
             self._verified_at = self._clock()
             self._return(id_)
             with contextlib.suppress(TimeoutError):
@@ -146,25 +137,53 @@ class Prober:
         self.sent += 1
         return await self._bus.probe(list(self._heard))
 
-    async def _round_trip(self, *, may_fail: bool) -> int | None:
-        """Send a probe and return its id once it is back; None: it could not be published."""
-        try:
-            ids = await self._send()
-        except BusUnavailable as error:
-            if not may_fail:
-                raise
-            _log.warning("probe not published", error=str(error))
-            return None
-        await self._arrival(ids)
-        if self._clocks is not None:
-            await self._clocks.level(list(self._heard), ids[0])
-        return ids[0]
+    async def _all_round_trips(self) -> int:
+        """Send a probe through every primary of a cluster; return its id once it is back.
 
-    async def _arrival(self, ids: Sequence[int]) -> None:
+        The time limit includes publishing: what one connection lags behind another must stay
+        within the error of positions (`GatewaySettings.positions`).
+        """
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                while any(map(operator.lt, self._heard.values(), ids)):
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                ids = await self._send()
+                await self._arrival(ids)
+                if self._clocks is not None:
+                    await self._clocks.level(list(self._heard), ids[0])
         except TimeoutError:
             raise BusUnavailable(_STAYED_AWAY) from None
+        return ids[0]
+
+    async def _round_trip(self) -> int:
+        """Send a probe to the only server; return its id once it is back."""
+        deadline = self._clock() + self._timeout_seconds
+        ids = await self._published()
+        try:
+            # After a long wait for Redis, the subscription has half the time of its own.
+            async with asyncio.timeout(max(deadline - self._clock(), self._timeout_seconds / 2)):
+                await self._arrival(ids)
+        except TimeoutError:
+            raise BusUnavailable(_STAYED_AWAY) from None
+        return ids[0]
+
+    async def _published(self) -> list[int]:
+        """Send a probe until Redis takes it. Meanwhile the subscription may still deliver.
+
+        When all connections have gone silent at once, the first attempt must leave time for a
+        second one, on a new connection, and for the probe to come back.
+        """
+        limit_seconds = self._timeout_seconds / 2
+        while True:
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    return await self._send()
+            except TimeoutError:
+                _log.warning("probe not published", error="Redis did not answer in time")
+            except BusUnavailable as error:
+                _log.warning("probe not published", error=str(error))
+                await asyncio.sleep(self._interval_seconds)
+            limit_seconds = self._timeout_seconds
+
+    async def _arrival(self, ids: Sequence[int]) -> None:
+        while any(map(operator.lt, self._heard.values(), ids)):
+            self._arrived.clear()
+            await self._arrived.wait()

@@ -27,6 +27,7 @@ import structlog
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidMessage, parse_message
+from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 from clarion_contract.redis.subscriber import Message, Subscribed
 from clarion_gateway.bus.log_reader import ReadingBus
@@ -37,8 +38,6 @@ from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-
-_RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 # How long Redis may take to confirm every stream. Ten thousand take a fraction of a second.
 _SUBSCRIBE_SECONDS: Final = 15.0
@@ -197,7 +196,7 @@ class Subscription:
             except* Exception:  # noqa: BLE001 - the edge: the pod keeps its sockets and tries anew
                 _log.exception("bus connection failed")
             failures = 0 if self._streams.heard > heard else failures + 1
-            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+            await asyncio.sleep(reconnect_delay_seconds(failures))
 
     async def _one_connection(self) -> None:
         """Connect, catch up, and listen until an exception group ends it."""

@@ -24,12 +24,16 @@ class Echo:
         self.prober: Prober
         self.deaf: set[str] = set()
         self.down = False
+        self.silent_connections = 0
         self.seconds = 0.0
         self.levelled: list[tuple[list[str], int]] = []
         self._last = 0
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
         await asyncio.sleep(self.seconds)
+        if self.silent_connections:
+            self.silent_connections -= 1
+            await asyncio.sleep(3_600)
         if self.down:
             raise BusUnavailable("down")
         ids = []
@@ -105,4 +109,24 @@ def test_clocks_are_looked_at_with_each_probe() -> None:
     probed.loop.advance(INTERVAL + 0.1)
     assert [streams for streams, _ in probed.bus.levelled] == [SEVERAL] * 2
     assert [shared_id % 3 for _, shared_id in probed.bus.levelled] == [1, 1]
+    probed.loop.finish()
+
+
+def test_all_connections_that_go_silent_at_once_are_replaced_within_interval_and_timeout(
+    probed: Probed,
+) -> None:
+    """The first connection for commands answers nothing, a new one does; the subscription is deaf
+    all along."""
+    probed.bus.silent_connections = 1
+    probed.bus.deaf = set(SEVERAL)
+    probed.loop.advance(INTERVAL + TIMEOUT + 0.1)
+    assert isinstance(probed.failure, BusUnavailable)
+
+
+def test_a_subscription_that_delivers_again_after_redis_hung_is_kept() -> None:
+    probed = Probed(SEVERAL[:1])
+    probed.bus.silent_connections = 5
+    probed.loop.advance(INTERVAL + 0.5 * TIMEOUT + 4 * TIMEOUT + 0.1)
+    assert probed.failure is None
+    assert probed.prober.verified_age_seconds < 1
     probed.loop.finish()
