@@ -1,14 +1,19 @@
-"""Adds pages and files from outside docs/ to the site, and rewrites links to their places there.
+"""Completes the site: pages and files from outside docs/, links to them, and the code of diagrams.
 
 The Markdown files are written for readers of the repository, so their links lead to other folders.
 On the site, the files in `PAGES` are pages. Any other file that a page links to is copied to
 ``source/<path>.txt``. A link to a folder becomes plain text, since a folder has no page.
+
+The theme would load mermaid.js, which draws the diagrams, from a public host, unless the page has
+loaded it already. So the site has a copy, and each page with a diagram loads that one. The pages
+then work without a network.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +32,9 @@ PAGES: Final = {
 }
 """Paths in the repository and on the site. On the site, docs/index.md replaces README.md."""
 
+MERMAID: Final = "assets/javascripts/mermaid.min.js"
+_DIAGRAM: Final = '<pre class="mermaid">'
+
 # A link, or code: brackets in code are not links, but the text of a link may be code.
 _LINK_OR_CODE: Final = re.compile(
     r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s]+)\)"
@@ -36,11 +44,12 @@ _LINK_OR_CODE: Final = re.compile(
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:  # noqa: ANN401 - mkdocs' own
-    """Add the pages from other folders."""
+    """Add the pages from other folders, and mermaid.js."""
     for source, page in PAGES.items():
         if files.get_file_from_path(page) is None:
             content = (ROOT / source).read_text()
             files.append(File.generated(config, page, content=content))
+    files.append(File.generated(config, MERMAID, abs_src_path=str(_mermaid())))
     return files
 
 
@@ -71,6 +80,22 @@ def on_page_markdown(
         return f"{link['text']}({relative}{'#' + anchor if anchor else ''})"
 
     return _LINK_OR_CODE.sub(lead, markdown)
+
+
+def on_post_page(output: str, page: Page, **_: Any) -> str:  # noqa: ANN401 - mkdocs' own
+    """Let a page with a diagram load the site's own mermaid.js, before the theme's code runs."""
+    if _DIAGRAM not in output:
+        return output
+    address = posixpath.relpath(MERMAID, posixpath.dirname(page.file.dest_uri) or ".")
+    return output.replace("</head>", f'<script src="{address}"></script></head>', 1)
+
+
+def _mermaid() -> Path:
+    """The file from the package mermaidx, which has mermaid's own release of it."""
+    package = find_spec("mermaidx")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("expected the package mermaidx: install the extra `docs`")
+    return Path(package.submodule_search_locations[0]) / "assets" / "mermaid.js"
 
 
 def _on_site(target: str, config: MkDocsConfig, files: Files) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Route, async_playwright, expect
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"
+CHROMIUM = shutil.which("chromium")
+WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -70,5 +74,44 @@ def test_the_names_of_tests_fold(site: Path) -> None:
     assert "<code>test_nothing_is_lost_or_doubled</code>" in page
 
 
-def test_diagrams_are_left_to_the_browser(site: Path) -> None:
-    assert '<pre class="mermaid">' in (site / "architecture.html").read_text()
+def test_styles_load_nothing_from_elsewhere(site: Path) -> None:
+    for style in site.rglob("*.css"):
+        assert re.findall(r"url\([\"']?https?:|@import", style.read_text()) == [], style
+
+
+def test_pages_with_a_diagram_load_the_sites_own_mermaid(site: Path) -> None:
+    with_diagrams = 0
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        scripts = re.findall(r'<script src="([^"]*mermaid[^"]*)"', text)
+        assert len(scripts) == ('<pre class="mermaid">' in text), page
+        assert all((page.parent / script).is_file() for script in scripts), page
+        with_diagrams += len(scripts)
+    assert with_diagrams > 5
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
+)
+async def test_diagrams_are_drawn_without_a_network(site: Path) -> None:
+    elsewhere: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        elsewhere.append(route.request.url)
+        await route.abort()
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.route(re.compile("^https?:"), refuse)
+        for name in ("architecture.html", "decisions/0004-position-is-one-id.html"):
+            await page.goto((site / name).as_uri())
+            # The theme puts each drawing in the place of its source.
+            await expect(page.locator("pre.mermaid")).to_have_count(0, timeout=WAIT_MS)
+            drawing = page.locator("div.mermaid").first
+            await drawing.scroll_into_view_if_needed(timeout=WAIT_MS)
+            box = await drawing.bounding_box()
+            assert box is not None
+            assert box["height"] > 50, name
+        await browser.close()
+    assert elsewhere == []
