@@ -45,12 +45,10 @@ class Place:
 
     Attributes:
         before: a regular expression for the text before the version, from the start of its line.
-        optional: whether the file may be missing.
     """
 
     path: str
     before: str
-    optional: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -65,10 +63,20 @@ PLACES: Final = (
     Place("deploy/helm/clarion/Chart.yaml", "appVersion: "),
     Place("docs/kubernetes.md", r".*registry\.example\.com/clarion:"),
     Place("docs/kubernetes.md", ".*--build-arg VERSION="),
-    Place("clients/js/package.json", '  "version": "', optional=True),
+    Place("clients/js/package.json", '  "version": "'),
+    Place("clients/js/package-lock.json", '  "version": "'),
+    Place(
+        "clients/js/package-lock.json", r'    "": \{\n      "name": "[^"]+",\n      "version": "'
+    ),
 )
 
-URL_FILES: Final = ("pyproject.toml", "Dockerfile", "deploy/helm/clarion/Chart.yaml")
+URL_FILES: Final = (
+    "pyproject.toml",
+    "Dockerfile",
+    "deploy/helm/clarion/Chart.yaml",
+    "clients/js/package.json",
+    "clients/js/README.md",
+)
 """Files that hold the repository's address."""
 
 
@@ -80,8 +88,6 @@ def found_versions(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """
     for place in PLACES:
         path = root / place.path
-        if place.optional and not path.exists():
-            continue
         matches = list(place.pattern.finditer(path.read_text()))
         if not matches:
             raise ReleaseError(f"{place.path}: expected {place.before}<version>, found none")
@@ -117,8 +123,7 @@ def write(root: Path, version: str, today: dt.date, address: str | None = None) 
         raise ReleaseError(f"expected changes below {_UNRELEASED.strip()!r} in {CHANGELOG}")
     for place in PLACES:
         path = root / place.path
-        if path.exists():
-            path.write_text(place.pattern.sub(rf"\g<before>{version}", path.read_text()))
+        path.write_text(place.pattern.sub(rf"\g<before>{version}", path.read_text()))
     entry = f"{_UNRELEASED}\n## {version} - {today.isoformat()}\n"
     (root / CHANGELOG).write_text(changelog.replace(_UNRELEASED, entry, 1))
     if address is not None:

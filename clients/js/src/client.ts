@@ -1,0 +1,509 @@
+import { backoffMs } from "./backoff.js";
+import { Emitter } from "./emitter.js";
+import { NoAnswerError, RefusalError, Stop } from "./errors.js";
+import { watchPage } from "./page.js";
+import { Kept, type StorageLike } from "./position.js";
+import type { ClarionEvent, Connection, End, ServerMessage } from "./protocol.js";
+import { Seen } from "./seen.js";
+import { openEventStream } from "./sse.js";
+import { verdict } from "./verdicts.js";
+import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
+
+// The gateway answers within its GATEWAY_HANDSHAKE_SECONDS, 10 by default.
+const CONNECT_MS = 15_000;
+// Intervals of the gateway's pings without a sign of life after which a connection counts as lost.
+const SILENT_INTERVALS = 2.5;
+const REFRESH_AT = 0.8; // of a token's life
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+export interface TokenContext {
+  /**
+   * - `connect`: a connection is about to be made.
+   * - `expiring`: the token in use ends soon.
+   * - `refused`: the gateway refused the last token, or it has expired or was revoked.
+   * - `login`: the application called `login`.
+   */
+  readonly reason: "connect" | "expiring" | "refused" | "login";
+  /** Aborted when the token is no longer wanted. */
+  readonly signal: AbortSignal;
+}
+
+export type Token = string | null;
+
+export interface Options {
+  /**
+   * The gateway: `https://events.example.com`, with a path prefix if it has one. In a page it may be
+   * relative. `/ws` or `/sse` at the end is ignored.
+   */
+  url: string | URL;
+  /**
+   * Makes a token (a JWT), or null for an anonymous connection. It is asked before each connection
+   * and before a token ends. If it throws, the client waits and asks again; if it throws `Stop`, the
+   * client closes.
+   */
+  getToken?: (context: TokenContext) => Token | Promise<Token>;
+  /** Keeps the position, so that a page that is reloaded resumes: `sessionStorage`. */
+  storage?: StorageLike;
+  /** The key in `storage`. Default: `clarion:` and the url. */
+  storageKey?: string;
+  /**
+   * `auto`, the default: WebSocket, and server-sent events where sockets do not get through. Over
+   * `sse` the client cannot send.
+   */
+  transport?: "auto" | "websocket" | "sse";
+  /** Where there is no global `WebSocket` (Node 20 and 21): the one of the package `ws`. */
+  WebSocket?: WebSocketConstructor;
+}
+
+/** How the client is; `reason` is for people. */
+export type Status =
+  | {
+      readonly state: "connecting";
+      readonly reason: string;
+      /** Attempts that failed since the last `welcome`. */
+      readonly failures: number;
+      /** When the next attempt begins, as `Date.now()` counts; null: it is under way. */
+      readonly retryAt: number | null;
+    }
+  | {
+      readonly state: "open";
+      readonly reason: string;
+      readonly transport: "websocket" | "sse";
+      /** Null: anonymous. */
+      readonly user: string | null;
+      /** The gateway's id of the connection, for a producer's `exclude`. */
+      readonly connection: string;
+    }
+  | {
+      readonly state: "closed";
+      readonly reason: string;
+      /** A close code, an HTTP status, or `stopped` (by `Stop`) or `closed` (by `close`). */
+      readonly code: number | string;
+    };
+
+/** Why the application must fetch its state anew, and the id from which events follow. */
+export interface Refresh {
+  /**
+   * - `first`: the first connection; events from `id` on follow.
+   * - `not_resumed`: the client was away for longer than the history reaches.
+   * - `gap`: the gateway's Redis lost events.
+   */
+  readonly reason: "first" | "not_resumed" | "gap";
+  readonly id: string;
+}
+
+/** What a message carries and what its handler replies, by type. */
+export type Calls = Record<string, { data: unknown; reply: unknown }>;
+
+interface Asked {
+  settle: (message: ServerMessage) => void;
+  fail: (error: Error) => void;
+}
+
+/**
+ * A lasting connection to a Clarion gateway: it comes back by itself and resumes, so that every event
+ * reaches its handlers once, in order, or `onRefresh` says that some may be missing.
+ *
+ * @example
+ * const client = createClient({ url: "https://events.example.com", getToken: fetchToken("/token") });
+ * client.onRefresh(() => loadOrders());
+ * client.on("order.updated", (order) => show(order));
+ * const reply = await client.send("chat.message", { text: "hi" });
+ */
+export class Client<
+  Events extends Record<string, any> = Record<string, any>,
+  Messages extends Calls = Record<string, { data: any; reply: any }>,
+> {
+  readonly #base: URL;
+  readonly #options: Options;
+  readonly #position: Kept;
+  readonly #seen = new Seen();
+  readonly #byType = new Map<string, Emitter<[any, ClarionEvent]>>();
+  readonly #onAny = new Emitter<[ClarionEvent]>();
+  readonly #onStatus = new Emitter<[Status]>();
+  readonly #onRefresh = new Emitter<[Refresh]>();
+  readonly #asked = new Map<number, Asked>();
+  readonly #waiting = new Set<() => void>(); // for an open connection
+  readonly #WebSocket: WebSocketConstructor | undefined;
+
+  #status: Status = { state: "closed", reason: "not connected yet", code: "closed" };
+  #connection: Connection | null = null;
+  #attempt = 0; // whatever comes of an older one is ignored
+  #abort = new AbortController();
+  #failures = 0;
+  #unwelcome = 0; // WebSocket attempts in a row that nothing came back from
+  #refusedTokens = 0;
+  #tokenReason: TokenContext["reason"] = "connect";
+  #isAnonymous = false; // since `logout`
+  #hasLostPosition = false; // the gateway would not take it
+  #usesSse: boolean;
+  #hintMs: number | null = null;
+  #ref = 0;
+  #heardAt = 0;
+  #pingMs = 0;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #refresh: ReturnType<typeof setTimeout> | undefined;
+  #watch: ReturnType<typeof setTimeout> | undefined;
+  #stopWatchingPage = () => {};
+
+  constructor(options: Options) {
+    this.#options = options;
+    this.#base = new URL(options.url, globalThis.location?.href);
+    this.#position = new Kept(options.storage, options.storageKey ?? `clarion:${this.#base.href}`);
+    this.#WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+    this.#usesSse = options.transport === "sse";
+    if (!this.#WebSocket && !this.#usesSse) {
+      if (options.transport === "websocket") {
+        throw new TypeError("expected a global WebSocket, or the option WebSocket");
+      }
+      this.#usesSse = true;
+    }
+  }
+
+  /** How the client is now. */
+  get status(): Status {
+    return this.#status;
+  }
+
+  /** The id of the last event that the client's handlers had; null before the first `welcome`. */
+  get position(): string | null {
+    return this.#position.value?.id ?? null;
+  }
+
+  /** Connect, and stay connected. Does nothing while the client is not closed. */
+  connect(): void {
+    if (this.#status.state !== "closed") return;
+    this.#failures = this.#unwelcome = this.#refusedTokens = 0;
+    this.#tokenReason = "connect";
+    this.#stopWatchingPage = watchPage({
+      awake: () => this.#wake(),
+      hidden: () => this.#position.flush(),
+      frozen: () => this.#letGo("the page is hidden"),
+      thawed: () => this.#start("the page is shown again"),
+    });
+    this.#start("connecting");
+  }
+
+  /** End the connection; messages without an answer fail. The position is kept. */
+  close(): void {
+    this.#close("closed by the application", "closed");
+  }
+
+  /** Hear the status now, and each change of it; returns a function that stops. */
+  onStatus(handler: (status: Status) => void): () => void {
+    const stop = this.#onStatus.add(handler);
+    handler(this.#status);
+    return stop;
+  }
+
+  /** Hear events of a type; returns a function that stops. */
+  on<Type extends keyof Events & string>(
+    type: Type,
+    handler: (data: Events[Type], event: ClarionEvent<Type, Events[Type]>) => void,
+  ): () => void {
+    let handlers = this.#byType.get(type);
+    if (!handlers) this.#byType.set(type, (handlers = new Emitter()));
+    return handlers.add(handler as (data: any, event: ClarionEvent) => void);
+  }
+
+  /** Hear all events; returns a function that stops. */
+  onAny(handler: (event: ClarionEvent) => void): () => void {
+    return this.#onAny.add(handler);
+  }
+
+  /** Hear that the application's state must be fetched anew; returns a function that stops. */
+  onRefresh(handler: (refresh: Refresh) => void): () => void {
+    return this.#onRefresh.add(handler);
+  }
+
+  /**
+   * Send a message to the application's handler of its type; resolves with the reply.
+   *
+   * While the client connects, the message waits.
+   *
+   * @param timeout milliseconds for all of it.
+   * @throws RefusalError if the gateway or the handler refuses the message.
+   * @throws NoAnswerError if no answer comes; its `sent` says whether the handler may have run.
+   */
+  async send<Type extends keyof Messages & string>(
+    type: Type,
+    data: Messages[Type]["data"],
+    { timeout = 10_000 }: { timeout?: number } = {},
+  ): Promise<Messages[Type]["reply"]> {
+    const deadline = Date.now() + timeout;
+    await this.#opened(timeout);
+    const answer = await this.#ask({ kind: "message", type, data }, deadline - Date.now());
+    return (answer as { data: unknown }).data;
+  }
+
+  /** Ask `getToken` for a token now, and speak for its user from then on. */
+  async login(): Promise<void> {
+    this.#isAnonymous = false;
+    await this.#identify("login");
+  }
+
+  /** Speak for nobody, until `login`. */
+  async logout(): Promise<void> {
+    this.#isAnonymous = true;
+    await this.#identify("login");
+  }
+
+  async #identify(reason: TokenContext["reason"]): Promise<void> {
+    if (this.#status.state === "closed") return;
+    if (!this.#connection?.send || this.#status.state !== "open") {
+      this.#tokenReason = reason;
+      this.#start("the identity changes");
+      return;
+    }
+    const token = await this.#token(reason);
+    if (this.#connection) await this.#ask({ kind: "auth", token }, CONNECT_MS);
+  }
+
+  async #token(reason: TokenContext["reason"]): Promise<Token> {
+    const { getToken } = this.#options;
+    if (this.#isAnonymous || !getToken) return null;
+    return (await getToken({ reason, signal: this.#abort.signal })) ?? null;
+  }
+
+  /** Begin an attempt, whatever was before. */
+  async #start(reason: string): Promise<void> {
+    this.#letGo(reason);
+    const attempt = this.#attempt;
+    this.#report({ state: "connecting", reason, failures: this.#failures, retryAt: null });
+    let token: Token;
+    try {
+      token = await this.#token(this.#tokenReason);
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      const { message } = error as Error;
+      if (error instanceof Stop) this.#close(message, "stopped");
+      else this.#ended({ code: 0, reason: `no token: ${message}` });
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    const listener = {
+      message: (message: ServerMessage) => attempt === this.#attempt && this.#hear(message),
+      ended: (end: End) => attempt === this.#attempt && this.#ended(end),
+    };
+    this.#watch = setTimeout(() => listener.ended({ code: 0, reason: "no answer in time" }), CONNECT_MS);
+    const since = this.#position.value;
+    this.#connection = this.#usesSse
+      ? openEventStream(this.#base, token, since, listener)
+      : openWebSocket(this.#WebSocket!, this.#base, token, since, listener);
+  }
+
+  /** Drop the connection and what belongs to it, and be deaf to what still comes of it. */
+  #letGo(reason: string): void {
+    this.#attempt++;
+    for (const timer of [this.#retry, this.#refresh, this.#watch]) clearTimeout(timer);
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#connection?.close();
+    this.#connection = null;
+    for (const { fail } of this.#asked.values()) fail(new NoAnswerError(reason, true));
+    this.#asked.clear();
+  }
+
+  #close(reason: string, code: number | string): void {
+    if (this.#status.state === "closed") return;
+    this.#letGo(reason);
+    this.#stopWatchingPage();
+    this.#position.flush();
+    this.#report({ state: "closed", reason, code });
+    this.#wakeWaiting();
+  }
+
+  #hear(message: ServerMessage): void {
+    this.#heardAt = Date.now();
+    switch (message.kind) {
+      case "welcome":
+        return this.#welcomed(message);
+      case "event":
+        if (this.#seen.add(message.id)) {
+          this.#byType.get(message.type)?.emit(message.data, message);
+          this.#onAny.emit(message);
+        }
+        // After the handlers: who has the position has had the event.
+        this.#moveTo(message.id);
+        return;
+      case "gap":
+        this.#moveTo(message.id);
+        this.#onRefresh.emit({ reason: "gap", id: message.id });
+        return;
+      case "reconnect":
+        this.#hintMs = message.after_ms;
+        return;
+      case "identity":
+        if (this.#status.state === "open") this.#report({ ...this.#status, user: message.user });
+        this.#refreshLater(message.expires_in);
+        this.#asked.get(message.ref)?.settle(message);
+        return;
+      case "reply":
+      case "error":
+        this.#asked.get(message.ref!)?.settle(message);
+    }
+  }
+
+  #welcomed(welcome: ServerMessage & { kind: "welcome" }): void {
+    this.#failures = this.#unwelcome = this.#refusedTokens = 0;
+    this.#tokenReason = "connect";
+    const { id, connection, user, resumed } = welcome;
+    if (resumed !== true) this.#position.value = { id, connection };
+    this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
+    this.#watchSilence();
+    this.#refreshLater(welcome.expires_in);
+    const transport = this.#usesSse ? "sse" : "websocket";
+    const reason = transport === "sse" ? "connected, without sockets: sending is not possible" : "connected";
+    this.#report({ state: "open", reason, transport, user, connection });
+    if (resumed !== true) {
+      const isFirst = resumed === null && !this.#hasLostPosition;
+      this.#hasLostPosition = false;
+      this.#onRefresh.emit({ reason: isFirst ? "first" : "not_resumed", id });
+    }
+    this.#wakeWaiting();
+  }
+
+  /** Move on to an id that came on this connection. */
+  #moveTo(id: string): void {
+    const { connection } = this.#status as { connection: string };
+    this.#position.value = { id, connection };
+  }
+
+  #ended(end: End): void {
+    const wasOpen = this.#status.state === "open";
+    let { reason } = end;
+    const next = verdict(end.code);
+    const since = this.#position.value;
+    if (next === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
+      this.#tokenReason = "refused";
+      return void this.#start(reason || "the token was refused");
+    }
+    if (false) {
+      this.#position.value = null;
+      this.#hasLostPosition = true;
+      return void this.#start("the position was refused");
+    }
+    if (next !== "retry") return this.#close(reason || `refused with ${end.code}`, end.code);
+    reason ||= wasOpen ? "the connection was lost" : "the gateway could not be reached";
+    this.#chooseTransport(end, wasOpen);
+    const waitMs = this.#hintMs ?? end.afterMs ?? backoffMs(this.#failures);
+    this.#failures++;
+    this.#hintMs = null;
+    this.#letGo(reason);
+    const retryAt = Date.now() + waitMs;
+    this.#report({ state: "connecting", reason, failures: this.#failures, retryAt });
+    this.#retry = setTimeout(() => this.#start(reason), waitMs);
+  }
+
+  /**
+   * A browser shows a refused WebSocket as one that nothing came back from. An event stream gets
+   * through where sockets do not, and is told the status of a refusal.
+   */
+  #chooseTransport({ code }: End, wasOpen: boolean): void {
+    if (this.#options.transport === "sse" || !this.#WebSocket) return;
+    if (this.#usesSse) {
+      this.#usesSse = wasOpen; // else it was no better
+      this.#unwelcome = 0;
+    } else if (!wasOpen && (code === 1006 || code === 0) && ++this.#unwelcome >= 2) {
+      this.#usesSse = true;
+    }
+  }
+
+  /** Someone looks at the page, or the network changed. */
+  #wake(): void {
+    if (this.#status.state === "open") this.#watchSilence();
+    else if (this.#status.state === "connecting" && this.#status.retryAt !== null) {
+      this.#failures = 0;
+      void this.#start("the network may be back");
+    }
+  }
+
+  /** Find a half-open connection: after a laptop's sleep, or where a node was lost. */
+  #watchSilence(): void {
+    clearTimeout(this.#watch);
+    if (this.#pingMs === 0) return;
+    const leftMs = this.#heardAt + SILENT_INTERVALS * this.#pingMs - Date.now();
+    if (leftMs <= 0) this.#ended({ code: 0, reason: "the gateway went silent" });
+    else this.#watch = setTimeout(() => this.#watchSilence(), leftMs);
+  }
+
+  #refreshLater(expiresIn: number | null): void {
+    clearTimeout(this.#refresh);
+    if (expiresIn === null || !this.#options.getToken) return;
+    const afterMs = Math.min(TIMER_MAX_MS, expiresIn * 1000 * REFRESH_AT);
+    const attempt = this.#attempt;
+    const endsAt = Date.now() + expiresIn * 1000;
+    const refresh = async () => {
+      try {
+        await this.#identify("expiring");
+      } catch (error) {
+        if (attempt !== this.#attempt) return;
+        if (error instanceof Stop) return this.#close(error.message, "stopped");
+        // The gateway ends the connection when the token has ended; a new one asks again.
+        if (Date.now() < endsAt) this.#refresh = setTimeout(refresh, backoffMs(4) + 1_000);
+      }
+    };
+    this.#refresh = setTimeout(refresh, afterMs);
+  }
+
+  #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
+    const send = this.#connection?.send;
+    if (!send) {
+      const why = "the client is connected by server-sent events, which cannot send";
+      return Promise.reject(new NoAnswerError(why, false));
+    }
+    const ref = ++this.#ref;
+    return new Promise((resolve, reject) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#asked.delete(ref);
+      };
+      const fail = (error: Error) => (done(), reject(error));
+      const timer = setTimeout(() => fail(new NoAnswerError("no answer in time", true)), timeoutMs);
+      const settle = (answer: ServerMessage) => {
+        done();
+        if (answer.kind === "error") reject(new RefusalError(answer.code, answer.message));
+        else resolve(answer);
+      };
+      this.#asked.set(ref, { settle, fail });
+      send({ ...message, ref });
+    });
+  }
+
+  async #opened(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (this.#status.state !== "open") {
+      const leftMs = deadline - Date.now();
+      if (this.#status.state === "closed") throw new NoAnswerError(`closed: ${this.#status.reason}`, false);
+      if (leftMs <= 0) throw new NoAnswerError("not connected in time", false);
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          clearTimeout(timer);
+          this.#waiting.delete(wake);
+          resolve();
+        };
+        const timer = setTimeout(wake, leftMs);
+        this.#waiting.add(wake);
+      });
+    }
+  }
+
+  #wakeWaiting(): void {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  #report(status: Status): void {
+    this.#status = status;
+    this.#onStatus.emit(status);
+  }
+}
+
+/** Make a client and connect it. */
+export function createClient<
+  Events extends Record<string, any> = Record<string, any>,
+  Messages extends Calls = Record<string, { data: any; reply: any }>,
+>(options: Options): Client<Events, Messages> {
+  const client = new Client<Events, Messages>(options);
+  client.connect();
+  return client;
+}

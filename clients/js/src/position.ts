@@ -1,0 +1,49 @@
+import type { Position } from "./protocol.js";
+
+/** The part of `localStorage` and `sessionStorage` that the client uses. */
+export interface StorageLike {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+}
+
+// Writing to a browser's storage blocks the page, so not for every event.
+const WRITE_EVERY_MS = 250;
+
+/** The client's position, kept in a storage where there is one. */
+export class Kept {
+  #value: Position | null = null;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(
+    private readonly storage: StorageLike | undefined,
+    private readonly key: string,
+  ) {
+    try {
+      const found = JSON.parse(storage?.getItem(key) ?? "null");
+      if (/^\d{1,16}$/.test(found?.id)) this.#value = found;
+    } catch {
+      // Not ours, or no access to storage: begin anew.
+    }
+  }
+
+  get value(): Position | null {
+    return this.#value;
+  }
+
+  set value(position: Position | null) {
+    this.#value = position;
+    if (this.storage) this.#timer ??= setTimeout(() => this.flush(), WRITE_EVERY_MS);
+  }
+
+  /** Write what is not yet written: the page may go away. */
+  flush(): void {
+    if (this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    try {
+      this.storage?.setItem(this.key, JSON.stringify(this.#value));
+    } catch {
+      // Full, or forbidden: a reload begins at an older position, or anew.
+    }
+  }
+}

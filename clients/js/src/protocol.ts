@@ -1,0 +1,71 @@
+/** An event, as a handler gets it. */
+export interface ClarionEvent<Type extends string = string, Data = unknown> {
+  /** The position that this event stands for. */
+  readonly id: string;
+  readonly type: Type;
+  readonly data: Data;
+  /** When it was published. RFC 3339, UTC, microseconds. */
+  readonly time: string;
+  /** `all`, `authenticated` or `user`; missing on server-sent events, which do not carry it. */
+  readonly audience?: string;
+}
+
+/** What a gateway sends, as far as the client reads it: docs/protocol.md. */
+export type ServerMessage =
+  | {
+      kind: "welcome";
+      id: string;
+      connection: string;
+      user: string | null;
+      resumed: boolean | null;
+      expires_in: number | null;
+      ping_interval?: number;
+    }
+  | ({ kind: "event" } & ClarionEvent)
+  | { kind: "gap"; id: string }
+  | { kind: "reconnect"; after_ms: number }
+  | { kind: "identity"; ref: number; user: string | null; expires_in: number | null }
+  | { kind: "reply"; ref: number; data: unknown }
+  | { kind: "error"; ref: number | null; code: string; message: string }
+  | { kind: "ping" };
+
+/** Why a connection ended. */
+export interface End {
+  /** A WebSocket close code, an HTTP status, or an error's label; 0: nothing came through. */
+  readonly code: number | string;
+  readonly reason: string;
+  /** Wait exactly so long, in milliseconds, before the next attempt; the server's wish. */
+  readonly afterMs?: number;
+}
+
+/** What a transport tells the client. After `ended` it tells nothing more. */
+export interface Listener {
+  message(message: ServerMessage): void;
+  ended(end: End): void;
+}
+
+/** One connection. */
+export interface Connection {
+  /** Send a message; undefined where the transport only listens. */
+  readonly send?: (message: object) => void;
+  /** Let go of it. `ended` is not called. */
+  close(): void;
+}
+
+/** The address of one of the gateway's paths, `ws` or `sse`, with the client's position. */
+export function address(base: URL, path: "ws" | "sse", since: Position | null): URL {
+  const url = new URL(base);
+  url.pathname = `${url.pathname.replace(/\/(ws|sse)?$/, "")}/${path}`;
+  url.protocol = url.protocol.replace(/^(http|ws)/, path === "ws" ? "ws" : "http");
+  if (since) {
+    url.searchParams.set("since", since.id);
+    if (since.connection) url.searchParams.set("connection", since.connection);
+  }
+  return url;
+}
+
+/** The last id that the client has, and the connection on which it had it. */
+export interface Position {
+  readonly id: string;
+  readonly connection: string | null;
+}

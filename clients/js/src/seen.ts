@@ -1,0 +1,20 @@
+const KEPT_MICROSECONDS = 60_000_000;
+
+/**
+ * Ids of the last minute of events. On a Redis Cluster a client that resumes as a user may get some
+ * events again (docs/protocol.md, "No event twice"); elsewhere every id is new.
+ */
+export class Seen {
+  readonly #ids = new Set<string>();
+
+  /** Whether the id was not here before; from now on it is. */
+  add(id: string): boolean {
+    if (this.#ids.has(id)) return false;
+    this.#ids.add(id);
+    for (const oldest of this.#ids) {
+      if (Number(oldest) > Number(id) - KEPT_MICROSECONDS) break;
+      this.#ids.delete(oldest);
+    }
+    return true;
+  }
+}

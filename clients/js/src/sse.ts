@@ -1,0 +1,73 @@
+import { address, type Connection, type Listener, type Position, type ServerMessage } from "./protocol.js";
+
+/**
+ * Connect by server-sent events. `EventSource` cannot send an Authorization header, hides the status
+ * of a refusal, and passes on only types that are known beforehand, so this reads the stream itself.
+ */
+export function openEventStream(
+  base: URL,
+  token: string | null,
+  since: Position | null,
+  listener: Listener,
+): Connection {
+  const abort = new AbortController();
+  const headers: Record<string, string> = { Accept: "text/event-stream" };
+  if (token !== null) headers["Authorization"] = `Bearer ${token}`;
+  const options: RequestInit = { headers, cache: "no-store", signal: abort.signal };
+  fetch(address(base, "sse", since), options)
+    .then((response) => (response.ok ? read(response, listener) : refused(response, listener)))
+    .catch((error: Error) => {
+      if (!abort.signal.aborted) listener.ended({ code: 0, reason: error.message });
+    });
+  return { close: () => abort.abort() };
+}
+
+async function refused(response: Response, listener: Listener): Promise<void> {
+  const problem = await response.json().catch(() => ({}));
+  const seconds = Number(response.headers.get("Retry-After") ?? NaN);
+  listener.ended({
+    code: response.status,
+    reason: problem.detail ?? `refused with status ${response.status}`,
+    ...(seconds >= 0 && { afterMs: seconds * 1000 }),
+  });
+}
+
+async function read(response: Response, listener: Listener): Promise<void> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let code: number | string = 0;
+  let reason = "the stream ended";
+  let afterMs: number | undefined;
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop()!;
+    for (const block of blocks) {
+      const fields = fieldsOf(block);
+      if (fields["retry"]) afterMs = Number(fields["retry"]);
+      const message = messageOf(fields);
+      if (message?.kind === "error") ({ code, message: reason } = message);
+      else if (message) listener.message(message);
+    }
+  }
+  listener.ended({ code, reason, ...(afterMs !== undefined && { afterMs }) });
+}
+
+function fieldsOf(block: string): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const line of block.split("\n")) {
+    const [, name, value] = /^([a-z]+): ?(.*)$/.exec(line) ?? [];
+    if (name) fields[name] = name === "data" && "data" in fields ? `${fields[name]}\n${value}` : value!;
+  }
+  return fields;
+}
+
+/** Names that begin with `$` are the gateway's own messages; a comment is a sign of life. */
+function messageOf({ event, data, id }: Record<string, string>): ServerMessage | null {
+  if (!event) return { kind: "ping" };
+  const value = data ? JSON.parse(data) : {};
+  if (event.startsWith("$")) return { kind: event.slice(1), id, ...value };
+  const time = new Date(Number(id) / 1000).toISOString();
+  return { kind: "event", id: id!, type: event, time, data: value };
+}

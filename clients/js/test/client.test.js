@@ -1,0 +1,407 @@
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { WebSocket } from "ws";
+import { createClient, NoAnswerError, RefusalError, Stop } from "../dist/index.js";
+import { event, promised, say, startGateway, status, welcome } from "./gateway.js";
+
+const cleanups = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function gateway(...listeners) {
+  const started = await startGateway(...listeners);
+  cleanups.push(() => started.stop());
+  return started.url;
+}
+
+function connect(url, options = {}) {
+  const client = createClient({ url, WebSocket, ...options });
+  cleanups.push(() => client.close());
+  return client;
+}
+
+test("events reach the handlers of their type, and those of all, in order", async () => {
+  const url = await gateway((socket) => say(socket, welcome(), event(2, "a", 1), event(3, "b", 2)));
+  const client = connect(url);
+  const heard = [];
+  const done = promised();
+  client.on("a", (data, { id }) => heard.push(["a", data, id]));
+  client.onAny(({ type }) => {
+    heard.push(["any", type]);
+    if (type === "b") done.resolve();
+  });
+  await done;
+  assert.deepEqual(heard, [["a", 1, "2"], ["any", "a"], ["any", "b"]]);
+  assert.equal(client.position, "3");
+});
+
+test("a handler that throws keeps nothing from the others, and is reported", async () => {
+  const url = await gateway((socket) => say(socket, welcome(), event(2), event(3)));
+  const client = connect(url);
+  const reported = promised();
+  const earlier = process.rawListeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  process.once("uncaughtException", reported.resolve);
+  const done = promised();
+  client.onAny(({ id }) => {
+    if (id === "2") throw new Error("a bug of the page's");
+    done.resolve();
+  });
+  await done;
+  assert.match((await reported).message, /a bug/);
+  earlier.forEach((listener) => process.on("uncaughtException", listener));
+});
+
+test("a lost connection is resumed from the last event, on the connection that had it", async () => {
+  const asked = [];
+  const done = promised();
+  const url = await gateway((socket, { searchParams }) => {
+    asked.push(Object.fromEntries(searchParams));
+    if (asked.length === 1) {
+      say(socket, welcome(), event(7));
+      setImmediate(() => socket.terminate());
+    } else if (asked.length === 2) {
+      say(socket, welcome({ connection: "c2", id: "7", resumed: true }));
+      setImmediate(() => socket.terminate());
+    } else done.resolve();
+  });
+  connect(url);
+  await done;
+  // Nothing came on the second one, so the position is still the first one's.
+  assert.deepEqual(asked, [{}, { since: "7", connection: "c1" }, { since: "7", connection: "c1" }]);
+});
+
+test("what comes again after a resume is dropped", async () => {
+  let sockets = 0;
+  const url = await gateway((socket) => {
+    if (++sockets === 1) {
+      say(socket, welcome(), event(2), event(3));
+      setImmediate(() => socket.terminate());
+    } else say(socket, welcome({ resumed: true, id: "3" }), event(2), event(3), event(4));
+  });
+  const ids = [];
+  const done = promised();
+  connect(url).onAny(({ id }) => {
+    ids.push(id);
+    if (id === "4") done.resolve();
+  });
+  await done;
+  assert.deepEqual(ids, ["2", "3", "4"]);
+});
+
+test("the application hears when its state must be fetched anew", async () => {
+  let sockets = 0;
+  const done = promised();
+  const url = await gateway((socket) => {
+    if (++sockets === 1) {
+      say(socket, welcome({ id: "5" }), { kind: "gap", id: "8" });
+      setImmediate(() => socket.terminate());
+    } else say(socket, welcome({ id: "20", resumed: false }));
+  });
+  const heard = [];
+  connect(url).onRefresh((refresh) => {
+    heard.push(refresh);
+    if (heard.length === 3) done.resolve();
+  });
+  await done;
+  assert.deepEqual(heard, [
+    { reason: "first", id: "5" },
+    { reason: "gap", id: "8" },
+    { reason: "not_resumed", id: "20" },
+  ]);
+});
+
+for (const code of [1002, 1003, 1007, 4400, 4403, 4413]) {
+  test(`${code} closes the client with the gateway's words`, async () => {
+    const url = await gateway((socket) => {
+      say(socket, welcome());
+      socket.close(code, "because");
+    });
+    assert.deepEqual(await status(connect(url), ({ reason }) => reason === "because"), {
+      state: "closed", reason: "because", code,
+    });
+  });
+}
+
+for (const code of [1001, 1011, 1012, 1013, 4408, 4409, 4429, 4999]) {
+  test(`after ${code} the client comes back`, async () => {
+    let sockets = 0;
+    const url = await gateway((socket) => {
+      say(socket, welcome());
+      if (++sockets === 1) socket.close(code);
+    });
+    const client = connect(url);
+    await status(client, ({ state, retryAt }) => state === "connecting" && retryAt);
+    await status(client, "open");
+    assert.equal(sockets, 2);
+  });
+}
+
+test("the server's wish is waited for", async () => {
+  const url = await gateway((socket) => {
+    say(socket, welcome(), { kind: "reconnect", after_ms: 600_000, reason: "draining" });
+    socket.close(1012, "draining, reconnect");
+  });
+  const before = Date.now();
+  const { retryAt } = await status(connect(url), ({ retryAt }) => retryAt);
+  assert.ok(retryAt >= before + 600_000);
+});
+
+test("a refused token is replaced once, then the client closes", async () => {
+  const reasons = [];
+  const url = await gateway((socket) => socket.close(4401, "expected a valid token"));
+  const client = connect(url, { getToken: ({ reason }) => (reasons.push(reason), "bad") });
+  assert.deepEqual(await status(client, "closed"), {
+    state: "closed", reason: "expected a valid token", code: 4401,
+  });
+  assert.deepEqual(reasons, ["connect", "refused"]);
+});
+
+test("a token that ends on an open connection is replaced at once", async () => {
+  const tokens = [];
+  const done = promised();
+  const url = await gateway((socket, _, token) => {
+    tokens.push(token);
+    say(socket, welcome({ user: "alice" }));
+    if (tokens.length < 3) socket.close(4401, "the token has expired");
+    else done.resolve();
+  });
+  let made = 0;
+  connect(url, { getToken: async () => `t${++made}` });
+  await done;
+  assert.deepEqual(tokens, ["t1", "t2", "t3"]);
+});
+
+test("without a way to get a token, a refusal closes the client", async () => {
+  const url = await gateway((socket) => socket.close(4401, "expected a valid token"));
+  assert.equal((await status(connect(url), "closed")).code, 4401 /* first it is "not connected yet" */);
+});
+
+test("Stop closes the client, other failures are reported and tried again", async () => {
+  const url = await gateway((socket) => say(socket, welcome()));
+  let asked = 0;
+  const client = connect(url, {
+    getToken() {
+      if (++asked === 1) throw new TypeError("the endpoint is down");
+      throw new Stop("please log in");
+    },
+  });
+  assert.equal((await status(client, ({ retryAt }) => retryAt)).reason, "no token: the endpoint is down");
+  assert.deepEqual(await status(client, ({ code }) => code === "stopped"), {
+    state: "closed", reason: "please log in", code: "stopped",
+  });
+});
+
+test("a token is refreshed in band before it ends", async () => {
+  const refreshed = promised();
+  const url = await gateway((socket) => {
+    say(socket, welcome({ user: "alice", expires_in: 1 }));
+    socket.on("message", (data) => refreshed.resolve(JSON.parse(data)));
+  });
+  let made = 0;
+  connect(url, { getToken: () => `t${++made}` });
+  assert.deepEqual(await refreshed, { kind: "auth", token: "t2", ref: 1 });
+});
+
+test("a position that the gateway does not take is dropped, and the state fetched anew", async () => {
+  const asked = [];
+  const url = await gateway((socket, { searchParams }) => {
+    asked.push(searchParams.get("since"));
+    if (searchParams.has("since")) socket.close(4400, "expected since to be an event id");
+    else say(socket, welcome({ id: "9" }));
+  });
+  const refreshed = promised();
+  const storage = new Map([["key", JSON.stringify({ id: "123", connection: null })]]);
+  connect(url, { storage: asStorage(storage), storageKey: "key" }).onRefresh(refreshed.resolve);
+  assert.deepEqual(await refreshed, { reason: "not_resumed", id: "9" });
+  assert.deepEqual(asked, ["123", null]);
+});
+
+test("the position outlives the client in a storage", async () => {
+  const asked = [];
+  const url = await gateway((socket, { searchParams }) => {
+    asked.push(Object.fromEntries(searchParams));
+    say(socket, welcome({ id: "4", resumed: searchParams.has("since") || null }), event(5 + asked.length));
+  });
+  const storage = asStorage(new Map());
+  for (let turn = 0; turn < 2; turn++) {
+    const client = connect(url, { storage });
+    const had = promised();
+    client.onAny(had.resolve);
+    await had;
+    client.close();
+  }
+  assert.deepEqual(asked, [{}, { since: "6", connection: "c1" }]);
+});
+
+const asStorage = (map) => ({
+  getItem: (key) => map.get(key) ?? null,
+  setItem: (key, value) => map.set(key, value),
+});
+
+test("a message gets its reply, whatever the order", async () => {
+  const url = await gateway((socket) => {
+    say(socket, welcome());
+    const asked = [];
+    socket.on("message", (data) => {
+      asked.push(JSON.parse(data));
+      if (asked.length < 2) return;
+      for (const { ref, type, data } of asked.reverse()) say(socket, { kind: "reply", ref, data: [type, data] });
+    });
+  });
+  const client = connect(url);
+  assert.deepEqual(await Promise.all([client.send("a", 1), client.send("b", 2)]), [["a", 1], ["b", 2]]);
+});
+
+test("a refused message is an error with its code", async () => {
+  const url = await gateway((socket) => {
+    say(socket, welcome());
+    socket.on("message", (data) => {
+      say(socket, { kind: "error", ref: JSON.parse(data).ref, code: "invalid", message: "data.text is missing" });
+    });
+  });
+  const refused = await connect(url).send("a", {}).catch((error) => error);
+  assert.ok(refused instanceof RefusalError);
+  assert.deepEqual([refused.code, refused.message], ["invalid", "data.text is missing"]);
+});
+
+test("a message without an answer says whether it was sent", async () => {
+  const url = await gateway((socket) => {
+    say(socket, welcome());
+    socket.on("message", () => socket.terminate());
+  });
+  const client = connect(url);
+  const lost = await client.send("a", {}).catch((error) => error);
+  assert.ok(lost instanceof NoAnswerError);
+  assert.equal(lost.sent, true);
+  client.close();
+  assert.equal((await client.send("a", {}).catch((error) => error)).sent, false);
+});
+
+test("a message that nobody answers ends by its timeout", async () => {
+  const url = await gateway((socket) => say(socket, welcome()));
+  const late = await connect(url).send("a", {}, { timeout: 20 }).catch((error) => error);
+  assert.ok(late instanceof NoAnswerError);
+});
+
+test("a gateway that goes silent is left", async () => {
+  let sockets = 0;
+  const url = await gateway((socket) => {
+    sockets++;
+    say(socket, welcome({ ping_interval: sockets === 1 ? 0.02 : 3600 }));
+  });
+  const client = connect(url);
+  const left = await status(client, ({ state, retryAt }) => state === "connecting" && retryAt);
+  assert.equal(left.reason, "the gateway went silent");
+  await status(client, "open");
+});
+
+test("pings keep a quiet connection", async () => {
+  let sockets = 0;
+  const pinged = promised();
+  const url = await gateway((socket) => {
+    sockets++;
+    say(socket, welcome({ ping_interval: 1 }));
+    let pings = 0;
+    const timer = setInterval(() => {
+      say(socket, { kind: "ping" });
+      if (++pings === 40) pinged.resolve();
+    }, 100);
+    socket.on("close", () => clearInterval(timer));
+  });
+  connect(url);
+  await pinged;
+  assert.equal(sockets, 1);
+});
+
+test("login and logout change the identity of an open connection", async () => {
+  const tokens = [];
+  const url = await gateway((socket, _, token) => {
+    say(socket, welcome({ user: token }));
+    socket.on("message", (data) => {
+      const { ref, token } = JSON.parse(data);
+      tokens.push(token);
+      say(socket, { kind: "identity", ref, user: token, expires_in: null });
+    });
+  });
+  const client = connect(url, { getToken: () => "alice" });
+  await status(client, "open");
+  await client.logout();
+  assert.equal(client.status.user, null);
+  await client.login();
+  assert.equal(client.status.user, "alice");
+  assert.deepEqual(tokens, [null, "alice"]);
+});
+
+function stream(response, text) {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  response.write(text);
+}
+
+test("where sockets do not get through, events come by an event stream", async () => {
+  const url = await startedWithoutSockets((request, response) => {
+    stream(response, 'id: 4\nevent: $welcome\ndata: {"connection":"s","user":"a","resumed":null,"expires_in":null}\n\n');
+    response.write("id: 5\nevent: note\ndata: {\"two\":\ndata: 2}\n");
+    response.write(":\n\n");
+    response.write(`id: 6\nevent: auth\ndata: "${request.headers.authorization}"\n\n`);
+  });
+  const client = connect(url, { getToken: () => "jwt" });
+  const done = promised();
+  const heard = [];
+  client.onAny(({ type, data, time }) => {
+    heard.push([type, data, time]);
+    if (type === "auth") done.resolve();
+  });
+  await done;
+  assert.deepEqual(heard, [
+    ["note", { two: 2 }, "1970-01-01T00:00:00.000Z"],
+    ["auth", "Bearer jwt", "1970-01-01T00:00:00.000Z"],
+  ]);
+  assert.equal(client.status.transport, "sse");
+  const refused = await client.send("a", {}).catch((error) => error);
+  assert.match(refused.message, /cannot send/);
+});
+
+for (const [statusCode, detail] of [[403, "the origin is not allowed"], [404, "nothing here"]]) {
+  test(`an HTTP refusal with ${statusCode} closes the client, though a socket shows 1006 only`, async () => {
+    const url = await startedWithoutSockets((_, response) => {
+      response.writeHead(statusCode, { "content-type": "application/problem+json" });
+      response.end(JSON.stringify({ status: statusCode, detail }));
+    });
+    assert.deepEqual(await status(connect(url), ({ code }) => code === statusCode), {
+      state: "closed", reason: detail, code: statusCode,
+    });
+  });
+}
+
+test("an event stream that is turned away comes back when the server says", async () => {
+  const url = await startedWithoutSockets((_, response) => {
+    stream(response, 'retry: 600000\nevent: $error\ndata: {"code":"draining","message":"draining, reconnect"}\n\n');
+    response.end();
+  });
+  const before = Date.now();
+  const client = connect(url, { transport: "sse" });
+  const { retryAt, reason } = await status(client, ({ retryAt }) => retryAt);
+  assert.ok(retryAt >= before + 600_000);
+  assert.equal(reason, "draining, reconnect");
+});
+
+async function startedWithoutSockets(onRequest) {
+  return gateway((socket) => socket.terminate(), onRequest);
+}
+
+for (const path of ["/realtime", "/realtime/", "/realtime/ws", "/realtime/sse"]) {
+  test(`the url may end in ${path}`, async () => {
+    const asked = promised();
+    const url = await gateway(
+      () => {},
+      ({ url }, response) => {
+        asked.resolve(url);
+        response.writeHead(404).end();
+      },
+    );
+    connect(`${url}${path}`, { transport: "sse" });
+    assert.equal(await asked, "/realtime/sse");
+  });
+}

@@ -1,0 +1,139 @@
+"""The JavaScript package, installed from its tarball as an application would, and clients of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.clarion import ROOT
+from tests.integration.pod import SECONDS
+
+PACKAGE = ROOT / "clients" / "js"
+NPM_SECONDS = 600
+
+
+def run(*command: str, cwd: Path) -> str:
+    """Run a command to its end; returns its output, and fails with it."""
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=NPM_SECONDS
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package's folder with its development dependencies, built."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs Node 20 or newer and npm on PATH")
+    copy = tmp_path_factory.mktemp("package") / "js"
+    ignored = shutil.ignore_patterns("node_modules", "dist")
+    shutil.copytree(PACKAGE, copy, ignore=ignored)
+    run("npm", "ci", "--no-audit", "--no-fund", cwd=copy)
+    run("npm", "run", "build", cwd=copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def application(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application that has installed the package's tarball, and `ws`."""
+    folder = tmp_path_factory.mktemp("application")
+    (packed,) = json.loads(run("npm", "pack", "--json", str(package), cwd=folder))
+    (folder / "package.json").write_text('{"name": "application", "private": true}')
+    versions = json.loads((package / "package.json").read_text())["devDependencies"]
+    development = [f"{name}@{versions[name]}" for name in ("ws", "typescript", "@types/node")]
+    run("npm", "install", "--no-audit", "--no-fund", packed["filename"], *development, cwd=folder)
+    shutil.copy(Path(__file__).with_name("driver.mjs"), folder)
+    return folder
+
+
+class Driven:
+    """A client in a Node process.
+
+    Attributes:
+        reports: everything that it has reported, in order.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._news = asyncio.Condition()
+        self.reports: list[dict[str, Any]] = []
+
+    async def read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            async with self._news:
+                self.reports.append(json.loads(line))
+                self._news.notify_all()
+
+    async def command(self, **command: object) -> dict[str, Any]:
+        """Give a command; returns what came of it."""
+        begin = len(self.reports)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        return await self.reported(lambda report: report["kind"] in {"done", "failed"}, begin)
+
+    async def reported(
+        self, fits: Callable[[dict[str, Any]], bool], begin: int = 0
+    ) -> dict[str, Any]:
+        """Wait for a report that fits, after the first ``begin`` ones."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = [report for report in self.reports[begin:] if fits(report)]
+            return bool(found)
+
+        async with asyncio.timeout(SECONDS), self._news:
+            await self._news.wait_for(is_there)
+        return found[0]
+
+    async def status(self, state: str, begin: int = 0) -> dict[str, Any]:
+        return await self.reported(lambda report: report.get("state") == state, begin)
+
+    @property
+    def data(self) -> list[Any]:
+        """The data of the events that it has had."""
+        return [report["data"] for report in self.reports if report["kind"] == "event"]
+
+
+Drive = Callable[..., AbstractAsyncContextManager[Driven]]
+
+
+@pytest.fixture
+def drive(application: Path) -> Drive:
+    """Run a client with these options, and stop it at the end."""
+
+    @asynccontextmanager
+    async def driving(**options: object) -> AsyncIterator[Driven]:
+        process = await asyncio.create_subprocess_exec(
+            "node",
+            "driver.mjs",
+            json.dumps(options),
+            cwd=application,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        driven = Driven(process)
+        reading = asyncio.create_task(driven.read())
+        try:
+            yield driven
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            await reading
+
+    return driving

@@ -1,0 +1,172 @@
+"""The JavaScript client over two real gateways: every event once, whatever happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.clients.js.balancer import balanced
+from tests.clients.js.conftest import Drive, Driven
+from tests.e2e.stack import Service, Stack, make_stack
+from tests.valkey import Valkey
+
+TRANSPORTS = ["websocket", "sse"]
+
+
+@pytest.fixture(scope="module")
+def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two gateways. A test that ends one starts it again."""
+    folder = tmp_path_factory.mktemp("stack")
+    made = make_stack(folder, shared_valkey.url, "js", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
+    with made.running():
+        yield made
+
+
+@pytest_asyncio.fixture
+async def address(stack: Stack) -> AsyncIterator[str]:
+    """Of a load balancer before both gateways."""
+    async with balanced([_port(gateway) for gateway in stack.gateways]) as url:
+        yield url
+
+
+def _port(service: Service) -> int:
+    port = httpx.URL(service.url).port
+    assert port is not None
+    return port
+
+
+async def _heard(client: Driven, last: object) -> None:
+    await client.reported(lambda report: report.get("data") == last)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("ending", ["kill", "terminate"])
+async def test_gateways_go_and_nothing_is_lost_or_doubled(
+    stack: Stack, address: str, drive: Drive, transport: str, ending: str
+) -> None:
+    async with drive(url=address, transport=transport) as client:
+        await client.status("open")
+        for turn, gateway in enumerate(stack.gateways):
+            for number in range(20):
+                await stack.publish("all", "tick", [turn, number])
+                if number == 10:
+                    getattr(gateway, ending)()
+            gateway.wait()
+            await _heard(client, [turn, 19])
+            gateway.start()
+            gateway.wait_until_ready()
+    assert client.data == [[turn, number] for turn in range(2) for number in range(20)]
+    refreshes = [report for report in client.reports if report["kind"] == "refresh"]
+    assert [refresh["reason"] for refresh in refreshes] == ["first"]
+
+
+async def test_a_message_gets_the_handlers_reply(stack: Stack, address: str, drive: Drive) -> None:
+    async with drive(url=address) as client:
+        answer = await client.command(send=["chat.message", {"text": "hi"}])
+        assert answer["reply"]["text"] == "hi"
+        refused = await client.command(send=["chat.message", {"text": ""}])
+        assert (refused["name"], refused["code"]) == ("RefusalError", "invalid")
+        unknown = await client.command(send=["no.such", None])
+        assert unknown["code"] == "unknown_type"
+
+
+class TokenEndpoint:
+    """An application's endpoint; each test says what it answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self.asked = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        status, body = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        phrase = BaseHTTPRequestHandler.responses.get(status, ("", ""))[0]
+        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"{head}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+
+@pytest_asyncio.fixture
+async def endpoint() -> AsyncIterator[tuple[TokenEndpoint, str]]:
+    tokens = TokenEndpoint()
+    async with await asyncio.start_server(tokens.serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield tokens, f"http://127.0.0.1:{port}/token"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_token_endpoint_that_answers_401_closes_the_client(
+    address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str], transport: str
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(401, "")]
+    async with drive(url=address, tokenUrl=url, transport=transport) as client:
+        closed = await client.reported(lambda report: report.get("code") == "stopped")
+    assert closed["reason"].startswith("not logged in")
+    assert tokens.asked == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_broken_token_endpoint_is_asked_again(
+    stack: Stack,
+    address: str,
+    drive: Drive,
+    endpoint: tuple[TokenEndpoint, str],
+    transport: str,
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(500, ""), (200, stack.token("alice"))]
+    async with drive(url=address, tokenUrl=url, transport=transport) as client:
+        assert (await client.status("open"))["user"] == "alice"
+        assert any("answered with 500" in report.get("reason", "") for report in client.reports)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_bad_token_is_replaced_once(
+    stack: Stack,
+    address: str,
+    drive: Drive,
+    endpoint: tuple[TokenEndpoint, str],
+    transport: str,
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, "bad")]
+    async with drive(url=address, tokenUrl=url, transport=transport) as client:
+        closed = await client.reported(lambda report: report.get("code") in {401, 4401})
+        assert closed["state"] == "closed"
+    assert tokens.asked == 2
+
+
+async def test_a_token_is_refreshed_before_it_ends(
+    stack: Stack, address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str]
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, stack.token("alice", 3)), (200, stack.token("alice"))]
+    async with drive(url=address, tokenUrl=url) as client:
+        await client.status("open")
+        begin = len(client.reports)
+        await client.status("open", begin)  # `identity` has come
+        assert tokens.asked == 2
+        connections = {report.get("connection") for report in client.reports} - {None}
+        assert len(connections) == 1
+
+
+async def test_a_barred_user_is_told_why_and_does_not_come_back(
+    stack: Stack, address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str]
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, stack.token("mallory"))]
+    async with drive(url=address, tokenUrl=url) as client:
+        await client.status("open")
+        await stack.order(
+            "/v1/users/mallory/disconnect", {"reason": "you spammed", "reconnect": False}
+        )
+        closed = await client.reported(lambda report: report.get("code") == 4403)
+        assert (closed["state"], closed["reason"]) == ("closed", "you spammed")
