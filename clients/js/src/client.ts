@@ -378,7 +378,7 @@ export class Client<
       this.#tokenReason = "refused";
       return void this.#start(reason || "the token was refused");
     }
-    if (false) {
+    if (next === "position" && since && !wasOpen) {
       this.#position.value = null;
       this.#hasLostPosition = true;
       return void this.#start("the position was refused");
