@@ -50,6 +50,9 @@ def is_local(url: str) -> bool:
 def websocket_url(url: str) -> str:
     """The address of a gateway's socket: ``http://host:8001`` becomes ``ws://host:8001/ws``.
 
+    A path is taken as that of the socket, unless it ends with a slash: ``http://host/realtime/``
+    becomes ``ws://host/realtime/ws``.
+
     Raises:
         Failure: the URL is not one of http(s) or ws(s).
     """
@@ -58,7 +61,7 @@ def websocket_url(url: str) -> str:
         raise Failure(
             f"expected a gateway's URL like http://127.0.0.1:8001, got {url!r}", ExitCode.USAGE
         )
-    path = parts.path if parts.path.strip("/") else "/ws"
+    path = f"{parts.path}ws" if parts.path.endswith("/") else parts.path or "/ws"
     return urlunsplit((_WEBSOCKET[parts.scheme], parts.netloc, path, parts.query, ""))
 
 

@@ -62,6 +62,8 @@ class Plan:
         redis_url: an existing Redis; None: start a Valkey.
         handlers: the application's handlers for the gateways; None: none.
         pretty: readable logs instead of JSON.
+        gateway_path_prefix: beginning of all public paths of the gateways.
+        publisher_path_prefix: beginning of all public paths of the publisher.
     """
 
     secret: str
@@ -73,16 +75,19 @@ class Plan:
     redis_url: str | None
     handlers: str | None
     pretty: bool
+    gateway_path_prefix: str = ""
+    publisher_path_prefix: str = ""
 
     @property
     def addresses(self) -> Addresses:
         """The addresses at which clients and producers will find the stack."""
+        below = f"{self.gateway_path_prefix}/" if self.gateway_path_prefix else ""
         return Addresses(
             gateways=tuple(
-                f"http://{authority(HOST, self.gateway_port + index)}"
+                f"http://{authority(HOST, self.gateway_port + index)}{below}"
                 for index in range(self.gateways)
             ),
-            publisher=f"http://{authority(HOST, self.publisher_port)}",
+            publisher=f"http://{authority(HOST, self.publisher_port)}{self.publisher_path_prefix}",
         )
 
     @property
@@ -115,6 +120,7 @@ class Plan:
             "PUBLISHER_PORT": str(self.publisher_port),
             "PUBLISHER_INTERNAL_HOST": HOST,
             "PUBLISHER_INTERNAL_PORT": str(self.publisher_internal_port),
+            "PUBLISHER_PATH_PREFIX": self.publisher_path_prefix,
             "PUBLISHER_ALLOWED_ORIGINS": ",".join(origins),
         }
         return Program("publisher", (sys.executable, "-m", "clarion_publisher"), environment)
@@ -131,6 +137,7 @@ class Plan:
             "GATEWAY_PORT": str(self.gateway_port + index),
             "GATEWAY_INTERNAL_HOST": HOST,
             "GATEWAY_INTERNAL_PORT": str(self.gateway_internal_port + index),
+            "GATEWAY_PATH_PREFIX": self.gateway_path_prefix,
             "GATEWAY_DEV_PUBLISHER_URL": self.addresses.publisher,
         }
         if self.handlers is not None:

@@ -148,6 +148,8 @@ def up(
             redis_url=redis_url,
             handlers=handlers or None,
             pretty=sys.stderr.isatty(),
+            gateway_path_prefix=os.environ.get("GATEWAY_PATH_PREFIX", "").rstrip("/"),
+            publisher_path_prefix=os.environ.get("PUBLISHER_PATH_PREFIX", "").rstrip("/"),
         )
         check_ports(plan)
         if redis_url is None:
@@ -246,7 +248,7 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
             f"{clarion} publish --to user:alice order.updated '{{\"id\": 42}}'",
             "publish one event to alice",
         ),
-        (f"curl -N {last}/sse", "print what an anonymous page receives"),
+        (f"curl -N {last.rstrip('/')}/sse", "print what an anonymous page receives"),
     )
     pages = [(f"gateway-{number}", url) for number, url in enumerate(addresses.gateways, start=1)]
     return record, Group(

@@ -180,6 +180,7 @@ async def running(
                 draining=lambda: drain.begun,
                 revocations=lambda: len(revocations),
                 presence_pending=lambda: presence.pending,
+                namesakes=lambda: presence.namesakes.count,
                 max_connections=settings.max_connections,
                 configured_connections=configured,
             )
@@ -193,8 +194,13 @@ async def running(
             for name, job in _optional_jobs(settings, hub, inboxes, presence, is_ready, metrics):
                 supervisor.keep(name, job)
             yield Gateway(
-                public_app(settings),
-                internal_app(metrics.registry, readiness, metrics.ready),
+                public_app(settings, lambda: drain.begun),
+                internal_app(
+                    metrics.registry,
+                    readiness,
+                    metrics.ready,
+                    warnings=lambda: presence.namesakes.warnings,
+                ),
                 sessions,
                 drain,
                 supervisor.given_up,

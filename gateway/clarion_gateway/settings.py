@@ -13,6 +13,7 @@ from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     ContractSettings,
     Names,
+    PathPrefix,
     split_names,
 )
 
@@ -27,6 +28,11 @@ class GatewaySettings(ContractSettings):
 
     host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
+    path_prefix: PathPrefix = Field(
+        "",
+        description="Beginning of all public paths, for a host that others share: with "
+        "`/realtime`, clients use `/realtime/ws` and `/realtime/sse`.",
+    )
     internal_host: str = Field("::", description=f"Address of the internal port. {EVERY_ADDRESS}")
     internal_port: int = Field(
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."

@@ -122,6 +122,7 @@ async def running(
     keys, callers = _callers(settings, metrics)
     bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
     port = _port(settings, metrics)
+    drain = Drain()
     all_sources: list[Source] = [
         HttpSource(
             settings,
@@ -129,10 +130,10 @@ async def running(
             port,
             Services(_users(settings, bus), callers, bodies, metrics),
             keys,
+            lambda: drain.begun,
         ),
         *sources,
     ]
-    drain = Drain()
     metrics.observe_pod(
         sockets=lambda: port.open,
         sockets_max=port.max_sockets,

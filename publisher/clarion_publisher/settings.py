@@ -11,6 +11,7 @@ from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     ContractSettings,
     Names,
+    PathPrefix,
     split_names,
 )
 
@@ -22,6 +23,11 @@ class PublisherSettings(ContractSettings):
 
     host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8080, ge=0, le=65_535, description="Public port: /v1/events.")
+    path_prefix: PathPrefix = Field(
+        "",
+        description="Beginning of all public paths, for a host that others share: with "
+        "`/events`, clients use `/events/v1/events`.",
+    )
     internal_host: str = Field("::", description=f"Address of the internal port. {EVERY_ADDRESS}")
     internal_port: int = Field(
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."

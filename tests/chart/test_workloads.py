@@ -14,6 +14,7 @@ from tests.chart.helm import NAMESPACE, Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
 
 COMPONENTS = ("gateway", "publisher")
+PATHS = {"gateway": ["/ws", "/sse"], "publisher": ["/v1"]}
 COMPONENT = "app.kubernetes.io/component"
 
 
@@ -53,6 +54,26 @@ def test_a_longer_drain_lengthens_the_grace_period(helm: Helm) -> None:
     assert pod_spec(longer, "gateway")["terminationGracePeriodSeconds"] == grace_seconds
     behavior = longer.the("HorizontalPodAutoscaler", "gateway")["spec"]["behavior"]
     assert behavior["scaleDown"]["policies"][0]["periodSeconds"] == grace_seconds
+
+
+def test_paths_from_outside_have_the_services_prefix(helm: Helm, component: str) -> None:
+    prefix = f"/{component}s"
+    setting = f"{component}.settings.{component.upper()}_PATH_PREFIX={prefix}/"
+    rendered = helm.render(
+        *TRIAL,
+        *("--set", setting),
+        *("--set", f"{component}.ingress.enabled=true,{component}.ingress.hosts={{a.example}}"),
+        *("--set", f"{component}.httpRoute.enabled=true"),
+        *("--set", f"{component}.httpRoute.parentRefs[0].name=public"),
+    )
+    expected = [f"{prefix}{path}" for path in PATHS[component]]
+    (rule,) = rendered.the("Ingress", component)["spec"]["rules"]
+    assert [each["path"] for each in rule["http"]["paths"]] == expected
+    (rule,) = rendered.the("HTTPRoute", component)["spec"]["rules"]
+    assert [each["path"]["value"] for each in rule["matches"]] == expected
+    (container,) = rendered.the("Pod", "test")["spec"]["containers"]
+    urls = {each["name"]: each.get("value") for each in container["env"]}
+    assert urls[component.upper()].endswith(prefix)
 
 
 def test_the_ip_families_of_both_services(helm: Helm, component: str) -> None:

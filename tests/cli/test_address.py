@@ -13,6 +13,7 @@ from clarion_cli.failure import ExitCode, Failure
     [
         ("http://127.0.0.1:8001", "ws://127.0.0.1:8001/ws"),
         ("http://127.0.0.1:8001/", "ws://127.0.0.1:8001/ws"),
+        ("http://127.0.0.1:8001/realtime/", "ws://127.0.0.1:8001/realtime/ws"),
         ("https://events.example.com", "wss://events.example.com/ws"),
         ("wss://example.com/realtime/ws?tenant=7", "wss://example.com/realtime/ws?tenant=7"),
     ],

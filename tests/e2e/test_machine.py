@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -40,3 +41,29 @@ def test_a_misspelt_variable_is_named(service: str, tmp_path: Path, redis_url: s
     name = f"{service.upper()}_INTERNAL_P"
     assert len(told) == 1
     assert f"{name}ROT is no setting and has no effect; did you mean {name}ORT?" in told[0]
+
+
+def test_two_gateways_of_one_name_are_named(tmp_path: Path, redis_url: str) -> None:
+    """Both serve, and both tell."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    same = {"CLARION_POD": "twin", "GATEWAY_HEARTBEAT_SECONDS": "1"}
+    with (
+        running("gateway", folders[0], redis_url, **same) as first,
+        running("gateway", folders[1], redis_url, **same) as second,
+    ):
+        for gateway in (first, second):
+            deadline = time.monotonic() + SECONDS
+            while gateway.metric("clarion_pods_of_same_name") != 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            answer = gateway.ready()
+            assert answer.status_code == 200
+            assert answer.json()["warnings"] == ["1 more live under the name twin (CLARION_POD)"]
+            assert "another gateway lives under the same name" in gateway.log.read_text()
+        assert second.stop() == 0
+        deadline = time.monotonic() + SECONDS
+        while "warnings" in first.ready().json():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

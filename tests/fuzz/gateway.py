@@ -159,7 +159,9 @@ def _lasting() -> tuple[GatewaySettings, Config, Metrics]:
         message_max_bytes=_MESSAGE_MAX_BYTES,
         request_head_max_bytes=2_048,
     )
-    config = Config(public_app(settings), log_config=None, access_log=False, ws="none")
+    config = Config(
+        public_app(settings, lambda: False), log_config=None, access_log=False, ws="none"
+    )
     config.load()
     return settings, config, Metrics(CollectorRegistry())
 

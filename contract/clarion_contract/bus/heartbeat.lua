@@ -4,7 +4,9 @@
 --                  and "#" -> the last number given out
 --
 -- ARGV[1] pod      its last name with the number; to begin: its bare name; empty: only return the live pods
--- ARGV[2] begin    1: give the pod a new number, above all others, and forget all entries under its bare name
+-- ARGV[2] begin    1 or 2: give the pod a new number, above all others. 1, for a process that starts: forget
+--                  all entries under its bare name, which are those of a process that died. 2, for one that
+--                  was forgotten: leave them, since they belong to another process that lives
 -- ARGV[3] timeout  how long the pod may be silent, ms
 -- ARGV[4] text     the pod's description of itself
 --
@@ -15,7 +17,8 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local name = ARGV[1]
-local begins = ARGV[2] == '1'
+local begins = ARGV[2] ~= '0'
+local forgets = ARGV[2] == '1'
 local prefix = ARGV[1] .. ':'
 
 local pods = {}
@@ -30,7 +33,7 @@ for i = 1, #all, 2 do
     local silent = now - tonumber(heard)
     -- Heard in the future: Redis' clock was set back, so the real age is unknown.
     local gone = silent < 0 or silent > tonumber(timeout)
-    if gone or begins and string.sub(all[i], 1, #prefix) == prefix then
+    if gone or forgets and string.sub(all[i], 1, #prefix) == prefix then
       redis.call('HDEL', KEYS[1], all[i])
     elseif all[i] == name then
       known = true

@@ -98,13 +98,21 @@ class PresenceRegister:
         self._heartbeat = Script("heartbeat.lua")
         self._presence = Script("presence.lua")
 
-    async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
-        """Register a pod under a new number; entries under its old number become void."""
-        return await self._beat(pod, load, timeout_seconds, begin=True)
+    async def begin(
+        self, pod: str, load: PodLoad, *, timeout_seconds: float, again: bool = False
+    ) -> Pods:
+        """Register a pod under a new number.
+
+        Args:
+            again: the process was registered before. If not, entries under its pod's name are those
+                of a process that died, and become void. If it was, they are those of another
+                process that lives.
+        """
+        return await self._beat(pod, load, timeout_seconds, begin=2 if again else 1)
 
     async def beat(self, name: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
         """Report that a pod is alive; without another beat it counts as gone after the timeout."""
-        return await self._beat(name, load, timeout_seconds, begin=False)
+        return await self._beat(name, load, timeout_seconds)
 
     async def leave(self, name: str) -> None:
         """Forget a pod, and with it all that it has written."""
@@ -112,7 +120,7 @@ class PresenceRegister:
 
     async def pods(self) -> Pods:
         """The pods that are alive."""
-        return await self._beat("", None, 0, begin=False)
+        return await self._beat("", None, 0)
 
     async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
         """Store how many connections users have to a pod, in one pipeline.
@@ -145,11 +153,11 @@ class PresenceRegister:
         return {name: stay for name, stay in stays.items() if name in there}
 
     async def _beat(
-        self, name: str, load: PodLoad | None, timeout_seconds: float, *, begin: bool
+        self, name: str, load: PodLoad | None, timeout_seconds: float, *, begin: int = 0
     ) -> Pods:
         text = b"" if load is None else msgspec.json.encode(load)
         milliseconds = round(timeout_seconds * 1_000)
-        arguments = (1, self._keys.pods, name, int(begin), milliseconds, text)
+        arguments = (1, self._keys.pods, name, begin, milliseconds, text)
         ((named, number, pairs),) = await self._bus.run(self._heartbeat, [arguments])
         loads = {
             pod.decode(): msgspec.json.decode(said, type=PodLoad) for pod, said in _pairs(pairs)

@@ -37,11 +37,19 @@ def service_registry() -> CollectorRegistry:
     return registry
 
 
-def internal_app(registry: CollectorRegistry, readiness: Readiness, ready: Gauge) -> Starlette:
+def internal_app(
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    ready: Gauge,
+    *,
+    warnings: Callable[[], Sequence[str]] = tuple,
+) -> Starlette:
     """The ASGI app of the internal port.
 
     Args:
         ready: set at each scrape to the answer of ``/readyz``, as 1 or 0.
+        warnings: what is wrong with the service although it should get traffic; ``/readyz`` tells
+            it, too.
     """
 
     async def metrics(request: Request) -> Response:
@@ -56,9 +64,10 @@ def internal_app(registry: CollectorRegistry, readiness: Readiness, ready: Gauge
 
     async def readyz(_request: Request) -> Response:
         reasons = list(await readiness())
-        return JSONResponse(
-            {"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200
-        )
+        answer = {"ready": not reasons, "reasons": reasons}
+        if warned := warnings():
+            answer["warnings"] = list(warned)
+        return JSONResponse(answer, status_code=503 if reasons else 200)
 
     return Starlette(
         routes=[

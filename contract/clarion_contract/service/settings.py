@@ -11,7 +11,14 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -28,6 +35,13 @@ TOKEN_MAX_BYTES: Final = 24_576
 _SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
 
 EVERY_ADDRESS: Final = "`::` means all addresses, IPv6 and IPv4; on a host without IPv6, `0.0.0.0`."
+
+PathPrefix = Annotated[
+    str,
+    BeforeValidator(lambda value: value.rstrip("/") if isinstance(value, str) else value),
+    Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$"),
+]
+"""The beginning of all public paths of a service, without the last slash."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable: separated by commas, or a JSON list."""
@@ -223,6 +237,13 @@ class ContractSettings(BaseSettings):
         "production",
         validation_alias="CLARION_PROFILE",
         description="`dev` adds the gateway's page at /, which must never face the internet.",
+    )
+    health_path: str = Field(
+        "/health",
+        validation_alias="CLARION_HEALTH_PATH",
+        pattern=r"^(off|/[A-Za-z0-9._~/-]*)$",
+        description="Path on the public port, below the prefix, at which load balancers get 200, "
+        "and 503 while the pod drains. It tells nothing else. `off`: there is none.",
     )
     pod: str = Field(
         default_factory=socket.gethostname,

@@ -23,6 +23,7 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.fleet.namesakes import Namesakes
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 
@@ -40,7 +41,9 @@ _log = structlog.get_logger(__name__)
 class Register(Protocol):
     """The part of `clarion_contract.bus.presence.PresenceRegister` that the pod uses."""
 
-    async def begin(self, pod: str, load: PodLoad, *, timeout_seconds: float) -> Pods:
+    async def begin(
+        self, pod: str, load: PodLoad, *, timeout_seconds: float, again: bool = False
+    ) -> Pods:
         """See `clarion_contract.bus.presence.PresenceRegister.begin`."""
         ...
 
@@ -106,6 +109,8 @@ class Presence:
         self._clock = clock
         self._pods = NO_PODS
         self._beaten_at = -math.inf
+        self._begun = False
+        self.namesakes = Namesakes(settings.pod)
         self._leaving = False
         self._named = asyncio.Event()
         self._lost_sight = asyncio.Event()
@@ -212,10 +217,12 @@ class Presence:
             if self._leaving:
                 return
             pods = await self._register.begin(
-                self._pod, load, timeout_seconds=self._timeout_seconds
+                self._pod, load, timeout_seconds=self._timeout_seconds, again=self._begun
             )
+            self._begun = True
             renewed = True
         self._pods, self._beaten_at = pods, time.monotonic()
+        self.namesakes.note(pods)
         self._named.set()
         if renewed:
             self._change(self._hub.users)

@@ -291,6 +291,7 @@ class Metrics:
         draining: Callable[[], bool],
         revocations: Callable[[], int],
         presence_pending: Callable[[], int],
+        namesakes: Callable[[], int],
         max_connections: int,
         configured_connections: int,
     ) -> None:
@@ -318,6 +319,10 @@ class Metrics:
             "clarion_presence_pending": (
                 "Users of whom Redis does not know yet what has changed.",
                 presence_pending,
+            ),
+            "clarion_pods_of_same_name": (
+                "Other live gateways under this pod's name.",
+                namesakes,
             ),
             "clarion_sockets": (
                 "TCP connections open on the public port, whatever they do.",

@@ -13,6 +13,7 @@ import httptools
 
 from clarion_contract.service.http_bounds import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.http_port import refusal_response
+from clarion_contract.service.paths import within
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.routes import ROUTES, Route, Routes
@@ -54,7 +55,12 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             return False
         route = self.routes.get(self._path())
         if route is None or not route.transport.upgrades:
-            paths = [path.decode() for path, each in self.routes.items() if each.transport.upgrades]
+            prefix = self.sessions.settings.path_prefix
+            paths = [
+                prefix + path.decode()
+                for path, each in self.routes.items()
+                if each.transport.upgrades
+            ]
             self.turn_away(404, "not_found", f"expected {' or '.join(paths)}")
         elif self.parser.get_method() != b"GET":
             self.turn_away(405, "method", "expected GET", headers=(("allow", "GET"),))
@@ -124,10 +130,14 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         )
 
     def _path(self) -> bytes:
+        """The path below the prefix; empty: there is none."""
         try:
             path: bytes = httptools.parse_url(self.url).path
         except httptools.HttpParserInvalidURLError:
             return b""
+        prefix = self.sessions.settings.path_prefix
+        if prefix:
+            return (within(prefix, path.decode("latin-1")) or "").encode("latin-1")
         return path
 
     def _has_body(self) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.routes import ROUTES
@@ -31,11 +32,16 @@ _DEV_PAGE: Final = "clarion_dev_page"
 _NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-def public_app(settings: GatewaySettings) -> ASGIApp:
-    """Build the ASGI app behind the public port's protocol."""
+def public_app(settings: GatewaySettings, draining: Callable[[], bool]) -> ASGIApp:
+    """Build the ASGI app behind the public port's protocol.
+
+    Args:
+        draining: whether the pod sends its clients elsewhere.
+    """
     app = Starlette(exception_handlers={HTTPException: _problem}, middleware=_cors(settings))
     # Such a redirect would lead to any host that the client names in its Host header.
     app.router.redirect_slashes = False
+    app.router.routes += health_routes(settings.health_path, draining)
     app.router.routes += [
         Route(path.decode(), _expects_upgrade)
         if route.transport.upgrades
@@ -44,7 +50,7 @@ def public_app(settings: GatewaySettings) -> ASGIApp:
     ]
     if settings.profile == "dev":
         app.router.routes.extend(_dev_page(settings))
-    return _ResponseHeaders(app)
+    return _ResponseHeaders(Prefixed(app, settings.path_prefix))
 
 
 def _dev_page(settings: GatewaySettings) -> Sequence[Route]:

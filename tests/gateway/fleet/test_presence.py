@@ -484,3 +484,45 @@ async def eventually_closed(connection: Recorder) -> None:
         return connection.closed_with == close_codes.TOO_MANY_CONNECTIONS
 
     await eventually(closed)
+
+
+async def holds(condition: Callable[[], bool]) -> None:
+    async def asked() -> bool:
+        return condition()
+
+    await eventually(asked)
+
+
+async def test_two_pods_of_one_name_do_not_throw_each_other_out(
+    register: PresenceRegister, start: Start
+) -> None:
+    """Each finds the other, both count, and each notices when the other has gone."""
+    async with start("twin", heartbeat_seconds=1) as first:
+        first.connect("alice")
+        await stays_are(register, twin=1)
+        async with start("twin", heartbeat_seconds=1) as second:
+            second.connect("bob")
+            await holds(lambda: first.presence.namesakes.count == 1)
+            await holds(lambda: second.presence.namesakes.count == 1)
+            names = {first.presence.pods.name, second.presence.pods.name}
+            for _ in range(3):  # heartbeats later, they have kept their names
+                before = first.presence.pods
+                await holds(lambda old=before: first.presence.pods is not old)
+                assert {first.presence.pods.name, second.presence.pods.name} == names
+                assert set((await register.pods()).loads) == names
+            await stays_are(register, twin=1)
+            await stays_are(register, "bob", twin=1)
+            await second.presence.leave()
+        await holds(lambda: first.presence.namesakes.count == 0)
+        assert first.presence.namesakes.warnings == ()
+
+
+async def test_a_pod_that_begins_anew_is_not_its_own_namesake(
+    register: PresenceRegister, start: Start, keys: Keyspace, redis: Redis
+) -> None:
+    async with start("a", heartbeat_seconds=1) as pod:
+        await holds(lambda: pod.presence.pods.name is not None)
+        old = pod.presence.pods.name
+        await redis.delete(keys.pods)
+        await holds(lambda: pod.presence.pods.name not in (None, old))
+        assert pod.presence.namesakes.count == 0

@@ -110,7 +110,7 @@ export class Connection {
   }
 
   _openSocket(attempt, token) {
-    const url = this._url("/ws");
+    const url = this._url("ws");
     url.protocol = url.protocol.replace("http", "ws");
     // A browser cannot send an Authorization header with a WebSocket; a query may be logged.
     const protocols = token ? ["clarion.v1", `clarion.bearer.${token}`] : ["clarion.v1"];
@@ -136,7 +136,7 @@ export class Connection {
     this._close = () => abort.abort();
     const headers = { Accept: "text/event-stream" };
     if (token) headers.Authorization = `Bearer ${token}`;
-    const response = await fetch(this._url("/sse"), { headers, cache: "no-store", signal: abort.signal });
+    const response = await fetch(this._url("sse"), { headers, cache: "no-store", signal: abort.signal });
     if (!response.ok) {
       const final = FINAL_STATUS.has(response.status);
       this._lost(attempt, { reason: `refused with status ${response.status}`, final });

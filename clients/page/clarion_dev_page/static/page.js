@@ -1,6 +1,6 @@
 // The development page: shows the reports of connection.js, and lets a person try everything.
 
-import { Connection } from "/dev/connection.js";
+import { Connection } from "./connection.js";
 
 const ROWS_LAST = 300;
 const DROP_MS = 5_000;
@@ -16,7 +16,7 @@ let welcomedAt = 0;
 let expiresAt = null;
 
 const connection = new Connection({
-  token: async (user) => (await postJson("/dev/token", { user })).token,
+  token: async (user) => (await postJson("dev/token", { user })).token,
   report: (kind, fields) => reports[kind]?.(fields),
 });
 
@@ -131,7 +131,7 @@ find("publish").addEventListener("submit", async (submit) => {
     const audience = kind === "user" ? { user: find("user").value } : kind;
     // The text is inserted, not parsed and written again, so numbers stay as they were typed.
     const head = JSON.stringify({ audience, type: find("type").value }).slice(0, -1);
-    const { publisher_url, publish_token } = await getJson("/dev/session");
+    const { publisher_url, publish_token } = await getJson("dev/session");
     const answer = await sendJson(`${publisher_url}/v1/events`, `${head},"data":${data}}`, {
       Authorization: `Bearer ${publish_token}`,
     });

@@ -40,7 +40,7 @@ spec:
       http:
         paths:
           {{- range $values.paths }}
-          - path: {{ . }}
+          - path: {{ include "clarion.pathPrefix" $ }}{{ . }}
             pathType: {{ $values.pathType }}
             backend:
               service:
@@ -81,7 +81,7 @@ spec:
         {{- range $values.paths }}
         - path:
             type: PathPrefix
-            value: {{ . }}
+            value: {{ include "clarion.pathPrefix" $ }}{{ . }}
         {{- end }}
       {{- with $values.requestTimeout }}
       timeouts:

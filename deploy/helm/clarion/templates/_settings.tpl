@@ -45,6 +45,12 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* The beginning of all public paths of a component, without the last slash. */}}
+{{- define "clarion.pathPrefix" -}}
+{{- $settings := fromYaml (include "clarion.settings" .) -}}
+{{ trimSuffix "/" (get $settings (printf "%s_PATH_PREFIX" (upper .component))) }}
+{{- end }}
+
 {{/* The auth that a component uses: its own if there is anything in it, or the shared one. */}}
 {{- define "clarion.auth" -}}
 {{- $own := (index .root.Values .component).auth -}}

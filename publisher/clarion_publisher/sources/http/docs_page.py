@@ -17,8 +17,12 @@ CONTENT_SECURITY_POLICY: Final = "default-src 'self' 'unsafe-inline' data:; fram
 """The page may load files from this origin only. Swagger UI has inline scripts and styles."""
 
 
-def add_docs_page(app: FastAPI) -> None:
-    """Serve the page and its files."""
+def add_docs_page(app: FastAPI, prefix: str = "") -> None:
+    """Serve the page and its files.
+
+    Args:
+        prefix: of all paths as browsers see them.
+    """
     # Not the package's own FastAPI class, which always adds a second page.
     static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount(_FILES_PATH, static, name="docs_files")
@@ -26,9 +30,9 @@ def add_docs_page(app: FastAPI) -> None:
     @app.get(_PATH, include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url=app.openapi_url or "",
+            openapi_url=f"{prefix}{app.openapi_url}",
             title=app.title,
-            swagger_js_url=f"{_FILES_PATH}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_FILES_PATH}/swagger-ui.css",
-            swagger_favicon_url=f"{_FILES_PATH}/favicon.png",
+            swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon.png",
         )

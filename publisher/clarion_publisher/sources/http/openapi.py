@@ -42,7 +42,7 @@ _TAGS: Final = [
         "description": "Shows who is connected, disconnects users, and revokes tokens.",
     },
 ]
-_SERVERS: Final = [{"url": "/", "description": "The publisher that this document comes from."}]
+_SERVER: Final = "The publisher that this document comes from."
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
@@ -92,11 +92,14 @@ _EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
 }
 
 
-def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> dict[str, Any]:
+def openapi_document(
+    app: FastAPI, *, version: str, batch_max_events: int, path_prefix: str = ""
+) -> dict[str, Any]:
     """The document for ``/openapi.json``.
 
     Args:
         app: its routes must be complete.
+        path_prefix: the beginning of all paths as clients see them.
     """
     document = get_openapi(
         title=app.title,
@@ -104,7 +107,7 @@ def openapi_document(app: FastAPI, *, version: str, batch_max_events: int) -> di
         description=_DESCRIPTION,
         routes=app.routes,
         tags=_TAGS,
-        servers=_SERVERS,
+        servers=[{"url": path_prefix or "/", "description": _SERVER}],
     )
     _, components = msgspec.json.schema_components([*_EXAMPLES, Problem], ref_template=_REFERENCE)
     _publish_patterns(components)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_publisher.ingestion.ingestion import BATCH, UNKNOWN, Ingestion
 from clarion_publisher.ingestion.refusal import Refusal
@@ -35,10 +36,23 @@ from clarion_publisher.sources.http.problems import (
 from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, Publishing, Route
 
 
-def public_app(settings: PublisherSettings, ingestion: Ingestion, services: Services) -> ASGIApp:
-    """The app of one publisher."""
+def public_app(
+    settings: PublisherSettings,
+    ingestion: Ingestion,
+    services: Services,
+    draining: Callable[[], bool],
+) -> ASGIApp:
+    """The app of one publisher.
+
+    Args:
+        draining: whether the pod tells load balancers to send no more requests.
+    """
     routes = _publishing_routes(settings, ingestion, services)
-    app: ASGIApp = _Entrance(routes, _fastapi(settings, services, routes))
+    fastapi = _fastapi(settings, services, routes)
+    fastapi.router.routes += health_routes(settings.health_path, draining)
+    app: ASGIApp = _Entrance(routes, fastapi)
+    if settings.path_prefix:
+        app = Prefixed(app, settings.path_prefix)
     if settings.allowed_origins:
         app = CORSMiddleware(
             app,
@@ -86,14 +100,17 @@ def _fastapi(
     app.state.services = services
     app.include_router(router)
     document = openapi_document(
-        app, version=metadata.version("clarion"), batch_max_events=settings.batch_max_events
+        app,
+        version=metadata.version("clarion"),
+        batch_max_events=settings.batch_max_events,
+        path_prefix=settings.path_prefix,
     )
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way
     for path, route in routes.items():
         # With other methods, the router answers 405 with Allow.
         app.router.routes.append(StarletteRoute(path, route, methods=["POST"]))
     if settings.profile == "dev":
-        add_docs_page(app)
+        add_docs_page(app, settings.path_prefix)
     return app
 
 

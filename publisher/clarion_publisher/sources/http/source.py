@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from clarion_contract.identity.keys import Keys
 from clarion_contract.service.http_bounds import protocol_class
@@ -27,6 +27,7 @@ class HttpSource:
         port: Port,
         services: Services,
         keys: Keys,
+        draining: Callable[[], bool],
     ) -> None:
         """Set up.
 
@@ -34,12 +35,14 @@ class HttpSource:
             listener: the public port, already bound.
             port: the connections of that port, and their limits.
             keys: the keys for callers' tokens.
+            draining: whether load balancers should send no more requests.
         """
         self._settings = settings
         self._listener = listener
         self._port = port
         self._services = services
         self._keys = keys
+        self._draining = draining
 
     async def run(self, ingestion: Ingestion) -> None:
         """Serve until cancelled; then take no new connection and finish the current requests."""
@@ -61,7 +64,7 @@ class HttpSource:
     def _server(self, ingestion: Ingestion) -> Server:
         settings = self._settings
         return Server(
-            public_app(settings, ingestion, self._services),
+            public_app(settings, ingestion, self._services, self._draining),
             self._listener,
             http=protocol_class(PublisherHttpProtocol, self._port),
             ws="none",
