@@ -149,12 +149,12 @@ _ADVICE: Final[dict[str, str]] = {
     "log_level": "Set `debug` while you look for something, and `warning` to keep logs small.",
     "log_format": "Set it if Clarion does not recognise a terminal, or if you want JSON on one.",
     "profile": "Set `dev` only in development.",
-    "health_path": "Set it if your load balancer demands another path, e.g. `/`. Set `off` if none needs it.",
     "pod": "Set it if the host name does not name the pod. Two gateways must not share a name: each "
     "would take the other's probe for its own.",
     # gateway
     "gateway.host": "Set `127.0.0.1` behind a proxy on the same machine, and `0.0.0.0` for IPv4 only.",
     "gateway.port": "Change it if the port is taken.",
+    "gateway.health_path": "Set it if your load balancer demands another path, e.g. `/`. Set `off` if none needs it.",
     "gateway.path_prefix": "Another application has `/` on the same host name.",
     "gateway.internal_host": "As above.",
     "gateway.internal_port": "Change it if the port is taken. Never expose this port.",
@@ -224,6 +224,7 @@ _ADVICE: Final[dict[str, str]] = {
     # publisher
     "publisher.host": "Set `127.0.0.1` behind a proxy on the same machine, and `0.0.0.0` for IPv4 only.",
     "publisher.port": "Change it if the port is taken.",
+    "publisher.health_path": "As above.",
     "publisher.path_prefix": "Another application has `/v1` on the same host name.",
     "publisher.internal_host": "As above.",
     "publisher.internal_port": "Change it if the port is taken. Never expose this port.",

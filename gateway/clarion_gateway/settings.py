@@ -11,7 +11,9 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
+    HEALTH_PATH_MEANING,
     ContractSettings,
+    HealthPath,
     Names,
     PathPrefix,
     split_names,
@@ -28,6 +30,7 @@ class GatewaySettings(ContractSettings):
 
     host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
+    health_path: HealthPath = Field("/health", description=HEALTH_PATH_MEANING)
     path_prefix: PathPrefix = Field(
         "",
         description="Beginning of all public paths, for a host that others share: with "

@@ -9,7 +9,9 @@ from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
+    HEALTH_PATH_MEANING,
     ContractSettings,
+    HealthPath,
     Names,
     PathPrefix,
     split_names,
@@ -23,6 +25,7 @@ class PublisherSettings(ContractSettings):
 
     host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
     port: int = Field(8080, ge=0, le=65_535, description="Public port: /v1/events.")
+    health_path: HealthPath = Field("/health", description=HEALTH_PATH_MEANING)
     path_prefix: PathPrefix = Field(
         "",
         description="Beginning of all public paths, for a host that others share: with "

@@ -56,7 +56,8 @@ def test_a_draining_pod_gets_no_more(service: str, tmp_path: Path, redis_url: st
 def test_another_path_or_none(
     service: str, path: str, status: int, tmp_path: Path, redis_url: str
 ) -> None:
-    with running(service, tmp_path, redis_url, CLARION_HEALTH_PATH=path) as process:
+    variable = {f"{service.upper()}_HEALTH_PATH": path}
+    with running(service, tmp_path, redis_url, **variable) as process:
         assert get(process, "/health").status_code == 404
         assert get(process, "/").status_code == status
         if path.startswith("/"):

@@ -43,6 +43,14 @@ PathPrefix = Annotated[
 ]
 """The beginning of all public paths of a service, without the last slash."""
 
+HealthPath = Annotated[str, Field(pattern=r"^(off|/[A-Za-z0-9._~/-]*)$")]
+"""A path on the public port at which load balancers ask, or ``off``."""
+
+HEALTH_PATH_MEANING: Final = (
+    "Path on the public port, below the prefix, at which load balancers get 200, and 503 while the "
+    "pod drains. It tells nothing else. `off`: there is none."
+)
+
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable: separated by commas, or a JSON list."""
 
@@ -237,13 +245,6 @@ class ContractSettings(BaseSettings):
         "production",
         validation_alias="CLARION_PROFILE",
         description="`dev` adds the gateway's page at /, which must never face the internet.",
-    )
-    health_path: str = Field(
-        "/health",
-        validation_alias="CLARION_HEALTH_PATH",
-        pattern=r"^(off|/[A-Za-z0-9._~/-]*)$",
-        description="Path on the public port, below the prefix, at which load balancers get 200, "
-        "and 503 while the pod drains. It tells nothing else. `off`: there is none.",
     )
     pod: str = Field(
         default_factory=socket.gethostname,

@@ -51,6 +51,13 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{ trimSuffix "/" (get $settings (printf "%s_PATH_PREFIX" (upper .component))) }}
 {{- end }}
 
+{{/* The path at which a load balancer gets a 200 from a component's public port. */}}
+{{- define "clarion.healthPath" -}}
+{{- $settings := fromYaml (include "clarion.settings" .) -}}
+{{- $path := get $settings (printf "%s_HEALTH_PATH" (upper .component)) | default "/health" -}}
+{{ include "clarion.pathPrefix" . }}{{ $path }}
+{{- end }}
+
 {{/* The auth that a component uses: its own if there is anything in it, or the shared one. */}}
 {{- define "clarion.auth" -}}
 {{- $own := (index .root.Values .component).auth -}}
