@@ -2,7 +2,7 @@
 
 Presence gives each process a number behind the name, so nothing of the two is mixed there. But
 logs, metrics, traces and `welcome` cannot tell them apart.
-docs/decisions/0016-two-pods-of-one-name.md says why both go on serving.
+docs/decisions/0017-two-pods-of-one-name.md says why both go on serving.
 """
 
 from __future__ import annotations
