@@ -170,7 +170,7 @@ def _formulas() -> str:
 | pods | connections ÷ {CONNECTIONS_PER_POD:,}, at least 2 |
 | cores requested, memory limits | pods × {REQUESTED_CORES}, pods × 1 GiB |
 | cores busy | connections × {_FANOUT["rare_us"]} µs × events a second. It is less where rounds join events. One pod can use one core at most. |
-| memory used | pods × ({IDLE_POD_BYTES / 1e6:.0f} MB + the ring's 64 MiB) + connections × {CONNECTION_BYTES / 1e3:.2f} KB. Slow clients come on top: `GATEWAY_MAX_UNSENT_BYTES` each at worst. |
+| memory used | pods × ({IDLE_POD_BYTES / 1e6:.0f} MB + the ring's 64 MiB) + connections × {CONNECTION_BYTES / 1e3:.2f} KB. Slow clients come on top: up to `GATEWAY_OUTBOUND_MAX_BYTES` for all of a pod. |
 | Redis: memory | connections × {CHANNEL_BYTES} bytes. The histories come on top; `CLARION_HISTORY_*` bound them. |
 | Redis: events/s | 1 ÷ ({_REDIS["publish_us"]} µs + pods × {_REDIS["publish_per_pod_us"]} µs): the events to `all` that one core of Redis publishes. An event to one user reaches only the pods that hold this user: {_REDIS["publish_us"] + _REDIS["publish_per_pod_us"]:.0f} µs. |
 | Redis: out per event | pods × {BYTES_PER_POD} bytes for an event to `all`. Add what your events have above {_REDIS["event_bytes"]} bytes. |

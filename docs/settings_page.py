@@ -188,6 +188,12 @@ _ADVICE: Final[dict[str, str]] = {
     "(`clarion_resume_sources_total`).",
     "gateway.replay_client_max_bytes": "Raise it if clients that missed more should not start anew; "
     "lower it if fetching the state anew costs your application less.",
+    "gateway.outbound_max_bytes": "Rarely: set the container's memory limit, and leave this to the gateway. Lower it if "
+    "handlers need memory of their own.",
+    "gateway.inbound_max_bytes": "As above. Past it, clients are closed with 1013 (`inbound_full`).",
+    "gateway.pending_max_bytes": "As above. It bounds a pod's memory while the pod falls behind, or after it was away from Redis.",
+    "gateway.trusted_proxies": "Set it if your proxies have public addresses. Set it to an empty list if clients reach the "
+    "gateway without a proxy, from private addresses.",
     "gateway.replays_max_bytes": "Raise it, with the pod's memory, if clients start anew because of it "
     '(`clarion_resumes_total{outcome="busy"}`).',
     "gateway.replay_max_events": "Raise it if clients that missed more should not start anew.",

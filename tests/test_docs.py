@@ -76,6 +76,8 @@ def gateway_metrics() -> set[str]:
     GatewayMetrics(registry).observe_pod(
         held=dict,
         unsent_bytes=lambda: 0,
+        outbound_bytes=lambda: 0,
+        inbound_bytes=lambda: 0,
         users=lambda: 0,
         sockets=lambda: 0,
         replay_bytes=lambda: 0,

@@ -205,6 +205,8 @@ _PRESSURE: Final = Row(
             [
                 *_each_pod("clarion_unsent_bytes"),
                 Query(f"sum by (pod) ({gauge('clarion_replay_bytes')})", "{{pod}} replays"),
+                Query(f"sum by (pod) ({gauge('clarion_outbound_bytes')})", "{{pod}} outbound"),
+                Query(f"sum by (pod) ({gauge('clarion_inbound_bytes')})", "{{pod}} inbound"),
             ],
             "slow-consumers",
         ),

@@ -39,7 +39,9 @@ from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
+from clarion_gateway.connections.outbound import Outbound
 from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring
@@ -96,7 +98,8 @@ async def running(
     keys, verifier = verifier_of(
         settings, subject_claim=settings.jwt_user_claim, lists=settings.listing_claims
     )
-    hub = Hub()
+    hub = Hub(Outbound(settings.outbound_bytes))
+    inbound = Inbound(settings.inbound_bytes)
     ring = Ring(settings.replay_max_bytes)
     delivery = Delivery(
         hub,
@@ -104,6 +107,7 @@ async def running(
         metrics,
         FanoutTracer(provider.get_tracer("clarion.gateway") if provider else None, settings.pod),
         pending_max_events=settings.pending_max_events,
+        pending_max_bytes=settings.pending_bytes,
         held_max_events=settings.replay_max_events,
         held_max_bytes=settings.replay_client_max_bytes,
         unsent_max_bytes=settings.max_unsent_bytes,
@@ -162,7 +166,9 @@ async def running(
     handlers = _handlers(settings)
     try:
         async with supervisor:
-            inboxes = Inboxes(admission, handlers, queue, metrics, supervisor.spawn, settings)
+            inboxes = Inboxes(
+                admission, handlers, queue, metrics, supervisor.spawn, settings, inbound
+            )
             origins = Origins(settings.allowed_origins)
             sessions = Sessions(
                 admission, hub, inboxes, sweeper, metrics, origins, supervisor.spawn, settings
@@ -171,6 +177,8 @@ async def running(
             metrics.observe_pod(
                 held=lambda: hub.held,
                 unsent_bytes=lambda: hub.unsent_bytes,
+                outbound_bytes=lambda: hub.outbound.waiting.used_bytes,
+                inbound_bytes=lambda: inbound.used_bytes,
                 users=lambda: len(hub.users),
                 sockets=lambda: sessions.port.open,
                 replay_bytes=lambda: replay.room.used_bytes,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,8 +57,22 @@ async def serve(settings: GatewaySettings) -> None:
         GaveUp: a job that the gateway needs failed for good; the gateway has drained.
     """
     stopping = stop_signal()
-    public_port = bind(settings.host, settings.port, unread_seconds=settings.unread_seconds)
-    internal_port = bind(settings.internal_host, settings.internal_port)
+    with (
+        contextlib.closing(
+            bind(settings.host, settings.port, unread_seconds=settings.unread_seconds)
+        ) as public_port,
+        contextlib.closing(bind(settings.internal_host, settings.internal_port)) as internal_port,
+    ):
+        await serve_on(settings, public_port, internal_port, stopping)
+
+
+async def serve_on(
+    settings: GatewaySettings,
+    public_port: socket.socket,
+    internal_port: socket.socket,
+    stopping: asyncio.Event,
+) -> None:
+    """Serve on two bound ports until ``stopping`` is set, then drain."""
     async with running(settings) as gateway:
         public = Server(
             gateway.public,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any, Final, Self
 
 from pydantic import Field, field_validator
@@ -9,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
+from clarion_contract.service.memory_limit import memory_limit_bytes
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
@@ -21,6 +23,15 @@ from clarion_contract.service.settings import (
 
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
+_BEHIND_MIN_BYTES: Final = 4_096
+_BEHIND_MAX_BYTES: Final = 65_536
+
+
+PRIVATE_NETWORKS: Final = (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10",
+    "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10",
+)  # fmt: skip
+"""Addresses that no client on the internet has (RFC 6890)."""
 
 
 class GatewaySettings(ContractSettings):
@@ -52,6 +63,12 @@ class GatewaySettings(ContractSettings):
         "Empty allows only pages of the gateway's own host. Clients that send no Origin are not "
         "browsers and may always connect.",
     )
+    trusted_proxies: Names = Field(
+        PRIVATE_NETWORKS,
+        description="Networks of the proxies in front of the gateway. If a connection comes from "
+        "one of them, `X-Forwarded-For` says where the client is. Anonymous clients of one address "
+        "share a part of what the pod has for clients that resume.",
+    )
     max_connections: int = Field(
         20_000,
         ge=1,
@@ -69,6 +86,21 @@ class GatewaySettings(ContractSettings):
         description="How many bytes may wait for one slow socket before it is closed with 4408. "
         "Must "
         "be more than the largest event.",
+    )
+    outbound_max_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        le=1 << 40,
+        description="The most memory for what waits for slow clients, over all clients. Past it, "
+        "those that hold the most are closed. Unset: 3/16 of the memory limit.",
+    )
+    inbound_max_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        le=1 << 40,
+        description="The most memory for what clients have sent and no handler has finished yet, "
+        "over all clients. Past it, those that hold the most are closed with 1013. Unset: 1/8 of "
+        "the memory limit.",
     )
     message_max_bytes: int = Field(
         65_536, ge=256, le=1 << 26, description="Largest message from a client."
@@ -148,6 +180,14 @@ class GatewaySettings(ContractSettings):
         le=1_000_000,
         description="How many events may wait for delivery. Past it, the pod stops reading from "
         "Redis until there is room.",
+    )
+    pending_max_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        le=1 << 40,
+        description="The most memory for events that wait for delivery, and for those that the pod "
+        "reads from Redis after it was cut off from it. Past it, the pod stops reading from Redis; "
+        "clients are told of what it cannot make up for (`gap`). Unset: 1/16 of the memory limit.",
     )
     publish_max_pending: int = Field(
         10_000,
@@ -258,6 +298,33 @@ class GatewaySettings(ContractSettings):
         return 2 * self.ping_interval_seconds
 
     @property
+    def outbound_bytes(self) -> int:
+        """Memory for what waits for clients."""
+        share = memory_limit_bytes() * 3 // 16
+        return share if self.outbound_max_bytes is None else self.outbound_max_bytes
+
+    @property
+    def inbound_bytes(self) -> int:
+        """Memory for what clients have sent."""
+        share = memory_limit_bytes() // 8
+        return share if self.inbound_max_bytes is None else self.inbound_max_bytes
+
+    @property
+    def behind_bytes(self) -> int:
+        """How much may wait for a client before the pod counts it, see `Outbound`.
+
+        For all clients that is half as much again as the budget for what is counted.
+        """
+        share = self.outbound_bytes // (2 * self.max_connections)
+        return min(max(share, _BEHIND_MIN_BYTES), _BEHIND_MAX_BYTES, self.max_unsent_bytes // 4)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Memory for events that wait for delivery."""
+        share = memory_limit_bytes() // 16
+        return share if self.pending_max_bytes is None else self.pending_max_bytes
+
+    @property
     def max_sockets(self) -> int:
         """The most TCP connections on the public port, with and without a finished handshake."""
         return self.max_connections + max(_SOCKETS_SPARE_MIN, self.max_connections // 10)
@@ -283,7 +350,14 @@ class GatewaySettings(ContractSettings):
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
         return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, names: Names) -> Names:
+        for name in names:
+            ip_network(name)
+        return names
+
+    @field_validator("allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import select
 import socket
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ class Plan:
         user_token: of a user, for the gateway.
         service_token: of a service that may publish.
         since: the oldest event's id in the history that was made for the attack.
+        recent: the id of one from which on a client is sent all of it.
     """
 
     gateway: int
@@ -40,6 +42,7 @@ class Plan:
     user_tokens: tuple[str, ...] = ()
     service_token: str = ""
     since: int = 0
+    recent: int = 0
 
     def encode(self) -> str:
         return json.dumps(asdict(self))
@@ -93,6 +96,13 @@ class Wire:
         while b"\r\n\r\n" not in data:
             data += await self.read()
         return data
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the service has ended the connection, as one sees it that does not read."""
+        poller = select.poll()
+        poller.register(self._sock, select.POLLRDHUP)
+        return bool(poller.poll(0))
 
     async def is_ended(self, seconds: float = _LATE_SECONDS) -> bool:
         """Whether the service ends the connection in that time; what it says is thrown away."""
@@ -183,10 +193,14 @@ class Attack:
 
         await self.many(count, again)
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Hold what is held, until something has happened or the time is over."""
+        while not self.is_over and not condition():
+            await asyncio.sleep(0.05)
+
     async def until_over(self) -> None:
         """Hold what is held."""
-        while not self.is_over:
-            await asyncio.sleep(0.05)
+        await self.until(lambda: False)
 
     async def ends(self, cases: Iterable[tuple[str, int, bytes]], each: int) -> None:
         """Send each case's bytes on that many connections; the service must end all of them.

@@ -80,12 +80,12 @@ def main() -> int:
     print("| request | bytes sent | CPU, µs | CPU per byte sent, ns | memory while held, KB |")
     print("|---|---|---|---|---|")
     with _running() as pods:
-        first = pods.fill(_EVENTS, _EVENT_BYTES)
+        first = pods.fill(_EVENTS, _EVENT_BYTES)[0]
         last = _position(pods)
         for cost in [*_of_gateway(first, last), *_of_publisher(pods)]:
             print(_row(pods, cost), flush=True)
     with _running(GATEWAY_REPLAY_MAX_BYTES="0") as pods:
-        first = pods.fill(_EVENTS, _EVENT_BYTES)
+        first = pods.fill(_EVENTS, _EVENT_BYTES)[0]
         print(_row(pods, _resume("from Redis", first, _position(pods))))
     return 0
 

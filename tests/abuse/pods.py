@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,20 +17,38 @@ from clarion_cli.process import Program
 from clarion_cli.stack import Plan
 from clarion_cli.token import SCOPES, Signer
 from tests.abuse.issuer import Issuer
-from tests.abuse.meter import Meter
+from tests.abuse.meter import MIB, Meter
 from tests.cli.clarion import SECRET, environment
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Service
 from tests.valkey import Valkey
 
 NAMESPACE = "abuse"
-MAX_CONNECTIONS = 2_000
 DEADLINE_SECONDS = 5
 """The services' time limits for a handshake, a request, and an idle connection."""
 
+_SCALE = 10
+"""By which the pods are smaller than the chart's: connections, and all budgets for memory."""
+CHART_LIMIT_BYTES = 1 << 30
+CHART_CONNECTIONS = 20_000
+MAX_CONNECTIONS = CHART_CONNECTIONS // _SCALE
+
+
+def _scaled(scale: int) -> dict[str, str]:
+    """The settings with fixed defaults that bound a gateway's memory, divided."""
+    return {
+        "GATEWAY_MAX_CONNECTIONS": str(CHART_CONNECTIONS // scale),
+        "GATEWAY_REPLAYS_MAX_BYTES": str(64 * MIB // scale),
+        "GATEWAY_REPLAY_MAX_BYTES": str(64 * MIB // scale),
+    }
+
+
 _SETTINGS = {
     "GATEWAY_HANDSHAKE_SECONDS": str(DEADLINE_SECONDS),
-    "GATEWAY_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
+    "GATEWAY_INBOUND_MAX_BYTES": str(128 * MIB // _SCALE),
+    "GATEWAY_OUTBOUND_MAX_BYTES": str(192 * MIB // _SCALE),
+    "GATEWAY_PENDING_MAX_BYTES": str(64 * MIB // _SCALE),
+    **_scaled(_SCALE),
     "PUBLISHER_BODIES_MAX_BYTES": str(64 << 20),
     "PUBLISHER_REQUEST_SECONDS": str(DEADLINE_SECONDS),
     "PUBLISHER_KEEP_ALIVE_SECONDS": str(DEADLINE_SECONDS),
@@ -39,6 +58,24 @@ _READY_SECONDS = 120.0
 _VALKEY = ("--maxmemory", "768mb", "--maxmemory-policy", "noeviction")
 _BATCH_BYTES = 6_000_000
 _BATCH_EVENTS = 500
+
+
+def limited(folder: Path, scale: int) -> Pods:
+    """Pods whose gateway has so much less memory than in the chart, and finds that out by itself.
+
+    The kernel gives it no more (RLIMIT_DATA): a request past that raises MemoryError.
+    """
+    pods = Pods(
+        folder,
+        **_scaled(scale),
+        GATEWAY_INBOUND_MAX_BYTES="",
+        GATEWAY_OUTBOUND_MAX_BYTES="",
+        GATEWAY_PENDING_MAX_BYTES="",
+    )
+    gateway = pods.gateway.program
+    limit = ("prlimit", f"--data={CHART_LIMIT_BYTES // scale}")
+    pods.gateway.program = replace(gateway, command=(*limit, *gateway.command))
+    return pods
 
 
 class Pods:
@@ -111,22 +148,21 @@ class Pods:
         """Of a service that may publish everything."""
         return Signer(SECRET).sign(subject, scope=" ".join(SCOPES), expires_seconds=86_400)
 
-    def fill(self, events: int, event_bytes: int) -> int:
-        """Give `all` a history of that many events; returns the id of the first one."""
-        first, left = 0, events
+    def fill(self, events: int, event_bytes: int) -> list[int]:
+        """Give `all` a history of that many events; returns their ids."""
+        ids: list[int] = []
         headers = {"Authorization": f"Bearer {self.service_token('filler')}"}
         event = {"audience": "all", "type": "filler", "data": "x" * event_bytes}
         with httpx.Client(trust_env=False, timeout=120, headers=headers) as client:
-            while left > 0:
-                count = min(left, _BATCH_EVENTS, max(1, _BATCH_BYTES // event_bytes))
+            while len(ids) < events:
+                count = min(events - len(ids), _BATCH_EVENTS, max(1, _BATCH_BYTES // event_bytes))
                 url = f"{self.publisher.url}/v1/events:batch"
                 response = client.post(url, json={"events": [event] * count})
                 assert response.is_success, response.text
                 results = response.json()["results"]
                 assert all("id" in result for result in results), results[0]
-                first = first or int(results[0]["id"])
-                left -= count
-        return first
+                ids += [int(result["id"]) for result in results]
+        return ids
 
     def log_marks(self) -> dict[str, int]:
         """How long each service's log is now."""

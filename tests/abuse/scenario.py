@@ -28,11 +28,14 @@ from tests.cli.clarion import ROOT, environment
 CEILING_BYTES: dict[str, int] = {"gateway": 64 * MIB, "publisher": 96 * MIB, "Valkey": 256 * MIB}
 """By how much a process may grow under attack.
 
-The pods under attack hold a tenth of the connections, and a quarter of the bodies, that a pod with
-the chart's limit of 1 GiB may; what is to fit there fits below these. Whatever budgets services get
-for memory belong into `tests.abuse.pods`, in that proportion.
+The pods under attack hold a tenth of the connections, of the gateway's budgets for memory, and a
+quarter of the bodies, that a pod with the chart's limit of 1 GiB may (`tests.abuse.pods`); what is to
+fit there fits below these.
 """
 
+_CLIENT_REPLAY_BYTES = 8 * MIB * 9 // 10
+"""What one client is sent at most, less a little for what comes in meanwhile."""
+_EVENT_OVERHEAD_BYTES = 400
 _HOPELESS_BYTES = 2_500 * MIB
 _HOSTILE_GRACE_SECONDS = 120.0
 _FAULTS_SHOWN = 8
@@ -80,8 +83,10 @@ class Report:
 
 async def run(pods: Pods, ledger: Ledger, kind: Kind, force: Force, seed: int = 1) -> Report:
     """Run one kind against running pods."""
-    since = await asyncio.to_thread(pods.fill, *kind.history) if kind.history[0] else 0
-    scenario = _Scenario(pods, kind, Report(kind.name), _plan(pods, force, since))
+    ids = await asyncio.to_thread(pods.fill, *kind.history) if kind.history[0] else [0]
+    newest = _CLIENT_REPLAY_BYTES // (kind.history[1] + _EVENT_OVERHEAD_BYTES)
+    plan = _plan(pods, force, ids[0], ids[-newest:][0])
+    scenario = _Scenario(pods, kind, Report(kind.name), plan)
     honest = Honest(pods, ledger, random.Random(seed), comers=not kind.crowds)
     report = scenario.report
     report.verdict = await honest.during(scenario.attack)
@@ -92,7 +97,7 @@ async def run(pods: Pods, ledger: Ledger, kind: Kind, force: Force, seed: int = 
     return report
 
 
-def _plan(pods: Pods, force: Force, since: int) -> Plan:
+def _plan(pods: Pods, force: Force, since: int, recent: int) -> Plan:
     return Plan(
         gateway=urlsplit(pods.gateway.url).port or 0,
         publisher=urlsplit(pods.publisher.url).port or 0,
@@ -101,6 +106,7 @@ def _plan(pods: Pods, force: Force, since: int) -> Plan:
         user_tokens=tuple(sign(f"mallory-{number}") for number in range(10)),
         service_token=pods.service_token("mallory"),
         since=since,
+        recent=recent,
     )
 
 

@@ -25,6 +25,7 @@ from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
@@ -85,7 +86,7 @@ class Gateway:
         def spawn(name: str, job: Any) -> object:
             return self.loop.create_task(job, name=name)
 
-        inboxes = Inboxes(admission, _handlers(), bus, metrics, spawn, settings)
+        inboxes = Inboxes(admission, _handlers(), bus, metrics, spawn, settings, Inbound(1 << 30))
         origins = Origins(settings.allowed_origins)
         sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
         self.transport = FakeTransport(self.loop)

@@ -123,6 +123,9 @@ class Recorder(Connection):
         self.write = discard
         self.state = State.CLOSED
 
+    def cut(self, close: Close) -> None:
+        self.close(close)
+
     def pause_reading(self) -> None:
         self.is_reading = False
 

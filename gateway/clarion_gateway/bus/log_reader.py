@@ -76,6 +76,7 @@ class Missed:
             failover dropped writes. The failover may have dropped more writes, which no pod heard,
             on any stream. So this loss concerns everyone.
         floor: some events at or below this id were read but not kept.
+        dropped: for each audience with such events, the newest of them.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Missed:
     base: dict[Audience, int] = field(default_factory=dict)
     forgotten: set[Audience] = field(default_factory=set)
     floor: int = 0
+    dropped: dict[Audience, int] = field(default_factory=dict)
 
 
 async def read(
@@ -156,12 +158,14 @@ def _keep_newest(missed: Missed, max_bytes: int) -> None:
     if excess_bytes <= 0:
         return
     missed.events.sort(key=_by_id)
-    dropped = 0
+    count = 0
     while excess_bytes > 0:
-        excess_bytes -= missed.events[dropped].cost_bytes
-        dropped += 1
-    missed.floor = max(missed.floor, missed.events[dropped - 1].id)
-    del missed.events[:dropped]
+        dropped = missed.events[count]
+        excess_bytes -= dropped.cost_bytes
+        missed.floor = max(missed.floor, dropped.id)
+        missed.dropped[dropped.audience] = max(missed.dropped.get(dropped.audience, 0), dropped.id)
+        count += 1
+    del missed.events[:count]
 
 
 def _judge(missed: Missed, stream: Heard, history: History) -> bool:

@@ -54,6 +54,7 @@ class Repair:
         self._positions = settings.positions
         self._replay_seconds = settings.history_max_age_seconds
         self._tell_gap = tell_gap
+        self._max_bytes = settings.pending_bytes
         # Audiences that lost events and have not been told yet, by the position of the loss.
         self._untold: dict[int, set[Audience]] = {}
 
@@ -105,7 +106,7 @@ class Repair:
         before = event.id - 1
         heard = [Heard(stream.audience or ALL, stream.last, stream.last, stream.last, before)]
         until = self._streams.heard
-        await self._deliver(await catch_up.read(self._bus, heard, until), until)
+        await self._deliver(await self._read(heard, until), until)
 
     async def _read_on(self, streams: Sequence[Stream], now: int) -> None:
         """Deliver everything after the last id heard, on every stream.
@@ -126,7 +127,21 @@ class Repair:
                 # until recently. So a log that reaches back to that time is enough.
                 since = self._positions.user_since(shared)
                 heard.append(Heard(stream.audience, stream.last, since, stream.last, NEWEST))
-        await self._deliver(await catch_up.read(self._bus, heard, now), now)
+        await self._deliver(await self._read(heard, now), now)
+
+    async def _read(self, heard: Sequence[Heard], until: int) -> Missed:
+        """What went by, as far as the pod has memory for it; the rest counts as lost.
+
+        The oldest events do: clients that come back may still find them in Redis.
+        """
+        missed = await catch_up.read(self._bus, heard, until, keep_bytes=self._max_bytes)
+        if missed.dropped:
+            missed.losses += [Loss(audience, last) for audience, last in missed.dropped.items()]
+            _log.error(
+                "more was missed than the pod has memory for; clients are told",
+                max_bytes=self._max_bytes,
+            )
+        return missed
 
     async def _deliver(self, missed: Missed, until: int) -> None:
         """Deliver the events that were read, and tell clients of the losses.

@@ -76,11 +76,13 @@ class Opening:
         token: a JWT; None for an anonymous connection.
         since: the id of the last event that the client has; None if it has none yet.
         resumes: the id of the connection on which the client had that event.
+        address: where the client is, if it has an event; None: not known.
     """
 
     token: str | None
     since: str | None
     resumes: str | None = None
+    address: str | None = None
 
 
 class Admission:
@@ -228,7 +230,7 @@ class Admission:
             self._hub.add(connection, identity)
             self._welcome(connection, self._delivery.position, resumed=None)
             return []
-        return await self._resume(connection, identity, since, opening.resumes)
+        return await self._resume(connection, identity, since, opening)
 
     async def _identified(
         self, token: str | None
@@ -272,13 +274,15 @@ class Admission:
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
     async def _resume(
-        self, connection: Connection, identity: Identity, since: int, resumes: str | None
+        self, connection: Connection, identity: Identity, since: int, opening: Opening
     ) -> list[Sent]:
         """Register the connection with new events held back; welcome it, return what it missed."""
         self._hub.add(connection, identity, catching_up=True)
         outcome = "not_resumed"
         try:
-            missed = await self._resumption.collect(connection, since, resumes)
+            missed = await self._resumption.collect(
+                connection, since, opening.resumes, opening.address
+            )
         except Busy:
             missed, outcome = None, "busy"
         if connection.state is State.CLOSED:

@@ -23,6 +23,7 @@ from clarion_gateway.application.handlers import Context, Handlers, Refusal, Rou
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.messages import Authenticate, Message
@@ -32,6 +33,8 @@ Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
+# Of a message that waits, beside its bytes: the objects around it, and a task.
+_MESSAGE_BYTES: Final = 1_024
 
 
 class _Inbox:
@@ -40,7 +43,7 @@ class _Inbox:
     __slots__ = ("messages", "paused", "started")
 
     def __init__(self) -> None:
-        self.messages: deque[Message | Authenticate] = deque()
+        self.messages: deque[tuple[Message | Authenticate, int]] = deque()
         self.paused = False
         self.started = False
 
@@ -50,6 +53,7 @@ class Inboxes:
 
     Attributes:
         running: connections with a message in a handler.
+        inbound: the memory of messages that wait for handlers or are in one.
     """
 
     def __init__(
@@ -60,12 +64,14 @@ class Inboxes:
         metrics: Metrics,
         spawn: Spawn,
         settings: GatewaySettings,
+        inbound: Inbound,
     ) -> None:
         self._admission = admission
         self._handlers = handlers
         self._queue = queue
         self._metrics = metrics
         self._spawn = spawn
+        self.inbound = inbound
         self._pod = settings.pod
         self._handler_seconds = settings.handler_seconds
         self._backlog = settings.handler_backlog
@@ -76,15 +82,25 @@ class Inboxes:
         """Whether messages of the connection wait or are being handled."""
         return connection in self._inboxes
 
-    def put(self, connection: Connection, message: Message | Authenticate) -> None:
+    def put(
+        self, connection: Connection, message: Message | Authenticate, size_bytes: int = 0
+    ) -> None:
         """Queue a message behind those that the connection sent before.
 
         Reading from the client pauses at `GATEWAY_HANDLER_BACKLOG` messages.
+
+        Args:
+            size_bytes: of the message as the client sent it.
         """
+        cost_bytes = size_bytes + _MESSAGE_BYTES
+        self.inbound.hold(connection, cost_bytes)
+        if connection.state is State.CLOSED:  # there was no room for it
+            self.inbound.release(connection, cost_bytes)
+            return
         inbox = self._inboxes.get(connection)
         if inbox is None:
             inbox = self._inboxes[connection] = _Inbox()
-        inbox.messages.append(message)
+        inbox.messages.append((message, cost_bytes))
         if connection.state is State.LIVE:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
@@ -100,13 +116,21 @@ class Inboxes:
 
     def forget(self, connection: Connection) -> None:
         """Drop the messages of a closed connection that no handler has begun with."""
-        self._inboxes.pop(connection, None)
+        inbox = self._inboxes.pop(connection, None)
+        if inbox is not None:
+            for _, cost_bytes in inbox.messages:
+                self.inbound.release(connection, cost_bytes)
+            inbox.messages.clear()
 
     async def _work(self, connection: Connection, inbox: _Inbox) -> None:
         self.running += 1
         try:
             while inbox.messages and connection.state is not State.CLOSED:
-                await self._handle_safely(connection, inbox.messages.popleft())
+                message, cost_bytes = inbox.messages.popleft()
+                try:
+                    await self._handle_safely(connection, message)
+                finally:  # it took memory until now, even if the connection is gone
+                    self.inbound.release(connection, cost_bytes)
                 if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
                     inbox.paused = False
                     connection.socket.resume_reading()

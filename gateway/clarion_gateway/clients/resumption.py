@@ -63,7 +63,7 @@ class Resumption:
         self._positions = positions
 
     async def collect(
-        self, connection: Connection, since: int, resumes: str | None
+        self, connection: Connection, since: int, resumes: str | None, address: str | None = None
     ) -> list[Sent] | None:
         """Collect what a connection missed after ``since``; None if that is not known in full.
 
@@ -71,6 +71,7 @@ class Resumption:
             connection: in the state of catching up, so that it holds new events back.
             since: the position that the client named.
             resumes: id of the client's earlier connection, which events may exclude.
+            address: where the client is.
 
         Raises:
             BusUnavailable: Redis does not answer.
@@ -78,7 +79,7 @@ class Resumption:
         """
         if not await self._reaches(since):
             return None
-        missed = await self._replay.missed(connection, since)
+        missed = await self._replay.missed(connection, since, address)
         if connection.named_streams and not self._positions.exact:
             # The pod's position says nothing about streams that are apart. Wait until everything
             # that was read from their logs has come in by subscription too.
@@ -146,6 +147,7 @@ class Resumption:
         left_bytes = sum(_cost(item) for item in items)
         while items and connection.state is State.CATCHING_UP:
             chunk: list[bytes] = []
+            is_segment = False
             size_bytes = 0
             while items and size_bytes < _CHUNK_BYTES:
                 if isinstance(items[0], Segment) and chunk:
@@ -155,6 +157,7 @@ class Resumption:
                 if isinstance(item, Segment):
                     written = max(written, item.last)
                     chunk.append(item.encoded(wire_format))
+                    is_segment = True
                     break
                 if isinstance(item, Gap):
                     written = max(written, item.position)
@@ -164,7 +167,11 @@ class Resumption:
                     frame = wire_format.event(item)
                 chunk.append(frame)
                 size_bytes += len(frame)
-            connection.write(b"".join(chunk))
+            # A segment's bytes are the ring's: they are kept, and written to others, too.
+            if len(chunk) == 1 and is_segment:
+                self._hub.outbound.shared = chunk[0]
+            connection.write(chunk[0] if len(chunk) == 1 else b"".join(chunk))
+            self._hub.outbound.shared = None
             await _drained(connection)
             self._replay.room.keep(connection, left_bytes)
             if items:  # a fast client must not keep the event loop busy until it has everything

@@ -12,6 +12,7 @@ from typing import Final
 
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.token_bucket import TokenBucket
+from clarion_gateway.clients.addresses import Addresses
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.inbox import Inboxes, Spawn
 from clarion_gateway.clients.origins import Origins
@@ -45,6 +46,9 @@ class Sessions:
     Attributes:
         closing: connections whose close frame waits for the client's answer.
         port: the TCP connections of the public port.
+        inbound: the memory of what clients have sent and nobody has handled yet.
+        outbound: the memory of what waits for clients.
+        behind_bytes: how much may wait for a client before that counts.
     """
 
     def __init__(
@@ -71,8 +75,12 @@ class Sessions:
             refused=lambda reason: metrics.requests_refused.labels(reason).inc(),
         )
         self.metrics = metrics
+        self.inbound = inboxes.inbound
+        self.outbound = hub.outbound
         self.origins = origins
         self.settings = settings
+        self.behind_bytes = settings.behind_bytes
+        self.addresses = Addresses(settings.trusted_proxies)
         self._admission = admission
         self._hub = hub
         self._inboxes = inboxes
@@ -109,7 +117,7 @@ class Sessions:
             self.metrics.messages.labels("invalid_text").inc()
             connection.close(close_codes.INVALID_TEXT)
         else:
-            self._inboxes.put(connection, decoded)
+            self._inboxes.put(connection, decoded, len(message))
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close the connection if it is used up."""
@@ -139,6 +147,7 @@ class Sessions:
         await self._admission.open(connection, opening)
         if connection.state is not State.CLOSED:
             self._inboxes.start(connection)
+            connection.socket.resume_reading()
 
     def _malformed(self, connection: Connection, message: str) -> None:
         self.metrics.messages.labels("malformed").inc()

@@ -77,6 +77,12 @@ ISSUED_TOO_SOON: Final = Close(
 )
 BARRED: Final = Close(4403, "disconnected, do not come back", "barred", 403, reconnect=False)
 SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
+OUTBOUND_FULL: Final = Close(
+    4408, "slow consumer while the pod is short of memory", "outbound_full", 408, reconnect=True
+)
+INBOUND_FULL: Final = Close(
+    1013, "too many messages are under way, reconnect later", "inbound_full", 503, reconnect=True
+)
 DISCONNECTED: Final = Close(4409, "disconnected, reconnect", "disconnected", 409, reconnect=True)
 TOO_LARGE: Final = Close(4413, "message too large", "too_large", 413, reconnect=False)
 RATE_LIMITED: Final = Close(

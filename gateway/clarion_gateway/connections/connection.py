@@ -78,6 +78,10 @@ class Socket(Protocol):
         """See `Connection.close`."""
         ...
 
+    def cut(self, close: Close) -> None:
+        """See `Connection.cut`."""
+        ...
+
     def pause_reading(self) -> None:
         """Stop reading for now: messages from the client wait in the kernel."""
         ...
@@ -106,6 +110,9 @@ class _NoSocket:
         """See `Socket`."""
 
     def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Socket`."""
+
+    def cut(self, close: Close) -> None:
         """See `Socket`."""
 
     def pause_reading(self) -> None:
@@ -181,6 +188,13 @@ class Connection:
             message: encoded bytes to send before the close.
         """
         self.socket.close(close, message=message)
+
+    def cut(self, close: Close) -> None:
+        """Close at once, and drop what the client has not taken: its memory is needed.
+
+        The client is not told why, since that would wait behind what it does not take.
+        """
+        self.socket.cut(close)
 
     def send_elsewhere(self, close: Close) -> None:
         """Close, and tell the client when to connect again; a load balancer then picks its pod."""

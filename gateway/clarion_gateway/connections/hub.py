@@ -16,6 +16,7 @@ from clarion_contract.events.audience import AUTHENTICATED, Audience, audiences_
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import Identity
+from clarion_gateway.connections.outbound import Outbound
 from clarion_gateway.wire.format import WireFormat
 
 # A set that keeps the order of insertion. Rounds iterate over it thousands of times a second.
@@ -49,15 +50,23 @@ class Hub:
 
     Attributes:
         changed: called with the user's id whenever a connection of a user has come or gone.
+        outbound: bounds the memory of what waits for its connections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outbound: Outbound | None = None) -> None:
+        """Begin without connections.
+
+        Args:
+            outbound: bounds what waits for clients; None: nothing does.
+        """
+        self.outbound = outbound or Outbound()
         self.changed: Callable[[str], None] = _tell_nobody
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
         self._by_stream: dict[str, list[Connection]] = {}
         self._groups: dict[tuple[WireFormat, tuple[str, ...]], Group] = {}
         self._catching_up: Members = {}
+        self.outbound.catching_up = self._catching_up
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -119,7 +128,7 @@ class Hub:
         self._by_id[connection.id] = connection
         self._join(connection)
         if catching_up:
-            connection.held = Held()
+            connection.held = Held(self.outbound.waiting)
             connection.state = State.CATCHING_UP
             self._catching_up[connection] = None
         else:
@@ -129,8 +138,7 @@ class Hub:
         """Let rounds write to a connection that was added before; nothing if it has gone since."""
         if connection.id not in self._by_id:
             return
-        self._catching_up.pop(connection, None)
-        connection.held = None
+        self._end_catching_up(connection)
         connection.state = State.LIVE
         self._group(connection).members[connection] = None
 
@@ -139,7 +147,7 @@ class Hub:
         connection.state = State.CLOSED
         if self._by_id.pop(connection.id, None) is None:
             return False
-        self._catching_up.pop(connection, None)
+        self._end_catching_up(connection)
         self._group(connection).members.pop(connection, None)
         self._leave(connection)
         return True
@@ -167,6 +175,12 @@ class Hub:
     def members(self, audience: Audience) -> Sequence[Connection]:
         """The connections on this pod that hear the stream of a named audience."""
         return self._by_stream.get(audience.stream, ())
+
+    def _end_catching_up(self, connection: Connection) -> None:
+        self._catching_up.pop(connection, None)
+        if connection.held is not None:
+            connection.held.end()
+            connection.held = None
 
     def _group(self, connection: Connection) -> Group:
         wire_format, streams = connection.format, connection.shared_streams

@@ -74,13 +74,14 @@ def hold(events: Iterable[Event], hub: Hub, max_events: int, max_bytes: int) -> 
     """Keep events for the connections that are still catching up.
 
     A connection that has more than ``max_events`` of them waiting, or more than ``max_bytes``, is
-    closed as a slow consumer.
+    closed as a slow consumer. `Hub.outbound` bounds those of all connections together.
     """
     for connection in list(hub.catching_up):
         if connection.held is not None:
             connection.held.add(event for event in events if connection.receives(event))
             if len(connection.held) > max_events or connection.held.cost_bytes > max_bytes:
                 connection.close(close_codes.SLOW_CONSUMER)
+    hub.outbound.check()
 
 
 def reach(event: Event, hub: Hub) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from clarion_contract.events.audience import Audience, audiences_of
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.replay_room import Party, ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.metrics.registry import Metrics
 
@@ -134,7 +134,9 @@ class Replay:
         self._max_bytes = max_bytes
         self._positions = positions
 
-    async def missed(self, connection: Connection, since: int) -> Missed:
+    async def missed(
+        self, connection: Connection, since: int, address: str | None = None
+    ) -> Missed:
         """Collect the events of a connection's audiences after ``since``.
 
         The result is not `whole` if it is more than one client may get, or if the client has gone.
@@ -142,6 +144,9 @@ class Replay:
 
         Args:
             since: the client's position.
+
+        Args:
+            address: where the client is.
 
         Raises:
             BusUnavailable: Redis does not answer.
@@ -166,10 +171,11 @@ class Replay:
         found.add(recent or ())
         if logs:
             shared_bytes = found.cost_bytes
-            async with self.room.turn(user):
+            party = Party(user, address)
+            async with self.room.turn(party):
                 await self._read(connection, logs, since, found)
                 if not found.is_too_much:
-                    await self.room.take(connection, found.cost_bytes - shared_bytes)
+                    await self.room.take(connection, party, found.cost_bytes - shared_bytes)
         if connection.state is State.CLOSED:
             return _NOT_WHOLE
         if found.is_too_much or not all(log.reaches for log in logs):

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,9 +27,9 @@ from clarion_gateway.connections.connection import Connection, State
 _TURNS: Final = 8
 # Replies that fit into one write take no room: they leave at once, within the socket's own bound.
 FREE_BYTES: Final = 65_536
-# The share of turns and of room that the connections of one user may take, and that all anonymous
-# ones together may take. The rest is for others.
-_USER_SHARE: Final = 1 / 4
+# The share of turns and of room that the connections of one user may take, that anonymous ones from
+# one address may take, and that all anonymous ones together may take. The rest is for others.
+_ONE_SHARE: Final = 1 / 4
 _ANONYMOUS_SHARE: Final = 3 / 4
 # When room is short, a client that has been reading its replay for so long is closed. It comes back
 # for the rest.
@@ -40,33 +40,57 @@ class Busy(Exception):
     """Too many replays are under way: no turn, or no room, became free in time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Party:
+    """On whose behalf a client comes back, as it was then.
+
+    Attributes:
+        user: None: nobody's.
+        address: where the client is; None: not known. It counts for anonymous clients alone, since
+            many users may share one.
+    """
+
+    user: str | None
+    address: str | None = None
+
+    @property
+    def shares(self) -> Mapping[tuple[str, str], float]:
+        """Whom it counts for, and how much all that count for them may take."""
+        if self.user is not None:
+            return {("user", self.user): _ONE_SHARE}
+        shares = {("anonymous", ""): _ANONYMOUS_SHARE}
+        if self.address is not None:
+            shares["address", self.address] = _ONE_SHARE
+        return shares
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    user: str | None
+    party: Party
     amount: int
     granted: asyncio.Future[None]
 
 
 class _Pool:
-    """An amount of which users take parts, in the order in which they ask, each up to a share."""
+    """An amount of which clients take parts, in the order in which they ask, up to their shares."""
 
     def __init__(self, total: int, wait_seconds: float) -> None:
         self.total = total
         self.used = 0
         self._wait_seconds = wait_seconds
-        self._used_by: Counter[str | None] = Counter()
+        self._used_by: Counter[tuple[str, str]] = Counter()
         self._waiters: deque[_Waiter] = deque()
 
-    def share(self, user: str | None) -> int:
-        return int(self.total * (_ANONYMOUS_SHARE if user is None else _USER_SHARE))
+    def share(self, party: Party) -> int:
+        return int(self.total * min(party.shares.values()))
 
-    async def take(self, user: str | None, amount: int) -> None:
+    async def take(self, party: Party, amount: int) -> None:
         """Wait for an amount, and take it; `give_back` it later.
 
         Raises:
             Busy: so much was not free in time. Nothing is taken.
         """
-        waiter = _Waiter(user, amount, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(party, amount, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._grant()
         try:
@@ -78,36 +102,42 @@ class _Pool:
                 self._waiters.remove(waiter)
                 self._grant()  # those behind it
             else:
-                self.give_back(user, amount)
+                self.give_back(party, amount)
             if isinstance(error, TimeoutError):
                 raise Busy from None
             raise
 
-    def give_back(self, user: str | None, amount: int) -> None:
+    def give_back(self, party: Party, amount: int) -> None:
         self.used -= amount
-        self._used_by[user] -= amount
-        if not self._used_by[user]:
-            del self._used_by[user]
+        for each in party.shares:
+            self._used_by[each] -= amount
+            if not self._used_by[each]:
+                del self._used_by[each]
         self._grant()
 
     def _grant(self) -> None:
-        """Serve waiters in order. One whose user has used up its share does not delay others."""
+        """Serve waiters in order. One whose share is used up does not delay others."""
         for waiter in list(self._waiters):
             if waiter.granted.done():  # cancelled
                 continue
-            if self._used_by[waiter.user] + waiter.amount > self.share(waiter.user):
+            shares = waiter.party.shares
+            if any(
+                self._used_by[each] + waiter.amount > int(self.total * share)
+                for each, share in shares.items()
+            ):
                 continue
             if self.used + waiter.amount > self.total:
                 return
             self._waiters.remove(waiter)
             self.used += waiter.amount
-            self._used_by[waiter.user] += waiter.amount
+            for each in shares:
+                self._used_by[each] += waiter.amount
             waiter.granted.set_result(None)
 
 
 @dataclass(slots=True)
 class _Taken:
-    user: str | None  # the user who took it: the connection may change its identity meanwhile
+    party: Party
     cost_bytes: int
     began: float
 
@@ -138,22 +168,19 @@ class ReplayRoom:
         return self._room.used
 
     @contextlib.asynccontextmanager
-    async def turn(self, user: str | None) -> AsyncIterator[None]:
+    async def turn(self, party: Party) -> AsyncIterator[None]:
         """Hold a turn to read Redis, while the context lasts.
-
-        Args:
-            user: None for an anonymous client.
 
         Raises:
             Busy: no turn was free in time.
         """
-        await self._turns.take(user, 1)
+        await self._turns.take(party, 1)
         try:
             yield
         finally:
-            self._turns.give_back(user, 1)
+            self._turns.give_back(party, 1)
 
-    async def take(self, connection: Connection, cost_bytes: int) -> None:
+    async def take(self, connection: Connection, party: Party, cost_bytes: int) -> None:
         """Take room for the events that were read for a connection; `give_back` it in any case.
 
         If they need more than the user's whole share, they take that share. The bound on a single
@@ -164,11 +191,10 @@ class ReplayRoom:
         """
         if cost_bytes <= FREE_BYTES:
             return
-        user = connection.user
-        cost_bytes = min(cost_bytes, self._room.share(user))
+        cost_bytes = min(cost_bytes, self._room.share(party))
         self._make_way(cost_bytes)
-        await self._room.take(user, cost_bytes)
-        self._taken[connection] = _Taken(user, cost_bytes, self._clock())
+        await self._room.take(party, cost_bytes)
+        self._taken[connection] = _Taken(party, cost_bytes, self._clock())
 
     def keep(self, connection: Connection, cost_bytes: int) -> None:
         """Give back a connection's room, except ``cost_bytes`` of it."""
@@ -179,7 +205,7 @@ class ReplayRoom:
         taken.cost_bytes = cost_bytes
         if not cost_bytes:
             del self._taken[connection]
-        self._room.give_back(taken.user, back)
+        self._room.give_back(taken.party, back)
 
     def give_back(self, connection: Connection) -> None:
         """Give back all room of a connection; does nothing if it has none."""

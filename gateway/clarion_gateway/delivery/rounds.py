@@ -21,6 +21,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.outbound import Outbound
 from clarion_gateway.delivery import fanout
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.tracing import FanoutTracer
@@ -61,6 +62,7 @@ class Delivery:
         tracer: FanoutTracer,
         *,
         pending_max_events: int,
+        pending_max_bytes: int = 64 << 20,
         held_max_events: int,
         held_max_bytes: int = 8 << 20,
         unsent_max_bytes: int,
@@ -74,6 +76,8 @@ class Delivery:
         self._tracer = tracer
         self._pending: deque[Event] = deque()
         self._pending_max_events = pending_max_events
+        self._pending_max_bytes = pending_max_bytes
+        self._pending_bytes = 0
         self._held_max_events = held_max_events
         self._held_max_bytes = held_max_bytes
         # One round must not make a client a slow consumer if the client reads all that it gets.
@@ -98,6 +102,7 @@ class Delivery:
         For an event of the shared clock, also call `advance` with its id, without an await between.
         """
         self._pending.append(event)
+        self._pending_bytes += event.cost_bytes
         self._arrived.set()
 
     def advance(self, position: int) -> None:
@@ -111,11 +116,14 @@ class Delivery:
         self.position = self._seen = position
 
     async def room(self) -> None:
-        """Return when fewer than ``pending_max_events`` wait.
+        """Return when fewer than ``pending_max_events`` and ``pending_max_bytes`` wait.
 
         The subscription waits here before it reads on: a pod that falls behind stops reading Redis.
         """
-        while len(self._pending) >= self._pending_max_events:
+        while (
+            len(self._pending) >= self._pending_max_events
+            or self._pending_bytes >= self._pending_max_bytes
+        ):
             self._emptied.clear()
             await self._emptied.wait()
 
@@ -148,7 +156,7 @@ class Delivery:
 
     def _take(self) -> list[Event]:
         events: list[Event] = []
-        size_bytes = 0
+        size_bytes = cost_bytes = 0
         targeted = 0
         while (
             self._pending and size_bytes < self._round_max_bytes and len(events) < _ROUND_MAX_EVENTS
@@ -158,7 +166,9 @@ class Delivery:
             event = self._pending.popleft()
             targeted += event.audience.named
             size_bytes += len(event.data)
+            cost_bytes += event.cost_bytes
             events.append(event)
+        self._pending_bytes -= cost_bytes
         if not self._pending:
             self._arrived.clear()
         self._emptied.set()
@@ -180,7 +190,7 @@ class Delivery:
             _log.error("round not planned; its events are written one by one", exc_info=error)
             plan = await self._one_by_one(events)
         else:
-            await _write(plan)
+            await _write(plan, self._hub.outbound)
         if traced:
             await asyncio.sleep(0)  # transports write at the end of this pass of the event loop
             self._tracer.end(traced, self._hub)
@@ -209,7 +219,7 @@ class Delivery:
                     if connection.held is None and connection.receives(event):
                         connection.write(connection.format.gap(event.id))
             else:
-                await _write(plan)
+                await _write(plan, self._hub.outbound)
                 written.batches += plan.batches
                 written.deliveries += plan.deliveries
         return written
@@ -219,15 +229,21 @@ class Delivery:
         self._advanced.set()
 
 
-async def _write(plan: fanout.Plan) -> None:
+async def _write(plan: fanout.Plan, outbound: Outbound) -> None:
     written = 0
+    before: bytes | None = None
     for payload, connections in plan.batches:
+        # Members of a named stream get batches of their own, of the same bytes.
+        is_shared = len(connections) > 1 or payload is before
+        before = payload
         for start in range(0, len(connections), _SOCKETS_PER_SLICE):
+            outbound.shared = payload if is_shared else None
             for connection in connections[start : start + _SOCKETS_PER_SLICE]:
                 try:  # costs nothing unless something is raised
                     connection.write(payload)
                 except Exception:  # noqa: BLE001 - one socket's bug costs no other
                     _write_failed(connection)
+            outbound.shared = None
             written += len(connections) - start
             if written >= _SOCKETS_PER_SLICE:
                 written = 0

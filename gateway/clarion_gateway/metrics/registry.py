@@ -282,6 +282,8 @@ class Metrics:
         *,
         held: Callable[[], Mapping[tuple[str, str], int]],
         unsent_bytes: Callable[[], int],
+        outbound_bytes: Callable[[], int],
+        inbound_bytes: Callable[[], int],
         users: Callable[[], int],
         sockets: Callable[[], int],
         replay_bytes: Callable[[], int],
@@ -336,6 +338,14 @@ class Metrics:
             "clarion_unsent_bytes": (
                 "Bytes written to connections that wait for slow clients.",
                 unsent_bytes,
+            ),
+            "clarion_outbound_bytes": (
+                "Memory of what waits for slow clients; what several wait for counts once.",
+                outbound_bytes,
+            ),
+            "clarion_inbound_bytes": (
+                "Memory of what clients have sent and no handler has finished yet.",
+                inbound_bytes,
             ),
             "clarion_connections_max": (
                 "Connections that the pod takes at most.",

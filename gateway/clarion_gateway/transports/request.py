@@ -44,6 +44,10 @@ class ConnectionRequest:
                 return value
         return None
 
+    def values(self, name: str) -> list[str]:
+        """All values of a header, by its name in lower case."""
+        return [value for key, value in self.headers if key == name]
+
     @property
     def offered_subprotocols(self) -> list[str]:
         """The values of ``Sec-WebSocket-Protocol`` (RFC 6455, section 11.3.4), in order."""

@@ -4,8 +4,8 @@ A socket takes whole messages out of the bytes that come in. It hands them to
 `clarion_gateway.clients.sessions`, which know nothing of TCP. It needs no task of its own.
 
 The first write carries the head of the HTTP response, so opening a connection costs one packet.
-Backpressure comes from the buffer limits of asyncio's transport: the socket counts no bytes and
-keeps no queue.
+Backpressure comes from the buffer limits of asyncio's transport: the socket keeps no queue, and
+counts bytes only while the client is behind (`clarion_gateway.connections.outbound`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import errno
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import NO_SOCKET, Connection, State, discard
+from clarion_gateway.connections.outbound import Backlog
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.wire.format import Formats, WireFormat
 
@@ -39,7 +41,8 @@ class TcpSocket(asyncio.Protocol, ABC):
     lost: ClassVar[Close] = close_codes.ABNORMAL
 
     __slots__ = (
-        "_closing", "_connection", "_head", "_sessions", "_taken", "_transport", "awaiting_pong",
+        "_backlog", "_closing", "_connection", "_head", "_sessions", "_taken", "_transport",
+        "awaiting_pong",
     )  # fmt: skip
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
@@ -50,6 +53,7 @@ class TcpSocket(asyncio.Protocol, ABC):
         self._head = b""
         self._closing: Close | None = None
         self._taken: asyncio.Event | None = None
+        self._backlog: Backlog | None = None
 
     @staticmethod
     @abstractmethod
@@ -69,8 +73,15 @@ class TcpSocket(asyncio.Protocol, ABC):
 
         The head of the HTTP response leaves with the first write.
         """
-        self._transport.set_write_buffer_limits(high=self._sessions.settings.max_unsent_bytes)
-        self._sessions.open(self._connection, request.opening())
+        self._transport.set_write_buffer_limits(high=self._sessions.behind_bytes)
+        opening = request.opening()
+        if opening.since is not None:  # looking it up costs a system call
+            opening = replace(opening, address=self._address(request))
+        self._sessions.open(self._connection, opening)
+
+    def _address(self, request: ConnectionRequest) -> str | None:
+        peer = self._transport.get_extra_info("peername") or ("",)
+        return self._sessions.addresses.client(peer[0], request.values("x-forwarded-for"))
 
     def write(self, data: bytes) -> None:
         """Write for the first time; later writes go from the connection straight to TCP."""
@@ -115,24 +126,48 @@ class TcpSocket(asyncio.Protocol, ABC):
         # The kernel drops a client that reads nothing for too long (TCP_USER_TIMEOUT).
         is_timeout = isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT
         self._end(self._closing or (close_codes.KEEP_ALIVE if is_timeout else self.lost))
-        if self._taken is not None:
-            self._taken.set()
+        self.resume_writing()
         self._connection.socket = NO_SOCKET  # breaks the cycle, so that both are freed at once
 
     def pause_writing(self) -> None:
-        """More bytes wait than `GATEWAY_MAX_UNSENT_BYTES` allows: close a client that is live.
+        """The client is behind: the kernel takes no more, and bytes wait in the process.
 
+        From now on they count, and a client that is live is closed at `GATEWAY_MAX_UNSENT_BYTES`.
         A client that catches up gets time instead: `drained` waits for it.
         """
-        state = self._connection.state
-        if state is State.CATCHING_UP:
+        outbound = self._sessions.outbound
+        self._backlog = outbound.behind(self._connection, self._transport.get_write_buffer_size)
+        if self._connection.write is not discard:
+            self._connection.write = self._write_behind
+        if self._connection.state is State.CATCHING_UP:
             self._taken = asyncio.Event()
-        elif state is State.LIVE:
+        self._backlog.begin()
+        self._close_slow()
+
+    def _write_behind(self, data: bytes) -> None:
+        """What `Connection.write` becomes while the client is behind."""
+        backlog = self._backlog
+        self._transport.write(data)
+        if backlog is not None:
+            backlog.add(data)
+        self._close_slow()
+
+    def _close_slow(self) -> None:
+        """Close a client that leaves more than one may. One that catches up is waited for."""
+        if (
+            self._connection.state is State.LIVE
+            and self.unsent_bytes > self._sessions.settings.max_unsent_bytes
+        ):
             self._sessions.metrics.slow_consumers.inc()
             self.close(close_codes.SLOW_CONSUMER)
 
     def resume_writing(self) -> None:
-        """The client has read most of the bytes that waited for it."""
+        """The client has read most of the bytes that waited for it, or is gone."""
+        if self._backlog is not None:
+            self._backlog.end()
+            self._backlog = None
+            if self._connection.write is not discard:
+                self._connection.write = self._transport.write
         if self._taken is not None:
             self._taken.set()
             self._taken = None
@@ -142,6 +177,15 @@ class TcpSocket(asyncio.Protocol, ABC):
     @abstractmethod
     def close(self, close: Close, *, message: bytes = b"") -> None:
         """See `Connection.close`."""
+
+    def cut(self, close: Close) -> None:
+        """See `Connection.cut`."""
+        if self._closing is None:
+            self._closing = close
+            self._sessions.closing += 1
+            self._end(close)
+        self._transport.abort()
+        self.resume_writing()  # what waited is dropped
 
     def ping(self) -> None:
         """See `Socket`."""

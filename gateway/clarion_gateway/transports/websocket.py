@@ -29,7 +29,7 @@ from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
-from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire import frames
@@ -66,7 +66,7 @@ _log.setLevel(logging.WARNING)  # the core logs every connection, which the metr
 class WebSocket(TcpSocket):
     """One WebSocket, from its handshake on."""
 
-    __slots__ = ("_core", "_early", "_fragments", "_late_bytes")
+    __slots__ = ("_core", "_early", "_fragments", "_fragments_bytes", "_kept_bytes", "_late_bytes")
 
     upgrades: ClassVar[bool] = True
 
@@ -74,6 +74,8 @@ class WebSocket(TcpSocket):
         super().__init__(sessions, transport)
         self._early = b""
         self._fragments: list[bytes] | None = None
+        self._fragments_bytes = 0
+        self._kept_bytes = 0
         self._late_bytes = 0
         self._core = _Core(
             extensions=_DEFLATE if sessions.settings.compression else None,
@@ -111,10 +113,14 @@ class WebSocket(TcpSocket):
 
         The bytes are parsed in pieces, so that a client that sends thousands of tiny frames at
         once is stopped after a few hundred.
+
+        Until the connection is live, nothing is answered: the first bytes wait, and no more are
+        read.
         """
-        if self._head:  # the response to the handshake must leave before any answer
+        if self._closing is None and self._connection.state is not State.LIVE:
             self._early += data
             self._transport.pause_reading()
+            self._count_kept()
             return
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
@@ -125,6 +131,17 @@ class WebSocket(TcpSocket):
                     self._transport.abort()
             if self._transport.is_closing():
                 return
+        if self._fragments or self._core.reader.buffer or self._kept_bytes:
+            self._count_kept()
+
+    def _count_kept(self) -> None:
+        """Count what is held of messages that are not whole, and of those that came too early."""
+        kept_bytes = len(self._early) + self._fragments_bytes + len(self._core.reader.buffer)
+        grown_bytes, self._kept_bytes = kept_bytes - self._kept_bytes, kept_bytes
+        if grown_bytes > 0:
+            self._sessions.inbound.hold(self._connection, grown_bytes)
+        elif grown_bytes < 0:
+            self._sessions.inbound.release(self._connection, -grown_bytes)
 
     def _receive(self, data: bytes) -> None:
         core = self._core
@@ -132,6 +149,8 @@ class WebSocket(TcpSocket):
         for event in core.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
+                # The core's parser keeps the frame until the next one comes, maybe for hours.
+                event.data = b""
         self.awaiting_pong = False
         output = core.data_to_send()  # close frames only
         if core.parser_exc is not None:
@@ -142,16 +161,11 @@ class WebSocket(TcpSocket):
                 self._close_with(close_codes.NORMAL, b"".join(output))
             self._transport.close()
 
-    def write(self, data: bytes) -> None:
-        """See `TcpSocket`."""
-        super().write(data)
-        if self._early:
-            asyncio.get_running_loop().call_soon(self._receive_early)
-
-    def _receive_early(self) -> None:
-        early, self._early = self._early, b""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+    def resume_reading(self) -> None:
+        """See `Socket`."""
+        super().resume_reading()
+        if self._early and self._closing is None:
+            early, self._early = self._early, b""
             self.data_received(early)
 
     def ping(self) -> None:
@@ -168,9 +182,30 @@ class WebSocket(TcpSocket):
             frame = b"".join(self._core.data_to_send())
         else:  # the core has failed the connection, and made a close frame of its own
             frame = frames.close(close.code, close.reason)
+        self._drop_kept()
         closing = self._connection.format.closing(close.label, close.reason)
         self._close_with(close, self._head + message + closing + frame)
         self._transport.resume_reading()  # so that the client's own close frame is read
+
+    def cut(self, close: Close) -> None:
+        """See `Connection.cut`."""
+        super().cut(close)
+        self._drop_kept()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `TcpSocket`."""
+        super().connection_lost(exc)
+        self._drop_kept()
+
+    def _drop_kept(self) -> None:
+        """Nothing that came in is of use any more."""
+        self._early = b""
+        self._fragments = None
+        self._fragments_bytes = 0
+        # The core waits for the rest of a frame: of one that it will not get now, as if it had
+        # not come. The client is given no more time than `close` gives it.
+        self._core.reader.buffer.clear()
+        self._count_kept()
 
     def _frame(self, frame: Frame) -> None:
         if self._closing is not None:
@@ -181,7 +216,7 @@ class WebSocket(TcpSocket):
             self.close(close_codes.UNSUPPORTED_DATA)
         elif frame.opcode is Opcode.PING:
             if self._sessions.spend(self._connection):
-                self._transport.write(frames.pong(frame.data))
+                self._connection.write(frames.pong(frame.data))
         elif frame.opcode is Opcode.PONG:
             if not self.awaiting_pong:
                 self._sessions.spend(self._connection)  # no ping asked for it
@@ -194,8 +229,10 @@ class WebSocket(TcpSocket):
         elif self._sessions.spend(self._connection):
             fragments = self._fragments = self._fragments or []
             fragments.append(data)
+            self._fragments_bytes += len(data)
             if frame.fin:
                 self._fragments = None
+                self._fragments_bytes = 0
                 self._sessions.receive(self._connection, b"".join(fragments))
 
     def _fail(self, error: Exception) -> None:

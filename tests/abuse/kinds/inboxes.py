@@ -13,7 +13,7 @@ async def attack(attack: Attack) -> None:
     """Nothing is read from a client that does not read itself."""
 
     async def hold(_: int) -> None:
-        path = f"/ws?since={attack.plan.since - 1}"
+        path = f"/ws?since={attack.plan.recent}"
         async with attack.websocket(path, deaf=True) as wire:
             for _ in range(_MESSAGES):
                 if attack.is_over:

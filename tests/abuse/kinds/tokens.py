@@ -23,7 +23,8 @@ async def attack(attack: Attack) -> None:
                 await wire.read()
         else:
             async with attack.websocket(token=token) as wire:
-                await wire.is_ended(5)
+                if not await wire.is_ended():
+                    attack.fault("a forged token did not end its connection")
         attack.counts["tokens"] += 1
 
     await attack.over_and_over(_SENDERS, send)

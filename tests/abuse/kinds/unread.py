@@ -33,8 +33,8 @@ async def attack(attack: Attack) -> None:
         token = tokens[number % len(tokens)]
         while not attack.is_over:
             with contextlib.suppress(Gone):
-                async with attack.websocket(token=token, deaf=True):
-                    await asyncio.sleep(2)
+                async with attack.websocket(token=token, deaf=True) as wire:
+                    await attack.until(lambda: wire.is_cut)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(publish())

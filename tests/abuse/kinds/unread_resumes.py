@@ -10,9 +10,7 @@ async def attack(attack: Attack) -> None:
 
     async def hold(_: int) -> None:
         async with attack.wire(attack.plan.gateway, deaf=True) as wire:
-            await wire.send(
-                b"GET /sse?since=%d HTTP/1.1\r\nHost: a\r\n\r\n" % (attack.plan.since - 1)
-            )
+            await wire.send(b"GET /sse?since=%d HTTP/1.1\r\nHost: a\r\n\r\n" % (attack.plan.recent))
             await attack.until_over()
 
     await attack.many(attack.plan.connections, hold)

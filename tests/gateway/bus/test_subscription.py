@@ -58,6 +58,7 @@ class Listening:
             self.metrics,
             FanoutTracer(None, "pod-test"),
             pending_max_events=configured.pending_max_events,
+            pending_max_bytes=configured.pending_bytes,
             held_max_events=1_000,
             unsent_max_bytes=configured.max_unsent_bytes,
             positions=configured.positions,
@@ -655,6 +656,42 @@ def test_a_pod_that_falls_behind_stops_reading_redis(loop: ClockworkLoop) -> Non
     pod.delivery.between_rounds().release()
     loop.settle()
     assert len(pod.nobody.event_ids) == 250
+
+
+def test_a_pod_stops_reading_redis_by_the_memory_that_waiting_events_take(
+    loop: ClockworkLoop,
+) -> None:
+    pod = Listening(loop, pending_max_bytes=1 << 20)
+    loop.run_until_complete(pod.delivery.between_rounds().acquire())
+    for _ in range(50):
+        pod.bus.publish(Publication(ALL, "tick", b'"%b"' % (b"x" * 60_000)))
+    loop.settle()
+    assert pod.delivery.pending == 18, "18 times 60,400 bytes are the first that are too much"
+    pod.delivery.between_rounds().release()
+    loop.settle()
+    assert len(pod.nobody.event_ids) == 50
+
+
+def test_what_a_pod_has_no_memory_to_make_up_for_is_told(loop: ClockworkLoop) -> None:
+    """It gets what is newest. Each audience is told of its own losses, before what it gets."""
+    pod = Listening(loop, pending_max_bytes=1 << 20)
+    pod.log_alice_in()
+    pod.subscriber.cut()
+    large = [
+        pod.bus.publish(Publication(to, "tick", b'"%b"' % (b"x" * 60_000))).id
+        for to in [ALICE] * 10 + [ALL] * 20
+    ]
+    (small,) = pod.publish(AUTHENTICATED)
+    pod.loop.advance(1)
+    kept = large[-17:]
+    assert pod.nobody.event_ids == kept
+    assert pod.alice.event_ids == [*kept, small]
+    assert pod.gaps == [({ALICE}, large[9]), ({ALL}, large[12])]
+    assert pod.heard_before_gaps == [[], []]
+    assert sample(pod.metrics, "clarion_gaps_total", outcome="lost") == 1
+    after = pod.publish(ALICE) + pod.publish(ALL)
+    assert pod.alice.event_ids == [*kept, small, *after], "and nothing is missed later"
+    assert len(pod.gaps) == 2
 
 
 def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:

@@ -25,7 +25,7 @@ from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
-from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.replay_room import Party, ReplayRoom
 from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop
@@ -473,8 +473,8 @@ def test_a_replay_that_fails_gives_its_room_back(
     take = door.room.take
     taken = []
 
-    async def took(connection: Recorder, cost_bytes: int) -> None:
-        await take(connection, cost_bytes)
+    async def took(connection: Recorder, party: Party, cost_bytes: int) -> None:
+        await take(connection, party, cost_bytes)
         taken.append(door.room.used_bytes)
         if how == "leaves in the handshake":
             door.leave(connection)

@@ -24,6 +24,7 @@ from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.wire.messages import Authenticate, Message
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
@@ -62,6 +63,7 @@ class Application:
         self.admission = LoggedIn()
         self.metrics = metrics()
         self.hub = Hub()
+        self.inbound = Inbound(1 << 20)
         self.settings = settings(**overrides)
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -80,6 +82,7 @@ class Application:
                 self.metrics,
                 spawn,
                 self.settings,
+                self.inbound,
             )
             emptying = group.create_task(queue.run())
             yield self

@@ -17,6 +17,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
@@ -53,6 +54,7 @@ class Door:
             self.metrics,
             self.spawn,
             options,
+            Inbound(1 << 20),
         )
         self.sessions = Sessions(
             cast("Admission", None),

@@ -9,7 +9,7 @@ import pytest
 
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.identity import Identity
-from clarion_gateway.delivery.replay_room import Busy, ReplayRoom
+from clarion_gateway.delivery.replay_room import Busy, Party, ReplayRoom
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import Recorder
 
@@ -41,23 +41,26 @@ class Replays:
         self.loop.settle()
         return connection, task
 
-    def read(self, user: str | None, done: asyncio.Event) -> asyncio.Task[None]:
-        task = self.loop.create_task(self._read(user, done))
+    def read(
+        self, user: str | None, done: asyncio.Event, address: str | None = None
+    ) -> asyncio.Task[None]:
+        task = self.loop.create_task(self._read(Party(user, address), done))
         self.loop.settle()
         return task
 
     async def _take(self, connection: Recorder, size_bytes: int) -> None:
         try:
-            await self.room.take(connection, size_bytes)
+            await self.room.take(connection, Party(connection.user), size_bytes)
         except Busy:
             self.busy += 1
 
-    async def _read(self, user: str | None, done: asyncio.Event) -> None:
+    async def _read(self, party: Party, done: asyncio.Event) -> None:
+        name = party.user or party.address
         try:
-            async with self.room.turn(user):
-                self.reading.append(user)
+            async with self.room.turn(party):
+                self.reading.append(name)
                 await done.wait()
-                self.reading.remove(user)
+                self.reading.remove(name)
         except Busy:
             self.busy += 1
 
@@ -72,6 +75,17 @@ def test_only_some_read_at_the_same_time_and_nobody_takes_all_turns(replays: Rep
     for user in [None] * 9 + ["alice"] * 9 + ["bob"] * 9:
         replays.read(user, done)
     assert replays.reading == [None] * 6 + ["alice"] * 2
+    done.set()
+    replays.loop.settle()
+    assert (replays.reading, replays.busy) == ([], 0)
+
+
+def test_no_address_takes_the_turns_of_other_anonymous_clients(replays: Replays) -> None:
+    done = asyncio.Event()
+    for address in ["192.0.2.6"] * 9 + ["192.0.2.7"] * 9 + ["192.0.2.8"] * 9 + ["192.0.2.9"] * 9:
+        replays.read(None, done, address)
+    replays.read("alice", done, "192.0.2.6")
+    assert replays.reading == ["192.0.2.6"] * 2 + ["192.0.2.7"] * 2 + ["192.0.2.8"] * 2 + ["alice"]
     done.set()
     replays.loop.settle()
     assert (replays.reading, replays.busy) == ([], 0)
