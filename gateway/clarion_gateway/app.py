@@ -29,8 +29,8 @@ from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Job, Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
-from clarion_gateway.application import handlers as application
 from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.application.loading import load
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
@@ -313,7 +313,7 @@ def _subscription(
 
 def _handlers(settings: GatewaySettings) -> Handlers:
     try:
-        handlers = application.load(settings.handlers) if settings.handlers else Handlers()
+        handlers = load(settings.handlers) if settings.handlers else Handlers()
     except ValueError as error:
         raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import inspect
 import math
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_type_hints
@@ -241,40 +239,6 @@ def _ended(work: asyncio.Future[Any], slots: asyncio.Semaphore) -> None:
     slots.release()
     if not work.cancelled():
         work.exception()  # marks it as retrieved: after a timeout nothing else would
-
-
-def load(path: str) -> Handlers:
-    """Import the handlers that ``package.module:name`` names.
-
-    Raises:
-        ValueError: the module cannot be imported, or it has no `Handlers` of that name.
-    """
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ValueError(
-            f"cannot import GATEWAY_HANDLERS={path}: {type(error).__name__}: {error}"
-            f"{_place(error)}; `python -c 'import {module_name}'` shows the traceback"
-        ) from error
-    found = getattr(module, name, None)
-    if not isinstance(found, Handlers):
-        got = type(found).__name__ if hasattr(module, name) else "nothing of that name"
-        raise ValueError(
-            f"expected GATEWAY_HANDLERS={path} to name a clarion.Handlers object, got {got} in "
-            f"{module.__file__ or module_name}"
-        )
-    return found
-
-
-def _place(error: Exception) -> str:
-    """The line of the application that raised an import error; empty if there is none."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)[1:]
-        if "importlib" not in frame.filename
-    ]
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 async def answer(route: Route, data: bytes, context: Context) -> Reply:

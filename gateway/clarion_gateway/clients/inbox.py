@@ -20,6 +20,7 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication, Published
 from clarion_gateway.application.handlers import Context, Handlers, Refusal, Route, answer
+from clarion_gateway.application.loading import at_the_applications_line
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
@@ -181,7 +182,12 @@ class Inboxes:
         except Exception as error:  # noqa: BLE001 - the edge: the sender is told of the handler's bug
             if isinstance(error, TimeoutError) and deadline.expired():
                 return Refusal("timeout", f"no answer within {self._handler_seconds:g} seconds")
-            _log.exception("handler failed", type=context.type, connection=context.connection)
+            _log.error(
+                "handler failed",
+                type=context.type,
+                connection=context.connection,
+                exc_info=at_the_applications_line(error),
+            )
             return Refusal("internal", "the handler failed")
         finally:
             self._metrics.handler_seconds.observe(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""`clarion_gateway.application.handlers`: a handler's arguments, its reply, and how it is found."""
+"""`clarion_gateway.application.handlers`: a handler's arguments and its reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event, Published
-from clarion_gateway.application import handlers as application
 from clarion_gateway.application.handlers import (
     Context,
     Handlers,
@@ -241,46 +240,6 @@ def test_the_decorated_function_stays_what_it_was() -> None:
         return message
 
     assert Handlers().on("a")(handler) is handler
-
-
-def test_handlers_are_loaded_by_their_path() -> None:
-    assert "chat.message" in application.load("clarion_examples.chat.handlers:handlers").types
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("no.such.module:handlers", "No module named"),
-        ("clarion_examples.chat.handlers:nothing", "nothing of that name in .*chat/handlers.py"),
-        (
-            "clarion_gateway.application.handlers:encode",
-            r"a clarion\.Handlers object, got function",
-        ),
-    ],
-)
-def test_a_wrong_path_says_what_was_found_instead(path: str, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        application.load(path)
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        (
-            "def f():\n    raise OSError('no database')\nf()\n",
-            r"OSError: no database \(.*failing\.py:2\)",
-        ),
-        ("import no_such_library\n", r"No module named 'no_such_library' \(.*failing\.py:1\)"),
-        ("def f(:\n", r"SyntaxError: invalid syntax \(failing\.py, line 1\)"),
-    ],
-)
-def test_a_module_that_fails_is_named_with_its_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, expected: str
-) -> None:
-    (tmp_path / "failing.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match=expected):
-        application.load("failing:handlers")
 
 
 async def test_a_handlers_own_event_goes_to_everyone() -> None:
