@@ -45,7 +45,7 @@ def faults(ledger: Ledger, *sessions: Session) -> dict[str, int]:
     return {kind: len(found) for kind, found in verdict.faults.items()}
 
 
-def test_whoever_had_all_of_his_is_clean(ledger: Ledger) -> None:
+def test_a_client_that_had_all_its_events_is_clean(ledger: Ledger) -> None:
     verdict = judge(
         ledger,
         {

@@ -63,7 +63,7 @@ async def test_a_user_is_disconnected_on_all_gateways(stack: Stack) -> None:
         """She may come back."""
 
 
-async def test_a_user_who_is_barred_is_told_so_and_his_tokens_end(stack: Stack) -> None:
+async def test_a_barred_user_is_told_so_and_the_users_tokens_end(stack: Stack) -> None:
     bearer = token("gus", "g", issued_ago_seconds=2)
     async with AsyncExitStack() as exits:
         sockets = await everywhere(stack, bearer, exits)

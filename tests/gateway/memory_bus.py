@@ -32,9 +32,9 @@ LEVEL_MICROSECONDS = 500_000
 """The difference of a cluster's clocks above which all clocks are raised."""
 NODES = range(3)
 """The primaries of a cluster. The first holds the shared bucket; alice and bob lie on the others."""
-# Lowest three bits of the ids of each.
+# The lowest three bits of the ids that each primary issues.
 _ID_ENDS = (0, 1, 3)
-# A bucket of each, to probe it through.
+# One bucket on each primary, through which it is probed.
 _PROBED_BUCKETS = (SHARED_BUCKET, "0", "4")
 
 
@@ -47,7 +47,7 @@ def node_of(stream: str) -> int:
 @dataclass
 class _Log:
     entries: list[tuple[int, bytes]] = field(default_factory=list)  # id, message
-    ids: list[int] = field(default_factory=list)  # of all that was published, trimmed or not
+    ids: list[int] = field(default_factory=list)  # of all published events, also of trimmed ones
 
     @property
     def last(self) -> int | None:
@@ -285,7 +285,7 @@ class MemorySubscriber:
         self._reachable = reachable
         self._cut = False
         self._items: deque[Message | Subscribed] = deque()
-        # By primary whose connection lags: what is still on its way.
+        # Messages that are still on their way, by the primary whose connection lags.
         self._late: dict[int, list[Message | Subscribed]] = {}
         self._arrived = asyncio.Event()
 

@@ -229,7 +229,7 @@ class Client(Recorder):
             and event.exclude == self.resumes
             and event.id not in self.heard
         ):
-            return False  # what was behind its former connection's exclusion may still come live
+            return False  # it excluded the former connection: it may come, but is not due
         identity = self.identity_at(event.id)
         if event.audience == ALL:
             return True
@@ -593,8 +593,8 @@ class Gateways(RuleBasedStateMachine):
                 assert client.gaps, "events are missing and nobody said so"
                 assert max(missing) <= client.gaps[-1]
         for opened in self.resumed:
-            # A failover's loss shows in no log: each pod puts it where it has found it, and another
-            # pod's client may come from just before.
+            # No log shows what a failover lost. Each pod tells it at the position where it noticed,
+            # so a client of another pod may resume from just before that position.
             reach = max(self.history_from, opened.client.pod.ring.broken_until)
             may_be_refused = opened.since < reach
             if opened.client.start is not None and not may_be_refused:
@@ -609,8 +609,8 @@ def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_SOCKETS_PER_SLICE", 1)
 
 
-# The suite tries the same examples every time. With CLARION_TEST_EXAMPLES=1000 it tries so many new
-# ones: to be run by hand after every change of what they are about.
+# The suite tries the same examples every time. CLARION_TEST_EXAMPLES=1000 makes it try 1,000 new ones:
+# run that by hand after each change to the code under test.
 RANDOM = "CLARION_TEST_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("CLARION_TEST_EXAMPLES", "60"))
 TestGateways = Gateways.TestCase

@@ -220,7 +220,7 @@ async def test_too_much_missed_is_not_resumed(
             assert client.welcome["resumed"] is True
 
 
-async def test_a_users_position_older_than_his_history_is_not_resumed(start: Start) -> None:
+async def test_a_users_position_older_than_the_users_history_is_not_resumed(start: Start) -> None:
     """Events to `all` are still there; the user's own events are not."""
     async with start(history_max_events=5) as pod, unaffected(pod):
         first = await pod.publish(user_audience("alice"))

@@ -65,7 +65,7 @@ async def test_a_disconnect_closes_all_sockets_of_the_user_and_no_other(pod: Pod
         assert back.welcome["user"] == "alice"
 
 
-async def test_who_may_not_come_back_is_told_so(pod: Pod) -> None:
+async def test_a_barred_client_is_told_not_to_come_back(pod: Pod) -> None:
     async with opened(pod, token=alice()) as client:
         await orders_of(pod).give([disconnect(reconnect=False)])
         assert await client.closed() == (4403, "disconnected, do not come back")

@@ -140,7 +140,7 @@ async def test_what_nobody_writes_is_forgotten_in_the_end(
     ]
 
 
-async def test_who_is_too_new_to_be_known_is_not_gone(register: PresenceRegister) -> None:
+async def test_a_pod_too_new_to_be_known_is_not_gone(register: PresenceRegister) -> None:
     """A pod's last view says nothing about another pod that began after it."""
     await begin(register, "a")
     heard = await register.pods()

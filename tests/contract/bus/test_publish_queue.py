@@ -167,7 +167,7 @@ async def test_a_caller_that_gives_up_harms_no_other() -> None:
 
 
 @pytest.mark.parametrize("on_its_way", [True, False])
-async def test_whoever_ends_the_queue_fails_what_waits(on_its_way: bool) -> None:
+async def test_ending_the_queue_fails_waiting_publishes(on_its_way: bool) -> None:
     bus = GatedBus()
     queue = PublishQueue(bus, max_pending=100)
     async with running(queue):
@@ -287,7 +287,7 @@ async def test_nobody_waits_for_a_redis_that_never_was_there() -> None:
         assert await published(queue)
 
 
-async def test_who_waits_is_told_when_the_queue_ends() -> None:
+async def test_waiters_are_told_when_the_queue_ends() -> None:
     bus = AwayBus()
     queue = PublishQueue(bus, max_pending=10)
     async with running(queue) as task:

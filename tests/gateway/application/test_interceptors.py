@@ -45,7 +45,7 @@ async def test_a_reply_is_propagated_as_it_is_and_without_its_sender(
     assert outbox.published == [(expected, "a", reply, "connection-1")]
 
 
-async def test_the_sender_learns_that_nobody_will_hear_him() -> None:
+async def test_the_sender_learns_that_nobody_will_hear_the_message() -> None:
     class Down(Outbox):
         async def __call__(self, *args: Any, **kwargs: Any) -> Published:
             raise BusUnavailable("down")

@@ -155,8 +155,7 @@ def test_what_is_no_event_is_counted_and_passed_over(pod: Listening) -> None:
 
 
 def test_a_gap_is_repaired_from_the_log_before_what_follows(pod: Listening) -> None:
-    """`prev` tells that something is missing: Redis itself loses no message without the connection,
-    but whoever stands between may."""
+    """`prev` shows the gap. Redis loses no message while the connection lives, but a proxy may."""
     (first,) = pod.publish()
     for _ in range(3):
         pod.bus.publish(Publication(ALL, "tick", b"{}"))
@@ -549,7 +548,7 @@ def test_joins_of_the_same_moment_share_commands(pod: Listening) -> None:
     assert pod.subscriber.commands <= 3
 
 
-def test_who_joins_while_redis_is_away_does_not_keep_later_ones_waiting(pod: Listening) -> None:
+def test_a_join_while_redis_is_away_does_not_delay_later_joins(pod: Listening) -> None:
     """The new connection subscribes to that user with all others, so nothing is left to request."""
     pod.bus.down = True
     pod.subscriber.cut()
@@ -564,9 +563,9 @@ def test_who_joins_while_redis_is_away_does_not_keep_later_ones_waiting(pod: Lis
     assert later.done()
 
 
-def test_who_resumes_waits_for_the_position_to_pass_his_subscription(pod: Listening) -> None:
-    """What was published for him before would otherwise lie above the position, where a resume
-    expects it to come by subscription; and it never would."""
+def test_a_resume_waits_for_the_position_to_pass_the_subscription(pod: Listening) -> None:
+    """Otherwise older events for the user would lie above the pod's position. A resume expects such
+    events by subscription, and they would never come."""
     (id_,) = pod.publish(ALICE)
     assert pod.delivery.position < id_
     pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")], whole=True))
@@ -673,7 +672,7 @@ def test_a_pod_stops_reading_redis_by_the_memory_that_waiting_events_take(
 
 
 def test_what_a_pod_has_no_memory_to_make_up_for_is_told(loop: ClockworkLoop) -> None:
-    """It gets what is newest. Each audience is told of its own losses, before what it gets."""
+    """Clients get the newest events. Before those, each audience is told of its own losses."""
     pod = Listening(loop, pending_max_bytes=1 << 20)
     pod.log_alice_in()
     pod.subscriber.cut()
@@ -709,9 +708,10 @@ def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
 def test_a_fresh_pod_keeps_no_more_of_the_past_than_its_ring_holds(
     loop: ClockworkLoop, each_authenticated: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads the logs from their beginning; their end is what clients come back to.
+    """The pod reads the logs from their beginning, and keeps their end, from which clients resume.
 
-    Of the log with fewer events it reads ahead, and forgets some before it reads the other so far.
+    Of two logs, the one with fewer events is read faster. Some of its events are dropped before the
+    other log has been read up to the same id.
     """
     pod = Listening(loop, begin=False)
     past = [

@@ -172,7 +172,7 @@ def test_an_anonymous_client_is_welcomed_at_the_pods_position(door: Door) -> Non
     assert sample(door.metrics, "clarion_handshake_duration_seconds_count") == 1
 
 
-def test_a_user_is_told_when_his_token_ends(door: Door) -> None:
+def test_a_user_is_told_when_the_token_ends(door: Door) -> None:
     welcome = welcome_of(door.enter(Opening("alice@90", None)))
     assert (welcome["user"], welcome["expires_in"]) == ("alice", 90)
     assert len(door.hub.of_user("alice")) == 1
@@ -210,7 +210,7 @@ def test_why_a_token_was_refused_is_counted(door: Door) -> None:
         assert sample(door.metrics, "clarion_tokens_refused_total", reason=reason) == 1
 
 
-def test_who_may_not_be_anonymous_must_have_a_token(loop: ClockworkLoop) -> None:
+def test_without_anonymous_clients_each_needs_a_token(loop: ClockworkLoop) -> None:
     door = Door(loop, allow_anonymous=False)
     refused = door.enter()
     assert refused.closed_with is not None
@@ -249,7 +249,7 @@ def test_a_full_pod_takes_nobody_in(loop: ClockworkLoop) -> None:
     assert door.admission.refuse_early() is None
 
 
-def test_who_catches_up_counts_once(loop: ClockworkLoop) -> None:
+def test_a_client_that_catches_up_counts_once(loop: ClockworkLoop) -> None:
     """If half of a pod's limit reconnects at once, the pod has room for the other half."""
     door = Door(loop, max_connections=4)
     back = door.enter()

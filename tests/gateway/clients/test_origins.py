@@ -49,7 +49,7 @@ HOST = "rt.example.com"
         (("https://app.example.com", "*"), "https://evil.com", True),
     ],
 )
-def test_who_may_connect(allowed: tuple[str, ...], origin: str | None, may: bool) -> None:
+def test_which_origins_may_connect(allowed: tuple[str, ...], origin: str | None, may: bool) -> None:
     assert Origins(allowed).allows(origin, HOST) is may
 
 

@@ -123,7 +123,7 @@ def test_invalid_utf8_ends_the_connection(message: bytes) -> None:
 
 
 def test_nothing_is_kept_of_a_client_that_was_never_admitted() -> None:
-    """It said something before it was refused: no handler will ever take it."""
+    """The client sent a message before it was refused. No handler will ever take the message."""
     door = Door()
     client = door.client()
     door.sessions.receive(client, MESSAGE)

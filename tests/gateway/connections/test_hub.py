@@ -69,7 +69,7 @@ def test_a_stranger_is_not_removed_but_closed() -> None:
     assert stranger.state is State.CLOSED
 
 
-def test_who_catches_up_is_registered_but_in_no_group() -> None:
+def test_a_client_that_catches_up_is_registered_but_in_no_group() -> None:
     hub, connection = Hub(), Recorder("alice")
     hub.add(connection, catching_up=True)
     assert connection.state is State.CATCHING_UP
@@ -85,7 +85,7 @@ def test_who_catches_up_is_registered_but_in_no_group() -> None:
     assert grouped(hub) == {("websocket", "authenticated"): [connection]}
 
 
-def test_who_leaves_while_catching_up_is_forgotten() -> None:
+def test_a_client_that_leaves_while_catching_up_is_forgotten() -> None:
     hub, connection = Hub(), Recorder()
     hub.add(connection, catching_up=True)
     assert hub.remove(connection)
@@ -151,7 +151,7 @@ def test_a_connection_is_found_by_its_unguessable_id() -> None:
     assert len(connection.id) >= 16
 
 
-def test_whose_connections_have_changed_is_told() -> None:
+def test_each_user_with_changed_connections_is_reported() -> None:
     """Only for users; for both users if one takes a connection over from the other."""
     hub, told = Hub(), list[str]()
     hub.changed = told.append

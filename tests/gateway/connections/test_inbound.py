@@ -50,7 +50,7 @@ def test_past_the_budget_the_largest_are_closed_and_no_others() -> None:
     assert all(each.closed_with is None for each in small)
 
 
-def test_whoever_grows_largest_is_closed_itself() -> None:
+def test_the_connection_that_grows_largest_is_closed_itself() -> None:
     inbound = Inbound(100 * KIB)
     other, greedy = Held(inbound, 40 * KIB), Held(inbound)
     for _ in range(7):

@@ -60,7 +60,7 @@ def test_every_connection_is_pinged_once_per_interval() -> None:
     assert [connection.pings for connection in connections] == [1] * INTERVAL
 
 
-def test_who_answers_stays() -> None:
+def test_a_client_that_answers_stays() -> None:
     wheel = Wheel()
     connection = wheel.add(Recorder())
     for pings in range(1, 4):
@@ -70,7 +70,7 @@ def test_who_answers_stays() -> None:
     assert connection.closed_with is None
 
 
-def test_who_is_silent_until_the_next_ping_is_gone() -> None:
+def test_a_client_that_is_silent_until_the_next_ping_is_closed() -> None:
     wheel = Wheel()
     connection = wheel.add(Recorder())
     wheel.tick(INTERVAL)

@@ -72,7 +72,7 @@ def due(connection: Connection, events: list[Event]) -> list[Event]:
 
 
 @given(rounds())
-def test_everyone_gets_exactly_his_events_in_order_in_one_write(
+def test_each_connection_gets_exactly_its_events_in_order_in_one_write(
     drawn: tuple[Hub, list[Recorder], list[Event]],
 ) -> None:
     hub, connections, events = drawn
@@ -106,7 +106,7 @@ def test_reach_counts_what_a_plan_would_write(
 
 
 def test_an_event_is_encoded_once_per_wire_whoever_gets_it() -> None:
-    """Even with joins for single connections: encoding does not grow with the sockets."""
+    """This holds for connections with a buffer of their own too: more sockets encode no more."""
     calls: list[bytes] = []
 
     def frame(payload: bytes) -> bytes:
@@ -145,7 +145,7 @@ def test_an_excluded_connection_of_another_pod_changes_nothing() -> None:
     assert list(batch[1]) == [connection]
 
 
-def test_who_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
+def test_a_client_that_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
     """Held events cost memory, so their number is limited; the client returns for them."""
     hub = Hub()
     slow, quick = Recorder(), Recorder()

@@ -57,7 +57,7 @@ async def test_an_anonymous_client_missed_what_was_for_all() -> None:
     assert sample(past.metrics, "clarion_resume_sources_total", source="ring") == 1
 
 
-async def test_a_user_missed_what_was_for_all_and_for_him() -> None:
+async def test_a_user_missed_events_for_all_and_for_the_user() -> None:
     past = Past()
     expected = [past.publish(to) for to in (ALL, AUTHENTICATED, ALICE)]
     past.publish(BOB)
@@ -119,8 +119,8 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
 
 
 async def test_a_former_primary_is_not_believed() -> None:
-    """It hung while another took its place, and answers on connections that were open. The pod has
-    delivered what it lacks, so a client would miss that in silence.
+    """The former primary hung while another took its place, and answers on old connections. It lacks
+    an event that the pod has delivered: a client that resumes would miss it and not be told.
     """
     past = Past()
     first = past.publish(ALL)
@@ -247,7 +247,9 @@ def test_merge_joins_without_loss_or_doubling(
 def test_segments_and_single_events_are_joined_without_loss_or_doubling(
     kinds: list[Audience | None], user: str | None, data: st.DataObject
 ) -> None:
-    """None is an event to all that excludes a connection. Some of the ring's were held as well."""
+    """None stands for an event to all that excludes a connection. The client held back some events
+    that the ring has too.
+    """
     events = [
         event(id_, kind or ALL, exclude=None if kind else "connection")
         for id_, kind in enumerate(kinds, 1)

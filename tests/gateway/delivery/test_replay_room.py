@@ -146,7 +146,7 @@ def test_more_than_a_share_is_let_in_where_nobody_else_is(replays: Replays) -> N
 
 
 @pytest.mark.parametrize("granted_too", [False, True])
-def test_whoever_stops_waiting_takes_nothing(replays: Replays, granted_too: bool) -> None:
+def test_a_waiter_that_stops_waiting_takes_nothing(replays: Replays, granted_too: bool) -> None:
     first, _ = replays.take("alice", 2 * MIB)
     second, task = replays.take("alice", 2 * MIB)
     third, _ = replays.take("alice", MIB)

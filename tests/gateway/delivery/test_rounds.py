@@ -204,7 +204,7 @@ async def test_a_round_of_users_events_of_a_cluster_moves_no_position() -> None:
     assert stage.delivery.position == 2
 
 
-async def test_who_waits_for_a_position_is_woken_when_it_comes() -> None:
+async def test_a_waiter_for_a_position_is_woken_when_it_comes() -> None:
     stage = Stage()
     waiting = [asyncio.create_task(stage.delivery.reached(position)) for position in (3, 5, 5)]
     await asyncio.sleep(0)
@@ -255,7 +255,7 @@ async def test_a_rounds_events_stand_in_the_ring_before_the_first_write() -> Non
     assert seen == [(2, 2)]
 
 
-async def test_who_catches_up_has_events_held_back() -> None:
+async def test_a_client_that_catches_up_has_events_held_back() -> None:
     stage = Stage()
     connection = stage.connect("alice", catching_up=True)
     stage.delivery.put(event(1))

@@ -350,7 +350,7 @@ async def test_nothing_breaks_while_redis_is_away(
         await pod.presence.leave()
 
 
-async def test_who_comes_and_goes_while_redis_takes_nothing_is_not_remembered_for_ever(
+async def test_users_who_come_and_go_while_redis_is_away_are_forgotten(
     register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
@@ -462,7 +462,7 @@ class TestLimit:
             assert [each.closed_with for each in taken] == [None] * LIMIT
             assert await redis.hexists(keys.presence("user:alice"), name) is False
 
-    async def test_who_was_there_stays_when_redis_has_forgotten(
+    async def test_connections_stay_when_redis_has_forgotten_them(
         self, register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
     ) -> None:
         """Even if there are too many by then: no connection is closed because of Redis."""

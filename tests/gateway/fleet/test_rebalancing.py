@@ -116,7 +116,7 @@ def test_clients_are_told_when_to_come_back() -> None:
     assert 0 <= message["after_ms"] < 1_000
 
 
-def test_who_is_busy_stays() -> None:
+def test_a_busy_client_stays() -> None:
     """Otherwise a reply would be lost, or a replay would begin again."""
     pod = Pod()
     catching_up = Client(pod)
@@ -180,7 +180,7 @@ def test_nothing_while_it_does_not_know_the_others() -> None:
     assert pod.step(60) == 0
 
 
-def test_who_came_since_the_heartbeat_is_not_too_many() -> None:
+def test_clients_that_came_since_the_heartbeat_are_not_too_many() -> None:
     """The mean does not contain clients that came to other pods meanwhile."""
     pod = Pod(500)
     pod.hear(PodLoad(500, 0, 0))
