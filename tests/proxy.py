@@ -1,6 +1,6 @@
-"""A TCP proxy in front of a Redis that damages connections on demand, as a network does.
+"""A TCP proxy in front of a server that damages connections on demand, as a network does.
 
-It can swallow what Redis sends without closing anything, cut a connection in the middle of a
+It can swallow what the server (a Redis, mostly) sends without closing anything, cut a connection in the middle of a
 message, and end idle connections in each way in which proxies, balancers and NATs do. It runs in
 the test's own event loop.
 """
@@ -55,6 +55,7 @@ class Proxy:
     links: list[Link] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     all_silent: bool = False
+    server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
@@ -67,6 +68,17 @@ class Proxy:
     def silence_subscriptions(self) -> None:
         """Silence the present subscriptions; later connections work."""
         for link in self.subscriptions:
+            link.silent = True
+
+    def lose(self) -> None:
+        """Behave like a node that has lost its network: nothing is closed, nothing comes back.
+
+        New connections are refused, as by a balancer that knows.
+        """
+        assert self.server is not None
+        self.server.close()
+        self.all_silent = True
+        for link in self.links:
             link.silent = True
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +134,7 @@ class Proxy:
 async def proxied(target: int) -> AsyncIterator[Proxy]:
     """A proxy in front of a port, until the context ends."""
     proxy = Proxy(target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.server = server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

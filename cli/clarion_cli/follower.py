@@ -28,6 +28,11 @@ from clarion_cli.failure import ExitCode, Failure
 SUBPROTOCOL: Final = Subprotocol("clarion.v1")
 BACKOFF_FIRST_SECONDS: Final = 0.25
 BACKOFF_LAST_SECONDS: Final = 10.0
+# A gateway answers within 10 s, by default, also when it cannot reach Redis.
+OPEN_SECONDS: Final = 12.0
+# A gateway sends a ping message in each interval. When two are missing, the connection is dead,
+# although nothing has closed it.
+_DEAF_AFTER_INTERVALS: Final = 2
 # A token is renewed after this part of its life, so that it does not expire on a slow network.
 _RENEW_AT: Final = 0.8
 _RENEW_MIN_SECONDS: Final = 5.0
@@ -96,6 +101,8 @@ class Follower:
         self._jitter = jitter
         self._failures = 0
         self._hint_seconds: float | None = None
+        self._deaf_seconds: float | None = None
+        self._silence: str | None = None
         self._connection: str | None = None
         # The connection that reached the position. Events that it sent must not come back to it.
         self._origin: str | None = None
@@ -111,7 +118,7 @@ class Follower:
         turn = 0
         while True:
             url = self._urls[turn % len(self._urls)]
-            self._hint_seconds = None
+            self._hint_seconds = self._silence = self._deaf_seconds = None
             try:
                 async with connect(
                     self._with_position(url),
@@ -119,11 +126,12 @@ class Follower:
                     additional_headers=self._authorization(),
                     compression=None,
                     max_size=None,
+                    open_timeout=OPEN_SECONDS,
                     proxy=None if is_local(url) else True,
                 ) as socket:
                     async for message in self._receive(socket):
                         yield message
-                reason = _close_reason(socket)
+                reason = self._silence or _close_reason(socket)
                 self._check_close(socket)
             except InvalidStatus as error:
                 status = error.response.status_code
@@ -143,26 +151,39 @@ class Follower:
             turn += 1
 
     async def _receive(self, socket: ClientConnection) -> AsyncIterator[Message]:
-        """Yield messages until the connection closes; renew the token before it expires."""
+        """Yield messages until the connection closes, or is silent for too long.
+
+        Renews the token before it expires.
+        """
+        now = asyncio.get_running_loop().time
         renew = self._token if self._renewable else None
         renew_at: float | None = None
+        heard_at = now()
         while True:
+            deaf_at = None if self._deaf_seconds is None else heard_at + self._deaf_seconds
+            due = [at for at in (renew_at, deaf_at) if at is not None]
             try:
-                async with asyncio.timeout_at(renew_at):
+                async with asyncio.timeout_at(min(due, default=None)):
                     text = await socket.recv(decode=True)
             except TimeoutError:
+                if deaf_at is not None and now() >= deaf_at:
+                    self._silence = f"nothing heard for {self._deaf_seconds:g} s"
+                    socket.transport.abort()  # nobody would answer a close frame
+                    return
                 renew_at = None
                 if renew is not None:
                     await socket.send(json.dumps({"kind": "auth", "ref": 1, "token": renew()}))
                 continue
             except ConnectionClosed:
                 return
+            heard_at = now()
             message = _read(text)
             self._note(message)
             expires_in = message.fields.get("expires_in")
             if renew is not None and expires_in is not None:
-                wait = max(_RENEW_MIN_SECONDS, expires_in * _RENEW_AT)
-                renew_at = asyncio.get_running_loop().time() + wait
+                renew_at = now() + max(_RENEW_MIN_SECONDS, expires_in * _RENEW_AT)
+            if message.kind == "ping":
+                continue
             if message.kind != "event" or self._had.add(int(message.fields["id"])):
                 yield message
 
@@ -170,6 +191,8 @@ class Follower:
         match message.kind:
             case "welcome":
                 self._failures = 0
+                interval = message.fields.get("ping_interval")  # gateways of 0.1 send none
+                self._deaf_seconds = interval and _DEAF_AFTER_INTERVALS * interval
                 self._connection = message.fields["connection"]
                 self.position = message.fields["id"]
                 if message.fields["resumed"] is not True:

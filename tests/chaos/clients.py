@@ -225,7 +225,7 @@ class SocketClient(Client):
             elif kind == "error":
                 self._note_failure(message["ref"], message["code"])
             else:
-                assert kind == "reconnect", message
+                assert kind in {"reconnect", "ping"}, message
 
     def _note_failure(self, ref: int, code: str) -> None:
         """A message or a log-in could not be served at the moment."""
@@ -329,7 +329,7 @@ class StreamClient(Client):
                     self._note(session, Gap(int(event.id)))
                 elif event.type == "$error":
                     self._end(session, _STREAM_ENDS.get(event.value["code"], event.data))
-                elif event.type != "$reconnect":
+                elif event.type not in {"$reconnect", "$ping"}:
                     self._note(session, Event(int(event.id), number_of(event.data)))
         except (OSError, EOFError, TimeoutError):
             session.end = session.end or "1006"

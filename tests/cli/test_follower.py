@@ -105,6 +105,33 @@ async def test_names_the_connection_on_which_it_reached_its_position() -> None:
     assert [request.path.rpartition("=")[2] for request in gateway.requests[1:]] == ["a", "a", "c"]
 
 
+async def test_leaves_a_gateway_that_has_fallen_silent() -> None:
+    """Nothing closes the connections of a node that is lost; pings stay away."""
+    gateway = Gateway(
+        script(welcome("10", ping_interval=0.2), {"kind": "ping"}, event("11")),
+        script(welcome("11"), event("12")),
+    )
+    async with gateway.running():
+        seen = await until_event(Follower([gateway.url], jitter=no_wait), "12")
+    kinds = [item.kind if isinstance(item, Message) else item.reason for item in seen]
+    assert kinds == ["welcome", "event", "nothing heard for 0.4 s", "welcome", "event"]
+
+
+async def test_stays_as_long_as_pings_come() -> None:
+    async def beat(socket: ServerConnection) -> None:
+        await socket.send(json.dumps(welcome("10", ping_interval=0.5)))
+        for _ in range(12):
+            await socket.send(json.dumps({"kind": "ping"}))
+            await asyncio.sleep(0.1)
+        await socket.send(json.dumps(event("11")))
+        await socket.wait_closed()
+
+    gateway = Gateway(beat)
+    async with gateway.running():
+        await until_event(Follower([gateway.url], jitter=no_wait), "11")
+    assert len(gateway.requests) == 1
+
+
 async def test_resumes_even_before_its_first_event() -> None:
     gateway = Gateway(script(welcome("10"), close=1012), script(welcome("10"), event("11")))
     async with gateway.running():

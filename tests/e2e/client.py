@@ -26,9 +26,12 @@ class Socket:
         self.welcome = welcome
 
     async def receive(self) -> Fields:
-        text = await asyncio.wait_for(self.connection.recv(decode=True), SECONDS)
-        message: Fields = json.loads(text)
-        return message
+        """The next message that is no ping."""
+        while True:
+            text = await asyncio.wait_for(self.connection.recv(decode=True), SECONDS)
+            message: Fields = json.loads(text)
+            if message["kind"] != "ping":
+                return message
 
     async def send(self, **message: Any) -> None:
         await self.connection.send(json.dumps(message))
@@ -74,8 +77,11 @@ class EventStream:
         self._lines = response.aiter_lines()
 
     async def receive(self) -> Fields:
-        """The next event: ``event``, ``id``, ``data`` (parsed)."""
-        return await asyncio.wait_for(self._receive(), SECONDS)
+        """The next event that is no ping: ``event``, ``id``, ``data`` (parsed)."""
+        while True:
+            event = await asyncio.wait_for(self._receive(), SECONDS)
+            if event["event"] != "$ping":
+                return event
 
     async def events_until(self, type_: str) -> list[Fields]:
         events = []

@@ -30,9 +30,11 @@ class Client:
         self.id = welcome["connection"]
 
     async def receive(self, kind: str | None = None) -> dict[str, Any]:
-        """The next message, which must have that kind."""
+        """The next message that is no ping; it must have that kind."""
+        message: dict[str, Any] = {"kind": "ping"}
         async with asyncio.timeout(SECONDS):
-            message = json.loads(await self.connection.recv(decode=True))
+            while message["kind"] == "ping":
+                message = json.loads(await self.connection.recv(decode=True))
         assert kind is None or message["kind"] == kind, message
         return message
 
@@ -171,10 +173,13 @@ class Raw:
             return first & 0x0F, await self.reader.readexactly(length)
 
     async def message(self) -> dict[str, Any]:
-        """The next text message."""
-        opcode, payload = await self.frame()
-        assert opcode == TEXT, (opcode, payload)
-        return dict(json.loads(payload))
+        """The next text message that is no ping."""
+        while True:
+            opcode, payload = await self.frame()
+            assert opcode == TEXT, (opcode, payload)
+            message = dict(json.loads(payload))
+            if message["kind"] != "ping":
+                return message
 
     async def close_frame(self) -> tuple[int, str]:
         """Code and reason of the gateway's close frame; other frames before it are dropped."""
@@ -255,6 +260,12 @@ class EventStream:
         self.retry: int | None = None
 
     async def receive(self) -> ServerSentEvent:
+        """The next event that is no ping; `asyncio.IncompleteReadError` at the stream's end."""
+        while (event := await self.receive_any()).type == "$ping":
+            pass
+        return event
+
+    async def receive_any(self) -> ServerSentEvent:
         """The next event; `asyncio.IncompleteReadError` when the stream has ended."""
         type_, data = "message", []
         async with asyncio.timeout(SECONDS):

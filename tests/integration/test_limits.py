@@ -237,6 +237,7 @@ async def flood_with_pings(raw: Raw) -> None:
 async def test_a_client_that_does_not_answer_pings_is_closed(start: Start) -> None:
     async with start(ping_interval_seconds=1) as pod, unaffected(pod), upgraded(pod) as raw:
         assert await raw.frame() == (PING, b"")
+        assert await raw.frame() == (TEXT, b'{"kind":"ping"}')
         assert await raw.close_frame() == (1011, "no answer to a ping, reconnect")
         await pod.counted("clarion_closes_total", code="1011", reason="keep_alive_timeout")
         assert await pod.metric("clarion_closes_total") == 1
@@ -253,11 +254,14 @@ async def test_clients_that_answer_pings_or_say_anything_stay(start: Start) -> N
     ):
         for _ in range(2):
             assert await answering.frame() == (PING, b"")
+            assert await answering.frame() == (TEXT, b'{"kind":"ping"}')
             await answering.send(frame(PONG))
             assert await talking.frame() == (PING, b"")
+            assert await talking.frame() == (TEXT, b'{"kind":"ping"}')
             await talking.send(text(kind="message", type="nobody.handles"))
             assert (await talking.frame())[0] == TEXT
             await comment(listening)
+            assert (await listening.receive_any()).type == "$ping"
         assert await pod.metric("clarion_closes_total") == 0
         assert await pod.metric("clarion_connections") == 4
 

@@ -45,7 +45,8 @@ class LineFormat:
     """``test.v1``: one line of words for each message, the ref behind its first word."""
 
     name = "line"
-    ping = frames.PING
+    visible_ping = frames.text(b"BEAT")
+    ping = frames.PING + visible_ping
 
     def decode(self, message: bytes) -> Message | Authenticate:
         word, ref, rest = [*message.split(b" ", 2), b"", b""][:3]

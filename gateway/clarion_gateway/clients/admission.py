@@ -304,6 +304,7 @@ class Admission:
             position,
             resumed,
             self._expires_in(connection),
+            self._settings.ping_interval_seconds,
         )
         connection.write(connection.format.welcome(welcome))
 

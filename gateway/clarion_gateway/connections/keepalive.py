@@ -91,8 +91,9 @@ class Sweeper:
 
     def _visit(self, connection: Connection) -> None:
         if not connection.socket.is_reading:
-            return  # reading is paused, so its pongs wait in the kernel behind its messages
-        if connection.socket.awaiting_pong:
+            # Its pongs wait in the kernel behind its messages, but it must hear that the pod lives.
+            connection.write(connection.format.visible_ping)
+        elif connection.socket.awaiting_pong:
             connection.close(close_codes.KEEP_ALIVE)
         else:
             connection.socket.ping()

@@ -32,6 +32,7 @@ class Welcome:
         position: id from which the client can resume.
         resumed: whether everything since the client's position follows; None: it named none.
         expires_in: seconds until the token ends; None if there is no token.
+        ping_interval: seconds between two pings (`WireFormat.visible_ping`).
     """
 
     connection: str
@@ -40,6 +41,7 @@ class Welcome:
     position: int
     resumed: bool | None
     expires_in: int | None
+    ping_interval: int
 
 
 class WireFormat(Protocol):
@@ -55,8 +57,17 @@ class WireFormat(Protocol):
         ...
 
     @property
+    def visible_ping(self) -> bytes:
+        """A message that the client's program sees, and that moves no position.
+
+        A client that hears nothing for two intervals knows that its connection is dead. Pages do
+        not see a WebSocket's own pings.
+        """
+        ...
+
+    @property
     def ping(self) -> bytes:
-        """Bytes that make a client answer, or that at least keep proxies from closing."""
+        """`visible_ping`, with what makes the client answer if the format can ask for an answer."""
         ...
 
     def decode(self, message: bytes) -> Message | Authenticate:

@@ -22,6 +22,8 @@ REF_MAX_BYTES: Final = 64
 # The first byte of objects, arrays, true and false, which a ref cannot be.
 _NO_REF: Final = frozenset({b"{", b"[", b"t", b"f"})
 
+_VISIBLE_PING: Final = b'{"kind":"ping"}'
+
 _json = msgspec.json.Encoder()
 
 
@@ -46,10 +48,10 @@ _decoder: msgspec.json.Decoder[_Message | _Auth] = msgspec.json.Decoder(_Message
 class NativeFormat:
     """The format in one framing. There is one object for plain and one for compressed frames."""
 
-    ping = frames.PING
-
     def __init__(self, name: str, frame: Callable[[bytes], bytes]) -> None:
         self.name = name
+        self.visible_ping = frame(_VISIBLE_PING)
+        self.ping = frames.PING + self.visible_ping
         self._frame = frame
 
     def decode(self, message: bytes) -> Message | Authenticate:
@@ -90,6 +92,7 @@ class NativeFormat:
                 "id": str(welcome.position),
                 "resumed": welcome.resumed,
                 "expires_in": welcome.expires_in,
+                "ping_interval": welcome.ping_interval,
             }
         )
 

@@ -15,8 +15,6 @@ from clarion_contract.events.event import Event
 from clarion_gateway.wire.format import Welcome
 from clarion_gateway.wire.messages import Malformed
 
-COMMENT: Final = b":\n\n"
-
 _json = msgspec.json.Encoder()
 
 
@@ -24,7 +22,8 @@ class SseFormat:
     """The format of event streams. Clients cannot send messages, so there are no replies."""
 
     name = "sse"
-    ping = COMMENT
+    # No id, so that it moves no position. Some clients watch for the comment.
+    visible_ping = ping = b":\n\nevent: $ping\ndata: {}\n\n"
 
     def decode(self, message: bytes) -> NoReturn:  # noqa: ARG002
         """Refuse: a client cannot send messages on an event stream."""
@@ -52,6 +51,7 @@ class SseFormat:
             "pod": welcome.pod,
             "resumed": welcome.resumed,
             "expires_in": welcome.expires_in,
+            "ping_interval": welcome.ping_interval,
         }
         return b"id: %d\n%b" % (welcome.position, _named("$welcome", fields))
 

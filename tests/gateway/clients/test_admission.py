@@ -166,6 +166,7 @@ def test_an_anonymous_client_is_welcomed_at_the_pods_position(door: Door) -> Non
         "id": str(door.delivery.position),
         "resumed": None,
         "expires_in": None,
+        "ping_interval": 25,
     }
     assert connection.state is State.LIVE
     assert door.outcomes("accepted") == 1

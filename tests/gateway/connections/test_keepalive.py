@@ -89,6 +89,7 @@ def test_a_client_whose_messages_wait_is_not_asked() -> None:
     wheel.tick(3 * INTERVAL)
     assert connection.closed_with is None
     assert connection.pings == 1
+    assert [message["kind"] for message in connection.messages] == ["ping"] * 3, "it is not deaf"
     connection.resume_reading()
     wheel.tick(INTERVAL)
     assert connection.closed_with is close_codes.KEEP_ALIVE

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from websockets.frames import Opcode
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import TYPE_PATTERN
 from clarion_gateway.wire import native
 from clarion_gateway.wire.format import Welcome
 from clarion_gateway.wire.messages import Authenticate, Malformed, Message
-from clarion_gateway.wire.native import DEFLATED, PLAIN
+from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeFormat
 from tests.gateway.json_values import VALUES, written
 from tests.gateway.recorder import AUDIENCES, event, frames_of, messages_of
 
@@ -64,7 +65,7 @@ def test_the_producers_bytes_are_not_touched(document: tuple[object, bytes]) -> 
 def test_every_message_has_its_kind_first_and_its_documented_fields(
     text: str, user: str | None, resumed: bool | None, seconds: int, id_: int
 ) -> None:
-    welcome = Welcome("c-1", user, "pod-1", id_, resumed, seconds)
+    welcome = Welcome("c-1", user, "pod-1", id_, resumed, seconds, 25)
     expected: list[tuple[bytes, dict[str, Any]]] = [
         (
             PLAIN.welcome(welcome),
@@ -76,6 +77,7 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
                 "id": str(id_),
                 "resumed": resumed,
                 "expires_in": seconds,
+                "ping_interval": 25,
             },
         ),
         (
@@ -86,6 +88,7 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
             PLAIN.error(None, "malformed", text),
             {"kind": "error", "ref": None, "code": "malformed", "message": text},
         ),
+        (PLAIN.visible_ping, {"kind": "ping"}),
         (PLAIN.gap(id_), {"kind": "gap", "id": str(id_)}),
         (
             PLAIN.identity(b'"a"', user, None),
@@ -100,6 +103,14 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
         (frame,) = frames_of(data)
         assert json.loads(bytes(frame.data)) == message
         assert bytes(frame.data).startswith(b'{"kind":')
+
+
+@pytest.mark.parametrize("wire_format", [PLAIN, DEFLATED])
+def test_a_ping_is_for_the_library_and_for_the_program(wire_format: NativeFormat) -> None:
+    """Pages do not see a WebSocket's own pings, and libraries answer nothing else."""
+    first, second = frames_of(wire_format.ping, deflate=wire_format is DEFLATED)
+    assert (first.opcode, bytes(first.data)) == (Opcode.PING, b"")
+    assert json.loads(bytes(second.data)) == {"kind": "ping"}
 
 
 @given(st.text(), VALUES, REFS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import TYPE_PATTERN
 from clarion_gateway.wire.format import Welcome
-from clarion_gateway.wire.sse import COMMENT, SSE
+from clarion_gateway.wire.sse import SSE
 from tests.gateway.json_values import written
 from tests.gateway.recorder import AUDIENCES, event
 
@@ -87,7 +87,7 @@ def test_events_joined_in_one_buffer_stay_apart(documents: list[tuple[object, by
 def test_welcome_gives_a_position_before_the_first_event(
     user: str | None, resumed: bool | None, id_: int
 ) -> None:
-    source = EventSource().read(SSE.welcome(Welcome("c-1", user, "pod-1", id_, resumed, None)))
+    source = EventSource().read(SSE.welcome(Welcome("c-1", user, "pod-1", id_, resumed, None, 25)))
     ((type_, data, last_event_id),) = source.events
     assert (type_, last_event_id) == ("$welcome", str(id_))
     assert json.loads(data) == {
@@ -96,6 +96,7 @@ def test_welcome_gives_a_position_before_the_first_event(
         "pod": "pod-1",
         "resumed": resumed,
         "expires_in": None,
+        "ping_interval": 25,
     }
 
 
@@ -115,14 +116,17 @@ def test_a_gap_moves_the_position() -> None:
     assert EventSource().read(SSE.gap(42)).events == [("$gap", "{}", "42")]
 
 
-def test_a_comment_is_nothing_to_a_client() -> None:
-    """It must not end an event early: it stands between events."""
-    source = EventSource().read(COMMENT + SSE.event(event(1)) + COMMENT + SSE.event(event(2)))
-    assert [id_ for _, _, id_ in source.events] == ["1", "2"]
+def test_a_visible_ping_is_an_event_that_moves_no_position() -> None:
+    stream = SSE.ping + SSE.event(event(1)) + SSE.visible_ping + SSE.event(event(2))
+    source = EventSource().read(stream)
+    assert [(type_, id_) for type_, _, id_ in source.events] == [
+        ("$ping", ""), ("tick", "1"), ("$ping", "1"), ("tick", "2"),
+    ]  # fmt: skip
+    assert SSE.ping.startswith(b":\n"), "for clients that watch for comments"
 
 
 def test_no_event_type_can_be_taken_for_one_of_ours() -> None:
-    for name in ("$welcome", "$error", "$gap", "$reconnect"):
+    for name in ("$welcome", "$error", "$gap", "$reconnect", "$ping"):
         assert not re.match(TYPE_PATTERN, name)
 
 

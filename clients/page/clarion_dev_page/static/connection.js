@@ -6,6 +6,11 @@ const RETRY_FIRST_MS = 250;
 const RETRY_LAST_MS = 10_000;
 const RENEW_AT = 0.8; // of a token's lifetime
 const TIMER_LAST_MS = 2 ** 31 - 1;
+// A gateway answers within 10 s, by default, also when it cannot reach Redis.
+const OPEN_MS = 12_000;
+// A gateway sends a ping message in each interval. When two are missing, the connection is dead,
+// although nothing has closed it.
+const DEAF_AFTER_INTERVALS = 2;
 
 // After one of these, the same client would only be closed again.
 const UNAUTHENTICATED = 4401;
@@ -39,6 +44,7 @@ export class Connection {
   async open() {
     const attempt = this._begin();
     this._report("state", { state: "connecting" });
+    this._expectWord(attempt, OPEN_MS);
     try {
       const token = this.user ? await this._token(this.user) : null;
       if (attempt !== this._attempt) return;
@@ -91,6 +97,8 @@ export class Connection {
   _begin() {
     clearTimeout(this._timer);
     clearTimeout(this._renewal);
+    clearTimeout(this._deaf);
+    this._deafMs = null;
     this._close();
     this._close = () => {};
     this._socket = null;
@@ -119,7 +127,9 @@ export class Connection {
     this._isOn = true;
     this._close = () => socket.close();
     socket.onmessage = ({ data }) => {
-      if (attempt === this._attempt) this._receive(JSON.parse(data));
+      if (attempt !== this._attempt) return;
+      this._receive(JSON.parse(data));
+      this._expectWord(attempt, this._deafMs);
     };
     socket.onclose = ({ code, reason }) => {
       // The token expired while the machine slept: the next attempt brings a fresh one.
@@ -152,6 +162,7 @@ export class Connection {
       const blocks = buffer.split("\n\n");
       buffer = blocks.pop();
       for (const block of blocks) this._receiveBlock(block);
+      this._expectWord(attempt, this._deafMs);
     }
     this._lost(attempt, { reason: "the stream ended" });
   }
@@ -181,8 +192,12 @@ export class Connection {
       case "gap":
         this._origin = this._connection;
         break;
+      case "ping":
+        return;
       case "welcome":
         this._connection = message.connection;
+        // Gateways of 0.1 send no such pings.
+        this._deafMs = DEAF_AFTER_INTERVALS * 1000 * message.ping_interval || null;
         if (message.resumed !== true) this._origin = message.connection;
         this._failures = 0;
         this._isLive = true;
@@ -201,6 +216,14 @@ export class Connection {
         break;
     }
     this._report(message.kind, message);
+  }
+
+  /** Give the connection up when nothing comes for so long; null: wait for ever. */
+  _expectWord(attempt, milliseconds) {
+    clearTimeout(this._deaf);
+    if (milliseconds === null || attempt !== this._attempt) return;
+    const reason = `nothing heard for ${milliseconds / 1000} s`;
+    this._deaf = setTimeout(() => this._lost(attempt, { reason }), milliseconds);
   }
 
   _settle(message) {
