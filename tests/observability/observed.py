@@ -66,7 +66,7 @@ def observing(folder: Path) -> Iterator[Observed]:
             with stack.running():
                 prometheus.start()
                 start = time.time()
-                asyncio.run(drive(stack, valkey))
+                asyncio.run(drive(stack, valkey, prometheus.last_scrape))
                 yield Observed(prometheus, start, time.time())
         finally:
             prometheus.kill()

@@ -64,6 +64,11 @@ class Prometheus:
             return False
         return float(up["value"][1]) == len(self._targets)
 
+    def last_scrape(self) -> float:
+        """When the target that was scraped longest ago was scraped, in seconds since 1970."""
+        (found,) = self.get("/query", query="min(timestamp(up))")["result"]
+        return float(found["value"][1])
+
     def kill(self) -> None:
         self._client.close()
         if self._process is not None:

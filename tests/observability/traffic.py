@@ -1,10 +1,11 @@
-"""Everything that a metric counts happens to a stack at least once, within ten seconds."""
+"""Everything that a metric counts happens to a stack at least once, while Prometheus scrapes it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -29,14 +30,25 @@ SETTINGS: Final = {
 }
 AUDIENCES: Final = ("all", "authenticated", {"user": "alice"}, {"user": "bob"})
 BIG: Final = "x" * 60_000
-SECONDS: Final = 15.0
+SECONDS: Final = 60.0
 
 
 class Traffic:
-    """Clients and producers of one stack, on its own Valkey."""
+    """Clients and producers of one stack, on its own Valkey.
 
-    def __init__(self, stack: Stack, valkey: Valkey, client: httpx.AsyncClient) -> None:
+    Args:
+        last_scrape: when the service that was scraped longest ago was scraped, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        valkey: Valkey,
+        client: httpx.AsyncClient,
+        last_scrape: Callable[[], float],
+    ) -> None:
         self._stack = stack
+        self._last_scrape = last_scrape
         self._namespace = stack.publisher.program.environment["CLARION_NAMESPACE"]
         self._valkey = valkey
         self._client = client
@@ -62,9 +74,9 @@ class Traffic:
                     self._mistakes,
                 ):
                     await happen()
-                    await asyncio.sleep(1)  # scraped before the next comes
+                    await self._scraped()
                 self._stack.gateways[1].terminate()  # drains for two seconds
-                await asyncio.sleep(1.5)
+                await self._scraped(2)
         finally:
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -210,7 +222,7 @@ class Traffic:
                 for _ in range(MAX_CONNECTIONS + 1):
                     await held.enter_async_context(self._held_socket(self._second, None))
                 raise AssertionError("expected 503")
-            await asyncio.sleep(1)  # full for two scrapes
+            await self._scraped(2)
 
     # The bus
 
@@ -244,7 +256,11 @@ class Traffic:
                 )
 
             await until(is_noticed, "a Redis that is gone")
-            await asyncio.sleep(1.5)  # failures go on after the first ones were scraped
+            # A rise is seen only if failures go on after the first ones were scraped.
+            await self._scraped()
+            await self._rises("clarion_bus_connects_total", 'outcome="failed"')
+            await self._rises("clarion_publish_requests_total", 'outcome="bus_unavailable"')
+            await self._scraped()
         self._valkey.start()
 
         async def is_lost() -> bool:
@@ -253,6 +269,25 @@ class Traffic:
         await until(is_lost, "events that are lost")
 
     # Looking
+
+    async def _scraped(self, times: int = 1) -> None:
+        """Return when every service has been scraped since, so many times."""
+        for _ in range(times):
+            since = time.time()
+
+            async def is_scraped(since: float = since) -> bool:
+                return await asyncio.to_thread(self._last_scrape) > since
+
+            await until(is_scraped, "a scrape of every service")
+
+    async def _rises(self, metric: str, label: str) -> None:
+        """Return when a metric has risen."""
+        before = await self._counted(metric, label)
+
+        async def has_risen() -> bool:
+            return await self._counted(metric, label) > before
+
+        await until(has_risen, f"a rise of {metric}")
 
     async def _counted(self, metric: str, label: str = "") -> float:
         """The sum of a metric over all services."""
@@ -284,7 +319,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         raise AssertionError(f"not within {SECONDS:g} s: {what}") from None
 
 
-async def drive(stack: Stack, valkey: Valkey) -> None:
-    """Make everything happen."""
+async def drive(stack: Stack, valkey: Valkey, last_scrape: Callable[[], float]) -> None:
+    """Make everything happen; see `Traffic`."""
     async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
-        await Traffic(stack, valkey, client).run()
+        await Traffic(stack, valkey, client, last_scrape).run()
