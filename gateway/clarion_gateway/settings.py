@@ -299,21 +299,21 @@ class GatewaySettings(ContractSettings):
 
     @property
     def outbound_bytes(self) -> int:
-        """Memory for what waits for clients."""
+        """Memory in bytes for everything that waits for slow clients."""
         share = memory_limit_bytes() * 3 // 16
         return share if self.outbound_max_bytes is None else self.outbound_max_bytes
 
     @property
     def inbound_bytes(self) -> int:
-        """Memory for what clients have sent."""
+        """Memory in bytes for messages from clients that are not handled yet."""
         share = memory_limit_bytes() // 8
         return share if self.inbound_max_bytes is None else self.inbound_max_bytes
 
     @property
     def behind_bytes(self) -> int:
-        """How much may wait for a client before the pod counts it, see `Outbound`.
+        """How many bytes may wait for a client before the pod counts them; see `Outbound`.
 
-        For all clients that is half as much again as the budget for what is counted.
+        For all clients together, that is half the budget for counted bytes.
         """
         share = self.outbound_bytes // (2 * self.max_connections)
         return min(max(share, _BEHIND_MIN_BYTES), _BEHIND_MAX_BYTES, self.max_unsent_bytes // 4)

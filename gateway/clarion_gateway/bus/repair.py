@@ -130,9 +130,9 @@ class Repair:
         await self._deliver(await self._read(heard, now), now)
 
     async def _read(self, heard: Sequence[Heard], until: int) -> Missed:
-        """What went by, as far as the pod has memory for it; the rest counts as lost.
+        """Read missed events, as many as the pod has memory for; the rest counts as lost.
 
-        The oldest events do: clients that come back may still find them in Redis.
+        The oldest events are left out. Clients that come back may still find them in Redis.
         """
         missed = await catch_up.read(self._bus, heard, until, keep_bytes=self._max_bytes)
         if missed.dropped:

@@ -1,7 +1,7 @@
-"""Where a client is on the network, behind how many proxies ever. No I/O.
+"""Finds the address of a client behind any number of proxies. No I/O.
 
-Proxies append the address that they were asked from to ``X-Forwarded-For``. So the last entry that
-is no proxy of one's own is the client's; what stands before it may be made up by the client.
+Each proxy appends the address of its own client to ``X-Forwarded-For``. So the last entry that is
+not a trusted proxy is the client's address. The client may have made up the entries before it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-# One customer's share of IPv6 (RFC 6177): who has one address has all of them.
+# The IPv6 network of one customer (RFC 6177), who can use all of its addresses.
 _IPV6_PREFIX: Final = 64
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Addresses:
-    """Tells clients' addresses, given which proxies are trusted."""
+    """Finds clients' addresses, given the trusted proxies."""
 
     def __init__(self, proxies: Iterable[str]) -> None:
-        """Trust some proxies.
+        """Set the trusted proxies.
 
         Args:
             proxies: their networks, such as ``10.0.0.0/8``.
@@ -28,7 +28,7 @@ class Addresses:
         self._proxies = [ipaddress.ip_network(each) for each in proxies]
 
     def client(self, peer: str, forwarded_for: Sequence[str]) -> str | None:
-        """The client's address; of IPv6 its network. None: only proxies are known.
+        """The client's IPv4 address or IPv6 network; None if only trusted proxies are known.
 
         Args:
             peer: the address of the TCP connection's other side.

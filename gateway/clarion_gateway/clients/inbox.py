@@ -34,7 +34,7 @@ Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
-# Of a message that waits, beside its bytes: the objects around it, and a task.
+# Memory of a waiting message beside its bytes: the objects around it, and a task.
 _MESSAGE_BYTES: Final = 1_024
 
 

@@ -1,14 +1,12 @@
-"""What waits for clients that take less than they are sent: bounds its memory for the whole pod.
+"""Bounds the memory of all bytes that wait for slow clients, over the whole pod. No I/O.
 
-Each client may leave a number of bytes, but that times all clients is more than a pod has. So a
-client that is behind, as transports call it once the kernel takes no more, gets a `Backlog`, which
-counts what is written from then on. All others cost nothing here.
+Each client may leave a number of bytes waiting, but a pod does not have that much memory for every
+client. A client is *behind* once the kernel takes no more bytes for it. Its transport then asks for
+a `Backlog`, which counts the bytes that are written from then on. Other clients cost nothing here.
 
-Clients that hear the same events wait for the same buffers, which take memory once. So a buffer
-that is announced as `Outbound.shared` counts once for all of them. The same holds for events that
-wait for clients that catch up (`clarion_gateway.connections.held`).
-
-No I/O.
+Clients that hear the same events wait for the same buffers, which take memory once. So rounds
+announce such a buffer as `Outbound.shared`, and it counts once for all of them. The same is true
+for events that wait for clients that catch up (`clarion_gateway.connections.held`).
 """
 
 from __future__ import annotations
@@ -22,9 +20,10 @@ from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.waiting import Waiting
 
 UNBOUNDED: Final = 1 << 62
-# Of one buffer for one client, beside its bytes: places in queues, and the object.
+# Memory of one buffer for one client beside its bytes: places in queues, and the object.
 _ENTRY_BYTES: Final = 160
-# What is freed at once, so that a pod at its budget does not look for the largest all the time.
+# The share of the budget that is freed at once. A pod at its budget thus seldom has to look for the
+# largest backlogs.
 _FREED_SHARE: Final = 1 / 16
 
 
@@ -32,8 +31,8 @@ class Backlog:
     """The buffers that wait for one client, the oldest first.
 
     Attributes:
-        connection: whose they are.
-        own_bytes: memory that no other client needs.
+        connection: the client's.
+        own_bytes: memory that is needed for this client only.
     """
 
     __slots__ = (
@@ -51,13 +50,13 @@ class Backlog:
         self._waiting_bytes = 0
 
     def add(self, data: bytes) -> None:
-        """A buffer was written; it counts until the kernel has taken all of it."""
+        """Count a buffer that was written, until the kernel has taken all of it."""
         self._append(data if data is self._outbound.shared else None, len(data))
         self.forget_sent()
         self._outbound.check()
 
     def begin(self) -> None:
-        """The kernel takes no more: count what has been written so far, and is being written."""
+        """Count the bytes that were written before and wait, and the buffer being written now."""
         unsent_bytes = self._unsent_bytes()
         shared = self._outbound.shared
         if shared is not None:
@@ -74,7 +73,7 @@ class Backlog:
             self._forget_first()
 
     def end(self) -> None:
-        """The client is not behind any more, or is gone."""
+        """Forget everything, since the client has caught up or is gone."""
         while self._buffers:
             self._forget_first()
         self._outbound.forget(self)
@@ -101,19 +100,19 @@ class Backlog:
 
 
 class Outbound:
-    """The budget for what waits for all clients.
+    """The budget for bytes that wait, over all clients.
 
     Attributes:
-        waiting: what does, and its memory.
-        shared: what is being written to many connections at this moment.
-        catching_up: connections that may hold events back; the hub's, which writes it.
+        waiting: the waiting buffers and events, and their memory.
+        shared: the buffer that a round is writing to many connections right now.
+        catching_up: connections that may hold events back; set by the hub.
     """
 
     def __init__(self, max_bytes: int = UNBOUNDED) -> None:
         """Begin with nothing that waits.
 
         Args:
-            max_bytes: of all connections together.
+            max_bytes: memory for all connections together.
         """
         self.waiting = Waiting()
         self.shared: bytes | None = None
@@ -122,26 +121,26 @@ class Outbound:
         self._backlogs: dict[Backlog, None] = {}
 
     def behind(self, connection: Connection, unsent_bytes: Callable[[], int]) -> Backlog:
-        """A client takes less than it is sent, from now until `Backlog.end`.
+        """Begin the backlog of a client that takes less than it is sent, until `Backlog.end`.
 
         Args:
-            unsent_bytes: tells how much the transport has left of what was written.
+            unsent_bytes: returns how many written bytes the transport still has.
         """
         backlog = Backlog(self, connection, unsent_bytes)
         self._backlogs[backlog] = None
         return backlog
 
     def forget(self, backlog: Backlog) -> None:
-        """A client is not behind any more, or is gone."""
+        """Forget a backlog that has ended."""
         self._backlogs.pop(backlog, None)
 
     def check(self) -> None:
-        """Cut off those that hold the most, if all together hold too much."""
+        """If all backlogs together take too much, cut off the clients with the largest."""
         if self.waiting.used_bytes > self._max_bytes:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Cut off those that hold the most for themselves, until there is some room again."""
+        """Cut off the clients that need the most memory for themselves, until there is room."""
         goal_bytes = self._max_bytes * (1 - _FREED_SHARE)
         for backlog in self._backlogs:
             backlog.forget_sent()

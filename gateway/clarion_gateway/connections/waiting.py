@@ -1,16 +1,16 @@
-"""Memory of what waits for clients, with what several of them wait for counted once.
+"""Counts the memory of buffers and events that wait for clients; shared ones count once. No I/O.
 
-No I/O. `clarion_gateway.connections.outbound` bounds it.
+`clarion_gateway.connections.outbound` bounds it.
 """
 
 from __future__ import annotations
 
 
 class Waiting:
-    """The memory of all that waits.
+    """The memory of everything that waits for clients.
 
     Attributes:
-        used_bytes: all of it.
+        used_bytes: memory of all of it.
     """
 
     __slots__ = ("_holders", "used_bytes")
@@ -20,10 +20,10 @@ class Waiting:
         self._holders: dict[int, int] = {}
 
     def hold(self, thing: object, size_bytes: int) -> None:
-        """A client waits for an object that others may wait for, too; `let_go` of it later.
+        """Count an object for one more client that waits for it; `let_go` of it later.
 
         Args:
-            thing: the caller keeps it until then.
+            thing: a buffer or an event. The caller keeps it alive until then.
         """
         holders = self._holders.get(id(thing), 0)
         self._holders[id(thing)] = holders + 1
@@ -31,7 +31,7 @@ class Waiting:
             self.used_bytes += size_bytes
 
     def let_go(self, thing: object, size_bytes: int) -> None:
-        """A client waits for an object no longer."""
+        """Count an object for one client less; without any client, its memory is free."""
         holders = self._holders[id(thing)] - 1
         if holders:
             self._holders[id(thing)] = holders

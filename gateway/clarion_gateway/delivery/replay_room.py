@@ -55,7 +55,7 @@ class Party:
 
     @property
     def shares(self) -> Mapping[tuple[str, str], float]:
-        """Whom it counts for, and how much all that count for them may take."""
+        """The user, address or group that a replay counts for, and the share that each may take."""
         if self.user is not None:
             return {("user", self.user): _ONE_SHARE}
         shares = {("anonymous", ""): _ANONYMOUS_SHARE}

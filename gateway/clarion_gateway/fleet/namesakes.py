@@ -1,8 +1,8 @@
-"""Other gateways that live under this pod's name: a mistake in CLARION_POD, told but survived.
+"""Notices other gateways with this pod's name, which is a mistake in CLARION_POD, and warns.
 
-Presence gives each process a number behind the name, so nothing of the two is mixed there. But
-logs, metrics, traces and `welcome` cannot tell them apart.
-docs/decisions/0017-two-pods-of-one-name.md says why both go on serving.
+Presence adds a number of each process to the name, so it does not mix them up. But nobody can tell
+them apart in logs, metrics, traces and `welcome`. docs/decisions/0017-two-pods-of-one-name.md says
+why both go on serving.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from clarion_contract.bus.presence import Pods, pod_of
 
-# Names that this process has had before; they may still be there until their time is over.
+# How many earlier names of this process are remembered. Redis may still list them for a while.
 _OWN_NAMES: Final = 64
 
 _log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ class Namesakes:
     """The gateways with the pod's own name, as of the last heartbeat.
 
     Attributes:
-        count: how many there are besides this one.
+        count: the number of gateways with that name besides this one.
     """
 
     def __init__(self, pod: str) -> None:
@@ -35,13 +35,13 @@ class Namesakes:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What ``/readyz`` tells, besides whether the pod is ready."""
+        """The warnings in the answer of ``/readyz``; they do not make the pod unready."""
         if not self.count:
             return ()
         return (f"{self.count} more live under the name {self._pod} (CLARION_POD)",)
 
     def note(self, pods: Pods) -> None:
-        """Look at the answer to a heartbeat."""
+        """Count the namesakes in the answer to a heartbeat, and log a change."""
         if pods.name is not None and pods.name not in self._own:
             self._own.append(pods.name)
         names = [each for each in pods.loads if pod_of(each) == self._pod and each not in self._own]

@@ -145,7 +145,7 @@ class TcpSocket(asyncio.Protocol, ABC):
         self._close_slow()
 
     def _write_behind(self, data: bytes) -> None:
-        """What `Connection.write` becomes while the client is behind."""
+        """Write and count bytes. `Connection.write` is this method while the client is behind."""
         backlog = self._backlog
         self._transport.write(data)
         if backlog is not None:
@@ -153,7 +153,7 @@ class TcpSocket(asyncio.Protocol, ABC):
         self._close_slow()
 
     def _close_slow(self) -> None:
-        """Close a client that leaves more than one may. One that catches up is waited for."""
+        """Close a live client that leaves more bytes than it may; others get time to catch up."""
         if (
             self._connection.state is State.LIVE
             and self.unsent_bytes > self._sessions.settings.max_unsent_bytes

@@ -198,12 +198,12 @@ class WebSocket(TcpSocket):
         self._drop_kept()
 
     def _drop_kept(self) -> None:
-        """Nothing that came in is of use any more."""
+        """Drop the parts of messages that came in: they are not needed any more."""
         self._early = b""
         self._fragments = None
         self._fragments_bytes = 0
-        # The core waits for the rest of a frame: of one that it will not get now, as if it had
-        # not come. The client is given no more time than `close` gives it.
+        # The core may wait for the rest of a frame. That frame now counts as if it had not begun.
+        # The client has no more time than `close` gives it.
         self._core.reader.buffer.clear()
         self._count_kept()
 
