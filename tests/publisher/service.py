@@ -16,7 +16,7 @@ import uvloop
 
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Order, Orders, decode_order
-from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
 from clarion_contract.service.serving import bind
@@ -63,17 +63,19 @@ class Service:
         """The orders that gateways would find when they return to Redis."""
         return asyncio.run(self._orders())
 
-    def register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
+    def register(self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]) -> None:
         """Register a gateway pod with these users."""
-        asyncio.run(self._register(pod, load, stays))
+        asyncio.run(self._register(pod, load, entries))
 
-    async def _register(self, pod: str, load: PodLoad, stays: Mapping[str, Stay]) -> None:
+    async def _register(
+        self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]
+    ) -> None:
         settings = self.settings
         bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
         register = PresenceRegister(bus, settings.keyspace)
         name = (await register.begin(pod, load, timeout_seconds=60)).name
         assert name is not None
-        await register.write(name, list(stays.items()))
+        await register.write(name, list(entries.items()))
         await bus.aclose()
 
     async def _orders(self) -> list[Order]:

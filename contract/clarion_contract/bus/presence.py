@@ -73,7 +73,7 @@ class Pods:
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
+class PresenceEntry:
     """A user's connections to one pod.
 
     Attributes:
@@ -86,7 +86,7 @@ class Stay:
 
 NO_PODS: Final = Pods(None, 0, {})
 
-_NONE: Final = Stay(0, 0)
+_NONE: Final = PresenceEntry(0, 0)
 
 
 class PresenceRegister:
@@ -122,35 +122,37 @@ class PresenceRegister:
         """The pods that are alive."""
         return await self._beat("", None, 0)
 
-    async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
+    async def write(
+        self, name: str, entries: Sequence[tuple[str, PresenceEntry]]
+    ) -> list[dict[str, PresenceEntry]]:
         """Store how many connections users have to a pod, in one pipeline.
 
         Args:
-            stays: by user. A stay without connections: the user has left the pod.
+            entries: by user. An entry without connections: the user has left the pod.
 
         Returns:
-            For each user the stays at other pods, by the pods' names. They may include pods that
+            For each user the entries at other pods, by the pods' names. They may include pods that
             are gone. Empty for a user that has left.
         """
-        calls = [self._call(user, name, stay) for user, stay in stays]
-        return [_stays(_pairs(fields)) for fields in await self._bus.run(self._presence, calls)]
+        calls = [self._call(user, name, entry) for user, entry in entries]
+        return [_entries(_pairs(fields)) for fields in await self._bus.run(self._presence, calls)]
 
-    async def forget(self, stays: Iterable[tuple[str, str]]) -> None:
-        """Remove stays at pods that are gone, given as pairs of user and pod name."""
-        calls = [self._call(user, name, _NONE) for user, name in stays]
+    async def forget(self, entries: Iterable[tuple[str, str]]) -> None:
+        """Remove entries at pods that are gone, given as pairs of user and pod name."""
+        calls = [self._call(user, name, _NONE) for user, name in entries]
         if calls:
             await self._bus.run(self._presence, calls)
 
-    async def user(self, user: str) -> dict[str, Stay]:
-        """A user's stays at the pods that are alive, by the pods' names."""
+    async def user(self, user: str) -> dict[str, PresenceEntry]:
+        """A user's entries at the pods that are alive, by the pods' names."""
         fields = await self._bus.command("HGETALL", self._key(user))
         # RESP3 has a type for maps, RESP2 a list.
-        stays = _stays(fields.items() if isinstance(fields, dict) else _pairs(fields))
-        if not stays:
+        entries = _entries(fields.items() if isinstance(fields, dict) else _pairs(fields))
+        if not entries:
             return {}
-        # Read the pods second: a pod registers before it writes stays.
+        # Read the pods second: a pod registers before it writes entries.
         there = (await self.pods()).loads
-        return {name: stay for name, stay in stays.items() if name in there}
+        return {name: entry for name, entry in entries.items() if name in there}
 
     async def _beat(
         self, name: str, load: PodLoad | None, timeout_seconds: float, *, begin: int = 0
@@ -164,9 +166,9 @@ class PresenceRegister:
         }
         return Pods(named.decode() or None, int(number), loads)
 
-    def _call(self, user: str, name: str, stay: Stay) -> Call:
-        since = f"{stay.since:.3f}"
-        return (1, self._key(user), name, stay.connections, since, PRESENCE_SECONDS)
+    def _call(self, user: str, name: str, entry: PresenceEntry) -> Call:
+        since = f"{entry.since:.3f}"
+        return (1, self._key(user), name, entry.connections, since, PRESENCE_SECONDS)
 
     def _key(self, user: str) -> str:
         return self._keys.presence(user_audience(user).stream)
@@ -181,9 +183,9 @@ def _pairs(fields: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(fields[::2], fields[1::2], strict=True)
 
 
-def _stays(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, Stay]:
-    stays = {}
+def _entries(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, PresenceEntry]:
+    entries = {}
     for name, text in fields:
         connections, _, since = text.partition(b" ")
-        stays[name.decode()] = Stay(int(connections), float(since))
-    return stays
+        entries[name.decode()] = PresenceEntry(int(connections), float(since))
+    return entries

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from clarion_contract.bus.presence import NO_PODS, PRESENCE_SECONDS, PodLoad, Pods, Stay
+from clarion_contract.bus.presence import NO_PODS, PRESENCE_SECONDS, PodLoad, Pods, PresenceEntry
 from clarion_contract.events.errors import BusUnavailable
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
@@ -59,11 +59,13 @@ class Register(Protocol):
         """See `clarion_contract.bus.presence.PresenceRegister.pods`."""
         ...
 
-    async def write(self, name: str, stays: Sequence[tuple[str, Stay]]) -> list[dict[str, Stay]]:
+    async def write(
+        self, name: str, entries: Sequence[tuple[str, PresenceEntry]]
+    ) -> list[dict[str, PresenceEntry]]:
         """See `clarion_contract.bus.presence.PresenceRegister.write`."""
         ...
 
-    async def forget(self, stays: Iterable[tuple[str, str]]) -> None:
+    async def forget(self, entries: Iterable[tuple[str, str]]) -> None:
         """See `clarion_contract.bus.presence.PresenceRegister.forget`."""
         ...
 
@@ -76,7 +78,7 @@ class _Written:
         at: when it was written, in seconds of the monotonic clock.
     """
 
-    stay: Stay
+    entry: PresenceEntry
     at: float
 
 
@@ -261,55 +263,57 @@ class Presence:
         if not self._changed:
             self._arrived.clear()
         now = self._clock()
-        stays = [(user, self._stay(user, now)) for user in users]
+        entries = [(user, self._entry(user, now)) for user in users]
         try:
-            answers = await self._register.write(name, stays)
+            answers = await self._register.write(name, entries)
             pods = self._pods
-            excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
+            excesses = list(map(self._excess, entries, answers, itertools.repeat(pods)))
             if any(excesses):
                 # A pod may have died since the last heartbeat: no client is closed on its account.
                 pods = await self._register.pods()
-                excesses = list(map(self._excess, stays, answers, itertools.repeat(pods)))
+                excesses = list(map(self._excess, entries, answers, itertools.repeat(pods)))
         except BusUnavailable:
             self._change(users)
             raise
         self._metrics.presence_writes.labels("written").inc()
         gone: list[tuple[str, str]] = []
-        for (user, stay), others, excess in zip(stays, answers, excesses, strict=True):
+        for (user, entry), others, excess in zip(entries, answers, excesses, strict=True):
             gone += [(user, other) for other in others if pods.is_gone(other)]
             for connection in self._newest(user, excess):
                 connection.close(close_codes.TOO_MANY_CONNECTIONS)
-            self._note(user, stay)
+            self._note(user, entry)
         await self._register.forget(gone)
 
-    def _stay(self, user: str, now: float) -> Stay:
+    def _entry(self, user: str, now: float) -> PresenceEntry:
         written = self._written.get(user)
-        since = now if written is None else written.stay.since
-        return Stay(len(self._hub.of_user(user)), since)
+        since = now if written is None else written.entry.since
+        return PresenceEntry(len(self._hub.of_user(user)), since)
 
-    def _note(self, user: str, stay: Stay) -> None:
+    def _note(self, user: str, entry: PresenceEntry) -> None:
         self._written.pop(user, None)  # so that it goes to the end: `_old` needs this order
-        if stay.connections:
-            self._written[user] = _Written(stay, time.monotonic())
+        if entry.connections:
+            self._written[user] = _Written(entry, time.monotonic())
 
-    def _excess(self, written: tuple[str, Stay], others: Mapping[str, Stay], pods: Pods) -> int:
+    def _excess(
+        self, written: tuple[str, PresenceEntry], others: Mapping[str, PresenceEntry], pods: Pods
+    ) -> int:
         """How many of a user's connections since the last write exceed the limit.
 
         Redis executes the writes of all pods one after the other. So if pods exceed the limit
-        together, each closes its own new connections, and the older ones stay.
+        together, each closes its own new connections, and the older ones remain.
 
         Args:
             written: the user and the entry that was written.
             others: the user's entries on other pods, by pod.
         """
-        user, stay = written
+        user, entry = written
         before = self._written.get(user)
-        new = stay.connections - (before.stay.connections if before else 0)
-        left = max(0, stay.connections - len(self._hub.of_user(user)))  # since this was written
+        new = entry.connections - (before.entry.connections if before else 0)
+        left = max(0, entry.connections - len(self._hub.of_user(user)))  # since this was written
         elsewhere = sum(
             there.connections for other, there in others.items() if not pods.is_gone(other)
         )
-        return max(0, min(new, stay.connections + elsewhere - self._max_connections - left))
+        return max(0, min(new, entry.connections + elsewhere - self._max_connections - left))
 
     def _newest(self, user: str, count: int) -> Sequence[Connection]:
         return self._hub.of_user(user)[-count:] if count else ()

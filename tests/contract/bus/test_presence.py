@@ -9,7 +9,14 @@ import pytest
 from redis.asyncio import Redis
 
 from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
-from clarion_contract.bus.presence import NO_PODS, PodLoad, Pods, PresenceRegister, Stay, pod_of
+from clarion_contract.bus.presence import (
+    NO_PODS,
+    PodLoad,
+    Pods,
+    PresenceEntry,
+    PresenceRegister,
+    pod_of,
+)
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.redis.keyspace import Keyspace
 from tests.e2e.ports import free_port
@@ -17,8 +24,8 @@ from tests.e2e.ports import free_port
 LIMITS = HistoryLimits(max_events=10, max_age_seconds=60, key_ttl_seconds=60)
 LOAD = PodLoad(anonymous=3, authenticated=2, users=1)
 TIMEOUT = 60.0
-STAY = Stay(2, 1_000.5)
-LEFT = Stay(0, 0)
+ENTRY = PresenceEntry(2, 1_000.5)
+LEFT = PresenceEntry(0, 0)
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ async def test_nobody_is_there_at_first(register: PresenceRegister) -> None:
 async def test_a_silent_pod_is_gone_and_must_begin_anew(register: PresenceRegister) -> None:
     other = await begin(register, "b")
     silent = await begin(register, "a", 0.5)
-    await register.write(silent, [("alice", STAY)])
+    await register.write(silent, [("alice", ENTRY)])
     async with asyncio.timeout(60):
         while await there(register) != {other}:
             await asyncio.sleep(0.05)
@@ -82,8 +89,8 @@ async def test_a_silent_pod_is_gone_and_must_begin_anew(register: PresenceRegist
     again = await begin(register, "a")
     assert again != silent
     assert await register.user("alice") == {}, "it has not written yet"
-    await register.write(again, [("alice", STAY)])
-    assert await register.user("alice") == {again: STAY}
+    await register.write(again, [("alice", ENTRY)])
+    assert await register.user("alice") == {again: ENTRY}
 
 
 async def test_a_pod_that_starts_again_leaves_nothing_of_its_last_life(
@@ -91,16 +98,16 @@ async def test_a_pod_that_starts_again_leaves_nothing_of_its_last_life(
 ) -> None:
     """The pod was killed and restarted under the same name before its heartbeat was missed."""
     killed, other = await begin(register, "a"), await begin(register, "aa")
-    await register.write(killed, [("alice", STAY)])
-    await register.write(other, [("alice", STAY)])
+    await register.write(killed, [("alice", ENTRY)])
+    await register.write(other, [("alice", ENTRY)])
     again = await begin(register, "a")
     assert await there(register) == {again, other}
-    assert await register.user("alice") == {other: STAY}
+    assert await register.user("alice") == {other: ENTRY}
 
 
 async def test_a_pod_that_leaves_is_gone_at_once(register: PresenceRegister) -> None:
     name = await begin(register)
-    await register.write(name, [("alice", STAY)])
+    await register.write(name, [("alice", ENTRY)])
     await register.leave(name)
     assert await there(register) == set()
     assert await register.user("alice") == {}
@@ -109,10 +116,10 @@ async def test_a_pod_that_leaves_is_gone_at_once(register: PresenceRegister) -> 
 async def test_a_write_is_answered_with_what_is_elsewhere(register: PresenceRegister) -> None:
     a, b = await begin(register, "a"), await begin(register, "b")
     users = ["alice", "bob", "c{}d\u20ac"]
-    assert await register.write(a, [(user, STAY) for user in users]) == [{}, {}, {}]
-    one = Stay(1, 2_000.0)
-    assert await register.write(b, [("alice", one), ("zoe", one)]) == [{a: STAY}, {}]
-    assert await register.user("alice") == {a: STAY, b: one}
+    assert await register.write(a, [(user, ENTRY) for user in users]) == [{}, {}, {}]
+    one = PresenceEntry(1, 2_000.0)
+    assert await register.write(b, [("alice", one), ("zoe", one)]) == [{a: ENTRY}, {}]
+    assert await register.user("alice") == {a: ENTRY, b: one}
     assert await register.write(a, [("alice", LEFT)]) == [{}]
     assert await register.user("alice") == {b: one}
 
@@ -121,9 +128,9 @@ async def test_stays_of_pods_that_are_gone_are_forgotten(
     register: PresenceRegister, redis: Redis, keys: Keyspace
 ) -> None:
     a, b = await begin(register, "a"), await begin(register, "b")
-    await register.write(a, [("alice", STAY)])
+    await register.write(a, [("alice", ENTRY)])
     await register.leave(a)
-    assert await register.write(b, [("alice", STAY)]) == [{a: STAY}]
+    assert await register.write(b, [("alice", ENTRY)]) == [{a: ENTRY}]
     assert (await register.pods()).is_gone(a)
     await register.forget([("alice", a)])
     await register.forget([])
@@ -133,7 +140,7 @@ async def test_stays_of_pods_that_are_gone_are_forgotten(
 async def test_what_nobody_writes_is_forgotten_in_the_end(
     register: PresenceRegister, redis: Redis, keys: Keyspace
 ) -> None:
-    await register.write(await begin(register), [("alice", STAY)])
+    await register.write(await begin(register), [("alice", ENTRY)])
     assert 0 < await redis.ttl(keys.presence("user:alice")) <= 6 * 3_600
     assert await redis.keys(f"{keys.namespace}:*presence") == [
         f"{keys.namespace}:{{user:alice}}:presence"
@@ -174,7 +181,7 @@ async def test_a_clock_that_was_set_back_makes_everybody_begin_anew(
 async def test_a_redis_that_is_away_is_said_to_be(keys: Keyspace) -> None:
     bus = Bus(redis_from_url(f"redis://127.0.0.1:{free_port()}/0"), keys, LIMITS)
     register = PresenceRegister(bus, keys)
-    for asked in (register.pods(), register.user("alice"), register.write("a:1", [("b", STAY)])):
+    for asked in (register.pods(), register.user("alice"), register.write("a:1", [("b", ENTRY)])):
         with pytest.raises(BusUnavailable):
             await asked
     await bus.aclose()

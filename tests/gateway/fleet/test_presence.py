@@ -16,7 +16,14 @@ import pytest
 from redis.asyncio import Redis
 
 from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
-from clarion_contract.bus.presence import NO_PODS, PodLoad, Pods, PresenceRegister, Stay, pod_of
+from clarion_contract.bus.presence import (
+    NO_PODS,
+    PodLoad,
+    Pods,
+    PresenceEntry,
+    PresenceRegister,
+    pod_of,
+)
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_gateway.connections import close_codes
@@ -112,12 +119,12 @@ def start(register: PresenceRegister) -> Start:
     return started
 
 
-async def stays_are(register: PresenceRegister, user: str = "alice", **expected: int) -> None:
+async def entries_are(register: PresenceRegister, user: str = "alice", **expected: int) -> None:
     """Wait until Redis has this number of connections of the user for each pod."""
 
     async def known() -> bool:
-        stays = await register.user(user)
-        return {pod_of(name): stay.connections for name, stay in stays.items()} == expected
+        entries = await register.user(user)
+        return {pod_of(name): entry.connections for name, entry in entries.items()} == expected
 
     await eventually(known)
 
@@ -128,12 +135,12 @@ async def test_redis_knows_who_comes_and_goes(register: PresenceRegister, start:
         a.connect(None)
         b.connect()
         b.connect("bob")
-        await stays_are(register, a=2, b=1)
-        await stays_are(register, "bob", b=1)
+        await entries_are(register, a=2, b=1)
+        await entries_are(register, "bob", b=1)
         a.hub.remove(first)
-        await stays_are(register, a=1, b=1)
+        await entries_are(register, a=1, b=1)
         a.hub.remove(second)
-        await stays_are(register, b=1)
+        await entries_are(register, b=1)
         assert a.presence.pending == b.presence.pending == 0
 
 
@@ -141,12 +148,12 @@ async def test_a_log_in_and_a_log_out_count(register: PresenceRegister, start: S
     async with start() as pod:
         connection = pod.connect(None)
         pod.hub.identify(connection, Identity("alice", 2_000.0))
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         pod.hub.identify(connection, Identity("bob", 2_000.0))
-        await stays_are(register, "bob", a=1)
-        await stays_are(register)
+        await entries_are(register, "bob", a=1)
+        await entries_are(register)
         pod.hub.identify(connection, ANONYMOUS)
-        await stays_are(register, "bob")
+        await entries_are(register, "bob")
 
 
 async def test_since_when_is_remembered_while_there_is_a_connection(
@@ -154,14 +161,14 @@ async def test_since_when_is_remembered_while_there_is_a_connection(
 ) -> None:
     async with start() as pod:
         first = pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         pod.presence._clock = lambda: NOW + 60
         pod.connect()
-        await stays_are(register, a=2)
+        await entries_are(register, a=2)
         pod.hub.remove(first)
-        await stays_are(register, a=1)
-        (stay,) = (await register.user("alice")).values()
-        assert stay == Stay(1, NOW)
+        await entries_are(register, a=1)
+        (entry,) = (await register.user("alice")).values()
+        assert entry == PresenceEntry(1, NOW)
 
 
 async def test_changes_are_written_together_and_idle_connections_not_at_all(
@@ -226,7 +233,7 @@ async def test_each_heartbeat_of_a_pod_puts_off_its_end(
 ) -> None:
     async with start(heartbeat_seconds=6) as pod:
         pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         (name,) = (await register.pods()).loads
 
         async def last_heard_ms() -> int:
@@ -240,7 +247,7 @@ async def test_each_heartbeat_of_a_pod_puts_off_its_end(
             return await last_heard_ms() > begun_ms
 
         await eventually(is_heard_again)
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
 
 
 async def test_a_pod_that_was_forgotten_says_everything_again(
@@ -251,13 +258,13 @@ async def test_a_pod_that_was_forgotten_says_everything_again(
         for n in range(3):
             a.connect(f"user-{n}")
         b.connect("user-0")
-        await stays_are(register, "user-0", a=1, b=1)
+        await entries_are(register, "user-0", a=1, b=1)
         await redis.delete(keys.pods, *[keys.presence(f"user:user-{n}") for n in range(3)])
         assert await register.user("user-0") == {}
         a.presence.renew()
         b.presence.renew()
-        await stays_are(register, "user-0", a=1, b=1)
-        await stays_are(register, "user-2", a=1)
+        await entries_are(register, "user-0", a=1, b=1)
+        await entries_are(register, "user-2", a=1)
 
 
 async def test_what_redis_lost_without_forgetting_the_pod_is_said_again(
@@ -266,11 +273,11 @@ async def test_what_redis_lost_without_forgetting_the_pod_is_said_again(
     """A failover that dropped the last writes."""
     async with start() as pod:
         pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         (name,) = (await register.pods()).loads
         await redis.delete(keys.presence("user:alice"))
         pod.presence.renew()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         assert list((await register.pods()).loads) == [name]
 
 
@@ -284,7 +291,7 @@ async def test_what_would_be_forgotten_is_written_in_time(
     monkeypatch.setattr(module, "PRESENCE_SECONDS", 0)
     async with start(heartbeat_seconds=1) as pod:
         pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         await redis.expire(keys.presence("user:alice"), 100)
 
         async def written_again() -> bool:
@@ -298,7 +305,7 @@ async def test_a_pod_that_leaves_leaves_nothing(
 ) -> None:
     async with start() as pod:
         staying, leaving = pod.connect(), pod.connect("bob")
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         pod.hub.remove(staying)
         await pod.presence.leave()
         assert (await register.pods()).loads == {}
@@ -317,7 +324,7 @@ async def test_writes_that_fail_are_made_up_for(
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
     async with start() as pod:
         gone = pod.connect("bob")
-        await stays_are(register, "bob", a=1)
+        await entries_are(register, "bob", a=1)
         await redis.set(keys.presence("user:alice"), "of another type: Redis refuses")
         pod.connect()
         pod.hub.remove(gone)
@@ -328,8 +335,8 @@ async def test_writes_that_fail_are_made_up_for(
         await eventually(failed)
         assert pod.presence.pending > 0
         await redis.delete(keys.presence("user:alice"))
-        await stays_are(register, a=1)
-        await stays_are(register, "bob")
+        await entries_are(register, a=1)
+        await entries_are(register, "bob")
 
 
 async def test_nothing_breaks_while_redis_is_away(
@@ -345,7 +352,7 @@ async def test_nothing_breaks_while_redis_is_away(
 
         await eventually(failed)
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 5.0)
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
         await pod.presence.leave()
 
@@ -357,7 +364,7 @@ async def test_users_who_come_and_go_while_redis_is_away_are_forgotten(
     async with start(max_connections=20) as pod:
         staying = pod.connect("staying")
         gone = pod.connect("gone")
-        await stays_are(register, "gone", a=1)
+        await entries_are(register, "gone", a=1)
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 0.0)
         pod.hub.remove(gone)
         for n in range(50):
@@ -368,8 +375,8 @@ async def test_users_who_come_and_go_while_redis_is_away_are_forgotten(
 
         await eventually(bounded)
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 5.0)
-        await stays_are(register, "staying", a=1)
-        await stays_are(register, "gone")
+        await entries_are(register, "staying", a=1)
+        await entries_are(register, "gone")
         assert staying.closed_with is None
 
 
@@ -379,7 +386,7 @@ async def test_a_name_that_is_given_up_while_it_is_renewed_is_not_used_again(
     """Otherwise users who were forgotten with it would count again."""
     async with start() as pod:
         pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         given_up = pod.presence._pods.name
         beat = register.beat
 
@@ -399,7 +406,7 @@ async def test_a_pod_that_leaves_is_not_made_known_again_by_a_beat(
     """A beat in progress finds the pod forgotten."""
     async with start() as pod:
         pod.connect()
-        await stays_are(register, a=1)
+        await entries_are(register, a=1)
         await pod.presence.leave()
         await pod.presence._beat(renewed=False)
         assert (await register.pods()).loads == {}
@@ -413,9 +420,9 @@ class TestLimit:
     ) -> None:
         async with start("a") as a, start("b") as b:
             old = [a.connect(), a.connect(), b.connect()]
-            await stays_are(register, a=2, b=1)
+            await entries_are(register, a=2, b=1)
             await eventually_closed(b.connect())
-            await stays_are(register, a=2, b=1)
+            await entries_are(register, a=2, b=1)
             assert [each.closed_with for each in old] == [None] * 3
 
     async def test_of_many_at_once_as_many_stay_as_may(
@@ -426,9 +433,9 @@ class TestLimit:
             together = [pod.connect() for _ in range(LIMIT) for pod in (a, b, c)]
 
             async def settled() -> bool:
-                stays = await register.user("alice")
+                entries = await register.user("alice")
                 pending = any(pod.presence.pending for pod in (a, b, c))
-                return not pending and sum(stay.connections for stay in stays.values()) == LIMIT
+                return not pending and sum(entry.connections for entry in entries.values()) == LIMIT
 
             await eventually(settled)
             assert sum(each.closed_with is None for each in together) == LIMIT
@@ -438,11 +445,11 @@ class TestLimit:
     ) -> None:
         async with start("a") as a, start("b") as b:
             first, *_ = [a.connect() for _ in range(LIMIT)]
-            await stays_are(register, a=LIMIT)
+            await entries_are(register, a=LIMIT)
             a.hub.remove(first)
-            await stays_are(register, a=LIMIT - 1)
+            await entries_are(register, a=LIMIT - 1)
             assert b.connect().closed_with is None
-            await stays_are(register, a=LIMIT - 1, b=1)
+            await entries_are(register, a=LIMIT - 1, b=1)
 
     async def test_what_a_dead_pod_held_does_not_count(
         self, register: PresenceRegister, start: Start, redis: Redis, keys: Keyspace
@@ -450,7 +457,7 @@ class TestLimit:
         async with start("a", heartbeat_seconds=1) as a:
             name = (await register.begin("dead", PodLoad(0, 3, 1), timeout_seconds=0.3)).name
             assert name is not None
-            await register.write(name, [("alice", Stay(LIMIT, NOW))])
+            await register.write(name, [("alice", PresenceEntry(LIMIT, NOW))])
             await eventually_closed(a.connect())
 
             async def is_gone() -> bool:
@@ -458,7 +465,7 @@ class TestLimit:
 
             await eventually(is_gone)
             taken = [a.connect() for _ in range(LIMIT)]
-            await stays_are(register, a=LIMIT)
+            await entries_are(register, a=LIMIT)
             assert [each.closed_with for each in taken] == [None] * LIMIT
             assert await redis.hexists(keys.presence("user:alice"), name) is False
 
@@ -468,13 +475,13 @@ class TestLimit:
         """Even if there are too many by then: no connection is closed because of Redis."""
         async with start("a") as a, start("b") as b:
             a_held = [a.connect() for _ in range(LIMIT)]
-            await stays_are(register, a=LIMIT)
+            await entries_are(register, a=LIMIT)
             await redis.delete(keys.pods, keys.presence("user:alice"))
             b_held = [b.connect() for _ in range(LIMIT)]
             b.presence.renew()
-            await stays_are(register, b=LIMIT)
+            await entries_are(register, b=LIMIT)
             a.presence.renew()
-            await stays_are(register, a=LIMIT, b=LIMIT)
+            await entries_are(register, a=LIMIT, b=LIMIT)
             assert {each.closed_with for each in a_held + b_held} == {None}
             await eventually_closed(a.connect())
 
@@ -499,7 +506,7 @@ async def test_two_pods_of_one_name_do_not_throw_each_other_out(
     """Each finds the other, both count, and each notices when the other has gone."""
     async with start("twin", heartbeat_seconds=1) as first:
         first.connect("alice")
-        await stays_are(register, twin=1)
+        await entries_are(register, twin=1)
         async with start("twin", heartbeat_seconds=1) as second:
             second.connect("bob")
             await holds(lambda: first.presence.namesakes.count == 1)
@@ -510,8 +517,8 @@ async def test_two_pods_of_one_name_do_not_throw_each_other_out(
                 await holds(lambda old=before: first.presence.pods is not old)
                 assert {first.presence.pods.name, second.presence.pods.name} == names
                 assert set((await register.pods()).loads) == names
-            await stays_are(register, twin=1)
-            await stays_are(register, "bob", twin=1)
+            await entries_are(register, twin=1)
+            await entries_are(register, "bob", twin=1)
             await second.presence.leave()
         await holds(lambda: first.presence.namesakes.count == 0)
         assert first.presence.namesakes.warnings == ()

@@ -62,12 +62,12 @@ class Users:
             Refusal: Redis does not answer.
         """
         try:
-            stays = await self._register.user(user)
+            entries = await self._register.user(user)
         except BusUnavailable:
             raise _bus_unavailable() from None
         pods = [
-            UserOnPod(pod_of(name), stay.connections, _time(stay.since))
-            for name, stay in sorted(stays.items())
+            UserOnPod(pod_of(name), entry.connections, _time(entry.since))
+            for name, entry in sorted(entries.items())
         ]
         return UserPresence(
             user,
@@ -152,10 +152,10 @@ class Users:
     async def _known_connections(self, user: str) -> int | None:
         """None if presence does not answer; the user is disconnected all the same."""
         try:
-            stays = await self._register.user(user)
+            entries = await self._register.user(user)
         except BusUnavailable:
             return None
-        return sum(stay.connections for stay in stays.values())
+        return sum(entry.connections for entry in entries.values())
 
     def _revocation(self, user: str, issued_before: float) -> RevokeUser:
         ends_at = issued_before + self._token_max_seconds + self._leeway_seconds

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
-from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
 from clarion_contract.events.errors import BusUnavailable
 from clarion_publisher.sources.http import problems, schemas
 from clarion_publisher.sources.http.answers import DisconnectReceipt
@@ -121,15 +121,17 @@ def test_a_disconnect_says_how_many_connections_presence_knew(
     redis_url: str, namespace: str
 ) -> None:
     with serving(redis_url, namespace=namespace) as service, service.client() as client:
-        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
-        service.register("b", PodLoad(0, 2, 2), {"alice": Stay(1, 0.0), "bob": Stay(1, 0.0)})
+        service.register("a", PodLoad(0, 2, 1), {"alice": PresenceEntry(2, 1_800_000_001.0)})
+        service.register(
+            "b", PodLoad(0, 2, 2), {"alice": PresenceEntry(1, 0.0), "bob": PresenceEntry(1, 0.0)}
+        )
         assert client.post(path_of("alice")).json()["connections"] == 3
 
 
 class SilentPresence:
     """On a cluster, only the node that holds a user's presence may be away."""
 
-    async def user(self, user: str) -> dict[str, Stay]:
+    async def user(self, user: str) -> dict[str, PresenceEntry]:
         raise BusUnavailable("no answer")
 
 
@@ -164,8 +166,10 @@ def test_any_user_can_be_named(client: httpx.Client, service: Service, odd: str)
 def test_a_user_is_found_on_all_pods(redis_url: str, namespace: str) -> None:
     load = PodLoad(anonymous=5, authenticated=3, users=2)
     with serving(redis_url, namespace=namespace) as service, service.client() as client:
-        service.register("b", load, {"alice": Stay(1, 1_800_000_000.25), "a/b": Stay(1, 0.0)})
-        service.register("a", PodLoad(0, 2, 1), {"alice": Stay(2, 1_800_000_001.0)})
+        service.register(
+            "b", load, {"alice": PresenceEntry(1, 1_800_000_000.25), "a/b": PresenceEntry(1, 0.0)}
+        )
+        service.register("a", PodLoad(0, 2, 1), {"alice": PresenceEntry(2, 1_800_000_001.0)})
         alice = client.get("/v1/users/alice")
         assert (alice.status_code, alice.json()) == (
             200,
