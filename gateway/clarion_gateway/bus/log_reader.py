@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Final
 
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
+from clarion_gateway.delivery.replay import HistoryBus
 
 NEWEST: Final = 2**53
 """Above every id."""
@@ -27,21 +28,6 @@ _EVENTS_PER_READ: Final = 500
 _STREAM_MIN_BYTES: Final = 32_768
 
 _by_id: Final = attrgetter("id")
-
-
-class ReadingBus(Protocol):
-    """The part of `clarion_contract.bus.bus.Bus` that reading the logs uses."""
-
-    async def history(
-        self,
-        ranges: Sequence[tuple[Audience, int]],
-        *,
-        limit: int,
-        broken_too: bool = False,
-        max_bytes: int = PAGE_MAX_BYTES,
-    ) -> list[History]:
-        """See `clarion_contract.bus.bus.Bus.history`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +74,7 @@ class Missed:
 
 
 async def read(
-    bus: ReadingBus, streams: Sequence[Heard], until: int, *, keep_bytes: int | None = None
+    bus: HistoryBus, streams: Sequence[Heard], until: int, *, keep_bytes: int | None = None
 ) -> Missed:
     """Read a range of every stream's log.
 
@@ -138,7 +124,7 @@ async def read(
     return missed
 
 
-async def ends(bus: ReadingBus, audiences: Sequence[Audience]) -> list[int]:
+async def ends(bus: HistoryBus, audiences: Sequence[Audience]) -> list[int]:
     """The id at which each stream ends: every later event of the stream will have a higher id.
 
     Raises:

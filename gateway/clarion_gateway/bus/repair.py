@@ -19,8 +19,9 @@ from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.bus import log_reader as catch_up
-from clarion_gateway.bus.log_reader import NEWEST, Heard, Missed, ReadingBus
+from clarion_gateway.bus.log_reader import NEWEST, Heard, Missed
 from clarion_gateway.bus.streams import Stream, Streams
+from clarion_gateway.delivery.replay import HistoryBus
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
@@ -38,7 +39,7 @@ class Repair:
 
     def __init__(
         self,
-        bus: ReadingBus,
+        bus: HistoryBus,
         streams: Streams,
         delivery: Delivery,
         ring: Ring,

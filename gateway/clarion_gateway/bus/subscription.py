@@ -30,10 +30,10 @@ from clarion_contract.events.event import Event, InvalidMessage, parse_message
 from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 from clarion_contract.redis.subscriber import Message, Subscribed
-from clarion_gateway.bus.log_reader import ReadingBus
 from clarion_gateway.bus.probe import Clocks, Prober, ProbingBus
 from clarion_gateway.bus.repair import Repair, TellGap
 from clarion_gateway.bus.streams import Stream, Streams
+from clarion_gateway.delivery.replay import HistoryBus
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
@@ -87,7 +87,7 @@ class Control(Protocol):
         ...
 
 
-class SubscribingBus(ReadingBus, ProbingBus, Protocol):
+class SubscribingBus(HistoryBus, ProbingBus, Protocol):
     """The part of `clarion_contract.bus.bus.Bus` that the subscription uses."""
 
     async def holds(self, stream: str, id_: int) -> bool:

@@ -25,7 +25,7 @@ _EVENTS_PER_PAGE: Final = 500
 
 
 class HistoryBus(Protocol):
-    """The part of `clarion_contract.bus.bus.Bus` that replay uses."""
+    """The part of `clarion_contract.bus.bus.Bus` that reads logs, for replays and for repair."""
 
     async def history(
         self,
