@@ -22,7 +22,7 @@ _REFUSED_EARLY: Final = (
     "no_descriptors",
     "answer_timeout",
 )
-# Those that are no fault of the producer.
+# Outcomes that are not the producer's fault.
 _FAILURES: Final = ("internal", "bus_unavailable", "overloaded", "keys_unavailable")
 _COUNTS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
 

@@ -15,7 +15,7 @@ class InvalidName(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the names of a kind look like, for code and for people.
+    """The rule for the names of a kind of audience, for code and for people.
 
     Attributes:
         check: returns a name unchanged, or raises `InvalidName`.

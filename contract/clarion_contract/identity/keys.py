@@ -25,7 +25,7 @@ class Candidates:
 
 
 class KeySource(Protocol):
-    """What a verifier needs of its keys.
+    """The interface of a verifier's keys.
 
     Attributes:
         only: the key of every token, whatever key id the token names; None: the id decides.

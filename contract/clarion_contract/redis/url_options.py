@@ -44,7 +44,7 @@ _OURS: Final = frozenset(URL_QUERY_ARGUMENT_PARSERS) - frozenset(OPTIONS) | {
 
 
 class InvalidRedisUrl(ValueError):
-    """What is wrong with a URL, in one line that shows no value of it."""
+    """A Redis URL is wrong. The text is one line that shows no value of the URL."""
 
 
 def read_options(query: str, *, secure: bool, sentinel: bool) -> dict[str, str]:

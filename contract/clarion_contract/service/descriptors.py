@@ -29,7 +29,7 @@ _UNLIMITED: Final = 1 << 30
 
 
 def raise_limit() -> None:
-    """Raise the soft limit to the hard one, but for the descriptors that are set aside.
+    """Raise the soft limit to the hard one, less the descriptors that are set aside.
 
     The soft limit is often 1,024, for programs that use select(2).
     """

@@ -1,4 +1,4 @@
-"""What all public paths of a service have in common: a prefix, and a path for health checks."""
+"""Parts that all public paths of a service share: a prefix, and a path for health checks."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Prober:
         self._timeout_seconds = timeout_seconds
         self._clocks = clocks
         self._clock = clock
-        # By stream, the shared clock's first: the newest id that came in.
+        # The newest id that came in, by stream; the shared clock's stream comes first.
         self._heard: dict[str, int] = {}
         self._arrived = asyncio.Event()
         # Number and id of the last probe that came back.

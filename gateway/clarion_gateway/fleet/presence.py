@@ -116,9 +116,10 @@ class Presence:
         self._leaving = False
         self._named = asyncio.Event()
         self._lost_sight = asyncio.Event()
-        # Whose connections have changed since they were written; and what was, oldest first.
+        # The users whose connections have changed since their entries were written.
         self._changed: dict[str, None] = {}
         self._arrived = asyncio.Event()
+        # The entries that were written, by user, the oldest first.
         self._written: dict[str, _Written] = {}
 
     @property

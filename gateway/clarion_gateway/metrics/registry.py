@@ -340,7 +340,7 @@ class Metrics:
                 unsent_bytes,
             ),
             "clarion_outbound_bytes": (
-                "Memory of what waits for slow clients; what several wait for counts once.",
+                "Memory of bytes that wait for slow clients; shared buffers count once.",
                 outbound_bytes,
             ),
             "clarion_inbound_bytes": (

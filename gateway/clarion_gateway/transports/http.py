@@ -163,7 +163,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         Args:
             status: HTTP status.
             reason: the label by which the refusal is counted.
-            detail: what was expected, for whoever reads the answer.
+            detail: what was expected, for people.
             headers: names and values that the answer has besides its own.
         """
         self.end_with(reason, refusal_response(status, detail, headers=headers))

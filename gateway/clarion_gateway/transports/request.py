@@ -89,7 +89,7 @@ class ConnectionRequest:
 
 
 def _fields(query: str) -> dict[str, str]:
-    """The first value of each field. Empty values are left out, but for the token: see `opening`.
+    """The first value of each field. Empty values are left out, except the token: see `opening`.
 
     `parse_qs` takes three times as long.
     """

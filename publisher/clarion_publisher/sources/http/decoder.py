@@ -202,7 +202,7 @@ def _field_errors(raw: Raw, cls: type[Struct]) -> list[FieldError]:
         for name, value in got.items()
         if name not in known
     ]
-    # Where a field stands twice, its last value is here; the first one was wrong.
+    # A field stands twice: the last value is here, and the first one was wrong.
     errors = errors or [FieldError("", "each field once", "a field more than once")]
     return errors[:_ERRORS_MAX]
 
