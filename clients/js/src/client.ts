@@ -10,9 +10,9 @@ import { verdict } from "./verdicts.js";
 import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
 
 // The gateway answers within its GATEWAY_HANDSHAKE_SECONDS, 10 by default.
-const CONNECT_MS = 15_000;
+const CONNECT_MS = 12_000;
 // Intervals of the gateway's pings without a sign of life after which a connection counts as lost.
-const SILENT_INTERVALS = 2.5;
+const SILENT_INTERVALS = 2;
 const REFRESH_AT = 0.8; // of a token's life
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
