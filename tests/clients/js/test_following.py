@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,20 +21,29 @@ from tests.valkey import Valkey
 TRANSPORTS = ["websocket", "sse"]
 
 
+@contextmanager
+def _stack(valkey: Valkey, folder: Path, namespace: str, **changes: str) -> Iterator[Stack]:
+    made = make_stack(folder, valkey.url, namespace, GATEWAY_DRAIN_SPREAD_SECONDS="0.2", **changes)
+    with made.running():
+        yield made
+
+
 @pytest.fixture(scope="module")
 def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two gateways. A test that ends one starts it again."""
-    folder = tmp_path_factory.mktemp("stack")
-    made = make_stack(folder, shared_valkey.url, "js", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
-    with made.running():
+    with _stack(shared_valkey, tmp_path_factory.mktemp("stack"), "js") as made:
         yield made
 
 
 @pytest_asyncio.fixture
 async def address(stack: Stack) -> AsyncIterator[str]:
     """Of a load balancer before both gateways."""
-    async with balanced([_port(gateway) for gateway in stack.gateways]) as url:
+    async with _balancer(stack) as url:
         yield url
+
+
+def _balancer(stack: Stack) -> AbstractAsyncContextManager[str]:
+    return balanced([_port(gateway) for gateway in stack.gateways])
 
 
 def _port(service: Service) -> int:
@@ -63,6 +75,23 @@ async def test_gateways_go_and_nothing_is_lost_or_doubled(
     assert client.data == [[turn, number] for turn in range(2) for number in range(20)]
     refreshes = [report for report in client.reports if report["kind"] == "refresh"]
     assert [refresh["reason"] for refresh in refreshes] == ["first"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_gateway_that_hangs_is_left(
+    shared_valkey: Valkey, tmp_path: Path, namespace: str, drive: Drive, transport: str
+) -> None:
+    """As when a node is lost: nothing closes the connection, but its pings stay away."""
+    with _stack(shared_valkey, tmp_path, namespace, GATEWAY_PING_INTERVAL_SECONDS="1") as stack:
+        async with _balancer(stack) as url, drive(url=url, transport=transport) as client:
+            await client.status("open")
+            hanging = stack.gateways[0].process  # the balancer's first
+            assert hanging is not None
+            hanging.send_signal(signal.SIGSTOP)
+            await stack.publish("all", "tick", "meanwhile")
+            await _heard(client, "meanwhile")
+    assert client.data == ["meanwhile"]
+    assert any(report.get("reason") == "the gateway went silent" for report in client.reports)
 
 
 async def test_a_message_gets_the_handlers_reply(stack: Stack, address: str, drive: Drive) -> None:
