@@ -1,6 +1,6 @@
-"""The parts of a dashboard, as the JSON that Grafana loads: panels, rows, variables, links.
+"""A panel, as the JSON that Grafana loads.
 
-This module knows Grafana's spelling and the layout of panels, but no metric.
+This module knows Grafana's spelling, but no metric.
 https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
 """
 
@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from deploy.grafana.colours import OUTCOMES
+
 RUNBOOK_URL: Final = "https://clarion.example/docs/runbook.md"
 """The runbook's address; the chart replaces it by your own."""
 
-_DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-# Grafana 10's version. Newer Grafanas (12.4: 42) convert it to their own when they load it.
-_SCHEMA_VERSION: Final = 39
-_GRID_COLUMNS: Final = 24
+DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _GREEN, _YELLOW, _RED = "green", "yellow", "red"
-
 Json = dict[str, Any]
-Kind = Literal["timeseries", "stat", "heatmap"]
+Kind = Literal["timeseries", "state-timeline", "stat", "heatmap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,8 @@ class Panel:
 
     Attributes:
         unit: Grafana's name of the unit: ``s``, ``bytes``, ``ops``, ``percentunit``, ``short``, …
+        kind: ``state-timeline`` is for yes and no.
+        good: of a state timeline, whether yes is the good state.
         runbook: the anchor of the section that says what to do.
         stacked: whether the series are stacked, because their sum means something.
         maximum: the upper end of the scale, if it has one.
@@ -77,6 +77,7 @@ class Panel:
     thresholds: Thresholds | None = None
     stacked: bool = False
     maximum: float | None = None
+    good: bool = True
     width: int = 8
     height: int = 8
 
@@ -87,7 +88,7 @@ class Panel:
             "type": self.kind,
             "title": self.title,
             "description": self.description,
-            "datasource": _DATASOURCE,
+            "datasource": DATASOURCE,
             "gridPos": {"h": self.height, "w": self.width, "x": column, "y": line},
             "links": [
                 {
@@ -96,12 +97,12 @@ class Panel:
                     "targetBlank": True,
                 }
             ],
-            "fieldConfig": {"defaults": self._field(), "overrides": []},
+            "fieldConfig": {"defaults": self._field(), "overrides": self._overrides()},
             "options": _OPTIONS[self.kind],
             "targets": [
                 {
                     "refId": chr(ord("A") + index),
-                    "datasource": _DATASOURCE,
+                    "datasource": DATASOURCE,
                     "expr": query.expr,
                     "legendFormat": query.legend,
                     "format": "heatmap" if self.kind == "heatmap" else "time_series",
@@ -116,6 +117,8 @@ class Panel:
         field: Json = {"unit": self.unit}
         if self.kind == "heatmap":
             return field
+        if self.kind == "state-timeline":
+            return field | self._states()
         field["min"] = 0
         if self.maximum is not None:
             field["max"] = self.maximum
@@ -128,7 +131,7 @@ class Panel:
         if self.kind == "stat":
             field["color"] = {"mode": "thresholds"}
             return field
-        field["color"] = {"mode": "palette-classic"}
+        field["color"] = {"mode": "palette-classic-by-name"}
         field["custom"] = {
             "drawStyle": "line",
             "lineWidth": 1,
@@ -140,6 +143,32 @@ class Panel:
         }
         return field
 
+    def _states(self) -> Json:
+        """Texts and colours of 0 and 1."""
+        colours = ("red", "green") if self.good else ("green", "orange")
+        states = {
+            str(value): {"text": text, "color": colour, "index": value}
+            for value, (text, colour) in enumerate(zip(("No", "Yes"), colours, strict=True))
+        }
+        return {
+            "color": {"mode": "thresholds"},
+            "custom": {"fillOpacity": 70, "lineWidth": 0},
+            "mappings": [{"type": "value", "options": states}],
+        }
+
+    def _overrides(self) -> list[Json]:
+        """Fixed colours of outcomes, where they tell the series apart."""
+        labels = ("{{outcome}}", "{{reason}}", "{{change}}", "{{source}}")
+        if not any(label in query.legend for query in self.queries for label in labels):
+            return []
+        return [
+            {
+                "matcher": {"id": "byRegexp", "options": f"/(^| )({'|'.join(names)})$/"},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+            }
+            for colour, names in OUTCOMES.items()
+        ]
+
 
 _OPTIONS: Final[dict[Kind, Json]] = {
     "timeseries": {
@@ -150,6 +179,14 @@ _OPTIONS: Final[dict[Kind, Json]] = {
             "calcs": ["lastNotNull", "max"],
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "state-timeline": {
+        "mergeValues": True,
+        "showValue": "never",
+        "alignValue": "left",
+        "rowHeight": 0.8,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "single"},
     },
     "stat": {
         "colorMode": "value",
@@ -174,140 +211,3 @@ _OPTIONS: Final[dict[Kind, Json]] = {
         "tooltip": {"mode": "single", "yHistogram": True},
     },
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Panels under one heading, laid out from left to right."""
-
-    title: str
-    panels: Sequence[Panel]
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """One dashboard.
-
-    Attributes:
-        uid: the dashboard's address in Grafana; users' own links depend on it.
-        drains: a query; its values of 1 are marked on all panels.
-    """
-
-    uid: str
-    title: str
-    description: str
-    rows: Sequence[Row]
-    drains: str
-
-    def json(self) -> Json:
-        """The dashboard's JSON for Grafana."""
-        return {
-            "uid": self.uid,
-            "title": self.title,
-            "description": self.description,
-            "tags": ["clarion"],
-            "schemaVersion": _SCHEMA_VERSION,
-            "version": 1,
-            "editable": False,
-            "graphTooltip": 1,  # one crosshair on all panels
-            "timezone": "browser",
-            "time": {"from": "now-1h", "to": "now"},
-            "refresh": "30s",
-            "links": _links(),
-            "templating": {"list": _variables()},
-            "annotations": {"list": [_drains(self.drains)]},
-            "panels": _laid_out(self.rows),
-        }
-
-
-def _laid_out(rows: Sequence[Row]) -> list[Json]:
-    panels: list[Json] = []
-    line = 0
-    for row in rows:
-        panels.append(
-            {
-                "id": len(panels) + 1,
-                "type": "row",
-                "title": row.title,
-                "collapsed": False,
-                "gridPos": {"h": 1, "w": _GRID_COLUMNS, "x": 0, "y": line},
-                "panels": [],
-            }
-        )
-        line += 1
-        column = height = 0
-        for panel in row.panels:
-            if column + panel.width > _GRID_COLUMNS:
-                line += height
-                column = height = 0
-            panels.append(panel.json(len(panels) + 1, column, line))
-            column += panel.width
-            height = max(height, panel.height)
-        line += height
-    return panels
-
-
-def _links() -> list[Json]:
-    return [
-        {
-            "title": "Clarion",
-            "type": "dashboards",
-            "tags": ["clarion"],
-            "asDropdown": False,
-            "includeVars": True,
-            "keepTime": True,
-        },
-        {
-            "title": "Runbook",
-            "type": "link",
-            "icon": "doc",
-            "url": RUNBOOK_URL,
-            "targetBlank": True,
-        },
-    ]
-
-
-def _variables() -> list[Json]:
-    return [
-        {
-            "name": "datasource",
-            "label": "Prometheus",
-            "type": "datasource",
-            "query": "prometheus",
-            "refresh": 1,
-            "hide": 0,
-        },
-        _label_values("namespace", "Namespace", "clarion_connections_max"),
-        _label_values("pod", "Gateway pod", 'clarion_connections_max{namespace=~"$namespace"}'),
-    ]
-
-
-def _label_values(name: str, label: str, series: str) -> Json:
-    query = f"label_values({series}, {name})"
-    return {
-        "name": name,
-        "label": label,
-        "type": "query",
-        "datasource": _DATASOURCE,
-        "definition": query,
-        "query": {"query": query, "refId": name},
-        "refresh": 2,  # whenever the time range changes, because pods come and go
-        "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".+",
-        "current": {"text": ["All"], "value": ["$__all"]},
-    }
-
-
-def _drains(expr: str) -> Json:
-    return {
-        "name": "Draining pods",
-        "datasource": _DATASOURCE,
-        "enable": True,
-        "hide": False,
-        "iconColor": "orange",
-        "expr": expr,
-        "titleFormat": "{{pod}} drains",
-        "step": "15s",
-    }

@@ -32,6 +32,21 @@ def increase(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) ->
     return f"{_sum(by)} (increase({gauge(metric, *matchers, pods=pods)}[$__rate_interval]))"
 
 
+def in_range(metric: str, *matchers: str, by: str = "", pods: str = GATEWAYS) -> str:
+    """A counter's increase over the whole range of the dashboard, for a single figure."""
+    return f"{_sum(by)} (increase({gauge(metric, *matchers, pods=pods)}[$__range]))"
+
+
+def of_gateways(expr: str) -> str:
+    """Only the series of gateway pods, for metrics that every Python process has."""
+    return f"{expr} and on (namespace, pod) {gauge('clarion_connections_max')}"
+
+
+def of_publishers(expr: str) -> str:
+    """Only the series of publisher pods."""
+    return f"{expr} and on (namespace, pod) {gauge('clarion_publisher_pending', pods=PUBLISHERS)}"
+
+
 def quantile(share: float, metric: str, *, by: str = "", pods: str = GATEWAYS) -> str:
     """A quantile of a histogram over all pods, or by these labels."""
     labels = f"le, {by}" if by else "le"

@@ -41,8 +41,19 @@ def dashboards() -> list[Fields]:
     return [json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))]
 
 
+def rows(dashboard: Fields) -> list[tuple[Fields, list[Fields]]]:
+    """Each row with its panels, which stand in a collapsed row and after an open one."""
+    found: list[tuple[Fields, list[Fields]]] = []
+    for panel in dashboard["panels"]:
+        if panel["type"] == "row":
+            found.append((panel, list(panel["panels"])))
+        else:
+            found[-1][1].append(panel)
+    return found
+
+
 def panels(dashboard: Fields) -> list[Fields]:
-    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    return [panel for _, below in rows(dashboard) for panel in below]
 
 
 def alerts() -> list[Fields]:

@@ -1,14 +1,15 @@
-"""Draws the dashboards for the docs: ``python -m tests.observability.pictures`` (20 s).
+"""Draws the dashboards for the docs: ``python -m tests.observability.pictures FOLDER [MINUTES]``.
 
-Panels, positions, queries, legends, units and thresholds come from the dashboards' own JSON. The
-numbers come from a real Prometheus that watched a real stack while everything that the dashboards
-show happened to it. Grafana plays no part, and draws more finely.
+Panels, positions, queries, legends, units, colours and thresholds come from the dashboards' own
+JSON. The numbers come from a real Prometheus that watched a real stack for an hour of plausible
+traffic. FOLDER keeps the recording, so that a change of a panel needs no second hour. Grafana plays
+no part, and draws more finely.
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,16 +19,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tests.observability.files import ROOT, Fields, dashboards
-from tests.observability.observed import Observed, observing
+from tests.observability.files import ROOT, Fields, dashboards, rows
+from tests.observability.observed import Observed, record_hour, recorded_hour
 
 FOLDER: Final = ROOT / "docs" / "dashboards"
 
-_COLUMN_INCHES, _LINE_INCHES, _MARGIN_INCHES = 0.62, 0.29, 0.07
+_COLUMN_INCHES, _LINE_INCHES, _MARGIN_INCHES = 0.6, 0.32, 0.07
+_TITLE, _TEXT = 10, 8  # points; GitHub shows the pictures at about two thirds of their size
 _DPI: Final = 100
 _LEGEND_LINES: Final = 4
 _PAGE, _CARD, _EDGE, _INK, _MUTED = "#f4f5f7", "#ffffff", "#dfe3e8", "#1f2933", "#616e7c"
-_COLOURS: Final = {"green": "#2f9e5f", "yellow": "#d69e2e", "red": "#d64545"}
+_COLOURS: Final = {
+    "green": "#2f9e5f", "yellow": "#d69e2e", "orange": "#e8710a", "red": "#d64545", "blue": "#3b7dd8",
+}  # fmt: skip
 _SERIES: Final = (
     "#0f766e", "#d97706", "#4c6ef5", "#be4bdb", "#e03131", "#66a80f", "#1098ad", "#7048e8",
 )  # fmt: skip
@@ -37,25 +41,40 @@ Box = tuple[float, float, float, float]
 
 
 def draw(dashboard: Fields, observed: Observed, path: Path) -> None:
-    """Draw the whole dashboard as one picture, in the format of the path's suffix."""
-    places = [panel["gridPos"] for panel in dashboard["panels"]]
-    lines = max(place["y"] + place["h"] for place in places) + 2
+    """Draw the whole dashboard as one picture, with every row open, in the format of the path's
+    suffix."""
+    placed = _opened(dashboard)
+    lines = max(place["y"] + place["h"] for place, _ in placed) + 2
     figure = Figure(figsize=(24 * _COLUMN_INCHES, lines * _LINE_INCHES), dpi=_DPI, facecolor=_PAGE)
-    figure.text(0.006, 1 - 1 / lines, dashboard["title"], size=15, color=_INK, va="center")
+    figure.text(0.006, 1 - 1 / lines, dashboard["title"], size=16, color=_INK, va="center")
+    minutes = (observed.end - observed.start) / 60
     figure.text(
-        0.994, 1 - 1 / lines, f"{observed.end - observed.start:.0f} seconds of two gateways and a"
-        " publisher to which everything happens; times in seconds",
-        size=8, color=_MUTED, va="center", ha="right",
+        0.994, 1 - 1 / lines, f"{minutes:.0f} minutes of two gateways and a publisher, all rows open;"
+        " times in minutes",
+        size=_TEXT + 1, color=_MUTED, va="center", ha="right",
     )  # fmt: skip
-    for panel in dashboard["panels"]:
-        box = _box(panel["gridPos"], lines)
+    for place, panel in placed:
+        box = _box(place, lines)
         if panel["type"] == "row":
-            figure.text(box[0] + 0.006, box[1] + box[3] / 2, panel["title"], size=10,
+            figure.text(box[0] + 0.006, box[1] + box[3] / 2, panel["title"], size=_TITLE + 1,
                         color=_MUTED, weight="bold", va="center")  # fmt: skip
         else:
             _panel(figure, box, panel, observed)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+
+
+def _opened(dashboard: Fields) -> list[tuple[Fields, Fields]]:
+    """Each row and panel with its place once all rows are open."""
+    placed = []
+    line = 0
+    for row, below in rows(dashboard):
+        shift = line - row["gridPos"]["y"]
+        for panel in (row, *below):
+            place = panel["gridPos"] | {"y": panel["gridPos"]["y"] + shift}
+            placed.append((place, panel))
+            line = max(line, place["y"] + place["h"])
+    return placed
 
 
 def _box(place: Fields, lines: int) -> Box:
@@ -75,9 +94,9 @@ def _panel(figure: Figure, box: Box, panel: Fields, observed: Observed) -> None:
             transform=figure.transFigure, zorder=-1,
         )
     )  # fmt: skip
-    title = 0.21 / height
+    title = 0.23 / height
     figure.text(
-        left + 2 * x, bottom + high - title, panel["title"], size=8, color=_INK, va="center"
+        left + 2 * x, bottom + high - title, panel["title"], size=_TITLE, color=_INK, va="center"
     )
     drawn = [
         (_legend(target["legendFormat"], labels), points)
@@ -106,7 +125,7 @@ def _stat(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Obser
     colour = _colour(last, field["thresholds"]["steps"])
     axes = figure.add_axes((left, bottom, width, height * 0.45))
     axes.set_axis_off()
-    axes.set_xlim(0, observed.end - observed.start)
+    axes.set_xlim(0, (observed.end - observed.start) / 60)
     times, values = _since(points, observed.start)
     axes.fill_between(times, values, color=colour, alpha=0.15, linewidth=0)
     axes.plot(times, values, color=colour, linewidth=1)
@@ -121,7 +140,7 @@ def _lines(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Obse
     field = panel["fieldConfig"]["defaults"]
     unit = field["unit"]
     inches = float(figure.get_size_inches()[1])
-    entry = 0.145 / inches
+    entry = 0.165 / inches
     named = sorted(drawn, key=lambda series: -max(value for _, value in series[1]))
     entries = min(len(named), _LEGEND_LINES)
     stacked = field["custom"]["stacking"]["mode"] == "normal"
@@ -131,7 +150,7 @@ def _lines(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Obse
     )
     highest = 0.0
     for number, (name, points) in enumerate(named):
-        colour = _SERIES[number % len(_SERIES)]
+        colour = _fixed(panel, name) or _SERIES[number % len(_SERIES)]
         times, values = _since(points, observed.start)
         feet = [below.get(time, 0.0) for time, _ in points]
         tops = [foot + value for foot, value in zip(feet, values, strict=True)]
@@ -158,10 +177,33 @@ def _entry(
     figure: Figure, left: float, bottom: float, width: float, colour: str,
     name: str, last: str, most: str,
 ) -> None:  # fmt: skip
-    figure.text(left, bottom, "━", size=6, color=colour, va="bottom")
-    figure.text(left + 0.011, bottom, name, size=6, color=_INK, va="bottom")
-    figure.text(left + width, bottom, f"last {last} · max {most}", size=6, color=_MUTED,
+    figure.text(left, bottom, "━", size=_TEXT, color=colour, va="bottom")
+    figure.text(left + 0.013, bottom, name, size=_TEXT, color=_INK, va="bottom")
+    values = f"last {last} · max {most}" if width > 0.2 else last
+    figure.text(left + width, bottom, values, size=_TEXT, color=_MUTED,
                 va="bottom", ha="right")  # fmt: skip
+
+
+def _fixed(panel: Fields, name: str) -> str | None:
+    """The colour that the dashboard gives to a series of this name."""
+    for override in panel["fieldConfig"]["overrides"]:
+        if re.search(override["matcher"]["options"].strip("/"), name):
+            return _COLOURS[override["properties"][0]["value"]["fixedColor"]]
+    return None
+
+
+def _states(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Observed) -> None:
+    """Draw a bar for each series, in the colour of its state."""
+    axes = _axes(figure, box, observed)
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    for number, (_, points) in enumerate(drawn):
+        times, values = _since(points, observed.start)
+        width = (observed.end - observed.start) / 60 / max(len(times), 1) * 1.1
+        colours = [_COLOURS[mapping["options"][f"{value:.0f}"]["color"]] for value in values]
+        axes.barh([number] * len(times), width, left=times, height=0.7, color=colours)
+    axes.set_yticks(range(len(drawn)), [name.removeprefix("gateway-") for name, _ in drawn])
+    axes.set_ylim(-0.6, max(len(drawn), 1) - 0.4)
+    axes.grid(visible=False)
 
 
 def _heatmap(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Observed) -> None:
@@ -176,7 +218,7 @@ def _heatmap(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Ob
         cells.append([max(0.0, upto[time] - below[time]) for time in times])
         below = upto
     axes.pcolormesh(
-        [time - observed.start for time in times], range(len(cells)), cells,
+        [(time - observed.start) / 60 for time in times], range(len(cells)), cells,
         cmap="Oranges", shading="nearest",
     )  # fmt: skip
     labels = [shown(bound, "s") for bound in sorted(bounds)]
@@ -187,6 +229,7 @@ def _heatmap(figure: Figure, box: Box, panel: Fields, drawn: Named, observed: Ob
 _KINDS: Final[dict[str, Callable[[Figure, Box, Fields, Named, Observed], None]]] = {
     "stat": _stat,
     "timeseries": _lines,
+    "state-timeline": _states,
     "heatmap": _heatmap,
 }
 
@@ -196,21 +239,22 @@ def _axes(figure: Figure, box: Box, observed: Observed) -> Axes:
     left, bottom, width, height = box
     inches = float(figure.get_size_inches()[1])
     axes = figure.add_axes(
-        (left + 0.028, bottom + 0.2 / inches, width - 0.03, height - 0.24 / inches)
+        (left + 0.034, bottom + 0.22 / inches, width - 0.037, height - 0.27 / inches)
     )
     axes.set_facecolor(_CARD)
-    axes.set_xlim(0, observed.end - observed.start)
-    axes.tick_params(labelsize=6, colors=_MUTED, length=0, pad=2)
+    axes.set_xlim(0, (observed.end - observed.start) / 60)
+    axes.tick_params(labelsize=_TEXT, colors=_MUTED, length=0, pad=2)
     axes.grid(color=_EDGE, linewidth=0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     for spine in axes.spines.values():
         spine.set_visible(False)
     return axes
 
 
 def _since(points: list[tuple[float, float]], start: float) -> tuple[list[float], list[float]]:
-    return [time - start for time, _ in points], [value for _, value in points]
+    """Minutes since the start, and values."""
+    return [(time - start) / 60 for time, _ in points], [value for _, value in points]
 
 
 def _colour(value: float, steps: Sequence[Fields]) -> str:
@@ -255,8 +299,12 @@ def path_of(dashboard: Fields, folder: Path = FOLDER) -> Path:
 
 
 def main() -> None:
-    """Draw all pictures again."""
-    with tempfile.TemporaryDirectory() as folder, observing(Path(folder)) as observed:
+    """Draw all pictures again, from a recording that is made if the folder has none."""
+    folder = Path(sys.argv[1])
+    if not (folder / "times.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        record_hour(folder, float(sys.argv[2]) * 60 if len(sys.argv) > 2 else 3600)
+    with recorded_hour(folder) as observed:
         for dashboard in dashboards():
             draw(dashboard, observed, path_of(dashboard))
 

@@ -25,8 +25,16 @@ Drawn = list[tuple[dict[str, str], list[tuple[float, float]]]]
 class Prometheus:
     """One process; it scrapes from `start` on, and answers until `kill`."""
 
-    def __init__(self, folder: Path, port: int, targets: Mapping[str, str]) -> None:
-        """``targets``: each address in the shipped configuration, and the real one."""
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        targets: Mapping[str, str],
+        scrape_seconds: float = SCRAPE_SECONDS,
+    ) -> None:
+        """``targets``: each address in the shipped configuration, and the real one. Without any,
+        Prometheus only answers from what it recorded in this folder before."""
+        self._scrape_seconds = scrape_seconds
         self._folder = folder
         self._targets = targets
         self._port = port
@@ -59,6 +67,8 @@ class Prometheus:
     def _scrapes_all(self) -> bool:
         """Whether all targets are scraped, which takes some seconds after Prometheus is ready."""
         try:
+            if not self._targets:
+                return bool(self.get("/query", query="vector(1)"))
             (up,) = self.get("/query", query="sum (up)")["result"]
         except (httpx.HTTPError, AssertionError, ValueError):
             return False
@@ -80,17 +90,17 @@ class Prometheus:
         assert response.is_success, response.text
         return response.json()["data"]
 
-    def over(self, expr: str, start: float, end: float) -> Series:
+    def over(self, expr: str, start: float, end: float, step: float = SCRAPE_SECONDS) -> Series:
         """The values that a panel would draw: each series' labels and its finite values. Series
         without any are left out."""
         return [
             (labels, [value for _, value in points])
-            for labels, points in self.drawn(expr, start, end)
+            for labels, points in self.drawn(expr, start, end, step)
         ]
 
-    def drawn(self, expr: str, start: float, end: float) -> Drawn:
+    def drawn(self, expr: str, start: float, end: float, step: float = SCRAPE_SECONDS) -> Drawn:
         """The values that a panel would draw, with their times."""
-        data = self.get("/query_range", query=expr, start=start, end=end, step=SCRAPE_SECONDS)
+        data = self.get("/query_range", query=expr, start=start, end=end, step=step)
         drawn = []
         for result in data["result"]:
             points = [(float(time), float(value)) for time, value in result["values"]]
@@ -100,13 +110,16 @@ class Prometheus:
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = load_yaml(SCRAPE)
-        interval = f"{SCRAPE_SECONDS * 1000:.0f}ms"
+        interval = f"{self._scrape_seconds * 1000:.0f}ms"
         config["global"] = {
             "scrape_interval": interval,
             "scrape_timeout": interval,
             "evaluation_interval": "1s",
         }
         config["rule_files"] = [str(ALERTS)]
+        if not self._targets:
+            del config["scrape_configs"]
+            return config
         for job in config["scrape_configs"]:
             for static in job["static_configs"]:
                 static["targets"] = [self._targets[target] for target in static["targets"]]

@@ -105,13 +105,13 @@ def test_deliveries_are_told_apart_by_audience(observed: Observed) -> None:
 def test_what_went_wrong_is_seen(observed: Observed) -> None:
     """The number must exist, and it must change with the fault it stands for."""
     for title in (
-        "Clarion overview: Publishing that fails",
-        "Clarion overview: Streams that lost events",
-        "Clarion overview: Slow consumers",
-        "Clarion overview: Failed round trips",
-        "Clarion gateway pods: Connections to the bus",
-        "Clarion gateway pods: Gaps in streams",
-        "Clarion gateway pods: Messages on the bus that are no events",
+        "Clarion overview: Failed publish requests",
+        "Clarion overview: Data loss in Redis",
+        "Clarion overview: Slow clients disconnected",
+        "Clarion overview: Redis errors",
+        "Clarion gateway pods: Redis subscription connects",
+        "Clarion gateway pods: Gaps in Redis streams",
+        "Clarion gateway pods: Invalid messages from Redis",
         "Clarion gateway pods: Draining",
     ):
         drawn = observed.drawn(panel(title))
@@ -119,7 +119,7 @@ def test_what_went_wrong_is_seen(observed: Observed) -> None:
 
 
 def test_ready_pods_are_counted(observed: Observed) -> None:
-    ((_, values),) = observed.drawn(panel("Clarion overview: Ready gateway pods"))
+    ((_, values),) = observed.drawn(panel("Clarion overview: Ready gateways"))
     assert max(values) == 2
     assert values[-1] == 1  # the other drains
 

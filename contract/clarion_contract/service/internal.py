@@ -15,6 +15,7 @@ from prometheus_client import (
     GCCollector,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -29,7 +30,12 @@ Readiness = Callable[[], Awaitable[Sequence[str]]]
 
 
 def service_registry() -> CollectorRegistry:
-    """A registry with the standard metrics of a Python process."""
+    """A registry with the standard metrics of a Python process.
+
+    Counters and histograms come without a `_created` series each: a third more series, which
+    Prometheus does not use.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from clarion_contract.service.internal import internal_app
+from clarion_contract.service.internal import internal_app, service_registry
 
 REASONS: list[str] = []
 READY = Gauge("clarion_ready", "1 while ready.", registry=None)
@@ -53,6 +53,16 @@ async def test_openmetrics_for_who_asks(registry: CollectorRegistry) -> None:
     response = await get(registry, "/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+async def test_no_series_of_creation_times(accept: str) -> None:
+    registry = service_registry()
+    Counter("clarion_things", "Things.", registry=registry).inc()
+    Histogram("clarion_times", "Times.", registry=registry).observe(1)
+    text = (await get(registry, "/metrics", accept=accept)).text
+    assert "clarion_times_count 1.0" in text
+    assert "_created" not in text
 
 
 async def test_liveness_asks_nobody(
