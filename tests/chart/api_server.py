@@ -48,8 +48,26 @@ def api_server(folder: Path, *objects: Object) -> Iterator[Path]:
             server.shutdown()
 
 
-def deployment(component: str, replicas: int, **annotations: str) -> Object:
-    """A Deployment as the cluster has it."""
+def deployment(
+    component: str,
+    replicas: int,
+    *,
+    applied: bool = False,
+    scaled: bool = False,
+    **annotations: str,
+) -> Object:
+    """A Deployment as the cluster has it.
+
+    Args:
+        applied: whether helm made it on the server, as helm 4 does.
+        scaled: whether somebody else has set the number since.
+    """
+    helms = {"manager": "helm", "operation": "Apply" if applied else "Update"}
+    managed = [helms | {"fieldsV1": {"f:spec": {} if scaled else {"f:replicas": {}}}}]
+    if scaled:
+        autoscalers = {"manager": "kube-controller-manager", "operation": "Update"}
+        scale = {"subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        managed.append(autoscalers | scale)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -57,6 +75,7 @@ def deployment(component: str, replicas: int, **annotations: str) -> Object:
             "name": f"release-clarion-{component}",
             "namespace": NAMESPACE,
             "annotations": annotations,
+            "managedFields": managed,
         },
         "spec": {"replicas": replicas},
     }

@@ -67,6 +67,19 @@ def test_what_an_autoscaler_made_stays(
     assert replicas(upgrade(ON, deployment("gateway", running), *objects)) == running
 
 
+def test_helm_4_leaves_the_number_to_the_autoscaler_that_has_changed_it(upgrade: Upgrade) -> None:
+    """Otherwise its roll-back would end in a conflict, or take the number of an old revision."""
+    for running in (0, 1, 9):
+        scaled = deployment("gateway", running, applied=True, scaled=True)
+        assert "replicas" not in upgrade(ON, scaled, HPA)["spec"]
+    assert replicas(upgrade(ON, deployment("gateway", 9, applied=True), HPA)) == 9
+
+
+def test_helm_3_must_go_on_writing_the_number(upgrade: Upgrade) -> None:
+    """It takes a number that is in the last revision and not in this one for one to delete."""
+    assert replicas(upgrade(ON, deployment("gateway", 9, scaled=True), HPA)) == 9
+
+
 def test_switching_on_raises_to_the_minimum(upgrade: Upgrade) -> None:
     assert replicas(upgrade(ON, deployment("gateway", 1))) == 3
     assert replicas(upgrade(ON, deployment("gateway", 0))) == 3

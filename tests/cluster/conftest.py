@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,29 @@ def helm() -> Helm:
 @contextmanager
 def _namespace(scratch: Path) -> Iterator[Cluster]:
     """A namespace for these tests; everything in it is deleted with it."""
-    missing = [name for name in ("KUBECONFIG", "CLARION_IMAGE") if not os.environ.get(name)]
+    _need("KUBECONFIG", "CLARION_IMAGE")
+    with bare_namespace(Cluster(find_kubectl(), _helm(), "", scratch)) as cluster:
+        yield cluster
+
+
+def _need(*variables: str) -> None:
+    missing = [name for name in variables if not os.environ.get(name)]
     if missing:
         pytest.skip(f"no cluster to try it in: {' and '.join(missing)} not set")
-    name = f"clarion-test-{uuid.uuid4().hex[:8]}"
-    cluster = Cluster(find_kubectl(), _helm(), name, scratch)
+
+
+@contextmanager
+def bare_namespace(cluster: Cluster) -> Iterator[Cluster]:
+    """A namespace of its own for this cluster; needs no image."""
+    _need("KUBECONFIG")
+    cluster = replace(cluster, namespace=f"clarion-test-{uuid.uuid4().hex[:8]}")
     cluster.apply(namespace_object(cluster.namespace))
     try:
         yield cluster
     finally:
-        cluster.run("delete", "namespace", cluster.namespace, "--wait=true", seconds=300)
+        # Without waiting where only the API runs: then nothing ends the namespace.
+        wait = "true" if os.environ.get("CLARION_IMAGE") else "false"
+        cluster.run("delete", "namespace", cluster.namespace, f"--wait={wait}", seconds=300)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,9 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
+  {{- if hasKey $replicas "replicas" }}
   replicas: {{ int $replicas.replicas }}
+  {{- end }}
   revisionHistoryLimit: {{ $values.rollout.revisionHistoryLimit }}
   minReadySeconds: {{ $values.rollout.minReadySeconds }}
   progressDeadlineSeconds: {{ $values.rollout.progressDeadlineSeconds }}

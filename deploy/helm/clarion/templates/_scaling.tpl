@@ -1,9 +1,11 @@
 {{/* How many pods a component has: (dict "root" $ "component" "gateway"). */}}
 
-{{/* The number that a Deployment asks for, as {"replicas": …, "left": …}. It is always written: Kubernetes
-     takes a number that is missing, or no longer there, for one pod.
+{{/* The number that a Deployment asks for, as {"replicas": …, "left": …}. Kubernetes takes a number that is
+     missing, or that helm no longer writes, for one pod.
      An autoscaler owns the number: what runs stays, and a first install begins with minReplicas. 0 means
-     that somebody has switched the autoscaler off for a while.
+     that somebody has switched the autoscaler off for a while. Without "replicas", nothing is written: helm 4
+     applies on the server, where the number is no longer helm's once an autoscaler has changed it. Writing
+     it would then be a conflict whenever the autoscaler is faster, and after a roll-back.
      An autoscaler has just been disabled: what runs stays until somebody changes `replicas`, and `left`
      is the value of `replicas` that this holds for. */}}
 {{- define "clarion.replicas" -}}
@@ -18,7 +20,9 @@
 {{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace . }}{{ $scaled = true }}{{ end -}}
 {{- end -}}
 {{- $asked := int $values.replicas -}}
-{{- if $values.autoscaling.enabled -}}
+{{- if and $values.autoscaling.enabled (include "clarion.replicasAreOthers" $deployment) -}}
+{{- dict | toJson -}}
+{{- else if $values.autoscaling.enabled -}}
 {{- $paused := and $deployment $scaled (eq $running 0) -}}
 {{- dict "replicas" (ternary 0 (max $running (int $values.autoscaling.minReplicas)) (not (empty $paused))) | toJson -}}
 {{- else if and (gt $running $asked) (or $scaled (eq $left (toString $asked))) -}}
@@ -26,6 +30,20 @@
 {{- else -}}
 {{- dict "replicas" $asked | toJson -}}
 {{- end -}}
+{{- end }}
+
+{{/* Whether helm applies this Deployment on the server, and somebody else has set its number of pods. */}}
+{{- define "clarion.replicasAreOthers" -}}
+{{- $applied := false -}}
+{{- $others := false -}}
+{{- range dig "metadata" "managedFields" list . -}}
+{{- if and (eq .manager "helm") (eq .operation "Apply") -}}
+{{- $applied = true -}}
+{{- else if hasKey (dig "fieldsV1" "f:spec" dict .) "f:replicas" -}}
+{{- $others = true -}}
+{{- end -}}
+{{- end -}}
+{{- if and $applied $others }}true{{ end -}}
 {{- end }}
 
 {{- define "clarion.pdb" -}}
