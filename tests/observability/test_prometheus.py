@@ -47,6 +47,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 def without_thresholds(expr: str) -> str:
     """The value that an alert compares, without the comparison."""
     without = re.sub(r"\s*(?:==|!=|<=|>=|<|>)\s*(?:bool\s+)?[0-9.]+", "", expr)
+    without = re.sub(r"\s<\s+(?=clarion_)", " or ", without)  # a comparison of two metrics
     return re.sub(r"\babsent\s*\(", "(", without)
 
 

@@ -109,7 +109,7 @@ HEALTH: Final = Row(
         ),
         Panel(
             "Other gateways of the same name",
-            "Live gateways that share the pod's name. More than 0 is a mistake of the configuration.",
+            "Live gateways that share the pod's name. More than 0 is a mistake in the settings.",
             "short",
             each_pod("clarion_pods_of_same_name"),
             "two-gateways-of-one-name",
