@@ -213,6 +213,9 @@ _ADVICE: Final[dict[str, str]] = {
     "interval and twice their timeout come on top. All three must be the same on every gateway.",
     "gateway.topics_claim": "Name the claim that your identity provider writes; many ask for a URL, such as "
     "`https://app.example.com/topics`.",
+    "gateway.subscribe_claim": "As for `GATEWAY_TOPICS_CLAIM`.",
+    "gateway.max_topics_per_connection": "Raise it if clients follow more topics. Each costs the pod about 250 "
+    "bytes, and a client that resumes one more log to read.",
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "
     "subscriptions.",
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",

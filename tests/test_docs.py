@@ -79,6 +79,7 @@ def gateway_metrics() -> set[str]:
         outbound_bytes=lambda: 0,
         inbound_bytes=lambda: 0,
         users=lambda: 0,
+        topics=lambda: 0,
         sockets=lambda: 0,
         replay_bytes=lambda: 0,
         pending=lambda: 0,

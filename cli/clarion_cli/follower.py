@@ -184,7 +184,9 @@ class Follower:
                 renew_at = now() + max(_RENEW_MIN_SECONDS, expires_in * _RENEW_AT)
             if message.kind == "ping":
                 continue
-            if message.kind != "event" or self._had.add(int(message.fields["id"])):
+            if message.kind != "event" or self._had.add(
+                int(message.fields["id"]), message.fields.get("topic")
+            ):
                 yield message
 
     def _note(self, message: Message) -> None:
@@ -263,16 +265,20 @@ class _Had:
     """The ids of the events of the last minute, to recognise repetitions."""
 
     def __init__(self) -> None:
-        self._ids: set[int] = set()
-        self._in_order: deque[int] = deque()
+        self._ids: set[tuple[int, str | None]] = set()
+        self._in_order: deque[tuple[int, str | None]] = deque()
 
-    def add(self, id_: int) -> bool:
-        """Add an id. Returns whether it is new."""
-        if id_ in self._ids:
+    def add(self, id_: int, topic: str | None = None) -> bool:
+        """Add an id. Returns whether it is new.
+
+        Args:
+            topic: the event's. On a cluster, events of two topics may have the same id.
+        """
+        if (id_, topic) in self._ids:
             return False
-        self._ids.add(id_)
-        self._in_order.append(id_)
-        while self._in_order[0] < id_ - _REMEMBERED_MICROSECONDS:
+        self._ids.add((id_, topic))
+        self._in_order.append((id_, topic))
+        while self._in_order[0][0] < id_ - _REMEMBERED_MICROSECONDS:
             self._ids.discard(self._in_order.popleft())
         return True
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 import typer
@@ -16,10 +18,16 @@ from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.follower import Follower, Lost, Message
 from clarion_cli.output import JsonOption, Output, print_line, print_notice
 from clarion_cli.state import find_state
-from clarion_cli.token import TOKEN_VARIABLE, checked_user, make_signer
+from clarion_cli.token import TOKEN_VARIABLE, checked_topic, checked_user, make_signer
 
 _TOKEN_SECONDS: Final = 3600
-_COLOURS: Final = {"all": "cyan", "authenticated": "green", "user": "magenta"}
+_COLOURS: Final = {"all": "cyan", "authenticated": "green", "user": "magenta", "topic": "yellow"}
+# What `welcome` says of topics, in words.
+_TOPICS: Final = {
+    "topics": "topics",
+    "not_resumed": "NOT resumed, events may be missing",
+    "forbidden": "not granted by the token",
+}
 # The position of the time of day in an RFC 3339 time, to the millisecond.
 _CLOCK: Final = slice(11, 23)
 
@@ -33,12 +41,12 @@ def one_line(text: str) -> str:
 
 def describe_event(fields: dict[str, Any]) -> Text:
     """An event as readable text: time, audience, type, data."""
-    audience = str(fields["audience"])
+    audience, shown = str(fields["audience"]), str(fields.get("topic", fields["audience"]))
     data = msgspec.json.encode(fields["data"]).decode()
     return Text.assemble(
         (str(fields["time"])[_CLOCK], "dim"),
         "  ",
-        (f"{audience:13}", _COLOURS.get(audience, "")),
+        (f"{shown:13}", _COLOURS.get(audience, "")),
         "  ",
         (str(fields["type"]), "bold"),
         "  ",
@@ -53,7 +61,13 @@ def notice_of(message: Message) -> str | None:
         case "welcome":
             who = fields["user"] or "anonymous"
             resumed = {True: ", resumed", False: ", NOT resumed: events may be missing"}
-            return f"connected to {fields['pod']} as {who}{resumed.get(fields['resumed'], '')}"
+            topics = "".join(
+                f"; {text}: {', '.join(fields[name])}"
+                for name, text in _TOPICS.items()
+                if fields.get(name)
+            )
+            resumption = resumed.get(fields["resumed"], "")
+            return f"connected to {fields['pod']} as {who}{resumption}{topics}"
         case "gap":
             return "gap: events before this may be missing"
         case "reconnect":
@@ -105,6 +119,14 @@ def tail(
             metavar="POSITION", help="Begin after the event with this id.", show_default=False
         ),
     ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Receive a topic's events too; may be repeated. Needs --user or CLARION_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Report only what may mean missing events.")
     ] = False,
@@ -117,18 +139,32 @@ def tail(
     """
     state = find_state(Path.cwd())
     token, renewable = None, True
+    topics = [checked_topic(each) for each in topic or ()]
     if given := os.environ.get(TOKEN_VARIABLE):
         if user is not None:
             raise Failure(f"--user and {TOKEN_VARIABLE} exclude each other", ExitCode.USAGE)
         token, renewable = (lambda: given), False
     elif user is not None:
         signer, subject = make_signer(state), checked_user(user)
-        token = lambda: signer.sign(subject, expires_seconds=_TOKEN_SECONDS)  # noqa: E731
-    follower = Follower(
-        url or state.addresses().gateways, token=token, renewable=renewable, since=since
-    )
+        token = lambda: signer.sign(  # noqa: E731
+            subject, expires_seconds=_TOKEN_SECONDS, subscribe=topics or None
+        )
+    elif topics:
+        raise Failure(f"--topic needs --user or {TOKEN_VARIABLE}", ExitCode.USAGE)
+    urls = [_with_topics(each, topics) for each in url or state.addresses().gateways]
+    follower = Follower(urls, token=token, renewable=renewable, since=since)
     asyncio.run(print_events(follower, Output(json_), notices=not quiet))
 
 
+def _with_topics(url: str, topics: Sequence[str]) -> str:
+    """A gateway's address that asks for topics."""
+    if not topics:
+        return url
+    parts = urlsplit(url)
+    query = [*parse_qsl(parts.query), *(("topic", each) for each in topics)]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
 def _matters(message: Message) -> bool:
-    return message.kind in {"gap", "error"} or message.fields.get("resumed") is False
+    not_resumed = message.fields.get("resumed") is False or "not_resumed" in message.fields
+    return message.kind in {"gap", "error"} or not_resumed

@@ -180,6 +180,7 @@ async def running(
                 outbound_bytes=lambda: hub.outbound.waiting.used_bytes,
                 inbound_bytes=lambda: inbound.used_bytes,
                 users=lambda: len(hub.users),
+                topics=lambda: hub.topics,
                 sockets=lambda: sessions.port.open,
                 replay_bytes=lambda: replay.room.used_bytes,
                 pending=lambda: delivery.pending,

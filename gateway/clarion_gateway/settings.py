@@ -243,6 +243,20 @@ class GatewaySettings(ContractSettings):
         description="The claim of a client's token that lists the topics that its connections "
         "receive.",
     )
+    subscribe_claim: str = Field(
+        "subscribe",
+        min_length=1,
+        max_length=256,
+        description="The claim of a client's token that lists the topics, and patterns of topics, "
+        "that its connections may ask for.",
+    )
+    max_topics_per_connection: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="The most topics that one connection receives: those of its token, and those "
+        "that it asks for.",
+    )
     linger_seconds: float = Field(
         15,
         ge=0,
@@ -287,7 +301,7 @@ class GatewaySettings(ContractSettings):
         """The claims that list names for kinds of audiences: what the kind calls each, and its name
         in tokens."""
         claims = {claim: claim for kind in KINDS.values() for claim in kind.claims}
-        return claims | {"topics": self.topics_claim}
+        return claims | {"topics": self.topics_claim, "subscribe": self.subscribe_claim}
 
     @property
     def unread_seconds(self) -> float:

@@ -47,3 +47,16 @@ def test_a_user_and_a_token_exclude_each_other(clarion: Clarion) -> None:
 
 def test_a_url_that_is_none_is_refused(clarion: Clarion) -> None:
     assert "expected a gateway's URL like" in clarion.fails("tail", "--url", "8001")
+
+
+def test_topics_need_a_user(clarion: Clarion) -> None:
+    assert "--topic needs --user or CLARION_TOKEN" in clarion.fails("tail", "--topic", "news")
+
+
+def test_says_which_topics_are_received_and_which_are_not() -> None:
+    fields = {"pod": "p", "user": "alice", "resumed": True, "topics": ["a", "b"]}
+    told = notice_of(message("welcome", **fields, forbidden=["c"], not_resumed=["b"]))
+    assert told == (
+        "connected to p as alice, resumed; topics: a, b; "
+        "NOT resumed, events may be missing: b; not granted by the token: c"
+    )

@@ -54,9 +54,13 @@ class Socket:
 
 
 @asynccontextmanager
-async def opened(url: str, bearer: str | None = None, /, **query: str) -> AsyncIterator[Socket]:
+async def opened(
+    url: str, bearer: str | None = None, /, **query: str | list[str]
+) -> AsyncIterator[Socket]:
     """A welcomed socket at a gateway; ``bearer`` goes into a header, the rest into the query."""
-    address = url.replace("http", "ws", 1) + "/ws" + (f"?{urlencode(query)}" if query else "")
+    address = (
+        url.replace("http", "ws", 1) + "/ws" + (f"?{urlencode(query, doseq=True)}" if query else "")
+    )
     headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
     async with connect(
         address,
@@ -106,7 +110,11 @@ class EventStream:
 
 @asynccontextmanager
 async def streamed(
-    url: str, bearer: str | None = None, last_event_id: str | None = None, /, **query: str
+    url: str,
+    bearer: str | None = None,
+    last_event_id: str | None = None,
+    /,
+    **query: str | list[str],
 ) -> AsyncIterator[EventStream]:
     """An open event stream at a gateway."""
     headers = {"Accept": "text/event-stream"}

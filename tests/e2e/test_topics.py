@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.e2e.client import Socket, opened, streamed
+import asyncio
+
+import httpx
+from websockets.asyncio.client import connect
+
+from tests.e2e.client import SECONDS, Socket, opened, streamed
 from tests.e2e.stack import Stack
 
 # Every character that a name may have.
@@ -57,3 +62,37 @@ async def test_the_next_token_decides_anew(stack: Stack) -> None:
                 await stack.publish({"topic": topic}, "t")
             await stack.publish("all", "the.end")
             assert await topics_until(alice, "the.end") == topics
+
+
+async def test_a_client_asks_for_topics_in_the_query_of_either_transport(stack: Stack) -> None:
+    first, second = (gateway.url for gateway in stack.gateways)
+    token = stack.token("alice", topics=["news"], subscribe=["order.*"])
+    wanted = {"topic": ["order.42", "order.7", "secret"]}
+    async with opened(first, token, **wanted) as alice, streamed(second, token, **wanted) as stream:
+        heard = {"topics": ["news", "order.42", "order.7"], "forbidden": ["secret"]}
+        assert heard.items() <= alice.welcome.items()
+        assert heard.items() <= (await stream.receive())["data"].items()
+        for topic in ("order.7", "order.8", "news", "secret", "order.42"):
+            await stack.publish({"topic": topic}, "t", topic)
+        await stack.publish("all", "the.end")
+        assert await topics_until(alice, "the.end") == ["order.7", "news", "order.42"]
+        events = await stream.events_until("the.end")
+        assert [event["data"] for event in events] == ["order.7", "news", "order.42", None]
+        since = alice.welcome["id"]
+        async with opened(second, token, since=since, topic=["order.7"]) as again:
+            assert again.welcome["resumed"] is True
+            assert again.welcome["topics"] == ["news", "order.7"]
+            assert await topics_until(again, "the.end") == ["order.7", "news"]
+
+
+async def test_what_is_no_topic_is_refused(stack: Stack) -> None:
+    url = stack.gateways[0].url
+    async with connect(f"{url.replace('http', 'ws', 1)}/ws?topic=order.*", proxy=None) as socket:
+        await asyncio.wait_for(socket.wait_closed(), SECONDS)
+        assert socket.close_code == 4400
+        assert socket.close_reason is not None
+        assert socket.close_reason.startswith("expected a topic of 1 to 128 characters")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(f"{url}/sse?topic=order.42&topic=")
+        assert response.status_code == 400
+        assert "expected a topic of" in response.text

@@ -20,13 +20,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import State
 from clarion_gateway.delivery import rounds as delivery
 from tests.gateway.memory_bus import NODES
-from tests.gateway.recorder import AUDIENCES, messages_of
+from tests.gateway.recorder import messages_of
 from tests.gateway.test_state_machine import (
+    AUDIENCES,
+    LISTED,
+    MAY_ASK_FOR,
     PODS,
     RANDOM,
     TURNS,
@@ -48,12 +51,22 @@ class Due:
         all_from: events of `all` above this id.
         authenticated_from: events of `authenticated` above this id.
         user_from: events of the user's stream, from this number of published events on.
+        topics_from: the same for each topic that it hears.
     """
 
     user: str | None
     all_from: int
     authenticated_from: int
     user_from: int
+    topics_from: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def audiences(self) -> list[Audience]:
+        """The audiences that take it in."""
+        topics = [topic_audience(name) for name in self.topics_from]
+        if self.user is None:
+            return [ALL, *topics]
+        return [ALL, AUTHENTICATED, Audience("user", self.user), *topics]
 
 
 @dataclass
@@ -117,9 +130,12 @@ class ClusterClient(Client):
                 self.heard.append(int(message["id"]))
                 self.events.append(Heard(int(message["id"]), len(self.dues) - 1))
             elif kind == "welcome":
+                self.not_resumed = message.get("not_resumed", [])
                 self._welcome(int(message["id"]), message["user"], resumed=message["resumed"])
+                assert set(message["topics"]) == set(self.dues[-1].topics_from)
             elif kind == "identity":
                 self._identify(message["user"])
+                assert set(message.get("topics", ())) == set(self.dues[-1].topics_from)
             elif kind == "gap":
                 told = Told(int(message["id"]), self.machine.losses)
                 self.gaps.append(told.id)
@@ -132,6 +148,8 @@ class ClusterClient(Client):
         assert resumed or position == self.pod.delivery.position
         assert resumed or position % 2 == 0, "a position of the shared clock"
         self.start = position
+        self.kept = LISTED[user] | MAY_ASK_FOR[user]
+        anew = dict.fromkeys(self.kept, len(self.machine.log))
         self.identities.append(Identity(position, user, 0))
         if resumed:
             assert self.previous is not None
@@ -141,14 +159,22 @@ class ClusterClient(Client):
                 chain.had | set(self.previous.heard),
                 chain.told + self.previous.told,
             )
-            self.dues.append(self.previous.dues[-1])
+            before = self.previous.dues[-1]
+            for name, since in before.topics_from.items():
+                if name in anew and name not in self.not_resumed:
+                    anew[name] = since
+            self.dues.append(replace(before, topics_from=anew))
         else:
-            self.dues.append(Due(user, position, position, len(self.machine.log)))
+            self.dues.append(Due(user, position, position, len(self.machine.log), anew))
 
     def _identify(self, user: str | None) -> None:
         position = self.pod.delivery.position
         self.identities.append(Identity(position, user, 0))
-        due = replace(self.dues[-1], user=user)
+        before = self.dues[-1].topics_from
+        self.kept &= LISTED[user] | MAY_ASK_FOR[user]
+        anew = len(self.machine.log)
+        topics = {name: before.get(name, anew) for name in LISTED[user] | self.kept}
+        due = replace(self.dues[-1], user=user, topics_from=topics)
         if self.dues[-1].user is None:
             due = replace(due, authenticated_from=position)
         if self.dues[-1].user != user:
@@ -209,7 +235,7 @@ class ClusterGateways(Gateways):
     def nobody_hears_anything_but_what_he_is_due_in_order(self) -> None:
         for client in self.clients:
             for number, due in enumerate(client.dues):
-                for audience in audiences_of(due.user):
+                for audience in due.audiences:
                     self._check_run(client, number, audience)
             for heard in client.events:
                 self._check_admitted(client, heard)
@@ -240,9 +266,9 @@ class ClusterGateways(Gateways):
     def _check_admitted(self, client: ClusterClient, heard: Heard) -> None:
         event = self._by_id[heard.id]
         due = client.dues[heard.due]
-        assert event.audience in audiences_of(due.user)
+        assert event.audience in due.audiences
         assert client.start is not None
-        if event.audience.user is None:
+        if not event.audience.named:
             assert event.id > self.positions.shared_since(client.start), "heard before"
         if event.audience == AUTHENTICATED and not (client.chain.ids and heard.due == 0):
             assert event.id > due.authenticated_from, "of another identity"
@@ -251,8 +277,8 @@ class ClusterGateways(Gateways):
         """A resume from it reads all events the client lacks, or the client knows of a loss."""
         assert isinstance(client, ClusterClient)
         position = client.position or 0
-        for audience in audiences_of(client.dues[-1].user):
-            since = self.positions.user_since if audience.user else self.positions.shared_since
+        for audience in client.dues[-1].audiences:
+            since = self.positions.user_since if audience.named else self.positions.shared_since
             missing = self._missing(client, -1, audience, until=since(position))
             assert missing <= self.gone, "led past an event"
             self._check_told(client, missing)
@@ -273,7 +299,7 @@ class ClusterGateways(Gateways):
         for client in self.clients:
             if client.state is not State.LIVE:
                 continue
-            for audience in audiences_of(client.dues[-1].user):
+            for audience in client.dues[-1].audiences:
                 missing = self._missing(client, -1, audience)
                 assert missing <= self.gone
                 self._check_told(client, missing)
@@ -281,6 +307,7 @@ class ClusterGateways(Gateways):
             start = opened.client.start
             if start is not None and not self.losses:
                 assert start == opened.since, "not resumed, though nothing was gone"
+                assert not opened.client.not_resumed
         self.resumed = []
 
     # how
@@ -309,16 +336,14 @@ class ClusterGateways(Gateways):
     def _trim(self, audience: Audience, keep: int) -> None:
         before = set(self.gone)
         super()._trim(audience, keep)
-        if audience.user is None:
+        if not audience.named:
             self.trimmed |= self.gone - before
 
 
-def audiences_of(user: str | None) -> list[Audience]:
-    return [ALL] if user is None else [ALL, AUTHENTICATED, Audience("user", user)]
-
-
 def is_due(due: Due, event: Event, index: int) -> bool:
-    if event.audience.user is not None:
+    if event.audience.kind == "topic":
+        return index >= due.topics_from[event.audience.name]
+    if event.audience.named:
         return index >= due.user_from
     return event.id > (due.all_from if event.audience == ALL else due.authenticated_from)
 

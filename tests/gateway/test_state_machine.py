@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from opentelemetry.sdk.trace import TracerProvider
 
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
@@ -47,9 +47,15 @@ from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
 from tests.gateway.memory_orders import MemoryOrders
-from tests.gateway.recorder import AUDIENCES, Recorder, messages_of, metrics
+from tests.gateway.recorder import AUDIENCES as SOME_AUDIENCES
+from tests.gateway.recorder import Recorder, messages_of, metrics
 from tests.gateway.recorder import settings as gateway_settings
 
+TOPICS = ("a", "k")
+"""Every client asks for both of them. A user's token lists one, and lets bob ask for the other."""
+LISTED: dict[str | None, set[str]] = {None: set(), "alice": {"a"}, "bob": {"k"}}
+MAY_ASK_FOR: dict[str | None, set[str]] = {None: set(), "alice": set(), "bob": {"a"}}
+AUDIENCES = (*SOME_AUDIENCES, *map(topic_audience, TOPICS))
 USERS = st.sampled_from([None, "alice", "bob"])
 PODS = st.integers(0, 1)
 TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8, 13])
@@ -65,7 +71,8 @@ class Verifier:
     """A token is its user's name."""
 
     async def verify_fetching(self, token: str) -> Claims:
-        return Claims(token, frozenset(), 1e12)
+        lists = {"topics": tuple(LISTED[token]), "subscribe": tuple(MAY_ASK_FOR[token])}
+        return Claims(token, frozenset(), 1e12, lists=lists)
 
 
 class Pod:
@@ -187,17 +194,29 @@ class Identity:
     Attributes:
         issued: the newest id when the identity began. The user's events up to here were published
             before, perhaps before the pod subscribed to them: they may come or not.
+        topics: those that it hears, each with an id up to which the same holds for its events.
     """
 
     position: int
     user: str | None
     issued: int
+    topics: dict[str, int] = field(default_factory=dict)
 
 
 class Client(Recorder):
     """One connection, with the events it received, and its identities over time."""
 
-    __slots__ = ("auth", "gaps", "heard", "identities", "pod", "resumes", "start")
+    __slots__ = (
+        "auth",
+        "gaps",
+        "heard",
+        "identities",
+        "kept",
+        "not_resumed",
+        "pod",
+        "resumes",
+        "start",
+    )
 
     def __init__(self, pod: Pod, resumes: str | None) -> None:
         super().__init__()
@@ -209,6 +228,8 @@ class Client(Recorder):
         self.heard: list[int] = []
         self.gaps: list[int] = []
         self.auth: asyncio.Task[None] | None = None
+        self.kept: set[str] = set()  # the topics that it asked for and may still hear
+        self.not_resumed: list[str] = []
 
     @property
     def position(self) -> int | None:
@@ -235,6 +256,9 @@ class Client(Recorder):
             return True
         if event.audience == AUTHENTICATED:
             return identity.user is not None
+        if event.audience.kind == "topic":
+            issued = identity.topics.get(event.audience.name)
+            return issued is not None and (event.id > issued or event.id in self.heard)
         if event.id <= identity.issued and event.id not in self.heard:
             return False
         return identity.user == event.audience.user
@@ -254,10 +278,21 @@ class Client(Recorder):
                 if message["resumed"] is not True:
                     assert self.start == self.pod.delivery.position
                     issued = self.pod.bus.issued
-                self.identities.append(Identity(self.start, message["user"], issued))
+                user = message["user"]
+                self.kept = LISTED[user] | MAY_ASK_FOR[user]
+                self.not_resumed = message.get("not_resumed", [])
+                topics = dict.fromkeys(self.kept, issued)
+                topics |= dict.fromkeys(self.not_resumed, self.pod.bus.issued)
+                assert set(message["topics"]) == set(topics)
+                assert set(message.get("forbidden", ())) == {*TOPICS} - {*topics}
+                self.identities.append(Identity(self.start, user, issued, topics))
             elif kind == "identity":
                 position, issued = self.pod.delivery.position, self.pod.bus.issued
-                self.identities.append(Identity(position, message["user"], issued))
+                user, before = message["user"], self.identities[-1].topics
+                self.kept &= LISTED[user] | MAY_ASK_FOR[user]
+                topics = {name: before.get(name, issued) for name in LISTED[user] | self.kept}
+                assert set(message.get("topics", ())) == set(topics)
+                self.identities.append(Identity(position, user, issued, topics))
             elif kind == "gap":
                 assert int(message["id"]) >= (self.position or 0), "a gap takes the client back"
                 self.gaps.append(int(message["id"]))
@@ -520,7 +555,7 @@ class Gateways(RuleBasedStateMachine):
         if since is not None:
             self.resumed.append(Opened(client, since))
         pod.admission.begin()
-        opening = Opening(user, None if since is None else str(since), resumes)
+        opening = Opening(user, None if since is None else str(since), resumes, topics=TOPICS)
         self.loop.create_task(self._admit(client, opening))
         return client
 
@@ -597,6 +632,7 @@ class Gateways(RuleBasedStateMachine):
             # so a client of another pod may resume from just before that position.
             reach = max(self.history_from, opened.client.pod.ring.broken_until)
             may_be_refused = opened.since < reach
+            assert may_be_refused or not opened.client.not_resumed
             if opened.client.start is not None and not may_be_refused:
                 assert opened.client.start == opened.since, "not resumed, though nothing was gone"
         self.resumed = []

@@ -21,7 +21,7 @@ from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.transports.routes import ROUTES, Route
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.format import Framed, Welcome
+from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import Authenticate, Malformed, Message
 from tests.integration.pod import SECONDS, Pod, started, token
 from tests.integration.sockets import opened
@@ -73,8 +73,14 @@ class LineFormat:
     def gap(self, position: int) -> bytes:
         return self._line("GAP", str(position))
 
-    def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
-        del expires_in
+    def identity(
+        self,
+        ref: bytes | None,
+        user: str | None,
+        expires_in: int | None,
+        heard: TopicsHeard | None = None,
+    ) -> bytes:
+        del expires_in, heard
         return self._line("YOU", "-" if ref is None else ref.decode(), user or "-")
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:

@@ -65,6 +65,10 @@ class Positions(Protocol):
         """
         ...
 
+    def share_clock(self, stream: str, other: str) -> bool:
+        """Whether one clock issues the ids of both streams."""
+        ...
+
     def last_shared(self, events: Sequence[Event]) -> int:
         """The position that the pod reaches with a round of events; 0: the position stays."""
         ...
@@ -112,6 +116,10 @@ class OneClock:
         """See `Positions`."""
         return position
 
+    def share_clock(self, stream: str, other: str) -> bool:  # noqa: ARG002 - all do
+        """See `Positions`."""
+        return True
+
     def last_shared(self, events: Sequence[Event]) -> int:
         """See `Positions`."""
         return events[-1].id
@@ -153,6 +161,10 @@ class SeveralClocks:
     def user_since(self, position: int) -> int:
         """See `Positions`."""
         return max(0, position - self.overlap)
+
+    def share_clock(self, stream: str, other: str) -> bool:
+        """See `Positions`."""
+        return bucket_of(stream) == bucket_of(other)
 
     def last_shared(self, events: Sequence[Event]) -> int:
         """See `Positions`."""

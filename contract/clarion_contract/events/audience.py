@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from clarion_contract.events.naming import InvalidName, Naming
-from clarion_contract.events.topic import TOPICS, check_topic
+from clarion_contract.events.topic import TOPICS, check_pattern, check_topic, covers
 
 USER_ID_MAX_BYTES: Final = 256
 
@@ -95,6 +95,25 @@ _USER_IDS: Final = Naming(
     max_characters=USER_ID_MAX_BYTES,
 )
 
+
+def _topics_of(member: Member) -> Collection[str]:
+    """The topics in a token; a pattern that is none is refused with them, before it is asked for.
+
+    Raises:
+        InvalidTopic: the claim ``subscribe`` lists something else than patterns.
+    """
+    for pattern in member.lists.get("subscribe", ()):
+        check_pattern(pattern)
+    return member.lists.get("topics", ())
+
+
+def may_subscribe(member: Member, topic: str) -> bool:
+    """Whether a member's token lets its connections hear a topic that they ask for."""
+    return topic in member.lists.get("topics", ()) or any(
+        covers(pattern, topic) for pattern in member.lists.get("subscribe", ())
+    )
+
+
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
@@ -109,9 +128,9 @@ KINDS: Final[dict[str, Kind]] = {
         Kind(
             "topic",
             "publish:topic",
-            joins=lambda of: of.lists.get("topics", ()),
+            joins=_topics_of,
             naming=TOPICS,
-            claims=("topics",),
+            claims=("topics", "subscribe"),
         ),
     )
 }
@@ -192,5 +211,5 @@ def audiences_of(member: Member) -> list[Audience]:
     return [
         Audience(kind.name, name if kind.naming is None else kind.naming.check(name))
         for kind in KINDS.values()
-        for name in kind.joins(member)
+        for name in dict.fromkeys(kind.joins(member))  # a token may list a name twice
     ]

@@ -21,8 +21,9 @@ from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.resumption import Resumption, Sent
+from clarion_gateway.clients.topics import Asked, Topics, heard, kept
 from clarion_gateway.connections import close_codes
-from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import ANONYMOUS, Identity, identity_of
@@ -31,17 +32,9 @@ from clarion_gateway.delivery.replay_room import Busy
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import Welcome
+from clarion_gateway.wire.format import TopicsHeard, Welcome
 
 _log = structlog.get_logger(__name__)
-
-
-class Refused(Exception):
-    """The client is refused; ``close`` says why."""
-
-    def __init__(self, close: Close) -> None:
-        super().__init__(close.reason)
-        self.close = close
 
 
 class Verifier(Protocol):
@@ -77,12 +70,14 @@ class Opening:
         since: the id of the last event that the client has; None if it has none yet.
         resumes: the id of the connection on which the client had that event.
         address: where the client is, if it has an event; None: not known.
+        topics: those that the client asks for.
     """
 
     token: str | None
     since: str | None
     resumes: str | None = None
     address: str | None = None
+    topics: tuple[str, ...] = ()
 
 
 class Admission:
@@ -111,6 +106,7 @@ class Admission:
         self._verifier = verifier
         self._metrics = metrics
         self._settings = settings
+        self._topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
         self._clock = clock
         self._opening = 0
         self.draining = False
@@ -192,6 +188,7 @@ class Admission:
             if user is not None and user == connection.user:
                 change = "refresh"
             self._check_user(user, connection.user)
+            self._topics.check({*audiences, *kept(connection, identity)})
             async with asyncio.timeout(self._settings.handshake_seconds):
                 await self._subscription.join(audiences)
         except Refused as refused:
@@ -210,9 +207,11 @@ class Admission:
             except Refused as refused:
                 connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
                 return
-            self._hub.identify(connection, identity)
+            before = heard(connection)
+            self._hub.identify(connection, identity, kept(connection, identity))
+            after = heard(connection) or (before and TopicsHeard(()))
             expires_in = self._expires_in(connection)
-            connection.write(connection.format.identity(ref, user, expires_in))
+            connection.write(connection.format.identity(ref, user, expires_in, after))
         self._sweeper.watch_expiry(connection)
         self._metrics.identities.labels(change).inc()
 
@@ -221,16 +220,20 @@ class Admission:
         since = _since(opening.since)
         claims, identity, audiences = await self._identified(opening.token)
         self._check_user(identity.user, None)
+        asked = self._topics.ask(identity, opening.topics)
+        audiences = list(dict.fromkeys([*audiences, *asked.granted]))
+        self._topics.check(audiences)
         await self._subscription.join(audiences, whole=since is not None)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
         if since is None:
-            self._hub.add(connection, identity)
-            self._welcome(connection, self._delivery.position, resumed=None)
+            self._hub.add(connection, identity, asked.granted)
+            topics = heard(connection, asked.forbidden)
+            self._welcome(connection, self._delivery.position, topics, resumed=None)
             return []
-        return await self._resume(connection, identity, since, opening)
+        return await self._resume(connection, identity, since, opening, asked)
 
     async def _identified(
         self, token: str | None
@@ -274,10 +277,15 @@ class Admission:
             raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
     async def _resume(
-        self, connection: Connection, identity: Identity, since: int, opening: Opening
+        self,
+        connection: Connection,
+        identity: Identity,
+        since: int,
+        opening: Opening,
+        asked: Asked,
     ) -> list[Sent]:
         """Register the connection with new events held back; welcome it, return what it missed."""
-        self._hub.add(connection, identity, catching_up=True)
+        self._hub.add(connection, identity, asked.granted, catching_up=True)
         outcome = "not_resumed"
         try:
             missed = await self._resumption.collect(
@@ -290,13 +298,23 @@ class Admission:
         if missed is None:
             self._metrics.resumes.labels(outcome).inc()
             self._hub.go_live(connection)
-            self._welcome(connection, self._delivery.position, resumed=False)
+            topics = heard(connection, asked.forbidden)
+            self._welcome(connection, self._delivery.position, topics, resumed=False)
             return []
         self._metrics.resumes.labels("resumed").inc()
-        self._welcome(connection, since, resumed=True)
-        return missed
+        self._metrics.topics_not_resumed.inc(len(missed.not_resumed))
+        topics = heard(connection, asked.forbidden, missed.not_resumed)
+        self._welcome(connection, since, topics, resumed=True)
+        return missed.items
 
-    def _welcome(self, connection: Connection, position: int, *, resumed: bool | None) -> None:
+    def _welcome(
+        self,
+        connection: Connection,
+        position: int,
+        topics: TopicsHeard | None,
+        *,
+        resumed: bool | None,
+    ) -> None:
         welcome = Welcome(
             connection.id,
             connection.user,
@@ -305,6 +323,7 @@ class Admission:
             resumed,
             self._expires_in(connection),
             self._settings.ping_interval_seconds,
+            topics,
         )
         connection.write(connection.format.welcome(welcome))
 
@@ -315,7 +334,8 @@ class Admission:
 
 def _refused_auth(close: Close) -> tuple[str, str]:
     """Code and message of the error for a log-in that is refused on an open connection."""
-    return (close.label if close.reconnect else "unauthenticated"), close.reason
+    unauthenticated = {close_codes.UNAUTHENTICATED.code, close_codes.BARRED.code}
+    return "unauthenticated" if close.code in unauthenticated else close.label, close.reason
 
 
 def _since(text: str | None) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -21,7 +22,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Replay, merge
+from clarion_gateway.delivery.replay import Replay, key, merge
 from clarion_gateway.delivery.ring import Segment
 from clarion_gateway.delivery.rounds import Delivery
 
@@ -35,6 +36,19 @@ Sent = Item | Segment
 """Anything that is written to a client that catches up: an event, a gap, a segment."""
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a client missed.
+
+    Attributes:
+        items: to be sent to it, in order.
+        not_resumed: topics whose history does not reach back to its position.
+    """
+
+    items: list[Sent]
+    not_resumed: Sequence[str] = ()
 
 
 class Refreshing(Protocol):
@@ -64,7 +78,7 @@ class Resumption:
 
     async def collect(
         self, connection: Connection, since: int, resumes: str | None, address: str | None = None
-    ) -> list[Sent] | None:
+    ) -> Collected | None:
         """Collect what a connection missed after ``since``; None if that is not known in full.
 
         Args:
@@ -103,7 +117,8 @@ class Resumption:
             for item in held
             if not isinstance(item, Gap) or item.position >= missed.shared_since
         ]
-        return self._with_gaps(events, items)
+        names = [audience.name for audience in missed.not_resumed]
+        return Collected(self._with_gaps(events, items), names)
 
     async def send(self, connection: Connection, items: Sequence[Sent]) -> None:
         """Send what was missed and what came in meanwhile, each event once; then go live.
@@ -183,7 +198,7 @@ class Resumption:
         items: list[Sent] = list(events)
         for index, gap in enumerate(held):
             if isinstance(gap, Gap):
-                later = {item.id for item in held[index:] if not isinstance(item, Gap)}
+                later = {key(item) for item in held[index:] if not isinstance(item, Gap)}
                 place = next(
                     (place for place, item in enumerate(items) if self._follows(item, gap, later)),
                     len(items),
@@ -191,11 +206,11 @@ class Resumption:
                 items.insert(place, gap)
         return items
 
-    def _follows(self, item: Sent, gap: Gap, later: Collection[int]) -> bool:
+    def _follows(self, item: Sent, gap: Gap, later: Collection[tuple[int, str]]) -> bool:
         if isinstance(item, Gap | Segment):  # with a gap to place, `merge` gives no segments
             return False
         apart = self._positions.is_apart(item.audience.stream)
-        return item.id in later or (item.id > gap.position and not apart)
+        return key(item) in later or (item.id > gap.position and not apart)
 
     async def _reaches(self, since: int) -> bool:
         """Whether the bus has come to a client's position: it may be of another data set."""

@@ -58,6 +58,12 @@ INVALID_SINCE: Final = Close(
     400,
     reconnect=False,
 )
+INVALID_TOPIC: Final = Close(
+    4400, "expected names of topics in the query", "invalid_topic", 400, reconnect=False
+)
+TOO_MANY_TOPICS: Final = Close(
+    4400, "too many topics for one connection", "too_many_topics", 400, reconnect=False
+)
 INTERNAL_ERROR: Final = Close(1011, "internal error", "internal_error", 500, reconnect=True)
 UNAUTHENTICATED: Final = Close(
     4401, "expected a valid token", "unauthenticated", 401, reconnect=False
@@ -91,6 +97,25 @@ RATE_LIMITED: Final = Close(
 TOO_MANY_CONNECTIONS: Final = Close(
     4429, "too many connections of this user", "too_many_connections", 429, reconnect=True
 )
+
+
+class Refused(Exception):
+    """The connection is not to be; ``close`` says why."""
+
+    def __init__(self, close: Close) -> None:
+        super().__init__(close.reason)
+        self.close = close
+
+
+def invalid_topic(detail: str) -> Close:
+    """`INVALID_TOPIC` with a reason that says what was wrong with the name; cut to 123 bytes."""
+    return replace(INVALID_TOPIC, reason=_fitting(detail))
+
+
+def too_many_topics(limit: int, count: int) -> Close:
+    """`TOO_MANY_TOPICS` with the limit, and the number that was asked for, in its reason."""
+    reason = f"expected at most {limit} topics for one connection, got {count}"
+    return replace(TOO_MANY_TOPICS, reason=reason)
 
 
 def too_large(limit_bytes: int) -> Close:

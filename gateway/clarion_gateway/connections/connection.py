@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Final, Protocol
 
+from clarion_contract.events.audience import Audience, audiences_of
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
@@ -21,6 +22,8 @@ from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.wire.format import WireFormat
 
 _ID_BYTES: Final = 12
+# A tuple of so few streams takes less memory than a set, and is searched as fast.
+_FEW_STREAMS: Final = 8
 # Clients that are sent elsewhere together come back spread over this time, not at the same moment.
 _RECONNECT_JITTER_MS: Final = 1_000
 
@@ -138,6 +141,7 @@ class Connection:
             for all connections that hear the same. Set by the hub with `hear`.
         named_streams: names of the other streams that it hears, such as its user's. Set by the hub
             with `hear`.
+        asked: audiences that it hears since it asked for them and may hear them. Set by the hub.
         write: sends encoded bytes to the client; never blocks, never raises. Set by the transport.
             It is an attribute here, not a method of ``socket``, since rounds call it for each
             recipient.
@@ -148,8 +152,8 @@ class Connection:
     """
 
     __slots__ = (
-        "format", "held", "id", "identity", "named_streams", "shared_streams", "slot", "socket",
-        "state", "write",
+        "asked", "format", "held", "id", "identity", "named_streams", "shared_streams", "slot",
+        "socket", "state", "write",
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
@@ -159,15 +163,29 @@ class Connection:
         self.state = State.OPENING
         self.identity: Identity = ANONYMOUS
         self.shared_streams: tuple[str, ...] = ()
-        self.named_streams: tuple[str, ...] = ()
+        self.named_streams: Collection[str] = ()
+        self.asked: tuple[Audience, ...] = ()
         self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
         self.slot = -1
 
+    @property
+    def audiences(self) -> list[Audience]:
+        """The audiences that take it in: those of its identity, and those that it asked for."""
+        audiences = audiences_of(self.identity)
+        return list(dict.fromkeys([*audiences, *self.asked])) if self.asked else audiences
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that it hears."""
+        if not (self.identity.lists or self.asked):
+            return []
+        return [audience.name for audience in self.audiences if audience.shown]
+
     def hear(self, *, shared: tuple[str, ...], named: tuple[str, ...]) -> None:
         """Set the streams that the connection hears; only the hub calls it."""
         self.shared_streams = _interned.setdefault(shared, shared)
-        self.named_streams = named
+        self.named_streams = named if len(named) <= _FEW_STREAMS else frozenset(named)
 
     def receives(self, event: Event) -> bool:
         """Whether an event goes to this connection. All of delivery follows this one rule."""

@@ -3,7 +3,7 @@
 Admission adds connections, sessions remove them, and delivery looks up recipients. Membership is
 data: a connection has the names of the streams that it hears. A live connection is in exactly one
 group: those with the same wire format that hear the same shared streams. So a round can write one
-buffer to a whole group. The members of named streams, such as a user's, are kept here too.
+buffer to a whole group, or to those of its members that hear a named stream, such as a user's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clarion_contract.events.audience import AUTHENTICATED, Audience, audiences_of
+from clarion_contract.events.audience import AUTHENTICATED, Audience
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import Identity
@@ -29,16 +29,41 @@ class Group:
 
     Attributes:
         streams: names of the streams.
+        named: those of the members that hear a stream with a name, such as a user's, by the name
+            of the stream.
     """
 
     format: WireFormat
     streams: tuple[str, ...]
     members: Members = field(default_factory=dict)
+    named: dict[str, Members] = field(default_factory=dict)
 
     @property
     def authenticated(self) -> bool:
         """Whether its members have logged in."""
         return AUTHENTICATED.stream in self.streams
+
+    def add(self, connection: Connection) -> None:
+        """Let rounds write to a connection."""
+        self.members[connection] = None
+        for stream in connection.named_streams:
+            members = self.named.get(stream)
+            if members is None:
+                self.named[stream] = {connection: None}
+            else:
+                members[connection] = None
+
+    def discard(self, connection: Connection) -> bool:
+        """Take a connection out; returns whether it was in."""
+        if connection not in self.members:
+            return False
+        del self.members[connection]
+        for stream in connection.named_streams:
+            members = self.named[stream]
+            del members[connection]
+            if not members:
+                del self.named[stream]
+        return True
 
 
 def _tell_nobody(user: str) -> None:
@@ -63,7 +88,6 @@ class Hub:
         self.changed: Callable[[str], None] = _tell_nobody
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
-        self._by_stream: dict[str, list[Connection]] = {}
         self._groups: dict[tuple[WireFormat, tuple[str, ...]], Group] = {}
         self._catching_up: Members = {}
         self.outbound.catching_up = self._catching_up
@@ -93,8 +117,14 @@ class Hub:
 
     @property
     def named_streams(self) -> Collection[str]:
-        """The streams with a name that have members."""
-        return self._by_stream.keys()
+        """The streams with a name that have members, live or catching up."""
+        streams = {stream for each in self._catching_up for stream in each.named_streams}
+        return streams.union(*(group.named for group in self._groups.values()))
+
+    @property
+    def topics(self) -> int:
+        """The number of topics that have members."""
+        return sum(stream.startswith("topic:") for stream in self.named_streams)
 
     @property
     def held(self) -> Mapping[tuple[str, str], int]:
@@ -114,6 +144,7 @@ class Hub:
         self,
         connection: Connection,
         identity: Identity | None = None,
+        asked: tuple[Audience, ...] = (),
         *,
         catching_up: bool = False,
     ) -> None:
@@ -121,10 +152,12 @@ class Hub:
 
         Args:
             identity: the one that the connection gets; None: it keeps the one that it has.
+            asked: audiences that it may hear and has asked for.
             catching_up: whether it holds new events back first, until `go_live`.
         """
         if identity is not None:
             connection.identity = identity
+        connection.asked = asked
         self._by_id[connection.id] = connection
         self._join(connection)
         if catching_up:
@@ -140,7 +173,7 @@ class Hub:
             return
         self._end_catching_up(connection)
         connection.state = State.LIVE
-        self._group(connection).members[connection] = None
+        self._group(connection).add(connection)
 
     def remove(self, connection: Connection) -> bool:
         """Forget a connection; returns whether it was known. It keeps its identity."""
@@ -148,20 +181,28 @@ class Hub:
         if self._by_id.pop(connection.id, None) is None:
             return False
         self._end_catching_up(connection)
-        self._group(connection).members.pop(connection, None)
+        self._group(connection).discard(connection)
         self._leave(connection)
         return True
 
-    def identify(self, connection: Connection, identity: Identity) -> None:
-        """Give a connection another identity, in one step: no event can come in between."""
+    def identify(
+        self, connection: Connection, identity: Identity, asked: tuple[Audience, ...] = ()
+    ) -> None:
+        """Give a connection another identity, in one step: no event can come in between.
+
+        Args:
+            asked: audiences that it may hear under it and has asked for.
+        """
         before = connection.identity
-        if identity.user != before.user or identity.lists != before.lists:
-            live = self._group(connection).members.pop(connection, self) is None
+        hears_others = identity.lists != before.lists or asked != connection.asked
+        if identity.user != before.user or hears_others:
+            live = self._group(connection).discard(connection)
             self._leave(connection)
             connection.identity = identity
+            connection.asked = asked
             self._join(connection)
             if live:
-                self._group(connection).members[connection] = None
+                self._group(connection).add(connection)
         connection.identity = identity
 
     def find(self, connection_id: str) -> Connection | None:
@@ -171,10 +212,6 @@ class Hub:
     def of_user(self, user: str) -> Sequence[Connection]:
         """The user's connections on this pod."""
         return self._by_user.get(user, ())
-
-    def members(self, audience: Audience) -> Sequence[Connection]:
-        """The connections on this pod that hear the stream of a named audience."""
-        return self._by_stream.get(audience.stream, ())
 
     def _end_catching_up(self, connection: Connection) -> None:
         self._catching_up.pop(connection, None)
@@ -190,29 +227,21 @@ class Hub:
         return group
 
     def _join(self, connection: Connection) -> None:
-        """Let the connection hear the streams that its identity may hear."""
-        audiences = audiences_of(connection.identity)
-        named = [audience.stream for audience in audiences if audience.named]
+        """Let the connection hear the streams of its audiences."""
+        audiences = connection.audiences
         connection.hear(
             shared=tuple(audience.stream for audience in audiences if not audience.named),
-            named=tuple(named),
+            named=tuple(audience.stream for audience in audiences if audience.named),
         )
-        for stream in named:
-            self._by_stream.setdefault(stream, []).append(connection)
         if connection.user is not None:
             self._by_user.setdefault(connection.user, []).append(connection)
             self.changed(connection.user)
 
     def _leave(self, connection: Connection) -> None:
-        for stream in connection.named_streams:
-            _forget(self._by_stream, stream, connection)
-        if connection.user is not None:
-            _forget(self._by_user, connection.user, connection)
-            self.changed(connection.user)
-
-
-def _forget(index: dict[str, list[Connection]], key: str, connection: Connection) -> None:
-    connections = index[key]
-    connections.remove(connection)
-    if not connections:
-        del index[key]
+        if connection.user is None:
+            return
+        connections = self._by_user[connection.user]
+        connections.remove(connection)
+        if not connections:
+            del self._by_user[connection.user]
+        self.changed(connection.user)

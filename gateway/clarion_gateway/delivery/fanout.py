@@ -1,14 +1,16 @@
 """Plans one delivery round: which bytes are written to which connections. Pure, no I/O.
 
 `clarion_gateway.delivery.rounds` asks for the plan and writes it. Each event is encoded once per
-wire format. All events of a round are joined into one buffer per group of connections. A connection
-gets a buffer of its own only if a targeted event or an exclusion concerns it.
+wire format. All events of a round are joined into one buffer per group of connections. Members of
+a group that hear the same named streams of the round, such as a topic, share a buffer too. So the
+work for a recipient is the write.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
@@ -16,7 +18,7 @@ from typing import Final
 from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
-from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.hub import Group, Hub
 from clarion_gateway.wire.format import WireFormat
 
 _by_id: Final = attrgetter("id")
@@ -55,18 +57,14 @@ def plan(events: Sequence[Event], hub: Hub) -> Plan:
     """
     result = Plan()
     frames: dict[tuple[WireFormat, int], bytes] = {}
-    singled_out = _singled_out(events, hub)
+    named: dict[str, list[Event]] = {}
+    for event in events:
+        if event.audience.named:
+            named.setdefault(event.audience.stream, []).append(event)
+    left_out = _left_out(events, hub)
     for group in hub.groups:
-        if not group.members:
-            continue
-        shared = [event for event in events if event.audience.stream in group.streams]
-        if shared:
-            members = group.members
-            connections = list(members.keys() - singled_out.keys() if singled_out else members)
-            _add(result, group.format, connections, shared, frames)
-    for connection, own in singled_out.items():
-        if own:
-            _add(result, connection.format, (connection,), own, frames)
+        if group.members:
+            _plan_group(result, group, events, named, left_out, frames)
     return result
 
 
@@ -88,9 +86,9 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
     """Count the live connections that an event goes to on this pod, and the bytes, for its span."""
     sizes: Counter[WireFormat] = Counter()
     if event.audience.named:
-        for connection in hub.members(event.audience):
-            if connection.held is None and connection.receives(event):
-                sizes[connection.format] += 1
+        for group in hub.groups:
+            members = group.named.get(event.audience.stream, ())
+            sizes[group.format] += sum(connection.receives(event) for connection in members)
     else:
         for group in hub.groups:
             if event.audience.stream in group.streams:
@@ -108,27 +106,83 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
     return sizes.total(), size_bytes
 
 
-def _singled_out(events: Sequence[Event], hub: Hub) -> dict[Connection, list[Event]]:
-    """The live connections that get other events than their group, each with all its events."""
-    targeted: dict[Connection, list[Event]] = {}
-    for event in events:
-        if event.audience.named:
-            for connection in hub.members(event.audience):
-                if connection.held is None:
-                    targeted.setdefault(connection, []).append(event)
-        elif event.exclude is not None:
-            excluded = hub.find(event.exclude)
-            if excluded is not None and excluded.held is None:
-                targeted.setdefault(excluded, [])
-    if not targeted:
-        return {}
-    shared = [event for event in events if not event.audience.named]
-    return {connection: _merge(connection, own, shared) for connection, own in targeted.items()}
+def _left_out(events: Sequence[Event], hub: Hub) -> set[Connection]:
+    """The live connections that an event of the round excludes."""
+    ids = {event.exclude for event in events if event.exclude is not None}
+    found = (hub.find(id_) for id_ in ids)
+    return {connection for connection in found if connection and connection.held is None}
 
 
-def _merge(connection: Connection, own: list[Event], shared: Sequence[Event]) -> list[Event]:
-    merged = sorted([*shared, *own], key=_by_id) if shared else own
-    return [event for event in merged if connection.receives(event)]
+def _plan_group(
+    result: Plan,
+    group: Group,
+    events: Sequence[Event],
+    named: Mapping[str, list[Event]],
+    left_out: AbstractSet[Connection],
+    frames: dict[tuple[WireFormat, int], bytes],
+) -> None:
+    """Plan the writes to one group: members that get the same events get one buffer.
+
+    Args:
+        named: the round's events on streams with a name, by stream.
+        left_out: connections to look at one by one.
+    """
+    shared = [event for event in events if event.audience.stream in group.streams]
+    cells, apart = _cells(group, named)
+    if shared:
+        rest = group.members.keys() - apart if apart else group.members
+        _add(result, group.format, _but(rest, left_out), shared, frames)
+    for streams, connections in cells:
+        own = named[streams[0]]
+        if shared or len(streams) > 1:
+            several = [event for stream in streams for event in named[stream]]
+            own = sorted([*shared, *several], key=_by_id)
+        _add(result, group.format, _but(connections, left_out), own, frames)
+    for connection in left_out:
+        if connection in group.members:
+            own = [event for event in events if connection.receives(event)]
+            _add(result, group.format, (connection,), own, frames)
+
+
+def _cells(
+    group: Group, named: Mapping[str, object]
+) -> tuple[list[tuple[Sequence[str], Collection[Connection]]], AbstractSet[Connection]]:
+    """Part the members that hear some of these streams by which of them they hear.
+
+    Returns the streams and the members of each part, and the members of all parts. Most members
+    hear one stream of a round. For those there is no work per member, but that of set operations.
+    """
+    heard = [(stream, group.named[stream]) for stream in named if stream in group.named]
+    if len(heard) == 1:
+        stream, members = heard[0]
+        return [((stream,), members)], members.keys()
+    hear_some: set[Connection] = set()
+    hear_several: set[Connection] = set()
+    for _, members in heard:
+        if len(members) == 1:  # as for most users; and cheaper than sets
+            (connection,) = members
+            (hear_several if connection in hear_some else hear_some).add(connection)
+        else:
+            hear_several |= members.keys() & hear_some
+            hear_some |= members.keys()
+    if not hear_several:
+        return [((stream,), members) for stream, members in heard], hear_some
+    cells: list[tuple[Sequence[str], Collection[Connection]]] = []
+    streams_of: dict[Connection, list[str]] = {}
+    for stream, members in heard:
+        cells.append(((stream,), members.keys() - hear_several))
+        for connection in members.keys() & hear_several:
+            streams_of.setdefault(connection, []).append(stream)
+    by_streams: dict[tuple[str, ...], list[Connection]] = {}
+    for connection, streams in streams_of.items():
+        by_streams.setdefault(tuple(streams), []).append(connection)
+    return [*cells, *by_streams.items()], hear_some
+
+
+def _but(connections: Iterable[Connection], left_out: AbstractSet[Connection]) -> list[Connection]:
+    if not left_out:
+        return list(connections)
+    return [connection for connection in connections if connection not in left_out]
 
 
 def _add(
@@ -138,14 +192,15 @@ def _add(
     events: Sequence[Event],
     frames: dict[tuple[WireFormat, int], bytes],
 ) -> None:
-    if not connections:
+    if not connections or not events:
         return
     parts = []
     wire = wire_format.name
     for event in events:
-        frame = frames.get((wire_format, event.id))
+        # Not by the event's id: on a cluster, two clocks may issue the same one.
+        frame = frames.get((wire_format, id(event)))
         if frame is None:
-            frame = frames[wire_format, event.id] = wire_format.event(event)
+            frame = frames[wire_format, id(event)] = wire_format.event(event)
         parts.append(frame)
         result.deliveries[event.audience.kind, wire] += len(connections)
     result.batches.append((parts[0] if len(parts) == 1 else b"".join(parts), connections))

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
-from clarion_contract.events.audience import Audience, audiences_of
+from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
@@ -45,27 +45,40 @@ class Missed:
 
     Attributes:
         whole: whether they are complete back to the client's position.
-        events: by id; those from Redis may be ahead of the pod's position.
+        events: those from Redis may be ahead of the pod's position.
         shared_since: the client lacks the events above this id on `all` and `authenticated`.
         user_since: the same on streams with a name, such as its user's.
+        exact: streams of these on which the client lacks the events above ``since``.
+        since: the client's position.
+        not_resumed: audiences that clients know by their names, whose history does not reach back.
         segments: more events, from the ring.
     """
 
     whole: bool
-    events: dict[int, Event]
+    events: Sequence[Event]
     shared_since: int = 0
     user_since: int = 0
     segments: Sequence[Segment] = ()
+    exact: Collection[str] = ()
+    since: int = 0
+    not_resumed: Sequence[Audience] = ()
+
+    def lacks(self, event: Event) -> bool:
+        """Whether the client lacks an event, which is not in the segments."""
+        if not event.audience.named:
+            return event.id > self.shared_since
+        exact = event.audience.stream in self.exact
+        return event.id > (self.since if exact else self.user_since)
 
 
-_NOT_WHOLE: Final = Missed(False, {})
+_NOT_WHOLE: Final = Missed(False, ())
 
 
 class _Found:
     """The events found so far, and whether they are more than one client may get."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
-        self.events: dict[int, Event] = {}
+        self.events: list[Event] = []
         self.segments: list[Segment] = []
         self.cost_bytes = 0
         self._count = 0
@@ -82,7 +95,7 @@ class _Found:
                 self.segments.append(item)
                 self._count += len(item.events)
             else:
-                self.events[item.id] = item
+                self.events.append(item)
                 self._count += 1
             self.cost_bytes += item.cost_bytes
 
@@ -156,7 +169,7 @@ class Replay:
         shared_since = self._positions.shared_since(since)
         if shared_since < self._ring.broken_until:
             return _NOT_WHOLE
-        audiences = audiences_of(connection.identity)
+        audiences = connection.audiences
         streams = tuple(audience.stream for audience in audiences if not audience.named)
         recent = self._ring.since(shared_since, streams)
         logs = [
@@ -178,12 +191,33 @@ class Replay:
                     await self.room.take(connection, party, found.cost_bytes - shared_bytes)
         if connection.state is State.CLOSED:
             return _NOT_WHOLE
-        if found.is_too_much or not all(log.reaches for log in logs):
+        lost = [log.audience for log in logs if not log.reaches]
+        if found.is_too_much or not all(audience.shown for audience in lost):
             return _NOT_WHOLE
-        # If the user's log has an event with the id ``since``, the client got it on that stream, so
-        # its position there is exact.
-        user_since = since if since in found.events else self._positions.user_since(since)
-        return Missed(True, found.events, shared_since, user_since, found.segments)
+        return Missed(
+            True,
+            [event for event in found.events if event.audience not in lost],
+            shared_since,
+            self._positions.user_since(since),
+            found.segments,
+            self._exact(since, logs, found.events),
+            since,
+            lost,
+        )
+
+    def _exact(self, since: int, logs: Sequence[_Log], events: Iterable[Event]) -> set[str]:
+        """The streams on which a client's position is exact.
+
+        If a log has an event with the id ``since``, the client got it on that stream. So its
+        position is exact there, and on all streams of the same clock. Two clocks may have issued
+        the same id; then nobody can tell.
+        """
+        origins = {event.audience.stream for event in events if event.id == since}
+        if len(origins) != 1:
+            return set()
+        (origin,) = origins
+        streams = (log.audience.stream for log in logs)
+        return {stream for stream in streams if self._positions.share_clock(stream, origin)}
 
     async def _read(
         self, connection: Connection, logs: Sequence[_Log], since: int, found: _Found
@@ -215,6 +249,11 @@ class Replay:
             logs = more
 
 
+def key(event: Event) -> tuple[int, str]:
+    """What tells two events apart: on a cluster, two clocks may issue the same id."""
+    return event.id, event.audience.stream
+
+
 def merge(
     missed: Missed,
     held: Sequence[Event],
@@ -234,16 +273,14 @@ def merge(
         apart: return single events only, so that a gap may be put between any two.
     """
     events = {
-        id_: event for id_, event in missed.events.items() if positions.is_delivered(id_, position)
+        key(event): event for event in missed.events if positions.is_delivered(event.id, position)
     }
     # The segments have all shared events up to their end, so held ones up to there come twice.
     in_ring = missed.segments[-1].last if missed.segments else 0
-    events.update((event.id, event) for event in held if event.audience.named or event.id > in_ring)
-    singles = [
-        event
-        for event in events.values()
-        if event.id > (missed.user_since if event.audience.named else missed.shared_since)
-    ]
+    events.update(
+        (key(event), event) for event in held if event.audience.named or event.id > in_ring
+    )
+    singles = [event for event in events.values() if missed.lacks(event)]
     ids = sorted(event.id for event in singles)
     items: list[Event | Segment] = []
     for segment in missed.segments:

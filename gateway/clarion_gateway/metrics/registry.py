@@ -142,6 +142,17 @@ class Metrics:
             ["source"],
             registry=registry,
         )
+        self.topics_refused = Counter(
+            "clarion_topics_refused_total",
+            "Topics that clients asked for and do not receive, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.topics_not_resumed = Counter(
+            "clarion_topics_not_resumed_total",
+            "Topics of clients that resumed whose history did not reach back to the position.",
+            registry=registry,
+        )
         self.gaps = Counter(
             "clarion_gaps_total",
             "Gaps in a stream, by outcome: repaired from the log, or lost.",
@@ -285,6 +296,7 @@ class Metrics:
         outbound_bytes: Callable[[], int],
         inbound_bytes: Callable[[], int],
         users: Callable[[], int],
+        topics: Callable[[], int],
         sockets: Callable[[], int],
         replay_bytes: Callable[[], int],
         pending: Callable[[], int],
@@ -334,6 +346,7 @@ class Metrics:
                 "Memory of events read from Redis that clients that resume have not taken yet.",
                 replay_bytes,
             ),
+            "clarion_topics": ("Topics that connections to this pod receive.", topics),
             "clarion_users": ("Users with a connection to this pod.", users),
             "clarion_unsent_bytes": (
                 "Bytes written to connections that wait for slow clients.",

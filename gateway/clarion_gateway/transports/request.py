@@ -16,6 +16,7 @@ BEARER_PREFIX: Final = "clarion.bearer."
 
 _BEARER: Final = "bearer"
 _AFTER_SCHEME: Final = ("", " ", "\t")
+_FIELD_OF_TOPIC: Final = "topic"
 _FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 
@@ -69,12 +70,12 @@ class ConnectionRequest:
         An empty token counts as a token, so it is refused. Its sender meant to log in and must not
         become anonymous without notice.
         """
-        fields = _fields(self.query)
+        fields, topics = _fields(self.query)
         token = self._bearer()
         if token is None:
             token = fields.get(_FIELD_OF_TOKEN)
         since = self.header("last-event-id") or fields.get("since")
-        return Opening(token, since, fields.get("connection"))
+        return Opening(token, since, fields.get("connection"), topics=topics)
 
     def _bearer(self) -> str | None:
         authorization = self.header("authorization")
@@ -88,15 +89,20 @@ class ConnectionRequest:
         return None
 
 
-def _fields(query: str) -> dict[str, str]:
-    """The first value of each field. Empty values are left out, except the token: see `opening`.
+def _fields(query: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The first value of each field, and all values of ``topic``.
+
+    Empty values are left out, except the token: see `opening`.
 
     `parse_qs` takes three times as long.
     """
     fields: dict[str, str] = {}
+    topics: list[str] = []
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         name = unquote_plus(name)
-        if value or name == _FIELD_OF_TOKEN:
+        if name == _FIELD_OF_TOPIC:
+            topics.append(unquote_plus(value))
+        elif value or name == _FIELD_OF_TOKEN:
             fields.setdefault(name, unquote_plus(value))
-    return fields
+    return fields, tuple(topics)

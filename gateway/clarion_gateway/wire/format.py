@@ -13,12 +13,34 @@ and a round encodes each event once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from clarion_contract.events.event import Event
 from clarion_gateway.wire.messages import Authenticate, Message
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsHeard:
+    """What becomes of the topics of a connection.
+
+    Attributes:
+        topics: those that it receives.
+        forbidden: those that it asked for and may not receive.
+        not_resumed: those of ``topics`` of which events since the client's position are lost; it
+            receives them from here on.
+    """
+
+    topics: Sequence[str]
+    forbidden: Sequence[str] = ()
+    not_resumed: Sequence[str] = ()
+
+    @property
+    def fields(self) -> dict[str, Sequence[str]]:
+        """For a message; empty lists are left out, but for ``topics``."""
+        lists = {"forbidden": self.forbidden, "not_resumed": self.not_resumed}
+        return {"topics": self.topics} | {name: names for name, names in lists.items() if names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +55,7 @@ class Welcome:
         resumed: whether everything since the client's position follows; None: it named none.
         expires_in: seconds until the token ends; None if there is no token.
         ping_interval: seconds between two pings (`WireFormat.visible_ping`).
+        heard: its topics; None if it has none and asked for none.
     """
 
     connection: str
@@ -42,6 +65,7 @@ class Welcome:
     resumed: bool | None
     expires_in: int | None
     ping_interval: int
+    heard: TopicsHeard | None = None
 
 
 class WireFormat(Protocol):
@@ -112,13 +136,20 @@ class WireFormat(Protocol):
         """Tell the client that events at or below ``position`` may be missing."""
         ...
 
-    def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
+    def identity(
+        self,
+        ref: bytes | None,
+        user: str | None,
+        expires_in: int | None,
+        heard: TopicsHeard | None = None,
+    ) -> bytes:
         """Tell the client that its connection speaks for ``user`` from here on.
 
         Args:
             ref: of the message that asked for it.
             user: None if the connection is anonymous now.
             expires_in: seconds until the token ends; None if there is no token.
+            heard: its topics from here on; None if it has none and had none.
         """
         ...
 

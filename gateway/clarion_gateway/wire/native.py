@@ -7,14 +7,14 @@ ids, times, audience kinds, topics, and types (`clarion_contract.events.event.TY
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.format import Framed, Welcome
+from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import Authenticate, Malformed, Message
 
 SUBPROTOCOL: Final = "clarion.v1"
@@ -93,6 +93,7 @@ class NativeFormat:
                 "resumed": welcome.resumed,
                 "expires_in": welcome.expires_in,
                 "ping_interval": welcome.ping_interval,
+                **_fields(welcome.heard),
             }
         )
 
@@ -108,10 +109,22 @@ class NativeFormat:
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object({"kind": "gap", "id": str(position)})
 
-    def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:
+    def identity(
+        self,
+        ref: bytes | None,
+        user: str | None,
+        expires_in: int | None,
+        heard: TopicsHeard | None = None,
+    ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._object(
-            {"kind": "identity", "ref": _raw(ref), "user": user, "expires_in": expires_in}
+            {
+                "kind": "identity",
+                "ref": _raw(ref),
+                "user": user,
+                "expires_in": expires_in,
+                **_fields(heard),
+            }
         )
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
@@ -141,6 +154,10 @@ def _check_ref(ref: bytes) -> None:
         raise Malformed(
             f"Expected `int | str | null` of at most {REF_MAX_BYTES} bytes - at `$.ref`"
         )
+
+
+def _fields(heard: TopicsHeard | None) -> Mapping[str, Sequence[str]]:
+    return {} if heard is None else heard.fields
 
 
 def _raw(ref: bytes | None) -> msgspec.Raw | None:

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.format import Welcome
+from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.messages import Malformed
 
 _json = msgspec.json.Encoder()
@@ -52,6 +52,7 @@ class SseFormat:
             "resumed": welcome.resumed,
             "expires_in": welcome.expires_in,
             "ping_interval": welcome.ping_interval,
+            **(welcome.heard.fields if welcome.heard else {}),
         }
         return b"id: %d\n%b" % (welcome.position, _named("$welcome", fields))
 
@@ -67,7 +68,13 @@ class SseFormat:
         """See `clarion_gateway.wire.format.WireFormat`."""
         return b"id: %d\n%b" % (position, _named("$gap", {}))
 
-    def identity(self, ref: bytes | None, user: str | None, expires_in: int | None) -> bytes:  # noqa: ARG002
+    def identity(
+        self,
+        ref: bytes | None,  # noqa: ARG002
+        user: str | None,  # noqa: ARG002
+        expires_in: int | None,  # noqa: ARG002
+        heard: TopicsHeard | None = None,  # noqa: ARG002
+    ) -> bytes:
         """Never called: a client cannot log in on an event stream."""
         raise AssertionError("SSE carries no log-in")
 

@@ -113,7 +113,7 @@ def test_a_merge_cuts_each_clock_by_its_own(
     shared_since: int, user_since: int, expected: list[int]
 ) -> None:
     """The pod's position ends the shared streams; every event read from the user's has arrived."""
-    read = {id_: event(id_) for id_ in (5, 6, 10, 11, 12, 13, 16, 101)}
+    read = [event(id_) for id_ in (5, 6, 10, 11, 12, 13, 16, 101)]
     missed = Missed(True, read, shared_since, user_since)
     held = [event(12), event(14), event(13)]
     assert [each.id for each in merge(missed, held, 14, POSITIONS)] == expected

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from clarion_contract.bus.orders import Order, RevokeToken, RevokeUser, encode_order
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import InvalidToken, KeysUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
@@ -38,7 +39,10 @@ ANYBODY = Opening(None, None)
 
 
 class Verifier:
-    """A token is ``<user>`` or ``<user>@<end>``; some texts are no token."""
+    """A token is ``<user>`` or ``<user>@<end>``; some texts are no token.
+
+    After the user, ``+<name>`` lists a topic, and ``?<pattern>`` what may be subscribed to.
+    """
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -53,7 +57,12 @@ class Verifier:
         if token == "bug":
             raise ZeroDivisionError
         user, _, ends = token.partition("@")
-        return Claims(user, frozenset(), float(ends or 1_000), f"id of {token}", 50.0)
+        user, *words = re.split(r"(?=[+?])", user)
+        lists = {
+            name: tuple(word[1:] for word in words if word[0] == mark)
+            for name, mark in (("topics", "+"), ("subscribe", "?"))
+        }
+        return Claims(user, frozenset(), float(ends or 1_000), f"id of {token}", 50.0, lists)
 
 
 class Door(Listening):
@@ -725,3 +734,106 @@ def test_a_token_that_is_revoked_between_two_rounds_is_refused_in_band(door: Doo
     door.loop.run_until_complete(revoked_meanwhile())
     assert connection.messages[-1]["code"] == "unauthenticated"
     assert connection.user is None
+
+
+def topic_events(connection: Recorder) -> list[str]:
+    events = [message for message in connection.messages if message["kind"] == "event"]
+    return [event["topic"] for event in events if event["audience"] == "topic"]
+
+
+def asking(token: str | None, *topics: str, since: int | None = None) -> Opening:
+    return Opening(token, None if since is None else str(since), topics=topics)
+
+
+class TestTopics:
+    def test_a_client_hears_those_of_its_token_and_those_that_it_asks_for_and_may_hear(
+        self, door: Door
+    ) -> None:
+        connection = door.enter(asking("alice+a?b.*", "a", "b.1", "c", "b.1"))
+        welcome = welcome_of(connection)
+        assert (welcome["topics"], welcome["forbidden"]) == (["a", "b.1"], ["c"])
+        assert "not_resumed" not in welcome
+        for name in ("a", "b.1", "b.2", "c"):
+            door.publish(topic_audience(name))
+        assert topic_events(connection) == ["a", "b.1"]
+        refused = sample(door.metrics, "clarion_topics_refused_total", reason="forbidden")
+        assert refused == 1
+
+    def test_a_client_without_topics_is_told_of_none(self, door: Door) -> None:
+        assert "topics" not in welcome_of(door.enter(Opening("alice?a", None)))
+        assert welcome_of(door.enter(asking(None, "a")))["forbidden"] == ["a"]
+
+    @pytest.mark.parametrize(
+        ("opening", "label"),
+        [
+            (asking("alice?**", "a.*"), "invalid_topic"),
+            (asking("alice", ""), "invalid_topic"),
+            (asking("alice", "a", "a b"), "invalid_topic"),
+            (asking("alice", *(f"t{number}" for number in range(4))), "too_many_topics"),
+            (asking("alice+a+b?c?d", "c", "d"), "too_many_topics"),
+            (Opening("alice+a+b+c+d", None), "too_many_topics"),
+            (Opening("alice+a.*", None), "unauthenticated"),
+            (Opening("alice?a.*b", None), "unauthenticated"),
+        ],
+    )
+    def test_what_is_no_topic_and_too_many_are_refused(
+        self, loop: ClockworkLoop, opening: Opening, label: str
+    ) -> None:
+        door = Door(loop, max_topics_per_connection=3)
+        connection = door.enter(opening)
+        assert connection.closed_with is not None
+        assert connection.closed_with.label == label
+        assert "expected" in connection.closed_with.reason
+        assert door.outcomes(label) == 1
+        assert connection not in door.hub.connections
+
+    def test_another_identity_keeps_what_it_may_hear_and_no_more(self, door: Door) -> None:
+        connection = door.enter(asking("alice+a?b?c", "b", "c"))
+        identity = door.log_in(connection, "alice+d?c")
+        assert (identity["kind"], identity["topics"]) == ("identity", ["d", "c"])
+        for name in "abcd":
+            door.publish(topic_audience(name))
+        assert topic_events(connection) == ["c", "d"]
+        assert door.log_in(connection, "bob")["topics"] == []
+        assert "topics" not in door.log_in(connection, "bob")
+        door.publish(topic_audience("c"))
+        assert topic_events(connection) == ["c", "d"]
+
+    def test_another_identity_with_too_many_is_refused_and_changes_nothing(
+        self, loop: ClockworkLoop
+    ) -> None:
+        door = Door(loop, max_topics_per_connection=2)
+        connection = door.enter(asking("alice+a?b", "b"))
+        answer = door.log_in(connection, "alice+c+d?b")
+        assert (answer["kind"], answer["code"]) == ("error", "too_many_topics")
+        door.publish(topic_audience("a"))
+        assert topic_events(connection) == ["a"]
+
+    def test_a_client_that_resumes_gets_all_its_topics_in_one_sequence(self, door: Door) -> None:
+        door.loop.settle()
+        since = door.delivery.position
+        names = ["a", "b", "c", "a", "b"]
+        missed = [door.publish(topic_audience(name))[0] for name in names]
+        missed.insert(2, door.publish()[0])
+        connection = door.enter(asking("alice+a?b", "b", since=since))
+        assert welcome_of(connection)["resumed"] is True
+        assert topic_events(connection) == ["a", "b", "a", "b"]
+        assert connection.event_ids == sorted(connection.event_ids)
+        assert len(connection.event_ids) == 5
+        assert connection.event_ids == sorted({*missed} - {missed[3]})
+
+    def test_a_topic_whose_history_does_not_reach_back_is_named_and_the_others_resume(
+        self, door: Door
+    ) -> None:
+        door.loop.settle()
+        since = door.delivery.position
+        for name in "abab":
+            door.publish(topic_audience(name))
+        door.bus.trim("topic:b", 1)
+        connection = door.enter(asking("alice+a+b", since=since))
+        welcome = welcome_of(connection)
+        assert (welcome["resumed"], welcome["not_resumed"]) == (True, ["b"])
+        assert topic_events(connection) == ["a", "a"]
+        door.publish(topic_audience("b"))
+        assert topic_events(connection) == ["a", "a", "b"]
+        assert sample(door.metrics, "clarion_topics_not_resumed_total") == 1

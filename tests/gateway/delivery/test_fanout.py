@@ -9,7 +9,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
@@ -18,9 +18,12 @@ from clarion_gateway.delivery import fanout
 from clarion_gateway.wire.format import WireFormat
 from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeFormat
 from clarion_gateway.wire.sse import SSE
-from tests.gateway.recorder import AUDIENCES, Recorder, event
+from tests.gateway.recorder import AUDIENCES, Recorder, event, messages_of
 
 ALICE = Audience("user", "alice")
+
+
+TOPICS = [topic_audience(name) for name in "abc"]
 
 
 def writes(plan: fanout.Plan) -> dict[Connection, list[bytes]]:
@@ -43,12 +46,13 @@ def rounds(draw: st.DrawFn) -> tuple[Hub, list[Recorder], list[Event]]:
         for _ in range(draw(st.integers(0, 7)))
     ]
     for connection in connections:
-        hub.add(connection, catching_up=draw(st.booleans()))
+        asked = draw(st.lists(st.sampled_from(TOPICS), max_size=3, unique=True))
+        hub.add(connection, asked=tuple(asked), catching_up=draw(st.booleans()))
     ids = [connection.id for connection in connections]
     events = [
         event(
             1000 + i,
-            draw(st.sampled_from(AUDIENCES)),
+            draw(st.sampled_from([*AUDIENCES, *TOPICS])),
             data=b"%d" % i,
             exclude=draw(st.none() | st.sampled_from([*ids, "stranger"])),
         )
@@ -67,6 +71,7 @@ def due(connection: Connection, events: list[Event]) -> list[Event]:
             each.audience == ALL
             or (each.audience == AUTHENTICATED and connection.user is not None)
             or (each.audience.kind == "user" and each.audience.user == connection.user)
+            or each.audience in connection.asked
         )
     ]
 
@@ -122,6 +127,25 @@ def test_an_event_is_encoded_once_per_wire_whoever_gets_it() -> None:
     events = [event(1), event(2, AUTHENTICATED), event(3, ALICE), event(4, exclude=excluded.id)]
     fanout.plan(events, hub)
     assert len(calls) == len(events)
+
+
+def test_members_that_hear_the_same_topics_share_one_buffer() -> None:
+    """Those of one topic of the round, those of two, and those of none: three writes of a group."""
+    hub = Hub()
+    a, b, c = TOPICS
+    for asked in [(a,), (a, c), (b, a), (a, b), (c,)] * 20:
+        hub.add(Recorder(), asked=asked)
+    plan = fanout.plan([event(1, a), event(2), event(3, b), event(4, a)], hub)
+    assert sorted(len(connections) for _, connections in plan.batches) == [20, 40, 40]
+
+
+def test_two_events_of_one_id_keep_their_own_bytes() -> None:
+    """On a cluster, the clocks of two topics may issue the same id."""
+    hub = Hub()
+    both = Recorder()
+    hub.add(both, asked=tuple(TOPICS))
+    ((payload, _),) = fanout.plan([event(1, TOPICS[0]), event(1, TOPICS[1])], hub).batches
+    assert [message["topic"] for message in messages_of(payload)] == ["a", "b"]
 
 
 def test_connections_of_a_group_share_one_buffer() -> None:

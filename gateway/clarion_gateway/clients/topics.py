@@ -1,0 +1,103 @@
+"""Decides which topics a connection hears of those that it asks for.
+
+`clarion_gateway.clients.admission` asks at a handshake and when the identity changes. A token
+grants topics; `clarion_contract.events.audience` has the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from clarion_contract.events.audience import Audience, may_subscribe, topic_audience
+from clarion_contract.events.topic import InvalidTopic
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Refused
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.connections.identity import Identity
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.wire.format import TopicsHeard
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The topics that a client asks for.
+
+    Attributes:
+        granted: audiences of those that it may hear.
+        forbidden: the names of the others.
+    """
+
+    granted: tuple[Audience, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+NOTHING_ASKED = Asked()
+
+
+class Topics:
+    """The rules for the topics of one connection.
+
+    Args:
+        max_per_connection: the most topics that one connection hears.
+    """
+
+    def __init__(self, metrics: Metrics, *, max_per_connection: int) -> None:
+        self._metrics = metrics
+        self._max = max_per_connection
+
+    def ask(self, identity: Identity, names: Sequence[str]) -> Asked:
+        """Part the topics that a client asks for into those that it may hear and the others.
+
+        Args:
+            names: as the client wrote them.
+
+        Raises:
+            Refused: there are too many, or one of them is no topic's name.
+        """
+        if not names:
+            return NOTHING_ASKED
+        self._check_count(len(names))
+        granted: dict[Audience, None] = {}
+        forbidden: dict[str, None] = {}
+        for name in names:
+            try:
+                audience = topic_audience(name)
+            except InvalidTopic as invalid:
+                self._metrics.topics_refused.labels("invalid").inc()
+                raise Refused(close_codes.invalid_topic(str(invalid))) from None
+            if may_subscribe(identity, name):
+                granted[audience] = None
+            else:
+                forbidden[name] = None
+        self._metrics.topics_refused.labels("forbidden").inc(len(forbidden))
+        return Asked(tuple(granted), tuple(forbidden))
+
+    def check(self, audiences: Collection[Audience]) -> None:
+        """Refuse a connection that would hear too many topics.
+
+        Args:
+            audiences: all that take it in.
+
+        Raises:
+            Refused: so many topics are more than one connection may hear.
+        """
+        self._check_count(sum(audience.shown for audience in audiences))
+
+    def _check_count(self, count: int) -> None:
+        if count > self._max:
+            self._metrics.topics_refused.labels("too_many").inc()
+            raise Refused(close_codes.too_many_topics(self._max, count))
+
+
+def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
+    """Of the topics that a connection asked for, those that it may hear under another identity."""
+    return tuple(each for each in connection.asked if may_subscribe(identity, each.name))
+
+
+def heard(
+    connection: Connection, forbidden: Sequence[str] = (), not_resumed: Sequence[str] = ()
+) -> TopicsHeard | None:
+    """What a client is told of its topics; None: it has none, and asked for none."""
+    topics = connection.topics
+    return TopicsHeard(topics, forbidden, not_resumed) if topics or forbidden else None
