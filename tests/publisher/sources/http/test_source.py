@@ -50,7 +50,7 @@ def source_on(port: Any, **settings: Any) -> HttpSource:
         Bodies(max_bytes=1_000, total_max_bytes=1_000),
         metrics,
     )
-    return HttpSource(built, port, publisher_port(built, metrics), services, keys)
+    return HttpSource(built, port, publisher_port(built, metrics), services, keys, lambda: False)
 
 
 async def test_cancelled_it_finishes_the_request_under_way() -> None:
