@@ -79,6 +79,21 @@ def publisher_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def service_url(url: str) -> str:
+    """The URL of a service's internal port, without a trailing slash.
+
+    Raises:
+        Failure: the URL is not one of http(s).
+    """
+    parts = _split(url)
+    if parts is None or parts.scheme not in _HTTP:
+        raise Failure(
+            f"expected the URL of an internal port like http://127.0.0.1:9090, got {url!r}",
+            ExitCode.USAGE,
+        )
+    return url.rstrip("/")
+
+
 def _split(url: str) -> SplitResult | None:
     """The parts of a URL; None if it has no host or an impossible port."""
     try:

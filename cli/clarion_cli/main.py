@@ -10,7 +10,9 @@ import typer
 from typer.exceptions import TyperException
 
 from clarion_cli.bench import bench
+from clarion_cli.check import check
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.health import health
 from clarion_cli.output import print_error
 from clarion_cli.publish import publish
 from clarion_cli.tail import tail
@@ -35,6 +37,8 @@ app.command()(tail)
 app.command()(users)
 app.command()(connections)
 app.command()(disconnect)
+app.command()(check)
+app.command()(health)
 app.command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -86,7 +86,7 @@ def check_redis(url: str) -> None:
         raise Failure(f"CLARION_REDIS_URL is no Redis URL: {error}", ExitCode.USAGE) from None
     except BusUnavailable as error:
         raise Failure(
-            f"no Redis answers at {shown} (CLARION_REDIS_URL): {_cause(error)}",
+            f"no Redis answers at {shown} (CLARION_REDIS_URL): {cause_of(error)}",
             ExitCode.UNREACHABLE,
         ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
@@ -97,7 +97,7 @@ def check_redis(url: str) -> None:
         )
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Why Redis cannot be reached, in the system's own words if there are any."""
     found: BaseException | None = error
     while found is not None:

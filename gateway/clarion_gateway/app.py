@@ -25,6 +25,7 @@ from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.subscriber import Subscriber
 from clarion_contract.service import descriptors
+from clarion_contract.service.described import described
 from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Job, Supervisor
@@ -209,6 +210,7 @@ async def running(
                     readiness,
                     metrics.ready,
                     warnings=lambda: presence.namesakes.warnings,
+                    about=described("gateway", settings),
                 ),
                 sessions,
                 drain,

@@ -21,6 +21,7 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.service import descriptors
+from clarion_contract.service.described import described
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import Readiness, internal_app, service_registry
 from clarion_contract.service.supervisor import Supervisor
@@ -149,7 +150,12 @@ async def running(
             supervisor.keep("publish_queue", queue.run, essential=True)
             supervisor.keep("keys", keys.run)
             publisher = Publisher(
-                internal_app(metrics.registry, readiness, metrics.ready),
+                internal_app(
+                    metrics.registry,
+                    readiness,
+                    metrics.ready,
+                    about=described("publisher", settings),
+                ),
                 port,
                 drain,
                 [group.create_task(source.run(ingestion)) for source in all_sources],

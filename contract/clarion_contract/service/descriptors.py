@@ -38,6 +38,12 @@ def raise_limit() -> None:
     _set_soft(soft)
 
 
+def hard_limit() -> int:
+    """How many descriptors the machine allows the process to have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if hard == resource.RLIM_INFINITY else hard
+
+
 def limit() -> int:
     """How many descriptors the process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""The internal port of both services: ``/metrics``, ``/healthz`` and ``/readyz``.
+"""The internal port of both services: ``/metrics``, ``/healthz``, ``/readyz``, ``/settings``.
 
 An ingress must never expose it. Liveness shows only that the event loop runs, because restarting a
 pod repairs neither Redis nor an issuer. Readiness asks the service; the answer's body names the
@@ -7,7 +7,7 @@ reasons why the service is not ready.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -49,6 +49,7 @@ def internal_app(
     ready: Gauge,
     *,
     warnings: Callable[[], Sequence[str]] = tuple,
+    about: Mapping[str, object] | None = None,
 ) -> Starlette:
     """The ASGI app of the internal port.
 
@@ -56,6 +57,7 @@ def internal_app(
         ready: set at each scrape to the answer of ``/readyz``, as 1 or 0.
         warnings: what is wrong with the service although it should get traffic; ``/readyz`` tells
             it, too.
+        about: the service and its settings without secrets, the answer of ``/settings``.
     """
 
     async def metrics(request: Request) -> Response:
@@ -75,10 +77,14 @@ def internal_app(
             answer["warnings"] = list(warned)
         return JSONResponse(answer, status_code=503 if reasons else 200)
 
+    async def settings(_request: Request) -> Response:
+        return JSONResponse(about or {})
+
     return Starlette(
         routes=[
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/settings", settings),
         ]
     )

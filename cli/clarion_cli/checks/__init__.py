@@ -1,0 +1,1 @@
+"""What `clarion check` looks at: a configuration, its settings, Redis and the issuer's keys."""
