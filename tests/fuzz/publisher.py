@@ -11,8 +11,8 @@ from uvicorn.server import ServerState
 
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.event import Publication, parse_message
-from clarion_contract.service.http_bounds import protocol_class
 from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_contract.service.http_protocol import protocol_class
 from clarion_publisher.ingestion.refusal import Refusal
 from clarion_publisher.sources.http.decoder import decode_batch, decode_body, decode_event
 from clarion_publisher.sources.http.exchange import Answer, Disconnected, answered, read_headers

@@ -1,6 +1,6 @@
 """The TCP connections of a port: their limits, their number, and their deadlines.
 
-`clarion_contract.service.http_bounds` is the protocol that each connection speaks.
+`clarion_contract.service.http_protocol` is the protocol that each connection speaks.
 """
 
 from __future__ import annotations
@@ -60,11 +60,25 @@ class HttpLimits:
     body_bytes_per_second: float = 0
 
 
+class Due(Protocol):
+    """When a connection's time is up.
+
+    Attributes:
+        at: on the loop's clock.
+    """
+
+    at: float
+
+
 class Watched(Protocol):
     """A connection as its port uses it."""
 
     loop: asyncio.AbstractEventLoop
-    deadline: float
+
+    @property
+    def due(self) -> Due:
+        """The connection's deadline."""
+        ...
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
@@ -141,7 +155,7 @@ class Port:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for protocol in [each for each in self._watched if each.deadline <= now]:
+        for protocol in [each for each in self._watched if each.due.at <= now]:
             protocol.expire(now)
         self._ticking = bool(self._watched)
         if self._ticking:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from clarion_contract.service import descriptors
-from clarion_contract.service.http_bounds import internal_protocol
+from clarion_contract.service.http_protocol import internal_protocol
 from clarion_contract.service.serving import Server
 
 _AT_ONCE: Final = 64

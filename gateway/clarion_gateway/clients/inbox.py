@@ -34,6 +34,9 @@ Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
+# A connection's only message does not count if it is this small, as nearly all are: counting would
+# cost a twentieth of what such a message costs.
+_SMALL_BYTES: Final = 1_024
 # Memory of a waiting message beside its bytes: the objects around it, and a task.
 _MESSAGE_BYTES: Final = 1_024
 
@@ -93,12 +96,14 @@ class Inboxes:
         Args:
             size_bytes: of the message as the client sent it.
         """
-        cost_bytes = size_bytes + _MESSAGE_BYTES
-        self.inbound.hold(connection, cost_bytes)
-        if connection.state is State.CLOSED:  # there was no room for it
-            self.inbound.release(connection, cost_bytes)
-            return
         inbox = self._inboxes.get(connection)
+        cost_bytes = 0
+        if inbox is not None or size_bytes > _SMALL_BYTES:
+            cost_bytes = size_bytes + _MESSAGE_BYTES
+            self.inbound.hold(connection, cost_bytes)
+            if connection.state is State.CLOSED:  # there was no room for it
+                self.inbound.release(connection, cost_bytes)
+                return
         if inbox is None:
             inbox = self._inboxes[connection] = _Inbox()
         inbox.messages.append((message, cost_bytes))
@@ -131,7 +136,8 @@ class Inboxes:
                 try:
                     await self._handle_safely(connection, message)
                 finally:  # it took memory until now, even if the connection is gone
-                    self.inbound.release(connection, cost_bytes)
+                    if cost_bytes:
+                        self.inbound.release(connection, cost_bytes)
                 if inbox.paused and len(inbox.messages) <= self._backlog // _HALF:
                     inbox.paused = False
                     connection.socket.resume_reading()

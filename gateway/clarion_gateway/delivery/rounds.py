@@ -102,7 +102,7 @@ class Delivery:
         For an event of the shared clock, also call `advance` with its id, without an await between.
         """
         self._pending.append(event)
-        self._pending_bytes += event.cost_bytes
+        self._pending_bytes += len(event.data)
         self._arrived.set()
 
     def advance(self, position: int) -> None:
@@ -156,7 +156,7 @@ class Delivery:
 
     def _take(self) -> list[Event]:
         events: list[Event] = []
-        size_bytes = cost_bytes = 0
+        size_bytes = 0
         targeted = 0
         while (
             self._pending and size_bytes < self._round_max_bytes and len(events) < _ROUND_MAX_EVENTS
@@ -166,9 +166,8 @@ class Delivery:
             event = self._pending.popleft()
             targeted += event.audience.named
             size_bytes += len(event.data)
-            cost_bytes += event.cost_bytes
             events.append(event)
-        self._pending_bytes -= cost_bytes
+        self._pending_bytes -= size_bytes
         if not self._pending:
             self._arrived.clear()
         self._emptied.set()

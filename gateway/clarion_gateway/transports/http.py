@@ -1,6 +1,6 @@
 """The HTTP protocol of the gateway's public port, where every client comes in.
 
-It adds two things to `clarion_contract.service.http_bounds`: WebSocket handshakes and event
+It adds two things to `clarion_contract.service.http_protocol`: WebSocket handshakes and event
 streams. A request for a path of `clarion_gateway.transports.routes` becomes a connection; all
 other requests go to the ASGI app. A TCP connection carries one request.
 """
@@ -11,8 +11,8 @@ from typing import Final
 
 import httptools
 
-from clarion_contract.service.http_bounds import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.http_port import refusal_response
+from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.paths import within
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest

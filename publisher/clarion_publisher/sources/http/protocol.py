@@ -1,4 +1,4 @@
-"""The publisher's HTTP protocol: `clarion_contract.service.http_bounds` with the publisher's
+"""The publisher's HTTP protocol: `clarion_contract.service.http_protocol` with the publisher's
 problem documents.
 
 A request for an upgrade is served as if it did not ask for one. Java's own HTTP client asks for h2c
@@ -11,8 +11,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from clarion_contract.service.http_bounds import BoundedHttpProtocol
 from clarion_contract.service.http_port import Breach
+from clarion_contract.service.http_protocol import BoundedHttpProtocol
 from clarion_publisher.ingestion.refusal import RETRY_SECONDS
 from clarion_publisher.sources.http.problems import (
     CONTENT_TYPE,

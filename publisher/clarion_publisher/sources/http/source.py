@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 from clarion_contract.identity.keys import Keys
-from clarion_contract.service.http_bounds import protocol_class
 from clarion_contract.service.http_port import Port
+from clarion_contract.service.http_protocol import protocol_class
 from clarion_contract.service.serving import Server
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.settings import PublisherSettings

@@ -3,9 +3,8 @@
 llhttp parses and uvicorn serves. Neither limits how much a client may send or how long it may take.
 Two rules hold everywhere:
 
-- Each connection has one deadline at any moment. When the connection enters another phase, the
-  deadline is replaced, never cancelled. So no sequence of bytes keeps a connection for ever.
-- Every byte counts: request line, headers, chunk framing with its extensions, trailers.
+- Each connection has one deadline at any moment: `clarion_contract.service.http_deadline`.
+- Every byte counts: `clarion_contract.service.http_bytes`.
 
 A client that breaks a limit gets an answer, is counted, and loses its connection.
 """
@@ -13,9 +12,7 @@ A client that breaks a limit gets an answer, is counted, and loses its connectio
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import httptools
@@ -25,40 +22,24 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from clarion_contract.service import http_head
+from clarion_contract.service.http_bytes import ByteCounts
+from clarion_contract.service.http_deadline import (
+    ANSWER,
+    BODY,
+    HEAD,
+    IDLE,
+    LAST,
+    RATE_WINDOW_SECONDS,
+    Deadline,
+)
 from clarion_contract.service.http_port import Breach, HttpLimits, Port, refusal_response
 
 _log = structlog.get_logger(__name__)
 
-# After its answer, a client that is still sending gets this much time and room to read the answer.
-# It gets more when the app has answered before the body was complete than when a limit was broken.
-# If we closed at once, the connection would be reset and the answer lost.
-_LINGER_SECONDS: Final = 1.0
-_LINGER_MAX_BYTES: Final = 1 << 20
-_LINGER_BODY_SECONDS: Final = 5.0
-_LINGER_BODY_MAX_BYTES: Final = 16 << 20
-# A connection ends after this time if the client does not take the answer or the app gives none.
-_ANSWER_SECONDS: Final = 60.0
 # Requests that may wait behind the current one: each costs a few kilobytes of memory.
 _PIPELINED_MAX: Final = 16
 _INTERNAL_SOCKETS_MAX: Final = 100
-# The rate of a body is measured over this time, so that a short stall does no harm.
-_RATE_WINDOW_SECONDS: Final = 5.0
-# Framing of a one-byte chunk: its size, two line ends, and a little spare room.
-_FRAMING_PER_BYTE: Final = 8
-# RFC 9112, section 2.2: an empty line before a request is ignored. One line, not a stream of them.
-_STRAY_MAX_BYTES: Final = 2
-
-# uri-host [":" port] (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
-_UPGRADE_HEADERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
-_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-
-
-# What a connection waits for. Plain numbers, since an enum member costs two look-ups at each use.
-_IDLE: Final = 0  # the next request
-_HEAD: Final = 1  # the rest of a head
-_BODY: Final = 2  # the rest of a body
-_ANSWER: Final = 3  # the app to give an answer and the client to take it
-_LAST: Final = 4  # the client to read its last answer
 
 
 class _Stop(Exception):
@@ -69,7 +50,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One TCP connection; use it through `protocol_class`.
 
     Attributes:
-        deadline: when `expire` is due, on the loop's clock.
+        due: when `expire` is due.
         is_claimed: the request is not for the app; nothing after its head is parsed.
         is_deaf: incoming bytes are thrown away.
     """
@@ -89,18 +70,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         limits = self.port.limits
         self._head_max_bytes = limits.head_max_bytes
         self._idle_seconds = limits.idle_seconds
-        self.deadline = 0.0
-        self._phase = _IDLE
-        self._request_ends = 0.0  # the current request must be complete by then
+        self.due = Deadline(limits)
+        self._bytes = ByteCounts(limits.head_max_bytes)
         self._in_message = False
         self._in_head = True  # also between messages
         self._begun = 0  # messages begun, to see whether one began in the current piece
-        self._head_bytes = 0
-        self._stray_bytes = 0
-        self._body_bytes = 0
-        self._framing_bytes = 0  # of the current body
-        self._framing_run_bytes = 0  # framing bytes since the last byte of content
-        self._window_bytes = 0
+        self._window_bytes = 0  # of the body, when its rate was last measured
         self._breach: tuple[Breach, str] | None = None
         self.is_claimed = False
         self.is_deaf = False
@@ -119,12 +94,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         port = self.port
         port.open += 1
-        now = self.loop.time()
-        if port.limits.idle_seconds is None:
-            self._phase = _HEAD
-            self.deadline = self._request_ends = now + port.limits.request_seconds
-        else:
-            self.deadline = now + port.limits.idle_seconds
+        self.due.connected(self.loop.time())
         port.watch(self)
         refusal = port.refusal(transport)
         if refusal is not None:
@@ -145,11 +115,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         ends = None
-        if len(data) + self._head_bytes < self._head_max_bytes:  # nearly always: one piece
+        if len(data) + self._bytes.head < self._head_max_bytes:  # nearly always: one piece
             ends = self._feed(data)
             if ends is None and not self.is_claimed:
                 # A complete request on an idle connection needs no deadline of its own: `expire`.
-                if self._in_message or self._phase != _IDLE:
+                if self._in_message or self.due.phase != IDLE:
                     self._settle()
                 return
             data = data[ends or len(data) :]
@@ -161,7 +131,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _feed_pieces(self, rest: memoryview) -> None:
         """Feed data that is longer than one piece."""
         while rest and not self.is_deaf:
-            piece = rest[: self._head_max_bytes - self._head_bytes]
+            piece = rest[: self._head_max_bytes - self._bytes.head]
             ends = self._feed(piece)
             rest = rest[len(piece) if ends is None else ends :]
             if not self._goes_on(ends, rest):
@@ -176,12 +146,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take what is written: its time to take it starts now."""
         super().pause_writing()
-        if self._phase == _IDLE:
-            self._enter(_ANSWER)
+        if self.due.phase == IDLE:
+            self._enter(ANSWER)
 
     def shutdown(self) -> None:
         """The server stops: finish the current requests, and take no more."""
-        if self._phase != _LAST:
+        if self.due.phase != LAST:
             self._would_keep_alive = False
             super().shutdown()
 
@@ -219,7 +189,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_message = True
         self._begun += 1
-        self._stray_bytes = 0
+        self._bytes.message_begins()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header line; of trailers none is taken."""
+        if not self._in_head:
+            return
+        if len(self.headers) >= http_head.MAX_HEADERS:
+            detail = f"expected at most {http_head.MAX_HEADERS} header lines"
+            self._breach = Breach.HEAD_TOO_LARGE, detail
+            raise _Stop
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: check it, and start the app."""
@@ -234,7 +214,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise self._broken("expected a path in printable ASCII as the target") from None
         self._in_head = False
-        self._head_bytes = 0
+        self._bytes.head = 0
         # The app owns the old list. Trailers arrive like headers, and must not be added to it.
         self.headers = []
         if not self.keeps_alive:
@@ -246,7 +226,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        self._body_bytes += len(body)
+        self._bytes.body += len(body)
         if not self._in_head:
             super().on_body(body)
 
@@ -255,11 +235,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_message = False
-        self._head_bytes = 0
+        self._bytes.head = 0
         if self._in_head:
             return  # the app did not get this request
         self._in_head = True
-        self._body_bytes = self._framing_bytes = self._framing_run_bytes = 0
+        self._bytes.message_ends()
         cycle = self.cycle
         if self._is_held:
             self._is_held = False
@@ -271,22 +251,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer has been written: start the next request or set the next deadline."""
         self.server_state.total_requests += 1
-        if self._phase == _LAST:
+        if self.due.phase == LAST:
             return
         if self.transport.is_closing():
-            self._enter(_LAST)
+            self._enter(LAST)
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-            self._enter(_ANSWER)
+            self._enter(ANSWER)
         elif self.is_deaf:
             self._finish()
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
-        if self._phase == _IDLE and not self._in_message:
-            self.deadline = self.loop.time() + (self._idle_seconds or 0)
+        if self.due.phase == IDLE and not self._in_message:
+            self.due.wait_idle(self.loop.time())
         else:
             self._settle()
 
@@ -294,59 +274,44 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _settle(self) -> None:
         """Replace the deadline if the connection now waits for something else."""
-        if self._phase == _LAST:
+        if self.due.phase == LAST:
             return
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            phase = _HEAD if self._in_message or self._idle_seconds is None else _IDLE
+            phase = HEAD if self._in_message or self._idle_seconds is None else IDLE
         elif self.pipeline or self._in_head or self.is_deaf:
-            phase = _ANSWER
+            phase = ANSWER
         else:
-            phase = _BODY
+            phase = BODY
             self._hold()
-        if phase != self._phase:
+        if phase != self.due.phase:
             self._enter(phase)
 
     def _enter(self, phase: int) -> None:
-        before, self._phase = self._phase, phase
-        now = self.loop.time()
-        if phase == _ANSWER:
-            self.deadline = now + _ANSWER_SECONDS
-        elif phase == _IDLE:
-            self.deadline = now + (self._idle_seconds or 0)
-        elif phase == _LAST:
-            self.deadline = now + (_LINGER_BODY_SECONDS if self._is_early else _LINGER_SECONDS)
-        else:
-            if phase == _HEAD or before != _HEAD:
-                self._request_ends = now + self.port.limits.request_seconds
-            self.deadline = self._request_ends
-            if phase == _BODY:
-                self._begin_window(now)
-
-    def _begin_window(self, now: float) -> None:
-        self._window_bytes = self._body_bytes
-        if self.port.limits.body_bytes_per_second:
-            self.deadline = min(self._request_ends, now + _RATE_WINDOW_SECONDS)
+        self.due.enter(phase, self.loop.time(), is_early=self._is_early)
+        if phase == BODY:
+            self._window_bytes = self._bytes.body
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
-        phase, limits = self._phase, self.port.limits
-        if phase == _LAST or self.transport.is_closing():
+        phase, limits = self.due.phase, self.port.limits
+        if phase == LAST or self.transport.is_closing():
             self.transport.abort()
-        elif phase == _IDLE and self.cycle is not None and not self.cycle.response_complete:
-            self._enter(_ANSWER)
-        elif phase == _IDLE:
-            self._enter(_LAST)  # until then, the client may still take what was written
+        elif phase == IDLE and self.cycle is not None and not self.cycle.response_complete:
+            self._enter(ANSWER)
+        elif phase == IDLE:
+            self._enter(LAST)  # until then, the client may still take what was written
             self.transport.close()
-        elif phase == _ANSWER:
+        elif phase == ANSWER:
             self.port.refused("answer_timeout")
             self.transport.abort()
-        elif phase == _BODY and now < self._request_ends:
+        elif phase == BODY and now < self.due.request_ends:
             least = limits.body_bytes_per_second
             if self.flow.read_paused or (
-                self._body_bytes - self._window_bytes >= least * _RATE_WINDOW_SECONDS
+                self._bytes.body - self._window_bytes >= least * RATE_WINDOW_SECONDS
             ):
-                self._begin_window(now)
+                self._window_bytes = self._bytes.body
+                self.due.measure_rate(now)
             else:
                 detail = f"expected a body at {least:g} bytes per second or more"
                 self._refuse(Breach.TOO_SLOW, detail)
@@ -359,7 +324,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _feed(self, piece: bytes | memoryview) -> int | None:
         """Parse a piece and count its bytes. Returns where an upgrade's head ends, or None."""
         begun, in_message = self._begun, self._in_message
-        in_body, body_bytes = in_message and not self._in_head, self._body_bytes
+        in_body, body_bytes = in_message and not self._in_head, self._bytes.body
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
@@ -382,34 +347,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # If a request begins inside the piece, counting its head begins with the next piece.
             self._count_head(len(piece) if began == (not in_message) else 0)
         elif in_body and not began:
-            self._count_framing(len(piece), self._body_bytes - body_bytes)
+            self._count_framing(len(piece), self._bytes.body - body_bytes)
         return None
 
     def _count_head(self, size: int) -> None:
-        self._head_bytes += size
         most = self.port.limits.head_max_bytes
-        if self._head_bytes >= most:
+        if self._bytes.more_of_head(size):
             detail = f"expected a request head of at most {most} bytes"
             self._refuse(Breach.HEAD_TOO_LARGE, detail)
 
     def _count_stray(self, size: int) -> None:
-        self._stray_bytes += size
-        if self._stray_bytes > _STRAY_MAX_BYTES:
+        if self._bytes.stray(size):
             self._refuse(Breach.MALFORMED, "expected a request, got empty lines")
 
     def _count_framing(self, size: int, content: int) -> None:
-        """Limit chunk sizes, chunk extensions and trailers, which the parser does not limit."""
-        framing = size - content
-        if not framing:
-            self._framing_run_bytes = 0
-            return
-        self._framing_bytes += framing
-        self._framing_run_bytes = 0 if content else self._framing_run_bytes + framing
         most = self.port.limits.head_max_bytes
-        if (
-            self._framing_run_bytes > most
-            or self._framing_bytes > most + _FRAMING_PER_BYTE * self._body_bytes
-        ):
+        if self._bytes.framing(size - content, content):
             self._refuse(
                 Breach.MALFORMED,
                 f"expected trailers and chunk extensions of at most {most} bytes",
@@ -417,8 +370,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _discard(self, size: int) -> None:
         """Throw away the bytes of a client that is no longer listened to."""
-        self._stray_bytes += size
-        if self._stray_bytes > (_LINGER_BODY_MAX_BYTES if self._is_early else _LINGER_MAX_BYTES):
+        if self._bytes.late(size, is_early=self._is_early):
             self.transport.abort()
 
     # The head
@@ -429,24 +381,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         Raises:
             _Stop: the request breaks a rule.
         """
-        version = self.parser.get_http_version()
-        headers = dict(self.headers)
-        host = headers.get(b"host")
-        if len(headers) < len(self.headers):  # RFC 9112, section 3.2
-            hosts = [name for name, _ in self.headers].count(b"host")
-            if hosts > 1:
-                raise self._broken(f"expected one Host header, got {hosts}")
-        if version != "1.1":
-            if version != "1.0":
-                raise self._broken(f"expected HTTP/1.1, got HTTP/{version}")
-            if b"transfer-encoding" in headers:  # RFC 9112, section 6.1
-                raise self._broken("expected no Transfer-Encoding in HTTP/1.0")
-        elif host is None:
-            raise self._broken("expected one Host header, got none")
-        if host is not None and not _is_host(host):
-            raise self._broken("expected a host and an optional port in the Host header")
-        if not self.url.startswith(b"/") and not _has_path(self.url):
-            raise self._broken("expected a path as the target")
+        detail = http_head.fault(self.url, self.parser.get_http_version(), self.headers)
+        if detail is not None:
+            raise self._broken(detail)
 
     def _broken(self, detail: str) -> _Stop:
         self._breach = Breach.MALFORMED, detail
@@ -458,12 +395,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             self._refuse(Breach.MALFORMED, "expected a request for this server, not for a proxy")
             return False
-        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
-        lines += [b"%b: %b" % each for each in self.headers if each[0] not in _UPGRADE_HEADERS]
+        version = self.parser.get_http_version()
+        head = http_head.without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self._in_message = False
-        self._feed(b"\r\n".join([*lines, b"", b""]))
+        self._feed(head)
         return not self.is_deaf
 
     # Ending a connection
@@ -512,7 +449,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _take_no_more(self) -> None:
         """Stop listening; close once the requests before are answered."""
         self.is_deaf = True
-        self._stray_bytes = 0
+        self._bytes.listening_ends()
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             self._finish()
@@ -534,15 +471,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def finish_answer(self) -> None:
         """The last answer is written, while the client may still be sending."""
-        if self._phase != _LAST:
+        if self.due.phase != LAST:
             self._is_early = not self._in_head
             self._finish()
 
     def _finish(self) -> None:
         """Write the last words, then close so that the client can read them (RFC 9112, 9.6)."""
         self.is_deaf = True
-        self._stray_bytes = 0
-        self._enter(_LAST)
+        self._bytes.listening_ends()
+        self._enter(LAST)
         if self.transport.is_closing():
             return
         if self._last_words:
@@ -581,17 +518,3 @@ def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtoco
     """A `protocol_class` for an internal port, which kubelets and scrapers use."""
     port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused, takes_last=True)
     return protocol_class(BoundedHttpProtocol, port)
-
-
-@lru_cache(maxsize=256)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
-
-
-def _has_path(target: bytes) -> bool:
-    """Whether a target in absolute form (RFC 9112, section 3.2.2) names a path."""
-    try:
-        path: bytes | None = httptools.parse_url(target).path
-    except httptools.HttpParserInvalidURLError:
-        return False
-    return path is not None and path.startswith(b"/")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from clarion_contract.service import http_bounds
-from clarion_contract.service.http_bounds import BoundedHttpProtocol, protocol_class
+from clarion_contract.service import http_deadline, http_protocol
 from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.serving import Server, bind
 
 SECONDS = 20.0
@@ -234,7 +234,8 @@ async def test_a_trickle_wins_no_time(start: Start) -> None:
 async def test_a_body_comes_at_the_least_rate_or_not_at_all(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_bounds, "_RATE_WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "RATE_WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(http_deadline, "RATE_WINDOW_SECONDS", 0.3)
     async with (
         start(request_seconds=2, body_bytes_per_second=1_000) as service,
         service.client() as slow,
@@ -260,7 +261,7 @@ async def test_a_body_comes_at_the_least_rate_or_not_at_all(
 async def test_an_answer_that_nobody_takes_is_given_up(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_bounds, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(http_deadline, "_ANSWER_SECONDS", 0.3)
 
     async def large(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -335,6 +336,17 @@ async def test_a_head_may_be_as_large_as_the_limit_and_not_larger(start: Start) 
                     await client.send(head[begin : begin + step])
                     await asyncio.sleep(0.01)
                 assert (await client.answer())[0] == status, (size, pieces)
+
+
+async def test_a_head_of_many_tiny_lines_is_refused(start: Start) -> None:
+    """Each line takes memory many times its bytes."""
+    async with start() as service:
+        for lines, status in ((127, 200), (128, 431)):
+            async with service.client() as client:
+                head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * lines + b"\r\n"
+                await client.send(head)
+                assert (await client.answer())[0] == status
+        assert service.refusals == {"head_too_large": 1}
 
 
 async def test_a_body_is_no_part_of_the_head(start: Start) -> None:
