@@ -14,7 +14,7 @@ import pytest
 from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
 from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders, RevokeToken, encode_order
-from clarion_contract.bus.presence import PodLoad, PresenceRegister, Stay
+from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication, Published
@@ -357,9 +357,12 @@ async def test_presence_lies_with_the_users(lasting: Cluster, keys: Keyspace) ->
         register = PresenceRegister(bus, keys)
         (name,) = {(await register.begin("pod", PodLoad(0, 3, 3), timeout_seconds=60)).name}
         assert name is not None
-        stays = [(str(on(node, lasting, keys).user), Stay(1, 10.0)) for node in lasting.primaries]
-        await register.write(name, stays)
-        for user, stay in stays:
-            assert await register.user(user) == {name: stay}
+        entries = [
+            (str(on(node, lasting, keys).user), PresenceEntry(1, 10.0))
+            for node in lasting.primaries
+        ]
+        await register.write(name, entries)
+        for user, entry in entries:
+            assert await register.user(user) == {name: entry}
         await register.leave(name)
-        assert await register.user(stays[0][0]) == {}
+        assert await register.user(entries[0][0]) == {}
