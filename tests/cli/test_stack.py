@@ -29,6 +29,16 @@ def test_the_ports_of_further_gateways_follow_the_first_ones() -> None:
     )
 
 
+def test_addresses_below_a_prefix() -> None:
+    """With the slash, `clarion tail` takes them as the place of a gateway and not of its socket."""
+    plan = make_plan(gateways=1, gateway_path_prefix="/realtime", publisher_path_prefix="/push")
+    assert plan.addresses == Addresses(
+        gateways=("http://127.0.0.1:18001/realtime/",), publisher="http://127.0.0.1:18080/push"
+    )
+    assert plan.gateway(0, "r", {}).environment["GATEWAY_PATH_PREFIX"] == "/realtime"
+    assert plan.publisher("r", {}).environment["PUBLISHER_PATH_PREFIX"] == "/push"
+
+
 def test_every_process_listens_on_this_machine_only() -> None:
     plan = make_plan()
     gateway = plan.gateway(1, "redis://r", {}).environment

@@ -81,6 +81,8 @@ def misspelt(
         name = given.upper()
         if name.removesuffix(_FILE) in known | OF_COMMANDS or _is_service_link(name, value):
             continue
+        if "_" not in name:  # the whole name is a prefix, such as CLARION=/opt/clarion
+            continue
         prefix = name.partition("_")[0]
         nearest = _nearest(name, known)
         if prefix in prefixes or (nearest and _is_near(prefix, prefixes - {prefix})):

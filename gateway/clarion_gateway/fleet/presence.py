@@ -112,6 +112,8 @@ class Presence:
         self._pods = NO_PODS
         self._beaten_at = -math.inf
         self._begun = False
+        # A name whose entries must not count any more, but may still be in Redis.
+        self._given_up: str | None = None
         self.namesakes = Namesakes(settings.pod)
         self._leaving = False
         self._named = asyncio.Event()
@@ -189,6 +191,7 @@ class Presence:
         if len(self._changed) <= self._max_pending:
             return
         self._named.clear()
+        self._given_up = self._given_up or self._pods.name
         self._pods = replace(self._pods, name=None)
         self._changed.clear()
         self._written = {
@@ -219,6 +222,9 @@ class Presence:
         if name is None:
             if self._leaving:
                 return
+            if self._given_up is not None:
+                await self._register.leave(self._given_up)
+                self._given_up = None
             pods = await self._register.begin(
                 self._pod, load, timeout_seconds=self._timeout_seconds, again=self._begun
             )

@@ -46,6 +46,7 @@ def test_misspelt(name: str, nearest: str | None) -> None:
         ("PUBLISHER_PROT", "8080"),
         ("BROADWAY_PORT", "1"),
         ("PATH", "/bin"),
+        ("CLARION", "/opt/clarion"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"),
         # A Service called gateway, one called clarion, and the chart's own.
         ("GATEWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),

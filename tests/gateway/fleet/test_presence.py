@@ -361,7 +361,7 @@ async def test_users_who_come_and_go_while_redis_is_away_are_forgotten(
     register: PresenceRegister, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
-    async with start(max_connections=20) as pod:
+    async with start(max_connections=20, heartbeat_seconds=60) as pod:
         staying = pod.connect("staying")
         gone = pod.connect("gone")
         await entries_are(register, "gone", a=1)
@@ -375,8 +375,10 @@ async def test_users_who_come_and_go_while_redis_is_away_are_forgotten(
 
         await eventually(bounded)
         monkeypatch.setattr(redis_server, "COMMAND_TIMEOUT_SECONDS", 5.0)
+        pod.presence.renew()
         await entries_are(register, "staying", a=1)
         await entries_are(register, "gone")
+        assert len((await register.pods()).loads) == 1, "the old name does not count any more"
         assert staying.closed_with is None
 
 
