@@ -6,11 +6,16 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.chaos.clients import Client
 from tests.chaos.moments import now_us
 from tests.chaos.revoking import Order
 from tests.chaos.world import World
+from tests.integration.sockets import TEXT, frame, request_of
+
+_HOSTILE_EACH = 5
+_HOSTILE_SECONDS = 10.0
 
 Failure = Callable[[World, Sequence[Client], random.Random], Coroutine[Any, Any, None]]
 
@@ -84,6 +89,28 @@ async def clients_cut(_: World, clients: Sequence[Client], dice: random.Random) 
             client.cut()
 
 
+async def hostile_bytes(world: World, _: Sequence[Client], dice: random.Random) -> None:
+    """Strangers send every pod what no client sends: noise, halves of requests, broken frames."""
+    pods = [*world.gateways, *world.publishers]
+    sending = (_send_hostile(pod.url, dice) for pod in pods for _ in range(_HOSTILE_EACH))
+    await asyncio.gather(*sending)
+
+
+async def _send_hostile(url: str, dice: random.Random) -> None:
+    """One connection, which is dropped in the middle."""
+    noise = dice.randbytes(dice.randrange(1, 70_000))
+    beginning = dice.choice((b"", request_of(), b"POST /v1/events HTTP/1.1\r\n", frame(TEXT)))
+    address = urlsplit(url)
+    try:
+        async with asyncio.timeout(_HOSTILE_SECONDS):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(beginning + noise)
+            await writer.drain()
+            writer.transport.abort()
+    except (OSError, TimeoutError):  # the pod is gone, or has had enough
+        return
+
+
 async def token_revoked(world: World, clients: Sequence[Client], dice: random.Random) -> None:
     """A client's token is revoked; the client returns with a fresh one."""
     tokens = [client.token for client in clients if client.token is not None]
@@ -126,6 +153,7 @@ def _user(clients: Sequence[Client], dice: random.Random) -> str:
 
 
 _ANYWHERE: Sequence[Failure] = (
+    hostile_bytes,
     subscriptions_killed,
     commands_killed,
     scripts_flushed,

@@ -21,6 +21,8 @@ _BATCH_SHARE = 0.2
 _BATCH_MOST = 8
 _PADDED_SHARE = 0.15
 _PADDING_MOST_BYTES = 12_000
+_LARGE_SHARE = 0.02
+_LARGEST_BYTES = 64_000  # the publisher takes data of 65,536 bytes
 
 
 @dataclass
@@ -53,7 +55,10 @@ class Producer:
 
     def _entry(self) -> Entry:
         audience = self.dice.choice(["all", "all", "authenticated", self.dice.choice(self.users)])
-        padded = self.dice.random() < _PADDED_SHARE
+        drawn = self.dice.random()
+        if drawn < _LARGE_SHARE:
+            return self.ledger.new(audience, _LARGEST_BYTES)
+        padded = drawn < _PADDED_SHARE
         return self.ledger.new(audience, self.dice.randint(0, _PADDING_MOST_BYTES * padded))
 
     async def _publish(self, client: httpx.AsyncClient, entries: list[Entry]) -> None:

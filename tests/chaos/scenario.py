@@ -41,7 +41,7 @@ _BETWEEN_FAILURES_SECONDS = (0.1, 1.2)
 _AT_ONCE = 3
 _FAULTS_SHOWN = 12
 
-# Drawn for each scenario: what should make no difference to anybody.
+# Drawn for each pod that starts: what should make no difference to anybody.
 _VARIED = {
     "GATEWAY_REPLAY_MAX_BYTES": ("0", "20000", "67108864"),
     "GATEWAY_PENDING_MAX_EVENTS": ("100", "10000"),
@@ -157,11 +157,10 @@ async def run(
     """
     dice = random.Random(seed)
     ledger = Ledger()
-    settings = {name: dice.choice(values) for name, values in _VARIED.items()}
     storage = _STORAGES[kind](folder / "redis", ledger)
     clustered = kind is Kind.CLUSTER
     ledger.overlap_us = round(OVERLAP_SECONDS * 1e6) if clustered else 0
-    world = World(folder, storage, ledger, random.Random(dice.random()), settings)
+    world = World(folder, storage, ledger, random.Random(dice.random()), _VARIED)
     calm, stop = asyncio.Event(), asyncio.Event()
     clients = _clients(world, scale, dice, calm)
     producers = _producers(world, scale, dice)

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class World:
     storage: Storage
     ledger: Ledger
     dice: random.Random
-    settings: Mapping[str, str] = field(default_factory=dict)
+    varied: Mapping[str, Sequence[str]] = field(default_factory=dict)
     gateways: list[Service] = field(default_factory=list)
     publishers: list[Service] = field(default_factory=list)
     proxies: list[Proxy] = field(default_factory=list)
@@ -245,11 +245,13 @@ class World:
         return plan, index
 
     def _environment(self) -> dict[str, str]:
+        """Of the next pod: some settings are drawn anew, so that they change between restarts."""
         replicas = REPLICAS if isinstance(self.storage, Failover) else 0
         if isinstance(self.storage, Clustered):
             replicas = 1
         return environment(
             CLARION_NAMESPACE=NAMESPACE,
             CLARION_WAIT_REPLICAS=str(replicas),
-            **{**_SETTINGS, **self.settings},
+            **_SETTINGS,
+            **{name: self.dice.choice(values) for name, values in self.varied.items()},
         )
