@@ -15,8 +15,8 @@ from tests.redis_topologies import Cluster, cluster, wait_until
 
 # Of the settings below: how far back a client's position is uncertain.
 OVERLAP_SECONDS = 2.5
-# The witness publishes to each in turn, `user:` standing for eight users.
-AUDIENCES = ("all", "authenticated", *["user:"] * 8)
+# The witness publishes to each in turn, `user:` standing for eight users, `topic:` for three topics.
+AUDIENCES = ("all", "authenticated", *["user:"] * 8, *["topic:"] * 3)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ AUDIENCES = ["all", "authenticated", "user:alice", "all"]
 
 
 def made(user: str | None, *numbers: int) -> Client:
-    return Client(user, Follower(["http://nowhere"]), "run", list(numbers))
+    return Client(user, Follower(["http://nowhere"]), "run", numbers=list(numbers))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The witness is a program of its own, so that it can run next to local processes 
 pod. It needs nothing but Clarion's image. It works in this order:
 
 1. It prints ``ready`` when every client has been welcomed.
-2. It publishes to the three audiences in turn until its standard input ends. After each attempt it
+2. It publishes to the four audiences in turn until its standard input ends. After each attempt it
    prints how many events were accepted and how many were refused.
 3. It waits until the last event has arrived everywhere, and prints a `Report` as one line of JSON.
 
@@ -89,8 +89,9 @@ class Producer:
     async def publish(self, client: httpx.AsyncClient, audience: str) -> None:
         """Publish the next event, whose number is the count of those before."""
         number = len(self.audiences)
+        kind, _, name = audience.partition(":")
         event = {
-            "audience": {"user": audience[5:]} if audience.startswith("user:") else audience,
+            "audience": {kind: name} if name else audience,
             "type": "witness",
             "data": {"run": self.run, "number": number},
             "key": f"{self.run}-{number}",
@@ -122,11 +123,12 @@ class Producer:
 
 @dataclass
 class Client:
-    """One client; ``user`` None is anonymous."""
+    """One client; ``user`` None is anonymous, and hears no topics."""
 
     user: str | None
     follower: Follower
     run: str
+    topics: Sequence[str] = ()
     numbers: list[int] = field(default_factory=list)
     heard_at: dict[int, float] = field(default_factory=dict)
     told: int = 0
@@ -145,7 +147,8 @@ class Client:
         fields = message.fields
         match message.kind:
             case "welcome":
-                self.told += bool(self.welcomes) and fields["resumed"] is not True
+                lost = fields["resumed"] is not True or "not_resumed" in fields
+                self.told += bool(self.welcomes) and lost
                 self.welcomes.append(fields["pod"])
                 self.welcomed.set()
             case "gap":
@@ -156,9 +159,10 @@ class Client:
 
     def expects(self, audience: str) -> bool:
         """Whether an event for that audience is for this client."""
-        return audience == "all" or (
-            self.user is not None and audience in {"authenticated", f"user:{self.user}"}
-        )
+        if self.user is None:
+            return audience == "all"
+        mine = {"all", "authenticated", f"user:{self.user}"}
+        return audience in mine or audience.removeprefix("topic:") in self.topics
 
 
 def judge(client: Client, audiences: Sequence[str]) -> Counter[str]:
@@ -205,13 +209,16 @@ async def witness(
     clients: int,
     rate: float,
     patience: float,
+    topics: bool,
 ) -> Report:
     """Publish and listen until standard input ends; then wait at most ``patience`` seconds."""
     scope = " ".join(SCOPES)
     producer = Producer(
         publishers, signer.sign("witness", scope=scope, expires_seconds=TOKEN_SECONDS)
     )
-    listeners = [_client(index, gateways, signer, producer.run) for index in range(clients)]
+    listeners = [
+        _client(index, gateways, signer, producer.run, topics=topics) for index in range(clients)
+    ]
     users = sorted({client.user for client in listeners if client.user is not None})
     async with asyncio.TaskGroup() as group:
         following = [group.create_task(client.follow()) for client in listeners]
@@ -219,7 +226,9 @@ async def witness(
             await client.welcomed.wait()
         print("ready", flush=True)
         stopped = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-        audiences = itertools.cycle(["all", "authenticated", *(f"user:{user}" for user in users)])
+        names = sorted({topic for client in listeners for topic in client.topics})
+        named = [f"user:{user}" for user in users] + [f"topic:{name}" for name in names]
+        audiences = itertools.cycle(["all", "authenticated", *named])
         async with httpx.AsyncClient(timeout=5) as client:
             while not stopped.done():
                 await producer.publish(client, next(audiences))
@@ -230,14 +239,26 @@ async def witness(
     return report(listeners, producer)
 
 
-def _client(index: int, gateways: Sequence[str], signer: Signer, run: str) -> Client:
-    """Make a client. A third are anonymous; of the others, two share a user, on any pods."""
+def _client(
+    index: int, gateways: Sequence[str], signer: Signer, run: str, *, topics: bool
+) -> Client:
+    """Make a client. A third are anonymous; of the others, two share a user, on any pods.
+
+    Every user hears a topic that the token lists, and asks for one that every second user has.
+    """
     turned = [*gateways[index % len(gateways) :], *gateways[: index % len(gateways)]]
     if index % 3 == 0:
         return Client(None, Follower(turned), run)
     user = f"witness-{index // 3}"
-    token = signer.sign(user, expires_seconds=TOKEN_SECONDS)
-    return Client(user, Follower(turned, token=lambda: token), run)
+    if not topics:
+        token = signer.sign(user, expires_seconds=TOKEN_SECONDS)
+        return Client(user, Follower(turned, token=lambda: token), run)
+    listed, asked = f"{run}.news", f"{run}.room.{index // 3 % 2}"
+    token = signer.sign(
+        user, expires_seconds=TOKEN_SECONDS, topics=[listed], subscribe=[f"{run}.room.*"]
+    )
+    turned = [f"{url}?topic={asked}" for url in turned]
+    return Client(user, Follower(turned, token=lambda: token), run, (listed, asked))
 
 
 async def _until_the_last(clients: Sequence[Client], producer: Producer, patience: float) -> None:
@@ -260,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--patience", type=float, default=PATIENCE_SECONDS, help="for the last event"
     )
+    parser.add_argument("--no-topics", action="store_true", help="for services that know none")
     options: Any = parser.parse_args(arguments)
     found = asyncio.run(
         witness(
@@ -269,6 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             clients=options.clients,
             rate=options.rate,
             patience=options.patience,
+            topics=not options.no_topics,
         )
     )
     print(json.dumps(asdict(found)), flush=True)

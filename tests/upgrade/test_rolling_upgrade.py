@@ -52,7 +52,7 @@ async def test_a_roll_out_and_its_roll_back_lose_nothing(fleet: Fleet) -> None:
     examination = Examination(fleet)
     steps = [*((pod, pod.new) for pod in fleet.pods), *((pod, pod.old) for pod in fleet.pods)]
     try:
-        with beside(fleet.stack, "--publisher", fleet.second.url) as watch:
+        with beside(fleet.stack, "--publisher", fleet.second.url, "--no-topics") as watch:
             await examination.round()
             for pod, program in steps:
                 await asyncio.to_thread(pod.replace, program)
