@@ -355,6 +355,28 @@ def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_SOCKETS_PER_SLICE", 1)
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_what_is_on_its_way_when_another_primary_fails_over(emptied: bool) -> None:
+    """Found by random examples. The pod took the newest event of alice's log for one that it had
+    heard, and dropped it when it came in. It had told a loss before, but if the log was emptied
+    afterwards, nobody said so.
+    """
+    alice, bob = (Audience("user", name) for name in ("alice", "bob"))
+    state = ClusterGateways()
+    state.begin(first=[(0, "alice"), (1, None)])
+    state._publish([alice])
+    state.wait(seconds=11.0, stalled=False)
+    here = state.bus.node_of(alice.stream)
+    state.a_connection_lags(pod=0, node=here, seconds=8.0, then=None)
+    state._publish([alice, alice])
+    state.bus.lose_last(2, state.bus.node_of(bob.stream))  # each pod's last probe
+    state.wait(seconds=11.0, stalled=False)
+    if emptied:
+        state.redis_suffers(how="trim", audience=alice, count=0, unnoticed=[], then=None)
+    state.nobody_hears_anything_but_what_he_is_due_in_order()
+    state.teardown()
+
+
 TestClusterGateways = ClusterGateways.TestCase
 TestClusterGateways.pytestmark = [pytest.mark.timeout(300)]  # on a machine that does much else
 TestClusterGateways.settings = settings(

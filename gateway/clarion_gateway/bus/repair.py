@@ -95,9 +95,15 @@ class Repair:
         # Read the ends first: else events published after clients are told would count as older.
         ends = await self._ends(self._streams.apart)
         heard = self._streams.heard
+        # A log that goes on after what was heard has events that are still to come in.
+        base = {
+            stream.audience: min(end, stream.last) if stream.last else end
+            for stream, end in ends.items()
+            if stream.audience
+        }
         missed = Missed(
             losses=[Loss(ALL, heard, forgotten=True)],
-            base={stream.audience: end for stream, end in ends.items() if stream.audience},
+            base=base,
             forgotten={stream.audience for stream in self._streams if stream.audience},
         )
         await self._deliver(missed, heard)

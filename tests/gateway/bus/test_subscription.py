@@ -31,7 +31,7 @@ from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
-from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
+from tests.gateway.memory_bus import NODES, MemoryBus, MemorySubscriber
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 ALICE = Audience("user", "alice")
@@ -424,6 +424,27 @@ def test_a_failover_that_forgot_an_event_and_a_probe_is_told_once(pod: Listening
     pod.bus.lose_last(2)
     pod.loop.advance(3 * INTERVAL)
     assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+
+
+def test_what_is_on_its_way_when_another_primary_fails_over_still_comes(
+    loop: ClockworkLoop,
+) -> None:
+    """The log has it, but it has not come in yet: it joins what was heard before."""
+    pod = Listening(loop, redis_url="redis+cluster://localhost:6379")
+    pod.log_alice_in()
+    before = pod.publish(ALICE)
+    pod.loop.advance(INTERVAL + 0.5)
+    here = pod.bus.node_of(ALICE.stream)
+    pod.bus.lose_last(1, node=next(node for node in NODES if node not in (0, here)))  # a probe
+    pod.subscriber.lag(here)
+    late = pod.publish(ALICE, count=2)
+    pod.loop.advance(INTERVAL)
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}]
+    assert pod.alice.event_ids == before
+    pod.subscriber.arrive(here)
+    pod.loop.settle()
+    assert pod.alice.event_ids == before + late
+    assert len(pod.gaps) == 1
 
 
 def test_losses_of_several_streams_are_told_where_they_lie(pod: Listening) -> None:
