@@ -9,8 +9,9 @@ behind the others. tests/gateway/test_memory_bus.py compares both forms with the
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
@@ -65,6 +66,18 @@ class _Log:
 class _Clock:
     epoch: int | None = None
     issued: int = 0
+
+
+@dataclass(frozen=True)
+class FormerPrimary:
+    """What a primary holds that hung when another one took its place."""
+
+    node: int
+    logs: Mapping[str, _Log]
+
+    def holds(self, stream: str, id_: int) -> bool:
+        """Whether its log of a stream has an event with an id."""
+        return any(entry == id_ for entry, _ in self.logs.get(stream, _Log()).entries)
 
 
 class MemoryBus:
@@ -134,6 +147,9 @@ class MemoryBus:
         self.probes += ids
         return ids
 
+    def believe(self, heard: Mapping[str, int]) -> None:
+        """As `clarion_contract.bus.bus.Bus.believe`."""
+
     async def holds(self, stream: str, id_: int) -> bool:
         """As `clarion_contract.bus.bus.Bus.holds`."""
         self._check()
@@ -146,11 +162,26 @@ class MemoryBus:
         limit: int,
         broken_too: bool = False,
         max_bytes: int = PAGE_MAX_BYTES,
+        former: FormerPrimary | None = None,
     ) -> list[History]:
-        """As `clarion_contract.bus.bus.Bus.history`."""
+        """As `clarion_contract.bus.bus.Bus.history`.
+
+        Args:
+            former: answers for the streams of its node.
+        """
         self._check()
         share = max_bytes // max(len(ranges), 1)
-        return [self._read(audience, since, limit, broken_too, share) for audience, since in ranges]
+        found = []
+        for audience, since in ranges:
+            is_former = former is not None and former.node == self.node_of(audience.stream)
+            logs = former.logs if former is not None and is_former else self._logs
+            found.append(self._read(logs, audience, since, limit, broken_too, share))
+        return found
+
+    def replace_primary(self, node: int) -> FormerPrimary:
+        """As a failover that loses nothing, from a primary that hangs and wakes up later."""
+        logs = {name: log for name, log in self._logs.items() if self.node_of(name) == node}
+        return FormerPrimary(node, copy.deepcopy(logs))
 
     def last_two(self, stream: str) -> list[int]:
         """Ids of the newest events of a stream's log."""
@@ -244,9 +275,15 @@ class MemoryBus:
         return message
 
     def _read(
-        self, audience: Audience, since: int, limit: int, broken_too: bool, max_bytes: int
+        self,
+        logs: Mapping[str, _Log],
+        audience: Audience,
+        since: int,
+        limit: int,
+        broken_too: bool,
+        max_bytes: int,
     ) -> History:
-        log = self._logs.get(audience.stream, _Log())
+        log = logs.get(audience.stream, _Log())
         if log.entries:
             floor = int(log.entries[0][1].split(b" ", 2)[1])
         elif log.last is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State, discard
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
@@ -45,7 +46,7 @@ from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from tests.gateway.clockwork import ClockworkLoop
-from tests.gateway.memory_bus import MemoryBus, MemorySubscriber
+from tests.gateway.memory_bus import FormerPrimary, MemoryBus, MemorySubscriber
 from tests.gateway.memory_orders import MemoryOrders
 from tests.gateway.recorder import AUDIENCES as SOME_AUDIENCES
 from tests.gateway.recorder import Recorder, messages_of, metrics
@@ -83,6 +84,9 @@ class Pod:
         self.reachable = True
         self.subscriber: MemorySubscriber | None = None
         self.stutters = False
+        self.believed: dict[str, int] = {}
+        self.former: FormerPrimary | None = None
+        self.former_reads = 0  # that it still answers
         self.unaware_of: set[int] = set()  # events that nobody can know were lost
         settings = gateway_settings(
             pod=name, handshake_seconds=10, max_connections_per_user=3, **overrides
@@ -154,6 +158,7 @@ class Pod:
             limit=min(limit, EVENTS_PER_PAGE),
             broken_too=broken_too,
             max_bytes=max_bytes,
+            former=self._answering(),
         )
         await self._round_trip()
         return answer
@@ -163,6 +168,10 @@ class Pod:
         ids = await self.bus.probe(streams)
         await self._round_trip()
         return ids
+
+    def believe(self, heard: Mapping[str, int]) -> None:
+        """As `clarion_contract.bus.bus.Bus.believe`."""
+        self.believed = dict(heard)
 
     async def holds(self, stream: str, id_: int) -> bool:
         await self._round_trip()
@@ -175,6 +184,17 @@ class Pod:
     def sever(self) -> None:
         if self.subscriber is not None:
             self.subscriber.cut()
+
+    def _answering(self) -> FormerPrimary | None:
+        """The former primary that answers the next read; None: the present one does."""
+        former = self.former
+        if former is None or not self.former_reads:
+            return None
+        self.former_reads -= 1
+        for stream, id_ in self.believed.items():
+            if self.bus.node_of(stream) == former.node and not former.holds(stream, id_):
+                raise BusUnavailable("a former primary")
+        return former
 
     async def _round_trip(self) -> None:
         await asyncio.sleep(0)
@@ -491,6 +511,29 @@ class Gateways(RuleBasedStateMachine):
             self.history_from = self.bus.now
         self._run(then)
 
+    @rule(
+        pod=PODS,
+        audience=st.sampled_from(AUDIENCES),
+        reads=st.integers(1, 4),
+        unnoticed=FEW,
+        then=TURNS,
+    )
+    def a_primary_hangs(
+        self,
+        pod: int,
+        audience: Audience,
+        reads: int,
+        unnoticed: list[Audience],
+        then: int | None,
+    ) -> None:
+        """Another one replaces it. It wakes up, and answers one pod on connections still open."""
+        self.pods[pod].former = self.bus.replace_primary(self.bus.node_of(audience.stream))
+        self.pods[pod].former_reads = reads
+        for each in self.pods:
+            each.sever()
+        self._publish(unnoticed)
+        self._run(then)
+
     @rule(pod=PODS, stutters=st.booleans())
     def stutter(self, pod: int, stutters: bool) -> None:
         """Every message comes twice, or this ends."""
@@ -636,6 +679,26 @@ class Gateways(RuleBasedStateMachine):
             if opened.client.start is not None and not may_be_refused:
                 assert opened.client.start == opened.since, "not resumed, though nothing was gone"
         self.resumed = []
+
+
+def test_a_former_primary_answers_a_client_that_resumes() -> None:
+    """It lacks an event, and the pod does not use its answer."""
+    alice = Audience("user", "alice")
+    state = Gateways()
+    state.begin(first=[(0, "alice"), (1, None)])
+    state._publish([alice])
+    state._run(None)
+    (person, _) = state.people
+    state._leave(person)
+    state.a_primary_hangs(pod=0, audience=alice, reads=0, unnoticed=[alice], then=None)
+    state.wait(seconds=1.0, stalled=False)  # the pods follow the new one
+    state.pods[0].former_reads = 1
+    client = state._open(state.pods[0], person.user, person.position, person.last_id)
+    person.connection = client
+    state._run(None)
+    assert not state.pods[0].former_reads
+    assert client.closed_with is close_codes.UNAVAILABLE
+    state.teardown()
 
 
 @pytest.fixture(autouse=True)

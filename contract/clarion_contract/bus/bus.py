@@ -9,7 +9,8 @@ no part here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -30,6 +31,7 @@ from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import (
     NO_REPLICAS,
     Call,
+    Proof,
     RedisServer,
     Replication,
     Script,
@@ -94,6 +96,9 @@ class ScriptingBus(Protocol):
     ) -> list[Any]:
         """See `Bus.run`."""
 
+    async def read(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
+        """See `Bus.read`."""
+
     async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401
         """See `Bus.command`."""
 
@@ -115,6 +120,26 @@ class Bus:
         self._limits = limits
         self._publish = Script("publish.lua")
         self._history = Script("history.lua")
+        self._proofs: tuple[Proof, ...] = ()
+        self._proven_until = 0.0
+
+    def believe(self, heard: Mapping[str, int]) -> None:
+        """From now on, read only from servers whose logs hold these events.
+
+        A primary that hung while another one took its place answers on connections that were open,
+        until it learns of that. A client that resumed from its logs would miss in silence what
+        was published on the new primary. A probe that came back on the pod's subscription shows
+        which server is the primary: a former one does not have it.
+
+        Args:
+            heard: by stream, the id of the newest event that came in. On a cluster, one stream of
+                each primary.
+        """
+        self._proofs = tuple(
+            Proof(self._keys.log(stream), f"{id_}-0") for stream, id_ in heard.items()
+        )
+        # Redis may forget the events then. No server has a later one, or it would be known here.
+        self._proven_until = time.monotonic() + self._limits.max_age_seconds
 
     async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
         """Publish in order, in one pipeline; the answers stand in the same order.
@@ -177,6 +202,7 @@ class Bus:
                 (3, *self._stream_keys(audience.stream), str(since), *rest)
                 for audience, since in ranges
             ],
+            proofs=self._wanted_proofs,
         )
         return [
             _page(audience, int(floor), int(last), entries, int(next_since) or None)
@@ -192,7 +218,7 @@ class Bus:
             BusUnavailable: Redis did not answer.
         """
         entry = f"{id_}-0"
-        return bool(await self._redis.command("XRANGE", self._keys.log(stream), entry, entry))
+        return bool(await self.read("XRANGE", self._keys.log(stream), entry, entry))
 
     async def run(
         self, script: Script, calls: Sequence[Call], *, replicated: bool = False
@@ -211,6 +237,14 @@ class Bus:
         replication = self._replication if replicated else NO_REPLICAS
         return _whole(await self._redis.run(script, calls, replication))
 
+    async def read(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+        """Run another module's command that only reads, see `believe`.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused.
+        """
+        return await self._redis.command(*command, proofs=self._wanted_proofs)
+
     async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
         """Run another module's command.
 
@@ -226,6 +260,10 @@ class Bus:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
+
+    @property
+    def _wanted_proofs(self) -> Sequence[Proof]:
+        return self._proofs if time.monotonic() < self._proven_until else ()
 
     def _publish_arguments(self, publication: Publication) -> Call:
         stream = publication.audience.stream

@@ -127,4 +127,4 @@ class Orders:
         Raises:
             BusUnavailable: Redis did not answer.
         """
-        return list(await self._bus.command("ZRANGE", self._key, 0, -1))
+        return list(await self._bus.read("ZRANGE", self._key, 0, -1))

@@ -28,7 +28,15 @@ from redis.exceptions import (
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS, pool_to
-from clarion_contract.redis.server import NO_REPLICAS, Call, RedisServer, Replication, Script
+from clarion_contract.redis.server import (
+    NO_REPLICAS,
+    Call,
+    FormerPrimary,
+    Proof,
+    RedisServer,
+    Replication,
+    Script,
+)
 from clarion_contract.redis.url import Host, RedisUrl
 
 _SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
@@ -104,12 +112,21 @@ class RedisCluster:
         self._recoveries: dict[Host, asyncio.Task[None]] = {}
 
     async def run(
-        self, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICAS
+        self,
+        script: Script,
+        calls: Sequence[Call],
+        replication: Replication = NO_REPLICAS,
+        *,
+        proofs: Sequence[Proof] = (),
     ) -> list[Any]:
         """Run each call with EVALSHA at the node of its first key: one pipeline for each node.
 
         A call without a reply gets a `ResponseError` or `BusUnavailable` in its place. A node that
         is gone does not affect the calls at other nodes.
+
+        Args:
+            proofs: the calls only read. Each node that answers must hold the proofs whose slots
+                are its own, and there must be one.
 
         Raises:
             BusUnreachable: no node can be reached; none of the calls ran.
@@ -130,7 +147,7 @@ class RedisCluster:
                     pipelines.setdefault(where, []).append(i)
             await asyncio.gather(
                 *(
-                    self._run_at(where, script, calls, indices, replies, replication)
+                    self._run_at(where, script, calls, indices, replies, replication, proofs)
                     for where, indices in pipelines.items()
                 )
             )
@@ -142,8 +159,11 @@ class RedisCluster:
                 with contextlib.suppress(BusUnavailable):
                     await self.learn(topology)
 
-    async def command(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
+    async def command(self, *command: str | bytes | int, proofs: Sequence[Proof] = ()) -> Any:  # noqa: ANN401 - as Redis has it
         """The answer to one command, from the node of its first argument, or else from any node.
+
+        Args:
+            proofs: as in `run`.
 
         Raises:
             BusUnavailable: no answer, or an error.
@@ -156,7 +176,10 @@ class RedisCluster:
                 return await self._any(topology, command)
             host = topology.primary(slot_of(str(command[1])))
             try:
-                return await self._server(host).command(*command)
+                theirs = _proofs_of(host, topology, proofs)
+                return await self._server(host).command(*command, proofs=theirs)
+            except FormerPrimary:  # it does answer
+                raise
             except BusUnavailable as error:
                 if not isinstance(error.__cause__, _ELSEWHERE_OR_LATER) or loop.time() > deadline:
                     self._recover(host)
@@ -218,17 +241,21 @@ class RedisCluster:
         indices: Sequence[int],
         replies: list[Any],
         replication: Replication,
+        proofs: Sequence[Proof],
     ) -> None:
         host, asking = where
         answers: Sequence[Any]
         try:
             if host in self._recoveries:
                 raise BusUnavailable(f"{host[0]}:{host[1]} gave no answer a moment ago")
+            # The node that redirected the calls here, without moving the slots yet, had the proofs.
+            theirs = () if asking else _proofs_of(host, self.topology, proofs)
             answers = await self._server(host).run(
-                script, [calls[i] for i in indices], replication, asking=asking
+                script, [calls[i] for i in indices], replication, asking=asking, proofs=theirs
             )
         except BusUnavailable as error:
-            self._recover(host)
+            if not isinstance(error, FormerPrimary):  # which does answer
+                self._recover(host)
             # Each call gets its own error: a shared one would collect all callers' tracebacks.
             answers = [type(error)(str(error)) for _ in indices]
         for i, answer in zip(indices, answers, strict=True):
@@ -286,6 +313,22 @@ def _where(topology: Topology, call: Call, reply: object) -> tuple[Host, bool]:
     if isinstance(reply, AskError) and not isinstance(reply, MovedError):
         return reply.node_addr, True
     return topology.primary(slot_of(str(call[1]))), False
+
+
+def _proofs_of(host: Host, topology: Topology | None, proofs: Sequence[Proof]) -> Sequence[Proof]:
+    """The proofs whose slots a node holds.
+
+    Raises:
+        FormerPrimary: proofs are wanted, and there is none for this node.
+    """
+    if not proofs:
+        return ()
+    theirs = [
+        proof for proof in proofs if topology and topology.primary(slot_of(proof.key)) == host
+    ]
+    if not theirs:
+        raise FormerPrimary(f"{host[0]}:{host[1]} is none of the primaries that are subscribed to")
+    return theirs
 
 
 def _topology(reply: Sequence[Any], asked: Host) -> Topology:

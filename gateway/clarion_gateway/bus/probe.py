@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from clarion_contract.events.errors import BusUnavailable
 
-_STAYED_AWAY: Final = "a probe did not come back on the subscription"
+STAYED_AWAY: Final = "a probe did not come back on the subscription"
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +28,10 @@ class ProbingBus(Protocol):
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
         """See `clarion_contract.bus.bus.Bus.probe`."""
+        ...
+
+    def believe(self, heard: Mapping[str, int]) -> None:
+        """See `clarion_contract.bus.bus.Bus.believe`."""
         ...
 
 
@@ -80,8 +84,8 @@ class Prober:
         """Seconds since a probe last came back; infinite before the first one did."""
         return float("inf") if self._verified_at is None else self._clock() - self._verified_at
 
-    async def begin(self, streams: Sequence[str]) -> int:
-        """Send the first probe of a new connection; returns its id.
+    async def begin(self, streams: Sequence[str]) -> dict[str, int]:
+        """Send the first probe of a new connection; returns its id by stream.
 
         Args:
             streams: the probe streams, one event on each. The first one's id is the probe's.
@@ -90,8 +94,7 @@ class Prober:
             BusUnavailable: the probe may have been published or not.
         """
         self._heard = dict.fromkeys(streams, 0)
-        ids = await self._send()
-        return ids[0]
+        return dict(zip(streams, await self._send(), strict=True))
 
     def caught_up(self, id_: int) -> None:
         """Count the first probe as come back, since the pod has read everything up to it."""
@@ -150,7 +153,7 @@ class Prober:
                 if self._clocks is not None:
                     await self._clocks.level(list(self._heard), ids[0])
         except TimeoutError:
-            raise BusUnavailable(_STAYED_AWAY) from None
+            raise BusUnavailable(STAYED_AWAY) from None
         return ids[0]
 
     async def _round_trip(self) -> int:
@@ -162,7 +165,7 @@ class Prober:
             async with asyncio.timeout(max(deadline - self._clock(), self._timeout_seconds / 2)):
                 await self._arrival(ids)
         except TimeoutError:
-            raise BusUnavailable(_STAYED_AWAY) from None
+            raise BusUnavailable(STAYED_AWAY) from None
         return ids[0]
 
     async def _published(self) -> list[int]:
@@ -187,3 +190,4 @@ class Prober:
         while any(map(operator.lt, self._heard.values(), ids)):
             self._arrived.clear()
             await self._arrived.wait()
+        self._bus.believe(dict(zip(self._heard, ids, strict=True)))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -30,7 +30,7 @@ from clarion_contract.events.event import Event, InvalidMessage, parse_message
 from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 from clarion_contract.redis.subscriber import Message, Subscribed
-from clarion_gateway.bus.probe import Clocks, Prober, ProbingBus
+from clarion_gateway.bus.probe import STAYED_AWAY, Clocks, Prober, ProbingBus
 from clarion_gateway.bus.repair import Repair, TellGap
 from clarion_gateway.bus.streams import Stream, Streams
 from clarion_gateway.delivery.replay import HistoryBus
@@ -121,9 +121,13 @@ class Subscription:
         self._clock = clock
         self._positions = settings.positions
         self._pod = settings.pod
+        self._probe_timeout_seconds = settings.probe_timeout_seconds
         self._prober = Prober(
             bus,
-            interval_seconds=settings.probe_interval_seconds,
+            # The log that a read has to hold must not expire in between.
+            interval_seconds=min(
+                settings.probe_interval_seconds, settings.history_max_age_seconds / 2
+            ),
             timeout_seconds=settings.probe_timeout_seconds,
             clocks=clocks,
             clock=clock,
@@ -229,14 +233,22 @@ class Subscription:
                 early = await _subscribed(subscriber, {stream.name for stream in streams})
         except TimeoutError:
             raise BusUnavailable("Redis did not confirm the subscription in time") from None
-        if self._control is not None:
-            await self._control.load()
         if self._clocks is not None:
             await self._clocks.begin()
         # Everything published from here on comes in by subscription. The id of this probe separates
         # those events from the ones that have to be read.
         confirmed_after = self._prober.sent
-        now = await self._prober.begin(probes)
+        probe = await self._prober.begin(probes)
+        # Until it has come back, it may have gone to another server than the subscription.
+        try:
+            async with asyncio.timeout(self._probe_timeout_seconds):
+                early += await _come_back(subscriber, probe)
+        except TimeoutError:
+            raise BusUnavailable(STAYED_AWAY) from None
+        self._bus.believe(probe)
+        if self._control is not None:
+            await self._control.load()
+        now = probe[probes[0]]
         await self._repair.catch_up(streams, now)
         self._caught_up_to = now
         self._delivery.advance(now)
@@ -310,6 +322,18 @@ class Subscription:
         if stream.audience is None:
             await self._repair.failed_over()
         return True
+
+
+async def _come_back(subscriber: SubscriberConnection, probe: Mapping[str, int]) -> list[Message]:
+    """The messages that come in until a probe has, on each of its streams."""
+    early: list[Message] = []
+    missing = {(stream, b"%d" % id_) for stream, id_ in probe.items()}
+    while missing:
+        item = await subscriber.receive()
+        if isinstance(item, Message):
+            missing.discard((item.stream, item.payload.partition(b" ")[0]))
+            early.append(item)
+    return early
 
 
 async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) -> list[Message]:

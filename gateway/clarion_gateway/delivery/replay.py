@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
-from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.replay_room import Party, ReplayRoom
@@ -227,18 +226,10 @@ class Replay:
         broken_too = not self._positions.exact
         while logs and not found.is_too_much and connection.state is not State.CLOSED:
             ranges = [(log.audience, log.since) for log in logs]
-            # Before Redis is asked: it may deliver later events to the pod ahead of its answer.
-            delivered = [self._ring.newest(log.audience.stream) for log in logs]
             pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
             more = []
-            for log, page, newest in zip(logs, pages, delivered, strict=True):
-                if 0 < page.last < newest:
-                    # A primary that hung while another took its place answers, until it learns of
-                    # that, on connections that were open. What it lacks would be missed in silence.
-                    raise BusUnavailable("a former primary answered")
-                if (
-                    log.since < page.floor
-                ):  # too short from the start, or trimmed since the last page
+            for log, page in zip(logs, pages, strict=True):
+                if log.since < page.floor:  # too short, or trimmed since the last page
                     log.reaches = False
                 if any(event.id == since for event in page.events):
                     log.reaches = True

@@ -123,7 +123,6 @@ class Ring:
         self._part_max_bytes = min(segment_bytes, max_bytes // _SEGMENTS_MIN)
         self._encoded: dict[Segment, int] = {}
         self._encoded_bytes = 0
-        self._newest: dict[str, int] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -148,7 +147,6 @@ class Ring:
         self._count = self._cost_bytes = 0
         self._encoded.clear()
         self._encoded_bytes = 0
-        self._newest.clear()
         for event in events:
             self.append(event)
 
@@ -174,7 +172,6 @@ class Ring:
         part.cost_bytes += event.cost_bytes
         self._count += 1
         self._cost_bytes += event.cost_bytes
-        self._newest[event.audience.stream] = event.id
         self._shrink()
 
     def since(self, position: int, streams: tuple[str, ...]) -> list[Event | Segment] | None:
@@ -201,10 +198,6 @@ class Ring:
             ]
         newer.reverse()
         return newer
-
-    def newest(self, stream: str) -> int:
-        """The id of a stream's newest event since the ring was filled; 0: there was none."""
-        return self._newest.get(stream, 0)
 
     def keep_encoded(self, segment: Segment, size_bytes: int) -> None:
         """Count the encoded bytes of a segment; drop those of others if they exceed their share."""

@@ -7,16 +7,19 @@ import itertools
 import signal
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
 
+from clarion_contract.bus import bus as bus_module
 from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace, pod_stream
+from clarion_contract.redis.server import FormerPrimary
 from tests.valkey import Valkey
 
 ALICE = user_audience("alice")
@@ -60,6 +63,46 @@ async def publish(bus: Bus, *publications: Publication) -> list[int]:
 async def history(bus: Bus, audience: Audience = ALL, since: int = 0) -> History:
     (found,) = await bus.history([(audience, since)], limit=1_000, broken_too=True)
     return found
+
+
+class TestBelief:
+    """Reads rest on a server that holds what came in by the pod's subscription."""
+
+    async def test_a_server_that_holds_it_is_read(self, bus: Bus, keys: Keyspace) -> None:
+        (event_id,) = await publish(bus, event())
+        (probe,) = await bus.probe([pod_stream("p")])
+        bus.believe({pod_stream("p"): probe})
+        await bus.probe([pod_stream("p")])
+        assert [each.id for each in (await history(bus)).events] == [event_id]
+        assert await bus.holds("all", event_id)
+        assert await bus.read("EXISTS", keys.log("all")) == 1
+
+    async def test_one_that_does_not_is_left(self, bus: Bus, keys: Keyspace) -> None:
+        """A new connection may lead to another server: there are two attempts."""
+        (event_id,) = await publish(bus, event())
+        (probe,) = await bus.probe([pod_stream("p")])
+        bus.believe({pod_stream("p"): probe - 1})
+        before = await connections(bus)
+        for failing in (history(bus), bus.holds("all", event_id), bus.read("ZCARD", keys.orders)):
+            with pytest.raises(FormerPrimary):
+                await failing
+        assert not before & await connections(bus)
+        await publish(bus, event())
+        await bus.ping()
+
+    async def test_what_redis_may_have_forgotten_is_not_asked_for(
+        self, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Redis answers, but has refused probes for as long as it keeps them."""
+        bus.believe({pod_stream("p"): 1})
+        later = time.monotonic() + LIMITS.max_age_seconds + 1
+        monkeypatch.setattr(bus_module, "time", SimpleNamespace(monotonic=lambda: later))
+        assert (await history(bus)).events == []
+
+
+async def connections(bus: Bus) -> set[int]:
+    """Ids of the connections that the bus has open at most."""
+    return {await bus.command("CLIENT", "ID")}
 
 
 class TestIds:

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,36 @@ async def test_a_primary_that_hangs_holds_up_one_pipeline_only(
         assert "gave no answer a moment ago" in str(lost), "it is not asked again"
         ids([other])
         hanging.signal(signal.SIGCONT)
+
+
+async def test_each_node_that_answers_must_hold_what_came_in_from_it(
+    lasting: Cluster, keys: Keyspace
+) -> None:
+    ranges = [(on(node, lasting, keys), 0) for node in lasting.primaries]
+    async with bus_to(lasting, keys) as bus, listening(lasting, keys) as subscriber:
+        streams = subscriber.probe_streams("p")
+        heard = dict(zip(streams, await bus.probe(streams), strict=True))
+        (event_id,) = ids(await bus.publish([event()]))
+        bus.believe(heard)
+        assert len(await bus.history(ranges, limit=1)) == len(lasting.primaries)
+        assert await bus.holds("all", event_id)
+
+        for wrong in (heard | {streams[0]: 1}, {name: heard[name] for name in streams[1:]}):
+            bus.believe(wrong)
+            with pytest.raises(BusUnavailable):
+                await bus.history(ranges, limit=1)
+            with pytest.raises(BusUnavailable):
+                await bus.holds("all", event_id)
+
+            async def is_read(audience: Audience) -> bool:
+                with contextlib.suppress(BusUnavailable):
+                    return bool(await bus.history([(audience, 0)], limit=1))
+                return False
+
+            shared = lasting.primary_of(keys.log("all"))
+            other = next(node for node in lasting.primaries if node is not shared)
+            await eventually(partial(is_read, on(other, lasting, keys)), what="another node's log")
+            ids(await bus.publish([event()]))
 
 
 async def test_no_node_answers(keys: Keyspace) -> None:

@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
@@ -26,6 +26,7 @@ class Echo:
         self.down = False
         self.silent_connections = 0
         self.seconds = 0.0
+        self.believed: list[dict[str, int]] = []
         self.levelled: list[tuple[list[str], int]] = []
         self._last = 0
 
@@ -43,6 +44,9 @@ class Echo:
             if stream not in self.deaf:
                 self.prober.hear(stream, self._last)
         return ids
+
+    def believe(self, heard: Mapping[str, int]) -> None:
+        self.believed.append(dict(heard))
 
     async def begin(self) -> None:
         raise NotImplementedError
@@ -85,9 +89,11 @@ def several(probed: Probed) -> bool:
 
 def test_one_that_stays_away_on_any_stream_ends_the_connection(probed: Probed) -> None:
     assert probed.prober.verified_age_seconds == 0
+    (believed,) = probed.bus.believed
     probed.bus.deaf = {SEVERAL[1] if several(probed) else SEVERAL[0]}
     probed.loop.advance(INTERVAL + TIMEOUT + 0.1)
     assert isinstance(probed.failure, BusUnavailable)
+    assert probed.bus.believed == [believed], "Redis is believed by a probe that came back only"
 
 
 def test_one_that_is_not_published_ends_several_connections_but_not_one(probed: Probed) -> None:

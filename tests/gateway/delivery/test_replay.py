@@ -118,41 +118,6 @@ async def test_a_position_from_before_a_failover_that_lost_events_is_not_whole(
     assert (await past.replay.missed(Recorder(user), lost)).whole
 
 
-async def test_a_former_primary_is_not_believed() -> None:
-    """The former primary hung while another took its place, and answers on old connections. It lacks
-    an event that the pod has delivered: a client that resumes would miss it and not be told.
-    """
-    past = Past()
-    first = past.publish(ALL)
-    past.ring.fill(first, [])
-    past.publish(ALL)
-    past.bus.lose_last(1)
-    with pytest.raises(BusUnavailable, match="former primary"):
-        await past.replay.missed(Recorder(None), past.begin)
-    past.publish(ALL)
-    assert (await past.replay.missed(Recorder(None), past.begin)).whole
-
-
-async def test_an_event_that_comes_in_before_the_answer_does_not_make_redis_a_former_primary(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Redis answers, and publishes the next event on another connection, which the pod reads
-    first.
-    """
-    past = Past()
-    past.ring.fill(past.publish(ALL), [])
-    past.publish(ALL)
-    answer = past.bus.history
-
-    async def answered_late(*args: Any, **options: Any) -> list[History]:
-        pages = await answer(*args, **options)
-        past.publish(ALL)
-        return pages
-
-    monkeypatch.setattr(past.bus, "history", answered_late)
-    assert (await past.replay.missed(Recorder(None), past.begin)).whole
-
-
 @pytest.mark.parametrize("audience", [ALL, ALICE])
 async def test_more_than_one_client_may_be_sent_is_not_whole(audience: Audience) -> None:
     """Fetching its state again is cheaper for the client, and bounds the pod's memory."""
