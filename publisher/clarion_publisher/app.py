@@ -198,6 +198,7 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
     return Users(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max),
         PresenceRegister(bus, settings.keyspace),
+        bus.position,
         token_max_seconds=settings.token_max_seconds,
         leeway_seconds=settings.jwt_leeway_seconds,
         disconnect_seconds=settings.history_max_age_seconds,

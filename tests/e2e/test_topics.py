@@ -96,3 +96,16 @@ async def test_what_is_no_topic_is_refused(stack: Stack) -> None:
         response = await client.get(f"{url}/sse?topic=order.42&topic=")
         assert response.status_code == 400
         assert "expected a topic of" in response.text
+
+
+async def test_a_client_that_begins_with_a_state_misses_nothing(stack: Stack) -> None:
+    """The position is read before the state; what is published meanwhile comes by resume."""
+    await stack.publish({"topic": "doc.1"}, "before")
+    position = (await stack.read("/v1/position"))["id"]
+    await stack.publish({"topic": "doc.1"}, "meanwhile")
+    token = stack.token("alice", subscribe=["doc.*"])
+    async with opened(stack.gateways[1].url, token, since=position, topic=["doc.1"]) as alice:
+        assert alice.welcome["resumed"] is True
+        await stack.publish("all", "the.end")
+        events = await alice.events_until("the.end")
+    assert [event["type"] for event in events] == ["meanwhile", "the.end"]

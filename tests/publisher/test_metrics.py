@@ -11,7 +11,14 @@ from tests.publisher.service import Service, bearer, serving
 
 EVENT = {"audience": {"user": "alice"}, "type": "t", "data": 1}
 OUTCOMES = {"published", "duplicate", "partial", "done"} | {row.name for row in ROWS}
-OPERATIONS = {"disconnect_user", "revoke_user", "revoke_token", "read_user", "read_connections"}
+OPERATIONS = {
+    "disconnect_user",
+    "revoke_user",
+    "revoke_token",
+    "read_user",
+    "read_connections",
+    "read_position",
+}
 AUDIENCES = {"all", "authenticated", "user", "topic", "batch", "unknown"}
 
 

@@ -27,7 +27,7 @@ from clarion_contract.events.event import (
 )
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.connections import pool_to
-from clarion_contract.redis.keyspace import Keyspace
+from clarion_contract.redis.keyspace import POSITION_STREAM, Keyspace
 from clarion_contract.redis.server import (
     NO_REPLICAS,
     Call,
@@ -165,6 +165,14 @@ class Bus:
         """Send one event on each stream through the whole publish path; return their ids."""
         calls = [self._arguments(stream, _PROBE_HEADER, b"null") for stream in streams]
         return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
+
+    async def position(self) -> int:
+        """A position of now: earlier events have lower ids of the shared clock, later ones higher.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
+        return (await self.probe([POSITION_STREAM]))[0]
 
     async def history(
         self,

@@ -16,6 +16,9 @@ from clarion_contract.events.audience import KINDS
 CONTROL_STREAM: Final = "control"
 """The stream on which all gateways receive orders; it belongs to no audience."""
 
+POSITION_STREAM: Final = "position"
+"""The stream whose events mark positions for producers; nobody listens to it."""
+
 SHARED_BUCKET: Final = "shared"
 """The bucket of every stream without a name: one clock, so that their ids compare."""
 

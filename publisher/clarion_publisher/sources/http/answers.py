@@ -92,6 +92,19 @@ class UserPresence:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A position that a client can resume from."""
+
+    id: Annotated[
+        str,
+        Field(
+            description="Events that were published before have lower ids, later ones higher ids.",
+            examples=["1732440000000000"],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionsOnPod:
     """The connections to one gateway pod."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import structlog
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from msgspec import Struct
 
@@ -25,7 +25,7 @@ from clarion_contract.events.audience import (
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.telemetry import read_traceparent, traced_logs
 from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS, SCOPES, require
-from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.ingestion.refusal import INSUFFICIENT_SCOPE, Refusal
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.sources.http.callers import Callers
 from clarion_publisher.sources.http.decoder import decode_body
@@ -106,6 +106,17 @@ async def caller(
         require(claims, scope, "this")
     request.state.caller = claims
     return claims
+
+
+async def producer_or_reader(claims: Annotated[Claims, Security(caller)]) -> None:
+    """Let in callers that may publish to some audience, or read about users.
+
+    Raises:
+        Refusal: the token has no such scope.
+    """
+    if not any(scope.startswith("publish:") or scope == READ_USERS for scope in claims.scopes):
+        detail = f"this needs a scope that begins with publish:, or {READ_USERS}"
+        raise Refusal(INSUFFICIENT_SCOPE, detail, scope=READ_USERS)
 
 
 async def content(request: Request) -> AsyncIterator[bytes]:

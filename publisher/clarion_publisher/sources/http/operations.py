@@ -15,6 +15,7 @@ from clarion_publisher.sources.http.answers import (
     AllConnections,
     DisconnectReceipt,
     OrderReceipt,
+    Position,
     RevocationReceipt,
     UserPresence,
 )
@@ -23,6 +24,7 @@ from clarion_publisher.sources.http.dependencies import (
     body_of,
     caller,
     counted,
+    producer_or_reader,
     services,
     token_id_in_path,
     user_in_path,
@@ -101,6 +103,25 @@ async def read_user(served: Served, user: User) -> UserPresence:
 async def read_connections(served: Served) -> AllConnections:
     """See `clarion_publisher.sources.http.users.Users.read_connections`."""
     return await served.users.read_connections()
+
+
+@router.head("/position", dependencies=[Depends(producer_or_reader)], include_in_schema=False)
+@router.get(
+    "/position",
+    dependencies=[Depends(producer_or_reader)],
+    operation_id="readPosition",
+    summary="A position of now: read it before the state that a client begins with",
+    tags=["events"],
+    description=f"Needs a scope that begins with `publish:`, or {READ_USERS}.",
+    response_description="Events that are published from now on have higher ids.",
+    responses={
+        **success({"id": "1732440000000000"}),
+        **refusals((*ALWAYS, problems.INSUFFICIENT_SCOPE)),
+    },
+)
+async def read_position(served: Served) -> Position:
+    """See `clarion_publisher.sources.http.users.Users.read_position`."""
+    return await served.users.read_position()
 
 
 @router.post(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
@@ -22,6 +22,7 @@ from clarion_publisher.sources.http.answers import (
     ConnectionsOnPod,
     DisconnectReceipt,
     OrderReceipt,
+    Position,
     RevocationReceipt,
     UserOnPod,
     UserPresence,
@@ -35,6 +36,7 @@ class Users:
         self,
         orders: Orders,
         register: PresenceRegister,
+        position: Callable[[], Awaitable[int]],
         *,
         token_max_seconds: float,
         leeway_seconds: float,
@@ -44,12 +46,14 @@ class Users:
         """Set up.
 
         Args:
+            position: see `clarion_contract.bus.bus.Bus.position`.
             token_max_seconds: the longest life of a token.
             leeway_seconds: how long after its end a gateway still accepts a token.
             disconnect_seconds: how late a gateway may still carry out an order to disconnect.
         """
         self._orders = orders
         self._register = register
+        self._position = position
         self._token_max_seconds = token_max_seconds
         self._leeway_seconds = leeway_seconds
         self._disconnect_seconds = disconnect_seconds
@@ -101,6 +105,17 @@ class Users:
         anonymous = sum(pod.anonymous for pod in pods)
         authenticated = sum(pod.authenticated for pod in pods)
         return AllConnections(anonymous + authenticated, anonymous, authenticated, pods)
+
+    async def read_position(self) -> Position:
+        """A position of now, for a producer that reads its state next.
+
+        Raises:
+            Refusal: Redis does not answer.
+        """
+        try:
+            return Position(str(await self._position()))
+        except BusUnavailable:
+            raise _bus_unavailable() from None
 
     async def disconnect(self, user: str, wanted: schemas.DisconnectUser) -> DisconnectReceipt:
         """Close all connections of a user, and return how many of them presence knew.

@@ -7,6 +7,7 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import httpx
@@ -149,6 +150,7 @@ async def test_a_user_is_disconnected_though_presence_is_silent() -> None:
     users = Users(
         cast("Orders", orders),
         cast("PresenceRegister", SilentPresence()),
+        AsyncMock(),
         token_max_seconds=TOKEN_LIFE,
         leeway_seconds=LEEWAY,
         disconnect_seconds=HISTORY,
@@ -208,6 +210,22 @@ def test_a_user_is_found_on_all_pods(redis_url: str, namespace: str) -> None:
                 },
             ],
         }
+
+
+def test_a_position_lies_between_what_was_published_before_and_after(client: httpx.Client) -> None:
+    def publish(audience: object) -> int:
+        event = {"audience": audience, "type": "t", "data": None}
+        answer = client.post("/v1/events", json=event, headers=bearer()).json()
+        return int(answer["id"])
+
+    before = [publish("all"), publish({"topic": "order.42"}), publish({"user": "alice"})]
+    for scope in ("users:read", "publish:topic:order.*", "publish:all"):
+        answer = client.get("/v1/position", headers=bearer(scope=scope))
+        assert answer.status_code == 200
+        position = int(answer.json()["id"])
+        assert max(before) < position < publish({"topic": "order.42"})
+    refused = client.get("/v1/position", headers=bearer(scope="users:disconnect publish"))
+    assert_problem(refused, problems.INSUFFICIENT_SCOPE)
 
 
 def test_a_user_who_is_not_connected(client: httpx.Client, user: str) -> None:

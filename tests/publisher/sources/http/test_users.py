@@ -26,6 +26,7 @@ class Room:
         self.users = Users(
             self.orders,
             PresenceRegister(self.bus, keyspace),
+            self.bus.position,
             token_max_seconds=1_000,
             leeway_seconds=5,
             disconnect_seconds=60,
@@ -64,6 +65,7 @@ async def test_without_redis_nothing_is_known(namespace: str) -> None:
     for work in (
         room.users.read("alice"),
         room.users.read_connections(),
+        room.users.read_position(),
         room.users.revoke_token("one", schemas.RevokeToken()),
     ):
         with pytest.raises(Refusal) as caught:
