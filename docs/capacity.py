@@ -160,6 +160,7 @@ to 200 pods' subscriptions.
 | One publisher | {publishing["single_per_second"]:,} requests/s, or {publishing["batches_of_100_per_second"]:,} events/s in batches of 100. |
 | Redis, for each event | {_REDIS["publish_us"]} µs of CPU, and {_REDIS["publish_per_pod_us"]} µs for each pod that hears it. {_REDIS["bytes_per_pod"]} bytes go to each pod for an event of {_REDIS["event_bytes"]} bytes. |
 | Redis, for each user's subscription | {_REDIS["subscription_bytes"]} bytes of memory and {_REDIS["subscription_us"]} µs of CPU. |
+| Redis, for the events of a user | {_REDIS["quiet_event_bytes"] / 1e3:.1f} KB of memory for the first event in the user's history, {_REDIS["quiet_event_with_key_bytes"] / 1e3:.1f} KB with an idempotency key; {_REDIS["further_event_bytes"]} bytes for each further event of {_REDIS["event_bytes"]} bytes. A history is kept for `CLARION_HISTORY_MAX_AGE_SECONDS`, a key for `CLARION_IDEMPOTENCY_SECONDS`. |
 """
 
 
