@@ -243,6 +243,9 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.bodies_max_bytes": "Keep it well below the pod's memory limit.",
     "publisher.batch_max_events": "Rarely. Larger batches delay other requests.",
     "publisher.max_pending": "Rarely. It bounds memory while Redis is slow.",
+    "publisher.probe_interval_seconds": "Lower it to notice sooner that Redis takes no events; "
+    "a failed publish is followed by a probe at once.",
+    "publisher.probe_timeout_seconds": "Raise it if Redis is far away or often busy for longer.",
     "publisher.rate_events_per_second": "Set it if one producer must not starve the others.",
     "publisher.rate_burst_events": "As above.",
     "publisher.request_head_max_bytes": "Raise it for large tokens. Past it, the answer is 431.",

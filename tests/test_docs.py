@@ -91,6 +91,7 @@ def gateway_metrics() -> set[str]:
         namesakes=lambda: 0,
         max_connections=1,
         configured_connections=1,
+        fault=lambda: None,
     )
     return metrics_of(registry)
 

@@ -44,7 +44,7 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *, password: str | None = None) -> None:
         append_only = ["--appendonly", "yes", "--appendfsync", "always"] if self.persist else []
         self.process = subprocess.Popen(
             [
@@ -55,7 +55,7 @@ class Valkey:
             env=self.environment,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port, password=password) as client:
             deadline = time.monotonic() + _READY_SECONDS
             while True:
                 try:

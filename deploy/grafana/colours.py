@@ -14,7 +14,7 @@ OUTCOMES: Final = {
     "blue": ("abandoned", "duplicate", "logout", "partial", "redis", "reconnect", "rebalancing"),
     "orange": ("at_capacity", "busy", "draining", "not_resumed", "overloaded", "rate_limited"),
     "red": (
-        "bus_unavailable", "failed", "internal", "internal_error", "keys_unavailable", "lost",
-        "timeout", "unavailable",
+        "bus_refused", "bus_unavailable", "failed", "internal", "internal_error",
+        "keys_unavailable", "lost", "timeout", "unavailable",
     ),
 }  # fmt: skip

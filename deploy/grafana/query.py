@@ -12,7 +12,7 @@ PUBLISHERS: Final = 'namespace=~"$namespace"'
 
 VERIFIED_SECONDS: Final = 10
 """GATEWAY_PROBE_INTERVAL_SECONDS plus GATEWAY_PROBE_TIMEOUT_SECONDS, with their defaults. If the
-last probe is older, a pod is not ready."""
+last probe is older, a pod does not hear Redis."""
 
 DRAINING: Final = f"max by (namespace, pod) (clarion_draining{{{GATEWAYS}}}) == 1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -18,15 +18,17 @@ from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.subscriber import Subscriber
+from clarion_contract.redis.version import check_version
 from clarion_contract.service import descriptors
 from clarion_contract.service.described import described
 from clarion_contract.service.internal import internal_app, service_registry
+from clarion_contract.service.readiness import Health, HealthLog
+from clarion_contract.service.redis_at_start import refuse_old_redis
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Job, Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
@@ -49,6 +51,7 @@ from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
+from clarion_gateway.fleet.health import PodHealth
 from clarion_gateway.fleet.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.rebalancing import Rebalancing
@@ -94,7 +97,7 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-gateway", settings.pod)
-    redis = redis_from_url(settings.redis_url)
+    redis = await _redis(settings)
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     keys, verifier = verifier_of(
         settings, subject_claim=settings.jwt_user_claim, lists=settings.listing_claims
@@ -123,17 +126,11 @@ async def running(
 
     supervisor = Supervisor(metrics.job_failures)
 
-    def obstacles() -> list[str]:
-        return supervisor.obstacles + _obstacles(settings, subscription, drain, keys)
-
-    def is_ready() -> bool:
-        return not obstacles()
-
-    async def readiness() -> Sequence[str]:
-        return obstacles()
+    def health() -> Health:
+        return pod_health.look(supervisor.obstacles)
 
     register = PresenceRegister(bus, settings.keyspace)
-    presence = Presence(register, hub, metrics, settings, is_ready)
+    presence = Presence(register, hub, metrics, settings, lambda: health().sound)
     hub.changed = presence.changed
     control = _Control(revocations, presence)
     subscription = _subscription(settings, redis, bus, hub, delivery, ring, metrics, control)
@@ -175,6 +172,7 @@ async def running(
                 admission, hub, inboxes, sweeper, metrics, origins, supervisor.spawn, settings
             )
             drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
+            pod_health = PodHealth(settings, subscription, drain, keys)
             metrics.observe_pod(
                 held=lambda: hub.held,
                 unsent_bytes=lambda: hub.unsent_bytes,
@@ -193,7 +191,9 @@ async def running(
                 namesakes=lambda: presence.namesakes.count,
                 max_connections=settings.max_connections,
                 configured_connections=configured,
+                fault=lambda: subscription.trouble.fault if subscription.trouble else None,
             )
+            supervisor.keep("health_log", HealthLog(health).run)
             supervisor.keep("subscription", subscription.run, essential=True)
             supervisor.keep("delivery", delivery.run, essential=True)
             supervisor.keep("publish_queue", queue.run)
@@ -201,13 +201,13 @@ async def running(
             supervisor.keep("presence", presence.run)
             supervisor.keep("keys", keys.run)
             supervisor.keep("prune", _pruning(subscription, revocations, hub, settings))
-            for name, job in _optional_jobs(settings, hub, inboxes, presence, is_ready, metrics):
+            for name, job in _optional_jobs(settings, hub, inboxes, presence, health, metrics):
                 supervisor.keep(name, job)
             yield Gateway(
                 public_app(settings, lambda: drain.begun),
                 internal_app(
                     metrics.registry,
-                    readiness,
+                    health,
                     metrics.ready,
                     warnings=lambda: presence.namesakes.warnings,
                     about=described("gateway", settings),
@@ -239,6 +239,12 @@ def _within_descriptors(settings: GatewaySettings) -> GatewaySettings:
     return fitting
 
 
+async def _redis(settings: GatewaySettings) -> RedisServer | RedisCluster:
+    redis = redis_from_url(settings.redis_url)
+    await refuse_old_redis(redis)
+    return redis
+
+
 class _Control:
     """Hands messages of the control stream, and the news that Redis is back, to their owners."""
 
@@ -259,13 +265,18 @@ def _optional_jobs(
     hub: Hub,
     inboxes: Inboxes,
     presence: Presence,
-    is_ready: Callable[[], bool],
+    health: Callable[[], Health],
     metrics: Metrics,
 ) -> Iterator[tuple[str, Job]]:
     """The jobs that run only if a setting asks for them."""
     if settings.rebalance:
         rebalancing = Rebalancing(
-            hub, lambda: presence.pods, is_ready, inboxes.__contains__, metrics, settings
+            hub,
+            lambda: presence.pods,
+            lambda: health().sound,
+            inboxes.__contains__,
+            metrics,
+            settings,
         )
         yield "rebalancing", rebalancing.run
     if settings.pod_deletion_cost:
@@ -311,6 +322,7 @@ def _subscription(
         tell_gap=functools.partial(tell_gap, hub),
         control=control,
         clocks=clocks,
+        check=functools.partial(check_version, redis),
     )
 
 
@@ -321,24 +333,6 @@ def _handlers(settings: GatewaySettings) -> Handlers:
         raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)
     return handlers
-
-
-def _obstacles(
-    settings: GatewaySettings,
-    subscription: Subscription,
-    drain: Drain,
-    keys: Keys,
-) -> list[str]:
-    """The reasons why the pod takes no new clients; empty if it is ready."""
-    reasons = []
-    if drain.begun:
-        reasons.append("draining")
-    if not keys.known:
-        reasons.append(f"no keys from CLARION_JWT_JWKS_URL: {keys.failure}")
-    age_seconds = subscription.verified_age_seconds
-    if age_seconds > settings.probe_interval_seconds + settings.probe_timeout_seconds:
-        reasons.append(f"bus not verified for {age_seconds:.1f} s")
-    return reasons
 
 
 def _pruning(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,16 +17,21 @@ from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
+from clarion_contract.redis.cluster import RedisCluster
+from clarion_contract.redis.server import RedisServer
+from clarion_contract.redis.version import check_version
 from clarion_contract.service import descriptors
 from clarion_contract.service.described import described
 from clarion_contract.service.http_port import HttpLimits, Port
-from clarion_contract.service.internal import Readiness, internal_app, service_registry
+from clarion_contract.service.internal import internal_app, service_registry
+from clarion_contract.service.readiness import Health, HealthLog
+from clarion_contract.service.redis_at_start import refuse_old_redis
 from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_publisher.ingestion.admission import Admission
+from clarion_publisher.ingestion.bus_probe import BusProbe
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.ingestion.rate_limit import RateLimit
 from clarion_publisher.ingestion.tracing import PublishTracer
@@ -39,8 +44,6 @@ from clarion_publisher.sources.http.exchange import Bodies
 from clarion_publisher.sources.http.source import HttpSource
 from clarion_publisher.sources.http.users import Users
 from clarion_publisher.sources.source import Source
-
-_READINESS_SECONDS: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -103,13 +106,11 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
-    bus = Bus(
-        redis_from_url(settings.redis_url),
-        settings.keyspace,
-        settings.history,
-        settings.replication,
-    )
-    queue = PublishQueue(WatchedBus(bus, metrics), max_pending=settings.max_pending)
+    redis = redis_from_url(settings.redis_url)
+    await refuse_old_redis(redis)
+    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
+    probe = _bus_probe(settings, bus, redis)
+    queue = PublishQueue(WatchedBus(bus, metrics, probe), max_pending=settings.max_pending)
     ingestion = Ingestion(
         Admission(data_max_bytes=settings.data_max_bytes),
         RateLimit(
@@ -142,17 +143,20 @@ async def running(
         pending=lambda: queue.pending,
         body_bytes=lambda: bodies.held_bytes,
         draining=lambda: drain.begun,
+        fault=lambda: probe.fault,
     )
     supervisor = Supervisor(metrics.job_failures)
-    readiness = _readiness(drain, bus, supervisor, all_sources)
+    health = _health(drain, probe, supervisor, all_sources)
     try:
         async with supervisor, asyncio.TaskGroup() as group:
             supervisor.keep("publish_queue", queue.run, essential=True)
             supervisor.keep("keys", keys.run)
+            supervisor.keep("bus_probe", probe.run)
+            supervisor.keep("health_log", HealthLog(health).run)
             publisher = Publisher(
                 internal_app(
                     metrics.registry,
-                    readiness,
+                    health,
                     metrics.ready,
                     about=described("publisher", settings),
                 ),
@@ -205,22 +209,29 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
     )
 
 
-def _readiness(
-    drain: Drain, bus: Bus, supervisor: Supervisor, sources: Sequence[Source]
-) -> Readiness:
-    async def readiness() -> Sequence[str]:
+def _health(
+    drain: Drain, probe: BusProbe, supervisor: Supervisor, sources: Sequence[Source]
+) -> Callable[[], Health]:
+    def health() -> Health:
         reasons = supervisor.obstacles
         if drain.begun:
             reasons.append("draining")
         for source in sources:
             reasons += source.obstacles()
-        try:
-            async with asyncio.timeout(_READINESS_SECONDS):
-                await bus.ping()
-        except BusUnavailable as error:
-            reasons.append(f"redis: {error}")
-        except TimeoutError:
-            reasons.append(f"redis: no answer within {_READINESS_SECONDS:g} s")
-        return reasons
+        bus = probe.health()
+        return Health((*reasons, *bus.reasons), bus.warnings)
 
-    return readiness
+    return health
+
+
+def _bus_probe(
+    settings: PublisherSettings, bus: Bus, redis: RedisServer | RedisCluster
+) -> BusProbe:
+    waits = settings.wait_seconds if settings.wait_replicas else 0.0
+    return BusProbe(
+        bus,
+        settings.pod,
+        interval_seconds=settings.probe_interval_seconds,
+        timeout_seconds=settings.probe_timeout_seconds + waits,
+        check=functools.partial(check_version, redis),
+    )

@@ -12,6 +12,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clarion_contract.events.audience import KINDS
+from clarion_contract.events.errors import Fault
+from clarion_contract.service.faults import fault_gauge, observe_faults
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _REFUSED_EARLY: Final = (
@@ -23,7 +25,7 @@ _REFUSED_EARLY: Final = (
     "answer_timeout",
 )
 # Outcomes that are not the producer's fault.
-_FAILURES: Final = ("internal", "bus_unavailable", "overloaded", "keys_unavailable")
+_FAILURES: Final = ("internal", "bus_refused", "bus_unavailable", "overloaded", "keys_unavailable")
 _COUNTS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
 
 
@@ -103,6 +105,7 @@ class Metrics:
             "Round trips to Redis that failed, or in which Redis refused every event.",
             registry=registry,
         )
+        self._faults = fault_gauge(registry, "clarion_publisher_bus_fault")
         self.job_failures = Counter(
             "clarion_publisher_job_failures_total",
             "Background jobs that raised and were restarted, by task. Each is a bug.",
@@ -147,8 +150,10 @@ class Metrics:
         pending: Callable[[], int],
         body_bytes: Callable[[], int],
         draining: Callable[[], bool],
+        fault: Callable[[], Fault | None],
     ) -> None:
         """Read these gauges from their owners at each scrape."""
+        observe_faults(self._faults, fault)
         self._sockets.set_function(sockets)
         self._sockets_max.set(sockets_max)
         self._sockets_configured.set(sockets_configured)

@@ -59,6 +59,19 @@ class PublisherSettings(ContractSettings):
         description="How many events may wait for Redis. Past it, the answer is 503; callers may "
         "retry.",
     )
+    probe_interval_seconds: float = Field(
+        5,
+        gt=0,
+        le=300,
+        description="Seconds between the probes with which the pod proves that it can publish.",
+    )
+    probe_timeout_seconds: float = Field(
+        2,
+        gt=0,
+        le=300,
+        description="How long Redis may take for a probe before the pod is not ready. "
+        "CLARION_WAIT_SECONDS comes on top where replicas are waited for.",
+    )
     rate_events_per_second: float = Field(
         0,
         ge=0,

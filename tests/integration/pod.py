@@ -92,6 +92,19 @@ class Pod:
         response = await self.internal.get("/readyz")
         return response.status_code, response.json()["reasons"]
 
+    async def warned(self) -> list[str]:
+        """Wait until ``/readyz`` has warnings; the pod must stay ready meanwhile."""
+        warnings: list[str] = []
+
+        async def says() -> bool:
+            answer = await self.internal.get("/readyz")
+            assert answer.status_code == 200, answer.text
+            warnings[:] = answer.json().get("warnings", ())
+            return bool(warnings)
+
+        await eventually(says, what="a warning")
+        return warnings
+
     async def ready(self) -> None:
         async def is_ready() -> bool:
             return (await self.readiness())[0] == 200

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from starlette.routing import Route
 
 from clarion_contract.service.internal import internal_app
+from clarion_contract.service.readiness import Health
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from tests.integration.conftest import Start
 from tests.integration.pod import token
@@ -28,8 +29,8 @@ class Port(Protocol):
     port: int
 
 
-async def _no_reasons() -> list[str]:
-    return []
+def _no_reasons() -> Health:
+    return Health()
 
 
 INTERNAL = [

@@ -23,8 +23,8 @@ def test_nothing_internal_on_the_public_port(client: httpx.Client) -> None:
 def test_not_ready_without_the_issuers_keys(redis_url: str) -> None:
     url = f"http://127.0.0.1:{free_port()}/jwks"
     with serving(redis_url, jwt_secret=None, jwt_jwks_url=url) as service:
-        (reason,) = service.internal("/readyz").json()["reasons"]
-        assert reason.startswith("no keys from CLARION_JWT_JWKS_URL: ")
+        reasons = service.internal("/readyz").json()["reasons"]
+        assert any(each.startswith("no keys from CLARION_JWT_JWKS_URL: ") for each in reasons)
         assert "clarion_publisher_ready 0.0" in service.internal("/metrics").text
         with service.client() as client:
             key = rsa.generate_private_key(65_537, 2_048)

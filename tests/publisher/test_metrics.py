@@ -87,6 +87,7 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
                     "reason",
                     "operation",
                     "task",
+                    "fault",
                     "le",
                 }
                 assert sample.labels.get("operation", "revoke_user") in OPERATIONS

@@ -27,7 +27,8 @@ from clarion_contract.events.event import (
 )
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.connections import pool_to
-from clarion_contract.redis.keyspace import POSITION_STREAM, Keyspace
+from clarion_contract.redis.faults import unavailable
+from clarion_contract.redis.keyspace import POSITION_STREAM, Keyspace, pod_stream, shard_stream
 from clarion_contract.redis.server import (
     NO_REPLICAS,
     Call,
@@ -35,7 +36,6 @@ from clarion_contract.redis.server import (
     RedisServer,
     Replication,
     Script,
-    one_line,
 )
 from clarion_contract.redis.url import parse_redis_url
 
@@ -44,6 +44,7 @@ _log = structlog.get_logger(__name__)
 _DUPLICATE: Final = 1
 _KEY_REUSED: Final = 2
 _PROBE_HEADER: Final = "clarion.probe - -"
+_PROBE_KEY_MILLISECONDS: Final = 100
 PAGE_MAX_BYTES: Final = 1 << 20
 """Of events' data in one reply. Redis builds a reply in its own memory, once for each reader."""
 
@@ -159,12 +160,36 @@ class Bus:
             [self._publish_arguments(publication) for publication in publications],
             self._replication,
         )
-        return [_answer(reply) for reply in replies]
+        return [_answer(reply, clustered=self._keys.clustered) for reply in replies]
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
         """Send one event on each stream through the whole publish path; return their ids."""
         calls = [self._arguments(stream, _PROBE_HEADER, b"null") for stream in streams]
-        return [int(id_) for id_, _, _ in _whole(await self._redis.run(self._publish, calls))]
+        return [int(id_) for id_, _, _ in self._whole(await self._redis.run(self._publish, calls))]
+
+    async def probe_streams(self, pod: str) -> list[str]:
+        """The streams on which a pod proves that it can publish: one on each primary.
+
+        Raises:
+            BusUnavailable: no node of the cluster answers.
+        """
+        if isinstance(self._redis, RedisCluster):
+            return [shard_stream(name, pod) for name in await self._redis.buckets_apart()]
+        return [pod_stream(pod)]
+
+    async def probe_publishing(self, stream: str) -> None:
+        """Publish as producers do: without a key, with a key, and again with the key.
+
+        Raises:
+            BusUnavailable: Redis did not answer, or refused, or too few replicas have confirmed.
+        """
+        key = self._keys.key(stream, "probe")
+        # The key is forgotten before the next probe, so that each probe writes it anew.
+        with_key = self._arguments(
+            stream, _PROBE_HEADER, b"null", key, "probe", ttl_milliseconds=_PROBE_KEY_MILLISECONDS
+        )
+        calls = [self._arguments(stream, _PROBE_HEADER, b"null"), with_key, with_key]
+        self._whole(await self._redis.run(self._publish, calls, self._replication))
 
     async def position(self) -> int:
         """A position of now: earlier events have lower ids of the shared clock, later ones higher.
@@ -215,7 +240,7 @@ class Bus:
         return [
             _page(audience, int(floor), int(last), entries, int(next_since) or None)
             for (audience, _), (floor, last, entries, next_since) in zip(
-                ranges, _whole(replies), strict=True
+                ranges, self._whole(replies), strict=True
             )
         ]
 
@@ -243,7 +268,7 @@ class Bus:
                 have confirmed them. Some of the calls may have run.
         """
         replication = self._replication if replicated else NO_REPLICAS
-        return _whole(await self._redis.run(script, calls, replication))
+        return self._whole(await self._redis.run(script, calls, replication))
 
     async def read(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as Redis has it
         """Run another module's command that only reads, see `believe`.
@@ -286,7 +311,14 @@ class Bus:
         )
 
     def _arguments(
-        self, stream: str, header: str, data: bytes, key: str = "", fingerprint: str = ""
+        self,
+        stream: str,
+        header: str,
+        data: bytes,
+        key: str = "",
+        fingerprint: str = "",
+        *,
+        ttl_milliseconds: int | None = None,
     ) -> Call:
         keys = self._stream_keys(stream)
         return (
@@ -299,10 +331,18 @@ class Bus:
             self._limits.max_events,
             self._limits.max_age_seconds * 1000,
             fingerprint,
-            self._limits.key_ttl_seconds * 1000,
+            ttl_milliseconds or self._limits.key_ttl_seconds * 1000,
             self._publish_command,
             self._keys.lane(stream),
         )
+
+    def _whole(self, replies: list[Any]) -> list[Any]:
+        for reply in replies:
+            if isinstance(reply, BusUnavailable):
+                raise reply
+            if isinstance(reply, ResponseError):
+                raise unavailable(reply, clustered=self._keys.clustered) from reply
+        return replies
 
     def _stream_keys(self, stream: str) -> tuple[str, str, str]:
         return self._keys.log(stream), self._keys.meta(stream), self._keys.clock(stream)
@@ -316,20 +356,13 @@ def _fingerprint(publication: Publication) -> str:
     return digest.hexdigest()
 
 
-def _whole(replies: list[Any]) -> list[Any]:
-    for reply in replies:
-        if isinstance(reply, BusUnavailable):
-            raise reply
-        if isinstance(reply, ResponseError):
-            raise BusUnavailable(one_line(reply)) from reply
-    return replies
-
-
-def _answer(reply: tuple[bytes, int, int] | ResponseError | BusUnavailable) -> Answer:
+def _answer(
+    reply: tuple[bytes, int, int] | ResponseError | BusUnavailable, *, clustered: bool
+) -> Answer:
     if isinstance(reply, BusUnavailable):
         return reply
     if isinstance(reply, ResponseError):
-        return BusUnavailable(one_line(reply))
+        return unavailable(reply, clustered=clustered)
     id_, outcome, gateways = reply
     if outcome == _KEY_REUSED:
         return IdempotencyKeyReused(int(id_))

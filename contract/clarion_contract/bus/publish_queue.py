@@ -149,7 +149,8 @@ class PublishQueue:
                 now = asyncio.get_running_loop().time()
                 if self._patient_until is None:
                     self._patient_until = now + self._patience_seconds
-                if not isinstance(error, BusUnreachable) or now >= self._patient_until:
+                passes = isinstance(error, BusUnreachable) and error.fault is None
+                if not passes or now >= self._patient_until:
                     raise
             else:
                 self._patient_until = None
@@ -175,5 +176,6 @@ class PublishQueue:
 def _fail(calls: Iterable[_Call], error: BusUnavailable) -> None:
     for call in calls:
         if not call.answers.done():
-            # Each caller gets its own exception: a shared one would collect all their tracebacks.
-            call.answers.set_result([BusUnavailable(str(error)) for _ in call.publications])
+            call.answers.set_result(
+                [BusUnavailable(str(error), error.fault) for _ in call.publications]
+            )

@@ -28,6 +28,7 @@ from redis.exceptions import (
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS, pool_to
+from clarion_contract.redis.keyspace import BUCKET_NAMES
 from clarion_contract.redis.server import (
     NO_REPLICAS,
     Call,
@@ -187,6 +188,17 @@ class RedisCluster:
             await asyncio.sleep(_AGAIN_SECONDS)
             await self.learn(topology)
 
+    async def buckets_apart(self) -> list[str]:
+        """One bucket on each primary that holds any.
+
+        Raises:
+            BusUnavailable: no node answers, or a bucket has no primary.
+        """
+        topology = self.topology or await self.learn(None)
+        return list(
+            {topology.primary(slot_of(f"{{{name}}}")): name for name in BUCKET_NAMES}.values()
+        )
+
     async def learn(self, stale: Topology | None) -> Topology:
         """Ask the nodes, one after the other, for the primary of each slot.
 
@@ -215,7 +227,8 @@ class RedisCluster:
                     self._asked = host
                     return await self._take(_topology(reply, host))
             raise BusUnreachable(
-                f"no node of the cluster answers: {failure or 'no answer in time'}"
+                f"no node of the cluster answers: {failure or 'no answer in time'}",
+                failure.fault if isinstance(failure, BusUnavailable) else None,
             )
 
     async def moved_from(self, known: Topology) -> Topology:
@@ -256,8 +269,7 @@ class RedisCluster:
         except BusUnavailable as error:
             if not isinstance(error, FormerPrimary):  # which does answer
                 self._recover(host)
-            # Each call gets its own error: a shared one would collect all callers' tracebacks.
-            answers = [type(error)(str(error)) for _ in indices]
+            answers = [error.again() for _ in indices]
         for i, answer in zip(indices, answers, strict=True):
             replies[i] = answer
 

@@ -36,6 +36,8 @@ _SOCKET: Final[dict[str, Any]] = {
     # redis-py applies it with asyncio.wait_for, which in Python 3.11 can swallow a cancellation.
     # Instead, every command here runs inside a timeout.
     "socket_timeout": None,
+    # Without CLIENT SETINFO: an ACL need not allow it.
+    "driver_info": None,
     # Clarion looks after its connections itself. With "auto", redis-py skips its check of them.
     "maint_notifications_config": MaintNotificationsConfig(enabled=False),
 }

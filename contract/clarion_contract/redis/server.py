@@ -28,6 +28,7 @@ from redis.exceptions import (
 
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS
+from clarion_contract.redis.faults import unavailable, unreachable
 from clarion_contract.redis.pool import CheckedPool
 
 Call = tuple[str | bytes | int, ...]
@@ -180,7 +181,7 @@ class RedisServer:
             await self._pool.disconnect_idle()
             if isinstance(error, BusUnavailable):
                 raise
-            raise BusUnavailable(one_line(error)) from error
+            raise unavailable(error, clustered=True) from error
 
     async def _answer(self, command: Call, proofs: Sequence[Proof] = ()) -> Any:  # noqa: ANN401
         commands = [command, *(proof.command for proof in proofs)]
@@ -237,14 +238,14 @@ class RedisServer:
             return await self._evaluate(script, calls, replication, asking=asking, proofs=proofs)
         except BusUnreachable as error:
             # None of these calls ran, but others of the same pipeline may have.
-            raise BusUnavailable(str(error)) from error
+            raise BusUnavailable(str(error), error.fault) from error
 
     async def _connection(self) -> AbstractConnection:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
                 connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
-            raise BusUnreachable(one_line(error)) from error
+            raise unreachable(error) from error
         return connection
 
     async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
@@ -271,11 +272,6 @@ class RedisServer:
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
         return replies
-
-
-def one_line(error: BaseException) -> str:
-    """An error in one line, fit for logs and callers."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _may_be_replaced(reply: object) -> bool:

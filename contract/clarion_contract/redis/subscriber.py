@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.redis.connections import subscribing_connection
+from clarion_contract.redis.faults import unavailable
 from clarion_contract.redis.keyspace import Keyspace, bucket_of, pod_stream
-from clarion_contract.redis.server import one_line
 from clarion_contract.redis.url import Host, parse_redis_url
 
 # Channels per SUBSCRIBE: keeps each command small, and with it the pause that it causes in Redis.
@@ -62,7 +62,7 @@ class Subscriber:
         try:
             await self._connection.connect()
         except (RedisError, OSError) as error:
-            raise BusUnavailable(one_line(error)) from error
+            raise unavailable(error) from error
 
     def probe_streams(self, pod: str) -> list[str]:
         """The streams whose events, one on each, show that the connection works."""
@@ -91,7 +91,7 @@ class Subscriber:
             try:
                 reply: Any = await self._connection.read_response(timeout=math.inf)
             except (RedisError, OSError, asyncio.IncompleteReadError) as error:
-                raise BusUnavailable(one_line(error)) from error
+                raise unavailable(error) from error
             kind = reply[0]
             if kind in (b"message", b"smessage"):
                 return Message(self._keys.stream(reply[1].decode()), reply[2])
@@ -117,7 +117,7 @@ class Subscriber:
                         chunk = channels[start : start + _CHANNELS_PER_COMMAND]
                         await self._connection.send_command(command, *chunk)
         except (RedisError, OSError) as error:
-            raise BusUnavailable(one_line(error)) from error
+            raise unavailable(error) from error
 
     def _together(self, streams: Iterable[str]) -> Collection[list[str]]:
         """Channels grouped so that one command may name them: on a cluster, by slot."""

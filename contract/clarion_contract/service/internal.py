@@ -2,12 +2,12 @@
 
 An ingress must never expose it. Liveness shows only that the event loop runs, because restarting a
 pod repairs neither Redis nor an issuer. Readiness asks the service; the answer's body names the
-reasons why the service is not ready.
+reasons why the service is not ready, and what is wrong although it may be (``warnings``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,9 +24,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from clarion_contract.service.descriptors import set_aside_if_needed
+from clarion_contract.service.readiness import Health
 
-Readiness = Callable[[], Awaitable[Sequence[str]]]
-"""Returns the reasons why the service should get no traffic; an empty sequence: it should."""
+Readiness = Callable[[], Health]
+"""Returns the health of the service now."""
 
 
 def service_registry() -> CollectorRegistry:
@@ -61,7 +62,7 @@ def internal_app(
     """
 
     async def metrics(request: Request) -> Response:
-        ready.set(not await readiness())
+        ready.set(readiness().ready)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         with set_aside_if_needed():  # the numbers of the process are files
             text = encode(registry)
@@ -71,11 +72,11 @@ def internal_app(
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        reasons = list(await readiness())
-        answer = {"ready": not reasons, "reasons": reasons}
-        if warned := warnings():
-            answer["warnings"] = list(warned)
-        return JSONResponse(answer, status_code=503 if reasons else 200)
+        health = readiness()
+        answer: dict[str, object] = {"ready": health.ready, "reasons": health.reasons}
+        if warned := (*health.warnings, *warnings()):
+            answer["warnings"] = warned
+        return JSONResponse(answer, status_code=200 if health.ready else 503)
 
     async def settings(_request: Request) -> Response:
         return JSONResponse(about or {})

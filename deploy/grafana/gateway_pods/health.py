@@ -7,7 +7,7 @@ from typing import Final
 from deploy.grafana.dashboard import Row
 from deploy.grafana.gateway_pods.each_pod import each_pod
 from deploy.grafana.panel import Panel, Query, Thresholds
-from deploy.grafana.query import VERIFIED_SECONDS, increase, rate
+from deploy.grafana.query import PUBLISHERS, VERIFIED_SECONDS, gauge, increase, rate
 
 HEALTH: Final = Row(
     "Health",
@@ -24,7 +24,7 @@ HEALTH: Final = Row(
         Panel(
             "Time since Redis was last verified",
             "Age of the last probe that came back over the whole bus. Above "
-            f"{VERIFIED_SECONDS} s, a pod is not ready.",
+            f"{VERIFIED_SECONDS} s, /readyz warns.",
             "s",
             each_pod("clarion_bus_verified_age_seconds"),
             "the-bus-is-not-verified",
@@ -114,6 +114,21 @@ HEALTH: Final = Row(
             each_pod("clarion_pods_of_same_name"),
             "two-gateways-of-one-name",
             width=12,
+        ),
+        Panel(
+            "Why Redis refuses",
+            "1 while Redis refuses gateways or publishers for a reason that does not pass by "
+            "waiting.",
+            "short",
+            [
+                Query(f"max by (fault) ({gauge('clarion_bus_fault')}) > 0", "gateways: {{fault}}"),
+                Query(
+                    f"max by (fault) ({gauge('clarion_publisher_bus_fault', pods=PUBLISHERS)}) > 0",
+                    "publishers: {{fault}}",
+                ),
+            ],
+            "redis-refuses",
+            width=24,
         ),
     ],
 )

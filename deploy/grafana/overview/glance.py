@@ -10,7 +10,7 @@ from deploy.grafana.query import PUBLISHERS, gauge, in_range, or_none, quantile,
 
 _READY: Final = f"sum (max by (namespace, pod) ({gauge('clarion_ready')}))"
 _SLOW: Final = Thresholds(0.25, 1)
-_FAULTS: Final = 'outcome!~"internal|bus_unavailable|overloaded|keys_unavailable"'
+_FAULTS: Final = 'outcome!~"internal|bus_refused|bus_unavailable|overloaded|keys_unavailable"'
 
 GLANCE: Final = Row(
     "At a glance",

@@ -15,8 +15,8 @@ PUBLISHING: Final = Row(
     [
         Panel(
             "Publish requests by outcome",
-            "`bus_unavailable`, `overloaded`, `keys_unavailable` and `internal` are faults of the "
-            "servers.",
+            "`bus_refused`, `bus_unavailable`, `overloaded`, `keys_unavailable` and `internal` are "
+            "faults of the servers.",
             "reqps",
             [
                 Query(

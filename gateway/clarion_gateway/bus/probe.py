@@ -53,6 +53,7 @@ class Prober:
     Attributes:
         sent: the number of probes so far. A subscription that Redis confirmed before the next
             probe is sent gets every event with a higher id than that probe's.
+        trouble: what has kept probes from coming back since the last one did; None: nothing.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Prober:
         clock: Callable[[], float],
     ) -> None:
         self.sent = 0
+        self.trouble: BusUnavailable | None = None
         self._bus = bus
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
@@ -127,6 +129,7 @@ class Prober:
             self._wanted.clear()
             id_ = await (self._all_round_trips() if several else self._round_trip())
             self._verified_at = self._clock()
+            self.trouble = None
             self._return(id_)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_seconds):
@@ -180,11 +183,15 @@ class Prober:
                 async with asyncio.timeout(limit_seconds):
                     return await self._send()
             except TimeoutError:
-                _log.warning("probe not published", error="Redis did not answer in time")
+                self._note(BusUnavailable("Redis did not answer in time"))
             except BusUnavailable as error:
-                _log.warning("probe not published", error=str(error))
+                self._note(error)
                 await asyncio.sleep(self._interval_seconds)
             limit_seconds = self._timeout_seconds
+
+    def _note(self, error: BusUnavailable) -> None:
+        self.trouble = error
+        _log.warning("probe not published", error=str(error))
 
     async def _arrival(self, ids: Sequence[int]) -> None:
         while any(map(operator.lt, self._heard.values(), ids)):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -110,6 +110,7 @@ class Subscription:
         tell_gap: TellGap,
         control: Control | None = None,
         clocks: Clocks | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
@@ -118,6 +119,8 @@ class Subscription:
         self._connect = connect
         self._control = control
         self._clocks = clocks
+        # Asked on each new connection until it has passed once.
+        self._check = check
         self._clock = clock
         self._positions = settings.positions
         self._pod = settings.pod
@@ -144,6 +147,11 @@ class Subscription:
     def verified_age_seconds(self) -> float:
         """Seconds since a probe last came back; infinite before the first one did."""
         return self._prober.verified_age_seconds
+
+    @property
+    def trouble(self) -> BusUnavailable | None:
+        """What has kept the bus from being verified since it last was; None: nothing."""
+        return self._prober.trouble
 
     async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
         """Return when every new event for these audiences will come in.
@@ -196,7 +204,9 @@ class Subscription:
             try:
                 await self._one_connection()
             except* BusUnavailable as errors:
-                _log.warning("bus connection lost", error=str(errors.exceptions[0]))
+                error = next(leaf for leaf in _leaves(errors) if isinstance(leaf, BusUnavailable))
+                self._prober.trouble = error
+                _log.warning("bus connection lost", error=str(error))
             except* Exception:  # noqa: BLE001 - the edge: the pod keeps its sockets and tries anew
                 _log.exception("bus connection failed")
             failures = 0 if self._streams.heard > heard else failures + 1
@@ -225,6 +235,9 @@ class Subscription:
             self._metrics.bus_connects.labels("failed").inc()
             raise
         self._metrics.bus_connects.labels("connected").inc()
+        if self._check is not None:
+            await self._check()
+            self._check = None
         self._subscriber = subscriber
         probes = subscriber.probe_streams(self._pod)
         streams = self._streams.begin(probes)
@@ -322,6 +335,14 @@ class Subscription:
         if stream.audience is None:
             await self._repair.failed_over()
         return True
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 async def _come_back(subscriber: SubscriberConnection, probe: Mapping[str, int]) -> list[Message]:

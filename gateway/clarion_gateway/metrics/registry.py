@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from clarion_contract.events.errors import Fault
 from clarion_contract.events.event import Event
+from clarion_contract.service.faults import fault_gauge, observe_faults
 from clarion_gateway.metrics.histogram import BulkHistogram
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -308,6 +310,7 @@ class Metrics:
         namesakes: Callable[[], int],
         max_connections: int,
         configured_connections: int,
+        fault: Callable[[], Fault | None],
     ) -> None:
         """Register the gauges whose values are read when the pod is scraped.
 
@@ -315,6 +318,7 @@ class Metrics:
             held: returns connections by (wire, identity). The other functions return the value of
                 the gauge with their name.
         """
+        observe_faults(fault_gauge(self.registry, "clarion_bus_fault"), fault)
         gauges = {
             "clarion_pending_events": ("Events that wait for a delivery round.", pending),
             "clarion_bus_verified_age_seconds": (

@@ -18,11 +18,11 @@ from clarion_publisher.ingestion.admission import Admission
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.rate_limit import RateLimit
 from clarion_publisher.ingestion.refusal import (
-    BUS_UNAVAILABLE,
     KEY_REUSED,
     OVERLOADED,
     RETRY_SECONDS,
     Refusal,
+    bus_failure,
 )
 from clarion_publisher.ingestion.tracing import PublishSpan, PublishTracer
 from clarion_publisher.metrics import Metrics
@@ -171,9 +171,8 @@ def _kind(event: IncomingEvent | Refusal) -> str:
 def _failure(answer: IdempotencyKeyReused | BusUnavailable) -> Refusal:
     if isinstance(answer, IdempotencyKeyReused):
         return Refusal(KEY_REUSED, f"the key was used for another event, {answer.id}")
-    return Refusal(
-        BUS_UNAVAILABLE,
+    return bus_failure(
+        answer,
         "the bus did not confirm the event; if you send it again with the same idempotency key, it "
         "is published once in any case",
-        retry_after_seconds=RETRY_SECONDS,
     )

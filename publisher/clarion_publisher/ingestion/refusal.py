@@ -13,6 +13,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from clarion_contract.events.errors import BusUnavailable
+
 # The wait before a retry if nobody can tell how long the trouble lasts: Redis is lost, or the queue
 # is full.
 RETRY_SECONDS: Final = 1
@@ -37,6 +39,7 @@ INVALID_EVENT: Final = Kind("invalid_event")
 KEY_REUSED: Final = Kind("key_reused")
 RATE_LIMITED: Final = Kind("rate_limited", retryable=True)
 BUS_UNAVAILABLE: Final = Kind("bus_unavailable", retryable=True)
+BUS_REFUSED: Final = Kind("bus_refused")
 OVERLOADED: Final = Kind("overloaded", retryable=True)
 
 KINDS: Final = (
@@ -46,6 +49,7 @@ KINDS: Final = (
     KEY_REUSED,
     RATE_LIMITED,
     BUS_UNAVAILABLE,
+    BUS_REFUSED,
     OVERLOADED,
 )
 """The kinds of refusals that `clarion_publisher.ingestion.ingestion.Ingestion` gives."""
@@ -91,6 +95,17 @@ class Refusal(Exception):
 def invalid_event(*errors: FieldError) -> Refusal:
     """The refusal of an event with bad fields."""
     return Refusal(INVALID_EVENT, describe(errors), errors=errors)
+
+
+def bus_failure(error: BusUnavailable, advice: str) -> Refusal:
+    """The refusal of what Redis did not take.
+
+    Args:
+        advice: what the caller may do where waiting helps.
+    """
+    if error.fault is not None:
+        return Refusal(BUS_REFUSED, f"sending it again does not help: {error.fault.advice}")
+    return Refusal(BUS_UNAVAILABLE, advice, retry_after_seconds=RETRY_SECONDS)
 
 
 def describe(errors: Sequence[FieldError]) -> str:

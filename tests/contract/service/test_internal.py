@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clarion_contract.service.internal import internal_app, service_registry
+from clarion_contract.service.readiness import Health
 
 REASONS: list[str] = []
+WARNINGS: list[str] = []
 READY = Gauge("clarion_ready", "1 while ready.", registry=None)
 
 
-async def readiness() -> Sequence[str]:
-    return REASONS
+def readiness() -> Health:
+    return Health(tuple(REASONS), tuple(WARNINGS))
 
 
 @pytest.fixture
@@ -84,3 +84,12 @@ async def test_readiness_says_why_not(registry: CollectorRegistry) -> None:
         REASONS.clear()
     assert not_ready.status_code == 503
     assert not_ready.json() == {"ready": False, "reasons": ["redis is gone"]}
+
+
+async def test_a_warning_does_not_make_it_unready(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.contract.service.test_internal.WARNINGS", ["redis is gone"])
+    response = await get(registry, "/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"ready": True, "reasons": [], "warnings": ["redis is gone"]}

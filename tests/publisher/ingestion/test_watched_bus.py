@@ -12,11 +12,28 @@ from clarion_contract.bus.bus import Answer
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication, Published
+from clarion_publisher.ingestion.bus_probe import BusProbe
 from clarion_publisher.ingestion.watched_bus import WatchedBus
 from clarion_publisher.metrics import Metrics
 
 GOOD = Published(1, duplicate=False, gateways=0)
 EVENT = Publication(ALL, "t", b"1")
+
+
+class NeverProbed:
+    async def probe_streams(self, pod: str) -> list[str]:
+        raise NotImplementedError
+
+    async def probe_publishing(self, stream: str) -> None:
+        raise NotImplementedError
+
+    async def check(self) -> None:
+        raise NotImplementedError
+
+
+def probe() -> BusProbe:
+    bus = NeverProbed()
+    return BusProbe(bus, "p", interval_seconds=1, timeout_seconds=1, check=bus.check)
 
 
 class ScriptedBus:
@@ -34,7 +51,7 @@ class ScriptedBus:
 @pytest.mark.parametrize("lost", [BusUnavailable("gone"), [BusUnavailable("read only")] * 2])
 async def test_a_lost_bus_is_logged_once(lost: list[Answer] | BusUnavailable) -> None:
     bus, metrics = ScriptedBus(), Metrics(CollectorRegistry())
-    watched = WatchedBus(bus, metrics)
+    watched = WatchedBus(bus, metrics, probe())
     with capture_logs() as logs:
         await watched.publish([EVENT])
         bus.answers = lost
@@ -60,5 +77,5 @@ async def test_one_refused_event_is_no_lost_bus() -> None:
     bus, metrics = ScriptedBus(), Metrics(CollectorRegistry())
     bus.answers = [GOOD, BusUnavailable("another type under the key")]
     with capture_logs() as logs:
-        await WatchedBus(bus, metrics).publish([EVENT] * 2)
+        await WatchedBus(bus, metrics, probe()).publish([EVENT] * 2)
     assert logs == []

@@ -54,6 +54,7 @@ ALWAYS: Final = (
     problems.REQUEST_TIMEOUT,
     problems.HEAD_TOO_LARGE,
     problems.INTERNAL,
+    problems.BUS_REFUSED,
     problems.BUS_UNAVAILABLE,
     problems.KEYS_UNAVAILABLE,
 )

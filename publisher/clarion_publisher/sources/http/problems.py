@@ -69,6 +69,7 @@ HEAD_TOO_LARGE: Final = Row(
     Kind("head_too_large"), 431, "The request's line and headers are too large"
 )
 INTERNAL: Final = Row(Kind("internal", retryable=True), 500, "The publisher has a bug")
+BUS_REFUSED: Final = Row(kinds.BUS_REFUSED, 507, "Redis refuses events; an operator must act")
 BUS_UNAVAILABLE: Final = Row(kinds.BUS_UNAVAILABLE, 503, "The bus does not answer")
 OVERLOADED: Final = Row(kinds.OVERLOADED, 503, "The publisher has too much to do")
 KEYS_UNAVAILABLE: Final = Row(
@@ -94,6 +95,7 @@ ROWS: Final = (
     RATE_LIMITED,
     HEAD_TOO_LARGE,
     INTERNAL,
+    BUS_REFUSED,
     BUS_UNAVAILABLE,
     OVERLOADED,
     KEYS_UNAVAILABLE,

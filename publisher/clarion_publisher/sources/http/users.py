@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
 from clarion_contract.bus.presence import PresenceRegister, pod_of
 from clarion_contract.events.errors import BusUnavailable, OrdersFull
-from clarion_publisher.ingestion.refusal import BUS_UNAVAILABLE, OVERLOADED, RETRY_SECONDS, Refusal
+from clarion_publisher.ingestion.refusal import OVERLOADED, RETRY_SECONDS, Refusal, bus_failure
 from clarion_publisher.sources.http import schemas
 from clarion_publisher.sources.http.answers import (
     AllConnections,
@@ -67,8 +67,8 @@ class Users:
         """
         try:
             entries = await self._register.user(user)
-        except BusUnavailable:
-            raise _bus_unavailable() from None
+        except BusUnavailable as error:
+            raise _refusal(error) from None
         pods = [
             UserOnPod(pod_of(name), entry.connections, _time(entry.since))
             for name, entry in sorted(entries.items())
@@ -89,8 +89,8 @@ class Users:
         """
         try:
             loads = (await self._register.pods()).loads
-        except BusUnavailable:
-            raise _bus_unavailable() from None
+        except BusUnavailable as error:
+            raise _refusal(error) from None
         pods = [
             ConnectionsOnPod(
                 pod_of(name),
@@ -114,8 +114,8 @@ class Users:
         """
         try:
             return Position(str(await self._position()))
-        except BusUnavailable:
-            raise _bus_unavailable() from None
+        except BusUnavailable as error:
+            raise _refusal(error) from None
 
     async def disconnect(self, user: str, wanted: schemas.DisconnectUser) -> DisconnectReceipt:
         """Close all connections of a user, and return how many of them presence knew.
@@ -180,18 +180,16 @@ class Users:
         """Give orders; return how many gateways got them at once."""
         try:
             return await self._orders.give(orders, replicated=True)
-        except BusUnavailable:
-            raise _bus_unavailable() from None
+        except BusUnavailable as error:
+            raise _refusal(error) from None
         except OrdersFull as full:
             raise Refusal(OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS) from None
 
 
-def _bus_unavailable() -> Refusal:
-    return Refusal(
-        BUS_UNAVAILABLE,
-        "the bus did not answer; sending the request again is safe",
-        retry_after_seconds=RETRY_SECONDS,
-    )
+def _refusal(error: BusUnavailable) -> Refusal:
+    if error.fault is not None and error.fault.patience_seconds:  # it may be a failover
+        error = BusUnavailable(str(error))
+    return bus_failure(error, "the bus did not answer; sending the request again is safe")
 
 
 def _good_from(issued_before: float) -> int:
