@@ -43,7 +43,7 @@ _REMEMBERED_MICROSECONDS: Final = 60_000_000
 _UNAUTHENTICATED: Final = 4401
 # After one of these, the same client would only be closed again: docs/errors.md says "do not
 # reconnect".
-_FINAL_CODES: Final = frozenset({1002, 1003, 1007, 4400, 4403, 4413})
+_FINAL_CODES: Final = frozenset({1002, 1003, 4400, 4403, 4413})
 _FINAL_STATUS: Final = frozenset({400, 403, 404, 426})
 
 

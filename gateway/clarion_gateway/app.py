@@ -167,7 +167,7 @@ async def running(
             inboxes = Inboxes(
                 admission, handlers, queue, metrics, supervisor.spawn, settings, inbound
             )
-            origins = Origins(settings.allowed_origins)
+            origins = Origins(settings.allowed_origins, loopback=settings.profile == "dev")
             sessions = Sessions(
                 admission, hub, inboxes, sweeper, metrics, origins, supervisor.spawn, settings
             )

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
 from clarion_contract.service.memory_limit import memory_limit_bytes
+from clarion_contract.service.origins import check_entries
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
@@ -59,14 +60,18 @@ class GatewaySettings(ContractSettings):
     allow_anonymous: bool = Field(True, description="Whether clients without a token may connect.")
     allowed_origins: Names = Field(
         (),
-        description="Origins whose pages may connect, e.g. https://app.example.com; * allows any. "
-        "Empty allows only pages of the gateway's own host. Clients that send no Origin are not "
-        "browsers and may always connect.",
+        description="Origins whose pages may connect, e.g. https://app.example.com, or "
+        "https://*.example.com for all hosts below one. Desktop and mobile apps have origins such "
+        "as capacitor://localhost, tauri://localhost or file://; `null` stands for pages without "
+        "one; * allows any. Empty allows only pages of the gateway's own host. The profile `dev` "
+        "also allows pages of this machine. Clients that send no Origin are not browsers and may "
+        "always connect.",
     )
     trusted_proxies: Names = Field(
         PRIVATE_NETWORKS,
         description="Networks of the proxies in front of the gateway. If a connection comes from "
-        "one of them, `X-Forwarded-For` says where the client is. Anonymous clients of one address "
+        "one of them, `X-Forwarded-For` says where the client is, and `X-Forwarded-Host` the host "
+        "that its page came from. Anonymous clients of one address "
         "share a part of what the pod has for clients that resume.",
     )
     max_connections: int = Field(
@@ -369,6 +374,12 @@ class GatewaySettings(ContractSettings):
     def _are_networks(cls, names: Names) -> Names:
         for name in names:
             ip_network(name)
+        return names
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, names: Names) -> Names:
+        check_entries(names)
         return names
 
     @field_validator("allowed_origins", "trusted_proxies", mode="before")

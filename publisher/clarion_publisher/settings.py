@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from clarion_contract.service.origins import check_entries
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
@@ -132,6 +133,12 @@ class PublisherSettings(ContractSettings):
         description="Origins whose pages may publish (CORS), e.g. http://127.0.0.1:8001. Only for "
         "development, since such a page holds a token with publish scopes.",
     )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, names: Names) -> Names:
+        check_entries(names)
+        return names
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -415,3 +415,15 @@ async def test_a_close_in_the_segment_of_the_handshake_is_heard(pod: Pod) -> Non
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         assert answer.endswith(b"\x88\x02" + struct.pack("!H", 1000))
         await ended(pod, 1000, "normal")
+
+
+async def test_a_lone_surrogate_is_one_bad_message(pod: Pod) -> None:
+    """Half of an emoji, as JavaScript's `JSON.stringify` writes it."""
+    async with unaffected(pod), upgraded(pod) as raw:
+        await raw.send(frame(TEXT, rb'{"kind":"message","type":"a","data":"\ud83d"}'))
+        error = await raw.message()
+        assert (error["kind"], error["code"]) == ("error", "malformed")
+        assert "expected text without lone surrogates" in error["message"]
+        await raw.send(frame(PING, b"still here"))
+        assert await raw.frame() == (PONG, b"still here")
+    assert await pod.metric("clarion_messages_received_total", outcome="malformed") == 1

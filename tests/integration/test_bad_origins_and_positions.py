@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+import structlog
 
 from clarion_contract.events.audience import ALL, Audience, user_audience
 from clarion_contract.events.event import Publication
@@ -23,7 +24,9 @@ async def handshake_status(pod: Pod, **headers: str) -> int:
         response = await raw.response()
         if response.status != 101:
             assert response.headers["content-type"] == "application/problem+json"
-            assert response.detail == "this Origin may not connect"
+            origin = headers["Origin"]
+            assert response.detail.startswith(f"this Origin may not connect: {origin!r} is not")
+            assert "GATEWAY_ALLOWED_ORIGINS" in response.detail
             assert await raw.rest() == b""
     return response.status
 
@@ -51,7 +54,7 @@ async def test_an_unknown_origin_is_forbidden(start: Start) -> None:
             assert await handshake_status(pod, Origin=origin) == 403, origin
             async with streamed(pod, Origin=origin) as stream:
                 assert stream.response.status == 403, origin
-                assert stream.response.detail == "this Origin may not connect"
+                assert stream.response.detail.startswith("this Origin may not connect: ")
                 assert "access-control-allow-origin" not in stream.response.headers
             refused = "clarion_http_requests_refused_total"
             assert await pod.metric(refused, reason="forbidden_origin") == 2 * count
@@ -90,6 +93,50 @@ async def test_any_origin_may_be_let_in(start: Start) -> None:
     async with start(allowed_origins=("*",)) as pod:
         assert await handshake_status(pod, Origin="https://anybody.example.com") == 101
         assert await handshake_status(pod, Origin="null") == 101
+
+
+async def test_the_host_that_a_trusted_proxy_reports_is_the_gateways_own(start: Start) -> None:
+    page = {"Host": "gateway.internal", "Origin": "https://rt.example.com"}
+    forwarded = {**page, "X-Forwarded-Host": "rt.example.com", "X-Forwarded-Proto": "https"}
+    async with start(trusted_proxies=["127.0.0.0/8"]) as pod:
+        assert await handshake_status(pod, **page) == 403
+        assert await handshake_status(pod, **forwarded) == 101
+        with_port = {**forwarded, "Origin": "https://rt.example.com:8443"}
+        assert await handshake_status(pod, **with_port) == 403
+        assert await handshake_status(pod, **with_port, **{"X-Forwarded-Port": "8443"}) == 101
+        without_tls = {**forwarded, "Origin": "http://rt.example.com"}
+        assert await handshake_status(pod, **without_tls) == 403
+    async with start(trusted_proxies=["10.0.0.0/8"]) as pod:
+        assert await handshake_status(pod, **forwarded) == 403, "anybody could say so"
+
+
+async def test_patterns_and_shells_are_let_in(start: Start) -> None:
+    allowed = ("https://*.example.com", "capacitor://localhost", "null")
+    async with start(allowed_origins=allowed) as pod, httpx.AsyncClient() as http:
+        for origin in ("https://a.b.example.com", "capacitor://localhost", "null"):
+            assert await handshake_status(pod, Origin=origin) == 101
+            asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+            preflight = await http.options(pod.url("/sse"), headers=asked)
+            assert preflight.headers["access-control-allow-origin"] == origin
+        assert await handshake_status(pod, Origin="https://example.com") == 403
+
+
+async def test_pages_of_this_machine_may_connect_in_development(start: Start) -> None:
+    for profile, status in (("dev", 101), ("production", 403)):
+        async with start(profile=profile) as pod:
+            assert await handshake_status(pod, Origin="http://localhost:5173") == status
+
+
+async def test_each_refused_origin_is_logged_once_in_a_while(start: Start) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with start() as pod:
+            for origin in ("https://a.example", "https://a.example", "https://b.example"):
+                assert await handshake_status(pod, Origin=origin) == 403
+    told = [entry for entry in logs if entry["event"] == "origin refused"]
+    assert [(each["origin"], each["host"], each["setting"]) for each in told] == [
+        ("https://a.example", "127.0.0.1", "GATEWAY_ALLOWED_ORIGINS"),
+        ("https://b.example", "127.0.0.1", "GATEWAY_ALLOWED_ORIGINS"),
+    ]
 
 
 async def test_a_preflight_is_answered(start: Start) -> None:

@@ -287,6 +287,39 @@ async def test_a_header_twice_is_no_choice(start: Start, name: str) -> None:
             assert await refused(pod, "malformed_request") == count
 
 
+SPREAD = {
+    "two Connection lines": b"Connection: Upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket",
+    "the other way round": b"Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket",
+    "a list": b"Connection: keep-alive,\tUPGRADE ,\r\nUpgrade: h2c, WebSocket",
+    "two Upgrade lines": b"Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket",
+    "white space": b"Connection: \tUpgrade \t\r\nUpgrade:websocket\t ",
+}
+
+
+@pytest.mark.parametrize("how", SPREAD)
+async def test_a_handshake_may_be_written_as_rfc_9110_allows(pod: Pod, how: str) -> None:
+    request = b"\r\n".join(
+        [
+            b"GET /ws HTTP/1.1",
+            b"Host: 127.0.0.1:%d \t" % pod.port,
+            SPREAD[how],
+            b"Origin: http://127.0.0.1:%d\t" % pod.port,
+            b"Sec-WebSocket-Key:dGhlIHNhbXBsZSBub25jZQ== \t",
+            b"Sec-WebSocket-Version: 13\t",
+            b"Sec-WebSocket-Protocol: other,\tclarion.v1 ",
+            b"Authorization:\tBearer " + token("alice").encode() + b" \t",
+            b"",
+            b"",
+        ]
+    )
+    async with connected(pod) as raw:
+        await raw.send(request)
+        response = await raw.response()
+        assert response.status == 101, response
+        assert response.headers["sec-websocket-protocol"] == "clarion.v1"
+        assert (await raw.message())["user"] == "alice"
+
+
 async def test_http_1_0_knows_no_upgrade(pod: Pod) -> None:
     async with unaffected(pod):
         response = await answer_to(pod, request_of().replace(b"HTTP/1.1", b"HTTP/1.0"))

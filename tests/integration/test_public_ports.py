@@ -29,6 +29,9 @@ class Port(Protocol):
     port: int
 
 
+STREAM = "text/event-stream; charset=utf-8"
+
+
 def _no_reasons() -> Health:
     return Health()
 
@@ -66,7 +69,9 @@ def says(headers: list[tuple[str, str]], *, own_policy: bool = False) -> None:
     for name, expected in RESPONSE_HEADERS.items():
         values = [value for key, value in headers if key == name]
         assert len(values) == 1, (name, headers)
-        if not (own_policy and name == "content-security-policy"):
+        if name == "cache-control" and ("content-type", STREAM) in headers:
+            assert values == [f"{expected}, no-transform"]
+        elif not (own_policy and name == "content-security-policy"):
             assert values == [expected]
 
 

@@ -19,7 +19,7 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
         assert stream.response.status == 200
         headers = stream.response.headers
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert headers["cache-control"] == "no-store"
+        assert headers["cache-control"] == "no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert "content-length" not in headers
         welcome = await stream.welcomed()
@@ -37,6 +37,15 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
         assert int(welcome.id) < id_
         assert await pod.metric("clarion_connections", wire="sse", identity="anonymous") == 1
         assert await pod.metric("clarion_deliveries_total", wire="sse") == 1
+
+
+@pytest.mark.parametrize("name", ["lastEventId", "Last-Event-ID"])
+async def test_a_polyfills_position_stands_in_the_query(pod: Pod, name: str) -> None:
+    """It counts before `since`, which is in the address since the page made it."""
+    ids = [await pod.publish(type_=f"n.{number}") for number in range(3)]
+    async with streamed(pod, f"/sse?since={ids[0]}&{name}={ids[1]}") as stream:
+        assert (await stream.welcomed()).value["resumed"] is True
+        assert (await stream.receive()).type == "n.2"
 
 
 async def test_a_stream_may_be_asked_for_by_its_whole_address(pod: Pod) -> None:

@@ -112,7 +112,7 @@ test("the application hears when its state must be fetched anew", async () => {
   ]);
 });
 
-for (const code of [1002, 1003, 1007, 4400, 4403, 4413]) {
+for (const code of [1002, 1003, 4400, 4403, 4413]) {
   test(`${code} closes the client with the gateway's words`, async () => {
     const url = await gateway((socket) => {
       say(socket, welcome());

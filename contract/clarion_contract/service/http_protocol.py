@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from clarion_contract.service import http_head
+from clarion_contract.service.headers import bare
 from clarion_contract.service.http_bytes import ByteCounts
 from clarion_contract.service.http_deadline import (
     ANSWER,
@@ -192,14 +193,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._bytes.message_begins()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header line; of trailers none is taken."""
+        """A header line; of trailers none is taken.
+
+        The value is kept without white space around it, which uvicorn's method leaves behind it.
+        """
         if not self._in_head:
             return
         if len(self.headers) >= http_head.MAX_HEADERS:
             detail = f"expected at most {http_head.MAX_HEADERS} header lines"
             self._breach = Breach.HEAD_TOO_LARGE, detail
             raise _Stop
-        super().on_header(name, value)
+        name, value = name.lower(), bare(value)
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete: check it, and start the app."""

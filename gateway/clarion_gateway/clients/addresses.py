@@ -27,6 +27,16 @@ class Addresses:
         """
         self._proxies = [ipaddress.ip_network(each) for each in proxies]
 
+    def trusts(self, peer: str) -> bool:
+        """Whether the other side of a TCP connection is a trusted proxy."""
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._proxies)
+
     def client(self, peer: str, forwarded_for: Sequence[str]) -> str | None:
         """The client's IPv4 address or IPv6 network; None if only trusted proxies are known.
 

@@ -1,33 +1,50 @@
-"""Decides from which web pages a browser may connect (Origin, RFC 6454).
+"""Which pages may connect (cross-site WebSocket hijacking).
 
-The HTTP protocol asks it for each request for a connection. CORS does not protect WebSockets, so
-the gateway has to check the Origin itself, against cross-site WebSocket hijacking. Browsers always
-send one with a WebSocket handshake; other clients send none.
+Browsers send an Origin with every WebSocket handshake, and CORS does not protect these handshakes,
+so the gateway must check the Origin. Clients that are no browsers send none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+import structlog
+
+from clarion_contract.service.origins import AllowedOrigins, is_own
+
+SETTING: Final = "GATEWAY_ALLOWED_ORIGINS"
+
 _TLS_SCHEMES: Final = {"https", "wss"}
+_LOG_SECONDS: Final = 60.0
+_LOGGED_MAX: Final = 20
+_SHOWN_MAX_CHARACTERS: Final = 100
+
+_log = structlog.get_logger(__name__)
 
 
 class Origins:
     """The origins that may connect.
 
     Args:
-        allowed: origins such as ``https://app.example.com``. ``*`` allows any. Empty allows only
-            pages from the gateway's own host.
+        allowed: origins such as ``https://app.example.com``, patterns such as
+            ``https://*.example.com``. ``*`` allows any. Empty allows only pages from the gateway's
+            own host.
+        loopback: whether pages of this machine may connect too.
     """
 
-    def __init__(self, allowed: Collection[str]) -> None:
-        self._any = "*" in allowed
-        self._allowed = frozenset(origin.lower().rstrip("/") for origin in allowed)
+    def __init__(self, allowed: Collection[str], *, loopback: bool = False) -> None:
+        self.listed = AllowedOrigins(allowed, loopback=loopback)
 
-    def allows(self, origin: str | None, host: str | None, *, scheme: str | None = None) -> bool:
+    def allows(
+        self,
+        origin: str | None,
+        host: str | None,
+        *,
+        scheme: str | None = None,
+        forwarded_hosts: Iterable[str] = (),
+    ) -> bool:
         """Whether a request with these ``Origin`` and ``Host`` headers may connect.
 
         Args:
@@ -37,27 +54,51 @@ class Origins:
                 it says that the client came by TLS, a page that the same host served without TLS
                 is refused: anybody on the network may have written that page. No page can set this
                 header, neither for a WebSocket nor, without a preflight, for a stream.
+            forwarded_hosts: the hosts that clients asked for, where trusted proxies say so.
         """
-        if origin is None or self._any:
+        if origin is None or origin in self.listed:
             return True
-        origin = origin.lower()
-        if self._allowed:
-            return origin in self._allowed
-        return host is not None and _is_own(origin, host.lower(), scheme)
+        if self.listed:
+            return False
+        hosts = [*forwarded_hosts, *([] if host is None else [host])]
+        return any(is_own(origin, each, tls=_is_tls(scheme)) for each in hosts)
 
 
-def _is_own(origin: str, host: str, scheme: str | None) -> bool:
-    """Whether the gateway's own host served the page, with TLS if clients come by TLS."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:  # brackets around something that is no IPv6 address
-        return False
-    default_port = _DEFAULT_PORTS.get(parts.scheme)
-    if default_port is None or not parts.netloc or parts.path or parts.query:
-        return False
-    if parts.scheme == "http" and _is_tls(scheme):
-        return False
-    return parts.netloc.removesuffix(default_port) == host.removesuffix(default_port)
+class RefusedOrigins:
+    """Tells operators and callers of refused origins. Each is logged once a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began_at = -_LOG_SECONDS
+        self._logged: set[str] = set()
+
+    def refuse(self, origin: str, host: str | None) -> str:
+        """The words for the answer, which name the setting to change."""
+        origin, host = origin[:_SHOWN_MAX_CHARACTERS], (host or "")[:_SHOWN_MAX_CHARACTERS]
+        now = self._clock()
+        if now - self._began_at >= _LOG_SECONDS:
+            self._logged.clear()
+            self._began_at = now
+        if origin not in self._logged and len(self._logged) < _LOGGED_MAX:
+            self._logged.add(origin)
+            _log.warning("origin refused", origin=origin, host=host, setting=SETTING)
+        return (
+            f"this Origin may not connect: {origin!r} is not among {SETTING}, "
+            f"and not the page of the Host {host!r}"
+        )
+
+
+def forwarded_hosts(host: str | None, port: str | None) -> list[str]:
+    """The hosts that a client may have asked for, by ``X-Forwarded-Host`` and ``-Port``.
+
+    In a chain of proxies, the first value is the client's. Proxies often leave the port out of the
+    host.
+    """
+    if host is None:
+        return []
+    host = host.partition(",")[0].strip()
+    port = (port or "").partition(",")[0].strip()
+    return [host, f"{host}:{port}"] if port.isdigit() else [host]
 
 
 def _is_tls(scheme: str | None) -> bool:

@@ -15,7 +15,7 @@ from clarion_contract.service.token_bucket import TokenBucket
 from clarion_gateway.clients.addresses import Addresses
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.inbox import Inboxes, Spawn
-from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.origins import Origins, RefusedOrigins
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
@@ -78,6 +78,7 @@ class Sessions:
         self.inbound = inboxes.inbound
         self.outbound = hub.outbound
         self.origins = origins
+        self.refused_origins = RefusedOrigins()
         self.settings = settings
         self.behind_bytes = settings.behind_bytes
         self.addresses = Addresses(settings.trusted_proxies)

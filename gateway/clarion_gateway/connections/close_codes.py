@@ -39,7 +39,7 @@ UNSUPPORTED_DATA: Final = Close(
 )
 ABNORMAL: Final = Close(1006, "connection lost", "abnormal", 499, reconnect=True)
 INVALID_TEXT: Final = Close(
-    1007, "expected valid UTF-8 in a text message", "invalid_text", 400, reconnect=False
+    1007, "expected valid UTF-8 in a text message", "invalid_text", 400, reconnect=True
 )
 DRAINING: Final = Close(1012, "draining, reconnect", "draining", 503, reconnect=True)
 REBALANCING: Final = Close(1012, "rebalancing, reconnect", "rebalancing", 503, reconnect=True)

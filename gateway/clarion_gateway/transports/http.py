@@ -7,13 +7,16 @@ other requests go to the ASGI app. A TCP connection carries one request.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import httptools
 
+from clarion_contract.service.headers import members
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.paths import within
+from clarion_gateway.clients.origins import forwarded_hosts
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.routes import ROUTES, Route, Routes
@@ -47,7 +50,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
 
     def upgraded(self, rest: bytes | memoryview) -> bool:
         """Turn the connection into a WebSocket, or refuse the request."""
-        if self._get_upgrade() != b"websocket":
+        if b"websocket" not in members(self.headers, b"upgrade"):
             # A server may ignore an offer of h2c. The request for a stream is served without it.
             if self.serves_itself():
                 return super().upgraded(rest) and not self.took_over()
@@ -107,11 +110,10 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         request = self._request()
         wire_format = default_of(route.formats)
         origin = request.header("origin")
-        if not self.sessions.origins.allows(
-            origin, request.header("host"), scheme=request.header("x-forwarded-proto")
-        ):
+        if origin is not None and not self._allows(origin, request):
             self.sessions.metrics.handshakes.labels(wire_format.name, "forbidden_origin").inc()
-            self.turn_away(403, "forbidden_origin", "this Origin may not connect")
+            detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
+            self.turn_away(403, "forbidden_origin", detail)
             return None
         close = self.sessions.refuse_early()
         if close is not None:
@@ -120,6 +122,20 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             self.end_with(close.label, response)
             return None
         return request
+
+    def _allows(self, origin: str, request: ConnectionRequest) -> bool:
+        """Whether pages of that origin may connect."""
+        hosts = forwarded_hosts(
+            request.header("x-forwarded-host"), request.header("x-forwarded-port")
+        )
+        if hosts and not self.sessions.addresses.trusts(_peer(self.transport)):
+            hosts = []
+        return self.sessions.origins.allows(
+            origin,
+            request.header("host"),
+            scheme=request.header("x-forwarded-proto"),
+            forwarded_hosts=hosts,
+        )
 
     def _request(self) -> ConnectionRequest:
         url = httptools.parse_url(self.url)
@@ -167,6 +183,12 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             headers: names and values that the answer has besides its own.
         """
         self.end_with(reason, refusal_response(status, detail, headers=headers))
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    """The address of a TCP connection's other side; empty: it is no internet address."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def gateway_protocol(sessions: Sessions, routes: Routes = ROUTES) -> type[GatewayHttpProtocol]:

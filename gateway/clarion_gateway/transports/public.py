@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
@@ -85,12 +86,13 @@ class _ResponseHeaders:
 
 def _cors(settings: GatewaySettings) -> list[Middleware]:
     """Answer preflight requests of pages that read /sse with fetch and an Authorization header."""
-    if not settings.allowed_origins:
+    allowed = AllowedOrigins(settings.allowed_origins, loopback=settings.profile == "dev")
+    if not allowed and settings.profile != "dev":
         return []
     return [
         Middleware(
             CORSMiddleware,
-            allow_origins=settings.allowed_origins,
+            allow_origins=allowed,
             allow_methods=["GET"],
             allow_headers=["authorization", "cache-control", "last-event-id"],
         )

@@ -17,6 +17,7 @@ BEARER_PREFIX: Final = "clarion.bearer."
 _BEARER: Final = "bearer"
 _AFTER_SCHEME: Final = ("", " ", "\t")
 _FIELD_OF_TOPIC: Final = "topic"
+_POSITIONS: Final = ("lastEventId", "Last-Event-ID", "since")
 _FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 
@@ -74,7 +75,10 @@ class ConnectionRequest:
         token = self._bearer()
         if token is None:
             token = fields.get(_FIELD_OF_TOKEN)
-        since = self.header("last-event-id") or fields.get("since")
+        # A polyfill of EventSource adds its position to the query in which the page put ``since``.
+        since = self.header("last-event-id") or next(
+            (fields[name] for name in _POSITIONS if name in fields), None
+        )
         return Opening(token, since, fields.get("connection"), topics=topics)
 
     def _bearer(self) -> str | None:

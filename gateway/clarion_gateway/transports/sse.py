@@ -22,6 +22,8 @@ from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire.format import Formats, WireFormat, default_of
 
 _RETRY_MS: Final = 2_000
+# Proxies that compress, such as those of development servers, would hold events back.
+_HEADERS: Final = {**RESPONSE_HEADERS, "cache-control": "no-store, no-transform"}
 
 
 class EventStream(TcpSocket):
@@ -87,7 +89,7 @@ def _response_head(origin: str | None) -> bytes:
     lines = [
         "HTTP/1.1 200 OK",
         "content-type: text/event-stream; charset=utf-8",
-        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
+        *(f"{name}: {value}" for name, value in _HEADERS.items()),
         "x-accel-buffering: no",  # nginx would hold events back
         "connection: close",
     ]

@@ -49,8 +49,6 @@ _DEFLATE: Final = (
 )
 _HANDSHAKE_HEADERS: Final = frozenset(
     {
-        "connection",
-        "upgrade",
         "sec-websocket-key",
         "sec-websocket-version",
         "sec-websocket-extensions",
@@ -285,6 +283,8 @@ def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
     for name, value in request.headers:
         if name in _HANDSHAKE_HEADERS:
             headers[name] = value
+    # The request asks for an upgrade to websocket, maybe among others. The core knows no others.
+    headers["Upgrade"], headers["Connection"] = "websocket", "Upgrade"
     handshake = Request(request.path, headers)
     try:
         accept, extensions, subprotocol = core.process_request(handshake)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
@@ -64,7 +65,7 @@ class NativeFormat:
         except RecursionError:
             raise Malformed("expected JSON that is nested less deeply") from None
         except msgspec.MsgspecError as error:
-            raise Malformed(str(error)) from None
+            raise Malformed(_reason(message, error)) from None
         ref = bytes(said.ref)
         _check_ref(ref)
         if isinstance(said, _Auth):
@@ -142,6 +143,13 @@ class NativeFormat:
 PLAIN: Final = NativeFormat("websocket", frames.text)
 DEFLATED: Final = NativeFormat("websocket-deflate", frames.deflated_text)
 NATIVE: Final = Framed(PLAIN, DEFLATED)
+
+
+def _reason(message: bytes, error: msgspec.MsgspecError) -> str:
+    """What is wrong with a message; msgspec has misleading words for lone surrogates."""
+    if not isinstance(error, msgspec.ValidationError) and surrogates.has_lone(message):
+        return f"expected {surrogates.EXPECTED}"
+    return str(error)
 
 
 def _check_ref(ref: bytes) -> None:

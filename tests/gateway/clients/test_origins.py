@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.origins import Origins, RefusedOrigins, forwarded_hosts
 
 HOST = "rt.example.com"
 
@@ -55,6 +56,48 @@ def test_which_origins_may_connect(allowed: tuple[str, ...], origin: str | None,
 
 def test_without_a_host_no_page_is_the_gateways_own() -> None:
     assert not Origins(()).allows("https://rt.example.com", None)
+
+
+def test_a_trusted_proxys_host_is_the_gateways_own() -> None:
+    own = Origins(())
+    assert own.allows("https://rt.example.com", "gateway:8000", forwarded_hosts=[HOST])
+    assert own.allows("https://gateway:8000", "gateway:8000", forwarded_hosts=[HOST])
+    assert not own.allows("https://evil.com", "gateway:8000", forwarded_hosts=[HOST])
+    listed = Origins(["https://app.example.com"])
+    assert not listed.allows("https://rt.example.com", HOST, forwarded_hosts=[HOST])
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "hosts"),
+    [
+        (None, None, []),
+        (None, "8443", []),
+        ("a.example", None, ["a.example"]),
+        ("a.example, inner", "8443, 80", ["a.example", "a.example:8443"]),
+        ("a.example", "x", ["a.example"]),
+    ],
+)
+def test_the_first_forwarded_host_is_the_clients(
+    host: str | None, port: str | None, hosts: list[str]
+) -> None:
+    assert forwarded_hosts(host, port) == hosts
+
+
+def test_refusals_are_logged_once_a_minute_and_bounded() -> None:
+    now = 0.0
+    refused = RefusedOrigins(lambda: now)
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as logs:
+        for number in range(100):
+            words = refused.refuse(f"https://{number}.example", HOST)
+            refused.refuse(f"https://{number}.example", HOST)
+        assert len(logs) == 20
+        now = 60.0
+        refused.refuse("https://0.example", HOST)
+        assert len(logs) == 21
+    assert "'https://99.example'" in words
+    assert "GATEWAY_ALLOWED_ORIGINS" in words
+    assert len(refused.refuse("x" * 10_000, "y" * 10_000)) < 400
 
 
 @given(st.text())

@@ -14,7 +14,7 @@ const DEAF_AFTER_INTERVALS = 2;
 
 // After one of these, the same client would only be closed again.
 const UNAUTHENTICATED = 4401;
-const FINAL_CODES = new Set([1002, 1003, 1007, 4400, UNAUTHENTICATED, 4403, 4413]);
+const FINAL_CODES = new Set([1002, 1003, 4400, UNAUTHENTICATED, 4403, 4413]);
 const FINAL_STATUS = new Set([400, 401, 403, 404, 413]);
 
 export class Connection {

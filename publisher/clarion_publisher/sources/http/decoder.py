@@ -5,6 +5,7 @@ Of ``data`` it checks only that it is JSON.
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
+from clarion_contract.events import surrogates
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.problems import (
     INVALID_BATCH,
@@ -30,7 +32,6 @@ _ERRORS_MAX: Final = 10
 # A batch that holds a bad event is split into its events, which costs 60 bytes of memory per comma.
 _COMMAS_MAX: Final = 500_000
 
-_HALF_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH: Final = re.compile(r"at `\$\.(\w+)`$")
 
 AnyBody = TypeVar("AnyBody", bound=Struct)
@@ -101,9 +102,36 @@ def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
     except ValidationError as error:
         events = [_event_or_refusal(raw) for raw in _raw_events(body, error, max_events)]
     except (DecodeError, RecursionError) as error:
-        raise _malformed(body, error) from None
+        replaced = surrogates.replaced(body)
+        if replaced is None:
+            raise _malformed(body, error) from None
+        text, stand_in = replaced
+        try:
+            raws = _RAW_EVENTS.decode(text).events
+        except (msgspec.MsgspecError, RecursionError):
+            raise _malformed(body, error) from None
+        _check_count(len(raws), max_events)
+        events = [_without_surrogates(raw, stand_in) for raw in raws]
     _check_count(len(events), max_events)
     return events
+
+
+def _without_surrogates(raw: Raw, stand_in: bytes) -> NewEvent | Refusal:
+    """An event of a batch in which an escape stands for each lone surrogate."""
+    try:
+        fields = _OBJECT.decode(raw)
+    except ValidationError:
+        return _event_or_refusal(raw)
+    pointers = [
+        _pointer(name)
+        for name, value in fields.items()
+        if stand_in in bytes(value) or stand_in.decode("unicode-escape") in name
+    ]
+    if not pointers:
+        return _event_or_refusal(raw)
+    return invalid_event(
+        *(FieldError(each, surrogates.EXPECTED, "a lone surrogate") for each in pointers)
+    )
 
 
 def check_text(body: bytes) -> None:
@@ -114,6 +142,8 @@ def check_text(body: bytes) -> None:
     """
     if body.isascii():
         return
+    if body.startswith(codecs.BOM_UTF8):
+        raise HttpRefusal(MALFORMED_JSON, "expected JSON without a byte-order mark, got one")
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -170,8 +200,8 @@ def _invalid_batch(error: FieldError) -> HttpRefusal:
 def _malformed(body: bytes, error: Exception) -> HttpRefusal:
     if isinstance(error, RecursionError):
         return HttpRefusal(MALFORMED_JSON, "the JSON is nested too deeply")
-    if _HALF_PAIR.search(body):
-        return HttpRefusal(MALFORMED_JSON, "an escape \\uD800 to \\uDBFF needs its other half")
+    if surrogates.has_lone(body):
+        return HttpRefusal(MALFORMED_JSON, f"expected {surrogates.EXPECTED}")
     return HttpRefusal(MALFORMED_JSON, str(error))
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_publisher.ingestion.ingestion import BATCH, UNKNOWN, Ingestion
@@ -56,7 +57,7 @@ def public_app(
     if settings.allowed_origins:
         app = CORSMiddleware(
             app,
-            allow_origins=settings.allowed_origins,
+            allow_origins=AllowedOrigins(settings.allowed_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
@@ -97,6 +98,8 @@ def _fastapi(
             Exception: _refuse_bug,
         },
     )
+    # A redirect would lead to whatever host the caller names, and callers lose their body on it.
+    app.router.redirect_slashes = False
     app.state.services = services
     app.include_router(router)
     document = openapi_document(
