@@ -57,10 +57,13 @@ FAULTS: Final = (
 # How Redis and Valkey tell of them, also from inside a script.
 _TEXTS: Final = (
     (LOGIN, r"WRONGPASS|NOAUTH|Authentication(\w*Error| required)|AUTH.* without any password"),
-    (PERMISSIONS, r"NOPERM|no permissions? |ACL failure|can't access at least one of the"),
+    (PERMISSIONS, r"NOPERM|no permissions? |ACL failure|user executing the script can't"),
     (MEMORY, r"\bOOM\b|used memory > 'maxmemory'"),
     (READ_ONLY, r"READONLY|read.only replica"),
-    (CLUSTER_NODE, r"\bMOVED\b|CROSSSLOT|SELECT is not allowed in cluster|don't hash to the same"),
+    (
+        CLUSTER_NODE,
+        r"\bMOVED\b|CROSSSLOT|slot not served|SELECT is not allowed in cluster|don't hash to the",
+    ),
     (NO_CLUSTER, r"cluster support disabled"),
     (DATABASE, r"DB index is out of range|invalid DB index"),
     (TLS, r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"),
