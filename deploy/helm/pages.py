@@ -131,6 +131,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
     ("auth.jwksUrl", _WEB_URL),
     ("redis.url", _REDIS_URL),
+    ("redis.valkey.password", {"pattern": "^[A-Za-z0-9_-]*$"}),
     ("redis.valkey.maxMemory", {"pattern": "^[1-9][0-9]*([kKmMgG][bB]?)?$"}),
     ("redis.valkey.persistence.size", {"pattern": _BYTES}),
     ("*image.digest", {"pattern": "^(sha256:[0-9a-f]{64})?$"}),

@@ -256,3 +256,22 @@ def test_paths_are_typed(helm: Helm) -> None:
     (ingress,) = helm.render(*TRIAL, "--set", typed).all("Ingress")
     (rule,) = ingress["spec"]["rules"]
     assert {one["pathType"] for one in rule["http"]["paths"]} == {"ImplementationSpecific"}
+
+
+def test_a_password_for_the_bundled_valkey(helm: Helm, trial: Rendered) -> None:
+    """It stands in Secrets only, and server, probes and services have it."""
+    rendered = helm.render(*TRIAL, "--set", "redis.valkey.password=pass-word_1")
+    secret = rendered.the("Secret", "valkey")
+    assert secret["stringData"] == {"password": "pass-word_1"}
+    valkey = rendered.the("StatefulSet", "valkey")
+    (container,) = valkey["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-2:] == ["--requirepass", "$(VALKEY_PASSWORD)"]
+    assert [one["name"] for one in container["env"]] == ["VALKEY_PASSWORD", "REDISCLI_AUTH"]
+    reference = {"name": secret["metadata"]["name"], "key": "password"}
+    assert all(one["valueFrom"] == {"secretKeyRef": reference} for one in container["env"])
+    for component in COMPONENTS:
+        url = rendered.environment(component)["CLARION_REDIS_URL"]
+        assert url == "redis://:pass-word_1@release-clarion-valkey:6379/0"
+    others = [one for one in rendered.objects if one["kind"] != "Secret"]
+    assert "pass-word_1" not in json.dumps(others)
+    assert not trial.find("Secret", "valkey")

@@ -97,7 +97,7 @@ key: jwt-secret
 {{- fail (printf "expected exactly one of redis.url, redis.existingSecret.name and redis.valkey.enabled; got %s. To try out: --set redis.valkey.enabled=true" (join " and " $given | default "none")) -}}
 {{- end -}}
 {{- if $redis.valkey.enabled -}}
-redis://{{ include "clarion.fullname" . }}-valkey:6379/0
+redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.fullname" . }}-valkey:6379/0
 {{- else -}}
 {{ $redis.url }}
 {{- end -}}
