@@ -109,6 +109,8 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
 def _left_out(events: Sequence[Event], hub: Hub) -> set[Connection]:
     """The live connections that an event of the round excludes."""
     ids = {event.exclude for event in events if event.exclude is not None}
+    if not ids:  # as in nearly all rounds
+        return set()
     found = (hub.find(id_) for id_ in ids)
     return {connection for connection in found if connection and connection.held is None}
 
