@@ -52,7 +52,7 @@ class _NoBus:
     async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
         pass
 
-    async def collect(self, connection: Connection, since: int, resumes: str | None) -> None:
+    async def collect(self, *_: Any) -> None:
         return None
 
     async def send(self, connection: Connection, missed: list[Event]) -> None:
