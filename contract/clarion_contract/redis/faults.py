@@ -56,7 +56,10 @@ FAULTS: Final = (
 
 # How Redis and Valkey tell of them, also from inside a script.
 _TEXTS: Final = (
-    (LOGIN, r"WRONGPASS|NOAUTH|Authentication(\w*Error| required)|AUTH.* without any password"),
+    (
+        LOGIN,
+        r"WRONGPASS|NOAUTH|unauthenticated|Authentication(\w*Error| required)|without any password",
+    ),
     (PERMISSIONS, r"NOPERM|no permissions? |ACL failure|user executing the script can't"),
     (MEMORY, r"\bOOM\b|used memory > 'maxmemory'"),
     (READ_ONLY, r"READONLY|read.only replica"),

@@ -26,6 +26,8 @@ from clarion_contract.redis.faults import Fault, fault_of, unavailable
         (ResponseError("unknown command 'PEXPIRETIME'"), faults.VERSION),
         (ResponseError("Unknown Redis command called from script"), faults.VERSION),
         (ClusterDownError("Hash slot not served"), faults.CLUSTER_NODE),
+        # A long command without a password.
+        (ResponseError("Protocol error: unauthenticated multibulk length"), faults.LOGIN),
         (RedisError("Connection closed by server."), None),
         (ResponseError("LOADING Redis is loading the dataset in memory"), None),
         (ResponseError("NOREPLICAS Not enough good replicas to write."), None),
