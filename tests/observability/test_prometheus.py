@@ -62,8 +62,8 @@ def every_selector_matches(observed: Observed, expr: str) -> None:
 def test_every_panel_shows_something(observed: Observed, expression: Expression) -> None:
     expr = expression.expr
     every_selector_matches(observed, expr)
-    drawn = observed.drawn(without_thresholds(expr) if "Draining" in str(expression) else expr)
-    assert drawn, expr
+    # Some show only what is wrong at the moment, and it may be over or never have been.
+    assert observed.drawn(without_thresholds(expr)), expr
 
 
 @pytest.mark.parametrize("expression", list(alert_expressions()), ids=str)
