@@ -20,6 +20,7 @@ from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace, pod_stream
 from clarion_contract.redis.server import FormerPrimary
+from tests.integration.pod import eventually
 from tests.valkey import Valkey
 
 ALICE = user_audience("alice")
@@ -98,6 +99,43 @@ class TestBelief:
         later = time.monotonic() + LIMITS.max_age_seconds + 1
         monkeypatch.setattr(bus_module, "time", SimpleNamespace(monotonic=lambda: later))
         assert (await history(bus)).events == []
+
+
+class TestLeaving:
+    """Connections that may lead to a primary that another one has replaced."""
+
+    async def test_one_in_use_is_closed_after_its_answer_if_another_failed(
+        self, bus: Bus, redis: Redis, namespace: str
+    ) -> None:
+        waiting = asyncio.create_task(bus.command("BLPOP", f"{namespace}:list", 0))
+        blocked: set[str] = set()
+
+        async def is_blocked() -> bool:
+            clients = await redis.client_list()
+            blocked.update(each["id"] for each in clients if each["cmd"] == "blpop")
+            return bool(blocked)
+
+        await eventually(is_blocked, what="a command under way")
+        with pytest.raises(BusUnavailable):
+            await bus.command("NO-SUCH-COMMAND")
+        await redis.rpush(f"{namespace}:list", "1")
+        assert (await waiting)[1] == b"1"
+
+        async def is_closed() -> bool:
+            return blocked.isdisjoint(each["id"] for each in await redis.client_list())
+
+        await eventually(is_closed, what="its connection is closed")
+
+    async def test_one_whose_replicas_have_left_is_closed(self, bus: Bus, redis: Redis) -> None:
+        before = await connections(bus)
+        await redis.config_set("min-replicas-to-write", 1)
+        try:
+            (answer,) = await bus.publish([event()])
+        finally:
+            await redis.config_set("min-replicas-to-write", 0)
+        assert "NOREPLICAS" in str(answer)
+        assert not before & await connections(bus)
+        await publish(bus, event())
 
 
 async def connections(bus: Bus) -> set[int]:

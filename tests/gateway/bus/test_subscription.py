@@ -268,6 +268,29 @@ def test_a_connection_on_which_nothing_is_ever_confirmed_is_given_up(loop: Clock
     assert joined.done()
 
 
+def test_a_first_probe_that_goes_to_another_server_is_not_believed(
+    loop: ClockworkLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command's connection may lead to a former primary when the subscription does not."""
+    pod = Listening(loop, begin=False)
+    probe = pod.bus.probe
+    believed: list[object] = []
+    monkeypatch.setattr(pod.bus, "believe", believed.append)
+
+    async def goes_astray(streams: Sequence[str]) -> list[int]:
+        monkeypatch.setattr(pod.bus, "probe", probe)
+        return [1 for _ in streams]
+
+    monkeypatch.setattr(pod.bus, "probe", goes_astray)
+    pod.begin()
+    joining = pod.joining(None)
+    assert not believed
+    pod.loop.advance(4 * INTERVAL)
+    assert joining.done()
+    assert believed
+    assert len(pod.subscribers) == 2
+
+
 def test_it_is_verified_once_per_interval(pod: Listening) -> None:
     for _ in range(4):
         pod.loop.advance(INTERVAL)
