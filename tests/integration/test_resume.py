@@ -59,6 +59,8 @@ class Follower:
         return False
 
     def _take(self, message: dict[str, Any]) -> bool:
+        if message["kind"] == "ping":
+            return False
         if message["kind"] == "welcome":
             self.resumed.append(message["resumed"])
             self._origin = message["connection"]
