@@ -201,7 +201,11 @@ class GatewaySettings(ContractSettings):
         description="How many of the handlers' publishes may wait for Redis.",
     )
     probe_interval_seconds: float = Field(
-        5, gt=0, le=300, description="Seconds between probes through the bus."
+        5,
+        gt=0,
+        le=300,
+        description="Seconds between probes through the bus; at most half of "
+        "`CLARION_HISTORY_MAX_AGE_SECONDS` counts.",
     )
     probe_timeout_seconds: float = Field(
         5,
