@@ -22,10 +22,9 @@ _HEAD: Final = """\
 /**
  * - `retry`: come back.
  * - `token`: come back once with a fresh token.
- * - `position`: come back without the position, if there was one.
  * - `stop`: coming back would end the same way.
  */
-export type Verdict = "retry" | "token" | "position" | "stop";
+export type Verdict = "retry" | "token" | "stop";
 
 /** By close code, HTTP status, or label of an event stream's `$error`. All others: `retry`. */
 const VERDICTS: Record<number | string, Verdict> = {
@@ -61,7 +60,7 @@ def text() -> str:
 def _verdict(code: int, *, reconnect: bool) -> str:
     if reconnect:
         return "retry"
-    return {400: "position", 401: "token"}.get(code % 4000, "stop")
+    return "token" if code % 4000 == 401 else "stop"
 
 
 def _statuses() -> dict[int, str]:

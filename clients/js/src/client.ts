@@ -135,7 +135,6 @@ export class Client<
   #refusedTokens = 0;
   #tokenReason: TokenContext["reason"] = "connect";
   #isAnonymous = false; // since `logout`
-  #hasLostPosition = false; // the gateway would not take it
   #usesSse: boolean;
   #hintMs: number | null = null;
   #ref = 0;
@@ -356,9 +355,7 @@ export class Client<
     const reason = transport === "sse" ? "connected, without sockets: sending is not possible" : "connected";
     this.#report({ state: "open", reason, transport, user, connection });
     if (resumed !== true) {
-      const isFirst = resumed === null && !this.#hasLostPosition;
-      this.#hasLostPosition = false;
-      this.#onRefresh.emit({ reason: isFirst ? "first" : "not_resumed", id });
+      this.#onRefresh.emit({ reason: resumed === null ? "first" : "not_resumed", id });
     }
     this.#wakeWaiting();
   }
@@ -373,15 +370,9 @@ export class Client<
     const wasOpen = this.#status.state === "open";
     let { reason } = end;
     const next = verdict(end.code);
-    const since = this.#position.value;
     if (next === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
       this.#tokenReason = "refused";
       return void this.#start(reason || "the token was refused");
-    }
-    if (next === "position" && since && !wasOpen) {
-      this.#position.value = null;
-      this.#hasLostPosition = true;
-      return void this.#start("the position was refused");
     }
     if (next !== "retry") return this.#close(reason || `refused with ${end.code}`, end.code);
     reason ||= wasOpen ? "the connection was lost" : "the gateway could not be reached";

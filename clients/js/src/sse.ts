@@ -16,8 +16,14 @@ export function openEventStream(
   const options: RequestInit = { headers, cache: "no-store", signal: abort.signal };
   fetch(address(base, "sse", since), options)
     .then((response) => (response.ok ? read(response, listener) : refused(response, listener)))
-    .catch((error: Error) => {
-      if (!abort.signal.aborted) listener.ended({ code: 0, reason: error.message });
+    .catch(async (error: Error) => {
+      // A forbidden page may not send the header, and learns no more than that. It may read the
+      // refusal of a request without one.
+      const plain = token === null ? null : await fetch(address(base, "sse", null), { signal: abort.signal }).catch(() => null);
+      if (abort.signal.aborted) return;
+      if (plain && !plain.ok) return refused(plain, listener);
+      plain?.body?.cancel();
+      listener.ended({ code: 0, reason: error.message });
     });
   return { close: () => abort.abort() };
 }

@@ -3,14 +3,13 @@
 /**
  * - `retry`: come back.
  * - `token`: come back once with a fresh token.
- * - `position`: come back without the position, if there was one.
  * - `stop`: coming back would end the same way.
  */
-export type Verdict = "retry" | "token" | "position" | "stop";
+export type Verdict = "retry" | "token" | "stop";
 
 /** By close code, HTTP status, or label of an event stream's `$error`. All others: `retry`. */
 const VERDICTS: Record<number | string, Verdict> = {
-  400: "position",
+  400: "stop",
   401: "token",
   403: "stop",
   404: "stop",
@@ -20,17 +19,19 @@ const VERDICTS: Record<number | string, Verdict> = {
   431: "stop",
   1002: "stop",
   1003: "stop",
-  4400: "position",
+  4400: "stop",
   4401: "token",
   4403: "stop",
   4413: "stop",
   barred: "stop",
   expired: "token",
-  invalid_since: "position",
-  malformed: "position",
+  invalid_since: "stop",
+  invalid_topic: "stop",
+  malformed: "stop",
   protocol_error: "stop",
   revoked: "token",
   too_large: "stop",
+  too_many_topics: "stop",
   unauthenticated: "token",
   unsupported_data: "stop",
 };

@@ -204,18 +204,12 @@ test("a token is refreshed in band before it ends", async () => {
   assert.deepEqual(await refreshed, { kind: "auth", token: "t2", ref: 1 });
 });
 
-test("a position that the gateway does not take is dropped, and the state fetched anew", async () => {
-  const asked = [];
-  const url = await gateway((socket, { searchParams }) => {
-    asked.push(searchParams.get("since"));
-    if (searchParams.has("since")) socket.close(4400, "expected since to be an event id");
-    else say(socket, welcome({ id: "9" }));
-  });
-  const refreshed = promised();
-  const storage = new Map([["key", JSON.stringify({ id: "123", connection: null })]]);
-  connect(url, { storage: asStorage(storage), storageKey: "key" }).onRefresh(refreshed.resolve);
-  assert.deepEqual(await refreshed, { reason: "not_resumed", id: "9" });
-  assert.deepEqual(asked, ["123", null]);
+test("a stored position that is none is not sent", async () => {
+  const asked = promised();
+  const url = await gateway((_, { searchParams }) => asked.resolve(searchParams.has("since")));
+  const storage = asStorage(new Map([["key", '{"id":"1e9","connection":null}']]));
+  connect(url, { storage, storageKey: "key" });
+  assert.equal(await asked, false);
 });
 
 test("the position outlives the client in a storage", async () => {

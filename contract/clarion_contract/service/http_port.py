@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -162,9 +162,7 @@ class Port:
             loop.call_later(self._tick_seconds, self._tick, loop)
 
 
-def refusal_response(
-    status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = ()
-) -> bytes:
+def refusal_response(status: int, detail: str, *, headers: Sequence[tuple[str, str]] = ()) -> bytes:
     """A complete HTTP response that refuses a request, with a problem document (RFC 9457)."""
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(

@@ -101,6 +101,16 @@ def forwarded_hosts(host: str | None, port: str | None) -> list[str]:
     return [host, f"{host}:{port}"] if port.isdigit() else [host]
 
 
+def readable_by(origin: str | None) -> list[tuple[str, str]]:
+    """Headers by which a page of another origin may read an answer, refusals included.
+
+    A page that could not read a refusal would take it for a lost network, and come back for ever.
+    """
+    if origin is None:
+        return []
+    return [("access-control-allow-origin", origin), ("vary", "origin")]
+
+
 def _is_tls(scheme: str | None) -> bool:
     """Whether a client came by TLS. In a chain of proxies, the first value is the client's."""
     return scheme is not None and scheme.partition(",")[0].strip().lower() in _TLS_SCHEMES

@@ -8,6 +8,7 @@ other requests go to the ASGI app. A TCP connection carries one request.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import httptools
@@ -16,7 +17,7 @@ from clarion_contract.service.headers import members
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.paths import within
-from clarion_gateway.clients.origins import forwarded_hosts
+from clarion_gateway.clients.origins import forwarded_hosts, readable_by
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.routes import ROUTES, Route, Routes
@@ -113,7 +114,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         if origin is not None and not self._allows(origin, request):
             self.sessions.metrics.handshakes.labels(wire_format.name, "forbidden_origin").inc()
             detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
-            self.turn_away(403, "forbidden_origin", detail)
+            self.turn_away(403, "forbidden_origin", detail, headers=readable_by(origin))
             return None
         close = self.sessions.refuse_early()
         if close is not None:
@@ -172,7 +173,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         self.transport = self.flow = None  # type: ignore[assignment]
 
     def turn_away(
-        self, status: int, reason: str, detail: str, *, headers: tuple[tuple[str, str], ...] = ()
+        self, status: int, reason: str, detail: str, *, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
         """Refuse the request with a problem document.
 

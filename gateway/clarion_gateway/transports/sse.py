@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
@@ -79,7 +80,8 @@ class EventStream(TcpSocket):
         elif close.reconnect:
             last_words = self.turned_away(close, self._origin, wire_format)
         else:
-            headers = (("www-authenticate", "Bearer"),) if close.status == 401 else ()
+            headers = [("www-authenticate", "Bearer")] if close.status == 401 else []
+            headers += readable_by(self._origin)
             last_words = refusal_response(close.status, close.reason, headers=headers)
         self._close_with(close, last_words)
         self._transport.close()
@@ -92,7 +94,6 @@ def _response_head(origin: str | None) -> bytes:
         *(f"{name}: {value}" for name, value in _HEADERS.items()),
         "x-accel-buffering: no",  # nginx would hold events back
         "connection: close",
+        *(f"{name}: {value}" for name, value in readable_by(origin)),
     ]
-    if origin is not None:
-        lines += [f"access-control-allow-origin: {origin}", "vary: origin"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -1,0 +1,89 @@
+"""The JavaScript client in a real browser, on a page of another origin than the gateway's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from tests.e2e.test_page import CHROMIUM, FLAGS
+from tests.integration.pod import started, token
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
+)
+
+# Resolves with the first status of a client that is open, or closed for a reason.
+CONNECTED = """
+async ([url, token, transport]) => {
+  const { createClient } = await import("/index.js");
+  const client = createClient({ url, transport, getToken: () => token });
+  return await new Promise((resolve) => client.onStatus((status) => {
+    if (status.reason !== "not connected yet" && status.state !== "connecting") resolve(status);
+  }));
+}
+"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture(scope="module")
+def origin(package: Path) -> Iterator[str]:
+    """A web server with the package's files and an empty page."""
+    (package / "dist" / "page.html").write_text("<!doctype html><title>page</title>")
+    handler = partial(_Quiet, directory=str(package / "dist"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@asynccontextmanager
+async def page_at(origin: str) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = await browser.new_page()
+        await page.goto(f"{origin}/page.html")
+        yield page
+        await browser.close()
+
+
+@pytest.mark.parametrize("transport", ["auto", "sse"])
+@pytest.mark.parametrize("user", ["alice", None], ids=["with a token", "anonymous"])
+@pytest.mark.parametrize("is_allowed", [True, False], ids=["allowed", "forbidden"])
+async def test_a_page_is_let_in_or_told_that_its_origin_is_forbidden(
+    redis_url: str, namespace: str, origin: str, transport: str, user: str | None, is_allowed: bool
+) -> None:
+    allowed = (origin if is_allowed else "https://app.example.com",)
+    jwt = token(user) if user else None
+    async with (
+        started(redis_url, namespace, allowed_origins=allowed) as pod,
+        page_at(origin) as page,
+    ):
+        status = await page.evaluate(CONNECTED, [pod.url("/ws"), jwt, transport])
+    if is_allowed:
+        used = "websocket" if transport == "auto" else transport
+        assert (status["state"], status["user"], status["transport"]) == ("open", user, used)
+    else:
+        assert (status["state"], status["code"]) == ("closed", 403)
+        assert "GATEWAY_ALLOWED_ORIGINS" in status["reason"]
+
+
+async def test_a_page_of_another_origin_is_told_that_its_token_is_refused(
+    redis_url: str, namespace: str, origin: str
+) -> None:
+    async with (
+        started(redis_url, namespace, allowed_origins=(origin,)) as pod,
+        page_at(origin) as page,
+    ):
+        status = await page.evaluate(CONNECTED, [pod.url("/ws"), "bad", "sse"])
+    assert (status["state"], status["code"]) == ("closed", 401)
