@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from clarion_contract.service.secret_settings import holds_secret
 from clarion_contract.service.settings import ContractSettings, Names, variable
 from clarion_gateway.settings import GatewaySettings
 from clarion_publisher.settings import PublisherSettings
@@ -45,6 +46,14 @@ and `CLARION_JWT_JWKS_URL`. Everything else has a default.
 - `rediss://` means TLS, also to Sentinels. User and password in a URL are those of Redis. If the Sentinels need
   their own, write them into the query: `?sentinel_username=…&sentinel_password=…`. For a cluster, name
   several nodes; the one that answers tells of the others.
+- User and password of Redis may stand apart from its URL: in `CLARION_REDIS_USERNAME` and `CLARION_REDIS_PASSWORD`, as
+  they are. They work with every form of URL. The URL may have one of the two and the variable the other. If both have
+  the same one, the service does not start.
+- Each secret may be in a file. Add `_FILE` to the name of its variable, and set it to the path: with
+  `CLARION_REDIS_PASSWORD_FILE=/run/secrets/redis`, the password is what the file holds, without a newline at its end.
+  The files are read once, at the start. If a file cannot be read or is empty, or if the variable without `_FILE` is set
+  as well, the service does not start. These settings have it:
+  FILES.
 - Options in the query of a URL: `db`; `protocol` (2 or 3, for commands; the default 2 also works with proxies that do
   not know `HELLO`); `client_name`; `username` and `password`; `socket_read_size`; and with `rediss` those of TLS:
   `ssl_ca_certs`, `ssl_ca_path`, `ssl_ca_data`, `ssl_certfile`, `ssl_keyfile`, `ssl_password`, `ssl_cert_reqs`,
@@ -110,7 +119,9 @@ Prometheus to scrape, logs go to standard error).
 | `CLARION_GATEWAY_URL` | The gateways of `clarion tail`, separated by spaces. Default: the running `clarion up`. |
 | `CLARION_STATE` | The folder for the local secret and addresses. Default: `.clarion`, here or in a parent folder. |
 | `CLARION_JWT_SECRET`, `CLARION_JWT_AUDIENCE`, `CLARION_JWT_ISSUER` | The secret with which `clarion token` signs, and the claims that it writes. |
-| `CLARION_REDIS_URL`, `GATEWAY_HANDLERS` | The Redis and the handlers that `clarion up` uses instead of its own Valkey and the example. |
+| `CLARION_REDIS_URL`, `CLARION_REDIS_USERNAME`, `CLARION_REDIS_PASSWORD`, `GATEWAY_HANDLERS` | The Redis, its login and the handlers that `clarion up` uses instead of its own Valkey and the example. |
+
+The commands read the secret, and the URL and login of Redis, from files too (`_FILE`).
 
 `clarion up` passes its environment on to the services. It sets their ports, hosts, names, secret and profile
 itself. It shortens their drain, unless the environment sets the drain's times.
@@ -119,6 +130,8 @@ itself. It shortens their drain, unless the environment sets the drain's times.
 _ADVICE: Final[dict[str, str]] = {
     # shared
     "redis_url": "Set it always in production.",
+    "redis_username": "Redis' user and password stand in a Secret apart from its URL.",
+    "redis_password": "As above.",
     "namespace": "Several environments share one Redis: give each its own.",
     "history_max_events": "Raise it if clients come back with `resumed: false` although they were "
     "away for less than the age. Lower it if Redis needs memory.",
@@ -277,7 +290,7 @@ def render() -> str:
     _check_advice({*shared, *(f"{name}.{field}" for name in own for field in own[name])})
     return "\n".join(
         (
-            _INTRODUCTION,
+            _INTRODUCTION.replace("FILES", _with_files()),
             _SHARED,
             _table(ContractSettings, shared, ""),
             _GATEWAY,
@@ -287,6 +300,18 @@ def render() -> str:
             _REMAINDER,
         )
     )
+
+
+def _with_files() -> str:
+    """The settings that may be in files, as a list in a sentence."""
+    classes = (ContractSettings, GatewaySettings, PublisherSettings)
+    names = {
+        variable(cls, name): None
+        for cls in classes
+        for name, field in cls.model_fields.items()
+        if holds_secret(field)
+    }
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _own_fields(cls: type[ContractSettings]) -> dict[str, FieldInfo]:

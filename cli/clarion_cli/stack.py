@@ -27,14 +27,19 @@ from clarion_cli.valkey import (
     server_command,
     wait_for_redis,
 )
+from clarion_contract.service.secret_files import FILE
 
 HOST: Final = loopback()
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05
 _ANSWER_SECONDS: Final = 2.0
-# The stack signs tokens with the local secret, so no other key source may be set as well.
-_FOREIGN_KEYS: Final = ("CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS")
+# The stack signs tokens with the local secret, so no other key source may be set as well. It has
+# read all files of secrets, and the URL of its Redis has the login.
+_LEFT_OUT: Final = (
+    "CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS",
+    "CLARION_JWT_SECRET", "CLARION_REDIS_URL", "CLARION_REDIS_USERNAME", "CLARION_REDIS_PASSWORD",
+)  # fmt: skip
 
 
 class StartFailure(Failure):
@@ -145,7 +150,11 @@ class Plan:
         return Program(name, (sys.executable, "-m", "clarion_gateway"), environment)
 
     def _shared(self, name: str, redis_url: str, inherited: Mapping[str, str]) -> dict[str, str]:
-        kept = {key: value for key, value in inherited.items() if key not in _FOREIGN_KEYS}
+        kept = {
+            key: value
+            for key, value in inherited.items()
+            if key.removesuffix(FILE) not in _LEFT_OUT
+        }
         return {
             "CLARION_LOG_FORMAT": "console" if self.pretty else "json",
             **kept,

@@ -22,6 +22,7 @@ from clarion_cli.output import print_line
 from clarion_cli.state import State, find_state
 from clarion_contract.events.audience import InvalidUserId, check_user_id
 from clarion_contract.events.topic import InvalidTopic, check_pattern, check_topic
+from clarion_contract.service.secret_files import read_secret
 
 SCOPES: Final = (
     "publish:all",
@@ -74,9 +75,9 @@ def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Si
     """A signer with ``CLARION_JWT_SECRET``, or else with the secret that `clarion up` made.
 
     Raises:
-        Failure: there is no secret, or it is too short for the services.
+        Failure: there is no secret, its file cannot be read, or it is too short for the services.
     """
-    secret = environment.get("CLARION_JWT_SECRET") or state.secret()
+    secret = secret_of("CLARION_JWT_SECRET", environment) or state.secret()
     if not secret:
         raise Failure(
             "no secret to sign tokens with: start `clarion up` once, or set CLARION_JWT_SECRET",
@@ -91,6 +92,18 @@ def make_signer(state: State, environment: Mapping[str, str] = os.environ) -> Si
         _first(environment.get("CLARION_JWT_AUDIENCE")),
         _first(environment.get("CLARION_JWT_ISSUER")),
     )
+
+
+def secret_of(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """A secret in a variable, or in the file that the variable with ``_FILE`` names.
+
+    Raises:
+        Failure: both are set, or the file cannot be read.
+    """
+    try:
+        return read_secret(name, environment)
+    except ValueError as error:
+        raise Failure(f"{name}: {error}", ExitCode.USAGE) from None
 
 
 def _first(value: str | None) -> str | None:

@@ -22,8 +22,8 @@ from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import JsonOption, Output
 from clarion_cli.stack import Plan, Stack, StartFailure, check_ports
 from clarion_cli.state import Addresses, State, find_state
-from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer
-from clarion_cli.valkey import check_redis, find_server
+from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer, secret_of
+from clarion_cli.valkey import check_redis, find_redis, find_server
 
 EXAMPLE_HANDLERS: Final = "clarion_examples.chat.handlers:handlers"
 MAX_GATEWAYS: Final = 16
@@ -134,8 +134,8 @@ def up(
     check_handlers(handlers)
     state = find_state(Path.cwd())
     with state.locked():
-        redis_url = os.environ.get("CLARION_REDIS_URL") or None
-        if not os.environ.get("CLARION_JWT_SECRET"):
+        redis_url = find_redis()
+        if not secret_of("CLARION_JWT_SECRET"):
             state.make_secret()
         signer = make_signer(state)
         plan = Plan(

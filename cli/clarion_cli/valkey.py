@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from clarion_cli.address import listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.token import secret_of
 from clarion_contract.events.errors import BusUnavailable
 
 OLDEST_VERSION: Final = (7, 0)
@@ -72,13 +73,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def find_redis(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The URL of the Redis that the environment names, with its login; None: it names none.
+
+    Raises:
+        Failure: a secret cannot be read, the URL has none of the known forms, or it has a login
+            although the environment has another.
+    """
+    url, username, password = (
+        secret_of(f"CLARION_REDIS_{part}", environment) for part in ("URL", "USERNAME", "PASSWORD")
+    )
+    if url is None:
+        return None
+    from clarion_contract.redis.url import with_login  # noqa: PLC0415
+
+    try:
+        return with_login(url, username, password)
+    except ValueError as error:
+        raise Failure(f"CLARION_REDIS_URL: {error}", ExitCode.USAGE) from None
+
+
 def check_redis(url: str) -> None:
     """Return if the Redis at this URL answers and is new enough.
 
     Raises:
         Failure: Redis does not answer or is too old; the message hides the URL's password.
     """
-    shown = without_password(url)
     try:
         version = asyncio.run(_version(url))
     except ValueError as error:
@@ -86,13 +106,14 @@ def check_redis(url: str) -> None:
         raise Failure(f"CLARION_REDIS_URL is no Redis URL: {error}", ExitCode.USAGE) from None
     except BusUnavailable as error:
         raise Failure(
-            f"no Redis answers at {shown} (CLARION_REDIS_URL): {cause_of(error)}",
+            f"no Redis answers at {without_password(url)} (CLARION_REDIS_URL): {cause_of(error)}",
             ExitCode.UNREACHABLE,
         ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         raise Failure(
-            f"the Redis at {shown} is version {version}; Clarion needs {oldest} or newer",
+            f"the Redis at {without_password(url)} is version {version}; Clarion needs {oldest} or "
+            "newer",
             ExitCode.SETUP,
         )
 

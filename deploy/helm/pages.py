@@ -29,6 +29,8 @@ SCHEMA: Final = CHART / "values.schema.json"
 ELSEWHERE: Final = {
     "CLARION_POD": "the pod's name",
     "CLARION_REDIS_URL": "redis",
+    "CLARION_REDIS_USERNAME": "redis.login.existingSecret",
+    "CLARION_REDIS_PASSWORD": "redis.login.existingSecret",
     "CLARION_JWT_SECRET": "auth.secret, auth.existingSecret",
     "CLARION_JWT_PUBLIC_KEY": "auth.publicKey",
     "CLARION_JWT_JWKS_URL": "auth.jwksUrl",
@@ -131,6 +133,8 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
     ("auth.jwksUrl", _WEB_URL),
     ("redis.url", _REDIS_URL),
+    ("redis.login.existingSecret.usernameKey", {"pattern": "^[-._a-zA-Z0-9]*$"}),
+    ("redis.login.existingSecret.passwordKey", {"minLength": 1, "pattern": "^[-._a-zA-Z0-9]+$"}),
     ("redis.valkey.password", {"pattern": "^[A-Za-z0-9_-]*$"}),
     ("redis.valkey.maxMemory", {"pattern": "^[1-9][0-9]*([kKmMgG][bB]?)?$"}),
     ("redis.valkey.persistence.size", {"pattern": _BYTES}),

@@ -240,7 +240,7 @@ def _within_descriptors(settings: GatewaySettings) -> GatewaySettings:
 
 
 async def _redis(settings: GatewaySettings) -> RedisServer | RedisCluster:
-    redis = redis_from_url(settings.redis_url)
+    redis = redis_from_url(settings.redis_address)
     await refuse_old_redis(redis)
     return redis
 
@@ -302,8 +302,8 @@ def _subscription(
 ) -> Subscription:
     def connect() -> SubscriberConnection:
         if isinstance(redis, RedisCluster):
-            return ClusterSubscriber(settings.redis_url, settings.keyspace, redis)
-        return Subscriber(settings.redis_url, settings.keyspace)
+            return ClusterSubscriber(settings.redis_address, settings.keyspace, redis)
+        return Subscriber(settings.redis_address, settings.keyspace)
 
     clocks = None
     if settings.keyspace.clustered:

@@ -106,7 +106,7 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
-    redis = redis_from_url(settings.redis_url)
+    redis = redis_from_url(settings.redis_address)
     await refuse_old_redis(redis)
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     probe = _bus_probe(settings, bus, redis)

@@ -258,6 +258,29 @@ def test_paths_are_typed(helm: Helm) -> None:
     assert {one["pathType"] for one in rule["http"]["paths"]} == {"ImplementationSpecific"}
 
 
+def test_a_login_of_redis_in_a_secret_of_its_own(helm: Helm) -> None:
+    url = (
+        "--set",
+        "auth.secret=a secret of 32 bytes or even more",
+        "--set",
+        "redis.url=redis://a",
+    )
+    login = "redis.login.existingSecret"
+    rendered = helm.render(*url, "--set", f"{login}.name=own,{login}.usernameKey=user")
+    plain = helm.render(*url, "--set", f"{login}.name=own")
+    for component in COMPONENTS:
+        found = {
+            one["name"]: one["valueFrom"].get("secretKeyRef")
+            for one in rendered.container(component)["env"]
+        }
+        assert found["CLARION_REDIS_USERNAME"] == {"name": "own", "key": "user"}
+        assert found["CLARION_REDIS_PASSWORD"] == {"name": "own", "key": "redis-password"}
+        names = {one["name"] for one in plain.container(component)["env"]}
+        assert "CLARION_REDIS_PASSWORD" in names
+        assert "CLARION_REDIS_USERNAME" not in names, "Redis' own default"
+    assert "redis.valkey.password" in helm.refusal(*TRIAL, "--set", f"{login}.name=own")
+
+
 def test_a_password_for_the_bundled_valkey(helm: Helm, trial: Rendered) -> None:
     """It stands in Secrets only, and server, probes and services have it."""
     rendered = helm.render(*TRIAL, "--set", "redis.valkey.password=pass-word_1")

@@ -103,6 +103,38 @@ def test_doubts(clarion: Clarion) -> None:
     assert strict.returncode == ExitCode.FAILED
 
 
+def test_a_login_apart_from_the_url(clarion: Clarion, valkey: Valkey) -> None:
+    with redis.Redis(port=valkey.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "clarion", "on", ">p@ss/word", "~*", "&*", "+@all")
+        admin.execute_command("ACL", "SETUSER", "default", "off")
+    file = clarion.folder / "password"
+    file.write_text("p@ss/word\n")
+    login = {
+        "CLARION_JWT_SECRET": SECRET,
+        "CLARION_REDIS_URL": valkey.url,
+        "CLARION_REDIS_USERNAME": "clarion",
+    }
+    findings = checked(clarion, **login, CLARION_REDIS_PASSWORD_FILE=str(file))
+    assert "has every right" in messages(findings, "ok")
+    wrong = checked(clarion, code=ExitCode.REFUSED, **login, CLARION_REDIS_PASSWORD="hunter2")
+    assert "refuses the login" in messages(wrong)
+    assert "hunter2" not in str(wrong)
+
+
+def test_bad_files_of_secrets_do_not_hide_other_mistakes(clarion: Clarion) -> None:
+    findings = checked(
+        clarion,
+        "--offline",
+        code=ExitCode.USAGE,
+        CLARION_JWT_SECRET=SECRET,
+        CLARION_JWT_SECRET_FILE="/run/secrets/jwt",
+        CLARION_REDIS_PASSWORD_FILE="/run/secrets/redis",
+        PUBLISHER_BODY_MAX_BYTES="5000",
+    )
+    assert about(findings, "error") >= {"CLARION_JWT_SECRET", "CLARION_REDIS_PASSWORD"}
+    assert "PUBLISHER_DATA_MAX_BYTES" in messages(findings)
+
+
 def test_handlers_that_cannot_be_imported(clarion: Clarion) -> None:
     findings = checked(
         clarion,

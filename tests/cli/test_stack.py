@@ -50,6 +50,19 @@ def test_every_process_listens_on_this_machine_only() -> None:
     assert gateway["CLARION_POD"] == "gateway-2"
 
 
+def test_what_the_stack_has_read_is_not_read_again() -> None:
+    """A service takes a secret from one place only."""
+    inherited = {
+        f"CLARION_{name}{end}": "/run/secrets/it"
+        for name in ("JWT_SECRET", "REDIS_URL", "REDIS_USERNAME", "REDIS_PASSWORD")
+        for end in ("", "_FILE")
+    }
+    environment = make_plan().gateway(0, "redis://r", inherited).environment
+    both = inherited.keys() & environment.keys()
+    assert both == {"CLARION_JWT_SECRET", "CLARION_REDIS_URL"}
+    assert environment["CLARION_REDIS_URL"] == "redis://r"
+
+
 def test_no_other_key_stands_beside_the_local_secret() -> None:
     """The services accept exactly one key source, and the shell may name another one."""
     inherited = {"CLARION_JWT_JWKS_URL": "https://issuer", "CLARION_JWT_PUBLIC_KEY": "key.pem"}

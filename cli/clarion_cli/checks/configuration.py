@@ -18,7 +18,7 @@ SERVICES: Final = ("gateway", "publisher")
 # In place of a value in a Secret that the values only name.
 _UNKNOWN_SECRET: Final = "a secret that only the cluster knows"  # noqa: S105 - none
 UNKNOWN_REDIS: Final = "redis://redis-url-in-a-secret.invalid:6379/0"
-"""In place of a Redis whose URL is in a Secret."""
+"""In place of a Redis whose URL or login is in a Secret."""
 
 Environment = Mapping[str, str]
 
@@ -95,7 +95,8 @@ def _auth(auth: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _redis(redis: Mapping[str, Any]) -> str | None:
-    if _map(redis, "existingSecret").get("name") or _map(redis, "valkey").get("enabled"):
+    login = _map(redis, "login", "existingSecret").get("name")
+    if login or _map(redis, "existingSecret").get("name") or _map(redis, "valkey").get("enabled"):
         return UNKNOWN_REDIS
     return redis.get("url")
 

@@ -33,7 +33,7 @@ Redis = RedisServer | RedisCluster
 async def check_redis(settings: ContractSettings) -> AsyncIterator[Finding]:
     """Try everything that the services need, with a few keys that end after a second."""
     shown = without_password(settings.redis_url)
-    redis = redis_from_url(settings.redis_url)
+    redis = redis_from_url(settings.redis_address)
     try:
         try:
             async with asyncio.timeout(_SECONDS):
@@ -158,9 +158,9 @@ def _refused(command: str, error: str, channels: str) -> Finding:
 async def _subscribe(redis: Redis, settings: ContractSettings, stream: str) -> Finding | None:
     subscriber: Subscriber | ClusterSubscriber
     if isinstance(redis, RedisCluster):
-        subscriber = ClusterSubscriber(settings.redis_url, settings.keyspace, redis)
+        subscriber = ClusterSubscriber(settings.redis_address, settings.keyspace, redis)
     else:
-        subscriber = Subscriber(settings.redis_url, settings.keyspace)
+        subscriber = Subscriber(settings.redis_address, settings.keyspace)
     try:
         async with asyncio.timeout(_SECONDS):
             await subscriber.connect()

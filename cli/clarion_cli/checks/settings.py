@@ -6,7 +6,7 @@ The services' own classes decide what is wrong, so that a new setting needs no l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from clarion_cli.checks.configuration import Environment, as_environment
 from clarion_cli.checks.finding import Finding, doubtful, wrong
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.service import descriptors
+from clarion_contract.service.secret_files import FILE
 from clarion_contract.service.settings import ContractSettings, InvalidSettings, load, variable
 from clarion_contract.service.variables import misspelt, variables
 from clarion_gateway.settings import GatewaySettings
@@ -66,12 +67,20 @@ def load_settings(
             message = problem.removeprefix(f"{name}: ")
             if not any(each.about in problem and each.about != name for each in found):
                 found.append(wrong(name or "settings", message, service))
-            left.pop(name or "", None)
-        if not any(left.get(name) for name in _KEY_SOURCES) or all(map(_is_of_all, problems)):
-            left = {name: value for name, value in left.items() if name not in _KEY_SOURCES}
+            left = _without(left, [name or ""])
+        given = {name.removesuffix(FILE) for name, value in left.items() if value}
+        if given.isdisjoint(_KEY_SOURCES) or all(map(_is_of_all, problems)):
+            left = _without(left, _KEY_SOURCES)
             left[_SECRET] = _ANY_SECRET
         if before == (len(left), left.get(_SECRET)):
             return None, found
+
+
+def _without(environment: Environment, names: Sequence[str]) -> dict[str, str]:
+    """An environment without some settings and the files of their secrets."""
+    return {
+        name: value for name, value in environment.items() if name.removesuffix(FILE) not in names
+    }
 
 
 def _try(

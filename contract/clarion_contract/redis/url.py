@@ -10,9 +10,9 @@ There are three forms:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio.connection import parse_url
 
@@ -42,23 +42,6 @@ Host = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """A user and a password; None: the URL's, or none."""
-
-    username: str | None = None
-    password: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """In redis-py's form."""
-        pairs = zip(_LOGIN, (self.username, self.password), strict=True)
-        return {name: value for name, value in pairs if value is not None}
-
-
-NO_LOGIN: Final = Login()
-
-
-@dataclass(frozen=True, slots=True)
 class RedisUrl:
     """A parsed URL.
 
@@ -79,14 +62,6 @@ class RedisUrl:
     nodes: tuple[Host, ...] = ()
     protocol: int = _PROTOCOL
 
-    def with_login(self, login: Login, sentinel_login: Login = NO_LOGIN) -> RedisUrl:
-        """The same address with a login from elsewhere; what is missing there stays the URL's."""
-        return replace(
-            self,
-            options=self.options | login.options,
-            sentinel_options=self.sentinel_options | sentinel_login.options,
-        )
-
 
 def parse_redis_url(url: str) -> RedisUrl:
     """Parse a URL of any of the forms.
@@ -101,6 +76,33 @@ def parse_redis_url(url: str) -> RedisUrl:
         raise
     except ValueError:
         raise ValueError(FORMS) from None
+
+
+def with_login(url: str, username: str | None, password: str | None) -> str:
+    """A URL of any of the forms with a user and a password that stand elsewhere; None: they don't.
+
+    Raises:
+        ValueError: `parse_redis_url` refuses the URL, or the URL has such a part already. The text
+            shows no part of either.
+
+    >>> with_login("redis://alice@cache:6379/0", None, "p@ss")
+    'redis://alice:p%40ss@cache:6379/0'
+    """
+    of_url = parse_redis_url(url).options
+    for part, given in zip(_LOGIN, (username, password), strict=True):
+        if given is not None and of_url.get(part):
+            raise ValueError(
+                f"expected one {part} for Redis, got one in CLARION_REDIS_URL and one in "
+                f"CLARION_REDIS_{part.upper()}"
+            )
+    if username is None and password is None:
+        return url
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, secret = login.partition(":")
+    user = user if username is None else quote(username, safe="")
+    secret = secret if password is None else quote(password, safe="")
+    return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{hosts}"))
 
 
 def _parse(url: str) -> RedisUrl:
@@ -141,6 +143,8 @@ def _behind_sentinels(
     sentinel_login = {
         name: query.pop(f"sentinel_{name}") for name in _LOGIN if f"sentinel_{name}" in query
     }
+    if "@" in path:  # the rest of a password with an unescaped slash
+        raise ValueError("an unescaped @")
     service, db = _service([unquote(piece) for piece in path.split("/")[1:]])
     options = _options(f"{at}host/{db}", query)
     sentinel_options = {

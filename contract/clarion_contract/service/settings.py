@@ -20,12 +20,18 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from clarion_contract.bus.bus import HistoryLimits
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Replication
-from clarion_contract.redis.url import parse_redis_url
+from clarion_contract.redis.url import parse_redis_url, with_login
+from clarion_contract.service.secret_settings import MAY_HOLD_SECRET, BadFile, SecretFiles
 
 SECRET_MIN_BYTES: Final = 32
 TOKEN_MAX_BYTES: Final = 24_576
@@ -94,12 +100,24 @@ class ContractSettings(BaseSettings):
         frozen=True, populate_by_name=True, extra="ignore", env_ignore_empty=True
     )
 
-    redis_url: str = Field(
+    redis_url: Annotated[str, MAY_HOLD_SECRET] = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias="CLARION_REDIS_URL",
+        repr=False,
         description="URL of Redis or Valkey, 7.0 or newer: redis://[user:password@]host:port/db, "
         "redis+sentinel://[user:password@]host:26379,host:26379/service/db or "
         "redis+cluster://[user:password@]host:6379,host:6379. Write rediss for TLS.",
+    )
+    redis_username: SecretStr | None = Field(
+        None,
+        validation_alias="CLARION_REDIS_USERNAME",
+        description="User of Redis' ACL, in place of one in the URL. Needs no percent-encoding.",
+    )
+    redis_password: SecretStr | None = Field(
+        None,
+        validation_alias="CLARION_REDIS_PASSWORD",
+        description="Password of Redis, in place of one in the URL. Needs no percent-encoding. "
+        "Sentinels have their own, in the query of the URL.",
     )
     namespace: str = Field(
         "clarion",
@@ -156,7 +174,7 @@ class ContractSettings(BaseSettings):
         validation_alias="CLARION_JWT_PUBLIC_KEY",
         description="Public key of RS256 or ES256 tokens: PEM, or the path of a PEM file.",
     )
-    jwt_jwks_url: str | None = Field(
+    jwt_jwks_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
         None,
         validation_alias="CLARION_JWT_JWKS_URL",
         pattern=r"^https?://",
@@ -253,6 +271,26 @@ class ContractSettings(BaseSettings):
         description="Name of this instance in metrics, traces and `welcome`.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, files of secrets, then variables. The first one that has a setting counts."""
+        files = SecretFiles(settings_cls)
+        return init_settings, files, env_settings, dotenv_settings, file_secret_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _was_read(cls, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, BadFile):
+            raise ValueError(value.reason)
+        return value
+
     @field_validator("jwt_algorithms", "jwt_scope_claims", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:  # noqa: ANN401
@@ -295,6 +333,20 @@ class ContractSettings(BaseSettings):
                 "CLARION_JWT_JWKS_URL"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        _ = self.redis_address
+        return self
+
+    @property
+    def redis_address(self) -> str:
+        """The URL of Redis with its login, which is a secret."""
+        username, password = (
+            given.get_secret_value() if given else None
+            for given in (self.redis_username, self.redis_password)
+        )
+        return with_login(self.redis_url, username, password)
 
     @property
     def keyspace(self) -> Keyspace:

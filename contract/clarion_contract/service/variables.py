@@ -14,6 +14,8 @@ from typing import Final
 
 from pydantic import AliasChoices
 
+from clarion_contract.service.secret_files import FILE
+from clarion_contract.service.secret_settings import holds_secret
 from clarion_contract.service.settings import ContractSettings, variable
 
 SHARED_PREFIX: Final = "CLARION"
@@ -30,8 +32,6 @@ OF_COMMANDS: Final = frozenset(
 )
 """Variables that the command line, compose.yaml and the chart's test read, but no service."""
 
-# A secret in a file is named by the variable of the secret and this.
-_FILE: Final = "_FILE"
 # GATEWY for GATEWAY, but not BROADWAY.
 _PREFIX_LIKENESS: Final = 0.8
 _LIKENESS: Final = 0.75
@@ -58,13 +58,15 @@ class Misspelt:
 
 
 def variables(cls: type[ContractSettings]) -> Iterable[str]:
-    """The environment variables that set the fields of a class."""
+    """The environment variables that set the fields of a class, or name the files of secrets."""
     for name, field in cls.model_fields.items():
         alias = field.validation_alias
         if isinstance(alias, AliasChoices):
             yield from (choice for choice in alias.choices if isinstance(choice, str))
         else:
             yield variable(cls, name)
+        if holds_secret(field):
+            yield variable(cls, name) + FILE
 
 
 def misspelt(
@@ -79,7 +81,7 @@ def misspelt(
     found = []
     for given, value in sorted(environment.items()):
         name = given.upper()
-        if name.removesuffix(_FILE) in known | OF_COMMANDS or _is_service_link(name, value):
+        if name in known | OF_COMMANDS or _is_service_link(name, value):
             continue
         if "_" not in name:  # the whole name is a prefix, such as CLARION=/opt/clarion
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio.connection import SSLConnection
 
-from clarion_contract.redis.url import Login, parse_redis_url
+from clarion_contract.redis.url import parse_redis_url, with_login
 
 
 def test_one_server_is_read_as_redis_py_reads_it() -> None:
@@ -60,6 +60,8 @@ def test_tls_holds_for_every_connection() -> None:
         "redis+sentinel://:secret@host:99999/service",
         "redis+sentinel://:secret@host,,other/service",
         "redis+sentinel://:sec/ret@host/service",
+        "redis+sentinel://user:12/secret@host",
+        "redis+sentinel://user:12/secret@host/1",
         "redis+cluster://:secret@host/1",
         "redis+cluster://:secret@host/service",
         "redis+cluster://:secret@host?db=1",
@@ -121,12 +123,47 @@ def test_the_protocol_is_resp2_unless_the_url_says_otherwise(url: str) -> None:
     assert "protocol" not in parsed.options | parsed.sentinel_options
 
 
-def test_a_login_apart_from_the_url_replaces_the_urls() -> None:
-    parsed = parse_redis_url("redis+sentinel://user:old@one/m?sentinel_password=old")
-    changed = parsed.with_login(Login(password="new"), Login("watcher", "other"))
-    assert changed.options == {"username": "user", "password": "new", "db": 0}
-    assert changed.sentinel_options == {"username": "watcher", "password": "other"}
-    assert parsed.with_login(Login()) == parsed
+FORMS = [
+    "redis://{}cache:6380/3", "rediss://{}[::1]?client_name=a", "unix://{}/run/redis.sock?db=3",
+    "redis+sentinel://{}one:1,two/main/2?sentinel_username=s&sentinel_password=t",
+    "rediss+cluster://{}one:7000,two",
+]  # fmt: skip
+PASSWORD = "p/a?s#s@w:o%[r]d ü&="
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("of_url", "username", "password"),
+    [("", "us@er", PASSWORD), ("us%40er@", None, PASSWORD), ("", None, PASSWORD),
+     (":pass@", "us@er", None), ("us%40er:pass@", None, None), ("", "us@er", None)],
+)  # fmt: skip
+def test_a_login_apart_from_the_url(
+    form: str, of_url: str, username: str | None, password: str | None
+) -> None:
+    url = with_login(form.format(of_url), username, password)
+    parsed, plain = parse_redis_url(url), parse_redis_url(form.format(""))
+    found = {name: parsed.options.pop(name, None) for name in ("username", "password")}
+    assert found == {
+        "username": username or ("us@er" if "us" in of_url else None),
+        "password": password or ("pass" if "pass" in of_url else None),
+    }
+    assert parsed == plain, "Sentinels keep their own login"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("of_url", "username", "password", "part"),
+    [(":secret@", None, "secret", "PASSWORD"), ("secret@", "secret", None, "USERNAME"),
+     ("secret:secret@", None, "secret", "PASSWORD")],
+)  # fmt: skip
+def test_no_part_of_a_login_stands_twice(
+    form: str, of_url: str, username: str | None, password: str | None, part: str
+) -> None:
+    with pytest.raises(ValueError, match=f"one in CLARION_REDIS_{part}") as refused:
+        with_login(form.format(of_url), username, password)
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="one in CLARION_REDIS_PASSWORD"):
+        with_login("redis://host?password=secret", None, "secret")
 
 
 def test_a_unix_socket() -> None:

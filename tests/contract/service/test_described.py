@@ -33,6 +33,12 @@ def test_no_secret_is_there() -> None:
     assert settings["CLARION_REDIS_URL"]["value"] == hidden
 
 
+def test_a_login_apart_from_the_url_is_not_there() -> None:
+    settings = shown(redis_username="hunter2", redis_password="hunter2")
+    assert "hunter2" not in str(settings)
+    assert settings["CLARION_REDIS_PASSWORD"] == {"value": HIDDEN, "default": False}
+
+
 def test_what_has_its_default() -> None:
     settings = shown(max_connections=7, allowed_origins=["https://a.example"])
     assert settings["GATEWAY_MAX_CONNECTIONS"] == {"value": 7, "default": False}

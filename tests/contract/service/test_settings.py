@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.service.secret_settings import holds_secret
 from clarion_contract.service.settings import (
     ContractSettings,
     InvalidSettings,
@@ -100,6 +101,63 @@ def test_secrets_are_not_repeated(env: pytest.MonkeyPatch, name: str, value: str
     (line,) = lines()
     assert line.startswith(name)
     assert "hunter2" not in line
+
+
+IN_FILES = [name for name, field in ServiceSettings.model_fields.items() if holds_secret(field)]
+
+
+def test_what_may_be_in_files() -> None:
+    assert {"redis_url", "redis_username", "redis_password", "jwt_secret"} <= {*IN_FILES}
+    assert not {"namespace", "port", "pod"} & {*IN_FILES}
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_every_secret_may_be_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    values = {"redis_url": "redis://cache", "jwt_jwks_url": "https://issuer/keys"}
+    value = values.get(name, " a secret of more than 32 bytes: ÄÖÜ%#@/ ")
+    if name not in ("jwt_secret", "jwt_jwks_url"):
+        monkeypatch.setenv("CLARION_JWT_SECRET", SECRET)
+    file = tmp_path / "secret"
+    file.write_text(f"{value}\n")
+    monkeypatch.setenv(f"{variable(ServiceSettings, name)}_FILE", str(file))
+    monkeypatch.setenv(variable(ServiceSettings, name), "")  # empty: unset
+    found = getattr(load(ServiceSettings), name)
+    assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value
+
+
+def test_bad_files_are_named_with_the_other_mistakes(
+    env: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env.setenv("CLARION_JWT_SECRET_FILE", "/run/secrets/jwt")
+    env.setenv("CLARION_REDIS_URL_FILE", "hunter2")  # the secret itself
+    env.setenv("CLARION_REDIS_PASSWORD_FILE", str(tmp_path))
+    env.setenv("SERVICE_PORT", "-1")
+    problems = lines()
+    unread = "cannot read the file that"
+    assert problems[:3] == [
+        f"CLARION_REDIS_URL: {unread} CLARION_REDIS_URL_FILE names: No such file or directory",
+        f"CLARION_REDIS_PASSWORD: {unread} CLARION_REDIS_PASSWORD_FILE names: Is a directory",
+        "CLARION_JWT_SECRET: expected one of CLARION_JWT_SECRET and CLARION_JWT_SECRET_FILE, got both",
+    ]
+    assert problems[3].startswith("SERVICE_PORT")
+
+
+def test_the_login_of_redis_apart_from_its_url(env: pytest.MonkeyPatch) -> None:
+    env.setenv("CLARION_REDIS_URL", "rediss://user@cache/1")
+    env.setenv("CLARION_REDIS_PASSWORD", "hunter2/")
+    settings = load(ServiceSettings)
+    assert settings.redis_address == "rediss://user:hunter2%2F@cache/1"
+    assert "hunter2" not in repr(settings)
+    env.setenv("CLARION_REDIS_USERNAME", "hunter2")
+    (line,) = lines()
+    assert line.endswith("got one in CLARION_REDIS_URL and one in CLARION_REDIS_USERNAME")
+    env.setenv("CLARION_REDIS_USERNAME", "")
+    env.setenv("CLARION_REDIS_URL", "rediss://user:hunter2@cache/1")
+    assert "hunter2" not in repr(ServiceSettings(redis_password=None))
+    (line,) = lines()
+    assert line.endswith("got one in CLARION_REDIS_URL and one in CLARION_REDIS_PASSWORD")
 
 
 def test_exactly_one_key_source(env: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ def found(**environment: str) -> list[Misspelt]:
         ("GATEWAYS_MAX_CONNECTIONS", "GATEWAY_MAX_CONNECTIONS"),
         ("gateway_max_conections", "GATEWAY_MAX_CONNECTIONS"),
         ("GATEWAY_COLOUR_OF_THE_SKY", None),
-        ("CLARION_JWT_SECRETS_FILE", "CLARION_JWT_SECRET"),
+        ("CLARION_JWT_SECRETS_FILE", "CLARION_JWT_SECRET_FILE"),
+        ("GATEWAY_PORT_FILE", "GATEWAY_PORT"),  # no secret, so no file
     ],
 )
 def test_misspelt(name: str, nearest: str | None) -> None:

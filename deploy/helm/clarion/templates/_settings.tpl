@@ -96,6 +96,9 @@ key: jwt-secret
 {{- if ne (len $given) 1 -}}
 {{- fail (printf "expected exactly one of redis.url, redis.existingSecret.name and redis.valkey.enabled; got %s. To try out: --set redis.valkey.enabled=true" (join " and " $given | default "none")) -}}
 {{- end -}}
+{{- if and $redis.valkey.enabled $redis.login.existingSecret.name -}}
+{{- fail "expected redis.login.existingSecret beside redis.url or redis.existingSecret; the bundled Valkey has redis.valkey.password" -}}
+{{- end -}}
 {{- if $redis.valkey.enabled -}}
 redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.fullname" . }}-valkey:6379/0
 {{- else -}}
@@ -123,6 +126,19 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
       name: {{ .name | default (include "clarion.component" $) }}
       key: {{ ternary .key "redis-url" (not (empty .name)) }}
       {{- end }}
+{{- with .root.Values.redis.login.existingSecret }}
+{{- if .name }}
+{{- range $variable, $key := dict "CLARION_REDIS_USERNAME" .usernameKey "CLARION_REDIS_PASSWORD" .passwordKey }}
+{{- if $key }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.root.Values.redis.login.existingSecret.name }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with fromYaml (include "clarion.jwtSecret" .) }}
 - name: CLARION_JWT_SECRET
   valueFrom:
