@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from clarion_contract.service.internal import service_registry
 from clarion_contract.service.settings import variable
+from clarion_contract.service.variables import variables
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES
@@ -119,11 +120,7 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     """A renamed setting must be renamed everywhere. The command line and the cluster tests have
     variables too.
     """
-    known = {
-        variable(cls, field)
-        for cls in (GatewaySettings, PublisherSettings)
-        for field in cls.model_fields
-    }
+    known = {name for cls in (GatewaySettings, PublisherSettings) for name in variables(cls)}
     for module in (*(ROOT / "cli").rglob("*.py"), ROOT / "tests" / "cluster" / "cluster.py"):
         known |= set(re.findall(r"\bCLARION_[A-Z_]+", module.read_text()))
     named = set(re.findall(r"`((?:CLARION|GATEWAY|PUBLISHER)_[A-Z_]*[A-Z])[`=]", page.read_text()))

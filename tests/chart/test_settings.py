@@ -102,7 +102,13 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
     pem = helm.render("--set", "auth.publicKey=-----BEGIN,redis.url=redis://r")
     handlers = helm.render(*TRIAL, "--set", "gateway.handlers.name=chat:handlers")
     cost = helm.render(*TRIAL, "--set", "gateway.podDeletionCost.enabled=true")
-    reached = set().union(*(names(one, "gateway") for one in (trial, jwks, pem, handlers, cost)))
+    secret = "redis.login.existingSecret"
+    login = helm.render(
+        "--set", "auth.jwksUrl=https://login/keys,redis.url=redis://r",
+        "--set", f"{secret}.name=own,{secret}.usernameKey=user",
+    )  # fmt: skip
+    examples = (trial, jwks, pem, handlers, cost, login)
+    reached = set().union(*(names(one, "gateway") for one in examples))
     assert ELSEWHERE.keys() <= reached
 
 
