@@ -90,7 +90,7 @@ async def test_no_secret_is_told_when_redis(
                 json=event,
                 headers={"Authorization": f"Bearer {bearer}"},
             )
-        assert refused.status_code == 503, refused.text
+        assert refused.status_code == (507 if redis == "refusing" else 503), refused.text
         shown = "\n".join(pages(service) for service in stack.services)
         for service in stack.services:
             service.terminate()
@@ -101,7 +101,7 @@ async def test_no_secret_is_told_when_redis(
     logs = "\n".join(service.log.read_text() for service in stack.services)
     assert "bus connection lost" in logs
     assert "bus lost" in logs  # the publisher's: something did fail, and was told
-    assert "not verified" in shown
+    assert "redis was never reached" in shown
     for secret in (PASSWORD, SECRET, bearer, *presented, *presented[0].split(".")[1:]):
         assert secret not in logs
         assert secret not in shown

@@ -17,7 +17,9 @@ from clarion_contract.events.errors import BusUnavailable, BusUnreachable, Fault
 _FAILOVER_SECONDS: Final = 30.0
 
 LOGIN: Final = Fault(
-    "login", "Redis does not accept the user or the password of CLARION_REDIS_URL", own=True
+    "login",
+    "Redis does not accept the user or the password of CLARION_REDIS_URL, or the separate ones",
+    own=True,
 )
 PERMISSIONS: Final = Fault(
     "permissions",
