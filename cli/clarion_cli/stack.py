@@ -134,6 +134,8 @@ class Plan:
         """The gateway number ``index``, from 0."""
         name = f"gateway-{index + 1}"
         environment = {
+            # The default needs more file descriptors than many machines give.
+            "GATEWAY_MAX_CONNECTIONS": "5000",
             "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
             "GATEWAY_DRAIN_SPREAD_SECONDS": "0.5",
             "GATEWAY_DRAIN_GRACE_SECONDS": "1",

@@ -43,7 +43,7 @@ def test_a_pod_that_is_not_ready_says_why(clarion: Clarion, tmp_path: Path) -> N
         result = clarion.run("health", "--text", "--url", process.internal_url)
     assert result.returncode == ExitCode.UNAVAILABLE
     assert "is not ready" in result.stdout
-    assert "because  bus not verified" in result.stdout
+    assert "because  bus never verified" in result.stdout
 
 
 def test_nothing_answers(clarion: Clarion) -> None:

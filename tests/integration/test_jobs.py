@@ -14,6 +14,7 @@ from clarion import Context, Handlers, user
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, user_audience
 from clarion_contract.identity.keys import FixedKey
+from clarion_contract.service.readiness import HealthLog
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
@@ -40,6 +41,7 @@ JOBS: dict[str, tuple[type, str]] = {
     "publish_queue": (PublishQueue, "_publish"),
     "keepalive": (Sweeper, "sweep"),
     "presence": (Presence, "run"),
+    "health_log": (HealthLog, "look"),
     "keys": (FixedKey, "run"),
     "prune": (Subscription, "prune"),
     "rebalancing": (Rebalancing, "run"),

@@ -17,6 +17,8 @@ _log = structlog.get_logger(__name__)
 
 # How often health is looked at. A cause that comes and goes in between is not logged.
 _LOOK_SECONDS: Final = 0.5
+# A service that becomes ready within this time has started as it should, and logs nothing of it.
+_START_LOOKS: Final = 20
 
 
 class Health(NamedTuple):
@@ -47,6 +49,7 @@ class HealthLog:
     def __init__(self, health: Callable[[], Health]) -> None:
         self._health = health
         self._known: Health | None = None
+        self._looks = 0
 
     async def run(self) -> None:
         """Look for ever."""
@@ -57,6 +60,10 @@ class HealthLog:
     def look(self) -> None:
         """Log the health if it has changed; numbers in a reason are no change."""
         health, before = self._health(), self._known
+        self._looks += 1
+        if before is None and (health.sound or (health.reasons and self._looks < _START_LOOKS)):
+            self._known = health if health.sound else None
+            return
         if before is not None and _shape(health) == _shape(before):
             return
         self._known = health

@@ -21,7 +21,7 @@ SIGNATURES: Final = {
         "ALL": "Audience",
         "AUTHENTICATED": "Audience",
         "Audience": "(kind, name='')",
-        "BusUnavailable": "exception",
+        "BusUnavailable": "(message='', fault=None)",
         "Chooser": "type",
         "Context": "(connection, user, pod, type, _publish)",
         "Context.propagate": "async (self, audience, reply)",

@@ -73,7 +73,10 @@ def test_what_is_wrong_for_now_is_handed_in_again(lasting_valkey: Valkey, namesp
         lasting_valkey.start()
         wait_until(lambda: len(source.published) == 7, "all events are published", seconds=20)
         assert data_of(service, ALL) == list(range(7))
-        assert service.internal("/readyz").json() == {"ready": True, "reasons": []}
+        wait_until(
+            lambda: service.internal("/readyz").json() == {"ready": True, "reasons": []},
+            "the publisher is ready",
+        )
     assert source.refused == []
 
 

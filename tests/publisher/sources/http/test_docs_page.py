@@ -57,7 +57,7 @@ def test_a_browser_shows_every_operation(dev: Service) -> None:
         )
         page.goto(f"{dev.url}/docs")
         page.locator(".opblock").nth(6).wait_for()
-        assert page.locator(".opblock").count() == 7
+        assert page.locator(".opblock").count() == 8
         assert page.locator(".opblock-tag").all_inner_texts()[0].startswith("events")
         browser.close()
     assert all(url.startswith((dev.url, "data:")) for url in asked)
