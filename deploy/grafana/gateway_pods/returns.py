@@ -1,15 +1,16 @@
-"""The row of "Clarion gateway pods" about clients that come back."""
+"""The row of "Clarion gateway pods" about clients that come back, and topics."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from deploy.grafana.dashboard import Row
+from deploy.grafana.gateway_pods.each_pod import each_pod
 from deploy.grafana.panel import Panel, Query
 from deploy.grafana.query import rate
 
 RETURNS: Final = Row(
-    "Clients that come back",
+    "Clients that come back, and topics",
     [
         Panel(
             "Resumes",
@@ -45,6 +46,30 @@ RETURNS: Final = Row(
             [Query(rate("clarion_rebalanced_total", by="pod"), "{{pod}}")],
             "clients-do-not-spread",
             width=6,
+        ),
+        Panel(
+            "Topics",
+            "Topics that connections to the pod receive. The pod subscribes to their channels. Do "
+            "not add up the pods, since a topic may be on several.",
+            "short",
+            each_pod("clarion_topics"),
+            "a-pod-is-at-capacity",
+        ),
+        Panel(
+            "Topics not resumed",
+            "Per second: topics of clients that came back, whose history did not reach back far "
+            "enough. The client is told which ones.",
+            "ops",
+            [Query(rate("clarion_topics_not_resumed_total", by="pod"), "{{pod}}")],
+            "clients-start-anew-instead-of-resuming",
+        ),
+        Panel(
+            "Topics refused",
+            "Per second: topics that clients asked for and do not get. `forbidden`: their tokens "
+            "do not grant them.",
+            "ops",
+            [Query(rate("clarion_topics_refused_total", by="pod, reason"), "{{pod}} {{reason}}")],
+            "tokens-are-refused",
         ),
     ],
 )
