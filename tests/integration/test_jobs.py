@@ -41,7 +41,7 @@ JOBS: dict[str, tuple[type, str]] = {
     "publish_queue": (PublishQueue, "_publish"),
     "keepalive": (Sweeper, "sweep"),
     "presence": (Presence, "run"),
-    "health_log": (HealthLog, "look"),
+    "health_log": (HealthLog, "run"),
     "keys": (FixedKey, "run"),
     "prune": (Subscription, "prune"),
     "rebalancing": (Rebalancing, "run"),

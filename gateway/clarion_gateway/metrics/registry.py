@@ -222,6 +222,7 @@ class Metrics:
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
             (self.pod_deletion_cost_patches, ("written", "failed")),
+            (self.topics_refused, ("forbidden", "invalid", "too_many")),
             (self.orders, ("revoke_token", "revoke_user", "disconnect")),
         ):
             for label in labels:
