@@ -125,7 +125,7 @@ async def _findings(
 def _settings(
     environments: Mapping[str, Environment], loaded: dict[str, ContractSettings], *, here: bool
 ) -> Iterator[Finding]:
-    """What is wrong or doubtful in the settings; those that can be loaded go into ``loaded``."""
+    """Report wrong and doubtful settings; put those that can be loaded into ``loaded``."""
     from clarion_cli.checks import settings as checks  # noqa: PLC0415 - imports both services
 
     for environment in {id(each): each for each in environments.values()}.values():

@@ -1,1 +1,1 @@
-"""What `clarion check` looks at: a configuration, its settings, Redis and the issuer's keys."""
+"""The subjects of `clarion check`: a configuration, its settings, Redis and the issuer's keys."""

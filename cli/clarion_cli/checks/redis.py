@@ -83,7 +83,7 @@ def describe(info: Mapping[str, str]) -> str:
 
 
 def judge(info: Mapping[str, str], *, clustered: bool, replicas: int) -> list[Finding]:
-    """What a server says about itself that Clarion cannot work with, or that loses events.
+    """Report properties of a server that Clarion cannot work with, or that lose events.
 
     Args:
         clustered: the URL is that of a cluster.

@@ -108,7 +108,7 @@ def _name(problem: str, cls: type[ContractSettings]) -> str | None:
 
 
 def doubts(service: str, settings: ContractSettings, *, here: bool) -> Iterator[Finding]:
-    """What a service would accept, but is seldom meant.
+    """Report settings that a service accepts, but that are probably mistakes.
 
     Args:
         here: the service would run on this machine, in this environment.

@@ -19,7 +19,7 @@ _PASSWORD: Final = re.compile(r"(?i)([\w-]*(?:password|secret|token|username)[\w
 
 
 def described(service: str, settings: ContractSettings) -> Mapping[str, object]:
-    """What ``/settings`` of the internal port answers.
+    """The answer of ``/settings`` on the internal port.
 
     >>> described("gateway", settings)["settings"]["CLARION_REDIS_URL"]
     {'value': 'redis://***@redis:6379/0', 'default': False}

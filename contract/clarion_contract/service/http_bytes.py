@@ -81,5 +81,5 @@ class ByteCounts:
         self.body = self._framing = self._framing_run = 0
 
     def listening_ends(self) -> None:
-        """What follows is thrown away."""
+        """The protocol reads no more; the bytes that follow are thrown away."""
         self._stray = 0

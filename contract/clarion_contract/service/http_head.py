@@ -1,7 +1,7 @@
-"""What must hold for the head of every request, on every port. No I/O.
+"""The rules for the head of every request, on every port. No I/O.
 
-llhttp has parsed it. What it lets pass could still mean one thing to Clarion and another to a proxy
-in front.
+llhttp has parsed the head. A head that llhttp accepts could still mean one thing to Clarion and
+another to a proxy in front.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:
 
 
 def fault(target: bytes, version: str, headers: Headers) -> str | None:
-    """What is wrong with a head: what was expected, and what was found. None: nothing."""
+    """The fault of a head: expected and found values, in words. None: it has no fault."""
     by_name = dict(headers)
     if version not in {"1.1", "1.0"}:
         return f"expected HTTP/1.1, got HTTP/{version}"

@@ -1,4 +1,4 @@
-"""What both services ask of Redis when they start."""
+"""The questions that both services ask Redis when they start."""
 
 from __future__ import annotations
 

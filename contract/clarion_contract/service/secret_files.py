@@ -15,7 +15,9 @@ FILE: Final = "_FILE"
 
 
 def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
-    """What a variable holds, or the file that it names; None: neither is set.
+    """The value of a variable, or of the file that its ``_FILE`` variant names.
+
+    None: neither is set.
 
     One newline at the end of the file is left out. An empty variable counts as unset.
 

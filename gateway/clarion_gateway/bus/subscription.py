@@ -150,7 +150,7 @@ class Subscription:
 
     @property
     def trouble(self) -> BusUnavailable | None:
-        """What has kept the bus from being verified since it last was; None: nothing."""
+        """The failure that keeps the bus from being verified; None: there is none."""
         return self._prober.trouble
 
     async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:

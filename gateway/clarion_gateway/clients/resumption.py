@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a client missed.
+    """The items that a client missed.
 
     Attributes:
         items: to be sent to it, in order.

@@ -98,6 +98,6 @@ def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
 def heard(
     connection: Connection, forbidden: Sequence[str] = (), not_resumed: Sequence[str] = ()
 ) -> TopicsHeard | None:
-    """What a client is told of its topics; None: it has none, and asked for none."""
+    """The message about its topics to a client; None: it has none, and asked for none."""
     topics = connection.topics
     return TopicsHeard(topics, forbidden, not_resumed) if topics or forbidden else None

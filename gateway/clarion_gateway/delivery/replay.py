@@ -241,7 +241,7 @@ class Replay:
 
 
 def key(event: Event) -> tuple[int, str]:
-    """What tells two events apart: on a cluster, two clocks may issue the same id."""
+    """Identify an event. Its id is not enough: on a cluster, two clocks may issue the same one."""
     return event.id, event.audience.stream
 
 

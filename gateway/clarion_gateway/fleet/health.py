@@ -18,7 +18,7 @@ from clarion_gateway.settings import GatewaySettings
 
 
 class Verified(Protocol):
-    """What health needs of `clarion_gateway.bus.subscription.Subscription`."""
+    """The part of `clarion_gateway.bus.subscription.Subscription` that health needs."""
 
     @property
     def verified_age_seconds(self) -> float:
@@ -27,7 +27,7 @@ class Verified(Protocol):
 
     @property
     def trouble(self) -> BusUnavailable | None:
-        """What keeps the bus from being verified; None: nothing."""
+        """The failure that keeps the bus from being verified; None: there is none."""
         ...
 
 

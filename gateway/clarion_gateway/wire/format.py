@@ -23,7 +23,7 @@ from clarion_gateway.wire.messages import Authenticate, Message
 
 @dataclass(frozen=True, slots=True)
 class TopicsHeard:
-    """What becomes of the topics of a connection.
+    """The topics of a connection, by what the gateway does with each.
 
     Attributes:
         topics: those that it receives.

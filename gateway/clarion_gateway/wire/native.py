@@ -146,7 +146,7 @@ NATIVE: Final = Framed(PLAIN, DEFLATED)
 
 
 def _reason(message: bytes, error: msgspec.MsgspecError) -> str:
-    """What is wrong with a message; msgspec has misleading words for lone surrogates."""
+    """The fault of a message, in words. For lone surrogates, those of msgspec mislead."""
     if not isinstance(error, msgspec.ValidationError) and surrogates.has_lone(message):
         return f"expected {surrogates.EXPECTED}"
     return str(error)

@@ -89,7 +89,7 @@ class BusProbe:
         self._hurry.set()
 
     def health(self) -> Health:
-        """What the last probe says about publishing."""
+        """The publisher's ability to publish, by the last probe."""
         if not self._failures:
             return Health()
         texts = tuple(dict.fromkeys(self._text(error) for error in self._failures))
