@@ -6,9 +6,6 @@ connection may lag behind the other.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-
 import pytest
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
@@ -43,15 +40,6 @@ class Clustered(Door):
         id_ = self.bus.publish(Publication(audience, "tick", b"{}")).id
         self.subscriber.swallow()
         return id_
-
-
-@pytest.fixture
-def loop() -> Iterator[ClockworkLoop]:
-    loop = ClockworkLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.finish()
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture

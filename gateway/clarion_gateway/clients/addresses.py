@@ -13,7 +13,7 @@ from typing import Final
 # The IPv6 network of one customer (RFC 6177), who can use all of its addresses.
 _IPV6_PREFIX: Final = 64
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Addresses:
@@ -29,13 +29,8 @@ class Addresses:
 
     def trusts(self, peer: str) -> bool:
         """Whether the other side of a TCP connection is a trusted proxy."""
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._proxies)
+        address = _parsed(peer)
+        return address is not None and self._is_proxy(address)
 
     def client(self, peer: str, forwarded_for: Sequence[str]) -> str | None:
         """The client's IPv4 address or IPv6 network; None if only trusted proxies are known.
@@ -50,15 +45,26 @@ class Addresses:
         """
         hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
         for hop in (peer, *reversed(hops)):
-            try:
-                address = ipaddress.ip_address(hop)
-            except ValueError:
+            address = _parsed(hop)
+            if address is None:
                 return None
-            if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-                address = address.ipv4_mapped
-            if any(address in network for network in self._proxies):
+            if self._is_proxy(address):
                 continue
             if address.version == 4:
                 return str(address)
             return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
         return None
+
+    def _is_proxy(self, address: _Address) -> bool:
+        return any(address in network for network in self._proxies)
+
+
+def _parsed(text: str) -> _Address | None:
+    """An address; an IPv4 one also where a dual-stack socket shows it as IPv6. None: it is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -8,7 +8,7 @@ that nobody thought of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -109,15 +109,6 @@ class Listening:
     def _tell_gap(self, audiences: Collection[Audience], position: int) -> None:
         self.gaps.append((set(audiences), position))
         self.heard_before_gaps.append(self.nobody.event_ids)
-
-
-@pytest.fixture
-def loop() -> Iterator[ClockworkLoop]:
-    loop = ClockworkLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.finish()
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture

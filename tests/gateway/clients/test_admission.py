@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -144,15 +143,6 @@ class Door(Listening):
         await self.admission.open(connection, opening)
         if connection.closed_with is not None:
             self.leave(connection)
-
-
-@pytest.fixture
-def loop() -> Iterator[ClockworkLoop]:
-    loop = ClockworkLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.finish()
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture

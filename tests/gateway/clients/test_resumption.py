@@ -6,9 +6,6 @@ tests/gateway/clients/test_admission.py has the rest, from the handshake on.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-
 import pytest
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
@@ -24,15 +21,6 @@ from tests.gateway.memory_bus import node_of
 from tests.gateway.recorder import Recorder, event
 
 ALICE = Audience("user", "alice")
-
-
-@pytest.fixture
-def loop() -> Iterator[ClockworkLoop]:
-    loop = ClockworkLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.finish()
-    asyncio.set_event_loop(None)
 
 
 def told(connection: Recorder) -> list[tuple[str, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,15 +14,6 @@ from tests.gateway.recorder import Recorder
 
 MIB = 1 << 20
 WAIT_SECONDS = 5
-
-
-@pytest.fixture
-def loop() -> Iterator[ClockworkLoop]:
-    loop = ClockworkLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.finish()
-    asyncio.set_event_loop(None)
 
 
 class Replays:
