@@ -189,7 +189,7 @@ def _conclusions() -> str:
     returning = CONNECTIONS_PER_POD / SPREAD_SECONDS
     share = returning / 9
     return f"""\
-What follows:
+Consequences:
 
 - **CPU adds pods before connections do** where each connection gets more than {events:.1f} events a second:
   {CPU_TARGET * 100:.0f} % of half a core is {CPU_TARGET * REQUESTED_CORES:.1f} s of CPU a second, which pays for about {round(busy_deliveries, -3):,.0f} deliveries. A pod
