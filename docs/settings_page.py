@@ -229,6 +229,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.subscribe_claim": "As for `GATEWAY_TOPICS_CLAIM`.",
     "gateway.max_topics_per_connection": "Raise it if clients follow more topics. Each costs the pod about 250 "
     "bytes, and a client that resumes one more log to read.",
+    "gateway.subscribes_per_second": "Raise it if clients change what they follow more often.",
+    "gateway.subscribe_burst": "Raise it with `GATEWAY_MAX_TOPICS_PER_CONNECTION`.",
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "
     "subscriptions.",
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",

@@ -40,6 +40,8 @@ CLOSES = {name: row for name, row in vars(close_codes).items() if isinstance(row
 NO_ERROR_CODES = {"handled", "refused", "rate_limited", "invalid_text"}
 # What an `auth` may be answered with (`clarion_gateway.clients.admission`).
 AUTH_ERROR_CODES = {"unauthenticated", "too_many_connections", "unavailable"}
+# What a `subscribe` may be answered with (`clarion_gateway.clients.memberships`, and sessions).
+SUBSCRIBE_ERROR_CODES = {"invalid_topic", "too_many_topics", "rate_limited", "unavailable"}
 
 
 def section(page: str, title: str) -> str:
@@ -256,7 +258,7 @@ def _error_codes() -> set[str]:
 
 def test_every_error_of_the_protocol_has_its_row() -> None:
     documented = set(names(section("errors.md", "Errors on an open connection")))
-    known = set(MESSAGE_OUTCOMES) - NO_ERROR_CODES | AUTH_ERROR_CODES
+    known = set(MESSAGE_OUTCOMES) - NO_ERROR_CODES | AUTH_ERROR_CODES | SUBSCRIBE_ERROR_CODES
 
     assert known - documented == set()
     assert _error_codes() <= known

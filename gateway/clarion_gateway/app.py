@@ -37,6 +37,7 @@ from clarion_gateway.application.loading import load
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
@@ -165,7 +166,21 @@ async def running(
     try:
         async with supervisor:
             inboxes = Inboxes(
-                admission, handlers, queue, metrics, supervisor.spawn, settings, inbound
+                admission,
+                Memberships(
+                    hub,
+                    subscription,
+                    delivery,
+                    admission.topics,
+                    metrics,
+                    wait_seconds=settings.handshake_seconds,
+                ),
+                handlers,
+                queue,
+                metrics,
+                supervisor.spawn,
+                settings,
+                inbound,
             )
             origins = Origins(settings.allowed_origins, loopback=settings.profile == "dev")
             sessions = Sessions(

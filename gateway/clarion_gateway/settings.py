@@ -266,6 +266,19 @@ class GatewaySettings(ContractSettings):
         description="The most topics that one connection receives: those of its token, and those "
         "that it asks for.",
     )
+    subscribes_per_second: float = Field(
+        50,
+        gt=0,
+        le=100_000,
+        description="How many topics per second a client may subscribe to on average, by messages. "
+        "Those of its handshake do not count.",
+    )
+    subscribe_burst: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="How many topics a client may subscribe to at once, by messages.",
+    )
     linger_seconds: float = Field(
         15,
         ge=0,

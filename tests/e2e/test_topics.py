@@ -85,6 +85,51 @@ async def test_a_client_asks_for_topics_in_the_query_of_either_transport(stack: 
             assert await topics_until(again, "the.end") == ["order.7", "news"]
 
 
+async def test_an_open_connection_subscribes_and_unsubscribes(stack: Stack) -> None:
+    first, second = (gateway.url for gateway in stack.gateways)
+    token = stack.token("alice", topics=["news"], subscribe=["order.*"])
+    async with opened(first, token) as alice:
+        await alice.send(kind="subscribe", ref=1, topics=[TOPIC, "order.7", "secret", "news"])
+        answer = await alice.receive()
+        heard = {"ref": 1, "topics": [TOPIC, "order.7", "news"], "forbidden": ["secret"]}
+        assert {"kind": "subscribed", **heard}.items() <= answer.items()
+        for topic in (TOPIC, "order.8", "order.7", "news"):
+            await stack.publish({"topic": topic}, "t")
+        await stack.publish("all", "half.time")
+        assert await topics_until(alice, "half.time") == [TOPIC, "order.7", "news"]
+        await alice.send(kind="unsubscribe", ref=2, topics=["order.7", "news"])
+        kept = {"kind": "unsubscribed", "ref": 2, "topics": ["order.7"], "kept": ["news"]}
+        assert await alice.receive() == kept
+        for topic in ("order.7", "news"):
+            await stack.publish({"topic": topic}, "t")
+        await stack.publish("all", "the.end")
+        assert await topics_until(alice, "the.end") == ["news"]
+        # The position of the answer is one that the client may resume from.
+        query = {"since": answer["id"], "topic": ["order.7"]}
+        async with opened(second, token, **query) as again:
+            assert again.welcome["resumed"] is True
+            assert await topics_until(again, "half.time") == ["order.7", "news"]
+            assert await topics_until(again, "the.end") == ["order.7", "news"]
+
+
+async def test_topics_are_subscribed_to_while_events_go_on(stack: Stack) -> None:
+    """Each event that is published after the answer comes, once and in order."""
+    url, token = stack.gateways[0].url, stack.token("alice", subscribe=["**"])
+    async with opened(url, token) as alice:
+        for number in range(20):
+            topic = f"busy.{number}"
+            await alice.send(kind="subscribe", ref=number, topics=[topic])
+            while (await alice.receive())["kind"] != "subscribed":
+                pass
+            events = [
+                {"audience": {"topic": f"busy.{each}"}, "type": "t", "data": None}
+                for each in range(number + 1)
+            ]
+            await stack.publish_batch(events)
+            heard = [(await alice.receive())["topic"] for _ in events]
+            assert heard == [f"busy.{each}" for each in range(number + 1)]
+
+
 async def test_what_is_no_topic_is_refused(stack: Stack) -> None:
     url = stack.gateways[0].url
     async with connect(f"{url.replace('http', 'ws', 1)}/ws?topic=order.*", proxy=None) as socket:

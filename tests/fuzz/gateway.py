@@ -21,6 +21,7 @@ from clarion_contract.identity.tokens import verifier_of
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.connection import Connection
@@ -51,6 +52,13 @@ class _NoBus:
 
     async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
         pass
+
+    @contextlib.asynccontextmanager
+    async def joined(self, audiences: Iterable[Audience]) -> AsyncIterator[None]:
+        yield
+
+    def unconfirmed(self, audiences: Iterable[Audience]) -> int:
+        return 0
 
     async def collect(self, *_: Any) -> None:
         return None
@@ -86,7 +94,17 @@ class Gateway:
         def spawn(name: str, job: Any) -> object:
             return self.loop.create_task(job, name=name)
 
-        inboxes = Inboxes(admission, _handlers(), bus, metrics, spawn, settings, Inbound(1 << 30))
+        memberships = Memberships(hub, bus, bus, admission.topics, metrics, wait_seconds=10)
+        inboxes = Inboxes(
+            admission,
+            memberships,
+            _handlers(),
+            bus,
+            metrics,
+            spawn,
+            settings,
+            Inbound(1 << 30),
+        )
         origins = Origins(settings.allowed_origins)
         sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
         self.transport = FakeTransport(self.loop)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,7 @@ from tests.gateway.test_state_machine import (
     MAY_ASK_FOR,
     PODS,
     RANDOM,
+    TOPICS,
     TURNS,
     Client,
     Gateways,
@@ -136,11 +138,13 @@ class ClusterClient(Client):
             elif kind == "identity":
                 self._identify(message["user"])
                 assert set(message.get("topics", ())) == set(self.dues[-1].topics_from)
+            elif kind in {"subscribed", "unsubscribed"}:
+                self._change_topics(message)
             elif kind == "gap":
                 told = Told(int(message["id"]), self.machine.losses)
                 self.gaps.append(told.id)
                 self.told.append(told)
-            if kind in {"event", "welcome", "gap"}:
+            if kind in {"event", "welcome", "gap", "subscribed"}:
                 self._last = int(message["id"])
 
     def _welcome(self, position: int, user: str | None, *, resumed: bool | None) -> None:
@@ -166,6 +170,19 @@ class ClusterClient(Client):
             self.dues.append(replace(before, topics_from=anew))
         else:
             self.dues.append(Due(user, position, position, len(self.machine.log), anew))
+
+    def _change_topics(self, message: dict[str, Any]) -> None:
+        user, before, named = self.dues[-1].user, self.dues[-1].topics_from, message["topics"]
+        if message["kind"] == "subscribed":
+            assert int(message["id"]) == self.pod.delivery.position
+            assert set(named) == {*TOPICS} & (LISTED[user] | MAY_ASK_FOR[user])
+            self.kept |= set(named)
+            topics = dict.fromkeys(named, len(self.machine.log)) | before
+        else:
+            assert set(message.get("kept", ())) == LISTED[user]
+            self.kept = set()
+            topics = {name: since for name, since in before.items() if name not in named}
+        self.dues.append(replace(self.dues[-1], topics_from=topics))
 
     def _identify(self, user: str | None) -> None:
         position = self.pod.delivery.position

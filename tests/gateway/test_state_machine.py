@@ -33,6 +33,7 @@ from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
@@ -45,6 +46,7 @@ from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.tracing import FanoutTracer
+from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import FormerPrimary, MemoryBus, MemorySubscriber
 from tests.gateway.memory_orders import MemoryOrders
@@ -53,7 +55,9 @@ from tests.gateway.recorder import Recorder, messages_of, metrics
 from tests.gateway.recorder import settings as gateway_settings
 
 TOPICS = ("a", "k")
-"""Every client asks for both of them. A user's token lists one, and lets bob ask for the other."""
+"""Every client asks for both of them when it connects, and may give them up and ask again. A user's
+token lists one, and lets bob ask for the other.
+"""
 LISTED: dict[str | None, set[str]] = {None: set(), "alice": {"a"}, "bob": {"k"}}
 MAY_ASK_FOR: dict[str | None, set[str]] = {None: set(), "alice": set(), "bob": {"a"}}
 AUDIENCES = (*SOME_AUDIENCES, *map(topic_audience, TOPICS))
@@ -141,6 +145,9 @@ class Pod:
             sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
             revocations=Revocations(MemoryOrders(), self.hub, of),
         )
+        self.memberships = Memberships(
+            self.hub, self.subscription, self.delivery, self.admission.topics, of, wait_seconds=10
+        )
         loop.create_task(self.delivery.run())
         loop.create_task(self.subscription.run())
 
@@ -227,7 +234,7 @@ class Client(Recorder):
     """One connection, with the events it received, and its identities over time."""
 
     __slots__ = (
-        "auth",
+        "at_work",
         "gaps",
         "heard",
         "identities",
@@ -236,6 +243,7 @@ class Client(Recorder):
         "pod",
         "resumes",
         "start",
+        "subscribed",
     )
 
     def __init__(self, pod: Pod, resumes: str | None) -> None:
@@ -247,14 +255,16 @@ class Client(Recorder):
         self.identities: list[Identity] = []
         self.heard: list[int] = []
         self.gaps: list[int] = []
-        self.auth: asyncio.Task[None] | None = None
+        # The message that is being handled. An inbox handles one at a time.
+        self.at_work: asyncio.Task[None] | None = None
+        self.subscribed: list[int] = []  # the positions of the answers
         self.kept: set[str] = set()  # the topics that it asked for and may still hear
         self.not_resumed: list[str] = []
 
     @property
     def position(self) -> int | None:
         """The position that a real client would send to resume: the last id that it was told."""
-        positions = [self.start, *self.heard[-1:], *self.gaps[-1:]]
+        positions = [self.start, *self.heard[-1:], *self.gaps[-1:], *self.subscribed[-1:]]
         return max((position for position in positions if position is not None), default=None)
 
     def identity_at(self, id_: int) -> Identity:
@@ -313,9 +323,26 @@ class Client(Recorder):
                 topics = {name: before.get(name, issued) for name in LISTED[user] | self.kept}
                 assert set(message.get("topics", ())) == set(topics)
                 self.identities.append(Identity(position, user, issued, topics))
+            elif kind in {"subscribed", "unsubscribed"}:
+                self._change_topics(message)
             elif kind == "gap":
                 assert int(message["id"]) >= (self.position or 0), "a gap takes the client back"
                 self.gaps.append(int(message["id"]))
+
+    def _change_topics(self, message: dict[str, Any]) -> None:
+        before, position = self.identities[-1], self.pod.delivery.position
+        user, named = before.user, set(message["topics"])
+        if message["kind"] == "subscribed":
+            assert int(message["id"]) == position >= (self.position or 0)
+            assert named == {*TOPICS} & (LISTED[user] | MAY_ASK_FOR[user])
+            self.subscribed.append(position)
+            self.kept |= named
+            topics = dict.fromkeys(named, self.pod.bus.issued) | before.topics
+        else:
+            assert set(message.get("kept", ())) == LISTED[user]
+            self.kept = set()
+            topics = {name: since for name, since in before.topics.items() if name not in named}
+        self.identities.append(Identity(position, user, before.issued, topics))
 
 
 @dataclass(repr=False)
@@ -432,12 +459,42 @@ class Gateways(RuleBasedStateMachine):
         self._publish(before)
         self._run(mid_round)
         client = data.draw(st.sampled_from(self.people)).connection
-        # An inbox begins when the client is live, and handles one message at a time.
-        if client.state is State.LIVE and (client.auth is None or client.auth.done()):
+        if self._may_speak(client):
             work = client.pod.admission.authenticate(client, user, b"1")
-            client.auth = self.loop.create_task(work)
+            client.at_work = self.loop.create_task(work)
         self._publish(after)
         self._run(then)
+
+    @rule(
+        data=st.data(), gives_up=st.booleans(), before=FEW, mid_round=TURNS, after=FEW, then=TURNS
+    )
+    def subscribe_or_unsubscribe(
+        self,
+        data: st.DataObject,
+        gives_up: bool,
+        before: list[Audience],
+        mid_round: int | None,
+        after: list[Audience],
+        then: int | None,
+    ) -> None:
+        self._publish(before)
+        self._run(mid_round)
+        client = data.draw(st.sampled_from(self.people)).connection
+        if self._may_speak(client):
+            memberships = client.pod.memberships
+            work = (
+                memberships.unsubscribe(client, Unsubscribe(TOPICS, b"1"))
+                if gives_up
+                else memberships.subscribe(client, Subscribe(TOPICS, b"1"))
+            )
+            client.at_work = self.loop.create_task(work)
+        self._publish(after)
+        self._run(then)
+
+    @staticmethod
+    def _may_speak(client: Client) -> bool:
+        """An inbox begins when the client is live, and handles one message at a time."""
+        return client.state is State.LIVE and (client.at_work is None or client.at_work.done())
 
     @rule(
         pod=PODS,

@@ -54,6 +54,15 @@ RETURNS: Final = Row(
             "short",
             each_pod("clarion_topics"),
             "a-pod-is-at-capacity",
+            width=6,
+        ),
+        Panel(
+            "Topics subscribed",
+            "Per second: topics that clients began to receive or gave up on open connections.",
+            "ops",
+            [Query(rate("clarion_topic_changes_total", by="pod, change"), "{{pod}} {{change}}")],
+            "a-pod-is-at-capacity",
+            width=6,
         ),
         Panel(
             "Topics not resumed",
@@ -62,14 +71,16 @@ RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_topics_not_resumed_total", by="pod"), "{{pod}}")],
             "clients-start-anew-instead-of-resuming",
+            width=6,
         ),
         Panel(
             "Topics refused",
             "Per second: topics that clients asked for and do not get. `forbidden`: their tokens "
-            "do not grant them.",
+            "do not grant them. `rate_limited`: they subscribe too fast.",
             "ops",
             [Query(rate("clarion_topics_refused_total", by="pod, reason"), "{{pod}} {{reason}}")],
             "tokens-are-refused",
+            width=6,
         ),
     ],
 )

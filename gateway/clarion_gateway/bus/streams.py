@@ -10,11 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from clarion_contract.bus.positions import Positions
 from clarion_contract.events.audience import Audience, shared_audiences
 from clarion_contract.events.event import Event
 from clarion_contract.redis.keyspace import CONTROL_STREAM
+
+# So many streams at once are asked for: Redis takes about a millisecond for them.
+_WANTED_AT_ONCE: Final = 1_000
+# So many streams without members stay at most. A client that subscribes to ever new topics, and
+# gives them up again, must not fill the pod's memory with them.
+_IDLE_MAX: Final = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -125,6 +132,11 @@ class Streams:
             self._wants.set()
         return stream
 
+    def is_confirmed(self, name: str) -> bool:
+        """Whether Redis has confirmed the stream of that name on the present connection."""
+        stream = self.by_name.get(name)
+        return stream is not None and stream.confirmed
+
     async def confirmed(self, stream: Stream) -> None:
         """Return when Redis has confirmed a stream."""
         if not stream.confirmed:
@@ -151,10 +163,14 @@ class Streams:
             stream.confirmed = False
 
     async def wanted(self) -> list[Stream]:
-        """Wait until streams are joined, and return those joined since the last call."""
+        """Wait until streams are joined, and return those joined since the last call.
+
+        If they are many, the rest comes with the next call.
+        """
         await self._wants.wait()
-        self._wants.clear()
-        wanted, self._wanted = self._wanted, []
+        wanted, self._wanted = self._wanted[:_WANTED_AT_ONCE], self._wanted[_WANTED_AT_ONCE:]
+        if not self._wanted:
+            self._wants.clear()
         self._unconfirmed = set(wanted)
         self._all_confirmed.clear()
         return [self.by_name[name] for name in wanted]
@@ -191,11 +207,13 @@ class Streams:
     def prune(self, heard: Collection[str], linger_seconds: float, now: float) -> list[str]:
         """Forget streams without a member for ``linger_seconds``; returns their names.
 
+        If very many have no member, those that have had none for longest go before.
+
         Args:
             heard: the streams with a name that have members here.
             now: seconds, on the clock of the call before.
         """
-        idle: list[str] = []
+        idle: list[Stream] = []
         for stream in self:
             if stream.audience is None or not stream.audience.named or not stream.confirmed:
                 continue
@@ -203,8 +221,15 @@ class Streams:
                 stream.idle_since = None
             elif stream.idle_since is None:
                 stream.idle_since = now
-            elif now - stream.idle_since >= linger_seconds:
-                idle.append(stream.name)
-        for name in idle:
+            else:
+                idle.append(stream)
+        idle.sort(key=lambda stream: stream.idle_since or 0.0)
+        too_many = max(0, len(idle) - _IDLE_MAX)
+        gone = [
+            stream.name
+            for place, stream in enumerate(idle)
+            if place < too_many or now - (stream.idle_since or 0.0) >= linger_seconds
+        ]
+        for name in gone:
             del self.by_name[name]
-        return idle
+        return gone

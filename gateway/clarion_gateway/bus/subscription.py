@@ -18,8 +18,17 @@ from there by the stream's own ids.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import Final, Protocol
 
 import structlog
@@ -163,6 +172,14 @@ class Subscription:
                 is lost between the log and the subscription. It costs a probe, which other joins
                 share.
         """
+        async with self.joined(audiences, whole=whole):
+            pass
+
+    @contextlib.asynccontextmanager
+    async def joined(
+        self, audiences: Iterable[Audience], *, whole: bool = False
+    ) -> AsyncIterator[None]:
+        """As `join`; and the pod stays subscribed at least as long as the context lasts."""
         await self._caught_up.wait()
         streams = [self._streams.of(audience) for audience in audiences if audience.named]
         for stream in streams:
@@ -173,10 +190,15 @@ class Subscription:
             shared = [stream.confirmed_after for stream in streams if not stream.apart]
             if whole and shared:
                 await self._delivery.reached(await self._prober.after(max(shared)))
+            yield
         finally:
             for stream in streams:
                 stream.joining -= 1
                 stream.idle_since = None
+
+    def unconfirmed(self, audiences: Iterable[Audience]) -> int:
+        """The number of audiences for which Redis has yet to confirm the pod's subscription."""
+        return sum(not self._streams.is_confirmed(audience.stream) for audience in audiences)
 
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""

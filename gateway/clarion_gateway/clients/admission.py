@@ -8,8 +8,9 @@ row of `clarion_gateway.connections.close_codes`, and each refusal is counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +29,8 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import ANONYMOUS, Identity, identity_of
 from clarion_gateway.connections.keepalive import Sweeper
-from clarion_gateway.delivery.replay_room import Busy
 from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.format import TopicsHeard, Welcome
@@ -48,8 +49,14 @@ class Verifier(Protocol):
 class Joining(Protocol):
     """The part of `clarion_gateway.bus.subscription.Subscription` that admission uses."""
 
-    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
+    async def join(self, audiences: Collection[Audience], *, whole: bool = False) -> None:
         """Return when every new event for the audiences will reach this pod."""
+        ...
+
+    def joined(
+        self, audiences: Collection[Audience]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """The same, and it stays so while the context lasts."""
         ...
 
 
@@ -81,7 +88,12 @@ class Opening:
 
 
 class Admission:
-    """Opens connections and changes their identity."""
+    """Opens connections and changes their identity.
+
+    Attributes:
+        topics: the rules for the topics that a client may hear.
+        draining: whether the pod takes no new clients, since it ends.
+    """
 
     def __init__(  # noqa: PLR0913 - all that a handshake meets, joined in app.py
         self,
@@ -106,7 +118,7 @@ class Admission:
         self._verifier = verifier
         self._metrics = metrics
         self._settings = settings
-        self._topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
+        self.topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
         self._clock = clock
         self._opening = 0
         self.draining = False
@@ -183,46 +195,45 @@ class Admission:
         """
         try:
             claims, identity, audiences = await self._identified(token)
-            user = identity.user
-            change = "logout" if user is None else "login"
-            if user is not None and user == connection.user:
-                change = "refresh"
-            self._check_user(user, connection.user)
-            self._topics.check({*audiences, *kept(connection, identity)})
-            async with asyncio.timeout(self._settings.handshake_seconds):
-                await self._subscription.join(audiences)
+            self._check_user(identity.user, connection.user)
+            self.topics.check({*audiences, *kept(connection, identity)})
+            async with contextlib.AsyncExitStack() as stack:
+                async with asyncio.timeout(self._settings.handshake_seconds):
+                    await stack.enter_async_context(self._subscription.joined(audiences))
+                # Else a round could still write events that were for the old identity.
+                await stack.enter_async_context(self._delivery.between_rounds())
+                self._identify(connection, claims, identity, ref)
         except Refused as refused:
             connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
-            return
         except (TimeoutError, BusUnavailable, KeysUnavailable):
             connection.write(connection.format.error(ref, "unavailable", "try again"))
+
+    def _identify(
+        self, connection: Connection, claims: Claims | None, identity: Identity, ref: bytes
+    ) -> None:
+        """Give a connection another identity, and tell the client; call it between two rounds."""
+        if connection.state is State.CLOSED:
             return
-        # Between rounds: else a round could still write events that were for the old identity.
-        async with self._delivery.between_rounds():
-            if connection.state is State.CLOSED:
-                return
-            try:
-                self._check_user(user, connection.user)  # again: others may have come meanwhile
-                self._check_revoked(claims)
-            except Refused as refused:
-                connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
-                return
-            before = heard(connection)
-            self._hub.identify(connection, identity, kept(connection, identity))
-            after = heard(connection) or (before and TopicsHeard(()))
-            expires_in = self._expires_in(connection)
-            connection.write(connection.format.identity(ref, user, expires_in, after))
+        user, former = identity.user, connection.user
+        self._check_user(user, former)  # again: others may have come meanwhile
+        self._check_revoked(claims)
+        before = heard(connection)
+        self._hub.identify(connection, identity, kept(connection, identity))
+        after = heard(connection) or (before and TopicsHeard(()))
+        expires_in = self._expires_in(connection)
+        connection.write(connection.format.identity(ref, user, expires_in, after))
         self._sweeper.watch_expiry(connection)
-        self._metrics.identities.labels(change).inc()
+        refresh = "login" if user != former else "refresh"
+        self._metrics.identities.labels("logout" if user is None else refresh).inc()
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
         claims, identity, audiences = await self._identified(opening.token)
         self._check_user(identity.user, None)
-        asked = self._topics.ask(identity, opening.topics)
+        asked = self.topics.ask(identity, opening.topics)
         audiences = list(dict.fromkeys([*audiences, *asked.granted]))
-        self._topics.check(audiences)
+        self.topics.check(audiences)
         await self._subscription.join(audiences, whole=since is not None)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)

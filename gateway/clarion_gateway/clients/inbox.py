@@ -22,12 +22,13 @@ from clarion_contract.events.event import Publication, Published
 from clarion_gateway.application.handlers import Context, Handlers, Refusal, Route, answer
 from clarion_gateway.application.loading import at_the_applications_line
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.messages import Authenticate, Message
+from clarion_gateway.wire.messages import Authenticate, ClientMessage, Subscribe, Unsubscribe
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 """Runs a coroutine as a task; the name is the label under which its failure is counted."""
@@ -47,7 +48,7 @@ class _Inbox:
     __slots__ = ("messages", "paused", "started")
 
     def __init__(self) -> None:
-        self.messages: deque[tuple[Message | Authenticate, int]] = deque()
+        self.messages: deque[tuple[ClientMessage, int]] = deque()
         self.paused = False
         self.started = False
 
@@ -63,6 +64,7 @@ class Inboxes:
     def __init__(
         self,
         admission: Admission,
+        memberships: Memberships,
         handlers: Handlers,
         queue: PublishQueue,
         metrics: Metrics,
@@ -71,6 +73,7 @@ class Inboxes:
         inbound: Inbound,
     ) -> None:
         self._admission = admission
+        self._memberships = memberships
         self._handlers = handlers
         self._queue = queue
         self._metrics = metrics
@@ -86,9 +89,7 @@ class Inboxes:
         """Whether messages of the connection wait or are being handled."""
         return connection in self._inboxes
 
-    def put(
-        self, connection: Connection, message: Message | Authenticate, size_bytes: int = 0
-    ) -> None:
+    def put(self, connection: Connection, message: ClientMessage, size_bytes: int = 0) -> None:
         """Queue a message behind those that the connection sent before.
 
         Reading from the client pauses at `GATEWAY_HANDLER_BACKLOG` messages.
@@ -145,17 +146,23 @@ class Inboxes:
             self.running -= 1
             self.forget(connection)
 
-    async def _handle_safely(self, connection: Connection, message: Message | Authenticate) -> None:
+    async def _handle_safely(self, connection: Connection, message: ClientMessage) -> None:
         try:
             await self._handle(connection, message)
         except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
             _log.exception("message failed", connection=connection.id)
             connection.close(close_codes.INTERNAL_ERROR)
 
-    async def _handle(self, connection: Connection, message: Message | Authenticate) -> None:
+    async def _handle(self, connection: Connection, message: ClientMessage) -> None:
         ref = message.ref
         if isinstance(message, Authenticate):
             await self._admission.authenticate(connection, message.token, ref)
+            return
+        if isinstance(message, Subscribe):
+            await self._memberships.subscribe(connection, message)
+            return
+        if isinstance(message, Unsubscribe):
+            await self._memberships.unsubscribe(connection, message)
             return
         route = self._handlers.find(message.type)
         if route is None:

@@ -23,7 +23,7 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.messages import Malformed
+from clarion_gateway.wire.messages import Malformed, Subscribe
 
 # A connection may send so many malformed messages: the author of a client with a bug should see
 # the errors before the connection closes.
@@ -33,11 +33,12 @@ _MALFORMED_MAX: Final = 10
 class _Received:
     """Limits on the messages of one connection; exists from its first message on."""
 
-    __slots__ = ("bucket", "malformed")
+    __slots__ = ("bucket", "malformed", "topics")
 
     def __init__(self, bucket: TokenBucket) -> None:
         self.bucket = bucket
         self.malformed = 0
+        self.topics: TokenBucket | None = None  # since it first subscribed
 
 
 class Sessions:
@@ -118,7 +119,8 @@ class Sessions:
             self.metrics.messages.labels("invalid_text").inc()
             connection.close(close_codes.INVALID_TEXT)
         else:
-            self._inboxes.put(connection, decoded, len(message))
+            if not isinstance(decoded, Subscribe) or self._may_ask(connection, decoded):
+                self._inboxes.put(connection, decoded, len(message))
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close the connection if it is used up."""
@@ -149,6 +151,29 @@ class Sessions:
         if connection.state is not State.CLOSED:
             self._inboxes.start(connection)
             connection.socket.resume_reading()
+
+    def _may_ask(self, connection: Connection, message: Subscribe) -> bool:
+        """Take topics off the connection's budget; refuse the message if it is used up."""
+        settings, now = self.settings, self._clock()
+        rate, burst = settings.subscribes_per_second, settings.subscribe_burst
+        received = self._received[connection]  # `spend` has made it
+        if received.topics is None:
+            received.topics = TokenBucket(burst, now)
+        # What can only be refused costs no more than what may be done.
+        count = min(len(message.topics), settings.max_topics_per_connection)
+        if received.topics.take(now, rate=rate, burst=burst, amount=count):
+            return True
+        self.metrics.topics_refused.labels("rate_limited").inc(len(message.topics))
+        wait_seconds = received.topics.wait_seconds(rate=rate)
+        connection.write(
+            connection.format.error(
+                message.ref,
+                "rate_limited",
+                f"expected at most {rate:g} topics a second, {burst} at once; "
+                f"try again in {wait_seconds:.1f} seconds",
+            )
+        )
+        return False
 
     def _malformed(self, connection: Connection, message: str) -> None:
         self.metrics.messages.labels("malformed").inc()

@@ -1,7 +1,8 @@
 """Decides which topics a connection hears of those that it asks for.
 
-`clarion_gateway.clients.admission` asks at a handshake and when the identity changes. A token
-grants topics; `clarion_contract.events.audience` has the rules.
+`clarion_gateway.clients.admission` asks at a handshake and when the identity changes, and
+`clarion_gateway.clients.memberships` when an open connection subscribes. A token grants topics;
+`clarion_contract.events.audience` has the rules.
 """
 
 from __future__ import annotations
@@ -57,21 +58,35 @@ class Topics:
         """
         if not names:
             return NOTHING_ASKED
-        self._check_count(len(names))
-        granted: dict[Audience, None] = {}
-        forbidden: dict[str, None] = {}
-        for name in names:
-            try:
-                audience = topic_audience(name)
-            except InvalidTopic as invalid:
-                self._metrics.topics_refused.labels("invalid").inc()
-                raise Refused(close_codes.invalid_topic(str(invalid))) from None
-            if may_subscribe(identity, name):
-                granted[audience] = None
+        granted: list[Audience] = []
+        forbidden: list[str] = []
+        for audience in self.named(names):
+            if may_subscribe(identity, audience.name):
+                granted.append(audience)
             else:
-                forbidden[name] = None
-        self._metrics.topics_refused.labels("forbidden").inc(len(forbidden))
+                forbidden.append(audience.name)
+        self.refused("forbidden", len(forbidden))
         return Asked(tuple(granted), tuple(forbidden))
+
+    def named(self, names: Sequence[str]) -> Collection[Audience]:
+        """The audiences of the topics that a client names, each once and in order.
+
+        Args:
+            names: as the client wrote them.
+
+        Raises:
+            Refused: there are too many, or one of them is no topic's name.
+        """
+        self._check_count(len(names))
+        try:
+            return dict.fromkeys(topic_audience(name) for name in names).keys()
+        except InvalidTopic as invalid:
+            self.refused("invalid")
+            raise Refused(close_codes.invalid_topic(str(invalid))) from None
+
+    def refused(self, reason: str, count: int = 1) -> None:
+        """Count topics that clients asked for and do not receive."""
+        self._metrics.topics_refused.labels(reason).inc(count)
 
     def check(self, audiences: Collection[Audience]) -> None:
         """Refuse a connection that would hear too many topics.
@@ -86,13 +101,18 @@ class Topics:
 
     def _check_count(self, count: int) -> None:
         if count > self._max:
-            self._metrics.topics_refused.labels("too_many").inc()
+            self.refused("too_many")
             raise Refused(close_codes.too_many_topics(self._max, count))
 
 
 def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
     """Of the topics that a connection asked for, those that it may hear under another identity."""
     return tuple(each for each in connection.asked if may_subscribe(identity, each.name))
+
+
+def heard_of(asked: Asked) -> TopicsHeard:
+    """What becomes of the topics that a client has just asked for."""
+    return TopicsHeard([audience.name for audience in asked.granted], asked.forbidden)
 
 
 def heard(

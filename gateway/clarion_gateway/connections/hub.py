@@ -205,6 +205,19 @@ class Hub:
                 self._group(connection).add(connection)
         connection.identity = identity
 
+    def hear(self, connection: Connection, asked: tuple[Audience, ...]) -> None:
+        """Let a connection hear other audiences than it asked for before, in one step.
+
+        Args:
+            asked: all audiences that it has asked for and may hear. Those of its identity are not
+                concerned.
+        """
+        live = self._group(connection).discard(connection)
+        connection.asked = asked
+        self._listen(connection)
+        if live:
+            self._group(connection).add(connection)
+
     def find(self, connection_id: str) -> Connection | None:
         """The connection with that id; None: this pod does not have it."""
         return self._by_id.get(connection_id)
@@ -227,15 +240,19 @@ class Hub:
         return group
 
     def _join(self, connection: Connection) -> None:
+        """Let the connection hear the streams of its audiences, and note its user."""
+        self._listen(connection)
+        if connection.user is not None:
+            self._by_user.setdefault(connection.user, []).append(connection)
+            self.changed(connection.user)
+
+    def _listen(self, connection: Connection) -> None:
         """Let the connection hear the streams of its audiences."""
         audiences = connection.audiences
         connection.hear(
             shared=tuple(audience.stream for audience in audiences if not audience.named),
             named=tuple(audience.stream for audience in audiences if audience.named),
         )
-        if connection.user is not None:
-            self._by_user.setdefault(connection.user, []).append(connection)
-            self.changed(connection.user)
 
     def _leave(self, connection: Connection) -> None:
         if connection.user is None:

@@ -15,8 +15,9 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.delivery.replay_room import Party, ReplayRoom
+from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
+from clarion_gateway.delivery.shares import Party
 from clarion_gateway.metrics.registry import Metrics
 
 # The most events of one stream in one reply of Redis.

@@ -11,128 +11,24 @@ Events from the ring take no room, since all clients share them.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.delivery.shares import Party, Pool
 
 # Each turn reads a page at a time. So many keep one Redis busy, and Redis' memory for replies stays
 # below so many pages for each pod.
 _TURNS: Final = 8
 # Replies that fit into one write take no room: they leave at once, within the socket's own bound.
 FREE_BYTES: Final = 65_536
-# The share of turns and of room that the connections of one user may take, that anonymous ones from
-# one address may take, and that all anonymous ones together may take. The rest is for others.
-_ONE_SHARE: Final = 1 / 4
-_ANONYMOUS_SHARE: Final = 3 / 4
 # When room is short, a client that has been reading its replay for so long is closed. It comes back
 # for the rest.
 _SLOW_SECONDS: Final = 10.0
-
-
-class Busy(Exception):
-    """Too many replays are under way: no turn, or no room, became free in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """On whose behalf a client comes back, as it was then.
-
-    Attributes:
-        user: None: nobody's.
-        address: where the client is; None: not known. It counts for anonymous clients alone, since
-            many users may share one.
-    """
-
-    user: str | None
-    address: str | None = None
-
-    @property
-    def shares(self) -> Mapping[tuple[str, str], float]:
-        """The user, address or group that a replay counts for, and the share that each may take."""
-        if self.user is not None:
-            return {("user", self.user): _ONE_SHARE}
-        shares = {("anonymous", ""): _ANONYMOUS_SHARE}
-        if self.address is not None:
-            shares["address", self.address] = _ONE_SHARE
-        return shares
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    party: Party
-    amount: int
-    granted: asyncio.Future[None]
-
-
-class _Pool:
-    """An amount of which clients take parts, in the order in which they ask, up to their shares."""
-
-    def __init__(self, total: int, wait_seconds: float) -> None:
-        self.total = total
-        self.used = 0
-        self._wait_seconds = wait_seconds
-        self._used_by: Counter[tuple[str, str]] = Counter()
-        self._waiters: deque[_Waiter] = deque()
-
-    def share(self, party: Party) -> int:
-        return int(self.total * min(party.shares.values()))
-
-    async def take(self, party: Party, amount: int) -> None:
-        """Wait for an amount, and take it; `give_back` it later.
-
-        Raises:
-            Busy: so much was not free in time. Nothing is taken.
-        """
-        waiter = _Waiter(party, amount, asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
-        self._grant()
-        try:
-            if not waiter.granted.done():
-                async with asyncio.timeout(self._wait_seconds):
-                    await waiter.granted
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-                self._grant()  # those behind it
-            else:
-                self.give_back(party, amount)
-            if isinstance(error, TimeoutError):
-                raise Busy from None
-            raise
-
-    def give_back(self, party: Party, amount: int) -> None:
-        self.used -= amount
-        for each in party.shares:
-            self._used_by[each] -= amount
-            if not self._used_by[each]:
-                del self._used_by[each]
-        self._grant()
-
-    def _grant(self) -> None:
-        """Serve waiters in order. One whose share is used up does not delay others."""
-        for waiter in list(self._waiters):
-            if waiter.granted.done():  # cancelled
-                continue
-            shares = waiter.party.shares
-            if any(
-                self._used_by[each] + waiter.amount > int(self.total * share)
-                for each, share in shares.items()
-            ):
-                continue
-            if self.used + waiter.amount > self.total:
-                return
-            self._waiters.remove(waiter)
-            self.used += waiter.amount
-            for each in shares:
-                self._used_by[each] += waiter.amount
-            waiter.granted.set_result(None)
 
 
 @dataclass(slots=True)
@@ -158,8 +54,8 @@ class ReplayRoom:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._turns = _Pool(_TURNS, wait_seconds)
-        self._room = _Pool(max_bytes, wait_seconds)
+        self._turns = Pool(_TURNS, wait_seconds)
+        self._room = Pool(max_bytes, wait_seconds)
         self._taken: dict[Connection, _Taken] = {}
 
     @property
@@ -174,11 +70,8 @@ class ReplayRoom:
         Raises:
             Busy: no turn was free in time.
         """
-        await self._turns.take(party, 1)
-        try:
+        async with self._turns.part(party, 1):
             yield
-        finally:
-            self._turns.give_back(party, 1)
 
     async def take(self, connection: Connection, party: Party, cost_bytes: int) -> None:
         """Take room for the events that were read for a connection; `give_back` it in any case.

@@ -150,6 +150,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.topic_changes = Counter(
+            "clarion_topic_changes_total",
+            "Topics that open connections began to receive, or gave up, by messages.",
+            ["change"],
+            registry=registry,
+        )
         self.topics_not_resumed = Counter(
             "clarion_topics_not_resumed_total",
             "Topics of clients that resumed whose history did not reach back to the position.",
@@ -222,7 +228,11 @@ class Metrics:
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
             (self.pod_deletion_cost_patches, ("written", "failed")),
-            (self.topics_refused, ("forbidden", "invalid", "too_many")),
+            (
+                self.topics_refused,
+                ("forbidden", "invalid", "too_many", "rate_limited", "unavailable"),
+            ),
+            (self.topic_changes, ("subscribe", "unsubscribe")),
             (self.orders, ("revoke_token", "revoke_user", "disconnect")),
         ):
             for label in labels:

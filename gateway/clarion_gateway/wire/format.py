@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.messages import Authenticate, Message
+from clarion_gateway.wire.messages import ClientMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class WireFormat(Protocol):
         """`visible_ping`, with what makes the client answer if the format can ask for an answer."""
         ...
 
-    def decode(self, message: bytes) -> Message | Authenticate:
+    def decode(self, message: bytes) -> ClientMessage:
         """Decode a message from a client.
 
         Args:
@@ -150,6 +150,25 @@ class WireFormat(Protocol):
             user: None if the connection is anonymous now.
             expires_in: seconds until the token ends; None if there is no token.
             heard: its topics from here on; None if it has none and had none.
+        """
+        ...
+
+    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:
+        """Tell the client which of the topics that it asked for it receives from here on.
+
+        Args:
+            ref: of the message that asked for them.
+            position: the client's new one. It has received everything up to here.
+            heard: the topics of that message.
+        """
+        ...
+
+    def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
+        """Tell the client which topics it does not receive from here on.
+
+        Args:
+            ref: of the message that gave them up.
+            kept: those of that message that it still receives, since its token says so.
         """
         ...
 

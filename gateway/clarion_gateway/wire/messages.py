@@ -37,6 +37,34 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
     ref: bytes
 
 
+class Subscribe(msgspec.Struct, frozen=True, gc=False):
+    """A client asks for topics, beside those that it receives.
+
+    Attributes:
+        topics: names, as the client wrote them.
+        ref: as in `Message`.
+    """
+
+    topics: tuple[str, ...]
+    ref: bytes
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, gc=False):
+    """A client gives topics up.
+
+    Attributes:
+        topics: names, as the client wrote them.
+        ref: as in `Message`.
+    """
+
+    topics: tuple[str, ...]
+    ref: bytes
+
+
+ClientMessage = Message | Authenticate | Subscribe | Unsubscribe
+"""Everything that a client may say."""
+
+
 class Malformed(ValueError):
     """A message does not have the wire format's form. The text says what was expected."""
 

@@ -16,7 +16,14 @@ from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
-from clarion_gateway.wire.messages import Authenticate, Malformed, Message
+from clarion_gateway.wire.messages import (
+    Authenticate,
+    ClientMessage,
+    Malformed,
+    Message,
+    Subscribe,
+    Unsubscribe,
+)
 
 SUBPROTOCOL: Final = "clarion.v1"
 REF_MAX_BYTES: Final = 64
@@ -43,7 +50,23 @@ class _Auth(msgspec.Struct, tag="auth", tag_field="kind", forbid_unknown_fields=
     ref: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decoder: msgspec.json.Decoder[_Message | _Auth] = msgspec.json.Decoder(_Message | _Auth)
+class _Subscribe(msgspec.Struct, tag="subscribe", tag_field="kind", forbid_unknown_fields=True):
+    """`Subscribe` on the wire."""
+
+    topics: tuple[str, ...]
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="kind", forbid_unknown_fields=True):
+    """`Unsubscribe` on the wire."""
+
+    topics: tuple[str, ...]
+    ref: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_Said = _Message | _Auth | _Subscribe | _Unsubscribe
+
+_decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 
 
 class NativeFormat:
@@ -55,7 +78,7 @@ class NativeFormat:
         self.ping = frames.PING + self.visible_ping
         self._frame = frame
 
-    def decode(self, message: bytes) -> Message | Authenticate:
+    def decode(self, message: bytes) -> ClientMessage:
         """See `clarion_gateway.wire.format.WireFormat`.
 
         Accepts a JSON object of a known kind whose fields have the right types.
@@ -68,9 +91,15 @@ class NativeFormat:
             raise Malformed(_reason(message, error)) from None
         ref = bytes(said.ref)
         _check_ref(ref)
-        if isinstance(said, _Auth):
-            return Authenticate(said.token, ref)
-        return Message(said.type, bytes(said.data), ref)
+        match said:
+            case _Message():
+                return Message(said.type, bytes(said.data), ref)
+            case _Auth():
+                return Authenticate(said.token, ref)
+            case _Subscribe():
+                return Subscribe(said.topics, ref)
+            case _Unsubscribe():
+                return Unsubscribe(said.topics, ref)
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -127,6 +156,16 @@ class NativeFormat:
                 **_fields(heard),
             }
         )
+
+    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        head = {"kind": "subscribed", "ref": _raw(ref), "id": str(position)}
+        return self._object({**head, **heard.fields})
+
+    def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        fields = {"kind": "unsubscribed", "ref": _raw(ref), "topics": topics}
+        return self._object({**fields, **({"kept": kept} if kept else {})})
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""

@@ -7,6 +7,7 @@ of an event cannot begin so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -77,6 +78,19 @@ class SseFormat:
     ) -> bytes:
         """Never called: a client cannot log in on an event stream."""
         raise AssertionError("SSE carries no log-in")
+
+    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:  # noqa: ARG002
+        """Never called: a client asks for topics in the query of an event stream."""
+        raise AssertionError("SSE carries no subscriptions")
+
+    def unsubscribed(
+        self,
+        ref: bytes,  # noqa: ARG002
+        topics: Sequence[str],  # noqa: ARG002
+        kept: Sequence[str],  # noqa: ARG002
+    ) -> bytes:
+        """Never called, as `subscribed`."""
+        raise AssertionError("SSE carries no subscriptions")
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. EventSource itself obeys ``retry:``."""

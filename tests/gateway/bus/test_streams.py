@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
-from clarion_contract.events.audience import ALL, Audience
+from clarion_contract.events.audience import ALL, Audience, topic_audience
+from clarion_gateway.bus import streams as module
 from clarion_gateway.bus.streams import Stream, Streams
 from tests.gateway.recorder import event
 
@@ -61,3 +62,27 @@ def test_what_was_heard_never_goes_back_but_with_the_ids() -> None:
     streams.rewind(3)
     assert streams.heard == 3
     assert streams.by_name["all"].last == 0
+
+
+async def test_streams_that_are_joined_at_once_are_asked_for_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_WANTED_AT_ONCE", 2)
+    streams = Streams(ONE_CLOCK, control=False)
+    for name in "abcde":
+        streams.of(topic_audience(name))
+    parts = [[stream.name for stream in await streams.wanted()] for _ in range(3)]
+    assert parts == [["topic:a", "topic:b"], ["topic:c", "topic:d"], ["topic:e"]]
+
+
+def test_of_streams_without_members_only_so_many_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that subscribes to ever new topics must not fill the pod's memory."""
+    monkeypatch.setattr(module, "_IDLE_MAX", 2)
+    streams = Streams(ONE_CLOCK, control=False)
+    gone = []
+    for moment, name in enumerate("abcde"):
+        streams.confirm(streams.of(topic_audience(name)), 0)
+        gone += streams.prune(["topic:e"], 60, moment)
+    assert gone == ["topic:a", "topic:b"]
+    assert streams.prune(["topic:e"], 60, 10) == []
+    assert streams.prune(["topic:e"], 60, 70) == ["topic:c", "topic:d"]

@@ -25,7 +25,8 @@ from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
-from clarion_gateway.delivery.replay_room import Party, ReplayRoom
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.shares import Party
 from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop

@@ -22,10 +22,12 @@ from clarion_gateway.application.handlers import Context, Handlers, Refusal
 from clarion_gateway.application.interceptors import authenticated_only, propagate
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
-from clarion_gateway.wire.messages import Authenticate, Message
+from clarion_gateway.wire.format import TopicsHeard
+from clarion_gateway.wire.messages import Authenticate, Message, Subscribe, Unsubscribe
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 
@@ -54,6 +56,21 @@ class LoggedIn:
         connection.write(connection.format.identity(ref, token, None))
 
 
+class Followed:
+    """Memberships that record the topics that they were asked for, and answer at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    async def subscribe(self, connection: Connection, message: Subscribe) -> None:
+        self.asked.append(message.topics)
+        heard = TopicsHeard(message.topics)
+        connection.write(connection.format.subscribed(message.ref, 1, heard))
+
+    async def unsubscribe(self, connection: Connection, message: Unsubscribe) -> None:
+        connection.write(connection.format.unsubscribed(message.ref, message.topics, ()))
+
+
 class Application:
     """Inboxes with the test's handlers, in a task group as in a gateway."""
 
@@ -61,6 +78,7 @@ class Application:
         self.handlers = Handlers()
         self.bus = PublishedEvents()
         self.admission = LoggedIn()
+        self.memberships = Followed()
         self.metrics = metrics()
         self.hub = Hub()
         self.inbound = Inbound(1 << 20)
@@ -77,6 +95,7 @@ class Application:
 
             self.inboxes = Inboxes(
                 cast("Admission", self.admission),
+                cast("Memberships", self.memberships),
                 self.handlers,
                 queue,
                 self.metrics,
@@ -456,3 +475,28 @@ async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -
     assert bob.closed_with is None
     assert bob.messages
     assert app.inboxes.running == 0
+
+
+async def test_subscriptions_are_answered_in_their_place_among_the_messages(
+    app: Application,
+) -> None:
+    gate = asyncio.Event()
+
+    @app.handlers.on("wait")
+    async def wait(message: Any, context: Context) -> None:
+        await gate.wait()
+
+    alice = app.connect("alice")
+    app.say(alice, "wait", ref=1)
+    app.inboxes.put(alice, Subscribe(("a",), b"2"))
+    app.inboxes.put(alice, Unsubscribe(("a",), b"3"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert app.memberships.asked == []
+    gate.set()
+    await app.settled()
+    assert [(message["kind"], message["ref"]) for message in alice.messages] == [
+        ("reply", 1),
+        ("subscribed", 2),
+        ("unsubscribed", 3),
+    ]

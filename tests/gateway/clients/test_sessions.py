@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
@@ -49,6 +51,7 @@ class Door:
         options = settings(**overrides)
         self.inboxes = Inboxes(
             cast("Admission", None),
+            cast("Memberships", None),
             Handlers(),
             cast("PublishQueue", None),
             self.metrics,
@@ -151,3 +154,35 @@ async def test_nothing_is_kept_of_a_client_that_has_gone() -> None:
     assert not door.sessions.spend(late), "and what comes in after all makes nothing"
     assert late.state is State.CLOSED
     assert door.kept == 0
+
+
+def subscription(*topics: str) -> bytes:
+    return json.dumps({"kind": "subscribe", "ref": 1, "topics": topics}).encode()
+
+
+def test_a_client_subscribes_to_so_many_topics_at_once_and_then_at_a_rate() -> None:
+    door = Door(subscribes_per_second=2, subscribe_burst=3, max_topics_per_connection=5)
+    client = door.client()
+    door.sessions.receive(client, subscription("a", "b"))
+    door.sessions.receive(client, subscription("c", "d", "e"))  # a debt of two
+    assert client.messages == []
+    door.sessions.receive(client, subscription("f"))
+    (error,) = client.messages
+    assert (error["kind"], error["ref"], error["code"]) == ("error", 1, "rate_limited")
+    assert error["message"].startswith("expected at most 2 topics a second, 3 at once")
+    assert "try again in 1.5 seconds" in error["message"]
+    refused = sample(door.metrics, "clarion_topics_refused_total", reason="rate_limited")
+    assert refused == 1
+    assert client.closed_with is None
+    door.now += 1.5
+    door.sessions.receive(client, subscription("f"))
+    assert len(client.messages) == 1
+
+
+def test_a_message_with_absurdly_many_topics_costs_what_a_large_one_costs() -> None:
+    door = Door(subscribes_per_second=1, subscribe_burst=5, max_topics_per_connection=5)
+    client = door.client()
+    door.sessions.receive(client, subscription(*(str(number) for number in range(5_000))))
+    door.now += 1
+    door.sessions.receive(client, subscription("a"))
+    assert client.messages == []

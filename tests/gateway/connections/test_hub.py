@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.hub import Hub
@@ -47,6 +47,27 @@ def test_a_users_connections_are_found_until_the_last_one_leaves() -> None:
     assert hub.remove(second)
     assert hub.of_user("alice") == ()
     assert not hub.users
+
+
+def test_a_connection_hears_topics_as_they_come_and_go_and_its_user_does_not_change() -> None:
+    hub = Hub()
+    changed: list[str] = []
+    hub.changed = changed.append
+    alice = Recorder("alice")
+    hub.add(alice)
+    changed.clear()
+    a, b = topic_audience("a"), topic_audience("b")
+    hub.hear(alice, (a, b))
+    assert alice.topics == ["a", "b"]
+    assert hub.named_streams == {"user:alice", "topic:a", "topic:b"}
+    hub.hear(alice, (b,))
+    (group,) = (group for group in hub.groups if group.members)
+    assert set(group.named) == {"user:alice", "topic:b"}
+    assert list(group.members) == [alice]
+    assert changed == []
+    hub.remove(alice)
+    hub.hear(alice, (a,))
+    assert hub.named_streams == set()
 
 
 def test_a_connection_is_removed_once() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.identity import Identity
-from clarion_gateway.delivery.replay_room import Busy, Party, ReplayRoom
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.shares import Busy, Party
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import Recorder
 

@@ -16,8 +16,14 @@ from websockets.frames import Opcode
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import TYPE_PATTERN
 from clarion_gateway.wire import native
-from clarion_gateway.wire.format import Welcome
-from clarion_gateway.wire.messages import Authenticate, Malformed, Message
+from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.messages import (
+    Authenticate,
+    Malformed,
+    Message,
+    Subscribe,
+    Unsubscribe,
+)
 from clarion_gateway.wire.native import DEFLATED, PLAIN, NativeFormat
 from tests.gateway.json_values import VALUES, written
 from tests.gateway.recorder import AUDIENCES, event, frames_of, messages_of
@@ -95,6 +101,22 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
             {"kind": "identity", "ref": "a", "user": user, "expires_in": None},
         ),
         (
+            PLAIN.subscribed(b"4", id_, TopicsHeard(["a", "b"])),
+            {"kind": "subscribed", "ref": 4, "id": str(id_), "topics": ["a", "b"]},
+        ),
+        (
+            PLAIN.subscribed(b"4", id_, TopicsHeard([], ["c"])),
+            {"kind": "subscribed", "ref": 4, "id": str(id_), "topics": [], "forbidden": ["c"]},
+        ),
+        (
+            PLAIN.unsubscribed(b"null", ["a"], []),
+            {"kind": "unsubscribed", "ref": None, "topics": ["a"]},
+        ),
+        (
+            PLAIN.unsubscribed(b"null", ["a"], ["b"]),
+            {"kind": "unsubscribed", "ref": None, "topics": ["a"], "kept": ["b"]},
+        ),
+        (
             PLAIN.reconnect(seconds, "draining"),
             {"kind": "reconnect", "after_ms": seconds, "reason": "draining"},
         ),
@@ -136,6 +158,16 @@ def test_a_reply_carries_ref_and_data_as_they_came(data: object, ref: object) ->
 def test_ref_and_data_may_be_left_out() -> None:
     assert decode(b'{"kind":"message","type":"a"}') == Message("a", b"null", b"null")
     assert decode(b'{"kind":"auth","token":null}') == Authenticate(None, b"null")
+    assert decode(b'{"kind":"subscribe","topics":[]}') == Subscribe((), b"null")
+
+
+def test_subscriptions_name_topics() -> None:
+    assert decode(said(kind="subscribe", ref=1, topics=["a", "*"])) == Subscribe(("a", "*"), b"1")
+    assert decode(said(kind="unsubscribe", ref="x", topics=["a"])) == Unsubscribe(("a",), b'"x"')
+    for topics in ("a", {"a": 1}, [1], None):
+        for kind in ("subscribe", "unsubscribe"):
+            with pytest.raises(Malformed, match=r"at `\$\.topics"):
+                decode(said(kind=kind, topics=topics))
 
 
 @given(st.text())

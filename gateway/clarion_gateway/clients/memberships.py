@@ -1,0 +1,147 @@
+"""Subscribes open connections to topics, and unsubscribes them.
+
+`clarion_gateway.clients.inbox` hands the messages over, those of one connection one at a time. A
+connection begins to hear a topic between two rounds, after Redis has confirmed that the pod hears
+it. So everything that is published after the answer reaches the client, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Final, Protocol
+
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.clients.topics import Asked, Topics, heard_of
+from clarion_gateway.connections.close_codes import Refused
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.shares import Busy, Party, Pool
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.wire.messages import Subscribe, Unsubscribe
+
+# So many topics at once may wait for Redis to confirm them, on behalf of messages. They keep Redis
+# busy for some milliseconds.
+_UNCONFIRMED_MAX: Final = 4_096
+
+
+class Joining(Protocol):
+    """The part of `clarion_gateway.bus.subscription.Subscription` that memberships use."""
+
+    def joined(
+        self, audiences: Collection[Audience], *, whole: bool = False
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep the pod subscribed to audiences while the context lasts."""
+        ...
+
+    def unconfirmed(self, audiences: Collection[Audience]) -> int:
+        """The number of audiences for which Redis has yet to confirm the pod's subscription."""
+        ...
+
+
+class Memberships:
+    """Changes what open connections hear, as their clients ask.
+
+    Args:
+        wait_seconds: how long a client waits for the bus at most.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        subscription: Joining,
+        delivery: Delivery,
+        topics: Topics,
+        metrics: Metrics,
+        *,
+        wait_seconds: float,
+    ) -> None:
+        self._hub = hub
+        self._subscription = subscription
+        self._delivery = delivery
+        self._topics = topics
+        self._metrics = metrics
+        self._wait_seconds = wait_seconds
+        self._unconfirmed = Pool(_UNCONFIRMED_MAX, wait_seconds / 2)
+
+    async def subscribe(self, connection: Connection, message: Subscribe) -> None:
+        """Let a connection hear the topics that its client asks for and may hear.
+
+        The client gets ``subscribed``, or an ``error`` if it asks for something that cannot be.
+        """
+        try:
+            asked = self._topics.ask(connection.identity, message.topics)
+            self._topics.check({*connection.audiences, *asked.granted})
+            async with self._heard(connection, asked.granted):
+                self._begin(connection, message.ref, asked)
+        except Refused as refused:
+            self._error(connection, message.ref, refused.close.label, refused.close.reason)
+        except (TimeoutError, BusUnavailable, Busy):
+            self._topics.refused("unavailable", len(message.topics))
+            self._error(connection, message.ref, "unavailable", "try again")
+
+    async def unsubscribe(self, connection: Connection, message: Unsubscribe) -> None:
+        """Let a connection hear topics no more; the client gets ``unsubscribed``, or an ``error``.
+
+        Topics that the token lists stay.
+        """
+        try:
+            named = self._topics.named(message.topics)
+        except Refused as refused:
+            self._error(connection, message.ref, refused.close.label, refused.close.reason)
+            return
+        async with self._delivery.between_rounds():
+            if connection.state is State.CLOSED:
+                return
+            left = [audience for audience in connection.asked if audience not in named]
+            self._metrics.topic_changes.labels("unsubscribe").inc(len(connection.asked) - len(left))
+            self._hub.hear(connection, tuple(left))
+            hears = set(connection.topics)
+            names = [audience.name for audience in named]
+            gone = [name for name in names if name not in hears]
+            kept = [name for name in names if name in hears]
+            connection.write(connection.format.unsubscribed(message.ref, gone, kept))
+
+    @contextlib.asynccontextmanager
+    async def _heard(
+        self, connection: Connection, audiences: Sequence[Audience]
+    ) -> AsyncIterator[None]:
+        """Wait until the pod hears audiences, and for the time between two rounds.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+            Busy: too many other topics wait for Redis.
+            TimeoutError: Redis does not confirm in time.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(self._wait_seconds):
+                async with self._room(connection, self._subscription.unconfirmed(audiences)):
+                    await stack.enter_async_context(self._subscription.joined(audiences))
+            await stack.enter_async_context(self._delivery.between_rounds())
+            yield
+
+    def _room(
+        self, connection: Connection, unconfirmed: int
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        if not unconfirmed:
+            return contextlib.nullcontext()
+        party = Party(connection.user)
+        return self._unconfirmed.part(party, min(unconfirmed, self._unconfirmed.share(party)))
+
+    def _begin(self, connection: Connection, ref: bytes, asked: Asked) -> None:
+        """Answer, and let the connection hear the topics; call it between two rounds."""
+        if connection.state is State.CLOSED:
+            return
+        before = connection.asked
+        after = dict.fromkeys([*before, *asked.granted])
+        if len(after) > len(before):
+            self._hub.hear(connection, tuple(after))
+            self._metrics.topic_changes.labels("subscribe").inc(len(after) - len(before))
+        position = self._delivery.position
+        connection.write(connection.format.subscribed(ref, position, heard_of(asked)))
+
+    def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
+        connection.write(connection.format.error(ref, code, message))
