@@ -146,6 +146,7 @@ class Plan:
             "GATEWAY_INTERNAL_PORT": str(self.gateway_internal_port + index),
             "GATEWAY_PATH_PREFIX": self.gateway_path_prefix,
             "GATEWAY_DEV_PUBLISHER_URL": self.addresses.publisher,
+            "GATEWAY_DEV_GATEWAY_URLS": ",".join(self.addresses.gateways),
         }
         if self.handlers is not None:
             environment["GATEWAY_HANDLERS"] = self.handlers

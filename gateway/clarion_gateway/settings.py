@@ -317,6 +317,9 @@ class GatewaySettings(ContractSettings):
     dev_publisher_url: str = Field(
         "http://127.0.0.1:8080", description="In the dev profile: the publisher that the page uses."
     )
+    dev_gateway_urls: Names = Field(
+        (), description="In the dev profile: pages of the gateways that the page links to."
+    )
 
     @property
     def listing_claims(self) -> dict[str, str]:
@@ -399,7 +402,7 @@ class GatewaySettings(ContractSettings):
         check_entries(names)
         return names
 
-    @field_validator("allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("allowed_origins", "trusted_proxies", "dev_gateway_urls", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
+from email.message import Message
+from importlib import metadata, resources
 
 import httpx
+import jwt
 import pytest
 from starlette.applications import Starlette
 
@@ -58,17 +60,54 @@ def test_the_page_keeps_to_its_policy() -> None:
         assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == [], name
 
 
-async def test_hands_out_tokens_for_users() -> None:
+async def test_hands_out_tokens_for_users_that_may_ask_for_every_topic() -> None:
     answer = (await client().post("/dev/token", json={"user": "alice"})).json()
     claims = verifier().verify(answer["token"])
     assert (claims.subject, claims.scopes) == ("alice", frozenset())
+    payload = jwt.decode(answer["token"], options={"verify_signature": False})
+    assert payload["subscribe"] == ["**"]
+
+
+async def test_links_to_the_publisher_and_the_other_gateways() -> None:
+    settings = {
+        "jwt_secret": None,
+        "jwt_jwks_url": "https://issuer.example/jwks",
+        "dev_publisher_url": "https://publisher.example/api",
+        "dev_gateway_urls": "http://127.0.0.1:8001/,http://127.0.0.1:8002/",
+    }
+    links = (await client(**settings).get("/dev/links")).json()
+    assert links["publisher_url"] == "https://publisher.example/api"
+    assert links["gateway_urls"] == ["http://127.0.0.1:8001/", "http://127.0.0.1:8002/"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://forge.example/clarion/README.md", None),
+        ("https://clarion.test/docs", "https://clarion.test/docs"),
+    ],
+    ids=["a placeholder", "a real address"],
+)
+async def test_links_to_the_documentation_once_it_has_an_address(
+    monkeypatch: pytest.MonkeyPatch, url: str, shown: str | None
+) -> None:
+    found = Message()
+    found["Project-URL"] = "Repository, https://clarion.test"
+    found["Project-URL"] = f"Documentation, {url}"
+    monkeypatch.setattr(metadata, "metadata", lambda name: found)
+    assert (await client().get("/dev/links")).json()["docs_url"] == shown
 
 
 async def test_hands_out_what_publishing_takes() -> None:
     session = (await client(jwt_audience="clarion").get("/dev/session")).json()
     assert session["publisher_url"] == "http://127.0.0.1:8080"
     claims = verifier("clarion").verify(session["publish_token"])
-    assert claims.scopes == {"publish:all", "publish:authenticated", "publish:user"}
+    assert claims.scopes == {
+        "publish:all",
+        "publish:authenticated",
+        "publish:user",
+        "publish:topic",
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,7 +129,7 @@ async def test_has_no_tokens_to_give_where_somebody_else_signs() -> None:
     assert (await page.post("/dev/token", json={"user": "alice"})).status_code == 501
 
 
-PATHS = ("/", *(f"/dev/{name}" for name in FILES), "/dev/session")
+PATHS = ("/", *(f"/dev/{name}" for name in FILES), "/dev/links", "/dev/session")
 OWN = ("127.0.0.1:8000", "[::1]:8000", "localhost", "LOCALHOST:80", "a.localhost", "192.168.1.7")
 FOREIGN = (
     "evil.example",

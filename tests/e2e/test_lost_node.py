@@ -189,34 +189,6 @@ async def page() -> AsyncIterator[Page]:
         await browser.close()
 
 
-_PAGES = {
-    "listen.js": """
-        import { listen } from "./listen.js";
-        const token = () => TOKEN;
-        window.heard = { types: [] };
-        listen({ token, onEvent: () => heard.types.push("order.updated"), onMissed() {} });
-    """,
-}
-
-
-@pytest.mark.parametrize("name", _PAGES)
-async def test_a_documented_page_finds_out(
-    site: Site, page: Page, name: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / "client"
-    folder.mkdir()
-    (folder / name).write_text(code_of(name))
-    (folder / "page.html").write_text(
-        f"<script type=module>const TOKEN = '{site.stack.token('ada')}';{_PAGES[name]}</script>"
-    )
-    await page.goto(f"{site.url}/client/page.html")
-    await until(lambda: connected(site, 0))
-    site.nodes[0].lose()
-    await site.stack.publish("all", "order.updated")
-    await page.wait_for_function("heard.types.length === 1", timeout=SECONDS * 1_000)
-    assert await connected(site, 1)
-
-
 async def connected(site: Site, node: int) -> bool:
     """Whether that gateway holds a connection."""
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -230,6 +202,7 @@ async def connected(site: Site, node: int) -> bool:
 @pytest.mark.parametrize("transport", ["WebSocket", "Server-sent events"])
 async def test_the_development_page_finds_out(site: Site, page: Page, transport: str) -> None:
     await page.goto(site.url)
+    await page.get_by_role("tab", name="Connection").click()
     await page.get_by_text(transport, exact=True).click()
     await expect(page.locator("#state")).to_have_text("live", timeout=SECONDS * 1_000)
     await until(lambda: connected(site, 0))

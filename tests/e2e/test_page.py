@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from tests.e2e.stack import Stack
 
@@ -51,18 +52,38 @@ class Window:
         await self.page.goto(url)
         await expect(self.page.locator("#state")).to_have_text("live")
 
+    async def panel(self, name: str) -> Locator:
+        """Open a tab; returns what it shows."""
+        await self.page.get_by_role("tab", name=name).click()
+        return self.page.get_by_role("tabpanel", name=name)
+
     async def choose(self, label: str) -> None:
-        await self.page.get_by_text(label, exact=True).click()
+        panel = await self.panel("Connection")
+        await panel.get_by_text(label, exact=True).click()
+
+    async def press(self, name: str) -> None:
+        await (await self.panel("Connection")).get_by_role("button", name=name).click()
+
+    async def send(self, type_: str, data: str) -> None:
+        panel = await self.panel("Send")
+        await panel.get_by_label("Type").fill(type_)
+        await panel.get_by_label("Data, JSON").fill(data)
+        await panel.get_by_role("button").click()
 
     async def say(self, text: str) -> None:
-        await self.page.get_by_label("Message").fill(text)
-        await self.page.get_by_role("button", name="Send").click()
+        await self.send("chat.message", json.dumps({"text": text}))
 
     async def publish(self, audience: str, type_: str) -> None:
-        await self.choose(audience)
-        await self.page.get_by_label("Type").fill(type_)
-        await self.page.get_by_role("button", name="Publish").click()
-        await expect(self.page.locator("#publish-outcome")).to_contain_text("published")
+        panel = await self.panel("Publish")
+        await panel.get_by_label("To", exact=True).select_option(audience)
+        await panel.get_by_label("Type").fill(type_)
+        await panel.get_by_role("button").click()
+        await expect(panel.get_by_role("status")).to_contain_text("published")
+
+    async def subscribe(self, topic: str) -> None:
+        panel = await self.panel("Topics")
+        await panel.get_by_label("Topic to receive").fill(topic)
+        await panel.get_by_role("button", name="Subscribe", exact=True).click()
 
     async def shows(self, *texts: str, count: int = 1) -> None:
         """Exactly this many rows contain all these texts."""
@@ -114,11 +135,11 @@ async def test_a_person_logs_in_chats_and_publishes(windows: tuple[Window, Windo
 
 async def test_a_broken_connection_is_resumed(windows: tuple[Window, Window]) -> None:
     one, other = windows
-    await one.page.get_by_role("button", name="Disconnect").click()
+    await one.press("Disconnect")
     await expect(one.page.locator("#state")).to_have_text("not connected")
     await other.say("said while you were away")
     await other.shows("reply", "said while you were away")
-    await one.page.get_by_role("button", name="Connect").click()
+    await one.press("Connect")
     await one.shows("resumed where it broke")
     await one.shows("said while you were away", "caught up")
 
@@ -127,7 +148,8 @@ async def test_server_sent_events_carry_the_same(windows: tuple[Window, Window])
     one, other = windows
     await one.choose("Server-sent events")
     await one.shows("resumed where it broke")
-    await expect(one.page.get_by_role("button", name="Send")).to_be_disabled()
+    button = (await one.panel("Send")).get_by_role("button")
+    await expect(button).to_be_disabled()
     await other.say("over a stream")
     await one.shows("sse", "over a stream")
 
@@ -137,10 +159,115 @@ async def test_mistakes_are_explained_where_they_were_made(
 ) -> None:
     one, _ = windows
     await one.say("   ")
-    await expect(one.page.locator("#chat-outcome")).to_contain_text("invalid: data.text")
-    await one.page.get_by_label("Data, JSON").fill("{")
-    await one.page.get_by_role("button", name="Publish").click()
-    await expect(one.page.locator("#publish-outcome")).to_contain_text("JSON")
+    await expect(one.page.locator("#send-outcome")).to_contain_text("invalid: data.text")
+    await one.send("no.such.type", "null")
+    await expect(one.page.locator("#send-outcome")).to_contain_text("unknown_type")
+    for name, outcome in (("Publish", "#publish-outcome"), ("Send", "#send-outcome")):
+        panel = await one.panel(name)
+        await panel.get_by_label("Data, JSON").fill("{")
+        await panel.get_by_role("button").click()
+        await expect(one.page.locator(outcome)).to_contain_text("JSON")
+    await one.subscribe("order.42")
+    await expect(one.page.locator("#topics-outcome")).to_contain_text("forbidden")
+
+
+async def test_a_topic_reaches_those_that_subscribed(windows: tuple[Window, Window]) -> None:
+    alice, guest = windows
+    await alice.choose("Alice")
+    await alice.subscribe("order.42")
+    await expect(alice.page.locator("#topics-outcome")).to_have_text("subscribed to order.42")
+    await alice.publish("A topic", "order.shipped")
+    await alice.shows("order.42", "order.shipped")
+    await alice.panel("Topics")
+    await alice.page.get_by_role("button", name="Unsubscribe from order.42").click()
+    await expect(alice.page.locator("#received li")).to_have_count(0)
+    await alice.publish("A topic", "order.returned")
+    await alice.publish("All", "the.end")
+    for window in windows:
+        await window.shows("the.end")
+        await window.shows("order.returned", count=0)
+    await guest.shows("order.shipped", count=0)
+    await alice.choose("Anonymous")
+
+
+async def test_a_dropped_connection_comes_back(windows: tuple[Window, Window]) -> None:
+    one, other = windows
+    await one.press("Drop for 5 s")
+    await expect(one.page.locator("#state")).to_contain_text("back in")
+    await other.say("dropped meanwhile")
+    await one.shows("dropped meanwhile", "caught up")
+
+
+async def test_it_links_to_the_other_gateway_and_to_the_api(
+    windows: tuple[Window, Window], stack: Stack
+) -> None:
+    one, _ = windows
+    other = one.page.get_by_role("link", name="The other gateway")
+    await expect(other).to_have_attribute("href", stack.gateways[1].url)
+    api = one.page.get_by_role("link", name="Publisher's API")
+    await expect(api).to_have_attribute("href", f"{stack.publisher.url}/docs")
+
+
+SIZES = {"laptop": (1280, 800), "phone": (360, 740)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_arriving_event_is_visible_beside_the_form(
+    browser: Browser, stack: Stack, size: str
+) -> None:
+    width, height = SIZES[size]
+    page = await browser.new_page(viewport={"width": width, "height": height})
+    window = Window(page)
+    await window.open(stack.gateways[0].url)
+    for name, send in (
+        ("Publish", window.publish("All", "to.all")),
+        ("Send", window.say("hello")),
+    ):
+        await send
+        newest = page.locator("#events li").first
+        await expect(newest).to_contain_text("to.all" if name == "Publish" else "hello")
+        await expect(newest).to_be_in_viewport(ratio=1)
+        button = (await window.panel(name)).get_by_role("button")
+        await expect(button).to_be_in_viewport(ratio=1)
+    assert window.errors == []
+    await page.close()
+
+
+# Luminance and contrast as in WCAG 2.2; the colours of a selected choice and of one beside it.
+_CONTRASTS = r"""
+() => {
+  const luminance = (colour) => colour.match(/[\d.]+/g).slice(0, 3)
+    .map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  const contrast = (...colours) => {
+    const [dark, light] = colours.map(luminance).sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const selected = [
+    document.querySelector("[role=tab][aria-selected=true]"),
+    ...[...document.querySelectorAll(".choice input:checked + span")],
+  ];
+  return selected.map((element) => {
+    const { color, backgroundColor } = getComputedStyle(element);
+    const around = getComputedStyle(element.closest(".choice")).backgroundColor;
+    return [contrast(color, backgroundColor), contrast(backgroundColor, around)];
+  });
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_selected_choice_stands_out(browser: Browser, stack: Stack, scheme: str) -> None:
+    """As WCAG 2.2 asks: 4.5 for text, 3 for what tells that a control is selected."""
+    page = await browser.new_page(color_scheme="dark" if scheme == "dark" else "light")
+    await Window(page).open(stack.gateways[0].url)
+    contrasts = await page.evaluate(_CONTRASTS)
+    assert len(contrasts) == 3
+    for text, state in contrasts:
+        assert text >= 4.5
+        assert state >= 3
+    await page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -80,7 +80,7 @@ def test_a_gateway_below_a_prefix(tmp_path: Path, redis_url: str) -> None:
         assert get(gateway, "/realtime/health").status_code == 200
         assert get(gateway, "/realtime/ws").status_code == 426
         assert get(gateway, "/realtime/").status_code == 200
-        for name in ("page.js", "connection.js", "page.css", "icon.svg", "session"):
+        for name in ("page.js", "client.js", "page.css", "icon.svg", "links", "session"):
             assert get(gateway, f"/realtime/dev/{name}").status_code == 200
         for path in (
             "/ws",

@@ -6,6 +6,7 @@ import { Kept, type StorageLike } from "./position.js";
 import type { ClarionEvent, Connection, End, ServerMessage } from "./protocol.js";
 import { Seen } from "./seen.js";
 import { openEventStream } from "./sse.js";
+import { Topics } from "./topics.js";
 import { verdict } from "./verdicts.js";
 import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
 
@@ -42,6 +43,8 @@ export interface Options {
    * client closes.
    */
   getToken?: (context: TokenContext) => Token | Promise<Token>;
+  /** Topics to receive from the first connection on, as by `subscribe`. */
+  topics?: readonly string[];
   /** Keeps the position, so that a page that is reloaded resumes: `sessionStorage`. */
   storage?: StorageLike;
   /** The key in `storage`. Default: `clarion:` and the url. */
@@ -73,6 +76,14 @@ export type Status =
       readonly user: string | null;
       /** The gateway's id of the connection, for a producer's `exclude`. */
       readonly connection: string;
+      /** The gateway's name. */
+      readonly pod: string;
+      /** Whether everything that was missed follows; null: the client had no position yet. */
+      readonly resumed: boolean | null;
+      /** When the token ends, as `Date.now()` counts; null: there is none. */
+      readonly expiresAt: number | null;
+      /** The topics whose events arrive. */
+      readonly topics: readonly string[];
     }
   | {
       readonly state: "closed";
@@ -84,12 +95,14 @@ export type Status =
 /** Why the application must fetch its state anew, and the id from which events follow. */
 export interface Refresh {
   /**
-   * - `first`: the first connection; events from `id` on follow.
+   * - `first`: the first connection, or a topic's first events; events from `id` on follow.
    * - `not_resumed`: the client was away for longer than the history reaches.
    * - `gap`: the gateway's Redis lost events.
    */
   readonly reason: "first" | "not_resumed" | "gap";
   readonly id: string;
+  /** Only the state of this topic. Missing: all state. */
+  readonly topic?: string;
 }
 
 /** What a message carries and what its handler replies, by type. */
@@ -118,6 +131,7 @@ export class Client<
   readonly #options: Options;
   readonly #position: Kept;
   readonly #seen = new Seen();
+  readonly #topics: Topics;
   readonly #byType = new Map<string, Emitter<[any, ClarionEvent]>>();
   readonly #onAny = new Emitter<[ClarionEvent]>();
   readonly #onStatus = new Emitter<[Status]>();
@@ -148,6 +162,7 @@ export class Client<
   constructor(options: Options) {
     this.#options = options;
     this.#base = new URL(options.url, globalThis.location?.href);
+    this.#topics = new Topics(options.topics);
     this.#position = new Kept(options.storage, options.storageKey ?? `clarion:${this.#base.href}`);
     this.#WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#usesSse = options.transport === "sse";
@@ -235,6 +250,34 @@ export class Client<
     return (answer as { data: unknown }).data;
   }
 
+  /**
+   * Receive a topic's events, also after each reconnect; resolves when they arrive from now on.
+   *
+   * `onRefresh` says when to fetch the topic's state. Two subscriptions to a topic need two
+   * `unsubscribe`.
+   *
+   * @throws RefusalError if the token does not allow the topic.
+   * @throws NoAnswerError if the client closes; the topic counts as soon as it connects again.
+   */
+  subscribe(topic: string): Promise<void> {
+    const subscribed = this.#topics.add(topic);
+    this.#nameTopicsSoon();
+    return subscribed;
+  }
+
+  /** Receive a topic's events no longer, unless the token itself grants them. */
+  unsubscribe(topic: string): void {
+    this.#topics.remove(topic);
+    this.#nameTopicsSoon();
+  }
+
+  /** Once for all changes of the moment. */
+  #nameTopicsSoon(): void {
+    queueMicrotask(() => {
+      if (this.#status.state === "open" && this.#topics.areStale) void this.#start("the topics change");
+    });
+  }
+
   /** Ask `getToken` for a token now, and speak for its user from then on. */
   async login(): Promise<void> {
     this.#isAnonymous = false;
@@ -285,10 +328,10 @@ export class Client<
       ended: (end: End) => attempt === this.#attempt && this.#ended(end),
     };
     this.#watch = setTimeout(() => listener.ended({ code: 0, reason: "no answer in time" }), CONNECT_MS);
-    const since = this.#position.value;
+    const beginning = { token, since: this.#position.value, topics: this.#topics.name() };
     this.#connection = this.#usesSse
-      ? openEventStream(this.#base, token, since, listener)
-      : openWebSocket(this.#WebSocket!, this.#base, token, since, listener);
+      ? openEventStream(this.#base, beginning, listener)
+      : openWebSocket(this.#WebSocket!, this.#base, beginning, listener);
   }
 
   /** Drop the connection and what belongs to it, and be deaf to what still comes of it. */
@@ -309,6 +352,7 @@ export class Client<
     this.#stopWatchingPage();
     this.#position.flush();
     this.#report({ state: "closed", reason, code });
+    this.#topics.fail(new NoAnswerError(`closed: ${reason}`, false));
     this.#wakeWaiting();
   }
 
@@ -318,7 +362,7 @@ export class Client<
       case "welcome":
         return this.#welcomed(message);
       case "event":
-        if (this.#seen.add(message.id)) {
+        if (this.#seen.add(message.id, streamOf(message))) {
           this.#byType.get(message.type)?.emit(message.data, message);
           this.#onAny.emit(message);
         }
@@ -333,10 +377,7 @@ export class Client<
         this.#hintMs = message.after_ms;
         return;
       case "identity":
-        if (this.#status.state === "open") this.#report({ ...this.#status, user: message.user });
-        this.#refreshLater(message.expires_in);
-        this.#asked.get(message.ref)?.settle(message);
-        return;
+        return this.#identified(message);
       case "reply":
       case "error":
         this.#asked.get(message.ref!)?.settle(message);
@@ -346,18 +387,39 @@ export class Client<
   #welcomed(welcome: ServerMessage & { kind: "welcome" }): void {
     this.#failures = this.#unwelcome = this.#refusedTokens = 0;
     this.#tokenReason = "connect";
-    const { id, connection, user, resumed } = welcome;
+    const { id, connection, user, pod, resumed, topics = [] } = welcome;
     if (resumed !== true) this.#position.value = { id, connection };
     this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
     this.#watchSilence();
     this.#refreshLater(welcome.expires_in);
     const transport = this.#usesSse ? "sse" : "websocket";
     const reason = transport === "sse" ? "connected, without sockets: sending is not possible" : "connected";
-    this.#report({ state: "open", reason, transport, user, connection });
+    const unread = this.#topics.heard(topics);
+    const expiresAt = momentIn(welcome.expires_in);
+    this.#report({ state: "open", reason, transport, user, connection, pod, resumed, expiresAt, topics });
     if (resumed !== true) {
       this.#onRefresh.emit({ reason: resumed === null ? "first" : "not_resumed", id });
+    } else {
+      for (const topic of welcome.not_resumed ?? []) this.#onRefresh.emit({ reason: "not_resumed", id, topic });
+      this.#tellUnread(unread.filter((topic) => !welcome.not_resumed?.includes(topic)));
     }
+    this.#nameTopicsSoon();
     this.#wakeWaiting();
+  }
+
+  #identified(message: ServerMessage & { kind: "identity" }): void {
+    const { user, expires_in, topics = [] } = message;
+    const unread = this.#topics.heard(topics);
+    if (this.#status.state === "open") {
+      this.#report({ ...this.#status, user, topics, expiresAt: momentIn(expires_in) });
+    }
+    this.#refreshLater(expires_in);
+    this.#asked.get(message.ref)?.settle(message);
+    this.#tellUnread(unread);
+  }
+
+  #tellUnread(topics: readonly string[]): void {
+    for (const topic of topics) this.#onRefresh.emit({ reason: "first", id: this.position!, topic });
   }
 
   /** Move on to an id that came on this connection. */
@@ -487,6 +549,15 @@ export class Client<
     this.#status = status;
     this.#onStatus.emit(status);
   }
+}
+
+function momentIn(seconds: number | null): number | null {
+  return seconds === null ? null : Date.now() + seconds * 1000;
+}
+
+/** The name under which an event's id counts. An event stream does not say the topic, so all that it says counts. */
+function streamOf({ audience, topic, type, data }: ClarionEvent): string {
+  return topic ?? (audience ? "" : type + JSON.stringify(data));
 }
 
 /** Make a client and connect it. */

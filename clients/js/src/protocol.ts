@@ -6,8 +6,10 @@ export interface ClarionEvent<Type extends string = string, Data = unknown> {
   readonly data: Data;
   /** When it was published. RFC 3339, UTC, microseconds. */
   readonly time: string;
-  /** `all`, `authenticated` or `user`; missing on server-sent events, which do not carry it. */
+  /** `all`, `authenticated`, `user` or `topic`; missing on server-sent events, which do not carry it. */
   readonly audience?: string;
+  /** The topic's name, if the audience is one. */
+  readonly topic?: string;
 }
 
 /** What a gateway sends, as far as the client reads it: docs/protocol.md. */
@@ -17,14 +19,17 @@ export type ServerMessage =
       id: string;
       connection: string;
       user: string | null;
+      pod: string;
       resumed: boolean | null;
       expires_in: number | null;
       ping_interval?: number;
+      topics?: string[];
+      not_resumed?: string[];
     }
   | ({ kind: "event" } & ClarionEvent)
   | { kind: "gap"; id: string }
   | { kind: "reconnect"; after_ms: number }
-  | { kind: "identity"; ref: number; user: string | null; expires_in: number | null }
+  | { kind: "identity"; ref: number; user: string | null; expires_in: number | null; topics?: string[] }
   | { kind: "reply"; ref: number; data: unknown }
   | { kind: "error"; ref: number | null; code: string; message: string }
   | { kind: "ping" };
@@ -52,8 +57,15 @@ export interface Connection {
   close(): void;
 }
 
-/** The address of one of the gateway's paths, `ws` or `sse`, with the client's position. */
-export function address(base: URL, path: "ws" | "sse", since: Position | null): URL {
+/** What a connection is to begin with. */
+export interface Beginning {
+  readonly token: string | null;
+  readonly since: Position | null;
+  readonly topics: readonly string[];
+}
+
+/** The address of one of the gateway's paths, `ws` or `sse`, with the client's position and topics. */
+export function address(base: URL, path: "ws" | "sse", { since, topics }: Omit<Beginning, "token">): URL {
   const url = new URL(base);
   url.pathname = `${url.pathname.replace(/\/(ws|sse)?$/, "")}/${path}`;
   url.protocol = url.protocol.replace(/^(http|ws)/, path === "ws" ? "ws" : "http");
@@ -61,6 +73,7 @@ export function address(base: URL, path: "ws" | "sse", since: Position | null): 
     url.searchParams.set("since", since.id);
     if (since.connection) url.searchParams.set("connection", since.connection);
   }
+  for (const topic of topics) url.searchParams.append("topic", topic);
   return url;
 }
 

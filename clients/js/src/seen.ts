@@ -7,12 +7,17 @@ const KEPT_MICROSECONDS = 60_000_000;
 export class Seen {
   readonly #ids = new Set<string>();
 
-  /** Whether the id was not here before; from now on it is. */
-  add(id: string): boolean {
-    if (this.#ids.has(id)) return false;
-    this.#ids.add(id);
+  /**
+   * Whether the id was not here before; from now on it is.
+   *
+   * @param stream two topics may have the same id, so each has its own name here.
+   */
+  add(id: string, stream = ""): boolean {
+    const key = `${id} ${stream}`;
+    if (this.#ids.has(key)) return false;
+    this.#ids.add(key);
     for (const oldest of this.#ids) {
-      if (Number(oldest) > Number(id) - KEPT_MICROSECONDS) break;
+      if (parseInt(oldest) > Number(id) - KEPT_MICROSECONDS) break;
       this.#ids.delete(oldest);
     }
     return true;

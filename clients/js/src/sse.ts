@@ -1,25 +1,22 @@
-import { address, type Connection, type Listener, type Position, type ServerMessage } from "./protocol.js";
+import { address, type Beginning, type Connection, type Listener, type ServerMessage } from "./protocol.js";
 
 /**
  * Connect by server-sent events. `EventSource` cannot send an Authorization header, hides the status
  * of a refusal, and passes on only types that are known beforehand, so this reads the stream itself.
  */
-export function openEventStream(
-  base: URL,
-  token: string | null,
-  since: Position | null,
-  listener: Listener,
-): Connection {
+export function openEventStream(base: URL, beginning: Beginning, listener: Listener): Connection {
+  const { token } = beginning;
   const abort = new AbortController();
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (token !== null) headers["Authorization"] = `Bearer ${token}`;
   const options: RequestInit = { headers, cache: "no-store", signal: abort.signal };
-  fetch(address(base, "sse", since), options)
+  fetch(address(base, "sse", beginning), options)
     .then((response) => (response.ok ? read(response, listener) : refused(response, listener)))
     .catch(async (error: Error) => {
       // A forbidden page may not send the header, and learns no more than that. It may read the
       // refusal of a request without one.
-      const plain = token === null ? null : await fetch(address(base, "sse", null), { signal: abort.signal }).catch(() => null);
+      const bare = address(base, "sse", { since: null, topics: [] });
+      const plain = token === null ? null : await fetch(bare, { signal: abort.signal }).catch(() => null);
       if (abort.signal.aborted) return;
       if (plain && !plain.ok) return refused(plain, listener);
       plain?.body?.cancel();

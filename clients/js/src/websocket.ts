@@ -1,4 +1,4 @@
-import { address, type Connection, type Listener, type Position } from "./protocol.js";
+import { address, type Beginning, type Connection, type Listener } from "./protocol.js";
 
 /** The part of the browser's `WebSocket` that the client uses; the one of `ws` has it too. */
 export interface WebSocketLike {
@@ -18,13 +18,13 @@ const OPEN = 1;
 export function openWebSocket(
   WebSocket: WebSocketConstructor,
   base: URL,
-  token: string | null,
-  since: Position | null,
+  beginning: Beginning,
   listener: Listener,
 ): Connection {
   // A browser cannot send an Authorization header with a WebSocket, and a query may be logged.
+  const { token } = beginning;
   const protocols = ["clarion.v1", ...(token === null ? [] : [`clarion.bearer.${token}`])];
-  const socket = new WebSocket(address(base, "ws", since).href, protocols);
+  const socket = new WebSocket(address(base, "ws", beginning).href, protocols);
   socket.onmessage = ({ data }) => listener.message(JSON.parse(data));
   socket.onclose = ({ code, reason }) => listener.ended({ code, reason });
   socket.onerror = () => {}; // `close` follows, and says as much

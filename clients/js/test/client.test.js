@@ -328,6 +328,127 @@ test("login and logout change the identity of an open connection", async () => {
   assert.deepEqual(tokens, [null, "alice"]);
 });
 
+/** A gateway that allows all topics but those that begin with `secret`. */
+async function topical(asked, fields = () => ({})) {
+  return gateway((socket, { searchParams }) => {
+    const named = searchParams.getAll("topic");
+    asked.push(named);
+    const topics = named.filter((topic) => !topic.startsWith("secret"));
+    say(socket, welcome({ resumed: searchParams.has("since") || null, topics, ...fields(asked.length) }));
+  });
+}
+
+test("the client names its topics at each connection", async () => {
+  const asked = [];
+  const sockets = [];
+  const url = await gateway((socket, { searchParams }) => {
+    sockets.push(socket);
+    asked.push(searchParams.getAll("topic"));
+    say(socket, welcome({ topics: ["order.42", "a#b"] }));
+  });
+  const client = connect(url, { topics: ["order.42", "a#b"] });
+  assert.deepEqual((await status(client, "open")).topics, ["order.42", "a#b"]);
+  sockets[0].terminate();
+  await status(client, ({ state }) => state === "connecting");
+  await status(client, "open");
+  assert.deepEqual(asked, [["order.42", "a#b"], ["order.42", "a#b"]]);
+});
+
+test("a subscription resolves when the topic's events arrive, and says to fetch its state", async () => {
+  const asked = [];
+  const client = connect(await topical(asked), { topics: ["a"] });
+  const refreshes = [];
+  client.onRefresh((refresh) => refreshes.push(refresh));
+  await status(client, "open");
+  await Promise.all([client.subscribe("b"), client.subscribe("c")]);
+  assert.deepEqual(client.status.topics, ["a", "b", "c"]);
+  assert.deepEqual(asked.at(-1), ["a", "b", "c"]);
+  assert.equal(asked.length, 2, "both were asked for at once");
+  assert.deepEqual(refreshes, [
+    { reason: "first", id: "1" },
+    { reason: "first", id: "1", topic: "b" },
+    { reason: "first", id: "1", topic: "c" },
+  ]);
+});
+
+test("a topic that the token does not allow is refused, and not asked for again", async () => {
+  const asked = [];
+  const client = connect(await topical(asked));
+  const refused = await client.subscribe("secret.1").catch((error) => error);
+  assert.ok(refused instanceof RefusalError);
+  assert.equal(refused.code, "forbidden");
+  await client.subscribe("a");
+  assert.deepEqual(asked.at(-1), ["a"]);
+});
+
+test("a topic ends with its last subscription", async () => {
+  const asked = [];
+  const client = connect(await topical(asked));
+  await Promise.all([client.subscribe("a"), client.subscribe("a"), client.subscribe("b")]);
+  client.unsubscribe("a");
+  await new Promise(setImmediate);
+  assert.deepEqual(client.status.topics, ["a", "b"]);
+  client.unsubscribe("a");
+  await status(client, ({ topics }) => topics && !topics.includes("a"));
+  assert.deepEqual(asked.at(-1), ["b"]);
+});
+
+test("a topic that could not be resumed is reported by its name", async () => {
+  let sockets = 0;
+  const done = promised();
+  const url = await gateway((socket) => {
+    if (++sockets > 1) return say(socket, welcome({ id: "9", resumed: true, topics: ["a", "b"], not_resumed: ["b"] }));
+    say(socket, welcome({ topics: ["a", "b"] }));
+    setImmediate(() => socket.terminate());
+  });
+  const refreshes = [];
+  connect(url, { topics: ["a", "b"] }).onRefresh((refresh) => {
+    refreshes.push(refresh);
+    if (refreshes.length === 2) done.resolve();
+  });
+  await done;
+  assert.deepEqual(refreshes.at(-1), { reason: "not_resumed", id: "9", topic: "b" });
+});
+
+test("a topic that a later token allows is to be fetched then", async () => {
+  const url = await gateway((socket) => {
+    say(socket, welcome({ id: "3" }));
+    socket.on("message", (data) => {
+      const { ref, token } = JSON.parse(data);
+      say(socket, { kind: "identity", ref, user: token, expires_in: null, topics: ["a"] });
+    });
+  });
+  const client = connect(url, { topics: ["a"], getToken: () => "alice" });
+  const refreshes = [];
+  client.onRefresh((refresh) => refreshes.push(refresh));
+  await status(client, "open");
+  assert.deepEqual(client.status.topics, []);
+  await client.login();
+  assert.deepEqual(client.status.topics, ["a"]);
+  assert.deepEqual(refreshes.at(-1), { reason: "first", id: "3", topic: "a" });
+});
+
+test("two topics may have an event with the same id", async () => {
+  const done = promised();
+  const on = (id, topic) => ({ ...event(id), audience: "topic", topic });
+  const url = await gateway((socket) =>
+    say(socket, welcome(), on(2, "a"), on(2, "b"), on(2, "a"), event(3, "end")),
+  );
+  const heard = [];
+  const client = connect(url);
+  client.on("tick", (_, { topic }) => heard.push(topic));
+  client.on("end", done.resolve);
+  await done;
+  assert.deepEqual(heard, ["a", "b"]);
+});
+
+test("subscribers learn that the client closes", async () => {
+  const client = connect(await gateway(() => {}));
+  const waiting = client.subscribe("a").catch((error) => error);
+  client.close();
+  assert.ok((await waiting) instanceof NoAnswerError);
+});
+
 function stream(response, text) {
   response.writeHead(200, { "content-type": "text/event-stream" });
   response.write(text);

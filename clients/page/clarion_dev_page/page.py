@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Collection
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,8 +26,10 @@ from clarion_contract.events.audience import InvalidUserId, check_user_id
 from clarion_gateway.settings import GatewaySettings
 
 TOKEN_SECONDS: Final = 3_600
-PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user"
-FILES: Final = ("page.js", "connection.js", "page.css", "icon.svg")
+PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user publish:topic"
+FILES: Final = ("page.js", "rows.js", "requests.js", "client.js", "page.css", "icon.svg")
+_EVERY_TOPIC: Final = ("**",)
+_DISTRIBUTION: Final = "clarion"
 _BODY_MAX_BYTES: Final = 4_096
 _HOST_SHOWN_CHARACTERS: Final = 100
 
@@ -41,7 +43,7 @@ class TokenRequest(msgspec.Struct):
 
 
 def routes(settings: GatewaySettings) -> list[Route]:
-    """The page, its files, ``GET /dev/session`` and ``POST /dev/token``."""
+    """The page, its files, ``GET /dev/links``, ``GET /dev/session`` and ``POST /dev/token``."""
     page = DevPage(settings)
     hosts = frozenset(urlsplit(origin).hostname for origin in settings.allowed_origins)
 
@@ -51,6 +53,7 @@ def routes(settings: GatewaySettings) -> list[Route]:
     return [
         route("/", page.show),
         *(route(f"/dev/{name}", page.file) for name in FILES),
+        route("/dev/links", page.links),
         route("/dev/session", page.session),
         route("/dev/token", page.token, "POST"),
     ]
@@ -78,6 +81,16 @@ class DevPage:
         name = request.url.path.rpartition("/")[2]
         return FileResponse(self._folder / name, headers=self._headers)
 
+    async def links(self, request: Request) -> Response:  # noqa: ARG002
+        """The pages that this page links to."""
+        return self._answer(
+            {
+                "publisher_url": self._settings.dev_publisher_url,
+                "gateway_urls": self._settings.dev_gateway_urls,
+                "docs_url": _docs_url(),
+            }
+        )
+
     async def session(self, request: Request) -> Response:  # noqa: ARG002
         """The address at which the page publishes, and a token for it."""
         if self._settings.jwt_secret is None:
@@ -88,7 +101,7 @@ class DevPage:
         )
 
     async def token(self, request: Request) -> Response:
-        """A token for any user."""
+        """A token for any user, with which the page may ask for any topic."""
         if self._settings.jwt_secret is None:
             return _refusal(501, "the page's tokens need CLARION_JWT_SECRET")
         body = b""
@@ -100,9 +113,10 @@ class DevPage:
             user = check_user_id(msgspec.json.decode(body, type=TokenRequest).user)
         except (msgspec.DecodeError, InvalidUserId) as error:
             return _refusal(400, f'expected {{"user": "alice"}}: {error}')
-        return self._answer({"token": self._sign({"sub": user})})
+        grants = {self._settings.subscribe_claim: _EVERY_TOPIC}
+        return self._answer({"token": self._sign({"sub": user, **grants})})
 
-    def _answer(self, value: dict[str, str]) -> Response:
+    def _answer(self, value: dict[str, Any]) -> Response:
         return JSONResponse(value, headers={"Cache-Control": "no-store"})
 
     def _sign(self, claims: dict[str, Any]) -> str:
@@ -162,6 +176,15 @@ def _content_policy(publisher_url: str) -> str:
         f"connect-src 'self' ws: wss: {publisher}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _docs_url() -> str | None:
+    """The address of the documentation, from the package's metadata; None: it has none yet."""
+    entries = metadata.metadata(_DISTRIBUTION).get_all("Project-URL") or []
+    urls = {label: url for label, _, url in (entry.partition(", ") for entry in entries)}
+    url = urls.get("Documentation", "")
+    is_placeholder = (urlsplit(url).hostname or ".example").endswith(".example")  # RFC 2606
+    return None if is_placeholder else url
 
 
 def _refusal(status: int, detail: str) -> Response:

@@ -9,11 +9,19 @@ const report = (kind, fields) => process.stdout.write(`${JSON.stringify({ kind, 
 const client = createClient({ WebSocket, ...options, ...(tokenUrl && { getToken: fetchToken(tokenUrl) }) });
 client.onStatus((status) => report("status", status));
 client.onRefresh((refresh) => report("refresh", refresh));
-client.onAny(({ id, type, data }) => report("event", { id, type, data }));
+client.onAny(({ id, type, topic, data }) => report("event", { id, type, topic, data }));
+
+const commands = {
+  send: (type, data) => client.send(type, data),
+  subscribe: (topic) => client.subscribe(topic),
+  unsubscribe: (topic) => client.unsubscribe(topic),
+  login: () => client.login(),
+  logout: () => client.logout(),
+};
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { send, login, logout } = JSON.parse(line);
-  const answer = send ? client.send(...send) : login ? client.login() : logout ? client.logout() : client.close();
+  const [[name, parameters]] = Object.entries(JSON.parse(line));
+  const answer = commands[name](...parameters);
   Promise.resolve(answer).then(
     (reply) => report("done", { reply }),
     ({ name, code, message }) => report("failed", { name, code, message }),

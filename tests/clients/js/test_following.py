@@ -104,6 +104,45 @@ async def test_a_message_gets_the_handlers_reply(stack: Stack, address: str, dri
         assert unknown["code"] == "unknown_type"
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_topics_are_resumed_on_any_gateway(
+    stack: Stack,
+    address: str,
+    drive: Drive,
+    endpoint: tuple[TokenEndpoint, str],
+    transport: str,
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, stack.token("alice", subscribe=["order.*"]))]
+    options = {"url": address, "tokenUrl": url, "transport": transport, "topics": ["order.1"]}
+    async with drive(**options) as client:
+        assert (await client.status("open"))["topics"] == ["order.1"]
+        await client.command(subscribe=["order.2"])
+        refused = await client.command(subscribe=["room.1"])
+        assert (refused["name"], refused["code"]) == ("RefusalError", "forbidden")
+        for turn, gateway in enumerate(stack.gateways):
+            for number in range(10):
+                await stack.publish({"topic": f"order.{number % 3}"}, "tick", [turn, number])
+                if number == 5:
+                    gateway.kill()
+            await stack.publish("all", "tick", [turn, "end"])
+            await _heard(client, [turn, "end"])
+            gateway.start()
+            gateway.wait_until_ready()
+        await client.command(unsubscribe=["order.1"])
+        await client.reported(lambda report: report.get("topics") == ["order.2"])
+        await stack.publish({"topic": "order.1"}, "tick", "unwanted")
+        await stack.publish({"topic": "order.2"}, "tick", "last")
+        await _heard(client, "last")
+    expected = [[turn, n] for turn in range(2) for n in (1, 2, 4, 5, 7, 8, "end")]
+    assert client.data == [*expected, "last"]
+    refreshes = [report for report in client.reports if report["kind"] == "refresh"]
+    assert [(refresh["reason"], refresh.get("topic")) for refresh in refreshes] == [
+        ("first", None),
+        ("first", "order.2"),
+    ]
+
+
 class TokenEndpoint:
     """An application's endpoint; each test says what it answers."""
 

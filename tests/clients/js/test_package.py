@@ -69,6 +69,13 @@ def test_its_types_are_strict(application: Path, module: str, extension: str) ->
     )  # fmt: skip
 
 
+def test_the_development_page_has_this_client(package: Path, tmp_path: Path) -> None:
+    run("node", "build.js", str(tmp_path / "client.js"), cwd=package)
+    page = ROOT / "clients" / "page" / "clarion_dev_page" / "static" / "client.js"
+    built = (tmp_path / "client.js").read_text()
+    assert page.read_text() == built, "run npm run build in clients/js"
+
+
 def test_its_table_of_ends_is_the_gateways() -> None:
     script = runpy.run_path(str(PACKAGE / "verdicts.py"))
     assert script["TARGET"].read_text() == script["text"](), "run python clients/js/verdicts.py"

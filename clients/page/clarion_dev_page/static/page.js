@@ -1,8 +1,9 @@
-// The development page: shows the reports of connection.js, and lets a person try everything.
+// The development page: lets a person try everything on a connection of the JavaScript client.
 
-import { Connection } from "./connection.js";
+import { createClient } from "./client.js";
+import { getJson, postJson, sendJson } from "./requests.js";
+import { addEvent, addNotice, clearRows, element } from "./rows.js";
 
-const ROWS_LAST = 300;
 const DROP_MS = 5_000;
 // If an event is older than this when it arrives, it was missed before, not delivered late.
 const LIVE_MS = 10_000;
@@ -10,186 +11,185 @@ const LIVE_MS = 10_000;
 const find = (id) => document.getElementById(id);
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 
-const names = { all: "all", authenticated: "authenticated", user: "to you", reply: "reply" };
-let received = 0;
-let welcomedAt = 0;
+// The client of another transport goes on from the position of the one before.
+const positions = new Map();
+const storage = {
+  getItem: (key) => positions.get(key) ?? null,
+  setItem: (key, value) => positions.set(key, value),
+};
+const topics = new Set();
+let client;
+let before = { state: "closed" };
+let openedAt = 0;
 let expiresAt = null;
+let dropped; // the timer that ends a drop
+let stopHearing = [];
 
-const connection = new Connection({
-  token: async (user) => (await postJson("dev/token", { user })).token,
-  report: (kind, fields) => reports[kind]?.(fields),
-});
+function connect() {
+  clearTimeout(dropped);
+  for (const stop of stopHearing) stop();
+  client?.close();
+  before = { state: "closed" };
+  client = createClient({
+    url: ".",
+    transport: chosen("transport"),
+    topics: [...topics],
+    storage,
+    async getToken() {
+      const user = chosen("identity");
+      return user ? (await postJson("dev/token", { user })).token : null;
+    },
+  });
+  stopHearing = [client.onStatus(showStatus), client.onRefresh(tellRefresh), client.onAny(showEvent)];
+}
 
-const reports = {
-  state({ state, reason, code, milliseconds }) {
-    const seconds = milliseconds === undefined ? "" : (milliseconds / 1000).toFixed(1);
-    const texts = {
-      idle: "not connected",
-      connecting: "connecting …",
-      live: "live",
-      waiting: `back in ${seconds} s`,
-      refused: "refused",
-    };
-    find("state").dataset.state = state;
-    find("state").textContent = texts[state];
-    find("connect").textContent = state === "idle" || state === "refused" ? "Connect" : "Disconnect";
-    find("drop").disabled = state !== "live";
-    if (state !== "live") expiresAt = null;
-    if (state === "waiting") addNotice(`${reason}${code ? ` (${code})` : ""}`);
-    if (state === "refused") addNotice(`refused: ${reason}${code ? ` (${code})` : ""}`, true);
-    if (state === "idle") addNotice("disconnected");
-    showSendable();
-  },
+// The client's reports
 
-  welcome({ connection: id, user, pod, resumed, expires_in }) {
-    welcomedAt = Date.now();
-    showIdentity(user, expires_in);
-    show("pod", pod);
-    show("connection", id);
-    show("position", connection.position);
+function showStatus(status) {
+  const { state, reason } = status;
+  if (state === "open") {
+    showState("live", "live");
+    showOpen(status);
+  } else if (state === "closed") {
+    const isAsked = status.code === "closed";
+    showState(isAsked ? "idle" : "refused", isAsked ? "not connected" : "refused");
+    if (isAsked && before.state !== "closed") addNotice("disconnected");
+    if (!isAsked) addNotice(`refused: ${reason} (${status.code})`, true);
+  } else if (status.retryAt === null) {
+    showState("connecting", "connecting …");
+  } else {
+    showState("waiting", `back in ${((status.retryAt - Date.now()) / 1000).toFixed(1)} s`);
+    addNotice(reason);
+  }
+  before = status;
+  showSendable();
+}
+
+function showOpen({ user, pod, connection, resumed, topics: received, expiresAt: end }) {
+  if (before.state !== "open") {
+    openedAt = Date.now();
     const how = { true: ", resumed where it broke", false: ", not resumed: events may be missing" };
     addNotice(`connected to ${pod}, ${user ?? "anonymous"}${how[resumed] ?? ""}`, resumed === false);
-  },
+  } else if (before.user !== user) {
+    addNotice(user === null ? "logged out, same socket" : `logged in as ${user}, same socket`);
+  }
+  expiresAt = end;
+  show("user", user ?? "anonymous");
+  show("pod", pod);
+  show("connection", connection);
+  show("position", client.position);
+  showExpiry();
+  showTopics(received);
+}
 
-  event(event) {
-    show("position", event.id);
-    const age = Date.now() - Date.parse(event.time);
-    const live = Date.parse(event.time) >= welcomedAt || age < 0;
-    if (live && age < LIVE_MS) show("latency", `${Math.max(0, age)} ms`);
-    addEvent(event, live ? null : "caught up");
-  },
+function showEvent(event) {
+  show("position", event.id);
+  const age = Date.now() - Date.parse(event.time);
+  const isLive = Date.parse(event.time) >= openedAt || age < 0;
+  if (isLive && age < LIVE_MS) show("latency", `${Math.max(0, age)} ms`);
+  addEvent(event, isLive ? null : "caught up");
+}
 
-  identity({ user, expires_in }) {
-    const before = find("fact-user").textContent;
-    showIdentity(user, expires_in);
-    if (before !== find("fact-user").textContent) {
-      addNotice(user === null ? "logged out, same socket" : `logged in as ${user}, same socket`);
-    }
-  },
-
-  gap({ id }) {
-    show("position", id);
-    addNotice("history broke: events before this may be missing", true);
-  },
-
-  error({ code, message, ref }) {
-    if (ref === null || ref === undefined) addNotice(`${code}: ${message}`, true);
-  },
-
-  reconnect({ after_ms, reason }) {
-    addNotice(`the gateway is ${reason}: back in ${(after_ms / 1000).toFixed(1)} s`);
-  },
-};
+function tellRefresh({ reason, topic, id }) {
+  show("position", id);
+  if (reason === "gap") addNotice("history broke: events before this may be missing", true);
+  else if (topic && reason === "not_resumed") addNotice(`${topic}: events may be missing`, true);
+  else if (topic) addNotice(`${topic}: its events arrive`);
+}
 
 // Input
 
-find("identity").addEventListener("change", () => attempt(connection.become(chosen("identity"))));
+find("identity").addEventListener("change", () => client.login().catch(({ message }) => addNotice(message, true)));
 
-find("transport").addEventListener("change", () => {
-  connection.transport = chosen("transport");
-  attempt(connection.open());
-});
+find("transport").addEventListener("change", connect);
 
 find("connect").addEventListener("click", () => {
-  if (find("connect").textContent === "Connect") attempt(connection.open());
-  else connection.close();
+  clearTimeout(dropped);
+  if (client.status.state === "closed") client.connect();
+  else client.close();
 });
 
-find("drop").addEventListener("click", () => connection.drop(DROP_MS));
-
-find("clear").addEventListener("click", () => {
-  received = 0;
-  find("events").replaceChildren();
-  showCount();
+find("drop").addEventListener("click", () => {
+  client.close();
+  showState("waiting", `back in ${DROP_MS / 1000} s`);
+  dropped = setTimeout(() => client.connect(), DROP_MS);
 });
 
-find("audience").addEventListener("change", () => {
-  find("user-field").hidden = chosen("audience") !== "user";
-});
+find("clear").addEventListener("click", clearRows);
 
-find("chat").addEventListener("submit", async (submit) => {
-  submit.preventDefault();
-  const text = find("text").value;
+find("audience").addEventListener("change", showAudience);
+
+onSubmit("send", async ({ type, data }) => {
   const started = performance.now();
-  try {
-    const reply = await connection.ask("chat.message", { text });
-    const took = `${(performance.now() - started).toFixed(1)} ms`;
-    addEvent({ audience: "reply", type: "chat.message", time: new Date(), data: reply });
-    showOutcome("chat-outcome", true, `answered in ${took}`);
-    find("chat").reset();
-  } catch (error) {
-    showOutcome("chat-outcome", false, error.message);
-  }
+  const reply = await client.send(type, JSON.parse(data));
+  addEvent({ audience: "reply", type, time: new Date(), data: reply });
+  return `answered in ${(performance.now() - started).toFixed(1)} ms`;
 });
 
-find("publish").addEventListener("submit", async (submit) => {
-  submit.preventDefault();
-  try {
-    const data = find("data").value;
-    JSON.parse(data);
-    const kind = chosen("audience");
-    const audience = kind === "user" ? { user: find("user").value } : kind;
-    // The text is inserted, not parsed and written again, so numbers stay as they were typed.
-    const head = JSON.stringify({ audience, type: find("type").value }).slice(0, -1);
-    const { publisher_url, publish_token } = await getJson("dev/session");
-    const answer = await sendJson(`${publisher_url}/v1/events`, `${head},"data":${data}}`, {
-      Authorization: `Bearer ${publish_token}`,
-    });
-    const pods = `${answer.gateways} gateway${answer.gateways === 1 ? "" : "s"}`;
-    showOutcome("publish-outcome", true, `published ${answer.id} to ${pods}`);
-  } catch (error) {
-    showOutcome("publish-outcome", false, error.message);
+onSubmit("publish", async ({ audience: kind, type, data, ...names }) => {
+  JSON.parse(data);
+  const audience = kind in names ? { [kind]: names[kind] } : kind;
+  // The text is inserted, not parsed and written again, so numbers stay as they were typed.
+  const head = JSON.stringify({ audience, type }).slice(0, -1);
+  const { publisher_url, publish_token } = await getJson("dev/session");
+  const answer = await sendJson(`${publisher_url}/v1/events`, `${head},"data":${data}}`, {
+    Authorization: `Bearer ${publish_token}`,
+  });
+  const pods = `${answer.gateways} gateway${answer.gateways === 1 ? "" : "s"}`;
+  return `published ${answer.id} to ${pods}`;
+});
+
+onSubmit("topics", async ({ topic }) => {
+  if (topics.has(topic)) return `already subscribed to ${topic}`;
+  await client.subscribe(topic);
+  topics.add(topic);
+  showTopics(client.status.topics);
+  return `subscribed to ${topic}`;
+});
+
+function onSubmit(id, act) {
+  find(id).addEventListener("submit", async (submit) => {
+    submit.preventDefault();
+    const outcome = find(`${id}-outcome`);
+    try {
+      outcome.textContent = await act(Object.fromEntries(new FormData(find(id))));
+      outcome.dataset.ok = true;
+    } catch ({ code, message }) {
+      outcome.textContent = code ? `${code}: ${message}` : message;
+      outcome.dataset.ok = false;
+    }
+  });
+}
+
+function openTab(chosenTab) {
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const isChosen = tab === chosenTab;
+    tab.setAttribute("aria-selected", isChosen);
+    tab.tabIndex = isChosen ? 0 : -1;
+    find(tab.getAttribute("aria-controls")).hidden = !isChosen;
   }
+}
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+tabs.forEach((tab, index) => {
+  tab.addEventListener("click", () => openTab(tab));
+  tab.addEventListener("keydown", ({ key }) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    if (!step) return;
+    const next = tabs.at((index + step) % tabs.length);
+    openTab(next);
+    next.focus();
+  });
 });
 
 // Output
 
-function addEvent({ audience, type, time, data, id }, remark = null) {
-  const row = document.createElement("li");
-  if (id) row.title = `id ${id}`;
-  const badge = element("span", names[audience] ?? "sse", audience ? { audience } : {}, "badge");
-  if (!audience) badge.title = "Server-sent events do not say whom they were for";
-  row.append(badge);
-  row.append(element("span", type, {}, "type"));
-  row.append(element("time", [remark, clock(time)].filter(Boolean).join(" · "), {}, "when"));
-  row.append(element("pre", JSON.stringify(data)));
-  if (audience !== "reply") received += 1;
-  addRow(row);
-}
-
-function addNotice(text, bad = false) {
-  const newest = find("events").firstElementChild;
-  if (newest?.dataset.notice === text) {
-    // If a gateway is away for long, one row counts the attempts.
-    const times = Number(newest.dataset.times ?? 1) + 1;
-    newest.dataset.times = times;
-    newest.firstElementChild.textContent = `${text}, ${times} times`;
-    newest.lastElementChild.textContent = clock(new Date());
-    return;
-  }
-  const row = element("li", "", { notice: text, ...(bad && { bad: "" }) }, "notice");
-  row.append(element("span", text), element("time", clock(new Date()), {}, "when"));
-  addRow(row);
-}
-
-function addRow(row) {
-  const list = find("events");
-  list.prepend(row);
-  while (list.childElementCount > ROWS_LAST) list.lastElementChild.remove();
-  showCount();
-}
-
-function showCount() {
-  find("count").textContent = received;
-  find("count").title = `${received} events received`;
-  find("empty").hidden = received > 0 || find("events").querySelector("li:not(.notice)") !== null;
-}
-
-function showIdentity(user, seconds) {
-  show("user", user ?? "anonymous");
-  expiresAt = seconds === null ? null : Date.now() + seconds * 1000;
-  showExpiry();
-  showSendable();
+function showState(state, text) {
+  find("state").dataset.state = state;
+  find("state").textContent = text;
+  find("connect").textContent = state === "idle" || state === "refused" ? "Connect" : "Disconnect";
+  find("drop").disabled = state !== "live";
+  if (state !== "live") expiresAt = null;
 }
 
 function showExpiry() {
@@ -198,16 +198,36 @@ function showExpiry() {
   show("token", `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`);
 }
 
-function showSendable() {
-  const can = find("state").dataset.state === "live" && connection.transport === "websocket";
-  const button = find("chat").querySelector("button");
-  button.disabled = !can;
-  button.title = can ? "" : "Needs a WebSocket: server-sent events go one way";
+function showTopics(received = []) {
+  find("received").replaceChildren(
+    ...received.map((topic) => {
+      const chip = element("li", topic);
+      if (!topics.has(topic)) return chip; // granted by the token itself
+      const button = element("button", "×", {}, "quiet");
+      button.type = "button";
+      button.ariaLabel = `Unsubscribe from ${topic}`;
+      button.addEventListener("click", () => {
+        topics.delete(topic);
+        client.unsubscribe(topic);
+        chip.remove();
+      });
+      chip.append(button);
+      return chip;
+    }),
+  );
 }
 
-function showOutcome(id, ok, text) {
-  find(id).dataset.ok = ok;
-  find(id).textContent = text;
+function showSendable() {
+  const { state, transport } = client.status;
+  const canSend = state === "open" && transport === "websocket";
+  const button = find("send").querySelector("button");
+  button.disabled = !canSend;
+  button.title = canSend ? "" : "Needs a WebSocket: server-sent events go one way";
+}
+
+function showAudience() {
+  find("user-field").hidden = find("audience").value !== "user";
+  find("topic-field").hidden = find("audience").value !== "topic";
 }
 
 function show(fact, text) {
@@ -215,54 +235,25 @@ function show(fact, text) {
   if (fact !== "latency") find(`fact-${fact}`).title = text;
 }
 
-function element(name, text, dataset = {}, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  Object.assign(made.dataset, dataset);
-  if (className) made.className = className;
-  return made;
-}
-
-function clock(time) {
-  const at = new Date(time);
-  const part = (number, width = 2) => String(number).padStart(width, "0");
-  const second = `${part(at.getSeconds())}.${part(at.getMilliseconds(), 3)}`;
-  return `${part(at.getHours())}:${part(at.getMinutes())}:${second}`;
-}
-
-// Requests
-
-async function attempt(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    addNotice(error.message, true);
-  }
-}
-
-const getJson = (url) => answerOf(fetch(url, { cache: "no-store" }), url);
-const postJson = (url, value) => sendJson(url, JSON.stringify(value), {});
-const sendJson = (url, body, headers) =>
-  answerOf(
-    fetch(url, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body }),
-    url,
+async function showLinks() {
+  const { publisher_url, gateway_urls, docs_url } = await getJson("dev/links");
+  const others = gateway_urls.filter((url) => new URL(url).port !== location.port);
+  const links = [
+    ...others.map((url, index) => [others.length > 1 ? `Gateway ${index + 1}` : "The other gateway", url]),
+    ["Publisher's API", `${publisher_url}/docs`],
+    ...(docs_url ? [["Documentation", docs_url]] : []),
+  ];
+  find("links").replaceChildren(
+    ...links.map(([text, url]) => {
+      const link = element("a", text);
+      Object.assign(link, { href: url, target: "_blank", rel: "noreferrer" });
+      return link;
+    }),
   );
-
-async function answerOf(request, url) {
-  let response;
-  try {
-    response = await request;
-  } catch {
-    throw new Error(`no answer from ${new URL(url, location).host}`);
-  }
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.detail ?? body.title ?? `status ${response.status}`);
-  return body;
 }
 
 setInterval(showExpiry, 1_000);
-// After a reload, the browser may keep the old choices.
-connection.user = chosen("identity");
-connection.transport = chosen("transport");
-find("user-field").hidden = chosen("audience") !== "user";
-attempt(connection.open());
+openTab(find("tab-publish"));
+showAudience(); // after a reload, the browser may keep the old choices
+connect();
+showLinks().catch(({ message }) => addNotice(message, true));
