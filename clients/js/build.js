@@ -1,4 +1,4 @@
-// Builds dist/: one file for `import`, one for `require`, and the types of both; and the same client
+// Builds dist/: files for `import` and for `require`, and the types of both; and the client as one file
 // for the development page, which has no Node. `node build.js FILE` writes only the page's, to FILE.
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,24 +9,44 @@ import { build } from "esbuild";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 const page = join(here, "../page/clarion_dev_page/static/client.js");
-const common = { entryPoints: [join(here, "src/index.ts")], bundle: true, minify: true, target: "es2022" };
+const common = { bundle: true, minify: true, target: "es2022" };
+const core = join(here, "src/index.ts");
+// Each becomes a file of its own. The others import it from there.
+const ENTRIES = ["index", "sse"];
 
 async function buildForPage(outfile) {
   const banner = { js: "// Written by clients/js/build.js from clients/js/src. Do not edit." };
-  await build({ ...common, format: "esm", outfile, banner });
+  await build({ ...common, entryPoints: [core], format: "esm", outfile, banner });
 }
 
 async function buildPackage() {
   rmSync(dist, { recursive: true, force: true });
-  const sourcemap = true;
-  await build({ ...common, sourcemap, format: "esm", outfile: join(dist, "index.js") });
-  await build({ ...common, sourcemap, format: "cjs", outfile: join(dist, "index.cjs") });
+  for (const [format, extension] of [["esm", ".js"], ["cjs", ".cjs"]]) {
+    const options = { ...common, sourcemap: true, format, outdir: dist, outExtension: { ".js": extension } };
+    for (const name of ENTRIES) {
+      const entryPoints = [join(here, `src/${name}.ts`)];
+      await build({ ...options, entryPoints, plugins: [siblings(extension)] });
+    }
+  }
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", here], { stdio: "inherit" });
   // The same declarations for CommonJS, under names that say so.
   for (const name of readdirSync(join(dist, "types"))) {
     const text = readFileSync(join(dist, "types", name), "utf8").replaceAll(/\.js"/g, '.cjs"');
     writeFileSync(join(dist, "types", name.replace(/\.d\.ts$/, ".d.cts")), text);
   }
+}
+
+/** Leaves the imports of other entries as they are. */
+function siblings(extension) {
+  const filter = new RegExp(`^\\./(${ENTRIES.join("|")})\\.js$`);
+  return {
+    name: "siblings",
+    setup({ onResolve }) {
+      onResolve({ filter }, ({ path, kind }) =>
+        kind === "entry-point" ? undefined : { path: path.replace(/\.js$/, extension), external: true },
+      );
+    },
+  };
 }
 
 if (process.argv[2]) await buildForPage(process.argv[2]);

@@ -3,9 +3,8 @@ import { Emitter } from "./emitter.js";
 import { NoAnswerError, RefusalError, Stop } from "./errors.js";
 import { watchPage } from "./page.js";
 import { Kept, type StorageLike } from "./position.js";
-import type { ClarionEvent, Connection, End, ServerMessage } from "./protocol.js";
+import type { Beginning, ClarionEvent, Connection, End, Listener, ServerMessage } from "./protocol.js";
 import { Seen } from "./seen.js";
-import { openEventStream } from "./sse.js";
 import { Topics } from "./topics.js";
 import { verdict } from "./verdicts.js";
 import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
@@ -256,7 +255,7 @@ export class Client<
    * `onRefresh` says when to fetch the topic's state. Two subscriptions to a topic need two
    * `unsubscribe`.
    *
-   * @throws RefusalError if the token does not allow the topic.
+   * @throws RefusalError if the token does not allow the topic, it is no topic's name, or there are too many.
    * @throws NoAnswerError if the client closes; the topic counts as soon as it connects again.
    */
   subscribe(topic: string): Promise<void> {
@@ -274,8 +273,31 @@ export class Client<
   /** Once for all changes of the moment. */
   #nameTopicsSoon(): void {
     queueMicrotask(() => {
-      if (this.#status.state === "open" && this.#topics.areStale) void this.#start("the topics change");
+      const { missing, surplus } = this.#topics;
+      if (this.#status.state !== "open" || missing.length + surplus.length === 0) return;
+      if (!this.#connection?.send) return void this.#start("the topics change");
+      if (surplus.length > 0) {
+        this.#topics.drop(surplus);
+        this.#ask({ kind: "unsubscribe", topics: surplus }, CONNECT_MS).catch(() => {}); // the next connection names the others
+      }
+      if (missing.length > 0) void this.#askFor(missing);
     });
+  }
+
+  async #askFor(topics: string[]): Promise<void> {
+    const attempt = this.#attempt;
+    this.#topics.ask(topics);
+    try {
+      await this.#ask({ kind: "subscribe", topics }, CONNECT_MS);
+    } catch (error) {
+      if (attempt !== this.#attempt) return; // the next connection names them
+      const { code } = error as RefusalError;
+      const isFinal = code === "invalid_topic" || code === "too_many_topics";
+      if (isFinal && topics.length > 1) return topics.forEach((topic) => void this.#askFor([topic])); // one may be at fault
+      this.#topics.unanswered(topics, isFinal ? (error as Error) : undefined);
+      if (!code) void this.#start("the topics change"); // a gateway that knows no such message
+      else if (!isFinal) setTimeout(() => this.#nameTopicsSoon(), 1_000 + backoffMs(2));
+    }
   }
 
   /** Ask `getToken` for a token now, and speak for its user from then on. */
@@ -322,16 +344,25 @@ export class Client<
       else this.#ended({ code: 0, reason: `no token: ${message}` });
       return;
     }
+    const open = await this.#transport().catch(() => null);
     if (attempt !== this.#attempt) return;
+    if (!open) return this.#ended({ code: 0, reason: "a part of the client could not be loaded" });
     const listener = {
       message: (message: ServerMessage) => attempt === this.#attempt && this.#hear(message),
       ended: (end: End) => attempt === this.#attempt && this.#ended(end),
     };
     this.#watch = setTimeout(() => listener.ended({ code: 0, reason: "no answer in time" }), CONNECT_MS);
-    const beginning = { token, since: this.#position.value, topics: this.#topics.name() };
-    this.#connection = this.#usesSse
-      ? openEventStream(this.#base, beginning, listener)
-      : openWebSocket(this.#WebSocket!, this.#base, beginning, listener);
+    const beginning = { token, since: this.#position.value, topics: this.#topics.begin() };
+    this.#connection = open(beginning, listener);
+  }
+
+  /** How to connect. Files that few pages need are loaded when they are needed. */
+  async #transport(): Promise<(beginning: Beginning, listener: Listener) => Connection> {
+    if (this.#usesSse) {
+      const { openEventStream } = await import("./sse.js");
+      return (...how) => openEventStream(this.#base, ...how);
+    }
+    return (...how) => openWebSocket(this.#WebSocket!, this.#base, ...how);
   }
 
   /** Drop the connection and what belongs to it, and be deaf to what still comes of it. */
@@ -378,6 +409,12 @@ export class Client<
         return;
       case "identity":
         return this.#identified(message);
+      case "subscribed":
+        this.#moveTo(message.id);
+        this.#topicsHeard([...this.#topics.received, ...message.topics], [...message.topics, ...(message.forbidden ?? [])]);
+        return this.#asked.get(message.ref)?.settle(message);
+      case "unsubscribed":
+        this.#topicsHeard(this.#topics.received.filter((topic) => !message.topics.includes(topic)), []);
       case "reply":
       case "error":
         this.#asked.get(message.ref!)?.settle(message);
@@ -415,6 +452,13 @@ export class Client<
     }
     this.#refreshLater(expires_in);
     this.#asked.get(message.ref)?.settle(message);
+    this.#tellUnread(unread);
+  }
+
+  #topicsHeard(topics: string[], asked: string[]): void {
+    topics = [...new Set(topics)];
+    const unread = this.#topics.heard(topics, asked);
+    if (this.#status.state === "open") this.#report({ ...this.#status, topics });
     this.#tellUnread(unread);
   }
 

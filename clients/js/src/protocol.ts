@@ -32,6 +32,8 @@ export type ServerMessage =
   | { kind: "identity"; ref: number; user: string | null; expires_in: number | null; topics?: string[] }
   | { kind: "reply"; ref: number; data: unknown }
   | { kind: "error"; ref: number | null; code: string; message: string }
+  | { kind: "subscribed"; ref: number; id: string; topics: string[]; forbidden?: string[] }
+  | { kind: "unsubscribed"; ref: number; topics: string[] }
   | { kind: "ping" };
 
 /** Why a connection ended. */

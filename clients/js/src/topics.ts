@@ -13,7 +13,8 @@ export class Topics {
   readonly #pending = new Map<string, Pending>();
   // The application has not been told to fetch the state of these.
   readonly #unread = new Set<string>();
-  #named = new Set<string>(); // on this connection
+  #named = new Set<string>(); // on this connection, and answered
+  readonly #asked = new Set<string>(); // on this connection, and not yet answered
   /** Topics that the connection receives: those granted by the token, and of the wanted ones those allowed. */
   received: readonly string[] = [];
 
@@ -53,36 +54,69 @@ export class Topics {
     }
   }
 
-  /** Whether the gateway was asked for other topics than those wanted. */
-  get areStale(): boolean {
-    return this.#named.size !== this.#wanted.size || [...this.#wanted.keys()].some((topic) => !this.#named.has(topic));
+  /** Wanted topics that the gateway has not been asked for on this connection. */
+  get missing(): string[] {
+    return [...this.#wanted.keys()].filter((topic) => !this.#named.has(topic) && !this.#asked.has(topic));
   }
 
-  /** The wanted topics, to ask for. */
-  name(): string[] {
+  /** Topics that the gateway has been asked for, and that are no longer wanted. */
+  get surplus(): string[] {
+    return [...this.#named].filter((topic) => !this.#wanted.has(topic));
+  }
+
+  /** Begin a connection; returns the topics that it is to name. */
+  begin(): string[] {
+    this.#asked.clear();
     this.#named = new Set(this.#wanted.keys());
     return [...this.#named];
+  }
+
+  /** The gateway is asked for these. */
+  ask(topics: readonly string[]): void {
+    for (const topic of topics) this.#asked.add(topic);
+  }
+
+  /** The gateway does not answer for these now. An error says that it never will. */
+  unanswered(topics: readonly string[], error?: Error): void {
+    for (const topic of topics) {
+      this.#asked.delete(topic);
+      if (error) this.#refuse(topic, error);
+    }
+  }
+
+  /** These are given up on this connection. */
+  drop(topics: readonly string[]): void {
+    for (const topic of topics) this.#named.delete(topic);
   }
 
   /**
    * Take the gateway's word on what the connection receives.
    *
+   * @param asked the topics that this answers for; by default all that were asked for.
    * @returns topics of which the application must fetch the state.
    */
-  heard(received: readonly string[]): string[] {
+  heard(received: readonly string[], asked: Iterable<string> = this.#named): string[] {
     this.received = received;
-    for (const topic of this.#named) {
-      const pending = this.#pending.get(topic);
-      this.#pending.delete(topic);
-      if (received.includes(topic)) pending?.resolve();
-      else {
+    for (const topic of asked) {
+      this.#asked.delete(topic);
+      this.#named.add(topic);
+      if (received.includes(topic)) {
+        this.#pending.get(topic)?.resolve();
+        this.#pending.delete(topic);
+      } else {
         this.#unread.add(topic);
-        if (!pending) continue;
-        this.remove(topic, pending.subscriptions);
-        pending.reject(new RefusalError("forbidden", `the token does not allow the topic ${topic}`));
+        this.#refuse(topic, new RefusalError("forbidden", `the token does not allow the topic ${topic}`));
+        if (!this.#wanted.has(topic)) this.#named.delete(topic);
       }
     }
     return received.filter((topic) => this.#unread.delete(topic));
+  }
+
+  #refuse(topic: string, error: Error): void {
+    const pending = this.#pending.get(topic);
+    this.#pending.delete(topic);
+    pending?.reject(error);
+    if (pending) this.remove(topic, pending.subscriptions);
   }
 
   /** Let those that wait for a topic know that it does not come. The topics stay wanted. */

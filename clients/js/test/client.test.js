@@ -329,12 +329,19 @@ test("login and logout change the identity of an open connection", async () => {
 });
 
 /** A gateway that allows all topics but those that begin with `secret`. */
-async function topical(asked, fields = () => ({})) {
+async function topical(asked, answer = () => null) {
+  const allowed = (topics) => topics.filter((topic) => !topic.startsWith("secret"));
   return gateway((socket, { searchParams }) => {
     const named = searchParams.getAll("topic");
-    asked.push(named);
-    const topics = named.filter((topic) => !topic.startsWith("secret"));
-    say(socket, welcome({ resumed: searchParams.has("since") || null, topics, ...fields(asked.length) }));
+    asked.push(["connect", ...named]);
+    say(socket, welcome({ resumed: searchParams.has("since") || null, topics: allowed(named) }));
+    socket.on("message", (data) => {
+      const { kind, ref, topics } = JSON.parse(data);
+      asked.push([kind, ...topics]);
+      const forbidden = topics.filter((topic) => !allowed([topic]).length);
+      const granted = kind === "subscribe" ? { id: "5", topics: allowed(topics), forbidden } : { topics };
+      say(socket, answer(kind, topics, asked) ? { ref, ...answer(kind, topics, asked) } : { kind: `${kind}d`, ref, ...granted });
+    });
   });
 }
 
@@ -362,23 +369,35 @@ test("a subscription resolves when the topic's events arrive, and says to fetch 
   await status(client, "open");
   await Promise.all([client.subscribe("b"), client.subscribe("c")]);
   assert.deepEqual(client.status.topics, ["a", "b", "c"]);
-  assert.deepEqual(asked.at(-1), ["a", "b", "c"]);
-  assert.equal(asked.length, 2, "both were asked for at once");
+  assert.deepEqual(asked, [["connect", "a"], ["subscribe", "b", "c"]]);
+  assert.equal(client.position, "5");
   assert.deepEqual(refreshes, [
     { reason: "first", id: "1" },
-    { reason: "first", id: "1", topic: "b" },
-    { reason: "first", id: "1", topic: "c" },
+    { reason: "first", id: "5", topic: "b" },
+    { reason: "first", id: "5", topic: "c" },
   ]);
+});
+
+test("a subscription before the connection is named with it", async () => {
+  const asked = [];
+  const client = connect(await topical(asked));
+  const refused = client.subscribe("secret.1").catch((error) => error);
+  await client.subscribe("a");
+  assert.equal((await refused).code, "forbidden");
+  assert.deepEqual(asked[0], ["connect", "secret.1", "a"]);
 });
 
 test("a topic that the token does not allow is refused, and not asked for again", async () => {
   const asked = [];
   const client = connect(await topical(asked));
+  await status(client, "open");
   const refused = await client.subscribe("secret.1").catch((error) => error);
   assert.ok(refused instanceof RefusalError);
   assert.equal(refused.code, "forbidden");
-  await client.subscribe("a");
-  assert.deepEqual(asked.at(-1), ["a"]);
+  client.close();
+  client.connect();
+  await status(client, "open");
+  assert.deepEqual(asked, [["connect"], ["subscribe", "secret.1"], ["connect"]]);
 });
 
 test("a topic ends with its last subscription", async () => {
@@ -390,7 +409,49 @@ test("a topic ends with its last subscription", async () => {
   assert.deepEqual(client.status.topics, ["a", "b"]);
   client.unsubscribe("a");
   await status(client, ({ topics }) => topics && !topics.includes("a"));
-  assert.deepEqual(asked.at(-1), ["b"]);
+  assert.deepEqual(asked.at(-1), ["unsubscribe", "a"]);
+});
+
+test("a topic that is given up and taken up at once is not touched", async () => {
+  const asked = [];
+  const client = connect(await topical(asked), { topics: ["a"] });
+  await status(client, "open");
+  client.unsubscribe("a");
+  await client.subscribe("a");
+  assert.deepEqual(asked, [["connect", "a"]]);
+});
+
+test("one name that is no topic's spoils nothing for the others", async () => {
+  const invalid = { kind: "error", code: "invalid_topic", message: "expected a topic" };
+  const url = await topical([], (_, topics) => (topics.includes("*") ? invalid : null));
+  const client = connect(url);
+  await status(client, "open");
+  const [good, bad] = await Promise.allSettled([client.subscribe("a"), client.subscribe("*")]);
+  assert.equal(good.status, "fulfilled");
+  assert.equal(bad.reason.code, "invalid_topic");
+});
+
+test("a subscription that comes too fast is repeated", async () => {
+  const limited = { kind: "error", code: "rate_limited", message: "in 1 s" };
+  const asked = [];
+  const client = connect(await topical(asked, () => (asked.length === 2 ? limited : null)));
+  await status(client, "open");
+  await client.subscribe("a");
+  assert.deepEqual(asked, [["connect"], ["subscribe", "a"], ["subscribe", "a"]]);
+});
+
+test("over an event stream, a new topic is a new stream from the same position", async () => {
+  const asked = [];
+  const url = await startedWithoutSockets((request, response) => {
+    const { searchParams } = new URL(request.url, "http://gateway");
+    asked.push([searchParams.get("since"), ...searchParams.getAll("topic")]);
+    const welcome = { connection: "s", user: null, resumed: searchParams.has("since") || null, topics: searchParams.getAll("topic") };
+    stream(response, `id: 4\nevent: $welcome\ndata: ${JSON.stringify(welcome)}\n\n`);
+  });
+  const client = connect(url, { transport: "sse" });
+  await status(client, "open");
+  await client.subscribe("a");
+  assert.deepEqual(asked, [[null], ["4", "a"]]);
 });
 
 test("a topic that could not be resumed is reported by its name", async () => {
