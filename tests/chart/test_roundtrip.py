@@ -68,8 +68,17 @@ def test_an_event_goes_all_the_way(release: Rendered, services: object) -> None:
     assert result.stdout.splitlines()[-1].startswith("skipped: ")
 
 
+def test_a_name_that_does_not_resolve_is_told_as_that(release: Rendered) -> None:
+    """``.invalid`` never resolves (RFC 2606)."""
+    result = _run_test_pod(
+        release, GATEWAY_INTERNAL="http://gateway.shop.invalid:8080", DEADLINE_SECONDS="0"
+    )
+    assert result.returncode == 1
+    assert "FAILED: a gateway is ready: the name gateway.shop.invalid does not" in result.stderr
+
+
 def _run_test_pod(
-    release: Rendered, without: tuple[str, ...] = ()
+    release: Rendered, without: tuple[str, ...] = (), **changed: str
 ) -> subprocess.CompletedProcess[str]:
     (pod,) = release.all("Pod")
     (container,) = pod["spec"]["containers"]
@@ -79,7 +88,7 @@ def _run_test_pod(
         environment[secret] = release.environment(component)["CLARION_JWT_SECRET"]
     return subprocess.run(
         [sys.executable, *container["command"][1:], *container["args"]],
-        env=_inherited() | {k: v for k, v in environment.items() if k not in without},
+        env=_inherited() | {k: v for k, v in environment.items() if k not in without} | changed,
         capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
 

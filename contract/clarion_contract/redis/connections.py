@@ -105,24 +105,31 @@ class _Primary:
         Raises:
             MasterNotFoundError: no Sentinel knows one.
         """
-        failures = []
+        failures: list[Exception] = []
         for host in tuple(self._sentinels):
             try:
                 # One at a time, so that a Sentinel that hangs does not keep the others from being
                 # asked.
-                async with (
-                    asyncio.timeout(_SENTINEL_SECONDS),
-                    Sentinel([host], sentinel_kwargs=self._options) as sentinel,
-                ):
-                    name, port = await sentinel.discover_master(self._service)
+                async with asyncio.timeout(_SENTINEL_SECONDS):
+                    return await self._ask(host)
             except (RedisError, OSError) as error:
-                failures.append(str(error) or type(error).__name__)
+                failures.append(error)
                 # Ask this Sentinel last from now on: it may be gone for long.
                 self._sentinels.remove(host)
                 self._sentinels.append(host)
-            else:
-                return str(name), int(port)
-        raise MasterNotFoundError(f"no Sentinel names a primary: {failures[0]}")
+        why = str(failures[0]) or type(failures[0]).__name__
+        raise MasterNotFoundError(f"no Sentinel names a primary: {why}") from failures[0]
+
+    async def _ask(self, host: Host) -> Host:
+        # Not `discover_master`: its error shows the whole connection, and hides the cause.
+        async with Sentinel([host], sentinel_kwargs=self._options) as sentinel:
+            primaries = await sentinel.sentinels[0].sentinel_masters()
+            primary = primaries.get(self._service)
+            if not primary or not sentinel.check_master_state(primary, self._service):
+                raise MasterNotFoundError(
+                    f"the Sentinel {host[0]}:{host[1]} knows no healthy {self._service!r}"
+                )
+        return str(primary["ip"]), int(primary["port"])
 
 
 class _PrimaryConnection(SentinelManagedConnection):

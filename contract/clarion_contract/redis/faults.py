@@ -7,6 +7,7 @@ itself. The table is the only place that tells both apart.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Final
@@ -75,6 +76,9 @@ _TEXTS: Final = (
     (VERSION, r"unknown (redis |server )?command"),
     (WRONG_TYPE, r"WRONGTYPE"),
 )
+_UNRESOLVED: Final = (
+    "(the host's name does not resolve: check CLARION_REDIS_URL, and that this pod reaches its DNS)"
+)
 _PATTERNS: Final = tuple((fault, re.compile(text, re.IGNORECASE)) for fault, text in _TEXTS)
 
 
@@ -105,8 +109,11 @@ def unreachable(error: BaseException) -> BusUnreachable:
 
 
 def one_line(error: BaseException) -> str:
-    """An error in one line, fit for logs and callers."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """An error in one line, fit for logs and callers; a name that does not resolve is named so."""
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    if any(isinstance(each, socket.gaierror) for each in _chain(error)):
+        return f"{line} {_UNRESOLVED}"
+    return line
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ test checks readiness only.
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import httpx
 import jwt
 
-DEADLINE = time.monotonic() + 90
+DEADLINE = time.monotonic() + float(os.environ.get("DEADLINE_SECONDS", "90"))
 
 
 def insist(what: str, attempt: Callable[[], object]) -> None:
@@ -25,11 +26,24 @@ def insist(what: str, attempt: Callable[[], object]) -> None:
             attempt()
         except httpx.HTTPError as error:
             if time.monotonic() > DEADLINE:
-                sys.exit(f"FAILED: {what}: {error}")
+                sys.exit(f"FAILED: {what}: {reason(error)}")
             time.sleep(1)
         else:
             print(f"ok: {what}", flush=True)
             return
+
+
+def reason(error: httpx.HTTPError) -> str:
+    """Why an attempt failed, as an operator can act on it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            host = error.request.url.host
+            return (
+                f"the name {host} does not resolve: check that this pod reaches its DNS ({error})"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def ready(service: str) -> None:
