@@ -34,8 +34,10 @@ from clarion_contract.service.supervisor import Job, Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.loading import load
+from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -162,9 +164,10 @@ async def running(
         revocations=revocations,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
+    host = GatewayHost(queue)
     handlers = _handlers(settings)
     try:
-        async with supervisor:
+        async with _alive(handlers, settings), supervisor:
             inboxes = Inboxes(
                 admission,
                 Memberships(
@@ -176,7 +179,7 @@ async def running(
                     wait_seconds=settings.handshake_seconds,
                 ),
                 handlers,
-                queue,
+                host,
                 metrics,
                 supervisor.spawn,
                 settings,
@@ -348,6 +351,18 @@ def _handlers(settings: GatewaySettings) -> Handlers:
         raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)
     return handlers
+
+
+@contextlib.asynccontextmanager
+async def _alive(handlers: Handlers, settings: GatewaySettings) -> AsyncIterator[None]:
+    """The life of the application: what it opens at the start closes after the drain."""
+    try:
+        async with living(
+            handlers.scopes, limit_seconds=settings.lifespan_seconds, failed_to_end=_log.error
+        ):
+            yield
+    except LifespanFailed as failed:
+        raise InvalidSettings([f"GATEWAY_HANDLERS={settings.handlers}: {failed}"]) from None
 
 
 def _pruning(

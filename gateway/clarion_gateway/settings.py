@@ -55,7 +55,8 @@ class GatewaySettings(ContractSettings):
     handlers: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="The application's handlers, as package.module:name.",
+        description="The application's handlers, as package.module:name; or a function without "
+        "arguments that makes them.",
     )
     allow_anonymous: bool = Field(True, description="Whether clients without a token may connect.")
     allowed_origins: Names = Field(
@@ -150,6 +151,12 @@ class GatewaySettings(ContractSettings):
         ge=1,
         le=100_000,
         description="How many messages of one client may wait for the handler.",
+    )
+    lifespan_seconds: float = Field(
+        30,
+        gt=0,
+        le=3_600,
+        description="How long a lifespan of the application may take to begin, and to end.",
     )
     replay_max_bytes: int = Field(
         64 << 20,

@@ -24,15 +24,11 @@ from clarion_contract.events.audience import user_audience as user
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import InvalidType, Published
 from clarion_contract.events.topic import InvalidTopic
-from clarion_gateway.application.handlers import (
-    Context,
-    Handlers,
-    Interceptor,
-    Proceed,
-    Refusal,
-    Reply,
-)
+from clarion_gateway.application.answering import Interceptor, Proceed
+from clarion_gateway.application.context import Context, Reply
+from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import Chooser, authenticated_only, propagate
+from clarion_gateway.application.refusal import Refusal
 
 __all__ = [
     "ALL",

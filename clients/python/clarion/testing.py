@@ -12,7 +12,8 @@ async def test_a_bid_reaches_everybody() -> None:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,13 @@ import msgspec
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published
-from clarion_gateway.application.handlers import Context, Handlers, answer, encode
+from clarion_gateway.application.answering import answer
+from clarion_gateway.application.codec import encode
+from clarion_gateway.application.context import Context
+from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.application.scope import living
 
-__all__ = ["Answer", "PublishedEvent", "ask"]
+__all__ = ["Answer", "PublishedEvent", "ask", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,54 @@ class Answer:
     published: Sequence[PublishedEvent]
 
 
+@contextlib.asynccontextmanager
+async def running(handlers: Handlers) -> AsyncIterator[Any]:
+    """Run the lifespans of handlers around tests, as a gateway does around its clients.
+
+        async with running(handlers) as state:
+            await ask(handlers, "auction.bid", {"lot": 7, "cents": 100}, user="alice")
+
+    Yields:
+        The value of the handlers' own lifespan, which they see as ``context.state``.
+
+    Raises:
+        Exception: a lifespan failed; the text names it.
+    """
+    failures: list[str] = []
+    async with living(handlers.scopes, failed_to_end=failures.append):
+        yield handlers.scopes[0].state
+    if failures:
+        raise RuntimeError("; ".join(failures))
+
+
+@dataclass(slots=True)
+class _Peer:
+    """The connection of a test's client."""
+
+    data: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A test's own value of ``context.state``."""
+
+    state: object
+    lives: bool = True
+
+
+class _Recording:
+    """A host that publishes to a list."""
+
+    def __init__(self) -> None:
+        self.published: list[PublishedEvent] = []
+
+    async def publish(
+        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+    ) -> Published:
+        self.published.append(PublishedEvent(audience, type_, msgspec.json.decode(data), exclude))
+        return Published(id=len(self.published), duplicate=False, gateways=1)
+
+
 async def ask(
     handlers: Handlers,
     type_: str,
@@ -61,6 +114,8 @@ async def ask(
     user: str | None = None,
     connection: str = "connection-1",
     pod: str = "pod-1",
+    state: object = None,
+    context_data: dict[str, Any] | None = None,
 ) -> Answer:
     """Run the handler of a message type as a gateway does: decode data, run interceptors, reply.
 
@@ -71,6 +126,9 @@ async def ask(
         user: the sender; None: an anonymous client.
         connection: id of the sender's connection.
         pod: name of the gateway.
+        state: stands in for the value of the lifespan, ``context.state``. None: the value that
+            `running` opened, if it did.
+        context_data: ``context.data``; the same dict may go from one call to the next.
 
     Raises:
         LookupError: the type has no handler; a gateway would answer ``unknown_type``.
@@ -81,13 +139,10 @@ async def ask(
     if route is None:
         known = ", ".join(sorted(handlers.types)) or "none"
         raise LookupError(f"expected a type that has a handler ({known}), got {type_!r}")
-    published: list[PublishedEvent] = []
-
-    async def publish(
-        audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
-    ) -> Published:
-        published.append(PublishedEvent(audience, type_, msgspec.json.decode(data), exclude))
-        return Published(id=len(published), duplicate=False, gateways=1)
-
-    reply = await answer(route, encode(data), Context(connection, user, pod, type_, publish))
-    return Answer(msgspec.json.decode(reply.data), published)
+    host, scope = _Recording(), route.scope
+    if state is not None:
+        scope = _State(state)
+    peer = _Peer(context_data)
+    context = Context(connection, user, pod, host, scope, peer, type_)
+    reply = await answer(route, encode(data), context)
+    return Answer(msgspec.json.decode(reply.data), host.published)

@@ -17,165 +17,36 @@ audience that an interceptor propagates them to.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, get_type_hints
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-import anyio
-import msgspec
-from anyio import to_thread
-from pydantic import BaseModel, ValidationError
-
-from clarion_contract.events.audience import Audience
-from clarion_contract.events.event import Published, check_type
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"expected a value with a JSON form, got {type(value).__name__}")
-
-
-_json = msgspec.json.Encoder(enc_hook=_plain)
+from clarion_contract.events.event import check_type
+from clarion_gateway.application.answering import Interceptor, Route
+from clarion_gateway.application.codec import decoder_of
+from clarion_gateway.application.scope import Inside, LifespanFunction, Scope, lifespan_of
+from clarion_gateway.application.threads import Threads
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-
-class Refusal(Exception):
-    """Raise it in a handler or an interceptor to refuse a message.
-
-        raise Refusal("closed", "the room is closed")
-
-    Args:
-        code: for the client's program.
-        message: for people. The sender gets both in an ``error``.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The return value of a handler, encoded. It cannot be changed.
-
-    Attributes:
-        type: of the message that the reply answers.
-        data: JSON in UTF-8.
-    """
-
-    type: str
-    data: bytes
-
-
-class Publish(Protocol):
-    """Publishes an event to an audience on all gateway pods, through the bus."""
-
-    async def __call__(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
-    ) -> Published:
-        """Publish an event.
-
-        Args:
-            data: JSON in UTF-8.
-            exclude: id of a connection that must not get the event.
-
-        Raises:
-            BusUnavailable: Redis does not answer.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The sender of a message, and ways to publish events.
-
-    Attributes:
-        connection: id of the sender's connection.
-        user: the sender; None if it is anonymous.
-        pod: name of the gateway pod.
-        type: of the message.
-    """
-
-    connection: str
-    user: str | None
-    pod: str
-    type: str
-    _publish: Publish
-
-    async def publish(self, audience: Audience, type_: str, data: object) -> Published:
-        """Publish an event to everyone in an audience, the sender included.
-
-            await context.publish(user("anna"), "mail.new", {"from": context.user})
-
-        Args:
-            audience: `clarion.ALL`, `clarion.AUTHENTICATED` or ``clarion.user(...)``.
-            type_: of the event.
-            data: anything with a JSON form: plain values, dataclasses, structs, pydantic models.
-
-        Returns:
-            The id and the time of the event.
-
-        Raises:
-            InvalidType: ``type_`` cannot be an event's type.
-            BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
-        """
-        return await self._publish(audience, check_type(type_), encode(data))
-
-    async def propagate(self, audience: Audience, reply: Reply) -> Published:
-        """Publish a reply unchanged to everyone in an audience except the sender's connection.
-
-        Raises:
-            BusUnavailable: Redis does not answer.
-        """
-        return await self._publish(audience, reply.type, reply.data, exclude=self.connection)
-
-
-Proceed = Callable[[], Awaitable[Reply]]
-
-
-class Interceptor(Protocol):
-    """Wraps a handler. It sees the reply but cannot change it.
-
-    Before it calls ``proceed``, it may refuse the message by raising `Refusal`. Afterwards it may
-    act on the reply.
-
-        async def members_only(context: Context, proceed: Proceed) -> None:
-            if context.user not in members:
-                raise Refusal("not_a_member", "expected a member of the room")
-            await proceed()
-    """
-
-    async def __call__(self, context: Context, proceed: Proceed) -> None:
-        """Await ``proceed()`` once: it runs the next interceptor or the handler."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A handler, the decoder of its messages, and the interceptors around it."""
-
-    call: Callable[[Any, Context], Awaitable[Any]]
-    decode: Callable[[bytes], Any]
-    interceptors: Sequence[Interceptor]
+OfLifespan = TypeVar("OfLifespan", bound=LifespanFunction)
 
 
 class Handlers:
     """The handlers of an application, by message type.
 
     Args:
+        interceptors: around every handler, the outermost first; also around those of included
+            `Handlers`.
         threads: how many plain functions may run at once. `GATEWAY_HANDLER_THREADS` overrides it.
     """
 
-    def __init__(self, *, threads: int = 40) -> None:
+    def __init__(self, *, interceptors: Sequence[Interceptor] = (), threads: int = 40) -> None:
+        self._interceptors = tuple(interceptors)
         self._routes: dict[str, Route] = {}
-        self._slots = asyncio.Semaphore(threads)
+        self._threads = Threads(threads)
+        self._scope = Scope()
+        self._included: list[Handlers] = []
+        self._including: list[tuple[Handlers, str]] = []
 
     def on(self, type_: str, *interceptors: Interceptor) -> Callable[[Handler], Handler]:
         """Register the decorated function for messages of a type.
@@ -189,13 +60,57 @@ class Handlers:
         """
 
         def register(handler: Handler) -> Handler:
-            check_type(type_)
-            if type_ in self._routes:
-                raise ValueError(f"expected one handler for {type_!r}, got a second: {handler!r}")
-            self._routes[type_] = Route(self._async(handler), _decoder(handler), interceptors)
+            call = self._threads.awaitable(handler)
+            self._add(type_, Route(call, decoder_of(handler), interceptors, self._scope))
             return handler
 
         return register
+
+    def include(self, other: Handlers, *, prefix: str = "") -> None:
+        """Take in all handlers of another object, also those that it registers later.
+
+            handlers.include(rooms.handlers, prefix="room.")
+
+        Its lifespan begins and ends with this one's. Its handlers' ``context.state`` is the value
+        of its own lifespan if it has one, or else of this one's.
+
+        Args:
+            prefix: put before each of its types: ``join`` becomes ``room.join``.
+
+        Raises:
+            ValueError: both have a handler for a type, or ``other`` includes these handlers.
+        """
+        if self in other._family():
+            raise ValueError("expected other handlers to include, got handlers that include these")
+        for type_, route in other._routes.items():
+            self._include(prefix + type_, route)
+        other._including.append((self, prefix))
+        self._included.append(other)
+        for each in other._family():
+            each._threads.slots = self._threads.slots
+
+    def lifespan(self, function: OfLifespan) -> OfLifespan:
+        """Register what the handlers need for as long as the gateway runs.
+
+            @handlers.lifespan
+            async def database() -> AsyncIterator[Pool]:
+                async with create_pool(...) as pool:
+                    yield pool
+
+        It is entered once per gateway process, before the gateway takes clients, and left after
+        the drain. The value is every handler's ``context.state``.
+
+        Args:
+            function: an async generator function with one ``yield``, or a function that returns an
+                async context manager. It takes no arguments.
+
+        Raises:
+            ValueError: there is a lifespan already, or the function is something else.
+        """
+        if self._scope.lifespan is not None:
+            raise ValueError(f"expected one lifespan, got a second: {function!r}")
+        self._scope.lifespan = lifespan_of(function)
+        return function
 
     def find(self, type_: str) -> Route | None:
         """The route of a message type; None: no handler has it."""
@@ -206,133 +121,32 @@ class Handlers:
         """The message types that have a handler."""
         return tuple(self._routes)
 
+    @property
+    def scopes(self) -> Sequence[Scope]:
+        """The scopes of these handlers and of all that they include, in order, each once."""
+        return tuple(each._scope for each in self._family())
+
     def limit_threads(self, threads: int) -> None:
         """Set how many plain functions may run at once."""
-        self._slots = asyncio.Semaphore(threads)
+        slots = Threads(threads).slots
+        for each in self._family():
+            each._threads.slots = slots
 
-    def _async(self, handler: Callable[..., Any]) -> Callable[[Any, Context], Awaitable[Any]]:
-        if inspect.iscoroutinefunction(handler):
-            return handler
+    def _family(self) -> dict[Handlers, None]:
+        """These handlers, and all that they include, each once."""
+        family: dict[Handlers, None] = {self: None}
+        for each in self._included:
+            family |= each._family()
+        return family
 
-        @functools.wraps(handler)
-        async def in_thread(message: Any, context: Context) -> Any:  # noqa: ANN401
-            slots = self._slots
-            await slots.acquire()
-            work = asyncio.ensure_future(
-                to_thread.run_sync(
-                    handler,
-                    message,
-                    context,
-                    abandon_on_cancel=True,
-                    limiter=anyio.CapacityLimiter(math.inf),
-                )
-            )
-            work.add_done_callback(lambda work: _ended(work, slots))
-            # If the handler takes too long, the sender gets an error. A thread cannot be stopped,
-            # so it keeps its slot until it ends by itself.
-            return await asyncio.shield(work)
+    def _add(self, type_: str, route: Route) -> None:
+        check_type(type_)
+        if type_ in self._routes:
+            raise ValueError(f"expected one handler for {type_!r}, got a second: {route.call!r}")
+        route = replace(route, interceptors=(*self._interceptors, *route.interceptors))
+        for including, prefix in self._including:
+            including._include(prefix + type_, route)
+        self._routes[type_] = route
 
-        return in_thread
-
-
-def _ended(work: asyncio.Future[Any], slots: asyncio.Semaphore) -> None:
-    slots.release()
-    if not work.cancelled():
-        work.exception()  # marks it as retrieved: after a timeout nothing else would
-
-
-async def answer(route: Route, data: bytes, context: Context) -> Reply:
-    """Run a handler inside its interceptors, and return the handler's own reply.
-
-    Raises:
-        Refusal: the data do not fit the handler, or the handler or an interceptor refused.
-        Exception: any exception that the handler or an interceptor raises.
-    """
-    run = _Run(route, route.decode(data), context)
-    proceed: Proceed = run.once
-    for interceptor in reversed(route.interceptors):
-        proceed = _inside(interceptor, context, proceed, run)
-    return await proceed()
-
-
-def encode(value: object) -> bytes:
-    """Encode plain values, dataclasses, structs and pydantic models as JSON.
-
-    Raises:
-        TypeError: a part of the value has no JSON form.
-    """
-    if isinstance(value, BaseModel):
-        return value.model_dump_json().encode()
-    return _json.encode(value)
-
-
-class _Run:
-    """One run of a handler, whose outcome is kept.
-
-    An interceptor may call ``proceed`` twice, or swallow the handler's exception. Neither changes
-    the outcome.
-    """
-
-    def __init__(self, route: Route, message: Any, context: Context) -> None:  # noqa: ANN401
-        self._route = route
-        self._message = message
-        self._context = context
-        self._outcome: Reply | Exception | None = None
-
-    async def once(self) -> Reply:
-        """Run the handler at the first call; every call has the same outcome."""
-        if self._outcome is None:
-            try:
-                value = await self._route.call(self._message, self._context)
-                self._outcome = Reply(self._context.type, encode(value))
-            except Exception as error:  # noqa: BLE001 - raised below, and by `outcome` once more
-                self._outcome = error
-        return self.outcome()
-
-    def outcome(self) -> Reply:
-        """Return the reply, or raise the handler's exception.
-
-        Raises:
-            RuntimeError: the handler has not run: an interceptor neither proceeded nor refused.
-        """
-        if self._outcome is None:
-            raise RuntimeError("expected the interceptor to call proceed or to raise Refusal")
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self._outcome
-
-
-def _inside(interceptor: Interceptor, context: Context, proceed: Proceed, run: _Run) -> Proceed:
-    async def intercepted() -> Reply:
-        await interceptor(context, proceed)
-        return run.outcome()
-
-    return intercepted
-
-
-def _decoder(handler: Callable[..., Any]) -> Callable[[bytes], Any]:
-    parameters = list(inspect.signature(handler).parameters)
-    if len(parameters) != 2:
-        raise ValueError(f"expected a handler of (message, context), got {parameters}")
-    kind = get_type_hints(handler).get(parameters[0], Any)
-    if kind is bytes:
-        return bytes
-    if inspect.isclass(kind) and issubclass(kind, BaseModel):
-        return functools.partial(_decode_model, kind)
-    return functools.partial(_decode_plain, msgspec.json.Decoder(kind))
-
-
-def _decode_model(model: type[BaseModel], data: bytes) -> BaseModel:
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in ("data", *first["loc"]))
-        raise Refusal("invalid", f"{where}: {first['msg']}") from None
-
-
-def _decode_plain(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:  # noqa: ANN401
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refusal("invalid", f"data: {error}") from None
+    def _include(self, type_: str, route: Route) -> None:
+        self._add(type_, replace(route, scope=Inside(route.scope, self._scope)))

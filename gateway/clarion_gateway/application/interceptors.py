@@ -7,15 +7,20 @@ sender gets it, so handlers need not know on which pod the recipients are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
-from clarion_gateway.application.handlers import Context, Interceptor, Proceed, Refusal, Reply
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_gateway.application.answering import Interceptor, Proceed
+from clarion_gateway.application.context import Context, Reply
+from clarion_gateway.application.refusal import Refusal
 
 Chooser = Callable[[Context, Reply], Audience]
 
+_NAMED: Final = {"all": ALL, "authenticated": AUTHENTICATED}
+_NO_USER: Final = "expected a logged-in sender"
 
-def propagate(to: Literal["all", "authenticated"] | Audience | Chooser) -> Interceptor:
+
+def propagate(to: Literal["all", "authenticated", "user"] | Audience | Chooser) -> Interceptor:
     """Publish the reply to an audience on all pods, except to the sender's own connection.
 
         @handlers.on("chat.message", propagate(to="all"))
@@ -24,14 +29,23 @@ def propagate(to: Literal["all", "authenticated"] | Audience | Chooser) -> Inter
     the others will see it too.
 
     Args:
-        to: an audience, or a function that chooses one by context and reply.
+        to: an audience, or a function that chooses one by context and reply. ``"user"`` is the
+            sender's own user on other connections, such as other tabs and devices; an anonymous
+            sender is refused before the handler runs.
+
+    Raises:
+        ValueError: ``to`` is a text that names no audience.
     """
-    named = {"all": ALL, "authenticated": AUTHENTICATED}
+    if to == "user":
+        return _propagate_to_user
+    if isinstance(to, str) and to not in _NAMED:
+        expected = ", ".join(sorted([*_NAMED, "user"]))
+        raise ValueError(f"expected an audience, a function, or one of {expected}; got {to!r}")
 
     async def interceptor(context: Context, proceed: Proceed) -> None:
         reply = await proceed()
         if isinstance(to, str):
-            audience = named[to]
+            audience = _NAMED[to]
         elif isinstance(to, Audience):
             audience = to
         else:
@@ -39,6 +53,12 @@ def propagate(to: Literal["all", "authenticated"] | Audience | Chooser) -> Inter
         await context.propagate(audience, reply)
 
     return interceptor
+
+
+async def _propagate_to_user(context: Context, proceed: Proceed) -> None:
+    if context.user is None:
+        raise Refusal("unauthenticated", _NO_USER)
+    await context.propagate(user_audience(context.user), await proceed())
 
 
 def authenticated_only() -> Interceptor:
@@ -49,7 +69,7 @@ def authenticated_only() -> Interceptor:
 
     async def interceptor(context: Context, proceed: Proceed) -> None:
         if context.user is None:
-            raise Refusal("unauthenticated", "expected a logged-in sender")
+            raise Refusal("unauthenticated", _NO_USER)
         await proceed()
 
     return interceptor

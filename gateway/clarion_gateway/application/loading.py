@@ -1,66 +1,62 @@
-"""Imports the application's handlers, and finds the application's own lines in its errors.
-
-`clarion_gateway.app` loads the handlers at the start. `clarion_gateway.clients.inbox` logs the
-errors that they raise.
-"""
+"""Imports the application's handlers at the start of a gateway."""
 
 from __future__ import annotations
 
 import importlib
-import traceback
-from types import TracebackType
-from typing import Final
+import inspect
+from typing import Any
 
+from clarion_gateway.application.faults import described, in_one_line, place_of_import
 from clarion_gateway.application.handlers import Handlers
-
-# A handler is called through these packages, whose lines say nothing about its error.
-_CALLERS: Final = frozenset({"clarion_gateway", "anyio", "asyncio"})
 
 
 def load(path: str) -> Handlers:
     """Import the handlers that ``package.module:name`` names.
 
+    The name may also be that of a function without arguments that makes and returns them.
+
     Raises:
-        ValueError: the module cannot be imported, or it has no `Handlers` of that name.
+        ValueError: the module cannot be imported, it has no `Handlers` of that name, or the
+            function fails. The text is one line.
     """
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
-            f"cannot import GATEWAY_HANDLERS={path}: {type(error).__name__}: {error}"
-            f"{_place(error)}; `python -c 'import {module_name}'` shows the traceback"
+            f"cannot import GATEWAY_HANDLERS={path}: {in_one_line(error)}{place_of_import(error)}; "
+            f"`python -c 'import {module_name}'` shows the traceback"
         ) from error
     found = getattr(module, name, None)
+    if _is_factory(found):
+        return _made(path, found)
     if not isinstance(found, Handlers):
         got = type(found).__name__ if hasattr(module, name) else "nothing of that name"
         raise ValueError(
-            f"expected GATEWAY_HANDLERS={path} to name a clarion.Handlers object, got {got} in "
-            f"{module.__file__ or module_name}"
+            f"expected GATEWAY_HANDLERS={path} to name a clarion.Handlers object, or a function "
+            f"without arguments that returns one, got {got} in {module.__file__ or module_name}"
         )
     return found
 
 
-def _place(error: Exception) -> str:
-    """The line of the application that raised an import error; empty if there is none."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)[1:]
-        if "importlib" not in frame.filename
-    ]
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+def _is_factory(found: object) -> bool:
+    if not inspect.isroutine(found) or inspect.iscoroutinefunction(found):
+        return False
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError):  # it needs arguments, or is built in
+        return False
+    return True
 
 
-def at_the_applications_line(error: Exception) -> Exception:
-    """The error with a traceback that begins at the first line of the application.
-
-    An error without such a line, such as a reply without a JSON form, keeps its traceback.
-    """
-    step = error.__traceback__
-    while step is not None and _package(step) in _CALLERS:
-        step = step.tb_next
-    return error if step is None else error.with_traceback(step)
-
-
-def _package(step: TracebackType) -> str:
-    return str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+def _made(path: str, factory: Any) -> Handlers:  # noqa: ANN401
+    try:
+        made = factory()
+    except Exception as error:
+        raise ValueError(f"GATEWAY_HANDLERS={path} failed: {described(error)}") from error
+    if not isinstance(made, Handlers):
+        raise ValueError(
+            f"expected GATEWAY_HANDLERS={path} to return a clarion.Handlers object, got "
+            f"{type(made).__name__}"
+        )
+    return made

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import structlog
 
-from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import Publication, Published
-from clarion_gateway.application.handlers import Context, Handlers, Refusal, Route, answer
-from clarion_gateway.application.loading import at_the_applications_line
+from clarion_gateway.application.answering import Route, answer
+from clarion_gateway.application.context import Context, Host
+from clarion_gateway.application.faults import at_the_applications_line
+from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections import close_codes
@@ -66,7 +66,7 @@ class Inboxes:
         admission: Admission,
         memberships: Memberships,
         handlers: Handlers,
-        queue: PublishQueue,
+        host: Host,
         metrics: Metrics,
         spawn: Spawn,
         settings: GatewaySettings,
@@ -75,7 +75,7 @@ class Inboxes:
         self._admission = admission
         self._memberships = memberships
         self._handlers = handlers
-        self._queue = queue
+        self._host = host
         self._metrics = metrics
         self._spawn = spawn
         self.inbound = inbound
@@ -169,7 +169,15 @@ class Inboxes:
             known = ", ".join(sorted(self._handlers.types)) or "none"
             self._error(connection, ref, "unknown_type", f"expected a type out of: {known}")
             return
-        context = Context(connection.id, connection.user, self._pod, message.type, self._publish)
+        context = Context(
+            connection.id,
+            connection.user,
+            self._pod,
+            self._host,
+            route.scope,
+            connection,
+            message.type,
+        )
         outcome = await self._answer(route, message.data, context)
         if isinstance(outcome, Refusal):
             self._error(connection, ref, outcome.code, outcome.message)
@@ -205,11 +213,6 @@ class Inboxes:
         finally:
             self._metrics.handler_seconds.observe(time.perf_counter() - started)
         return reply.data
-
-    async def _publish(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
-    ) -> Published:
-        return await self._queue.publish(Publication(audience, type_, data, exclude=exclude))
 
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
         label = code if code in MESSAGE_OUTCOMES else "refused"

@@ -12,7 +12,7 @@ import random
 import secrets
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from clarion_contract.events.audience import Audience, audiences_of
 from clarion_contract.events.event import Event
@@ -147,12 +147,14 @@ class Connection:
             recipient.
         held: events and gaps that wait while the client catches up; None: it does not. Set by the
             hub.
+        data: what the application keeps for the connection; None until it keeps something. Handlers
+            set it through their context.
         slot: index into the wheel of keepalive, which alone uses it; -1 while keepalive does not
             look after the connection.
     """
 
     __slots__ = (
-        "asked", "format", "held", "id", "identity", "named_streams", "shared_streams", "slot",
+        "asked", "data", "format", "held", "id", "identity", "named_streams", "shared_streams", "slot",
         "socket", "state", "write",
     )  # fmt: skip
 
@@ -167,6 +169,7 @@ class Connection:
         self.asked: tuple[Audience, ...] = ()
         self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
+        self.data: dict[str, Any] | None = None
         self.slot = -1
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 from importlib import import_module, resources
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from clarion.testing import ask, running
 
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = (ROOT / "docs" / "handlers.md").read_text()
@@ -23,13 +26,18 @@ SIGNATURES: Final = {
         "Audience": "(kind, name='')",
         "BusUnavailable": "(message='', fault=None)",
         "Chooser": "type",
-        "Context": "(connection, user, pod, type, _publish)",
+        "Context": "(connection, user, pod, _host, _scope, _peer, type)",
+        "Context.data": "property",
         "Context.propagate": "async (self, audience, reply)",
         "Context.publish": "async (self, audience, type_, data)",
-        "Handlers": "(*, threads=40)",
+        "Context.state": "property",
+        "Handlers": "(*, interceptors=(), threads=40)",
         "Handlers.find": "(self, type_)",
+        "Handlers.include": "(self, other, *, prefix='')",
+        "Handlers.lifespan": "(self, function)",
         "Handlers.limit_threads": "(self, threads)",
         "Handlers.on": "(self, type_, *interceptors)",
+        "Handlers.scopes": "property",
         "Handlers.types": "property",
         "Interceptor": "protocol (self, context, proceed)",
         "InvalidTopic": "exception ValueError",
@@ -48,7 +56,8 @@ SIGNATURES: Final = {
         "Answer": "(data, published)",
         "PublishedEvent": "(audience, type, data, exclude=None)",
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
-        " pod='pod-1')",
+        " pod='pod-1', state=None, context_data=None)",
+        "running": "(handlers)",
     },
 }
 
@@ -89,7 +98,8 @@ def surface(module: str) -> dict[str, str]:
         value = getattr(package, name)
         found[name] = shape(value)
         if name in ("Context", "Handlers"):
-            for method, member in vars(value).items():
+            for method in dir(value):
+                member = inspect.getattr_static(value, method)
                 if inspect.isfunction(member) and not method.startswith("_"):
                     found[f"{name}.{method}"] = signature(member)
                 elif isinstance(member, property):
@@ -174,9 +184,39 @@ def test_applications_import_nothing_else_of_ours(source: str) -> None:
     } == (set())
 
 
-def test_the_example_of_a_test_passes() -> None:
-    """The block of docs/handlers.md that tests the chat."""
-    (block,) = (source for source in APPLICATIONS.values() if "def test_what_alice_says" in source)
+BLOCKS: Final = [name for name in APPLICATIONS if name.startswith("docs/handlers.md")]
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, dict[str, Any]]:
+    """The names of each block of docs/handlers.md. A block sees those of the blocks before it."""
     names: dict[str, Any] = {}
-    exec(compile(block, "docs/handlers.md", "exec"), names)
-    names["test_what_alice_says_reaches_all_but_her_own_connection"]()
+    found = {}
+    for block in BLOCKS:
+        found[block] = names = {**names, "__name__": "page"}
+        exec(compile(APPLICATIONS[block], block, "exec", dont_inherit=True), names)
+    return found
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_pages_code_runs_and_its_tests_pass(
+    block: str, page: dict[str, dict[str, Any]]
+) -> None:
+    for name in re.findall(r"^def (test_\w+)", APPLICATIONS[block], re.MULTILINE):
+        page[block][name]()
+
+
+def test_the_pages_applications_answer(page: dict[str, dict[str, Any]]) -> None:
+    async def asked() -> None:
+        by_source = {APPLICATIONS[block].splitlines()[0]: page[block] for block in BLOCKS}
+        shop = by_source["# shop/live.py"]["handlers"]
+        answer = await ask(shop, "auction.bid", {"lot": 7, "cents": 1}, user="alice")
+        assert answer.data == {"lot": 7, "cents": 1, "bidder": "alice"}
+        rooms = by_source["# shop/app.py"]["create"]()
+        assert (await ask(rooms, "room.join", "lobby", user="alice")).data == "lobby"
+        visits = by_source["import sqlite3"]["handlers"]
+        async with running(visits):
+            assert (await ask(visits, "visit")).data == 1
+            assert (await ask(visits, "visit")).data == 2
+
+    asyncio.run(asked())

@@ -104,3 +104,8 @@ def test_positions(position: int) -> None:
 def test_no_positions(text: str) -> None:
     with pytest.raises(InvalidPosition):
         parse_position(text)
+
+
+def test_an_event_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Event(1, 0, ALL, "a", b"1").data = b"2"  # type: ignore[misc]

@@ -9,9 +9,12 @@ import pytest
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Published
-from clarion_gateway.application.handlers import Context, Handlers, Interceptor, Refusal, answer
+from clarion_gateway.application.answering import Interceptor, answer
+from clarion_gateway.application.context import Context
+from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import authenticated_only, propagate
-from tests.gateway.application.test_handlers import Outbox, context
+from clarion_gateway.application.refusal import Refusal
+from tests.gateway.application.host import Outbox, context
 
 
 async def ask(interceptor: Interceptor, context: Context) -> bytes:
@@ -31,7 +34,9 @@ async def ask(interceptor: Interceptor, context: Context) -> bytes:
     [
         ("all", ALL),
         ("authenticated", AUTHENTICATED),
+        ("user", Audience("user", "alice")),
         (Audience("user", "bob"), Audience("user", "bob")),
+        (Audience("topic", "order.42"), Audience("topic", "order.42")),
         (lambda context, reply: Audience("user", f"{context.user}-{len(reply.data)}"), None),
     ],
 )
@@ -47,7 +52,7 @@ async def test_a_reply_is_propagated_as_it_is_and_without_its_sender(
 
 async def test_the_sender_learns_that_nobody_will_hear_the_message() -> None:
     class Down(Outbox):
-        async def __call__(self, *args: Any, **kwargs: Any) -> Published:
+        async def publish(self, *args: Any, **kwargs: Any) -> Published:
             raise BusUnavailable("down")
 
     with pytest.raises(BusUnavailable):
@@ -59,3 +64,16 @@ async def test_authenticated_only() -> None:
     with pytest.raises(Refusal) as refused:
         await ask(authenticated_only(), context(user=None))
     assert refused.value.code == "unauthenticated"
+
+
+async def test_what_goes_to_the_senders_user_needs_one() -> None:
+    outbox = Outbox()
+    with pytest.raises(Refusal) as refused:
+        await ask(propagate("user"), context(outbox, user=None))
+    assert refused.value.code == "unauthenticated"
+    assert outbox.published == []
+
+
+def test_an_unknown_audience_is_refused_at_import() -> None:
+    with pytest.raises(ValueError, match="one of all, authenticated, user; got 'everyone'"):
+        propagate("everyone")  # type: ignore[arg-type]

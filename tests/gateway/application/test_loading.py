@@ -1,17 +1,13 @@
-"""`clarion_gateway.application.loading`: finding handlers, and the lines where they fail."""
+"""`clarion_gateway.application.loading`: finding an application's handlers."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from clarion_gateway.application.handlers import Context, Handlers, answer, encode
-from clarion_gateway.application.loading import at_the_applications_line, load
-from tests.gateway.application.test_handlers import context
+from clarion_gateway.application.loading import load
 
 
 def test_handlers_are_loaded_by_their_path() -> None:
@@ -24,8 +20,8 @@ def test_handlers_are_loaded_by_their_path() -> None:
         ("no.such.module:handlers", "No module named"),
         ("clarion_examples.chat.handlers:nothing", "nothing of that name in .*chat/handlers.py"),
         (
-            "clarion_gateway.application.handlers:encode",
-            r"a clarion\.Handlers object, got function",
+            "clarion_gateway.application.codec:encode",
+            r"a clarion\.Handlers object, or .* got function",
         ),
     ],
 )
@@ -54,39 +50,48 @@ def test_a_module_that_fails_is_named_with_its_line(
         load("failing:handlers")
 
 
-async def fails_async(message: bytes, context: Context) -> None:
-    raise LookupError(message.decode())
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module, and returns its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(source: str) -> str:
+        name = f"written_{len(list(tmp_path.iterdir()))}_{abs(hash(source))}"
+        (tmp_path / f"{name}.py").write_text(source)
+        return name
+
+    return write
 
 
-def fails_in_a_thread(message: bytes, context: Context) -> None:
-    raise LookupError(message.decode())
+def test_a_factory_makes_the_handlers(module: Callable[[str], str]) -> None:
+    name = module(
+        "from clarion import Handlers\n"
+        "def create(greeting='hi'):\n"
+        "    handlers = Handlers()\n"
+        "    handlers.on(greeting)(lambda message, context: None)\n"
+        "    return handlers\n"
+    )
+    assert load(f"{name}:create").types == ("hi",)
 
 
-def without_first_line(error: Exception) -> Exception:
-    """The error as the gateway catches it: its first line is the test's own."""
-    assert error.__traceback__ is not None
-    return error.with_traceback(error.__traceback__.tb_next)
-
-
-@pytest.mark.parametrize("handler", [fails_async, fails_in_a_thread])
-async def test_a_handlers_error_begins_at_its_own_line(handler: Callable[..., Any]) -> None:
-    handlers = Handlers()
-    handlers.on("a")(handler)
-    route = handlers.find("a")
-    assert route is not None
-
-    with pytest.raises(LookupError) as raised:
-        await answer(route, b"no stock", context())
-
-    shown = at_the_applications_line(without_first_line(raised.value))
-    assert [frame.name for frame in traceback.extract_tb(shown.__traceback__)] == [handler.__name__]
-
-
-def test_an_error_without_a_line_of_the_application_keeps_its_traceback() -> None:
-    with pytest.raises(TypeError) as raised:
-        encode(object())
-    error = without_first_line(raised.value)
-    before = error.__traceback__
-    assert before is not None
-
-    assert at_the_applications_line(error).__traceback__ is before
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def create():\n    return 7\n", r"to return a clarion\.Handlers object, got int"),
+        (
+            "def create():\n    raise OSError('no\\ndatabase')\n",
+            r"failed: OSError: no database \(.*\.py:2\)$",
+        ),
+        ("async def create(): ...\n", "without arguments that returns one, got function"),
+        ("def create(needed): ...\n", "without arguments that returns one, got function"),
+        ("from clarion import Handlers as create\n", "without arguments .*, got type"),
+        ("import sys\nsys.exit('bye')\n", r"SystemExit: bye \(.*\.py:2\)"),
+        ("raise ValueError('two\\nlines')\n", "ValueError: two lines"),
+    ],
+)
+def test_what_makes_no_handlers_is_one_clear_line(
+    module: Callable[[str], str], source: str, expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected) as raised:
+        load(f"{module(source)}:create")
+    assert "\n" not in str(raised.value)

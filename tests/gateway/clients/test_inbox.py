@@ -18,9 +18,12 @@ from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, AUTHENTICATED
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication, Published
-from clarion_gateway.application.handlers import Context, Handlers, Refusal
+from clarion_gateway.application.context import Context
+from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import authenticated_only, propagate
+from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections.connection import Connection, State
@@ -97,7 +100,7 @@ class Application:
                 cast("Admission", self.admission),
                 cast("Memberships", self.memberships),
                 self.handlers,
-                queue,
+                GatewayHost(queue),
                 self.metrics,
                 spawn,
                 self.settings,
@@ -500,3 +503,21 @@ async def test_subscriptions_are_answered_in_their_place_among_the_messages(
         ("subscribed", 2),
         ("unsubscribed", 3),
     ]
+
+
+async def test_a_connections_data_are_there_for_all_its_messages_and_for_no_others(
+    app: Application,
+) -> None:
+    @app.handlers.on("count")
+    async def count(message: Any, context: Context) -> int:
+        context.data["count"] = context.data.get("count", 0) + 1
+        return int(context.data["count"])
+
+    alice, bob, idle = app.connect("alice"), app.connect("bob"), app.connect()
+    app.say(alice, "count")
+    app.say(alice, "count")
+    app.say(bob, "count")
+    await app.settled()
+    assert [message["data"] for message in alice.messages] == [1, 2]
+    assert [message["data"] for message in bob.messages] == [1]
+    assert idle.data is None

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_gateway.application.context import Host
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.inbox import Inboxes
@@ -53,7 +53,7 @@ class Door:
             cast("Admission", None),
             cast("Memberships", None),
             Handlers(),
-            cast("PublishQueue", None),
+            cast("Host", None),
             self.metrics,
             self.spawn,
             options,

@@ -1,0 +1,41 @@
+"""What tests of the application's side share: a host that records, and contexts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.event import Published
+from clarion_gateway.application.context import Context
+from clarion_gateway.application.scope import Scope
+
+
+class Peer:
+    """A connection, as far as a context knows it."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] | None = None
+
+
+class Outbox:
+    """Records what is published, in order."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Audience, str, bytes, str | None]] = []
+
+    async def publish(
+        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+    ) -> Published:
+        self.published.append((audience, type_, data, exclude))
+        return Published(len(self.published), duplicate=False, gateways=1)
+
+
+def context(
+    outbox: Outbox | None = None,
+    user: str | None = "alice",
+    scope: Scope | None = None,
+    peer: Peer | None = None,
+) -> Context:
+    return Context(
+        "connection-1", user, "pod-test", outbox or Outbox(), scope or Scope(), peer or Peer(), "a"
+    )
