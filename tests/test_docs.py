@@ -91,6 +91,7 @@ def gateway_metrics() -> set[str]:
         draining=lambda: False,
         revocations=lambda: 0,
         presence_pending=lambda: 0,
+        disconnects_pending=lambda: 0,
         namesakes=lambda: 0,
         max_connections=1,
         configured_connections=1,

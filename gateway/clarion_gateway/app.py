@@ -37,6 +37,7 @@ from clarion_gateway.application.loading import load
 from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
@@ -152,6 +153,9 @@ async def running(
         max_bytes=settings.replay_client_max_bytes,
         positions=settings.positions,
     )
+    queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
+    host, handlers = GatewayHost(queue), _handlers(settings)
+    hooks = ConnectionHooks(handlers, host, metrics, supervisor.spawn, settings)
     admission = Admission(
         hub,
         subscription,
@@ -162,10 +166,8 @@ async def running(
         settings,
         sweeper=sweeper,
         revocations=revocations,
+        hooks=hooks,
     )
-    queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
-    host = GatewayHost(queue)
-    handlers = _handlers(settings)
     try:
         async with _alive(handlers, settings), supervisor:
             inboxes = Inboxes(
@@ -185,11 +187,23 @@ async def running(
                 settings,
                 inbound,
             )
-            origins = Origins(settings.allowed_origins, loopback=settings.profile == "dev")
             sessions = Sessions(
-                admission, hub, inboxes, sweeper, metrics, origins, supervisor.spawn, settings
+                admission,
+                hub,
+                inboxes,
+                sweeper,
+                metrics,
+                Origins(settings.allowed_origins, loopback=settings.profile == "dev"),
+                supervisor.spawn,
+                settings,
+                hooks=hooks,
             )
-            drain = Drain(hub, admission, lambda: inboxes.running + sessions.closing, settings)
+            drain = Drain(
+                hub,
+                admission,
+                lambda: inboxes.running + sessions.closing + hooks.unfinished,
+                settings,
+            )
             pod_health = PodHealth(settings, subscription, drain, keys)
             metrics.observe_pod(
                 held=lambda: hub.held,
@@ -206,6 +220,7 @@ async def running(
                 draining=lambda: drain.begun,
                 revocations=lambda: len(revocations),
                 presence_pending=lambda: presence.pending,
+                disconnects_pending=lambda: hooks.unfinished,
                 namesakes=lambda: presence.namesakes.count,
                 max_connections=settings.max_connections,
                 configured_connections=configured,

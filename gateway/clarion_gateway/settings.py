@@ -158,6 +158,13 @@ class GatewaySettings(ContractSettings):
         le=3_600,
         description="How long a lifespan of the application may take to begin, and to end.",
     )
+    disconnects_at_once: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="How many of the application's functions for ended connections "
+        "(`on_disconnect`) run at once; the others wait.",
+    )
     replay_max_bytes: int = Field(
         64 << 20,
         ge=0,

@@ -29,6 +29,7 @@ const VERDICTS: Record<number | string, Verdict> = {
   invalid_topic: "stop",
   malformed: "stop",
   protocol_error: "stop",
+  refused: "stop",
   revoked: "token",
   too_large: "stop",
   too_many_topics: "stop",

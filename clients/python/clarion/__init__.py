@@ -25,7 +25,12 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import InvalidType, Published
 from clarion_contract.events.topic import InvalidTopic
 from clarion_gateway.application.answering import Interceptor, Proceed
-from clarion_gateway.application.context import Context, Reply
+from clarion_gateway.application.context import (
+    ConnectContext,
+    Context,
+    DisconnectContext,
+    Reply,
+)
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import Chooser, authenticated_only, propagate
 from clarion_gateway.application.refusal import Refusal
@@ -36,7 +41,9 @@ __all__ = [
     "Audience",
     "BusUnavailable",
     "Chooser",
+    "ConnectContext",
     "Context",
+    "DisconnectContext",
     "Handlers",
     "Interceptor",
     "InvalidTopic",

@@ -13,7 +13,7 @@ async def test_a_bid_reaches_everybody() -> None:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,11 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published
 from clarion_gateway.application.answering import answer
 from clarion_gateway.application.codec import encode
-from clarion_gateway.application.context import Context
+from clarion_gateway.application.context import ConnectContext, Context, DisconnectContext
 from clarion_gateway.application.handlers import Handlers
-from clarion_gateway.application.scope import living
+from clarion_gateway.application.scope import HasState, living
 
-__all__ = ["Answer", "PublishedEvent", "ask", "running"]
+__all__ = ["Answer", "PublishedEvent", "ask", "connect", "disconnect", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +139,89 @@ async def ask(
     if route is None:
         known = ", ".join(sorted(handlers.types)) or "none"
         raise LookupError(f"expected a type that has a handler ({known}), got {type_!r}")
-    host, scope = _Recording(), route.scope
-    if state is not None:
-        scope = _State(state)
-    peer = _Peer(context_data)
+    host, peer = _Recording(), _Peer(context_data)
+    scope = _scope(route.scope, state)
     context = Context(connection, user, pod, host, scope, peer, type_)
     reply = await answer(route, encode(data), context)
     return Answer(msgspec.json.decode(reply.data), host.published)
+
+
+async def connect(
+    handlers: Handlers,
+    *,
+    user: str | None = None,
+    connection: str = "connection-1",
+    claims: Mapping[str, Any] | None = None,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    state: object = None,
+    context_data: dict[str, Any] | None = None,
+) -> Sequence[PublishedEvent]:
+    """Run what `Handlers.on_connect` registered, as a gateway does before it welcomes a client.
+
+    Args:
+        user: of the client; None: an anonymous client.
+        connection: id of the client's connection.
+        claims: of the client's token; None: only ``sub``, if there is a user.
+        query: the fields of the client's query.
+        headers: of the client. A function sees only those that it asked for.
+        state: see `ask`.
+        context_data: see `ask`.
+
+    Returns:
+        The published events, in order.
+
+    Raises:
+        Refusal: a function refused the client.
+        Exception: an exception of a function; a gateway would close with 1011.
+    """
+    host, peer = _Recording(), _Peer(context_data)
+    sent = {name.lower(): value for name, value in (headers or {}).items()}
+    if claims is None:
+        claims = {} if user is None else {"sub": user}
+    for hook in handlers.connects:
+        seen = {name: value for name, value in sent.items() if name in hook.headers}
+        scope = _scope(hook.scope, state)
+        context = ConnectContext(
+            connection, user, "pod-1", host, scope, peer, claims, query or {}, seen
+        )
+        await hook.call(context)
+    return host.published
+
+
+async def disconnect(
+    handlers: Handlers,
+    *,
+    user: str | None = None,
+    connection: str = "connection-1",
+    reason: str = "normal",
+    code: int = 1000,
+    state: object = None,
+    context_data: dict[str, Any] | None = None,
+) -> Sequence[PublishedEvent]:
+    """Run what `Handlers.on_disconnect` registered, as a gateway does after a connection's end.
+
+    Args:
+        user: of the client; None: an anonymous client.
+        connection: id of the client's connection.
+        reason: ``context.reason``.
+        code: ``context.code``.
+        state: see `ask`.
+        context_data: see `ask`.
+
+    Returns:
+        The published events, in order.
+
+    Raises:
+        Exception: an exception of a function; a gateway would log it and run the next one.
+    """
+    host, peer = _Recording(), _Peer(context_data)
+    for hook in handlers.disconnects:
+        scope = _scope(hook.scope, state)
+        context = DisconnectContext(connection, user, "pod-1", host, scope, peer, reason, code)
+        await hook.call(context)
+    return host.published
+
+
+def _scope(own: HasState, state: object) -> HasState:
+    return own if state is None else _State(state)

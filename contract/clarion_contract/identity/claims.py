@@ -28,6 +28,7 @@ class Claims:
         issued_at: the token's ``iat``, seconds since the epoch; None: the token has none.
         lists: names that the token lists for a kind of audience
             (`clarion_contract.events.audience.Kind.claims`).
+        payload: all claims, as JSON.
     """
 
     subject: str
@@ -36,3 +37,4 @@ class Claims:
     token_id: str | None = None
     issued_at: float | None = None
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=no_lists, hash=False)
+    payload: bytes = field(default=b"{}", compare=False, repr=False)

@@ -125,6 +125,7 @@ class TokenVerifier:
             payload.jti,
             payload.iat,
             self._reader.lists(payload),
+            signed.payload,
         )
 
     async def verify_fetching(self, token: str) -> Claims:

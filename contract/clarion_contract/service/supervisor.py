@@ -24,6 +24,8 @@ from prometheus_client import Counter
 _log = structlog.get_logger(__name__)
 
 Job = Callable[[], Coroutine[Any, Any, None]]
+Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
+"""`Supervisor.spawn`: runs a coroutine as a task; its failure is counted under the name."""
 
 # Short after the first failure, longer if failures continue: a job that fails at once must neither
 # take the CPU from the others nor fill the log.

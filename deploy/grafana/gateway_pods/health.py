@@ -48,6 +48,7 @@ HEALTH: Final = Row(
             "short",
             [Query(increase("clarion_gaps_total", by="pod, outcome"), "{{pod}} {{outcome}}")],
             "gaps",
+            width=6,
         ),
         Panel(
             "Revocations in force",
@@ -56,6 +57,7 @@ HEALTH: Final = Row(
             "short",
             each_pod("clarion_revocations"),
             "tokens-are-refused",
+            width=6,
         ),
         Panel(
             "Presence updates waiting",
@@ -64,6 +66,16 @@ HEALTH: Final = Row(
             "short",
             each_pod("clarion_presence_pending"),
             "presence-is-behind",
+            width=6,
+        ),
+        Panel(
+            "Disconnects waiting for the application",
+            "Ended connections whose `on_disconnect` waits or runs. If the number grows, the "
+            "application cannot keep up, and the pod takes fewer clients.",
+            "short",
+            each_pod("clarion_disconnects_pending"),
+            "handlers-fail",
+            width=6,
         ),
         Panel(
             "Presence writes",

@@ -45,6 +45,7 @@ CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_resumes_total", by="outcome"), "{{outcome}}")],
             "clients-start-anew-instead-of-resuming",
+            width=6,
         ),
         Panel(
             "Client messages by outcome",
@@ -53,6 +54,7 @@ CLIENTS: Final = Row(
             "ops",
             [Query(rate("clarion_messages_received_total", by="outcome"), "{{outcome}}")],
             "handlers-fail",
+            width=6,
         ),
         Panel(
             "Handler duration",
@@ -64,6 +66,16 @@ CLIENTS: Final = Row(
             ],
             "handlers-fail",
             thresholds=Thresholds(1, 10),
+            width=6,
+        ),
+        Panel(
+            "Connects and disconnects in the application",
+            "Runs of the application's `on_connect` and `on_disconnect`. `internal` and `timeout` "
+            "are faults of the application.",
+            "ops",
+            [Query(rate("clarion_hooks_total", by="hook, outcome"), "{{hook}} {{outcome}}")],
+            "handlers-fail",
+            width=6,
         ),
         Panel(
             "Rejected tokens by reason",

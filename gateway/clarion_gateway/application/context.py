@@ -1,11 +1,12 @@
 """What a handler knows of its client, and what it can do for it.
 
-`clarion_gateway.clients` makes a `Context` for each message. Behind it stands a `Host`: the gateway,
-or `clarion.testing` in tests.
+`clarion_gateway.clients` makes a `Context` for each message. Behind it stands a `Host`: the
+gateway, or `clarion.testing` in tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,6 +126,30 @@ class Context(ClientContext, frozen=True, eq=False):
         Raises:
             BusUnavailable: Redis does not answer.
         """
-        return await self._host.publish(
-            audience, reply.type, reply.data, exclude=self.connection
-        )
+        return await self._host.publish(audience, reply.type, reply.data, exclude=self.connection)
+
+
+class ConnectContext(ClientContext, frozen=True, eq=False):
+    """A client that asks for a connection, before it is welcomed.
+
+    Attributes:
+        claims: all claims of the client's token, as its issuer wrote them; empty without a token.
+        query: the fields of the client's query, the first value of each; without the token.
+        headers: those of the client's headers that the handler asked for, by names in lower case.
+    """
+
+    claims: Mapping[str, Any]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+class DisconnectContext(ClientContext, frozen=True, eq=False):
+    """A connection that has ended.
+
+    Attributes:
+        reason: why, in one word, such as ``normal`` or ``draining``: the label in docs/errors.md.
+        code: the WebSocket close code with that reason.
+    """
+
+    reason: str
+    code: int

@@ -17,13 +17,20 @@ audience that an interceptor propagates them to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from clarion_contract.events.event import check_type
 from clarion_gateway.application.answering import Interceptor, Route
 from clarion_gateway.application.codec import decoder_of
+from clarion_gateway.application.hooks import (
+    ConnectHook,
+    DisconnectHook,
+    Hook,
+    check_hook,
+    header_names,
+)
 from clarion_gateway.application.scope import Inside, LifespanFunction, Scope, lifespan_of
 from clarion_gateway.application.threads import Threads
 
@@ -43,6 +50,8 @@ class Handlers:
     def __init__(self, *, interceptors: Sequence[Interceptor] = (), threads: int = 40) -> None:
         self._interceptors = tuple(interceptors)
         self._routes: dict[str, Route] = {}
+        self._connects: list[ConnectHook] = []
+        self._disconnects: list[DisconnectHook] = []
         self._threads = Threads(threads)
         self._scope = Scope()
         self._included: list[Handlers] = []
@@ -87,7 +96,7 @@ class Handlers:
         other._including.append((self, prefix))
         self._included.append(other)
         for each in other._family():
-            each._threads.slots = self._threads.slots
+            each._threads.slots = self._threads.slots  # noqa: SLF001 - of this class
 
     def lifespan(self, function: OfLifespan) -> OfLifespan:
         """Register what the handlers need for as long as the gateway runs.
@@ -112,6 +121,55 @@ class Handlers:
         self._scope.lifespan = lifespan_of(function)
         return function
 
+    @overload
+    def on_connect(self, function: Handler) -> Handler: ...
+    @overload
+    def on_connect(self, *, headers: Iterable[str]) -> Callable[[Handler], Handler]: ...
+    def on_connect(
+        self, function: Handler | None = None, *, headers: Iterable[str] = ()
+    ) -> Handler | Callable[[Handler], Handler]:
+        """Register a function that runs for each client before it is welcomed.
+
+            @handlers.on_connect(headers=["x-tenant"])
+            async def connected(context: ConnectContext) -> None:
+                if context.claims.get("plan") != "pro":
+                    raise Refusal("no_plan", "expected the plan pro")
+
+        If it raises `Refusal`, the client gets no connection. Several such functions run in the
+        order in which they were registered.
+
+        Args:
+            headers: names of the client's headers that the function sees; it sees no others.
+
+        Raises:
+            ValueError: the function does not take one argument.
+        """
+        names = header_names(headers)
+
+        def register(function: Handler) -> Handler:
+            check_hook(function)
+            self._connects.append(Hook(self._threads.awaitable(function), self._scope, names))
+            return function
+
+        return register if function is None else register(function)
+
+    def on_disconnect(self, function: Handler) -> Handler:
+        """Register a function that runs for each connection that has ended.
+
+            @handlers.on_disconnect
+            async def gone(context: DisconnectContext) -> None:
+                await context.state.leave(context.user, context.reason)
+
+        It runs once for each client that all functions of `on_connect` let in, whatever ended its
+        connection, and also while the gateway drains.
+
+        Raises:
+            ValueError: the function does not take one argument.
+        """
+        check_hook(function)
+        self._disconnects.append(Hook(self._threads.awaitable(function), self._scope))
+        return function
+
     def find(self, type_: str) -> Route | None:
         """The route of a message type; None: no handler has it."""
         return self._routes.get(type_)
@@ -122,21 +180,33 @@ class Handlers:
         return tuple(self._routes)
 
     @property
+    def connects(self) -> Sequence[ConnectHook]:
+        """What runs when a client connects: these handlers' own, then those that they include."""
+        included = [hook for each in self._included for hook in each.connects]
+        return (*self._connects, *(hook.within(self._around(hook)) for hook in included))
+
+    @property
+    def disconnects(self) -> Sequence[DisconnectHook]:
+        """What runs when a connection has ended, in the order of `connects`."""
+        included = [hook for each in self._included for hook in each.disconnects]
+        return (*self._disconnects, *(hook.within(self._around(hook)) for hook in included))
+
+    @property
     def scopes(self) -> Sequence[Scope]:
         """The scopes of these handlers and of all that they include, in order, each once."""
-        return tuple(each._scope for each in self._family())
+        return tuple(each._scope for each in self._family())  # noqa: SLF001 - of this class
 
     def limit_threads(self, threads: int) -> None:
         """Set how many plain functions may run at once."""
         slots = Threads(threads).slots
         for each in self._family():
-            each._threads.slots = slots
+            each._threads.slots = slots  # noqa: SLF001 - of this class
 
     def _family(self) -> dict[Handlers, None]:
         """These handlers, and all that they include, each once."""
         family: dict[Handlers, None] = {self: None}
         for each in self._included:
-            family |= each._family()
+            family |= each._family()  # noqa: SLF001 - of this class
         return family
 
     def _add(self, type_: str, route: Route) -> None:
@@ -145,8 +215,11 @@ class Handlers:
             raise ValueError(f"expected one handler for {type_!r}, got a second: {route.call!r}")
         route = replace(route, interceptors=(*self._interceptors, *route.interceptors))
         for including, prefix in self._including:
-            including._include(prefix + type_, route)
+            including._include(prefix + type_, route)  # noqa: SLF001 - of this class
         self._routes[type_] = route
 
     def _include(self, type_: str, route: Route) -> None:
-        self._add(type_, replace(route, scope=Inside(route.scope, self._scope)))
+        self._add(type_, replace(route, scope=self._around(route)))
+
+    def _around(self, included: Route | ConnectHook | DisconnectHook) -> Inside:
+        return Inside(included.scope, self._scope)

@@ -112,7 +112,7 @@ async def living(
     scopes: Iterable[Scope],
     *,
     limit_seconds: float | None = None,
-    failed_to_end: Callable[[str], None] = lambda line: None,
+    failed_to_end: Callable[[str], object],
 ) -> AsyncIterator[None]:
     """Enter all lifespans, in order, and leave them in reverse.
 
@@ -160,7 +160,7 @@ async def _end(
     name: str,
     manager: AbstractAsyncContextManager[Any],
     limit_seconds: float | None,
-    failed: Callable[[str], None],
+    failed: Callable[[str], object],
 ) -> None:
     try:
         async with asyncio.timeout(limit_seconds) as limit:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUna
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, kept
 from clarion_gateway.connections import close_codes
@@ -78,6 +79,8 @@ class Opening:
         resumes: the id of the connection on which the client had that event.
         address: where the client is, if it has an event; None: not known.
         topics: those that the client asks for.
+        query: of the request, as it was sent.
+        headers: of the request: (name, value), names in lower case.
     """
 
     token: str | None
@@ -85,6 +88,8 @@ class Opening:
     resumes: str | None = None
     address: str | None = None
     topics: tuple[str, ...] = ()
+    query: str = ""
+    headers: Sequence[tuple[str, str]] = ()
 
 
 class Admission:
@@ -107,10 +112,12 @@ class Admission:
         *,
         sweeper: Sweeper,
         revocations: Revoking,
+        hooks: ConnectionHooks | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
         self._revocations = revocations
+        self._hooks = hooks
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -135,7 +142,8 @@ class Admission:
         """
         if self.draining:
             return close_codes.DRAINING
-        if len(self._hub) + self._opening >= self._settings.max_connections:
+        unfinished = 0 if self._hooks is None else self._hooks.unfinished
+        if len(self._hub) + self._opening + unfinished >= self._settings.max_connections:
             return close_codes.AT_CAPACITY
         return None
 
@@ -234,6 +242,10 @@ class Admission:
         asked = self.topics.ask(identity, opening.topics)
         audiences = list(dict.fromkeys([*audiences, *asked.granted]))
         self.topics.check(audiences)
+        if self._hooks is not None and self._hooks.mounted:
+            await self._hooks.connect(
+                connection, identity.user, claims, opening.query, opening.headers
+            )
         await self._subscription.join(audiences, whole=since is not None)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)

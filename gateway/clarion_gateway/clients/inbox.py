@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.service.supervisor import Spawn
 from clarion_gateway.application.answering import Route, answer
 from clarion_gateway.application.context import Context, Host
 from clarion_gateway.application.faults import at_the_applications_line
@@ -29,9 +29,6 @@ from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.messages import Authenticate, ClientMessage, Subscribe, Unsubscribe
-
-Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
-"""Runs a coroutine as a task; the name is the label under which its failure is counted."""
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_contract.service.supervisor import Spawn
 from clarion_contract.service.token_bucket import TokenBucket
 from clarion_gateway.clients.addresses import Addresses
 from clarion_gateway.clients.admission import Admission, Opening
-from clarion_gateway.clients.inbox import Inboxes, Spawn
+from clarion_gateway.clients.hooks import ConnectionHooks
+from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.origins import Origins, RefusedOrigins
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
@@ -52,7 +54,7 @@ class Sessions:
         behind_bytes: how much may wait for a client before that counts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a client meets, joined in app.py
         self,
         admission: Admission,
         hub: Hub,
@@ -63,6 +65,7 @@ class Sessions:
         spawn: Spawn,
         settings: GatewaySettings,
         *,
+        hooks: ConnectionHooks | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closing = 0
@@ -88,6 +91,7 @@ class Sessions:
         self._inboxes = inboxes
         self._sweeper = sweeper
         self._spawn = spawn
+        self._hooks = hooks
         self._rate = settings.messages_per_second
         self._burst = settings.message_burst
         self._clock = clock
@@ -140,6 +144,8 @@ class Sessions:
         """Forget a connection that closes or is gone, and count it: the first call only."""
         if connection.state is State.CLOSED:
             return
+        if self._hooks is not None:
+            self._hooks.ended(connection, close)
         self._hub.remove(connection)
         self._sweeper.remove(connection)
         self._inboxes.forget(connection)

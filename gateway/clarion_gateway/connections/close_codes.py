@@ -81,6 +81,7 @@ ISSUED_TOO_SOON: Final = Close(
     503,
     reconnect=True,
 )
+REFUSED: Final = Close(4403, "refused by the application", "refused", 403, reconnect=False)
 BARRED: Final = Close(4403, "disconnected, do not come back", "barred", 403, reconnect=False)
 SLOW_CONSUMER: Final = Close(4408, "slow consumer, reconnect", "slow_consumer", 408, reconnect=True)
 OUTBOUND_FULL: Final = Close(
@@ -97,6 +98,13 @@ RATE_LIMITED: Final = Close(
 TOO_MANY_CONNECTIONS: Final = Close(
     4429, "too many connections of this user", "too_many_connections", 429, reconnect=True
 )
+
+
+# Codes with which an application may refuse a client that should come back, or log in.
+_OF_REFUSALS: Final = {
+    close.label: close
+    for close in (UNAUTHENTICATED, UNAVAILABLE, RATE_LIMITED, TOO_MANY_CONNECTIONS)
+}
 
 
 class Refused(Exception):
@@ -131,6 +139,17 @@ def protocol_error(detail: str) -> Close:
 def unauthenticated(detail: str) -> Close:
     """`UNAUTHENTICATED` with a reason that says what was wrong with the token; cut to 123 bytes."""
     return replace(UNAUTHENTICATED, reason=_fitting(detail))
+
+
+def refused(code: str, message: str) -> Close:
+    """The close for a client that the application refuses at its handshake.
+
+    Args:
+        code: the application's. Some have a close of their own; all others are `REFUSED`.
+        message: the application's; code and message are cut to 123 bytes.
+    """
+    close = _OF_REFUSALS.get(code, REFUSED)
+    return replace(close, reason=_fitting(f"{code}: {message}"))
 
 
 def disconnected(reason: str | None, *, reconnect: bool) -> Close:

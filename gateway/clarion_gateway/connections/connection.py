@@ -154,8 +154,8 @@ class Connection:
     """
 
     __slots__ = (
-        "asked", "data", "format", "held", "id", "identity", "named_streams", "shared_streams", "slot",
-        "socket", "state", "write",
+        "asked", "data", "format", "held", "id", "identity", "named_streams", "shared_streams",
+        "slot", "socket", "state", "write",
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat, socket: Socket) -> None:

@@ -36,6 +36,12 @@ MESSAGE_OUTCOMES: Final = (
     "unavailable",
     "unknown_type",
 )
+# What the application's functions for connecting and ended clients came to.
+_HOOKS: Final = (
+    ("connect", "done"), ("connect", "refused"), ("connect", "internal"), ("connect", "timeout"),
+    ("connect", "unavailable"), ("disconnect", "done"), ("disconnect", "internal"),
+    ("disconnect", "timeout"),
+)  # fmt: skip
 _COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
@@ -88,6 +94,13 @@ class Metrics:
             "clarion_handler_duration_seconds",
             "Time that handlers took.",
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.hooks = Counter(
+            "clarion_hooks_total",
+            "Functions of the application that ran for clients that connect, and for connections "
+            "that have ended, by outcome.",
+            ["hook", "outcome"],
             registry=registry,
         )
         self.events = Counter(
@@ -237,6 +250,8 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
+        for hook, outcome in _HOOKS:
+            self.hooks.labels(hook, outcome)
         # Looked up once, since every microsecond counts when many clients connect at once.
         self._accepted = {wire: self.handshakes.labels(wire, "accepted") for wire in _WIRES}
         for wire in ("websocket", "sse"):
@@ -318,6 +333,7 @@ class Metrics:
         draining: Callable[[], bool],
         revocations: Callable[[], int],
         presence_pending: Callable[[], int],
+        disconnects_pending: Callable[[], int],
         namesakes: Callable[[], int],
         max_connections: int,
         configured_connections: int,
@@ -348,6 +364,10 @@ class Metrics:
             "clarion_presence_pending": (
                 "Users of whom Redis does not know yet what has changed.",
                 presence_pending,
+            ),
+            "clarion_disconnects_pending": (
+                "Ended connections whose functions of the application wait or run.",
+                disconnects_pending,
             ),
             "clarion_pods_of_same_name": (
                 "Other live gateways under this pod's name.",

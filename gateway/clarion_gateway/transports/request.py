@@ -79,7 +79,14 @@ class ConnectionRequest:
         since = self.header("last-event-id") or next(
             (fields[name] for name in _POSITIONS if name in fields), None
         )
-        return Opening(token, since, fields.get("connection"), topics=topics)
+        return Opening(
+            token,
+            since,
+            fields.get("connection"),
+            topics=topics,
+            query=self.query,
+            headers=self.headers,
+        )
 
     def _bearer(self) -> str | None:
         authorization = self.header("authorization")

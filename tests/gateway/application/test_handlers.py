@@ -38,7 +38,7 @@ def noting(name: str, notes: list[str]) -> Interceptor:
 def test_a_type_has_one_handler() -> None:
     handlers = Handlers()
     handlers.on("a")(echo)
-    with pytest.raises(ValueError, match="expected one handler for 'a', got a second: .*state"):
+    with pytest.raises(ValueError, match=r"expected one handler for 'a', got a second: .*state"):
         handlers.on("a")(state)
     assert handlers.types == ("a",)
     assert handlers.find("b") is None
@@ -146,7 +146,7 @@ def test_there_is_one_lifespan() -> None:
     async def first() -> Any:
         yield
 
-    with pytest.raises(ValueError, match="expected one lifespan, got a second: .*first"):
+    with pytest.raises(ValueError, match=r"expected one lifespan, got a second: .*first"):
         handlers.lifespan(first)
 
 

@@ -65,7 +65,7 @@ def scopes(*functions: Any) -> list[Scope]:
 
 async def test_lifespans_begin_in_order_and_end_in_reverse() -> None:
     first, second = scopes(pool, cache)
-    async with living([first, Scope(), second]):
+    async with living([first, Scope(), second], failed_to_end=notes.append):
         assert (first.state, second.state) == ("pool", "cache")
         assert notes == ["pool opens", "cache opens"]
     assert notes[2:] == ["cache closes", "pool closes"]
@@ -74,7 +74,7 @@ async def test_lifespans_begin_in_order_and_end_in_reverse() -> None:
 
 async def test_a_lifespan_that_fails_is_one_line_and_those_before_it_end() -> None:
     with pytest.raises(LifespanFailed) as failed:
-        async with living(scopes(pool, broken, cache)):
+        async with living(scopes(pool, broken, cache), failed_to_end=notes.append):
             pytest.fail("the gateway must not start")
     line = str(failed.value)
     assert line.startswith("the lifespan broken failed: OSError: no database (")
@@ -84,7 +84,7 @@ async def test_a_lifespan_that_fails_is_one_line_and_those_before_it_end() -> No
 
 async def test_a_lifespan_has_limited_time_to_begin() -> None:
     with pytest.raises(LifespanFailed, match=r"hanging failed: it did not begin within 0\.01 sec"):
-        async with living(scopes(hanging), limit_seconds=0.01):
+        async with living(scopes(hanging), limit_seconds=0.01, failed_to_end=notes.append):
             pytest.fail("the gateway must not start")
 
 
@@ -103,7 +103,7 @@ async def test_a_lifespan_that_fails_at_its_end_keeps_no_other_from_ending() -> 
 
 async def test_a_lifespan_ends_as_usual_when_the_gateway_fails() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with living(scopes(pool, cache)):
+        async with living(scopes(pool, cache), failed_to_end=notes.append):
             raise ZeroDivisionError
     assert notes[2:] == ["cache closes", "pool closes"]
 
@@ -137,5 +137,5 @@ async def test_what_returns_no_context_manager_fails_at_the_start() -> None:
         return "pool"
 
     with pytest.raises(LifespanFailed, match="an async context manager, got str"):
-        async with living(scopes(returns_a_text)):
+        async with living(scopes(returns_a_text), failed_to_end=notes.append):
             pytest.fail("the gateway must not start")
