@@ -123,7 +123,7 @@ class _Primary:
     async def _ask(self, host: Host) -> Host:
         # Not `discover_master`: its error shows the whole connection, and hides the cause.
         async with Sentinel([host], sentinel_kwargs=self._options) as sentinel:
-            primaries = await sentinel.sentinels[0].sentinel_masters()
+            primaries: Any = await sentinel.sentinels[0].sentinel_masters()
             primary = primaries.get(self._service)
             if not primary or not sentinel.check_master_state(primary, self._service):
                 raise MasterNotFoundError(
