@@ -61,9 +61,9 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
 def test_links_to_sources_lead_to_copies_of_them(site: Path) -> None:
     page = (site / "errors.html").read_text()
 
-    assert 'href="source/gateway/clarion_gateway/connections/close_codes.py.txt"' in page
-    assert (site / "source/gateway/clarion_gateway/connections/close_codes.py.txt").read_text() == (
-        ROOT / "gateway/clarion_gateway/connections/close_codes.py"
+    assert 'href="source/contract/clarion_contract/protocol/closes.json.txt"' in page
+    assert (site / "source/contract/clarion_contract/protocol/closes.json.txt").read_text() == (
+        ROOT / "contract/clarion_contract/protocol/closes.json"
     ).read_text()
 
 

@@ -1,18 +1,16 @@
-"""Checks the addresses that commands connect to, and derives a gateway's WebSocket URL."""
+"""Checks the addresses that commands connect to."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
 from functools import cache
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from clarion_cli.failure import ExitCode, Failure
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
-_WEBSOCKET: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _HTTP: Final = frozenset({"http", "https"})
 
 
@@ -36,33 +34,6 @@ def listening_socket(host: str) -> socket.socket:
 def authority(host: str, port: int) -> str:
     """Host and port as they stand in a URL: ``127.0.0.1:8001``, ``[::1]:8001``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_local(url: str) -> bool:
-    """Whether the URL names this machine. Then the environment's proxies are not used."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def websocket_url(url: str) -> str:
-    """The address of a gateway's socket: ``http://host:8001`` becomes ``ws://host:8001/ws``.
-
-    A path is taken as that of the socket, unless it ends with a slash: ``http://host/realtime/``
-    becomes ``ws://host/realtime/ws``.
-
-    Raises:
-        Failure: the URL is not one of http(s) or ws(s).
-    """
-    parts = _split(url)
-    if parts is None or parts.scheme not in _WEBSOCKET:
-        raise Failure(
-            f"expected a gateway's URL like http://127.0.0.1:8001, got {url!r}", ExitCode.USAGE
-        )
-    path = f"{parts.path}ws" if parts.path.endswith("/") else parts.path or "/ws"
-    return urlunsplit((_WEBSOCKET[parts.scheme], parts.netloc, path, parts.query, ""))
 
 
 def publisher_url(url: str) -> str:

@@ -1,37 +1,41 @@
-"""`clarion publish`: sends one event to a publisher and passes its data on byte for byte."""
+"""`clarion publish`: publishes one event with `clarion.publisher`, its data byte for byte."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
 from rich.text import Text
 
+from clarion import Audience, topic, user
+from clarion.publisher import Publisher, PublishError, Receipt
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import JsonOption, Output
-from clarion_cli.publisher import UrlOption, find_publisher
+from clarion_cli.publisher import UrlOption, failure_of, find_publisher
 from clarion_cli.token import checked_topic, checked_user
 from clarion_contract.events.event import TYPE_PATTERN
-from clarion_publisher.sources.http.schemas import Receipt
+
+# A publisher that is restarted is back by then; a person does not wait longer.
+_RETRY_SECONDS: Final = 2.0
 
 
-def read_audience(to: str) -> tuple[object, str]:
-    """The audience in the form of the publisher's API, and the scope that it needs.
+def read_audience(to: str) -> tuple[Audience, str]:
+    """The audience, and the scope that it needs.
 
     Raises:
         Failure: ``to`` is not all, authenticated, user:ID or topic:NAME.
     """
     if to in {"all", "authenticated"}:
-        return to, f"publish:{to}"
+        return Audience(to), f"publish:{to}"
     kind, _, name = to.partition(":")
     if kind == "user" and name:
-        return {"user": checked_user(name)}, "publish:user"
+        return user(checked_user(name)), "publish:user"
     if kind == "topic" and name:
-        return {"topic": checked_topic(name)}, "publish:topic"
+        return topic(checked_topic(name)), "publish:topic"
     raise Failure(
         f"expected --to all, authenticated, user:ID or topic:NAME, got {to!r}", ExitCode.USAGE
     )
@@ -54,18 +58,6 @@ def read_data(argument: str) -> bytes:
             ExitCode.USAGE,
         ) from None
     return data
-
-
-def build_request(audience: object, kind: str, data: bytes, key: str | None) -> bytes:
-    """The request's body. ``data`` is inserted as text, since a parser could change its numbers."""
-    fields = [
-        b'"audience":' + msgspec.json.encode(audience),
-        b'"type":' + msgspec.json.encode(kind),
-        b'"data":' + data,
-    ]
-    if key is not None:
-        fields.append(b'"key":' + msgspec.json.encode(key))
-    return b"{" + b",".join(fields) + b"}"
 
 
 def publish(
@@ -109,10 +101,13 @@ def publish(
             ExitCode.USAGE,
         )
     audience, scope = read_audience(to)
-    body = build_request(audience, type_, read_data(data), key)
-    answer = find_publisher(publisher_url, scope=scope).ask(
-        "POST", "/v1/events", Receipt, body=body
-    )
+    found = find_publisher(publisher_url, scope=scope)
+    text = msgspec.Raw(read_data(data))  # a parser could change its numbers
+    with Publisher(found.url, token=found.token, retry_seconds=_RETRY_SECONDS) as publisher:
+        try:
+            answer = publisher.publish(audience, type_, text, key=key)
+        except PublishError as error:
+            raise failure_of(error, found.url) from None
     Output(json_).result(msgspec.structs.asdict(answer), _describe(answer))
 
 

@@ -12,7 +12,9 @@ import httpx
 import msgspec
 import typer
 
-from clarion_cli.address import is_local, publisher_url
+from clarion.local import is_local
+from clarion.publisher import NotAPublisher, Problem, PublishError, Unavailable
+from clarion_cli.address import publisher_url
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.state import find_state
 from clarion_cli.token import TOKEN_VARIABLE, make_signer
@@ -71,29 +73,19 @@ class Publisher:
                 trust_env=not is_local(self.url),
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            hint = "; is `clarion up` running?" if is_local(self.url) else ""
-            raise Failure(
-                f"no publisher answers at {self.url}: {_cause(error)}{hint}", ExitCode.UNREACHABLE
-            ) from None
+            raise _no_answer(self.url, error) from None
         # Every publisher has all these paths.
         if response.status_code == httpx.codes.NOT_FOUND:
-            raise self._something_else()
+            raise _something_else(self.url)
         if not response.is_success:
             raise Failure(
                 f"the publisher refused ({response.status_code}): {_reason(response)}",
-                _code(response),
+                _code(response.status_code),
             )
         try:
             return msgspec.json.decode(response.content, type=answer)
         except msgspec.DecodeError:
-            raise self._something_else() from None
-
-    def _something_else(self) -> Failure:
-        return Failure(
-            f"{self.url} answers, but not like a publisher of Clarion; is it a publisher's public "
-            "port?",
-            ExitCode.UNREACHABLE,
-        )
+            raise _something_else(self.url) from None
 
 
 def find_publisher(url: str | None, *, scope: str) -> Publisher:
@@ -113,13 +105,36 @@ def find_publisher(url: str | None, *, scope: str) -> Publisher:
     return Publisher(address, token)
 
 
-def _code(response: httpx.Response) -> ExitCode:
+def failure_of(error: PublishError, url: str) -> Failure:
+    """How a command ends that could not publish."""
+    if isinstance(error, Unavailable) and isinstance(error.__cause__, Problem):
+        error = error.__cause__
+    if isinstance(error, Problem):
+        return Failure(f"the publisher refused ({error.status}): {error}", _code(error.status))
+    if isinstance(error, NotAPublisher):
+        return _something_else(url)
+    return _no_answer(url, error.__cause__ or error)
+
+
+def _no_answer(url: str, error: BaseException) -> Failure:
+    hint = "; is `clarion up` running?" if is_local(url) else ""
+    return Failure(f"no publisher answers at {url}: {_cause(error)}{hint}", ExitCode.UNREACHABLE)
+
+
+def _something_else(url: str) -> Failure:
+    return Failure(
+        f"{url} answers, but not like a publisher of Clarion; is it a publisher's public port?",
+        ExitCode.UNREACHABLE,
+    )
+
+
+def _code(status: int) -> ExitCode:
     """The exit code, which tells whether the same request may succeed later."""
-    later = response.is_server_error or response.status_code in _LATER
+    later = httpx.codes.is_server_error(status) or status in _LATER
     return ExitCode.UNAVAILABLE if later else ExitCode.REFUSED
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """Why a connection failed, without the error number that Python puts first."""
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Annotated, Final
 
 import msgspec
 import typer
 from rich.text import Text
 
-from clarion_cli.address import is_local
+from clarion.client import (
+    Client,
+    ClosedError,
+    Connecting,
+    Event,
+    Open,
+    Refresh,
+    Status,
+    TokenContext,
+)
+from clarion.local import is_local
 from clarion_cli.failure import ExitCode, Failure
-from clarion_cli.follower import Follower, Lost, Message
 from clarion_cli.output import JsonOption, Output, print_line, print_notice
-from clarion_cli.state import find_state
+from clarion_cli.state import State, find_state
 from clarion_cli.token import TOKEN_VARIABLE, checked_topic, checked_user, make_signer
 
 _TOKEN_SECONDS: Final = 3600
 _COLOURS: Final = {"all": "cyan", "authenticated": "green", "user": "magenta", "topic": "yellow"}
-# What `welcome` says of topics, in words.
-_TOPICS: Final = {
-    "topics": "topics",
-    "not_resumed": "NOT resumed, events may be missing",
-    "forbidden": "not granted by the token",
-}
 # The position of the time of day in an RFC 3339 time, to the millisecond.
 _CLOCK: Final = slice(11, 23)
 
@@ -39,61 +41,71 @@ def one_line(text: str) -> str:
     return msgspec.json.format(text, indent=-1)
 
 
-def describe_event(fields: dict[str, Any]) -> Text:
+def describe_event(event: Event) -> Text:
     """An event as readable text: time, audience, type, data."""
-    audience, shown = str(fields["audience"]), str(fields.get("topic", fields["audience"]))
-    data = msgspec.json.encode(fields["data"]).decode()
+    data = msgspec.json.encode(msgspec.json.decode(event.json)).decode()
     return Text.assemble(
-        (str(fields["time"])[_CLOCK], "dim"),
+        (event.time[_CLOCK], "dim"),
         "  ",
-        (f"{shown:13}", _COLOURS.get(audience, "")),
+        (f"{event.topic or event.audience:13}", _COLOURS.get(event.audience, "")),
         "  ",
-        (str(fields["type"]), "bold"),
+        (event.type, "bold"),
         "  ",
         data,
     )
 
 
-def notice_of(message: Message) -> str | None:
-    """The notice for a message that is not an event; None: there is none."""
-    fields = message.fields
-    match message.kind:
-        case "welcome":
-            who = fields["user"] or "anonymous"
-            resumed = {True: ", resumed", False: ", NOT resumed: events may be missing"}
-            topics = "".join(
-                f"; {text}: {', '.join(fields[name])}"
-                for name, text in _TOPICS.items()
-                if fields.get(name)
-            )
-            resumption = resumed.get(fields["resumed"], "")
-            return f"connected to {fields['pod']} as {who}{resumption}{topics}"
-        case "gap":
-            return "gap: events before this may be missing"
-        case "reconnect":
-            return f"the gateway asks to reconnect: {fields['reason']}"
-        case "error":
-            return f"error {fields['code']}: {fields['message']}"
-    return None
+def describe_open(status: Open) -> str:
+    """The notice that the client is connected: where, as whom, and what it receives."""
+    resumed = {True: ", resumed", False: ", NOT resumed: events may be missing", None: ""}
+    topics = "".join(
+        f"; {text}: {', '.join(names)}"
+        for text, names in (
+            ("topics", status.topics),
+            ("NOT resumed, events may be missing", status.not_resumed),
+            ("not granted by the token", status.forbidden),
+        )
+        if names
+    )
+    user = status.user or "anonymous"
+    return f"connected to {status.pod} as {user}{resumed[status.resumed]}{topics}"
 
 
-async def print_events(follower: Follower, output: Output, *, notices: bool) -> None:
+class Notices:
+    """Tells on standard error how the connection is."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._hinted = False
+        self._is_new = True
+
+    def tell(self, status: Status) -> None:
+        """Print what matters of a new status; if not quiet, each connection too."""
+        if isinstance(status, Connecting):
+            self._is_new = True
+        if isinstance(status, Connecting) and status.retry_seconds is not None:
+            local = is_local(status.url) and not self._hinted
+            hint = " (is `clarion up` running?)" if local else ""
+            print_notice(f"{status.reason}{hint}; next attempt in {status.retry_seconds:.1f} s")
+            self._hinted = True
+        elif isinstance(status, Open) and self._is_new:
+            self._hinted = True  # a gateway has answered: `clarion up` runs
+            self._is_new = False  # what follows on the same connection are fresh tokens
+            if not self._quiet or status.resumed is False or status.not_resumed:
+                print_notice(describe_open(status))
+
+
+async def print_events(client: Client, output: Output) -> None:
     """Print until interrupted."""
-    hinted = False
-    async for item in follower.follow():
-        if isinstance(item, Lost):
-            hint = "" if hinted or not is_local(item.url) else " (is `clarion up` running?)"
-            print_notice(f"{item.reason}{hint}; next attempt in {item.retry_seconds:.1f} s")
-            hinted = True
-            continue
-        hinted = True  # a gateway has answered: `clarion up` runs
-        if item.kind == "event":
-            if output.readable:
-                output.text(describe_event(item.fields))
+    async with client:
+        async for item in client:
+            if isinstance(item, Refresh):
+                if item.reason == "gap":
+                    print_notice("gap: events before this may be missing")
+            elif output.readable:
+                output.text(describe_event(item))
             else:
                 print_line(one_line(item.text))
-        elif (notice := notice_of(item)) and (notices or _matters(item)):
-            print_notice(notice)
 
 
 def tail(
@@ -138,33 +150,50 @@ def tail(
     After a lost connection it resumes where it stopped, on the next gateway, and misses nothing.
     """
     state = find_state(Path.cwd())
-    token, renewable = None, True
     topics = [checked_topic(each) for each in topic or ()]
+    try:
+        client = Client(
+            url or state.addresses().gateways,
+            get_token=_token_source(state, user, topics),
+            topics=topics,
+            since=since,
+            on_status=Notices(quiet=quiet).tell,
+        )
+        asyncio.run(print_events(client, Output(json_)))
+    except ClosedError as error:
+        raise Failure(f"the gateway refused: {error.reason}", _code(error)) from None
+    except ValueError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+
+
+def _token_source(
+    state: State, user: str | None, topics: list[str]
+) -> Callable[[TokenContext], str] | None:
+    """Where tokens come from; None: the client stays anonymous.
+
+    Raises:
+        Failure: the options do not fit each other, or there is no secret to sign with.
+    """
     if given := os.environ.get(TOKEN_VARIABLE):
         if user is not None:
             raise Failure(f"--user and {TOKEN_VARIABLE} exclude each other", ExitCode.USAGE)
-        token, renewable = (lambda: given), False
-    elif user is not None:
-        signer, subject = make_signer(state), checked_user(user)
-        token = lambda: signer.sign(  # noqa: E731
-            subject, expires_seconds=_TOKEN_SECONDS, subscribe=topics or None
-        )
-    elif topics:
-        raise Failure(f"--topic needs --user or {TOKEN_VARIABLE}", ExitCode.USAGE)
-    urls = [_with_topics(each, topics) for each in url or state.addresses().gateways]
-    follower = Follower(urls, token=token, renewable=renewable, since=since)
-    asyncio.run(print_events(follower, Output(json_), notices=not quiet))
+        return lambda context: _only(given, context)
+    if user is None:
+        if topics:
+            raise Failure(f"--topic needs --user or {TOKEN_VARIABLE}", ExitCode.USAGE)
+        return None
+    signer, subject = make_signer(state), checked_user(user)
+    return lambda _: signer.sign(subject, expires_seconds=_TOKEN_SECONDS, subscribe=topics or None)
 
 
-def _with_topics(url: str, topics: Sequence[str]) -> str:
-    """A gateway's address that asks for topics."""
-    if not topics:
-        return url
-    parts = urlsplit(url)
-    query = [*parse_qsl(parts.query), *(("topic", each) for each in topics)]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+def _only(token: str, context: TokenContext) -> str:
+    """The one token that there is."""
+    if context.reason == "expiring":
+        raise LookupError("there is no other token")
+    return token
 
 
-def _matters(message: Message) -> bool:
-    not_resumed = message.fields.get("resumed") is False or "not_resumed" in message.fields
-    return message.kind in {"gap", "error"} or not_resumed
+def _code(error: ClosedError) -> ExitCode:
+    """404 and foreign messages come from something that is no gateway."""
+    elsewhere = error.code in {404, "not_a_gateway"}
+    return ExitCode.UNREACHABLE if elsewhere else ExitCode.REFUSED

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from clarion_cli.follower import Message
-from clarion_cli.tail import describe_event, notice_of, one_line
+import pytest
+
+from clarion.client import Connecting, Event, Open
+from clarion_cli.tail import Notices, describe_event, describe_open, one_line
 from tests.cli.clarion import Clarion
 
 
@@ -20,25 +23,42 @@ def test_an_event_is_one_line_and_its_numbers_stay_as_they_were() -> None:
 
 
 def test_people_see_time_audience_type_and_data() -> None:
-    fields = {
-        "id": "1", "audience": "user", "type": "order.updated",
-        "time": "2026-01-02T03:04:05.678901Z", "data": {"id": 42},
-    }  # fmt: skip
-    assert describe_event(fields).plain == '03:04:05.678  user           order.updated  {"id":42}'
+    event = Event(
+        "1", "order.updated", b'{"id": 42}', "2026-01-02T03:04:05.678901Z", "user", None, ""
+    )
+    assert describe_event(event).plain == '03:04:05.678  user           order.updated  {"id":42}'
 
 
-def message(kind: str, **fields: object) -> Message:
-    return Message("", {"kind": kind, **fields})
+def opened(**changes: Any) -> Open:
+    return Open(**{
+        "reason": "connected", "user": None, "connection": "c", "pod": "g", "resumed": None,
+        **changes,
+    })  # fmt: skip
 
 
 def test_says_when_events_may_be_missing() -> None:
-    lost = message("welcome", user=None, pod="g", resumed=False)
-    assert notice_of(lost) == "connected to g as anonymous, NOT resumed: events may be missing"
-    assert "events before this may be missing" in str(notice_of(message("gap", id="1")))
+    lost = opened(resumed=False)
+    assert describe_open(lost) == "connected to g as anonymous, NOT resumed: events may be missing"
 
 
-def test_says_nothing_of_what_needs_no_notice() -> None:
-    assert notice_of(message("identity", user="alice")) is None
+def test_tells_each_connection_once_and_quietly_only_what_may_be_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    connecting = Connecting("lost", 1, 0.5, "ws://10.0.0.1/ws")
+    notices, quiet = Notices(quiet=False), Notices(quiet=True)
+    for status in (opened(), opened(user="alice"), connecting, opened(resumed=True)):
+        notices.tell(status)
+    assert capsys.readouterr().err.splitlines() == [
+        "connected to g as anonymous",
+        "lost; next attempt in 0.5 s",
+        "connected to g as anonymous, resumed",
+    ]
+    for status in (opened(), connecting, opened(resumed=False)):
+        quiet.tell(status)
+    assert capsys.readouterr().err.splitlines() == [
+        "lost; next attempt in 0.5 s",
+        "connected to g as anonymous, NOT resumed: events may be missing",
+    ]
 
 
 def test_a_user_and_a_token_exclude_each_other(clarion: Clarion) -> None:
@@ -54,9 +74,11 @@ def test_topics_need_a_user(clarion: Clarion) -> None:
 
 
 def test_says_which_topics_are_received_and_which_are_not() -> None:
-    fields = {"pod": "p", "user": "alice", "resumed": True, "topics": ["a", "b"]}
-    told = notice_of(message("welcome", **fields, forbidden=["c"], not_resumed=["b"]))
-    assert told == (
+    status = opened(
+        pod="p", user="alice", resumed=True,
+        topics=("a", "b"), forbidden=("c",), not_resumed=("b",),
+    )  # fmt: skip
+    assert describe_open(status) == (
         "connected to p as alice, resumed; topics: a, b; "
         "NOT resumed, events may be missing: b; not granted by the token: c"
     )

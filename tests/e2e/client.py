@@ -13,6 +13,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.messages import checked
+
 SECONDS = 30.0
 
 Fields = dict[str, Any]
@@ -29,7 +31,7 @@ class Socket:
         """The next message that is no ping."""
         while True:
             text = await asyncio.wait_for(self.connection.recv(decode=True), SECONDS)
-            message: Fields = json.loads(text)
+            message = checked(text)
             if message["kind"] != "ping":
                 return message
 
@@ -68,7 +70,7 @@ async def opened(
         additional_headers=headers,
         proxy=None,
     ) as connection:
-        welcome = json.loads(await asyncio.wait_for(connection.recv(decode=True), SECONDS))
+        welcome = checked(await asyncio.wait_for(connection.recv(decode=True), SECONDS))
         assert welcome["kind"] == "welcome", welcome
         yield Socket(connection, welcome)
 

@@ -2,27 +2,25 @@
 
 Each gateway stands behind a TCP proxy that plays its node. When the node is lost, its connections
 stay open and fall silent, and new ones are refused. nginx waits for an hour, so only the missing pings
-can tell. The clients are our own, and those of docs/protocol.md, taken from the page.
+can tell. The clients are our own, and that of docs/protocol.md, taken from the page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from clarion_cli.follower import Follower, Message
+from clarion.client import Client, Event, Open, Status
 from tests.cli.clarion import ROOT
 from tests.e2e.ports import free_port
 from tests.e2e.stack import Stack, make_stack
@@ -119,11 +117,9 @@ class Heard:
     pods: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
 
-    def take(self, message: dict[str, Any]) -> None:
-        if message["kind"] == "welcome":
-            self.pods.append(message["pod"])
-        elif message["kind"] == "event":
-            self.types.append(message["type"])
+    def note(self, status: Status) -> None:
+        if isinstance(status, Open):
+            self.pods.append(status.pod)
 
 
 async def until(reached: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -140,32 +136,16 @@ def code_of(name: str) -> str:
     return block
 
 
-async def cli_follower(url: str, heard: Heard) -> None:
-    async for item in Follower([url]).follow():
-        if isinstance(item, Message):
-            heard.take(item.fields)
+async def follow(url: str, heard: Heard) -> None:
+    async with Client(url, on_status=heard.note) as client:
+        async for item in client:
+            if isinstance(item, Event):
+                heard.types.append(item.type)
 
 
-async def documented_follower(url: str, heard: Heard, folder: Path) -> None:
-    file = folder / "follow.py"
-    file.write_text(code_of("follow.py"))
-    spec = importlib.util.spec_from_file_location("follow", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    async for message in module.follow(url.replace("http", "ws", 1) + "/ws"):
-        heard.take(message)
-
-
-@pytest.mark.parametrize("client", ["clarion tail", "follow.py"])
-async def test_a_program_finds_out(site: Site, client: str, tmp_path: Path) -> None:
+async def test_a_program_finds_out(site: Site) -> None:
     heard = Heard()
-    following = asyncio.create_task(
-        cli_follower(site.url, heard)
-        if client == "clarion tail"
-        else documented_follower(site.url, heard, tmp_path)
-    )
+    following = asyncio.create_task(follow(site.url, heard))
     try:
         await until(lambda: len(heard.pods) == 1)
         site.nodes[0].lose()

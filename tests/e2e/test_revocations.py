@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
 import jwt
 import pytest
 from websockets.asyncio.client import connect
 
-from clarion_cli.follower import Follower, Lost, Message
+from clarion.client import Client, Open, Status
 from tests.cli.clarion import SECRET
 from tests.e2e.client import Socket, opened
 from tests.e2e.stack import Stack
@@ -36,14 +36,6 @@ async def everywhere(stack: Stack, bearer: str, exits: AsyncExitStack) -> list[S
     return [
         await exits.enter_async_context(opened(gateway.url, bearer)) for gateway in stack.gateways
     ]
-
-
-async def welcomed(following: AsyncGenerator[Message | Lost]) -> str:
-    """The user for whom the gateway takes a following client, once it is admitted."""
-    async for message in following:
-        if isinstance(message, Message) and message.kind == "welcome":
-            return str(message.fields["user"])
-    raise AssertionError("it gave up")
 
 
 async def reasons(sockets: list[Socket]) -> list[tuple[int, str | None]]:
@@ -98,9 +90,21 @@ async def test_a_client_that_logs_in_at_once_after_a_revocation_is_let_in(stack:
     """Also if the issuer cuts `iat` to whole seconds. The client then asks for tokens until one is
     late enough.
     """
-    follower = Follower([stack.gateways[0].url], token=lambda: token("ines", "i"))
-    following = follower.follow()
-    assert await welcomed(following) == "ines"
-    await stack.order("/v1/users/ines/revoke")
-    assert await welcomed(following) == "ines"
-    await following.aclose()
+    welcomes: list[str | None] = []
+
+    def note(status: Status) -> None:
+        if isinstance(status, Open):
+            welcomes.append(status.user)
+
+    async def welcomed(times: int) -> None:
+        while len(welcomes) < times:
+            await asyncio.sleep(0.01)
+
+    async with (
+        asyncio.timeout(60),
+        Client(stack.gateways[0].url, get_token=lambda _: token("ines", "i"), on_status=note),
+    ):
+        await welcomed(1)
+        await stack.order("/v1/users/ines/revoke")
+        await welcomed(2)
+    assert welcomes == ["ines", "ines"]

@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from clarion_cli.follower import Follower
 from tests.e2e.stack import Stack, make_stack
 from tests.e2e.watch import beside
-from tests.e2e.witness import Client, judge
+from tests.e2e.witness import Listener, judge
 from tests.valkey import Valkey
 
 AUDIENCES = ["all", "authenticated", "user:alice", "all"]
 
 
-def made(user: str | None, *numbers: int) -> Client:
-    return Client(user, Follower(["http://nowhere"]), "run", numbers=list(numbers))
+def made(user: str | None, *numbers: int) -> Listener:
+    return Listener(user, "run", ["http://nowhere"], numbers=list(numbers))
 
 
 @pytest.mark.parametrize(

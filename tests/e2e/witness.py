@@ -28,7 +28,7 @@ from typing import Any
 
 import httpx
 
-from clarion_cli.follower import Follower, Lost, Message
+from clarion.client import Client, Open, Refresh, Status
 from clarion_cli.token import SCOPES, Signer
 
 PATIENCE_SECONDS = 60.0
@@ -122,40 +122,40 @@ class Producer:
 
 
 @dataclass
-class Client:
+class Listener:
     """One client; ``user`` None is anonymous, and hears no topics."""
 
     user: str | None
-    follower: Follower
     run: str
+    urls: Sequence[str]
+    token: str | None = None
     topics: Sequence[str] = ()
+    asked: Sequence[str] = ()
     numbers: list[int] = field(default_factory=list)
     heard_at: dict[int, float] = field(default_factory=dict)
     told: int = 0
     welcomes: list[str] = field(default_factory=list)
+    connection: str | None = None
     welcomed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self) -> None:
-        """Receive messages, for ever."""
-        async for message in self.follower.follow():
-            if isinstance(message, Message):
-                self._take(message)
-            else:
-                assert isinstance(message, Lost)
+        """Receive events, for ever."""
+        client = Client(
+            self.urls, get_token=lambda _: self.token, topics=self.asked, on_status=self._note
+        )
+        async with client:
+            async for item in client:
+                if isinstance(item, Refresh):
+                    self.told += item.reason != "first"
+                elif item.type == "witness" and item.data["run"] == self.run:
+                    self.numbers.append(item.data["number"])
+                    self.heard_at.setdefault(item.data["number"], time.monotonic())
 
-    def _take(self, message: Message) -> None:
-        fields = message.fields
-        match message.kind:
-            case "welcome":
-                lost = fields["resumed"] is not True or "not_resumed" in fields
-                self.told += bool(self.welcomes) and lost
-                self.welcomes.append(fields["pod"])
-                self.welcomed.set()
-            case "gap":
-                self.told += 1
-            case "event" if fields["type"] == "witness" and fields["data"]["run"] == self.run:
-                self.numbers.append(fields["data"]["number"])
-                self.heard_at.setdefault(fields["data"]["number"], time.monotonic())
+    def _note(self, status: Status) -> None:
+        if isinstance(status, Open) and status.connection != self.connection:
+            self.connection = status.connection
+            self.welcomes.append(status.pod)
+            self.welcomed.set()
 
     def expects(self, audience: str) -> bool:
         """Whether an event for that audience is for this client."""
@@ -165,7 +165,7 @@ class Client:
         return audience in mine or audience.removeprefix("topic:") in self.topics
 
 
-def judge(client: Client, audiences: Sequence[str]) -> Counter[str]:
+def judge(client: Listener, audiences: Sequence[str]) -> Counter[str]:
     """Compare what one client should have received with what it did, by the names of `Report`."""
     expected = {number for number, audience in enumerate(audiences) if client.expects(audience)}
     times = Counter(client.numbers)
@@ -180,7 +180,7 @@ def judge(client: Client, audiences: Sequence[str]) -> Counter[str]:
     )
 
 
-def report(clients: Sequence[Client], producer: Producer) -> Report:
+def report(clients: Sequence[Listener], producer: Producer) -> Report:
     """The sum over all clients."""
     total = Counter[str]()
     for client in clients:
@@ -241,27 +241,25 @@ async def witness(
 
 def _client(
     index: int, gateways: Sequence[str], signer: Signer, run: str, *, topics: bool
-) -> Client:
+) -> Listener:
     """Make a client. A third are anonymous; of the others, two share a user, on any pods.
 
     Every user hears a topic that the token lists, and asks for one that every second user has.
     """
     turned = [*gateways[index % len(gateways) :], *gateways[: index % len(gateways)]]
     if index % 3 == 0:
-        return Client(None, Follower(turned), run)
+        return Listener(None, run, turned)
     user = f"witness-{index // 3}"
     if not topics:
-        token = signer.sign(user, expires_seconds=TOKEN_SECONDS)
-        return Client(user, Follower(turned, token=lambda: token), run)
+        return Listener(user, run, turned, signer.sign(user, expires_seconds=TOKEN_SECONDS))
     listed, asked = f"{run}.news", f"{run}.room.{index // 3 % 2}"
     token = signer.sign(
         user, expires_seconds=TOKEN_SECONDS, topics=[listed], subscribe=[f"{run}.room.*"]
     )
-    turned = [f"{url}?topic={asked}" for url in turned]
-    return Client(user, Follower(turned, token=lambda: token), run, (listed, asked))
+    return Listener(user, run, turned, token, (listed, asked), (asked,))
 
 
-async def _until_the_last(clients: Sequence[Client], producer: Producer, patience: float) -> None:
+async def _until_the_last(clients: Sequence[Listener], producer: Producer, patience: float) -> None:
     """Return when nothing is missing any more, or when nothing more will come."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.integration.pod import SECONDS, Pod
+from tests.messages import checked
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -34,7 +35,7 @@ class Client:
         message: dict[str, Any] = {"kind": "ping"}
         async with asyncio.timeout(SECONDS):
             while message["kind"] == "ping":
-                message = json.loads(await self.connection.recv(decode=True))
+                message = checked(await self.connection.recv(decode=True))
         assert kind is None or message["kind"] == kind, message
         return message
 
@@ -84,7 +85,7 @@ async def opened(pod: Pod, **options: Any) -> AsyncIterator[Client]:
     """A welcomed client."""
     async with dialled(pod, **options) as connection:
         async with asyncio.timeout(SECONDS):
-            welcome = json.loads(await connection.recv(decode=True))
+            welcome = checked(await connection.recv(decode=True))
         assert welcome["kind"] == "welcome", welcome
         yield Client(connection, welcome)
 

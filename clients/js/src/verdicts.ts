@@ -1,4 +1,4 @@
-// Written by verdicts.py from the gateway's close codes and docs/errors.md. Do not edit.
+// Written by verdicts.py from contract/clarion_contract/protocol. Do not edit.
 
 /**
  * - `retry`: come back.

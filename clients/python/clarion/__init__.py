@@ -10,12 +10,12 @@
         await context.publish(user(message.to), "chat.direct", reply)
         return reply
 
-Applications may rely on this package and its modules only. Packages whose names begin with
-``clarion_`` are internal and may change with any release. See docs/handlers.md.
+Applications may rely on this package, `clarion.publisher`, `clarion.client` and `clarion.testing`.
+Modules inside them, and packages whose names begin with ``clarion_``, are internal and may change
+with any release. See docs/handlers.md.
 
-It needs anyio, msgspec and pydantic. The packages that the services need (Redis, HTTP, metrics,
-traces) come with the extra ``server``. They are not imported here, so an application's own tests
-and tools can import its handlers without them.
+The packages that the services need (Redis, metrics, traces) come with the extra ``server``. They
+are not imported here, so an application's own tests and tools can import its handlers without them.
 """
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, InvalidUserId

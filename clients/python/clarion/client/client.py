@@ -1,0 +1,194 @@
+"""`Client`: a lasting connection to a gateway, as applications see it.
+
+`clarion.client.link` keeps the connection in a task of its own. The application takes the items at
+its own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl as tls
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from clarion.client.address import websocket_url
+from clarion.client.errors import RefusalError
+from clarion.client.inbox import Inbox, Item
+from clarion.client.link import Link
+from clarion.client.status import Status
+from clarion.client.tokens import TokenFunction, Tokens
+from clarion_gateway.application.codec import encode
+
+
+class Client:
+    """Follows the events of a gateway, as one user or anonymously.
+
+    It comes back by itself and resumes, so that the application gets every event once and in order,
+    or a `Refresh` that says that some may be missing.
+
+    Args:
+        url: a gateway, ``https://events.example.com``, with a path prefix if it has one
+            (``https://example.com/realtime/``). With several, the next one is tried after a loss.
+        get_token: makes a token (a JWT), or None for an anonymous connection. It is asked before
+            each connection and before a token ends. If it raises, the client waits and asks again;
+            if it raises `Stop`, the client closes.
+        topics: topics to receive, apart from those of the token.
+        since: resume after this position.
+        on_status: is called with each change of the status.
+        ssl: the TLS context; None: the system's.
+        jitter: returns a number between 0 and 1; spreads reconnects.
+
+    Raises:
+        ValueError: ``url`` is not the URL of a gateway.
+
+    Example::
+
+        async with Client("http://127.0.0.1:8001", get_token=lambda context: token) as client:
+            reply = await client.send("chat.message", {"text": "hi"})
+            async for item in client:
+                print(item)
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        get_token: TokenFunction | None = None,
+        topics: Sequence[str] = (),
+        since: str | None = None,
+        on_status: Callable[[Status], None] | None = None,
+        ssl: tls.SSLContext | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        urls = [websocket_url(each) for each in ([url] if isinstance(url, str) else url)]
+        self._tokens = Tokens(get_token)
+        self._inbox = Inbox(since)
+        self._link = Link(
+            urls, self._tokens, topics, self._inbox, on_status or _ignore, ssl, jitter
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> Status:
+        """How the client is now."""
+        return self._link.status
+
+    @property
+    def position(self) -> str | None:
+        """The id of the last item that the application has finished: it asked for the next one.
+
+        Store it with the effect of the event, and give it as ``since`` after a restart.
+        """
+        return self._inbox.position
+
+    def connect(self) -> None:
+        """Begin to connect. ``async with`` does so.
+
+        Raises:
+            RuntimeError: the client was connected before; make a new one.
+        """
+        if self._task is not None:
+            raise RuntimeError("expected a client that was not connected before")
+        self._task = asyncio.create_task(self._link.run(), name="clarion-client")
+
+    async def close(self) -> None:
+        """End the connection. Messages without an answer fail; the iteration ends."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)  # `status` says why it ended
+
+    async def __aenter__(self) -> Self:
+        self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        """All items, until the client closes.
+
+        Raises:
+            ClosedError: the client closed for good, other than by `close`.
+            RuntimeError: the client is not connected.
+        """
+        if self._task is None:
+            raise RuntimeError("expected a connected client: use `async with Client(…) as client`")
+        while (item := await self._inbox.get()) is not None:
+            yield item
+        if not self._task.cancelled():
+            self._task.result()  # raises why it ended
+
+    async def send(
+        self,
+        type_: str,
+        data: Any = None,  # noqa: ANN401 - whatever has a JSON form
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109 - one bound for waiting, sending and the reply
+    ) -> Any:  # noqa: ANN401 - whatever the handler replies
+        """Send a message to the application's handler of its type; returns the reply.
+
+        While the client connects, the message waits.
+
+        Args:
+            timeout: seconds for all of it.
+
+        Raises:
+            RefusalError: the gateway or the handler refused the message.
+            NoAnswerError: no answer came; its ``sent`` says whether the handler may have run.
+            TypeError: a part of ``data`` has no JSON form.
+
+        Example: ``reply = await client.send("chat.message", {"text": "hi"})``.
+        """
+        fields = {"kind": "message", "type": type_, "data": msgspec.Raw(encode(data))}
+        answer = await self._link.ask(fields, timeout)
+        return msgspec.json.decode(answer.data)
+
+    async def subscribe(self, *topics: str) -> None:
+        """Receive topics too, until `unsubscribe`. Fetch their state when it returns, not before.
+
+        Raises:
+            RefusalError: ``forbidden``: the client may not receive one of them, the others it does;
+                or the gateway refused for another reason, then nothing changed.
+            NoAnswerError: no answer came; the next connection asks for them again.
+
+        Example: ``await client.subscribe("order.42")``.
+        """
+        answer = await self._link.subscribe(topics)
+        if answer.forbidden:
+            raise RefusalError("forbidden", f"not granted: {', '.join(answer.forbidden)}")
+
+    async def unsubscribe(self, *topics: str) -> None:
+        """Receive topics no more. It raises what `subscribe` raises, but for ``forbidden``.
+
+        Topics that the token lists stay.
+        """
+        await self._link.unsubscribe(topics)
+
+    async def login(self) -> None:
+        """Ask ``get_token`` for a token now, and speak for its user from then on.
+
+        Raises:
+            RefusalError: the gateway does not accept the token.
+            NoAnswerError: no answer came.
+        """
+        self._tokens.is_anonymous = False
+        await self._link.identify("login")
+
+    async def logout(self) -> None:
+        """Speak for nobody, until `login`. It raises what `login` raises."""
+        self._tokens.is_anonymous = True
+        await self._link.identify("login")
+
+
+def _ignore(status: Status) -> None:
+    """For applications that do not look at the status."""

@@ -1,0 +1,315 @@
+"""The client's task: connects, hears, resumes, and decides what to do after each end.
+
+What to do stands in one table, `clarion_contract.protocol.tables`: come back, come back with a
+fresh token, or stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any, Final
+
+from clarion.client.address import with_query
+from clarion.client.calls import Calls
+from clarion.client.connection import Connection, End, NotConnected, connected
+from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
+from clarion.client.inbox import Inbox
+from clarion.client.items import Event, Refresh
+from clarion.client.messages import NotAGateway, ServerMessage
+from clarion.client.seen import Seen
+from clarion.client.status import Closed, Connecting, Open, Status
+from clarion.client.tokens import Reason, Tokens
+from clarion_contract.protocol.backoff import backoff_seconds
+from clarion_contract.protocol.tables import verdict
+
+# A token is renewed after this part of its life, so that it does not expire on a slow network.
+RENEW_AT: Final = 0.8
+RENEW_MIN_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 12.0
+
+
+class Link:
+    """What the client knows of its connection, and the task that keeps it."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        tokens: Tokens,
+        topics: Sequence[str],
+        inbox: Inbox,
+        report: Callable[[Status], None],
+        tls: ssl.SSLContext | None,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.status: Status = Closed("not connected yet", "closed")
+        self.calls = Calls()
+        self._urls = urls
+        self._tokens = tokens
+        self._topics = list(topics)
+        self._inbox = inbox
+        self._report_to = report
+        self._tls = tls
+        self._jitter = jitter
+        self._seen = Seen()
+        # Where the connection has come to; the inbox holds what the application has not had.
+        self._reached = inbox.position
+        # The connection that came there. Events that exclude it must not come back to the client.
+        self._origin: str | None = None
+        self._failures = 0
+        self._refused_tokens = 0
+        self._reason: Reason = "connect"
+        self._hint_seconds: float | None = None
+        self._connection: Connection | None = None
+        self._changed = asyncio.Event()
+        self._ended: str | None = None
+        self._stop: Stop | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Stay connected, until it makes no sense any more.
+
+        Raises:
+            ClosedError: it would end the same way again and again.
+        """
+        try:
+            await self._keep()
+        except ClosedError as error:
+            self._report(Closed(error.reason, error.code))
+            raise
+        except asyncio.CancelledError:
+            self._report(Closed("closed by the application", "closed"))
+            raise
+        finally:
+            self._ended = f"the client is closed: {self.status.reason}"
+            self._changed.set()
+            self.calls.fail(self._ended)
+            await self._inbox.end()
+
+    async def ask(self, fields: dict[str, Any], timeout_seconds: float) -> ServerMessage:
+        """Send a message, once there is a connection, and wait for its answer.
+
+        Raises:
+            RefusalError: the answer is an error.
+            NoAnswerError: no answer came.
+        """
+        ref: int | None = None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                connection = await self._opened()
+                ref, answer = self.calls.begin()
+                await self._inbox.hurry()  # the answer must come through, whatever waits before it
+                await connection.send({**fields, "ref": ref})
+                return await answer
+        except TimeoutError:
+            raise NoAnswerError("no answer in time", sent=ref is not None) from None
+        finally:
+            self.calls.forget(ref)
+
+    async def identify(self, reason: Reason) -> None:
+        """Speak for the user of a new token, or for nobody; raises what `ask` raises."""
+        token = await self._tokens.make(reason)
+        await self.ask({"kind": "auth", "token": token}, ANSWER_SECONDS)
+
+    async def subscribe(self, topics: Sequence[str]) -> ServerMessage:
+        """Ask for topics now, and name them at each connection from here on; raises as `ask`."""
+        before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
+        try:
+            answer = await self.ask({"kind": "subscribe", "topics": topics}, ANSWER_SECONDS)
+        except RefusalError:
+            self._topics = before  # the next connection would be refused as well
+            raise
+        self._topics = [topic for topic in self._topics if topic not in answer.forbidden]
+        return answer
+
+    async def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Give topics up, at later connections too; raises as `ask`."""
+        self._topics = [topic for topic in self._topics if topic not in topics]
+        await self.ask({"kind": "unsubscribe", "topics": topics}, ANSWER_SECONDS)
+
+    async def _opened(self) -> Connection:
+        while self._connection is None:
+            if self._ended is not None:
+                raise NoAnswerError(self._ended, sent=False)
+            self._changed.clear()
+            await self._changed.wait()
+        return self._connection
+
+    async def _keep(self) -> None:
+        """Connect again and again, to one address after the other."""
+        turn, why = 0, "connecting"
+        while True:
+            url = self._urls[turn % len(self._urls)]
+            self._report(Connecting(why, self._failures, None, url))
+            end, was_open = await self._once(url)
+            self.calls.fail(end.reason)
+            why = end.reason
+            turn += 1
+            match verdict(end.code):
+                case "token" if self._tokens.can_renew and (was_open or not self._refused_tokens):
+                    self._refused_tokens += not was_open
+                    self._reason = "refused"
+                    continue
+                case "token" | "stop":
+                    raise ClosedError(end.reason, end.code)
+                case "retry" if end.code == "not_a_gateway":
+                    raise ClosedError(end.reason, end.code)
+            wait = self._pause(end)
+            self._report(Connecting(why, self._failures, wait, url))
+            await asyncio.sleep(wait)
+
+    def _pause(self, end: End) -> float:
+        """What the gateway asked for, or else exponential with full jitter."""
+        wish = self._hint_seconds if self._hint_seconds is not None else end.after_seconds
+        own = backoff_seconds(self._failures, self._jitter())
+        self._failures += 1
+        self._hint_seconds = None
+        return own if wish is None else wish
+
+    async def _once(self, url: str) -> tuple[End, bool]:
+        """One connection, from its token to its end; and whether it had its ``welcome``."""
+        try:
+            token = await self._tokens.make(self._reason)
+        except Stop as stop:
+            raise _stopped(stop) from stop
+        except Exception as error:  # noqa: BLE001 - the application's own, reported in the status
+            return End(0, f"no token: {error or type(error).__name__}"), False
+        address = with_query(url, self._topics, self._reached, self._origin)
+        try:
+            async with connected(address, token, self._tls) as connection:
+                try:
+                    return await self._hear(connection), self._connection is not None
+                finally:
+                    self._connection = None
+                    self._end_renewal()
+        except NotConnected as error:
+            return error.end, False
+        except NotAGateway as error:
+            return End("not_a_gateway", str(error)), False
+
+    async def _hear(self, connection: Connection) -> End:
+        """Take messages until the connection ends."""
+        while (received := await connection.receive()) is not None:
+            message, text = received
+            match message.kind:
+                case "welcome":
+                    await self._welcomed(message, connection)
+                case "event":
+                    await self._event(message, text)
+                case "gap":
+                    self._reach(message.id)
+                    await self._inbox.put(Refresh("gap", message.id))
+                case "reconnect":
+                    self._hint_seconds = message.after_ms / 1000
+                case "identity" | "reply" | "error" | "subscribed" | "unsubscribed":
+                    self._answered(message)
+            await self._inbox.room(lambda: self.calls.any_waiting)
+        if self._stop is not None:
+            raise _stopped(self._stop)
+        return connection.end
+
+    async def _welcomed(self, welcome: ServerMessage, connection: Connection) -> None:
+        self._failures = self._refused_tokens = 0
+        self._reason = "connect"
+        connection.expect_pings(welcome.ping_interval)
+        self._connection = connection
+        if welcome.resumed is not True:
+            self._reached, self._origin = welcome.id, welcome.connection
+        self._report(
+            Open(
+                "connected",
+                welcome.user,
+                welcome.connection,
+                welcome.pod,
+                welcome.resumed,
+                welcome.topics,
+                welcome.forbidden,
+                welcome.not_resumed,
+            )
+        )
+        if welcome.resumed is not True:
+            reason = "first" if welcome.resumed is None else "not_resumed"
+            await self._inbox.put(Refresh(reason, welcome.id))  # type: ignore[arg-type]
+        elif welcome.not_resumed:
+            await self._inbox.put(Refresh("not_resumed", welcome.id, welcome.not_resumed))
+        self._renew_later(welcome.expires_in)
+        self._changed.set()
+
+    async def _event(self, message: ServerMessage, text: str) -> None:
+        self._reach(message.id)
+        if self._seen.add(int(message.id), message.topic):
+            event = Event(
+                message.id,
+                message.type,
+                bytes(message.data),
+                message.time,
+                message.audience,
+                message.topic,
+                text,
+            )
+            await self._inbox.put(event)
+
+    def _reach(self, id_: str) -> None:
+        """Move on to an id that came on this connection."""
+        self._reached = id_
+        if isinstance(self.status, Open):
+            self._origin = self.status.connection
+
+    def _answered(self, message: ServerMessage) -> None:
+        if message.kind == "identity":
+            if isinstance(self.status, Open):
+                self._report(replace(self.status, user=message.user, topics=message.topics))
+            self._renew_later(message.expires_in)
+        elif message.kind == "subscribed":
+            self._reach(message.id)
+            self._report_topics(lambda had: (*had, *(t for t in message.topics if t not in had)))
+        elif message.kind == "unsubscribed":
+            self._report_topics(lambda had: tuple(t for t in had if t not in message.topics))
+        self.calls.settle(message)
+
+    def _report_topics(self, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> None:
+        if isinstance(self.status, Open):
+            self._report(replace(self.status, topics=change(self.status.topics)))
+
+    def _renew_later(self, expires_in: float | None) -> None:
+        """Replace the token before it ends."""
+        if self._renewal is not asyncio.current_task():
+            self._end_renewal()
+        if expires_in is not None and self._tokens.can_renew:
+            self._renewal = asyncio.create_task(self._renew(expires_in), name="clarion-renewal")
+
+    async def _renew(self, expires_in: float) -> None:
+        """Bring a fresh token; `identity` begins the next renewal.
+
+        If it fails, the gateway ends the connection when the token has ended, and the next
+        connection asks for a token again.
+        """
+        await asyncio.sleep(max(RENEW_MIN_SECONDS, expires_in * RENEW_AT))
+        for failures in count():
+            try:
+                await self.identify("expiring")
+            except Stop as stop:
+                self._stop = stop
+                if self._connection is not None:
+                    await self._connection.close()
+                return
+            except Exception:  # noqa: BLE001 - of the application, or a refusal: try again
+                await asyncio.sleep(RENEW_MIN_SECONDS + backoff_seconds(failures, self._jitter()))
+            else:
+                return
+
+    def _end_renewal(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+
+    def _report(self, status: Status) -> None:
+        self.status = status
+        self._report_to(status)
+
+
+def _stopped(stop: Stop) -> ClosedError:
+    return ClosedError(str(stop) or "stopped by get_token", "stopped")
