@@ -12,7 +12,7 @@ const page = join(here, "../page/clarion_dev_page/static/client.js");
 const common = { bundle: true, minify: true, target: "es2022" };
 const core = join(here, "src/index.ts");
 // Each becomes a file of its own. The others import it from there.
-const ENTRIES = ["index", "sse"];
+const ENTRIES = ["index", "sse", "tabs"];
 
 async function buildForPage(outfile) {
   const banner = { js: "// Written by clients/js/build.js from clients/js/src. Do not edit." };

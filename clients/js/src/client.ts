@@ -5,6 +5,7 @@ import { watchPage } from "./page.js";
 import { Kept, type StorageLike } from "./position.js";
 import type { Beginning, ClarionEvent, Connection, End, Listener, ServerMessage } from "./protocol.js";
 import { Seen } from "./seen.js";
+import type { Tab } from "./tabs.js";
 import { Topics } from "./topics.js";
 import { verdict } from "./verdicts.js";
 import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
@@ -53,6 +54,11 @@ export interface Options {
    * `sse` the client cannot send.
    */
   transport?: "auto" | "websocket" | "sse";
+  /**
+   * One connection for all tabs of the browser that share it: same url, same `storageKey`. Where the
+   * browser cannot (it needs Web Locks, so a secure context), each tab has its own.
+   */
+  share?: boolean;
   /** Where there is no global `WebSocket` (Node 20 and 21): the one of the package `ws`. */
   WebSocket?: WebSocketConstructor;
 }
@@ -157,6 +163,8 @@ export class Client<
   #refresh: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setTimeout> | undefined;
   #stopWatchingPage = () => {};
+  readonly #shares: boolean;
+  #tab: Tab | null = null;
 
   constructor(options: Options) {
     this.#options = options;
@@ -165,6 +173,7 @@ export class Client<
     this.#position = new Kept(options.storage, options.storageKey ?? `clarion:${this.#base.href}`);
     this.#WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#usesSse = options.transport === "sse";
+    this.#shares = !!options.share && !!globalThis.navigator?.locks && typeof BroadcastChannel === "function";
     if (!this.#WebSocket && !this.#usesSse) {
       if (options.transport === "websocket") {
         throw new TypeError("expected a global WebSocket, or the option WebSocket");
@@ -191,7 +200,10 @@ export class Client<
     this.#stopWatchingPage = watchPage({
       awake: () => this.#wake(),
       hidden: () => this.#position.flush(),
-      frozen: () => this.#letGo("the page is hidden"),
+      frozen: () => {
+        this.#letGo("the page is hidden");
+        this.#leaveTabs();
+      },
       thawed: () => this.#start("the page is shown again"),
     });
     this.#start("connecting");
@@ -275,7 +287,7 @@ export class Client<
     queueMicrotask(() => {
       const { missing, surplus } = this.#topics;
       if (this.#status.state !== "open" || missing.length + surplus.length === 0) return;
-      if (!this.#connection?.send) return void this.#start("the topics change");
+      if (!this.#connection?.send || this.#shares) return void this.#start("the topics change");
       if (surplus.length > 0) {
         this.#topics.drop(surplus);
         this.#ask({ kind: "unsubscribe", topics: surplus }, CONNECT_MS).catch(() => {}); // the next connection names the others
@@ -314,6 +326,10 @@ export class Client<
 
   async #identify(reason: TokenContext["reason"]): Promise<void> {
     if (this.#status.state === "closed") return;
+    if (this.#shares) {
+      if (!this.#connection) await this.#opened(CONNECT_MS);
+      return void (await this.#ask({ kind: "auth", isLogout: this.#isAnonymous }, CONNECT_MS));
+    }
     if (!this.#connection?.send || this.#status.state !== "open") {
       this.#tokenReason = reason;
       this.#start("the identity changes");
@@ -325,7 +341,7 @@ export class Client<
 
   async #token(reason: TokenContext["reason"]): Promise<Token> {
     const { getToken } = this.#options;
-    if (this.#isAnonymous || !getToken) return null;
+    if (this.#isAnonymous || this.#shares || !getToken) return null;
     return (await getToken({ reason, signal: this.#abort.signal })) ?? null;
   }
 
@@ -344,7 +360,7 @@ export class Client<
       else this.#ended({ code: 0, reason: `no token: ${message}` });
       return;
     }
-    const open = await this.#transport().catch(() => null);
+    const open = await this.#transport(attempt).catch(() => null);
     if (attempt !== this.#attempt) return;
     if (!open) return this.#ended({ code: 0, reason: "a part of the client could not be loaded" });
     const listener = {
@@ -357,7 +373,16 @@ export class Client<
   }
 
   /** How to connect. Files that few pages need are loaded when they are needed. */
-  async #transport(): Promise<(beginning: Beginning, listener: Listener) => Connection> {
+  async #transport(attempt: number): Promise<(beginning: Beginning, listener: Listener) => Connection> {
+    if (this.#shares) {
+      const { Tab } = await import("./tabs.js");
+      if (attempt !== this.#attempt) throw null; // perhaps closed: a tab would stay and lead
+      this.#tab ??= new Tab(`clarion ${this.#base.href} ${this.#options.storageKey ?? ""}`, this.#isAnonymous, (own) =>
+        new Client({ ...this.#options, share: false, ...own }),
+      );
+      const tab = this.#tab;
+      return (...how) => tab.open(...how);
+    }
     if (this.#usesSse) {
       const { openEventStream } = await import("./sse.js");
       return (...how) => openEventStream(this.#base, ...how);
@@ -380,11 +405,17 @@ export class Client<
   #close(reason: string, code: number | string): void {
     if (this.#status.state === "closed") return;
     this.#letGo(reason);
+    this.#leaveTabs();
     this.#stopWatchingPage();
     this.#position.flush();
     this.#report({ state: "closed", reason, code });
     this.#topics.fail(new NoAnswerError(`closed: ${reason}`, false));
     this.#wakeWaiting();
+  }
+
+  #leaveTabs(): void {
+    this.#tab?.leave();
+    this.#tab = null;
   }
 
   #hear(message: ServerMessage): void {
@@ -393,7 +424,8 @@ export class Client<
       case "welcome":
         return this.#welcomed(message);
       case "event":
-        if (this.#seen.add(message.id, streamOf(message))) {
+        if (!this.#seen.add(message.id, streamOf(message))) return;
+        if (!message.isForeign) {
           this.#byType.get(message.type)?.emit(message.data, message);
           this.#onAny.emit(message);
         }
@@ -409,6 +441,11 @@ export class Client<
         return;
       case "identity":
         return this.#identified(message);
+      case "status":
+        clearTimeout(this.#watch);
+        return this.#report(message.status);
+      case "unanswered":
+        return this.#asked.get(message.ref)?.fail(new NoAnswerError(message.message, message.sent));
       case "subscribed":
         this.#moveTo(message.id);
         this.#topicsHeard([...this.#topics.received, ...message.topics], [...message.topics, ...(message.forbidden ?? [])]);
@@ -429,7 +466,7 @@ export class Client<
     this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
     this.#watchSilence();
     this.#refreshLater(welcome.expires_in);
-    const transport = this.#usesSse ? "sse" : "websocket";
+    const transport = welcome.transport ?? (this.#usesSse ? "sse" : "websocket");
     const reason = transport === "sse" ? "connected, without sockets: sending is not possible" : "connected";
     const unread = this.#topics.heard(topics);
     const expiresAt = momentIn(welcome.expires_in);
@@ -437,8 +474,9 @@ export class Client<
     if (resumed !== true) {
       this.#onRefresh.emit({ reason: resumed === null ? "first" : "not_resumed", id });
     } else {
-      for (const topic of welcome.not_resumed ?? []) this.#onRefresh.emit({ reason: "not_resumed", id, topic });
-      this.#tellUnread(unread.filter((topic) => !welcome.not_resumed?.includes(topic)));
+      for (const topic of new Set([...unread, ...(welcome.not_resumed ?? [])])) {
+        this.#onRefresh.emit({ reason: unread.includes(topic) ? "first" : "not_resumed", id, topic });
+      }
     }
     this.#nameTopicsSoon();
     this.#wakeWaiting();
@@ -451,7 +489,7 @@ export class Client<
       this.#report({ ...this.#status, user, topics, expiresAt: momentIn(expires_in) });
     }
     this.#refreshLater(expires_in);
-    this.#asked.get(message.ref)?.settle(message);
+    this.#asked.get(message.ref!)?.settle(message);
     this.#tellUnread(unread);
   }
 
@@ -475,7 +513,7 @@ export class Client<
   #ended(end: End): void {
     const wasOpen = this.#status.state === "open";
     let { reason } = end;
-    const next = verdict(end.code);
+    const next = end.isFinal ? "stop" : verdict(end.code);
     if (next === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
       this.#tokenReason = "refused";
       return void this.#start(reason || "the token was refused");

@@ -1,3 +1,5 @@
+import type { Status } from "./client.js";
+
 /** An event, as a handler gets it. */
 export interface ClarionEvent<Type extends string = string, Data = unknown> {
   /** The position that this event stands for. */
@@ -25,11 +27,17 @@ export type ServerMessage =
       ping_interval?: number;
       topics?: string[];
       not_resumed?: string[];
+      /** From a hub of tabs (hub.ts): how it is connected. */
+      transport?: "websocket" | "sse";
     }
-  | ({ kind: "event" } & ClarionEvent)
+  // From a hub of tabs: another tab asked for the event's topic.
+  | ({ kind: "event"; isForeign?: boolean } & ClarionEvent)
+  // From a hub of tabs: it is not connected; nothing came of a message.
+  | { kind: "status"; status: Status }
+  | { kind: "unanswered"; ref: number; message: string; sent: boolean }
   | { kind: "gap"; id: string }
   | { kind: "reconnect"; after_ms: number }
-  | { kind: "identity"; ref: number; user: string | null; expires_in: number | null; topics?: string[] }
+  | { kind: "identity"; ref: number | null; user: string | null; expires_in: number | null; topics?: string[] }
   | { kind: "reply"; ref: number; data: unknown }
   | { kind: "error"; ref: number | null; code: string; message: string }
   | { kind: "subscribed"; ref: number; id: string; topics: string[]; forbidden?: string[] }
@@ -41,6 +49,8 @@ export interface End {
   /** A WebSocket close code, an HTTP status, or an error's label; 0: nothing came through. */
   readonly code: number | string;
   readonly reason: string;
+  /** Coming back would end the same way, whatever the code. */
+  readonly isFinal?: boolean;
   /** Wait exactly so long, in milliseconds, before the next attempt; the server's wish. */
   readonly afterMs?: number;
 }

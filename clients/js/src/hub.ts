@@ -1,0 +1,277 @@
+import type { Client, Options, Refresh, Status } from "./client.js";
+import type { NoAnswerError, RefusalError } from "./errors.js";
+import type { ClarionEvent, End, Position, ServerMessage } from "./protocol.js";
+import type { Recent } from "./recent.js";
+
+// Topics of the hub before are kept for so long, until their tabs have come.
+const HELD_MS = 15_000;
+// A tab has its own, shorter limit.
+const ANSWER_MS = 600_000;
+
+/** What a tab says to the hub. */
+export type Call =
+  | { from: string; kind: "hello"; attempt: number; since: Position | null; topics: readonly string[] }
+  | { from: string; kind: "say"; message: Saying }
+  | { from: string; kind: "bye" };
+
+/** A message of a tab's client, as a gateway would get it. */
+export interface Saying {
+  kind: string;
+  ref: number;
+  [field: string]: any;
+}
+
+/** What a hub says: to one tab, or without `to` to all that it has welcomed. */
+export interface Word {
+  /** Which hub: a later one has a higher number. */
+  readonly term: number;
+  readonly to?: string;
+  readonly attempt?: number;
+  /** Also for those that it has not welcomed. */
+  readonly isForAll?: boolean;
+  readonly isLoggedOut: boolean;
+  /** The topics that tabs have asked for, and the id from which the hub has had each. */
+  readonly topics: Record<string, string>;
+  readonly message?: ServerMessage;
+  readonly end?: End;
+}
+
+/** Makes the client that is connected. */
+export type MakeInner = (options: Pick<Options, "storage" | "topics">) => Client<any, any>;
+
+/** What a hub begins with: what its tab knows of the hub before. */
+export interface Heritage {
+  readonly term: number;
+  readonly since: Position | null;
+  readonly recent: Recent;
+  readonly topics: Word["topics"];
+  /** The topics of its own tab. */
+  readonly wanted: readonly string[];
+  readonly isLoggedOut: boolean;
+}
+
+interface Follower {
+  attempt: number;
+  since: Position | null;
+  topics: readonly string[];
+  isSettled: boolean; // the gateway has said its word on the topics
+  isOpen: boolean; // it was welcomed on this connection
+  isKnown: boolean; // it was welcomed, perhaps on a connection before
+}
+
+type Open = Extract<Status, { state: "open" }>;
+
+/** The connection of all tabs. */
+export class Hub {
+  readonly #tabs = new Map<string, Follower>();
+  readonly #channel: BroadcastChannel;
+  readonly #inner: Client<any, any>;
+  #held: string[]; // topics of tabs that have not come yet
+  readonly #since = new Map<string, string>(); // topic -> the id from which it is complete
+  readonly #notResumed = new Set<string>();
+  readonly #closed = new AbortController();
+  readonly #heldTimer: ReturnType<typeof setTimeout>;
+  #isLoggedOut: boolean;
+  #before: Status | null = null; // the one before
+  #lastUser: string | null | undefined;
+
+  constructor(
+    private readonly name: string,
+    makeInner: MakeInner,
+    private readonly heritage: Heritage,
+  ) {
+    this.#isLoggedOut = heritage.isLoggedOut;
+    this.#held = Object.keys(heritage.topics);
+    for (const [topic, id] of Object.entries(heritage.topics)) this.#since.set(topic, id);
+    this.#channel = new BroadcastChannel(name);
+    this.#channel.onmessage = ({ data }: MessageEvent<Call | Word>) => "from" in data && this.#called(data);
+    const storage = { getItem: () => JSON.stringify(heritage.since), setItem() {} };
+    // Their events are to be had from the old position on, so the first connection must name them all.
+    const topics = [...new Set([...this.#held, ...heritage.wanted])];
+    this.#held = topics;
+    this.#inner = makeInner({ storage, topics });
+    this.#heldTimer = setTimeout(() => this.#drop(this.#held.splice(0)), HELD_MS);
+    if (this.#isLoggedOut) void this.#inner.logout();
+    this.#inner.connect();
+    this.#inner.onStatus((status) => this.#statusChanged(status));
+    this.#inner.onRefresh((refresh) => this.#refresh(refresh));
+    this.#inner.onAny((event) => this.#event(event));
+    this.#post({}); // so that the tabs say hello
+  }
+
+  /** End it: another tab's hub goes on. */
+  close(): void {
+    clearTimeout(this.#heldTimer);
+    this.#closed.abort();
+    this.#inner.close();
+    this.#channel.close();
+  }
+
+  #post(word: Omit<Word, "term" | "isLoggedOut" | "topics">): void {
+    if (this.#closed.signal.aborted) return;
+    const topics = Object.fromEntries(this.#since);
+    this.#channel.postMessage({ term: this.heritage.term, isLoggedOut: this.#isLoggedOut, topics, ...word } satisfies Word);
+  }
+
+  #called(call: Call): void {
+    if (call.kind === "hello") void this.#hello(call);
+    else if (call.kind === "say") void this.#answer(call.from, call.message);
+    else this.#forget(call.from);
+  }
+
+  async #hello({ from, attempt, since, topics }: Extract<Call, { kind: "hello" }>): Promise<void> {
+    const known = this.#tabs.get(from);
+    if (known?.attempt === attempt) return;
+    const tab: Follower = { attempt, since, topics, isSettled: false, isOpen: false, isKnown: false };
+    this.#tabs.set(from, tab);
+    if (!known) this.#watch(from);
+    const { status } = this.#inner;
+    if (status.state === "connecting") this.#post({ to: from, attempt, message: { kind: "status", status } });
+    const subscribing = topics.filter((topic) => !known?.topics.includes(topic)).map((topic) => this.#inner.subscribe(topic));
+    this.#drop(known?.topics.filter((topic) => !topics.includes(topic)) ?? []);
+    await Promise.allSettled(subscribing);
+    tab.isSettled = true;
+    this.#welcomeAll();
+  }
+
+  /** Wait for the end of a tab. */
+  #watch(id: string): void {
+    const { signal } = this.#closed;
+    navigator.locks.request(`${this.name} ${id}`, { signal }, () => this.#forget(id)).catch(() => {}); // closed
+  }
+
+  #forget(id: string): void {
+    const tab = this.#tabs.get(id);
+    this.#tabs.delete(id);
+    this.#drop(tab?.topics ?? []);
+  }
+
+  #drop(topics: readonly string[]): void {
+    for (const topic of topics) this.#inner.unsubscribe(topic);
+  }
+
+  // What the connected client reports
+
+  #statusChanged(status: Status): void {
+    const before = this.#before;
+    this.#before = status;
+    if (status.state === "closed") {
+      const { reason, code } = status;
+      if (before) this.#post({ isForAll: true, end: { code, reason, isFinal: true } });
+      return;
+    }
+    if (status.state === "connecting") {
+      for (const tab of this.#tabs.values()) tab.isOpen = false;
+      this.#post({ isForAll: true, message: { kind: "status", status } });
+      return;
+    }
+    const { recent } = this.heritage;
+    // Events of another user are no business of those that come later.
+    const isOther = this.#lastUser !== undefined && this.#lastUser !== status.user;
+    this.#lastUser = status.user;
+    const position = this.#inner.position!;
+    if (isOther || recent.last === null) recent.begin(position);
+    if (before?.state === "open") return this.#identified(status);
+    if (status.resumed !== true) {
+      recent.begin(position);
+      this.#since.clear();
+    }
+    this.#notResumed.clear();
+    this.#noteTopics(status);
+    queueMicrotask(() => this.#welcomeAll()); // when it is known which topics were not resumed
+  }
+
+  #refresh({ reason, id, topic }: Refresh): void {
+    if (reason === "gap") {
+      this.heritage.recent.begin(id);
+      this.#post({ message: { kind: "gap", id } });
+    } else if (topic !== undefined) {
+      this.#since.set(topic, id);
+      if (reason === "not_resumed") this.#notResumed.add(topic);
+    }
+  }
+
+  #event(event: ClarionEvent): void {
+    this.#welcomeAll();
+    this.heritage.recent.add(event);
+    this.#post({ message: { kind: "event", ...event } });
+  }
+
+  #identified(status: Open): void {
+    this.#noteTopics(status);
+    for (const [to, tab] of this.#tabs) {
+      if (!tab.isOpen) continue;
+      const topics = this.#topicsOf(tab, status);
+      const message = { kind: "identity" as const, ref: null, user: status.user, expires_in: null, topics };
+      this.#post({ to, attempt: tab.attempt, message });
+    }
+  }
+
+  /** From which id on each asked topic is complete. */
+  #noteTopics({ topics }: Open): void {
+    for (const topic of this.#since.keys()) if (!topics.includes(topic)) this.#since.delete(topic);
+    for (const topic of topics) {
+      if (this.#isAsked(topic) && !this.#since.has(topic)) this.#since.set(topic, this.#inner.position!);
+    }
+  }
+
+  #isAsked(topic: string): boolean {
+    return this.#held.includes(topic) || [...this.#tabs.values()].some(({ topics }) => topics.includes(topic));
+  }
+
+  /** Those that the tab asked for, and those that nobody needs to ask for. */
+  #topicsOf(tab: Follower, { topics }: Open): string[] {
+    return topics.filter((topic) => tab.topics.includes(topic) || !this.#since.has(topic));
+  }
+
+  /** Welcome the tabs that have come, and once more those that were there before the connection was lost. */
+  #welcomeAll(): void {
+    const { status } = this.#inner;
+    if (status.state !== "open") return;
+    for (const [to, tab] of this.#tabs) if (tab.isSettled && !tab.isOpen) this.#welcome(to, tab, status);
+  }
+
+  #welcome(to: string, tab: Follower, status: Open): void {
+    const { since, attempt } = tab;
+    const position = this.#inner.position!;
+    const missed = tab.isKnown || !since ? [] : this.heritage.recent.after(since.id);
+    const resumed = tab.isKnown ? status.resumed === true : since && missed !== null;
+    const topics = this.#topicsOf(tab, status);
+    const isLate = (topic: string) =>
+      tab.isKnown
+        ? this.#notResumed.has(topic)
+        : since !== null && Number(this.#since.get(topic) ?? 0) > Number(since.id);
+    const { user, pod, connection, transport } = status;
+    const id = resumed && since && !tab.isKnown ? since.id : position;
+    this.#post({
+      to,
+      attempt,
+      message: {
+        kind: "welcome", id, user, pod, connection, transport, resumed, topics,
+        expires_in: null, not_resumed: topics.filter(isLate),
+      },
+    });
+    for (const event of missed ?? []) this.#post({ to, attempt, message: { kind: "event", ...event } });
+    tab.isOpen = tab.isKnown = true;
+  }
+
+  // What a tab asks
+
+  async #answer(to: string, { kind, ref, ...message }: Saying): Promise<void> {
+    const attempt = this.#tabs.get(to)?.attempt ?? 0;
+    const answer = (message: ServerMessage) => this.#post({ to, attempt, message });
+    try {
+      if (kind === "message") {
+        const data = await this.#inner.send(message.type, message.data, { timeout: ANSWER_MS });
+        return answer({ kind: "reply", ref, data });
+      }
+      this.#isLoggedOut = message.isLogout;
+      await (message.isLogout ? this.#inner.logout() : this.#inner.login());
+      answer({ kind: "reply", ref, data: null });
+    } catch (error) {
+      // By their fields: these errors' classes stand in another file.
+      const { message, code, sent = false } = error as Error & Partial<RefusalError & NoAnswerError>;
+      answer(code ? { kind: "error", ref, code, message } : { kind: "unanswered", ref, message, sent });
+    }
+  }
+}

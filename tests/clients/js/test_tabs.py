@@ -1,0 +1,255 @@
+"""Many tabs, one connection: real tabs of one browser, over two real gateways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from tests.clients.js.balancer import balanced
+from tests.clients.js.test_browser import origin
+from tests.e2e.stack import Stack, make_stack
+from tests.e2e.test_page import CHROMIUM, FLAGS
+from tests.integration.pod import SECONDS
+from tests.valkey import Valkey
+
+__all__ = ["origin"]
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
+)
+
+OPENED = """
+async ([url, options]) => {
+  const { createClient } = await import("/index.js");
+  window.heard = [];
+  window.refreshes = [];
+  const getToken = () => localStorage.getItem("token");
+  window.client = createClient({ url, share: true, getToken, storage: sessionStorage, ...options });
+  client.onAny(({ data }) => heard.push(data));
+  client.onRefresh(({ reason, topic }) => refreshes.push(topic ? [reason, topic] : reason));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two gateways. A test that ends one starts it again."""
+    folder = tmp_path_factory.mktemp("stack")
+    made = make_stack(folder, shared_valkey.url, "tabs", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
+    with made.running():
+        yield made
+
+
+class Tabs:
+    """The tabs of one browser, all at the same page."""
+
+    def __init__(self, context: BrowserContext, origin: str, url: str) -> None:
+        self._context = context
+        self._origin = origin
+        self._url = url
+
+    async def be(self, token: str | None) -> None:
+        """Log all tabs that are opened later in."""
+        page = await self._page()
+        await page.evaluate("token => token && localStorage.setItem('token', token)", token)
+        await page.close()
+
+    async def open(self, **options: Any) -> Page:
+        """A new tab whose client is open."""
+        page = await self._page()
+        await self.connect(page, **options)
+        return page
+
+    async def connect(self, page: Page, **options: Any) -> None:
+        """Make a client in a tab that has none, and wait until it is open."""
+        await page.evaluate(OPENED, [self._url, options])
+        await self.wait(page, "client.status.state === 'open'")
+
+    async def wait(self, page: Page, condition: str) -> None:
+        await page.wait_for_function(condition, timeout=SECONDS * 1_000, polling=20)
+
+    async def hears(self, page: Page, last: object) -> list[Any]:
+        """Everything that a tab has heard when it hears this."""
+        script = "last => heard.includes(last)"
+        await page.wait_for_function(script, arg=last, timeout=SECONDS * 1_000, polling=20)
+        return list(await page.evaluate("heard"))
+
+    async def _page(self) -> Page:
+        page = await self._context.new_page()
+        await page.goto(f"{self._origin}/page.html")
+        return page
+
+
+@pytest_asyncio.fixture
+async def tabs(stack: Stack, origin: str) -> AsyncIterator[Tabs]:
+    ports = [httpx.URL(gateway.url).port for gateway in stack.gateways]
+    async with balanced([port for port in ports if port]) as url, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield Tabs(await browser.new_context(), origin, url)
+        await browser.close()
+
+
+async def connections(stack: Stack) -> int:
+    """The connections of both gateways."""
+    found = 0.0
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for gateway in stack.gateways:
+            text = (await client.get(f"{gateway.internal_url}/metrics")).text
+            lines = [line for line in text.splitlines() if line.startswith("clarion_connections{")]
+            found += sum(float(line.rpartition(" ")[2]) for line in lines)
+    return int(found)
+
+
+async def until(reached: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not await reached():
+            await asyncio.sleep(0.02)
+
+
+async def test_many_tabs_have_one_connection(stack: Stack, tabs: Tabs) -> None:
+    pages = [await tabs.open() for _ in range(3)]
+    assert await connections(stack) == 1
+    for number in range(10):
+        await stack.publish("all", "tick", number)
+    for page in pages:
+        assert await tabs.hears(page, 9) == list(range(10))
+        assert await page.evaluate("refreshes") == ["first"]
+
+
+async def test_every_tab_may_send(tabs: Tabs) -> None:
+    pages = [await tabs.open() for _ in range(2)]
+    for page in pages:
+        reply = await page.evaluate("client.send('chat.message', { text: 'hi' })")
+        assert reply["text"] == "hi"
+        refused = (
+            "client.send('chat.message', { text: '' }).catch(({ name, code }) => [name, code])"
+        )
+        assert await page.evaluate(refused) == ["RefusalError", "invalid"]
+
+
+@pytest.mark.parametrize("ending", ["closes", "crashes"])
+async def test_the_death_of_the_leading_tab_loses_and_doubles_nothing(
+    stack: Stack, tabs: Tabs, ending: str
+) -> None:
+    pages = [await tabs.open() for _ in range(4)]
+    number = 0
+
+    async def publish(events: int) -> None:
+        nonlocal number
+        for _ in range(events):
+            await stack.publish("all", "tick", number)
+            number += 1
+
+    for _ in range(2):
+        leading = pages.pop(0)  # the oldest has the lock
+        publishing = asyncio.create_task(publish(30))
+        await tabs.hears(pages[0], number + 5)
+        if ending == "closes":
+            await leading.close()
+        else:
+            crashing = asyncio.create_task(leading.goto("chrome://crash"))
+            await leading.wait_for_event("crash")
+            crashing.cancel()
+        await publishing
+        for page in pages:
+            assert await tabs.hears(page, number - 1) == list(range(number))
+    for page in pages:
+        assert await page.evaluate("refreshes") == ["first"]
+    await until(lambda: _is_one(stack))
+
+
+async def _is_one(stack: Stack) -> bool:
+    return await connections(stack) == 1
+
+
+async def test_a_gateways_death_under_tabs_loses_and_doubles_nothing(
+    stack: Stack, tabs: Tabs
+) -> None:
+    pages = [await tabs.open() for _ in range(2)]
+    number = 0
+    for gateway in stack.gateways:
+        for _ in range(20):
+            await stack.publish("all", "tick", number)
+            number += 1
+            if number % 20 == 10:
+                gateway.kill()
+        for page in pages:
+            assert await tabs.hears(page, number - 1) == list(range(number))
+        gateway.start()
+        gateway.wait_until_ready()
+    for page in pages:
+        assert await page.evaluate("refreshes") == ["first"]
+
+
+async def test_logging_out_in_one_tab_logs_all_out(stack: Stack, tabs: Tabs) -> None:
+    await tabs.be(stack.token("alice"))
+    first, second, third = [await tabs.open() for _ in range(3)]
+    for page in (first, second, third):
+        assert await page.evaluate("client.status.user") == "alice"
+    await second.evaluate("client.logout()")
+    for page in (first, second, third):
+        await tabs.wait(page, "client.status.user === null")
+    await first.close()
+    await tabs.wait(second, "client.status.state === 'connecting'")
+    for page in (second, third):
+        await tabs.wait(page, "client.status.state === 'open'")
+        assert await page.evaluate("client.status.user") is None, "the next tab to lead knows"
+    await third.evaluate("client.login()")
+    for page in (second, third):
+        await tabs.wait(page, "client.status.user === 'alice'")
+
+
+async def test_each_tab_has_the_topics_that_it_asked_for(stack: Stack, tabs: Tabs) -> None:
+    await tabs.be(stack.token("alice", topics=["news"], subscribe=["order.*"]))
+    first = await tabs.open(topics=["order.0"])
+    second = await tabs.open(topics=["order.1"])
+    third = await tabs.open()
+    await third.evaluate("client.subscribe('order.2')")
+    refused = "client.subscribe('room.1').catch(({ code }) => code)"
+    assert await third.evaluate(refused) == "forbidden"
+
+    async def publish(turn: int) -> None:
+        for number in range(3):
+            await stack.publish({"topic": f"order.{number}"}, "tick", f"{turn} order.{number}")
+        await stack.publish({"topic": "news"}, "tick", f"{turn} news")
+
+    await publish(1)
+    for number, page in enumerate((first, second, third)):
+        assert await tabs.hears(page, "1 news") == [f"1 order.{number}", "1 news"]
+    await first.close()
+    await publish(2)  # perhaps before the next tab leads
+    for number, page in ((1, second), (2, third)):
+        assert await tabs.hears(page, "2 news") == [
+            f"{turn} {name}" for turn in (1, 2) for name in (f"order.{number}", "news")
+        ]
+    assert await second.evaluate("refreshes") == ["first"]
+    assert await third.evaluate("refreshes") == ["first", ["first", "order.2"]]
+
+
+async def test_a_tab_that_is_reloaded_goes_on(stack: Stack, tabs: Tabs) -> None:
+    await tabs.open()
+    page = await tabs.open()
+    await stack.publish("all", "tick", "before")
+    await tabs.hears(page, "before")
+    await page.reload()
+    await stack.publish("all", "tick", "meanwhile")
+    await tabs.connect(page)
+    assert await tabs.hears(page, "meanwhile") == ["meanwhile"]
+    assert await page.evaluate("refreshes") == []
+
+
+async def test_a_refusal_closes_all_tabs(tabs: Tabs) -> None:
+    first, second = [await tabs.open() for _ in range(2)]
+    await first.evaluate("localStorage.setItem('token', 'bad')")
+    await second.evaluate("client.login().catch(() => {})")
+    for page in (first, second):  # a refused token changes nothing on an open connection
+        assert await page.evaluate("client.status.state") == "open"
+    await first.evaluate("client.close()")
+    await tabs.wait(second, "client.status.state === 'closed'")
+    assert await second.evaluate("client.status.code") == 4401
