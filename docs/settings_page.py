@@ -199,6 +199,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.handler_backlog": "Rarely. Past it, the client's messages wait in the network.",
     "gateway.lifespan_seconds": "Raise it if your application needs longer to connect to what it uses. "
     "Keep it below the time after which your startup probe gives up.",
+    "gateway.max_asks_per_connection": "Rarely. Past it, `context.ask` raises `AskFailed` with the code `too_many_asks`.",
     "gateway.disconnects_at_once": "Raise it if `clarion_disconnects_pending` stays high and what the "
     "functions call, such as a database, can take more at once.",
     "gateway.replay_max_bytes": "Raise it if events are large or many, so that resumes read Redis "

@@ -37,6 +37,7 @@ from clarion_gateway.application.loading import load
 from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
@@ -154,7 +155,7 @@ async def running(
         positions=settings.positions,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
-    host, handlers = GatewayHost(queue), _handlers(settings)
+    handlers, host = _handlers(settings), _host(queue, inbound, metrics, settings)
     hooks = ConnectionHooks(handlers, host, metrics, supervisor.spawn, settings)
     admission = Admission(
         hub,
@@ -366,6 +367,13 @@ def _handlers(settings: GatewaySettings) -> Handlers:
         raise InvalidSettings([str(error)]) from None
     handlers.limit_threads(settings.handler_threads)
     return handlers
+
+
+def _host(
+    queue: PublishQueue, inbound: Inbound, metrics: Metrics, settings: GatewaySettings
+) -> GatewayHost:
+    asks = Asks(metrics, max_per_connection=settings.max_asks_per_connection)
+    return GatewayHost(queue, asks, inbound)
 
 
 @contextlib.asynccontextmanager

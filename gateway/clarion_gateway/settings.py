@@ -158,6 +158,13 @@ class GatewaySettings(ContractSettings):
         le=3_600,
         description="How long a lifespan of the application may take to begin, and to end.",
     )
+    max_asks_per_connection: int = Field(
+        16,
+        ge=1,
+        le=10_000,
+        description="How many questions of the application (`context.ask`) may wait for one "
+        "client.",
+    )
     disconnects_at_once: int = Field(
         64,
         ge=1,

@@ -20,6 +20,8 @@ from clarion_contract.events.event import Event
 from clarion_contract.identity.tokens import verifier_of
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -95,15 +97,17 @@ class Gateway:
             return self.loop.create_task(job, name=name)
 
         memberships = Memberships(hub, bus, bus, admission.topics, metrics, wait_seconds=10)
+        inbound = Inbound(1 << 30)
+        host = GatewayHost(bus, Asks(metrics, max_per_connection=16), inbound)
         inboxes = Inboxes(
             admission,
             memberships,
             _handlers(),
-            bus,
+            host,
             metrics,
             spawn,
             settings,
-            Inbound(1 << 30),
+            inbound,
         )
         origins = Origins(settings.allowed_origins)
         sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)

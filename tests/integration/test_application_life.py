@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from clarion import ConnectContext, Context, DisconnectContext, Handlers, Refusal
+from clarion import AskFailed, ConnectContext, Context, DisconnectContext, Handlers, Refusal
 from tests.integration.conftest import Start
 from tests.integration.pod import eventually, token
 from tests.integration.sockets import dialled, opened, streamed
@@ -28,12 +28,23 @@ GONE: list[tuple[str | None, str]] = []
 async def connected(context: ConnectContext) -> None:
     if context.query.get("refuse"):
         raise Refusal(context.query["refuse"], "not today")
+    await context.send("greeting", context.user)
     context.data["seen"] = [context.claims.get("plan"), dict(context.query), dict(context.headers)]
 
 
 @handlers.on_disconnect
 async def gone(context: DisconnectContext) -> None:
     GONE.append((context.user, context.reason))
+
+
+@handlers.on("order")
+async def order(message: Any, context: Context) -> Any:
+    await context.send("order.begun", message)
+    try:
+        return await context.ask("sure", message, 60)
+    except AskFailed as failed:
+        GONE.append((context.user, failed.code))
+        raise
 
 
 @handlers.on("seen")
@@ -59,6 +70,8 @@ async def test_a_client_is_seen_before_it_is_welcomed(start: Start) -> None:
             "X-Tenant": "shop", "Cookie": "secret", "Authorization": f"Bearer {token('alice', plan='pro')}",
         }  # fmt: skip
         async with opened(pod, headers=headers, page="home") as alice:
+            greeting = {"kind": "message", "type": "greeting", "data": "alice"}
+            assert await alice.receive() == greeting
             assert (await alice.ask("seen"))["data"] == [
                 "pro", {"page": "home"}, {"x-tenant": "shop"},
             ]  # fmt: skip
@@ -90,15 +103,50 @@ async def test_every_end_is_heard_with_its_reason(start: Start) -> None:
             await has_gone("lost", "abnormal")
         async with streamed(pod, **login("streaming")) as stream:
             await stream.welcomed()
+            assert (await stream.receive()).type == "greeting"
         await has_gone("streaming", "normal")
         async with opened(pod, headers=login("binary")) as binary:
             await binary.connection.send(b"bytes")
             await has_gone("binary", "unsupported_data")
         async with opened(pod, headers=login("staying")), opened(pod) as changing:
+            await changing.receive("message")
             await changing.log_in(token("changed"))
             await pod.gateway.drain.run()
     assert {("staying", "draining"), ("changed", "draining")} <= set(GONE)
     assert len(GONE) == len(set(GONE)) == 6
+
+
+async def test_the_application_asks_and_the_client_answers(start: Start) -> None:
+    async with start(**MOUNTED, handler_seconds=60) as pod, opened(pod) as client:
+        await client.receive("message")
+        await client.send(kind="message", ref="m", type="order", data={"tea": 1})
+        begun, question = await client.receive("message"), await client.receive("ask")
+        assert (begun["type"], begun["data"]) == ("order.begun", {"tea": 1})
+        assert (question["type"], question["data"]) == ("sure", {"tea": 1})
+        await client.send(kind="answer", ref=question["ref"], data=["yes"])
+        reply = await client.receive("reply")
+        assert (reply["ref"], reply["data"]) == ("m", ["yes"])
+
+        await client.send(kind="message", ref="n", type="order", data=None)
+        await client.receive("message")
+        question = await client.receive("ask")
+        refusal = {"code": "unknown_type", "message": "nobody listens"}
+        await client.send(kind="answer", ref=question["ref"], error=refusal)
+        error = await client.receive("error")
+        assert (error["ref"], error["code"]) == ("n", "ask_refused")
+        assert error["message"] == "unknown_type: nobody listens"
+        await client.send(kind="answer", ref=question["ref"])
+        await pod.counted("clarion_asks_total", outcome="unasked")
+
+
+async def test_a_question_fails_when_its_client_has_gone(start: Start) -> None:
+    async with start(**MOUNTED, handler_seconds=60) as pod:
+        headers = {"Authorization": f"Bearer {token('leaving')}"}
+        async with opened(pod, headers=headers) as client:
+            await client.send(kind="message", type="order")
+            while (await client.receive())["kind"] != "ask":
+                pass
+        await has_gone("leaving", "ask_closed")
 
 
 # Writes down what happens, in order.

@@ -67,6 +67,12 @@ class LineFormat:
     def reply(self, ref: bytes, data: bytes) -> bytes:
         return self._line("REPLY", ref.decode(), data.decode())
 
+    def message(self, type_: str, data: bytes) -> bytes:
+        return self._line("MESSAGE", type_, data.decode())
+
+    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+        return b""
+
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
         return self._line("ERROR", "-" if ref is None else ref.decode(), code, message)
 

@@ -33,11 +33,12 @@ from clarion_gateway.application.context import (
 )
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import Chooser, authenticated_only, propagate
-from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.application.refusal import AskFailed, Refusal
 
 __all__ = [
     "ALL",
     "AUTHENTICATED",
+    "AskFailed",
     "Audience",
     "BusUnavailable",
     "Chooser",

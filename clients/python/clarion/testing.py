@@ -25,6 +25,7 @@ from clarion_gateway.application.answering import answer
 from clarion_gateway.application.codec import encode
 from clarion_gateway.application.context import ConnectContext, Context, DisconnectContext
 from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.application.refusal import AskFailed
 from clarion_gateway.application.scope import HasState, living
 
 __all__ = ["Answer", "PublishedEvent", "ask", "connect", "disconnect", "running"]
@@ -52,10 +53,14 @@ class Answer:
     Attributes:
         data: the reply's data, decoded from its JSON.
         published: the published events, in order.
+        sent: type and data of each ``context.send``, in order.
+        asked: type and data of each ``context.ask``, in order.
     """
 
     data: Any
     published: Sequence[PublishedEvent]
+    sent: Sequence[tuple[str, Any]] = ()
+    asked: Sequence[tuple[str, Any]] = ()
 
 
 @contextlib.asynccontextmanager
@@ -94,10 +99,25 @@ class _State:
 
 
 class _Recording:
-    """A host that publishes to a list."""
+    """A host that publishes and sends to lists, and answers questions from a mapping."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Mapping[str, object] | None = None) -> None:
         self.published: list[PublishedEvent] = []
+        self.sent: list[tuple[str, Any]] = []
+        self.asked: list[tuple[str, Any]] = []
+        self._answers = answers or {}
+
+    def answer(self, data: Any = None) -> Answer:  # noqa: ANN401
+        return Answer(data, self.published, self.sent, self.asked)
+
+    async def send(self, peer: object, type_: str, data: bytes) -> None:  # noqa: ARG002
+        self.sent.append((type_, msgspec.json.decode(data)))
+
+    async def ask(self, peer: object, type_: str, data: bytes, seconds: float) -> bytes:  # noqa: ARG002
+        self.asked.append((type_, msgspec.json.decode(data)))
+        if type_ not in self._answers:
+            raise AskFailed("ask_timeout", f"no answer within {seconds:g} seconds")
+        return encode(self._answers[type_])
 
     async def publish(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
@@ -116,6 +136,7 @@ async def ask(
     pod: str = "pod-1",
     state: object = None,
     context_data: dict[str, Any] | None = None,
+    answers: Mapping[str, object] | None = None,
 ) -> Answer:
     """Run the handler of a message type as a gateway does: decode data, run interceptors, reply.
 
@@ -129,6 +150,7 @@ async def ask(
         state: stands in for the value of the lifespan, ``context.state``. None: the value that
             `running` opened, if it did.
         context_data: ``context.data``; the same dict may go from one call to the next.
+        answers: the client's answers to ``context.ask``, by type; it does not answer others.
 
     Raises:
         LookupError: the type has no handler; a gateway would answer ``unknown_type``.
@@ -139,11 +161,11 @@ async def ask(
     if route is None:
         known = ", ".join(sorted(handlers.types)) or "none"
         raise LookupError(f"expected a type that has a handler ({known}), got {type_!r}")
-    host, peer = _Recording(), _Peer(context_data)
+    host, peer = _Recording(answers), _Peer(context_data)
     scope = _scope(route.scope, state)
     context = Context(connection, user, pod, host, scope, peer, type_)
     reply = await answer(route, encode(data), context)
-    return Answer(msgspec.json.decode(reply.data), host.published)
+    return host.answer(msgspec.json.decode(reply.data))
 
 
 async def connect(
@@ -156,7 +178,7 @@ async def connect(
     headers: Mapping[str, str] | None = None,
     state: object = None,
     context_data: dict[str, Any] | None = None,
-) -> Sequence[PublishedEvent]:
+) -> Answer:
     """Run what `Handlers.on_connect` registered, as a gateway does before it welcomes a client.
 
     Args:
@@ -169,7 +191,7 @@ async def connect(
         context_data: see `ask`.
 
     Returns:
-        The published events, in order.
+        What was published and sent; without ``data``.
 
     Raises:
         Refusal: a function refused the client.
@@ -186,7 +208,7 @@ async def connect(
             connection, user, "pod-1", host, scope, peer, claims, query or {}, seen
         )
         await hook.call(context)
-    return host.published
+    return host.answer()
 
 
 async def disconnect(
@@ -198,7 +220,7 @@ async def disconnect(
     code: int = 1000,
     state: object = None,
     context_data: dict[str, Any] | None = None,
-) -> Sequence[PublishedEvent]:
+) -> Answer:
     """Run what `Handlers.on_disconnect` registered, as a gateway does after a connection's end.
 
     Args:
@@ -210,7 +232,7 @@ async def disconnect(
         context_data: see `ask`.
 
     Returns:
-        The published events, in order.
+        What was published and sent; without ``data``.
 
     Raises:
         Exception: an exception of a function; a gateway would log it and run the next one.
@@ -220,7 +242,7 @@ async def disconnect(
         scope = _scope(hook.scope, state)
         context = DisconnectContext(connection, user, "pod-1", host, scope, peer, reason, code)
         await hook.call(context)
-    return host.published
+    return host.answer()
 
 
 def _scope(own: HasState, state: object) -> HasState:

@@ -69,11 +69,14 @@ CLIENTS: Final = Row(
             width=6,
         ),
         Panel(
-            "Connects and disconnects in the application",
-            "Runs of the application's `on_connect` and `on_disconnect`. `internal` and `timeout` "
-            "are faults of the application.",
+            "Connects, disconnects and questions",
+            "Runs of the application's `on_connect` and `on_disconnect`, and its questions to "
+            "clients. `internal` and `timeout` of the former are faults of the application.",
             "ops",
-            [Query(rate("clarion_hooks_total", by="hook, outcome"), "{{hook}} {{outcome}}")],
+            [
+                Query(rate("clarion_hooks_total", by="hook, outcome"), "{{hook}} {{outcome}}"),
+                Query(rate("clarion_asks_total", by="outcome"), "ask {{outcome}}"),
+            ],
             "handlers-fail",
             width=6,
         ),

@@ -44,6 +44,18 @@ class Peer(Protocol):
 class Host(Protocol):
     """Does for handlers what they ask of the gateway."""
 
+    async def send(self, peer: Any, type_: str, data: bytes) -> None:  # noqa: ANN401 - its own
+        """See `ClientContext.send`."""
+        ...
+
+    async def ask(self, peer: Any, type_: str, data: bytes, seconds: float) -> bytes:  # noqa: ANN401
+        """See `ClientContext.ask`.
+
+        Returns:
+            JSON in UTF-8.
+        """
+        ...
+
     async def publish(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
     ) -> Published:
@@ -109,6 +121,47 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
             BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
         """
         return await self._host.publish(audience, check_type(type_), encode(data))
+
+    async def send(self, type_: str, data: object = None) -> None:
+        """Send a message to this connection, and to no other.
+
+            await context.send("room.history", history)
+
+        It is no event: it has no id, and a client that resumes does not get it again. A client
+        that is not welcomed yet gets it behind its ``welcome``. If the connection has ended,
+        nothing happens.
+
+        Args:
+            type_: of the message.
+            data: as for `publish`.
+
+        Raises:
+            InvalidType: ``type_`` cannot be a message's type.
+        """
+        await self._host.send(self._peer, check_type(type_), encode(data))
+
+    async def ask(self, type_: str, data: object = None, timeout: float = 10) -> Any:  # noqa: ANN401, ASYNC109 - the answer is the client's own, and the limit is passed on
+        """Ask this connection's client, and return its answer.
+
+            if not await context.ask("confirm", {"text": "Really?"}, timeout=30):
+                raise Refusal("cancelled", "the user said no")
+
+        The time counts toward `GATEWAY_HANDLER_SECONDS`.
+
+        Args:
+            type_: of the question.
+            data: as for `publish`.
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            The answer's data, as plain values.
+
+        Raises:
+            AskFailed: there is no answer; ``code`` says why.
+            InvalidType: ``type_`` cannot be a question's type.
+        """
+        answer = await self._host.ask(self._peer, check_type(type_), encode(data), timeout)
+        return msgspec.json.decode(answer)
 
 
 class Context(ClientContext, frozen=True, eq=False):

@@ -2,19 +2,74 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Publication, Published
+from clarion_gateway.clients.asks import Asks
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.inbound import Inbound
+
+# Memory of a waiting message beside its bytes.
+_ENTRY_BYTES: Final = 200
 
 
 class GatewayHost:
-    """A `clarion_gateway.application.context.Host`: the gateway behind every context."""
+    """A `clarion_gateway.application.context.Host`: the gateway behind every context.
 
-    def __init__(self, queue: PublishQueue) -> None:
+    Attributes:
+        asks: the questions to clients.
+    """
+
+    def __init__(self, queue: PublishQueue, asks: Asks, inbound: Inbound) -> None:
+        """Begin with nothing that waits.
+
+        Args:
+            inbound: counts the memory of what waits for clients that are not welcomed yet.
+        """
+        self.asks = asks
         self._queue = queue
+        self._inbound = inbound
+        self._early: dict[Connection, list[bytes]] = {}
 
     async def publish(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
     ) -> Published:
         """See `clarion_gateway.application.context.Host`."""
         return await self._queue.publish(Publication(audience, type_, data, exclude=exclude))
+
+    async def send(self, peer: Connection, type_: str, data: bytes) -> None:
+        """See `clarion_gateway.application.context.Host`."""
+        message = peer.format.message(type_, data)
+        if peer.state is State.LIVE:
+            peer.write(message)
+        elif not _has_ended(peer):
+            self._early.setdefault(peer, []).append(message)
+            self._inbound.hold(peer, len(message) + _ENTRY_BYTES)  # may close the connection
+            if _has_ended(peer):
+                self.forget(peer)
+
+    async def ask(self, peer: Connection, type_: str, data: bytes, seconds: float) -> bytes:
+        """See `clarion_gateway.application.context.Host`."""
+        return await self.asks.ask(peer, type_, data, seconds)
+
+    def welcomed(self, connection: Connection) -> None:
+        """Send what was for a connection before it was live."""
+        for message in self._take(connection):
+            connection.write(message)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop everything for a connection that has ended."""
+        self._take(connection)
+        self.asks.forget(connection)
+
+    def _take(self, connection: Connection) -> list[bytes]:
+        messages = self._early.pop(connection, [])
+        for message in messages:
+            self._inbound.release(connection, len(message) + _ENTRY_BYTES)
+        return messages
+
+
+def _has_ended(connection: Connection) -> bool:
+    return connection.state is State.CLOSED

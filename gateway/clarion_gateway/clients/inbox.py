@@ -17,18 +17,25 @@ import structlog
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.service.supervisor import Spawn
 from clarion_gateway.application.answering import Route, answer
-from clarion_gateway.application.context import Context, Host
+from clarion_gateway.application.context import Context
 from clarion_gateway.application.faults import at_the_applications_line
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.messages import Authenticate, ClientMessage, Subscribe, Unsubscribe
+from clarion_gateway.wire.messages import (
+    Answer,
+    Authenticate,
+    ClientMessage,
+    Subscribe,
+    Unsubscribe,
+)
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
@@ -63,7 +70,7 @@ class Inboxes:
         admission: Admission,
         memberships: Memberships,
         handlers: Handlers,
-        host: Host,
+        host: GatewayHost,
         metrics: Metrics,
         spawn: Spawn,
         settings: GatewaySettings,
@@ -81,6 +88,7 @@ class Inboxes:
         self._backlog = settings.handler_backlog
         self._inboxes: dict[Connection, _Inbox] = {}
         self.running = 0
+        host.asks.changed = self._reconsider
 
     def __contains__(self, connection: Connection) -> bool:
         """Whether messages of the connection wait or are being handled."""
@@ -108,8 +116,16 @@ class Inboxes:
         if connection.state is State.LIVE:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
-            inbox.paused = True
-            connection.socket.pause_reading()
+            self._reconsider(connection)
+
+    def answered(self, connection: Connection, answer: Answer) -> None:
+        """Hand an answer to the handler that waits for it, past the messages before it."""
+        self._host.asks.answered(connection, answer)
+
+    def welcomed(self, connection: Connection) -> None:
+        """Begin with a connection that is live now: what was for it, and what it has sent."""
+        self._host.welcomed(connection)
+        self.start(connection)
 
     def start(self, connection: Connection) -> None:
         """Begin with the messages that a connection sent before it was live; call it then."""
@@ -118,8 +134,29 @@ class Inboxes:
             inbox.started = True
             self._spawn("messages", self._work(connection, inbox))
 
-    def forget(self, connection: Connection) -> None:
-        """Drop the messages of a closed connection that no handler has begun with."""
+    def ended(self, connection: Connection) -> None:
+        """Drop everything of a closed connection that no handler has begun with."""
+        self._forget(connection)
+        self._host.forget(connection)
+
+    def _reconsider(self, connection: Connection) -> None:
+        """Read on from a client, or pause, now that its messages or the questions to it changed.
+
+        While a question waits for the client, its answer may be behind any number of messages. They
+        count against the budget of `Inbound`.
+        """
+        inbox = self._inboxes.get(connection)
+        if inbox is None or connection.state is State.CLOSED:
+            return
+        if inbox.paused and connection in self._host.asks:
+            inbox.paused = False
+            connection.socket.resume_reading()
+        elif not inbox.paused and len(inbox.messages) >= self._backlog:
+            inbox.paused = connection not in self._host.asks
+            if inbox.paused:
+                connection.socket.pause_reading()
+
+    def _forget(self, connection: Connection) -> None:
         inbox = self._inboxes.pop(connection, None)
         if inbox is not None:
             for _, cost_bytes in inbox.messages:
@@ -141,7 +178,7 @@ class Inboxes:
                     connection.socket.resume_reading()
         finally:
             self.running -= 1
-            self.forget(connection)
+            self._forget(connection)
 
     async def _handle_safely(self, connection: Connection, message: ClientMessage) -> None:
         try:

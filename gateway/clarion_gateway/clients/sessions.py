@@ -25,7 +25,7 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.messages import Malformed, Subscribe
+from clarion_gateway.wire.messages import Answer, ClientMessage, Malformed, Message, Subscribe
 
 # A connection may send so many malformed messages: the author of a client with a bug should see
 # the errors before the connection closes.
@@ -123,8 +123,10 @@ class Sessions:
             self.metrics.messages.labels("invalid_text").inc()
             connection.close(close_codes.INVALID_TEXT)
         else:
-            if not isinstance(decoded, Subscribe) or self._may_ask(connection, decoded):
+            if isinstance(decoded, Message):
                 self._inboxes.put(connection, decoded, len(message))
+            else:
+                self._queue(connection, decoded, len(message))
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close the connection if it is used up."""
@@ -148,15 +150,23 @@ class Sessions:
             self._hooks.ended(connection, close)
         self._hub.remove(connection)
         self._sweeper.remove(connection)
-        self._inboxes.forget(connection)
+        self._inboxes.ended(connection)
         self._received.pop(connection, None)
         self.metrics.closed(close.code, close.label)
 
     async def _open(self, connection: Connection, opening: Opening) -> None:
         await self._admission.open(connection, opening)
         if connection.state is not State.CLOSED:
-            self._inboxes.start(connection)
+            self._inboxes.welcomed(connection)
             connection.socket.resume_reading()
+
+    def _queue(
+        self, connection: Connection, message: ClientMessage | Answer, size_bytes: int
+    ) -> None:
+        if isinstance(message, Answer):
+            self._inboxes.answered(connection, message)
+        elif not isinstance(message, Subscribe) or self._may_ask(connection, message):
+            self._inboxes.put(connection, message, size_bytes)
 
     def _may_ask(self, connection: Connection, message: Subscribe) -> bool:
         """Take topics off the connection's budget; refuse the message if it is used up."""

@@ -42,6 +42,10 @@ _HOOKS: Final = (
     ("connect", "unavailable"), ("disconnect", "done"), ("disconnect", "internal"),
     ("disconnect", "timeout"),
 )  # fmt: skip
+_ASKS: Final = (
+    "answered", "refused", "timeout", "closed", "unsupported", "too_early", "too_many_asks",
+    "unasked",
+)  # fmt: skip
 _COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
@@ -94,6 +98,13 @@ class Metrics:
             "clarion_handler_duration_seconds",
             "Time that handlers took.",
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.asks = Counter(
+            "clarion_asks_total",
+            "Questions of the application to clients, and answers that nobody waited for, by "
+            "outcome.",
+            ["outcome"],
             registry=registry,
         )
         self.hooks = Counter(
@@ -240,6 +251,7 @@ class Metrics:
             (self.presence_writes, ("written", "failed")),
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
+            (self.asks, _ASKS),
             (self.pod_deletion_cost_patches, ("written", "failed")),
             (
                 self.topics_refused,

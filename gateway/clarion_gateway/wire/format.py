@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.messages import ClientMessage
+from clarion_gateway.wire.messages import Answer, ClientMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class WireFormat(Protocol):
         """`visible_ping`, with what makes the client answer if the format can ask for an answer."""
         ...
 
-    def decode(self, message: bytes) -> ClientMessage:
+    def decode(self, message: bytes) -> ClientMessage | Answer:
         """Decode a message from a client.
 
         Args:
@@ -118,6 +118,23 @@ class WireFormat(Protocol):
 
         Args:
             ref: of the message that it answers.
+            data: JSON.
+        """
+        ...
+
+    def message(self, type_: str, data: bytes) -> bytes:
+        """Encode a message of the application to this connection only.
+
+        Args:
+            data: JSON.
+        """
+        ...
+
+    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+        """Encode a question of the application.
+
+        Args:
+            ref: the digits by which the client's answer is found.
             data: JSON.
         """
         ...

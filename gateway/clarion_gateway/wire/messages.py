@@ -61,8 +61,22 @@ class Unsubscribe(msgspec.Struct, frozen=True, gc=False):
     ref: bytes
 
 
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """A client answers a question of the application.
+
+    Attributes:
+        ref: of the question.
+        data: JSON.
+        refusal: why the client cannot answer; None: it does.
+    """
+
+    ref: bytes
+    data: bytes
+    refusal: str | None = None
+
+
 ClientMessage = Message | Authenticate | Subscribe | Unsubscribe
-"""Everything that a client may say."""
+"""Everything that a client may say and that waits for its turn; an `Answer` does not."""
 
 
 class Malformed(ValueError):

@@ -17,6 +17,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
+    Answer,
     Authenticate,
     ClientMessage,
     Malformed,
@@ -64,7 +65,22 @@ class _Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="kind", forbid_u
     ref: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_Said = _Message | _Auth | _Subscribe | _Unsubscribe
+class _Refusal(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a client cannot answer."""
+
+    code: str
+    message: str = ""
+
+
+class _Answer(msgspec.Struct, tag="answer", tag_field="kind", forbid_unknown_fields=True):
+    """`Answer` on the wire."""
+
+    ref: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: _Refusal | None = None
+
+
+_Said = _Message | _Auth | _Subscribe | _Unsubscribe | _Answer
 
 _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 
@@ -78,7 +94,7 @@ class NativeFormat:
         self.ping = frames.PING + self.visible_ping
         self._frame = frame
 
-    def decode(self, message: bytes) -> ClientMessage:
+    def decode(self, message: bytes) -> ClientMessage | Answer:
         """See `clarion_gateway.wire.format.WireFormat`.
 
         Accepts a JSON object of a known kind whose fields have the right types.
@@ -100,6 +116,8 @@ class NativeFormat:
                 return Subscribe(said.topics, ref)
             case _Unsubscribe():
                 return Unsubscribe(said.topics, ref)
+            case _Answer():
+                return Answer(ref, bytes(said.data), _refusal(said.error))
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -130,6 +148,15 @@ class NativeFormat:
     def reply(self, ref: bytes, data: bytes) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._frame(b'{"kind":"reply","ref":%b,"data":%b}' % (ref, data))
+
+    def message(self, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return self._frame(b'{"kind":"message","type":"%b","data":%b}' % (type_.encode(), data))
+
+    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        head = (ref, type_.encode(), data)
+        return self._frame(b'{"kind":"ask","ref":%b,"type":"%b","data":%b}' % head)
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -201,6 +228,10 @@ def _check_ref(ref: bytes) -> None:
         raise Malformed(
             f"Expected `int | str | null` of at most {REF_MAX_BYTES} bytes - at `$.ref`"
         )
+
+
+def _refusal(error: _Refusal | None) -> str | None:
+    return None if error is None else f"{error.code}: {error.message}"
 
 
 def _fields(heard: TopicsHeard | None) -> Mapping[str, Sequence[str]]:

@@ -35,9 +35,7 @@ class SseFormat:
 
         A line break in the JSON begins another ``data:`` line. It may, being white space in JSON.
         """
-        data = event.data
-        if b"\n" in data or b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+        data = _one_line_each(event.data)
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), data)
 
     def welcome(self, welcome: Welcome) -> bytes:
@@ -60,6 +58,14 @@ class SseFormat:
     def reply(self, ref: bytes, data: bytes) -> bytes:  # noqa: ARG002
         """Never called: a client cannot ask anything on an event stream."""
         raise AssertionError("SSE carries no replies")
+
+    def message(self, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. Without an id, so it moves no position."""
+        return b"event: %b\ndata: %b\n\n" % (type_.encode(), _one_line_each(data))
+
+    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:  # noqa: ARG002
+        """Return nothing: a client cannot answer on an event stream."""
+        return b""
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:  # noqa: ARG002
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -105,6 +111,13 @@ class SseFormat:
 
 
 SSE: Final = SseFormat()
+
+
+def _one_line_each(data: bytes) -> bytes:
+    """JSON behind ``data:``; each of its lines has a ``data:`` of its own."""
+    if b"\n" in data or b"\r" in data:
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+    return data
 
 
 def _named(name: str, fields: dict[str, Any]) -> bytes:

@@ -24,14 +24,17 @@ SIGNATURES: Final = {
     "clarion": {
         "ALL": "Audience",
         "AUTHENTICATED": "Audience",
+        "AskFailed": "(code, message)",
         "Audience": "(kind, name='')",
         "BusUnavailable": "(message='', fault=None)",
         "Chooser": "type",
         "ConnectContext": "(connection, user, pod, _host, _scope, _peer, claims, query, headers)",
         "Context": "(connection, user, pod, _host, _scope, _peer, type)",
+        "Context.ask": "async (self, type_, data=None, timeout=10)",
         "Context.data": "property",
         "Context.propagate": "async (self, audience, reply)",
         "Context.publish": "async (self, audience, type_, data)",
+        "Context.send": "async (self, type_, data=None)",
         "Context.state": "property",
         "DisconnectContext": "(connection, user, pod, _host, _scope, _peer, reason, code)",
         "Handlers": "(*, interceptors=(), threads=40)",
@@ -119,10 +122,10 @@ SIGNATURES: Final = {
         "Unavailable": "exception PublishError",
     },
     "clarion.testing": {
-        "Answer": "(data, published)",
+        "Answer": "(data, published, sent=(), asked=())",
         "PublishedEvent": "(audience, type, data, exclude=None)",
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
-        " pod='pod-1', state=None, context_data=None)",
+        " pod='pod-1', state=None, context_data=None, answers=None)",
         "connect": "async (handlers, *, user=None, connection='connection-1', claims=None,"
         " query=None, headers=None, state=None, context_data=None)",
         "disconnect": "async (handlers, *, user=None, connection='connection-1', reason='normal',"

@@ -7,8 +7,20 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from clarion import ALL, Context, Handlers, Refusal, authenticated_only, propagate, topic, user
-from clarion.testing import PublishedEvent, ask
+from clarion import (
+    ALL,
+    AskFailed,
+    ConnectContext,
+    Context,
+    DisconnectContext,
+    Handlers,
+    Refusal,
+    authenticated_only,
+    propagate,
+    topic,
+    user,
+)
+from clarion.testing import PublishedEvent, ask, connect, disconnect, running
 
 handlers = Handlers()
 
@@ -57,3 +69,84 @@ async def test_a_handlers_own_exception_reaches_the_test() -> None:
 async def test_a_type_without_a_handler_is_named_with_those_that_have_one() -> None:
     with pytest.raises(LookupError, match=r"\(bid, fails\), got 'sell'"):
         await ask(handlers, "sell")
+
+
+living = Handlers()
+
+
+@living.lifespan
+async def pool() -> Any:
+    yield "pool"
+
+
+@living.on_connect(headers=["x-tenant"])
+async def connected(context: ConnectContext) -> None:
+    if context.claims.get("plan") != "pro":
+        raise Refusal("no_plan", "expected the plan pro")
+    context.data["tenant"] = context.headers.get("x-tenant")
+    await context.send("greeting", [context.query, dict(context.headers)])
+
+
+@living.on_disconnect
+async def gone(context: DisconnectContext) -> None:
+    await context.publish(ALL, "left", [context.user, context.reason, context.code])
+
+
+@living.on("order")
+async def order(message: str, context: Context) -> Any:
+    await context.send("begun", message)
+    return [context.state, context.data.get("tenant"), await context.ask("sure", message)]
+
+
+async def test_a_client_is_let_in_or_refused() -> None:
+    data: dict[str, Any] = {}
+    answer = await connect(
+        living,
+        user="alice",
+        claims={"plan": "pro"},
+        query={"page": "home"},
+        headers={"X-Tenant": "shop", "Cookie": "secret"},
+        context_data=data,
+    )
+    assert (answer.data, answer.published) == (None, [])
+    assert answer.sent == [("greeting", [{"page": "home"}, {"x-tenant": "shop"}])]
+    assert data == {"tenant": "shop"}
+    with pytest.raises(Refusal, match="plan pro"):
+        await connect(living, user="alice")
+
+
+async def test_an_end_is_told() -> None:
+    answer = await disconnect(living, user="alice", reason="draining", code=1012)
+    assert answer.published == [PublishedEvent(ALL, "left", ["alice", "draining", 1012])]
+
+
+async def test_the_state_is_that_of_the_lifespan_or_the_tests_own() -> None:
+    answers = {"sure": True}
+    async with running(living) as state:
+        assert state == "pool"
+        answer = await ask(living, "order", "tea", answers=answers)
+    assert answer.data == ["pool", None, True]
+    assert (answer.sent, answer.asked) == ([("begun", "tea")], [("sure", "tea")])
+    own = await ask(
+        living, "order", "tea", state="own", context_data={"tenant": "shop"}, answers=answers
+    )
+    assert own.data == ["own", "shop", True]
+
+
+async def test_a_question_without_an_answer_times_out() -> None:
+    with pytest.raises(AskFailed) as failed:
+        await ask(living, "order", "tea")
+    assert failed.value.code == "ask_timeout"
+
+
+async def test_a_lifespan_that_fails_at_its_end_fails_the_test() -> None:
+    failing = Handlers()
+
+    @failing.lifespan
+    async def broken() -> Any:
+        yield
+        raise OSError("still in use")
+
+    with pytest.raises(RuntimeError, match="broken failed at its end: OSError: still in use"):
+        async with running(failing):
+            pass

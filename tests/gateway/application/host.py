@@ -18,10 +18,19 @@ class Peer:
 
 
 class Outbox:
-    """Records what is published, in order."""
+    """A host that records what is published, in order."""
 
     def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes]] = []
+        self.asked: list[tuple[str, bytes, float]] = []
         self.published: list[tuple[Audience, str, bytes, str | None]] = []
+
+    async def send(self, peer: Any, type_: str, data: bytes) -> None:
+        self.sent.append((type_, data))
+
+    async def ask(self, peer: Any, type_: str, data: bytes, seconds: float) -> bytes:
+        self.asked.append((type_, data, seconds))
+        return b'{"yes":true}'
 
     async def publish(
         self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None

@@ -39,3 +39,14 @@ def test_the_state_is_what_the_lifespan_gave() -> None:
 def test_a_context_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         context().user = "mallory"  # type: ignore[misc]
+
+
+async def test_what_is_sent_and_asked_is_json_under_a_valid_type() -> None:
+    outbox = Outbox()
+    await context(outbox).send("note", {"a": 1})
+    assert await context(outbox).ask("sure", [1], 3) == {"yes": True}
+    assert outbox.sent == [("note", b'{"a":1}')]
+    assert outbox.asked == [("sure", b"[1]", 3)]
+    for call in (context(outbox).send, context(outbox).ask):
+        with pytest.raises(InvalidType):
+            await call("two words")

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from clarion_contract.bus.bus import Answer
+from clarion_contract.bus.bus import Answer as BusAnswer
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, AUTHENTICATED
 from clarion_contract.events.errors import BusUnavailable
@@ -23,6 +23,7 @@ from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import authenticated_only, propagate
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
@@ -30,7 +31,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.wire.format import TopicsHeard
-from clarion_gateway.wire.messages import Authenticate, Message, Subscribe, Unsubscribe
+from clarion_gateway.wire.messages import Answer, Authenticate, Message, Subscribe, Unsubscribe
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 
@@ -41,7 +42,7 @@ class PublishedEvents:
         self.publications: list[Publication] = []
         self.down = False
 
-    async def publish(self, publications: Sequence[Publication]) -> list[Answer]:
+    async def publish(self, publications: Sequence[Publication]) -> list[BusAnswer]:
         if self.down:
             raise BusUnavailable("down")
         self.publications += publications
@@ -100,7 +101,7 @@ class Application:
                 cast("Admission", self.admission),
                 cast("Memberships", self.memberships),
                 self.handlers,
-                GatewayHost(queue),
+                GatewayHost(queue, Asks(self.metrics, max_per_connection=2), self.inbound),
                 self.metrics,
                 spawn,
                 self.settings,
@@ -521,3 +522,57 @@ async def test_a_connections_data_are_there_for_all_its_messages_and_for_no_othe
     assert [message["data"] for message in alice.messages] == [1, 2]
     assert [message["data"] for message in bob.messages] == [1]
     assert idle.data is None
+
+
+async def test_an_answer_passes_the_messages_before_it(app: Application) -> None:
+    @app.handlers.on("order")
+    async def order(message: Any, context: Context) -> Any:
+        return await context.ask("sure", message, 60)
+
+    alice = app.connect("alice")
+    app.say(alice, "order", {"tea": 1}, ref="a")
+    for number in range(10):  # more than may wait
+        app.say(alice, "nothing", ref=number)
+    while not alice.messages:
+        await asyncio.sleep(0)
+    assert alice.is_reading, "the answer would never come"
+    (question,) = alice.messages
+    assert question == {"kind": "ask", "ref": 1, "type": "sure", "data": {"tea": 1}}
+    app.inboxes.answered(alice, Answer(b"1", b'"yes"'))
+    await app.settled()
+    assert alice.messages[1] == {"kind": "reply", "ref": "a", "data": "yes"}
+    assert len(alice.messages) == 12
+
+
+async def test_reading_pauses_again_when_no_question_waits_any_more(app: Application) -> None:
+    gate = asyncio.Event()
+
+    @app.handlers.on("order")
+    async def order(message: Any, context: Context) -> None:
+        await context.ask("sure", None, 60)
+        await gate.wait()
+
+    alice = app.connect("alice")
+    for number in range(10):
+        app.say(alice, "order", ref=number)
+    assert not alice.is_reading
+    while not alice.messages:
+        await asyncio.sleep(0)
+    assert alice.is_reading
+    app.inboxes.answered(alice, Answer(b"1", b"null"))
+    while alice.is_reading:
+        await asyncio.sleep(0)
+    app.inboxes.ended(alice)
+    gate.set()
+
+
+async def test_an_unanswered_question_is_a_refusal_to_the_sender(app: Application) -> None:
+    @app.handlers.on("order")
+    async def order(message: Any, context: Context) -> Any:
+        return await context.ask("sure", None, 0.01)
+
+    alice = app.connect("alice")
+    app.say(alice, "order")
+    await app.settled()
+    assert alice.messages[1]["code"] == "ask_timeout"
+    assert app.outcomes("refused") == 1

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from clarion_gateway.application.context import Host
+from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -49,15 +51,18 @@ class Door:
         self.metrics = metrics()
         self.jobs: list[Coroutine[Any, Any, None]] = []
         options = settings(**overrides)
+        inbound = Inbound(1 << 20)
         self.inboxes = Inboxes(
             cast("Admission", None),
             cast("Memberships", None),
             Handlers(),
-            cast("Host", None),
+            GatewayHost(
+                cast("PublishQueue", None), Asks(self.metrics, max_per_connection=1), inbound
+            ),
             self.metrics,
             self.spawn,
             options,
-            Inbound(1 << 20),
+            inbound,
         )
         self.sessions = Sessions(
             cast("Admission", None),

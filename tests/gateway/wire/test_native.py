@@ -18,6 +18,7 @@ from clarion_contract.events.event import TYPE_PATTERN
 from clarion_gateway.wire import native
 from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
+    Answer,
     Authenticate,
     Malformed,
     Message,
@@ -237,3 +238,32 @@ def test_the_wires_have_names_of_their_own() -> None:
     """They are metric labels and keys of the hub's groups."""
     assert (PLAIN.name, DEFLATED.name) == ("websocket", "websocket-deflate")
     assert native.SUBPROTOCOL == "clarion.v1"
+
+
+@given(st.from_regex(TYPE_PATTERN, fullmatch=True), written())
+def test_messages_and_questions_of_the_application_reach_the_client_as_they_are(
+    type_: str, document: tuple[object, bytes]
+) -> None:
+    value, data = document
+    for wire_format in (PLAIN, DEFLATED):
+        deflate = wire_format is DEFLATED
+        (message,) = messages_of(wire_format.message(type_, data), deflate=deflate)
+        assert message == {"kind": "message", "type": type_, "data": value}
+        (question,) = messages_of(wire_format.ask(b"7", type_, data), deflate=deflate)
+        assert question == {"kind": "ask", "ref": 7, "type": type_, "data": value}
+
+
+def test_an_answer_has_the_questions_ref() -> None:
+    assert decode(said(kind="answer", ref=7, data={"a": 1})) == Answer(b"7", b'{"a": 1}')
+    assert decode(said(kind="answer", ref=7)) == Answer(b"7", b"null")
+    refused = said(kind="answer", ref=7, error={"code": "unknown_type", "message": "no"})
+    assert decode(refused) == Answer(b"7", b"null", "unknown_type: no")
+    assert decode(said(kind="answer", ref=7, error={"code": "c"})) == Answer(b"7", b"null", "c: ")
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"ref": [1]}, {"ref": 7, "error": "no"}, {"ref": 7, "more": 1}]
+)
+def test_a_malformed_answer_says_what_was_expected(fields: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        decode(said(kind="answer", **fields))

@@ -135,3 +135,8 @@ def test_nobody_can_be_answered() -> None:
         SSE.reply(b"1", b"{}")
     with pytest.raises(AssertionError):
         SSE.identity(b"1", None, None)
+
+
+def test_a_message_of_the_application_moves_no_position() -> None:
+    assert SSE.message("note", b'{"a":\n1}') == b'event: note\ndata: {"a":\ndata: 1}\n\n'
+    assert SSE.ask(b"1", "sure", b"1") == b""
