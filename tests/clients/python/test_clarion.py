@@ -24,7 +24,7 @@ SIGNATURES: Final = {
     "clarion": {
         "ALL": "Audience",
         "AUTHENTICATED": "Audience",
-        "AskFailed": "(code, message)",
+        "AskFailed": "exception Refusal",
         "Audience": "(kind, name='')",
         "BusUnavailable": "(message='', fault=None)",
         "Chooser": "type",

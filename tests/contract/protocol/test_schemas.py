@@ -15,15 +15,34 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from clarion_gateway.wire.messages import Malformed
 from clarion_gateway.wire.native import PLAIN
-from tests.messages import checked, schema, validators
+from tests.messages import checked, schema
 from tests.test_docs import DOCS
 
 PAGE = (DOCS / "protocol.md").read_text()
+FROM_CLIENT = "#### From the client"
+
+
+def examples(text: str) -> list[str]:
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith('{"kind"')]
+
+
+def kinds(side: Literal["server", "client"]) -> set[str]:
+    return {each["$ref"].rpartition("/")[2] for each in schema(side)["oneOf"]}
+
+
+def side_of(example: str, *, from_client: bool) -> str:
+    """A `message` comes from both sides, in the part of the page about each."""
+    kind = json.loads(example)["kind"]
+    if kind in kinds("server") & kinds("client"):
+        return "client" if from_client else "server"
+    return "server" if kind in kinds("server") else "client"
+
+
 EXAMPLES = [
-    line
-    for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith('{"kind"')
+    (side_of(line, from_client=bool(part)), line)
+    for part, text in enumerate(PAGE.split(FROM_CLIENT))
+    for line in examples(text)
 ]
 
 
@@ -32,17 +51,18 @@ def test_they_are_schemas(side: Literal["server", "client"]) -> None:
     Draft202012Validator.check_schema(schema(side))
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_they_allow_the_examples_of_the_page(example: str) -> None:
-    if json.loads(example)["kind"] in validators():
+@pytest.mark.parametrize(("side", "example"), EXAMPLES)
+def test_they_allow_the_examples_of_the_page(side: str, example: str) -> None:
+    if side == "server":
         checked(example)
     else:
         Draft202012Validator(schema("client")).validate(json.loads(example))
 
 
-def test_the_page_has_an_example_of_every_kind() -> None:
-    kinds = {*validators(), *schema("client")["$defs"]} - {"ref"}
-    assert {json.loads(example)["kind"] for example in EXAMPLES} == kinds
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_the_page_has_an_example_of_every_kind(side: Literal["server", "client"]) -> None:
+    shown = {json.loads(example)["kind"] for of, example in EXAMPLES if of == side}
+    assert shown == kinds(side)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +91,12 @@ def test_they_refuse_other_messages(message: object) -> None:
         {"kind": "auth", "token": None},
         {"kind": "subscribe", "topics": ["a", "not a topic"], "ref": 1},
         {"kind": "unsubscribe", "topics": []},
+        {"kind": "answer", "ref": 7},
+        {"kind": "answer", "ref": 7, "data": [1]},
+        {"kind": "answer", "ref": 7, "error": {"code": "c", "message": "m"}},
+        {"kind": "answer"},
+        {"kind": "answer", "ref": 7, "error": {}},
+        {"kind": "answer", "ref": 7, "error": {"code": "c", "more": 1}},
         {"kind": "subscribe", "topics": "a"},
         {"kind": "unsubscribe"},
         {"kind": "message"},
