@@ -10,8 +10,8 @@
         await context.publish(user(message.to), "chat.direct", reply)
         return reply
 
-Applications may rely on this package, `clarion.publisher`, `clarion.client` and `clarion.testing`.
-Modules inside them, and packages whose names begin with ``clarion_``, are internal and may change
+Applications may rely on this package, `clarion.publisher`, `clarion.client`, `clarion.testing` and
+`clarion.pytest_plugin`. Modules inside them, and packages whose names begin with ``clarion_``, are internal and may change
 with any release. See docs/handlers.md.
 
 The packages that the services need (Redis, metrics, traces) come with the extra ``server``. They

@@ -121,6 +121,14 @@ SIGNATURES: Final = {
         "TooLarge": "exception Problem",
         "Unavailable": "exception PublishError",
     },
+    "clarion.pytest_plugin": {
+        "RunningGateway": "(url, publisher_url, secret)",
+        "RunningGateway.client": "(self, user=None, **options)",
+        "RunningGateway.publisher": "(self)",
+        "RunningGateway.token": "(self, user, **claims)",
+        "gateway": "type",
+        "running_gateway": "(handlers='')",
+    },
     "clarion.testing": {
         "Answer": "(data, published, sent=(), asked=())",
         "PublishedEvent": "(audience, type, data, exclude=None)",
@@ -133,6 +141,16 @@ SIGNATURES: Final = {
         "running": "(handlers)",
     },
 }
+
+
+WITH_METHODS: Final = (
+    "AsyncPublisher",
+    "Client",
+    "Context",
+    "Handlers",
+    "Publisher",
+    "RunningGateway",
+)
 
 
 def signature(function: Any) -> str:
@@ -173,7 +191,7 @@ def surface(module: str) -> dict[str, str]:
     for name in package.__all__:
         value = getattr(package, name)
         found[name] = shape(value)
-        if name in ("AsyncPublisher", "Client", "Context", "Handlers", "Publisher"):
+        if name in WITH_METHODS:
             for method in dir(value):
                 member = inspect.getattr_static(value, method)
                 if inspect.isfunction(member) and not method.startswith("_"):
@@ -216,6 +234,7 @@ def test_every_name_has_a_docstring(module: str) -> None:
         ("clarion.client", "protocol.md", "| name in `clarion.client` | is |"),
         ("clarion.publisher", "publishing.md", "| name in `clarion.publisher` | is |"),
         ("clarion.testing", "handlers.md", "| name in `clarion.testing` | is |"),
+        ("clarion.pytest_plugin", "handlers.md", "| name in `clarion.pytest_plugin` | is |"),
     ],
 )
 def test_the_page_has_a_row_for_every_name(module: str, page: str, heading: str) -> None:

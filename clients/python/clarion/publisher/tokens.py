@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from clarion.signing import sign_hs256
+
 # A fresh token is made after this part of a token's life, so that it does not expire on the way.
 _RENEW_AT: Final = 0.8
-_HEAD: Final = b'{"alg":"HS256","typ":"JWT"}'
 
 TokenSource = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
@@ -55,10 +54,7 @@ class ServiceToken:
             "iat": now,
             "exp": int(now) + self.seconds,
         }
-        present = {name: value for name, value in claims.items() if value is not None}
-        signed = _encode(_HEAD) + b"." + _encode(msgspec.json.encode(present))
-        signature = hmac.digest(self.secret.encode(), signed, hashlib.sha256)
-        return (signed + b"." + _encode(signature)).decode()
+        return sign_hs256(claims, self.secret)
 
 
 class KeptToken:
@@ -92,8 +88,3 @@ def _expiry(token: str) -> float:
         return float(claims["exp"])
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error, msgspec.DecodeError):
         return 0.0
-
-
-def _encode(data: bytes) -> bytes:
-    """Base64 for URLs, without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
