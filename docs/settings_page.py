@@ -234,6 +234,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.subscribe_claim": "As for `GATEWAY_TOPICS_CLAIM`.",
     "gateway.max_topics_per_connection": "Raise it if clients follow more topics. Each costs the pod about 250 "
     "bytes, and a client that resumes one more log to read.",
+    "gateway.topic_replay_max_bytes": "Raise it if many clients come back at once and follow busy topics: what it "
+    "has no room for, each client reads from Redis.",
     "gateway.subscribes_per_second": "Raise it if clients change what they follow more often.",
     "gateway.subscribe_burst": "Raise it with `GATEWAY_MAX_TOPICS_PER_CONNECTION`.",
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "

@@ -41,7 +41,14 @@ NO_ERROR_CODES = {"handled", "refused", "rate_limited", "invalid_text"}
 # What an `auth` may be answered with (`clarion_gateway.clients.admission`).
 AUTH_ERROR_CODES = {"unauthenticated", "too_many_connections", "unavailable"}
 # What a `subscribe` may be answered with (`clarion_gateway.clients.memberships`, and sessions).
-SUBSCRIBE_ERROR_CODES = {"invalid_topic", "too_many_topics", "rate_limited", "unavailable"}
+SUBSCRIBE_ERROR_CODES = {
+    "invalid_topic",
+    "too_many_topics",
+    "invalid_last",
+    "invalid_since",
+    "rate_limited",
+    "unavailable",
+}
 
 
 def section(page: str, title: str) -> str:

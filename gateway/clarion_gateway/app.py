@@ -43,6 +43,7 @@ from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
@@ -54,6 +55,7 @@ from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.fleet.health import PodHealth
@@ -110,6 +112,13 @@ async def running(
     hub = Hub(Outbound(settings.outbound_bytes))
     inbound = Inbound(settings.inbound_bytes)
     ring = Ring(settings.replay_max_bytes)
+    topic_rings = TopicRings(
+        bus,
+        max_bytes=settings.topic_replay_max_bytes,
+        max_events=settings.replay_max_events,
+        max_age_seconds=settings.history_max_age_seconds,
+        position=lambda: delivery.position,
+    )
     delivery = Delivery(
         hub,
         ring,
@@ -121,6 +130,7 @@ async def running(
         held_max_bytes=settings.replay_client_max_bytes,
         unsent_max_bytes=settings.max_unsent_bytes,
         positions=settings.positions,
+        topic_rings=topic_rings,
     )
     revocations = Revocations(
         Orders(bus, settings.keyspace, max_orders=settings.orders_max),
@@ -134,8 +144,9 @@ async def running(
     def health() -> Health:
         return pod_health.look(supervisor.obstacles)
 
-    register = PresenceRegister(bus, settings.keyspace)
-    presence = Presence(register, hub, metrics, settings, lambda: health().sound)
+    presence = Presence(
+        PresenceRegister(bus, settings.keyspace), hub, metrics, settings, lambda: health().sound
+    )
     hub.changed = presence.changed
     control = _Control(revocations, presence)
     subscription = _subscription(settings, redis, bus, hub, delivery, ring, metrics, control)
@@ -153,6 +164,7 @@ async def running(
         max_events=settings.replay_max_events,
         max_bytes=settings.replay_client_max_bytes,
         positions=settings.positions,
+        topic_rings=topic_rings,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     handlers, host = _handlers(settings), _host(queue, inbound, metrics, settings)
@@ -178,6 +190,15 @@ async def running(
                     subscription,
                     delivery,
                     admission.topics,
+                    Recall(
+                        topic_rings,
+                        subscription,
+                        delivery,
+                        replay.room,
+                        max_events=settings.replay_max_events,
+                        max_bytes=settings.recall_bytes,
+                        positions=settings.positions,
+                    ),
                     metrics,
                     wait_seconds=settings.handshake_seconds,
                 ),

@@ -200,6 +200,13 @@ class GatewaySettings(ContractSettings):
         "resume, over all clients. Past it, a client waits for up to half of "
         "`GATEWAY_HANDSHAKE_SECONDS`, and then starts anew.",
     )
+    topic_replay_max_bytes: int = Field(
+        32 << 20,
+        ge=1 << 20,
+        le=1 << 34,
+        description="Memory for recent events of topics, for clients that resume, and for those "
+        "that subscribe and ask for the past. One topic takes an eighth of it at most.",
+    )
     pending_max_events: int = Field(
         10_000,
         ge=100,
@@ -377,6 +384,11 @@ class GatewaySettings(ContractSettings):
         """
         share = self.outbound_bytes // (2 * self.max_connections)
         return min(max(share, _BEHIND_MIN_BYTES), _BEHIND_MAX_BYTES, self.max_unsent_bytes // 4)
+
+    @property
+    def recall_bytes(self) -> int:
+        """How much of topics' past a client gets in one answer: it must not be too slow for it."""
+        return min(self.replay_client_max_bytes, self.max_unsent_bytes // 2)
 
     @property
     def pending_bytes(self) -> int:

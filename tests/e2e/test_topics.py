@@ -112,6 +112,33 @@ async def test_an_open_connection_subscribes_and_unsubscribes(stack: Stack) -> N
             assert await topics_until(again, "the.end") == ["order.7", "news"]
 
 
+async def test_the_past_of_a_topic_stands_in_the_answer(stack: Stack) -> None:
+    first, second = (gateway.url for gateway in stack.gateways)
+    token = stack.token("alice", subscribe=["**"])
+    ids = [await stack.publish({"topic": "room.1"}, "said", number) for number in range(5)]
+    async with opened(first, token) as alice, opened(second, token) as other:
+        for socket in (alice, other, alice):
+            await socket.send(kind="subscribe", ref=1, topics=["room.1", "room.2"], last=3)
+            answer = await socket.receive()
+            assert answer["topics"] == ["room.1", "room.2"]
+            assert [event["data"] for event in answer["events"]] == [2, 3, 4]
+        await alice.send(kind="subscribe", ref=2, topics=["room.1"], since=ids[0])
+        assert [event["id"] for event in (await alice.receive())["events"]] == ids[1:]
+        for past, code in (
+            ({"last": 1_000_000}, "invalid_last"),
+            ({"since": "x"}, "invalid_since"),
+        ):
+            await alice.send(kind="subscribe", ref=3, topics=["room.3"], **past)
+            error = await alice.receive()
+            assert (error["kind"], error["ref"], error["code"]) == ("error", 3, code)
+        future = str(int(answer["id"]) + 3_600_000_000)
+        await alice.send(kind="subscribe", ref=4, topics=["room.1"], since=future)
+        assert (await alice.receive())["not_resumed"] == ["room.1"]
+        await stack.publish({"topic": "room.1"}, "said", 5)
+        for socket in (alice, other):
+            assert (await socket.receive())["data"] == 5
+
+
 async def test_topics_are_subscribed_to_while_events_go_on(stack: Stack) -> None:
     """Each event that is published after the answer comes, once and in order."""
     url, token = stack.gateways[0].url, stack.token("alice", subscribe=["**"])

@@ -56,11 +56,16 @@ class _NoBus:
         pass
 
     @contextlib.asynccontextmanager
-    async def joined(self, audiences: Iterable[Audience]) -> AsyncIterator[None]:
+    async def joined(
+        self, audiences: Iterable[Audience], *, whole: bool = False
+    ) -> AsyncIterator[None]:
         yield
 
     def unconfirmed(self, audiences: Iterable[Audience]) -> int:
         return 0
+
+    def past(self, message: object) -> None:
+        return None
 
     async def collect(self, *_: Any) -> None:
         return None
@@ -96,7 +101,7 @@ class Gateway:
         def spawn(name: str, job: Any) -> object:
             return self.loop.create_task(job, name=name)
 
-        memberships = Memberships(hub, bus, bus, admission.topics, metrics, wait_seconds=10)
+        memberships = Memberships(hub, bus, bus, admission.topics, bus, metrics, wait_seconds=10)
         inbound = Inbound(1 << 30)
         host = GatewayHost(bus, Asks(metrics, max_per_connection=16), inbound)
         inboxes = Inboxes(

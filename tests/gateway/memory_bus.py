@@ -178,6 +178,33 @@ class MemoryBus:
             found.append(self._read(logs, audience, since, limit, broken_too, share))
         return found
 
+    async def newest(
+        self,
+        audiences: Sequence[Audience],
+        *,
+        limit: int,
+        max_bytes: int = PAGE_MAX_BYTES,
+        former: FormerPrimary | None = None,
+    ) -> list[History]:
+        """As `clarion_contract.bus.bus.Bus.newest`."""
+        ranges = [(audience, 0) for audience in audiences]
+        whole = await self.history(
+            ranges, limit=1 << 30, broken_too=True, max_bytes=1 << 60, former=former
+        )
+        found = []
+        for page in whole:
+            events: list[Event] = []
+            size_bytes = 0
+            for event in reversed(page.events):
+                if len(events) == limit or size_bytes >= max_bytes // max(len(audiences), 1):
+                    break
+                events.insert(0, event)
+                size_bytes += len(event.data)
+            is_all = not events or events[0].prev <= page.floor
+            floor = page.floor if is_all else events[0].prev
+            found.append(History(floor, page.last, events, None if is_all else page.floor))
+        return found
+
     def replace_primary(self, node: int) -> FormerPrimary:
         """As a failover that loses nothing, from a primary that hangs and wakes up later."""
         logs = {name: log for name, log in self._logs.items() if self.node_of(name) == node}

@@ -39,6 +39,7 @@ from tests.gateway.test_state_machine import (
     Gateways,
     Identity,
     Pod,
+    Recalled,
 )
 
 SETTLED_SECONDS = 20
@@ -129,6 +130,7 @@ class ClusterClient(Client):
             if kind == "event":
                 assert self.start is not None, "an event before welcome"
                 assert int(message["id"]) not in self.heard, "an event twice on a connection"
+                self.check_not_told(int(message["id"]))
                 self.heard.append(int(message["id"]))
                 self.events.append(Heard(int(message["id"]), len(self.dues) - 1))
             elif kind == "welcome":
@@ -177,12 +179,26 @@ class ClusterClient(Client):
             assert int(message["id"]) == self.pod.delivery.position
             assert set(named) == {*TOPICS} & (LISTED[user] | MAY_ASK_FOR[user])
             self.kept |= set(named)
-            topics = dict.fromkeys(named, len(self.machine.log)) | before
+            anew = dict.fromkeys(named, len(self.machine.log))
+            if self.wish:
+                recalled = Recalled.of(message, self.wish)
+                self.recalled.append(recalled)
+                anew |= {name: self._after(recalled, name) for name in recalled.topics}
+            topics = anew | before
         else:
             assert set(message.get("kept", ())) == LISTED[user]
             self.kept = set()
             topics = {name: since for name, since in before.items() if name not in named}
         self.dues.append(replace(self.dues[-1], topics_from=topics))
+
+    def _after(self, recalled: Recalled, topic: str) -> int:
+        """The number of published events of which the client was told, or did not want to be."""
+        for index, event in reversed([*enumerate(self.machine.log)]):
+            if event.audience == topic_audience(topic) and (
+                event.id in recalled.ids or event.id <= int(recalled.wish.get("since", 0))
+            ):
+                return index + 1
+        return 0
 
     def _identify(self, user: str | None) -> None:
         position = self.pod.delivery.position
@@ -256,6 +272,19 @@ class ClusterGateways(Gateways):
                     self._check_run(client, number, audience)
             for heard in client.events:
                 self._check_admitted(client, heard)
+
+    def _check_recalled(self, client: Client, recalled: Recalled) -> None:
+        """On each topic, in order and without a hole."""
+        for topic in recalled.topics:
+            ids = [
+                event.id
+                for event in self.log
+                if event.audience == topic_audience(topic) and event.exclude != client.id
+            ]
+            told = [id_ for id_ in ids if id_ in recalled.ids]
+            if told:
+                between = {id_ for id_ in ids if told[0] <= id_ <= told[-1]}
+                assert between - set(told) <= self.gone | self._unaware
 
     def _check_run(self, client: ClusterClient, number: int, audience: Audience) -> None:
         """The events on a stream are in order and without a hole, from the first one due."""

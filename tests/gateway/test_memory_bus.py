@@ -111,6 +111,10 @@ async def compare(url: str, steps: list[tuple[Any, ...]], *, clustered: bool) ->
             (expected,) = await real.history([(audience, real_ids.since(rank))], **options)
             (got,) = await memory.history([(audience, memory_ids.since(rank))], **options)
             assert memory_ids.history(got) == real_ids.history(expected)
+            del options["broken_too"]
+            (expected,) = await real.newest([audience], **options)
+            (got,) = await memory.newest([audience], **options)
+            assert memory_ids.history(got) == real_ids.history(expected)
         elif step[0] == "trim":
             if memory.knows(step[1].stream):
                 await redis.xtrim(keyspace.log(step[1].stream), maxlen=step[2], approximate=False)

@@ -34,6 +34,7 @@ from clarion_contract.identity.claims import Claims
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.memberships import Memberships
+from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
@@ -45,6 +46,7 @@ from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from tests.gateway.clockwork import ClockworkLoop
@@ -69,6 +71,8 @@ FEW = st.lists(st.sampled_from(AUDIENCES), max_size=3)
 SOME = st.lists(st.sampled_from(AUDIENCES), min_size=1, max_size=5)
 EVENTS_PER_PAGE = 2
 """A log is read in more than one page as soon as it holds a few events."""
+RINGS_MAX_BYTES = 50_000
+"""A topic's ring has room for some ten events."""
 TRACER = FanoutTracer(TracerProvider().get_tracer("test"), "pod-test")
 
 
@@ -99,6 +103,14 @@ class Pod:
         self.positions = settings.positions
         self.hub = Hub()
         self.ring = Ring(1 << 20, segment_bytes=1_000)
+        room = ReplayRoom(max_bytes=1 << 20, wait_seconds=5, clock=loop.time)
+        rings = TopicRings(
+            self,
+            max_bytes=RINGS_MAX_BYTES,
+            max_events=1_000,
+            max_age_seconds=600,
+            position=lambda: self.delivery.position,
+        )
         self.delivery = Delivery(
             self.hub,
             self.ring,
@@ -108,6 +120,7 @@ class Pod:
             held_max_events=1_000,
             unsent_max_bytes=settings.max_unsent_bytes,
             positions=settings.positions,
+            topic_rings=rings,
         )
         self.subscription = Subscription(
             self,
@@ -132,10 +145,11 @@ class Pod:
                     self,
                     self.ring,
                     of,
-                    ReplayRoom(max_bytes=1 << 20, wait_seconds=5, clock=loop.time),
+                    room,
                     max_events=1_000,
                     max_bytes=1 << 20,
                     positions=settings.positions,
+                    topic_rings=rings,
                 ),
                 settings.positions,
             ),
@@ -146,7 +160,21 @@ class Pod:
             revocations=Revocations(MemoryOrders(), self.hub, of),
         )
         self.memberships = Memberships(
-            self.hub, self.subscription, self.delivery, self.admission.topics, of, wait_seconds=10
+            self.hub,
+            self.subscription,
+            self.delivery,
+            self.admission.topics,
+            Recall(
+                rings,
+                self.subscription,
+                self.delivery,
+                room,
+                max_events=1_000,
+                max_bytes=1 << 20,
+                positions=settings.positions,
+            ),
+            of,
+            wait_seconds=10,
         )
         loop.create_task(self.delivery.run())
         loop.create_task(self.subscription.run())
@@ -166,6 +194,16 @@ class Pod:
             broken_too=broken_too,
             max_bytes=max_bytes,
             former=self._answering(),
+        )
+        await self._round_trip()
+        return answer
+
+    async def newest(
+        self, audiences: Sequence[Audience], *, limit: int, max_bytes: int = PAGE_MAX_BYTES
+    ) -> list[History]:
+        await self._round_trip()
+        answer = await self.bus.newest(
+            audiences, limit=limit, max_bytes=max_bytes, former=self._answering()
         )
         await self._round_trip()
         return answer
@@ -215,6 +253,30 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """What a client was told of the past when it subscribed.
+
+    Attributes:
+        wish: ``last`` or ``since``, as it asked.
+        position: of the answer.
+        topics: those whose past it was told.
+        ids: of the events.
+    """
+
+    wish: dict[str, Any]
+    position: int
+    topics: set[str]
+    ids: list[int]
+
+    @classmethod
+    def of(cls, message: dict[str, Any], wish: dict[str, Any]) -> Recalled:
+        told = {*message["topics"]} - {*message.get("not_resumed", ())}
+        ids = [int(event["id"]) for event in message["events"]]
+        assert {event["topic"] for event in message["events"]} <= told
+        return cls(wish, int(message["id"]), told, ids)
+
+
+@dataclass(frozen=True)
 class Identity:
     """A connection's identity from a position on.
 
@@ -241,9 +303,11 @@ class Client(Recorder):
         "kept",
         "not_resumed",
         "pod",
+        "recalled",
         "resumes",
         "start",
         "subscribed",
+        "wish",
     )
 
     def __init__(self, pod: Pod, resumes: str | None) -> None:
@@ -258,6 +322,8 @@ class Client(Recorder):
         # The message that is being handled. An inbox handles one at a time.
         self.at_work: asyncio.Task[None] | None = None
         self.subscribed: list[int] = []  # the positions of the answers
+        self.recalled: list[Recalled] = []
+        self.wish: dict[str, Any] = {}  # what the message at work asks for of the past
         self.kept: set[str] = set()  # the topics that it asked for and may still hear
         self.not_resumed: list[str] = []
 
@@ -300,6 +366,7 @@ class Client(Recorder):
                 assert self.start is not None, "an event before welcome"
                 assert int(message["id"]) > max(self.gaps, default=0), "an event before a gap"
                 assert int(message["id"]) > self.identities[-1].position, "of another identity"
+                self.check_not_told(int(message["id"]))
                 self.heard.append(int(message["id"]))
             elif kind == "welcome":
                 assert self.start is None, "welcomed twice"
@@ -329,6 +396,10 @@ class Client(Recorder):
                 assert int(message["id"]) >= (self.position or 0), "a gap takes the client back"
                 self.gaps.append(int(message["id"]))
 
+    def check_not_told(self, id_: int) -> None:
+        """An event comes live, or is told as the past, but not both."""
+        assert all(id_ not in recalled.ids for recalled in self.recalled), "told of before"
+
     def _change_topics(self, message: dict[str, Any]) -> None:
         before, position = self.identities[-1], self.pod.delivery.position
         user, named = before.user, set(message["topics"])
@@ -337,7 +408,11 @@ class Client(Recorder):
             assert named == {*TOPICS} & (LISTED[user] | MAY_ASK_FOR[user])
             self.subscribed.append(position)
             self.kept |= named
-            topics = dict.fromkeys(named, self.pod.bus.issued) | before.topics
+            since = self.pod.bus.issued
+            if self.wish:  # no event falls between the past and the first live event
+                self.recalled.append(Recalled.of(message, self.wish))
+                since = position
+            topics = dict.fromkeys(named, since) | before.topics
         else:
             assert set(message.get("kept", ())) == LISTED[user]
             self.kept = set()
@@ -466,12 +541,17 @@ class Gateways(RuleBasedStateMachine):
         self._run(then)
 
     @rule(
-        data=st.data(), gives_up=st.booleans(), before=FEW, mid_round=TURNS, after=FEW, then=TURNS
+        data=st.data(),
+        what=st.sampled_from(["gives up", "now", "last", "last", "since", "future"]),
+        before=FEW,
+        mid_round=TURNS,
+        after=FEW,
+        then=TURNS,
     )
     def subscribe_or_unsubscribe(
         self,
         data: st.DataObject,
-        gives_up: bool,
+        what: str,
         before: list[Audience],
         mid_round: int | None,
         after: list[Audience],
@@ -482,10 +562,14 @@ class Gateways(RuleBasedStateMachine):
         client = data.draw(st.sampled_from(self.people)).connection
         if self._may_speak(client):
             memberships = client.pod.memberships
+            positions = {"since": client.position, "future": self.bus.now + 1_000_000_000}
+            client.wish = {"last": {"last": data.draw(st.integers(1, 4))}}.get(what, {})
+            if what in positions:
+                client.wish = {"since": str(positions[what])}
             work = (
                 memberships.unsubscribe(client, Unsubscribe(TOPICS, b"1"))
-                if gives_up
-                else memberships.subscribe(client, Subscribe(TOPICS, b"1"))
+                if what == "gives up"
+                else memberships.subscribe(client, Subscribe(TOPICS, b"1", **client.wish))
             )
             client.at_work = self.loop.create_task(work)
         self._publish(after)
@@ -626,6 +710,30 @@ class Gateways(RuleBasedStateMachine):
             heard = client.heard
             due = [id_ for id_ in due if id_ not in self.gone or id_ in heard]
             assert heard == due[: len(heard)]
+
+    @invariant()
+    def the_past_that_was_told_has_no_hole(self) -> None:
+        for client in self.connections:
+            for recalled in client.recalled:
+                self._check_recalled(client, recalled)
+
+    def _check_recalled(self, client: Client, recalled: Recalled) -> None:
+        assert recalled.ids == sorted(recalled.ids)
+        assert all(id_ <= recalled.position for id_ in recalled.ids)
+        for topic in recalled.topics:
+            ids = [
+                event.id
+                for event in self.log
+                if event.audience == topic_audience(topic)
+                and event.id <= recalled.position
+                and event.exclude != client.id
+            ]
+            last = recalled.wish.get("last", len(ids))
+            since = int(recalled.wish.get("since", 0))
+            due = {id_ for id_ in ids[-last:] if id_ > since} - self.gone - client.pod.unaware_of
+            assert due <= set(recalled.ids)
+            if not self.gone:
+                assert due == {*ids} & {*recalled.ids}
 
     @invariant()
     def the_hubs_hold_exactly_the_open_connections(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -223,11 +223,49 @@ class Bus:
                 (page,) = await bus.history([(ALL, since)], limit=500)
                 since = page.next_since
         """
+        return await self._pages(ranges, limit, max_bytes, broken_too=broken_too)
+
+    async def newest(
+        self, audiences: Sequence[Audience], *, limit: int, max_bytes: int = PAGE_MAX_BYTES
+    ) -> list[History]:
+        """For each audience: the newest events in its stream's log.
+
+        Args:
+            audiences: read in one pipeline; the answers stand in the same order.
+            limit: events per stream, at most.
+            max_bytes: as for `history`.
+
+        Returns:
+            Pages whose ``floor`` is the position after which they hold every event. ``next_since``
+            is None if the log holds nothing before.
+
+        Raises:
+            BusUnavailable: Redis did not answer.
+        """
+        ranges = [(audience, 0) for audience in audiences]
+        pages = await self._pages(ranges, limit, max_bytes, broken_too=True, newest=True)
+        return [
+            replace(page, floor=page.events[0].prev, next_since=page.floor)
+            if page.events and page.events[0].prev > page.floor
+            else page
+            for page in pages
+        ]
+
+    async def _pages(
+        self,
+        ranges: Sequence[tuple[Audience, int]],
+        limit: int,
+        max_bytes: int,
+        *,
+        broken_too: bool,
+        newest: bool = False,
+    ) -> list[History]:
         rest = (
             str(limit),
             str(self._limits.max_age_seconds * 1000),
             str(int(broken_too)),
             str(max_bytes // max(len(ranges), 1)),
+            str(int(newest)),
         )
         replies = await self._redis.run(
             self._history,

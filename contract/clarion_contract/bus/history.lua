@@ -7,6 +7,7 @@
 -- ARGV[3] max age ms  as in publish.lua
 -- ARGV[4] broken too  1: read the events even if the log does not reach back to since
 -- ARGV[5] max bytes   read no further once the events' data is this long; one is always read
+-- ARGV[6] newest      1: read from the end back, so the newest of the events after since
 --
 -- Returns {floor, last, entries, next}: the log is whole for every since >= floor; last is the id of
 -- the stream's newest event (0: none remembered); next is the since that reads on (0: that was all).
@@ -35,6 +36,29 @@ local function read(since, limit, max_bytes)
   return entries, since
 end
 
+-- The same from the end back; the entries are in the order of the log.
+local function read_newest(since, limit, max_bytes)
+  local entries, bytes, step, before = {}, 0, FIRST_STEP, '+'
+  while #entries < limit and bytes < max_bytes do
+    local count = math.min(step, limit - #entries)
+    local found = redis.call('XREVRANGE', KEYS[1], before, '(' .. since .. '-0', 'COUNT', count)
+    for _, entry in ipairs(found) do
+      if bytes >= max_bytes then break end
+      entries[#entries + 1] = entry
+      before = '(' .. entry[1]
+      for i = 1, #entry[2], 2 do
+        if entry[2][i] == 'd' then bytes = bytes + #entry[2][i + 1] end
+      end
+    end
+    if #found < count then break end
+    step = math.ceil((max_bytes - bytes) * #entries / math.max(bytes, 1))
+  end
+  for i = 1, math.floor(#entries / 2) do
+    entries[i], entries[#entries + 1 - i] = entries[#entries + 1 - i], entries[i]
+  end
+  return entries
+end
+
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local last = redis.call('HGET', KEYS[2], 'last')
 local floor
@@ -57,6 +81,10 @@ end
 local entries, next_since = {}, '0'
 local reaches = tonumber(ARGV[1]) >= tonumber(floor)
 if (reaches or ARGV[4] == '1') and (not last or tonumber(last) > tonumber(ARGV[1])) then
-  entries, next_since = read(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
+  if ARGV[6] == '1' then
+    entries = read_newest(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
+  else
+    entries, next_since = read(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
+  end
 end
 return {floor, last or '0', entries, next_since}

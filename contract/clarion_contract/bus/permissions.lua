@@ -11,6 +11,7 @@ local commands = {
   {'TIME'},
   {'XADD', KEYS[1], '*', 'a', '1'},
   {'XRANGE', KEYS[1], '-', '+', 'COUNT', '1'},
+  {'XREVRANGE', KEYS[1], '+', '-', 'COUNT', '1'},
   {'XTRIM', KEYS[1], 'MAXLEN', '1'},
   {'HSET', KEYS[2], 'a', '1'},
   {'HSETNX', KEYS[2], 'a', '1'},

@@ -181,6 +181,7 @@ class Repair:
             return
         self._metrics.gaps.labels("lost").inc()
         _log.error("Redis lost events; clients are told", losses=len(missed.losses))
+        self._delivery.forget_topics()
         heard = self._streams.heard
         for loss in missed.losses:
             self._untold.setdefault(self._positions.place(loss, heard), set()).add(loss.audience)
@@ -228,6 +229,7 @@ class Repair:
         self._untold.clear()
         self._delivery.rewind(now)
         self._ring.begin_anew(now)
+        self._delivery.forget_topics()
         self._tell_gap({ALL}, now)
 
     async def _fill_ring(self, now: int) -> None:

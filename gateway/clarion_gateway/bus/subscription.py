@@ -212,6 +212,7 @@ class Subscription:
             heard: the streams with a name that have members here.
         """
         idle = self._streams.prune(heard, linger_seconds, self._clock())
+        self._delivery.forget_topics(idle)
         if idle and self._subscriber is not None:
             try:
                 await self._subscriber.unsubscribe(idle)
@@ -261,6 +262,7 @@ class Subscription:
             await self._check()
             self._check = None
         self._subscriber = subscriber
+        self._delivery.forget_topics()
         probes = subscriber.probe_streams(self._pod)
         streams = self._streams.begin(probes)
         try:

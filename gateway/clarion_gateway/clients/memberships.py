@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.clients.recall import InvalidPast, Past, Recall, Recalled
 from clarion_gateway.clients.topics import Asked, Topics, heard_of
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -26,6 +27,8 @@ from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 # So many topics at once may wait for Redis to confirm them, on behalf of messages. They keep Redis
 # busy for some milliseconds.
 _UNCONFIRMED_MAX: Final = 4_096
+# So often the past is read again if the pod loses events meanwhile.
+_ATTEMPTS: Final = 3
 
 
 class Joining(Protocol):
@@ -55,6 +58,7 @@ class Memberships:
         subscription: Joining,
         delivery: Delivery,
         topics: Topics,
+        recall: Recall,
         metrics: Metrics,
         *,
         wait_seconds: float,
@@ -63,6 +67,7 @@ class Memberships:
         self._subscription = subscription
         self._delivery = delivery
         self._topics = topics
+        self._recall = recall
         self._metrics = metrics
         self._wait_seconds = wait_seconds
         self._unconfirmed = Pool(_UNCONFIRMED_MAX, wait_seconds / 2)
@@ -73,10 +78,14 @@ class Memberships:
         The client gets ``subscribed``, or an ``error`` if it asks for something that cannot be.
         """
         try:
+            past = self._recall.past(message)
             asked = self._topics.ask(connection.identity, message.topics)
             self._topics.check({*connection.audiences, *asked.granted})
-            async with self._heard(connection, asked.granted):
-                self._begin(connection, message.ref, asked)
+            async with self._heard(connection, asked.granted, past) as recalled:
+                self._begin(connection, message.ref, asked, recalled)
+        except InvalidPast as invalid:
+            self._topics.refused("invalid", len(message.topics))
+            self._error(connection, message.ref, invalid.code, str(invalid))
         except Refused as refused:
             self._error(connection, message.ref, refused.close.label, refused.close.reason)
         except (TimeoutError, BusUnavailable, Busy):
@@ -107,21 +116,34 @@ class Memberships:
 
     @contextlib.asynccontextmanager
     async def _heard(
-        self, connection: Connection, audiences: Sequence[Audience]
-    ) -> AsyncIterator[None]:
+        self, connection: Connection, audiences: Sequence[Audience], past: Past | None
+    ) -> AsyncIterator[Recalled | None]:
         """Wait until the pod hears audiences, and for the time between two rounds.
 
+        Yields what was read of their past, if that is asked for.
+
         Raises:
-            BusUnavailable: Redis does not answer.
+            BusUnavailable: Redis does not answer, or loses events again and again.
             Busy: too many other topics wait for Redis.
             TimeoutError: Redis does not confirm in time.
         """
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(self._wait_seconds):
                 async with self._room(connection, self._subscription.unconfirmed(audiences)):
-                    await stack.enter_async_context(self._subscription.joined(audiences))
-            await stack.enter_async_context(self._delivery.between_rounds())
-            yield
+                    await stack.enter_async_context(
+                        # The log may hold events that were published before the pod subscribed.
+                        self._subscription.joined(audiences, whole=past is not None)
+                    )
+            for _ in range(_ATTEMPTS):
+                recalled = None
+                if past is not None:
+                    async with asyncio.timeout(self._wait_seconds):
+                        recalled = await self._recall.read(connection, audiences, past)
+                async with self._delivery.between_rounds():
+                    if recalled is None or self._recall.is_whole(recalled):
+                        yield recalled
+                        return
+            raise BusUnavailable("events were lost while they were read")
 
     def _room(
         self, connection: Connection, unconfirmed: int
@@ -131,7 +153,9 @@ class Memberships:
         party = Party(connection.user)
         return self._unconfirmed.part(party, min(unconfirmed, self._unconfirmed.share(party)))
 
-    def _begin(self, connection: Connection, ref: bytes, asked: Asked) -> None:
+    def _begin(
+        self, connection: Connection, ref: bytes, asked: Asked, recalled: Recalled | None
+    ) -> None:
         """Answer, and let the connection hear the topics; call it between two rounds."""
         if connection.state is State.CLOSED:
             return
@@ -140,8 +164,17 @@ class Memberships:
         if len(after) > len(before):
             self._hub.hear(connection, tuple(after))
             self._metrics.topic_changes.labels("subscribe").inc(len(after) - len(before))
-        position = self._delivery.position
-        connection.write(connection.format.subscribed(ref, position, heard_of(asked)))
+        found = recalled and self._recall.find(connection, asked.granted, recalled)
+        not_resumed = found.not_resumed if found else ()
+        self._metrics.topics_not_resumed.inc(len(not_resumed))
+        connection.write(
+            connection.format.subscribed(
+                ref,
+                self._delivery.position,
+                heard_of(asked, not_resumed),
+                found.events if found else None,
+            )
+        )
 
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
         connection.write(connection.format.error(ref, code, message))

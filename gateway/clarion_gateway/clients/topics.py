@@ -110,9 +110,10 @@ def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
     return tuple(each for each in connection.asked if may_subscribe(identity, each.name))
 
 
-def heard_of(asked: Asked) -> TopicsHeard:
+def heard_of(asked: Asked, not_resumed: Sequence[str]) -> TopicsHeard:
     """What becomes of the topics that a client has just asked for."""
-    return TopicsHeard([audience.name for audience in asked.granted], asked.forbidden)
+    granted = [audience.name for audience in asked.granted]
+    return TopicsHeard(granted, asked.forbidden, not_resumed)
 
 
 def heard(

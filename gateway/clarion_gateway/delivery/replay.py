@@ -18,6 +18,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.shares import Party
+from clarion_gateway.delivery.topic_rings import TopicRings, Want
 from clarion_gateway.metrics.registry import Metrics
 
 # The most events of one stream in one reply of Redis.
@@ -126,6 +127,7 @@ class Replay:
     Args:
         max_events: the most events that one client is sent.
         max_bytes: the most memory that these may take, by `Event.cost_bytes`.
+        topic_rings: the recent events of topics; None: every client reads the logs.
     """
 
     def __init__(
@@ -138,7 +140,9 @@ class Replay:
         max_events: int,
         max_bytes: int,
         positions: Positions = ONE_CLOCK,
+        topic_rings: TopicRings | None = None,
     ) -> None:
+        self._topic_rings = topic_rings
         self._bus = bus
         self._ring = ring
         self._metrics = metrics
@@ -183,10 +187,11 @@ class Replay:
         found = _Found(self._max_events, self._max_bytes)
         found.add(recent or ())
         if logs:
-            shared_bytes = found.cost_bytes
             party = Party(user, address)
             async with self.room.turn(party):
-                await self._read(connection, logs, since, found)
+                unread = await self._look_into_rings(logs, since, found)
+                shared_bytes = found.cost_bytes
+                await self._read(connection, unread, since, found)
                 if not found.is_too_much:
                     await self.room.take(connection, party, found.cost_bytes - shared_bytes)
         if connection.state is State.CLOSED:
@@ -218,6 +223,28 @@ class Replay:
         (origin,) = origins
         streams = (log.audience.stream for log in logs)
         return {stream for stream in streams if self._positions.share_clock(stream, origin)}
+
+    async def _look_into_rings(
+        self, logs: Sequence[_Log], since: int, found: _Found
+    ) -> Sequence[_Log]:
+        """Add the events of topics that their rings hold; returns the logs that are left to read.
+
+        All clients share these events, as they share those of the ring.
+        """
+        rings = self._topic_rings
+        topics = [log for log in logs if log.audience.shown] if rings is not None else []
+        if rings is None or not topics:
+            return logs
+        wants = [Want(log.audience, log.since) for log in topics]
+        unread = [log for log in logs if not log.audience.shown]
+        for log, want, ring in zip(topics, wants, await rings.get(wants), strict=True):
+            if ring.reaches(want) or ring.has(since):
+                found.add(ring.since(log.since))
+            elif ring.begins:
+                log.reaches = False
+            else:  # the ring has no room for so much
+                unread.append(log)
+        return unread
 
     async def _read(
         self, connection: Connection, logs: Sequence[_Log], since: int, found: _Found

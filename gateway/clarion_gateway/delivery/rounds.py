@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -24,6 +24,7 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.outbound import Outbound
 from clarion_gateway.delivery import fanout
 from clarion_gateway.delivery.ring import Ring
+from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 
@@ -67,9 +68,11 @@ class Delivery:
         held_max_bytes: int = 8 << 20,
         unsent_max_bytes: int,
         positions: Positions = ONE_CLOCK,
+        topic_rings: TopicRings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.position = 0
+        self._topic_rings = topic_rings
         self._hub = hub
         self._ring = ring
         self._metrics = metrics
@@ -110,6 +113,19 @@ class Delivery:
         self._seen = max(self._seen, position)
         if not self._pending:
             self._move_to(self._seen)
+
+    def forget_topics(self, streams: Collection[str] | None = None) -> None:
+        """Drop the recent events of topics.
+
+        Args:
+            streams: those that the pod gives up; None: all, since events were lost.
+        """
+        if self._topic_rings is None:
+            return
+        if streams is None:
+            self._topic_rings.clear()
+        else:
+            self._topic_rings.forget(streams)
 
     def rewind(self, position: int) -> None:
         """Begin anew at an earlier position, since ids went back."""
@@ -178,6 +194,10 @@ class Delivery:
         # A client that connects from here on gets these events from the ring, not from this round.
         for event in events:
             self._ring.append(event)
+        if self._topic_rings:  # there is one
+            for event in events:
+                if event.audience.shown:
+                    self._topic_rings.append(event)
         self._rounded += len(events)
         self._move_to(self._positions.last_shared(events) if self._pending else self._seen)
         fanout.hold(events, self._hub, self._held_max_events, self._held_max_bytes)

@@ -170,13 +170,20 @@ class WireFormat(Protocol):
         """
         ...
 
-    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:
+    def subscribed(
+        self,
+        ref: bytes,
+        position: int,
+        heard: TopicsHeard,
+        past: Sequence[Event] | None = None,
+    ) -> bytes:
         """Tell the client which of the topics that it asked for it receives from here on.
 
         Args:
             ref: of the message that asked for them.
             position: the client's new one. It has received everything up to here.
             heard: the topics of that message.
+            past: events of these topics up to the position; None: the client asked for none.
         """
         ...
 

@@ -43,10 +43,14 @@ class Subscribe(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         topics: names, as the client wrote them.
         ref: as in `Message`.
+        last: so many of the newest events of each topic are to be in the answer; None: none.
+        since: the events after this id are to be in the answer; None: none.
     """
 
     topics: tuple[str, ...]
     ref: bytes
+    last: int | None = None
+    since: str | None = None
 
 
 class Unsubscribe(msgspec.Struct, frozen=True, gc=False):

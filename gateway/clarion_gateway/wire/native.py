@@ -56,6 +56,8 @@ class _Subscribe(msgspec.Struct, tag="subscribe", tag_field="kind", forbid_unkno
 
     topics: tuple[str, ...]
     ref: msgspec.Raw = msgspec.Raw(b"null")
+    last: int | None = None
+    since: str | None = None
 
 
 class _Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="kind", forbid_unknown_fields=True):
@@ -113,7 +115,7 @@ class NativeFormat:
             case _Auth():
                 return Authenticate(said.token, ref)
             case _Subscribe():
-                return Subscribe(said.topics, ref)
+                return Subscribe(said.topics, ref, said.last, said.since)
             case _Unsubscribe():
                 return Unsubscribe(said.topics, ref)
             case _Answer():
@@ -121,13 +123,7 @@ class NativeFormat:
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
-        audience = event.audience
-        shown = f'"{audience.kind}":"{audience.name}",' if audience.shown else ""
-        head = (
-            f'{{"kind":"event","id":"{event.id}","audience":"{audience.kind}",{shown}'
-            f'"type":"{event.type}","time":"{event.time}","data":'
-        )
-        return self._frame(b"%b%b}" % (head.encode(), event.data))
+        return self._frame(_event(event))
 
     def welcome(self, welcome: Welcome) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -184,10 +180,17 @@ class NativeFormat:
             }
         )
 
-    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:
+    def subscribed(
+        self,
+        ref: bytes,
+        position: int,
+        heard: TopicsHeard,
+        past: Sequence[Event] | None = None,
+    ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
         head = {"kind": "subscribed", "ref": _raw(ref), "id": str(position)}
-        return self._object({**head, **heard.fields})
+        events = {} if past is None else {"events": [msgspec.Raw(_event(each)) for each in past]}
+        return self._object({**head, **heard.fields, **events})
 
     def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -209,6 +212,16 @@ class NativeFormat:
 PLAIN: Final = NativeFormat("websocket", frames.text)
 DEFLATED: Final = NativeFormat("websocket-deflate", frames.deflated_text)
 NATIVE: Final = Framed(PLAIN, DEFLATED)
+
+
+def _event(event: Event) -> bytes:
+    audience = event.audience
+    shown = f'"{audience.kind}":"{audience.name}",' if audience.shown else ""
+    head = (
+        f'{{"kind":"event","id":"{event.id}","audience":"{audience.kind}",{shown}'
+        f'"type":"{event.type}","time":"{event.time}","data":'
+    )
+    return b"%b%b}" % (head.encode(), event.data)
 
 
 def _reason(message: bytes, error: msgspec.MsgspecError) -> str:

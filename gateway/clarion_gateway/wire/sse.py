@@ -85,7 +85,13 @@ class SseFormat:
         """Never called: a client cannot log in on an event stream."""
         raise AssertionError("SSE carries no log-in")
 
-    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:  # noqa: ARG002
+    def subscribed(
+        self,
+        ref: bytes,  # noqa: ARG002
+        position: int,  # noqa: ARG002
+        heard: TopicsHeard,  # noqa: ARG002
+        past: Sequence[Event] | None = None,  # noqa: ARG002
+    ) -> bytes:
         """Never called: a client asks for topics in the query of an event stream."""
         raise AssertionError("SSE carries no subscriptions")
 

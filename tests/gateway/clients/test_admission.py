@@ -27,6 +27,7 @@ from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.shares import Party
+from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop
@@ -81,6 +82,14 @@ class Door(Listening):
             wait_seconds=configured.handshake_seconds / 2,
             clock=loop.time,
         )
+        self.rings = TopicRings(
+            self.bus,
+            max_bytes=configured.topic_replay_max_bytes,
+            max_events=configured.replay_max_events,
+            max_age_seconds=configured.history_max_age_seconds,
+            position=lambda: self.delivery.position,
+        )
+        self.delivery._topic_rings = self.rings
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -97,6 +106,7 @@ class Door(Listening):
                     max_events=configured.replay_max_events,
                     max_bytes=configured.replay_client_max_bytes,
                     positions=configured.positions,
+                    topic_rings=self.rings,
                 ),
                 configured.positions,
             ),

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from clarion_contract.events.audience import ALL, topic_audience
+from clarion_contract.events.event import Publication
 from clarion_gateway.clients import memberships as module
 from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.memberships import Memberships
+from clarion_gateway.clients.recall import Recall
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from tests.gateway.clients.test_admission import Door, asking, topic_events, welcome_of
 from tests.gateway.clockwork import ClockworkLoop
@@ -21,24 +23,39 @@ from tests.gateway.recorder import Recorder, sample
 class House(Door):
     """A pod with clients that subscribe and unsubscribe."""
 
-    def __init__(self, loop: ClockworkLoop, **overrides: Any) -> None:
+    def __init__(
+        self,
+        loop: ClockworkLoop,
+        *,
+        max_events: int = 1_000,
+        max_bytes: int = 1 << 20,
+        **overrides: Any,
+    ) -> None:
         super().__init__(loop, **overrides)
         self.memberships = Memberships(
             self.hub,
             self.subscription,
             self.delivery,
             self.admission.topics,
+            Recall(
+                self.rings,
+                self.subscription,
+                self.delivery,
+                self.room,
+                max_events=max_events,
+                max_bytes=max_bytes,
+            ),
             self.metrics,
             wait_seconds=10,
         )
 
-    def ask(self, connection: Recorder, *topics: str) -> None:
+    def ask(self, connection: Recorder, *topics: str, **past: Any) -> None:
         """Send a message, without waiting for the answer."""
-        work = self.memberships.subscribe(connection, Subscribe(topics, b"7"))
+        work = self.memberships.subscribe(connection, Subscribe(topics, b"7", **past))
         self.loop.create_task(work)
 
-    def subscribe(self, connection: Recorder, *topics: str) -> dict[str, Any]:
-        self.ask(connection, *topics)
+    def subscribe(self, connection: Recorder, *topics: str, **past: Any) -> dict[str, Any]:
+        self.ask(connection, *topics, **past)
         self.loop.settle()
         return connection.messages[-1]
 
@@ -239,6 +256,157 @@ def test_events_of_other_audiences_go_on_while_topics_come_and_go(house: House) 
         ids += house.publish(ALL)
     assert alice.event_ids == ids
     assert house.hub.topics == 0
+
+
+def told(answer: dict[str, Any]) -> list[int]:
+    return [int(event["id"]) for event in answer["events"]]
+
+
+class TestThePast:
+    def test_the_last_events_stand_in_the_answer_and_never_come_live(self, house: House) -> None:
+        ids = {name: house.publish(topic_audience(name), count=3) for name in "ab"}
+        alice = house.enter(Opening("alice?**", None))
+        answer = house.subscribe(alice, "a", "b", "c", last=2)
+        assert told(answer) == ids["a"][1:] + ids["b"][1:]
+        assert answer["events"][0] == {
+            "kind": "event",
+            "id": str(ids["a"][1]),
+            "audience": "topic",
+            "topic": "a",
+            "type": "tick",
+            "time": answer["events"][0]["time"],
+            "data": {},
+        }
+        assert "not_resumed" not in answer
+        assert alice.event_ids == []
+        live = house.publish(topic_audience("a"))
+        assert alice.event_ids == live
+        assert told(house.subscribe(alice, "a", last=2)) == [ids["a"][2], *live]
+        assert "events" not in house.subscribe(alice, "a")
+
+    def test_the_events_since_an_id_stand_in_the_answer(self, house: House) -> None:
+        ids = house.publish(topic_audience("a"), count=4)
+        alice = house.enter(Opening("alice?**", None))
+        assert told(house.subscribe(alice, "a", since=str(ids[1]))) == ids[2:]
+        assert told(house.subscribe(alice, "a", since=str(ids[0]))) == ids[1:]
+        assert told(house.subscribe(alice, "a", since=str(ids[3]))) == []
+
+    def test_a_history_that_does_not_reach_back_is_named_and_not_told(self, house: House) -> None:
+        ids = {name: house.publish(topic_audience(name), count=4) for name in "ab"}
+        house.bus.trim("topic:a", 2)
+        alice = house.enter(Opening("alice?**", None))
+        since = str(ids["a"][0])
+        answer = house.subscribe(alice, "a", "b", since=since)
+        assert answer["not_resumed"] == ["a"]
+        assert told(answer) == ids["b"]
+        assert told(house.subscribe(alice, "a", last=9)) == ids["a"][2:]
+        assert sample(house.metrics, "clarion_topics_not_resumed_total") == 1
+        live = house.publish(topic_audience("a"))
+        assert alice.event_ids == live
+
+    def test_a_position_of_the_future_resumes_nothing(self, house: House) -> None:
+        house.publish(topic_audience("a"))
+        alice = house.enter(Opening("alice?**", None))
+        answer = house.subscribe(alice, "a", since=str(house.bus.now + 1_000_000))
+        assert (answer["topics"], answer["not_resumed"], answer["events"]) == (["a"], ["a"], [])
+
+    @pytest.mark.parametrize(
+        ("past", "code"),
+        [
+            ({"last": 1_000_000}, "invalid_last"),
+            ({"last": 0}, "invalid_last"),
+            ({"last": -1}, "invalid_last"),
+            ({"last": 1, "since": "1"}, "invalid_last"),
+            ({"since": "yesterday"}, "invalid_since"),
+            ({"since": ""}, "invalid_since"),
+        ],
+    )
+    def test_a_past_that_cannot_be_is_refused(
+        self, house: House, past: dict[str, Any], code: str
+    ) -> None:
+        alice = house.enter(Opening("alice?**", None))
+        answer = house.subscribe(alice, "a", **past)
+        assert (answer["kind"], answer["code"]) == ("error", code)
+        assert answer["message"].startswith("expected")
+        assert house.refused("invalid") == 1
+        assert alice.topics == []
+
+    def test_one_answer_holds_so_many_events_and_bytes(self, loop: ClockworkLoop) -> None:
+        house = House(loop, max_events=6)
+        ids = {name: house.publish(topic_audience(name), count=5) for name in "ab"}
+        alice = house.enter(Opening("alice?**", None))
+        answer = house.subscribe(alice, "a", "b", last=5)
+        assert told(answer) == ids["a"][2:] + ids["b"][2:], "the newest of each"
+        answer = house.subscribe(alice, "a", "b", since=str(ids["a"][2]))
+        assert (answer["not_resumed"], told(answer)) == (["b"], ids["a"][3:])
+        small = House(loop, max_bytes=1_000)
+        ids["a"] = small.publish(topic_audience("a"), count=5)
+        alice = small.enter(Opening("alice?**", None))
+        assert told(small.subscribe(alice, "a", last=5)) == ids["a"][3:]
+
+    def test_an_event_that_excludes_the_connection_is_not_told(self, house: House) -> None:
+        alice = house.enter(Opening("alice?**", None))
+        house.bus.publish(Publication(topic_audience("a"), "chat", b"{}", exclude=alice.id))
+        others = house.publish(topic_audience("a"))
+        assert told(house.subscribe(alice, "a", last=2)) == others
+
+    def test_no_event_falls_between_the_past_and_the_first_live_one(self, house: House) -> None:
+        """Whatever step of reading and answering an event is published at."""
+        for steps in range(40):
+            alice = house.enter(Opening("alice?**", None))
+            topic = f"t{steps}"
+            ids = [house.bus.publish(Publication(topic_audience(topic), "t", b"{}")).id]
+            house.ask(alice, topic, last=9)
+            house.loop.run(steps)
+            ids.append(house.bus.publish(Publication(topic_audience(topic), "t", b"{}")).id)
+            house.loop.settle()
+            assert told(alice.messages[1]) + alice.event_ids == ids
+
+    def test_events_that_are_lost_while_the_past_is_read_are_read_again(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = house.publish(topic_audience("a"), count=2)
+        read = house.bus.newest
+        reads = 0
+
+        async def newest(*args: Any, **options: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            found = await read(*args, **options)
+            if reads == 1:
+                house.delivery.forget_topics()
+                ids.append(house.bus.publish(Publication(topic_audience("a"), "t", b"{}")).id)
+            return found
+
+        monkeypatch.setattr(house.bus, "newest", newest)
+        alice = house.enter(Opening("alice?**", None))
+        house.ask(alice, "a", last=9)
+        house.loop.settle()
+        assert reads == 2
+        assert told(alice.messages[1]) + alice.event_ids == ids
+
+    def test_of_a_topic_that_the_pod_gave_up_the_past_is_read_anew(self, house: House) -> None:
+        alice = house.enter(Opening("alice?**", None))
+        house.subscribe(alice, "a", last=9)
+        house.unsubscribe(alice, "a")
+        for _ in range(2):
+            house.loop.run_until_complete(house.subscription.prune(house.hub.named_streams, 0))
+        ids = house.publish(topic_audience("a"), count=2)
+        assert told(house.subscribe(alice, "a", last=9)) == ids
+
+    def test_past_a_loss_nobody_is_told_that_nothing_is_missing(self, house: House) -> None:
+        ids = house.publish(topic_audience("a"), count=2)
+        alice = house.enter(asking("alice?**", "a"))
+        assert told(house.subscribe(alice, "a", last=9)) == ids
+        house.subscriber.cut()
+        house.publish(topic_audience("a"), count=3)
+        house.bus.trim("topic:a", 1)
+        house.loop.advance(1)
+        assert house.gaps
+        bob = house.enter(Opening("bob?**", None))
+        assert house.subscribe(bob, "a", since=str(ids[0]))["not_resumed"] == ["a"]
+        again = house.enter(asking("bob?**", "a", since=ids[0]))
+        assert welcome_of(again)["not_resumed"] == ["a"]
 
 
 async def _nothing() -> None:

@@ -62,6 +62,16 @@ def test_an_event_reaches_the_client_as_the_producer_wrote_it(
         )
 
 
+@given(IDS, written())
+def test_a_past_event_stands_in_the_answer_as_it_would_have_come(
+    id_: int, document: tuple[object, bytes]
+) -> None:
+    past = event(id_, Audience("topic", "a"), data=document[1])
+    (live,) = messages_of(PLAIN.event(past))
+    (answer,) = messages_of(PLAIN.subscribed(b"1", id_, TopicsHeard(["a"]), [past]))
+    assert answer["events"] == [live]
+
+
 @given(written())
 def test_the_producers_bytes_are_not_touched(document: tuple[object, bytes]) -> None:
     (frame,) = frames_of(PLAIN.event(event(1, data=document[1])))
@@ -108,6 +118,17 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
         (
             PLAIN.subscribed(b"4", id_, TopicsHeard([], ["c"])),
             {"kind": "subscribed", "ref": 4, "id": str(id_), "topics": [], "forbidden": ["c"]},
+        ),
+        (
+            PLAIN.subscribed(b"4", id_, TopicsHeard(["a"], (), ["a"]), []),
+            {
+                "kind": "subscribed",
+                "ref": 4,
+                "id": str(id_),
+                "topics": ["a"],
+                "not_resumed": ["a"],
+                "events": [],
+            },
         ),
         (
             PLAIN.unsubscribed(b"null", ["a"], []),
@@ -165,6 +186,8 @@ def test_ref_and_data_may_be_left_out() -> None:
 def test_subscriptions_name_topics() -> None:
     assert decode(said(kind="subscribe", ref=1, topics=["a", "*"])) == Subscribe(("a", "*"), b"1")
     assert decode(said(kind="unsubscribe", ref="x", topics=["a"])) == Unsubscribe(("a",), b'"x"')
+    past = decode(said(kind="subscribe", topics=["a"], last=3, since="17"))
+    assert past == Subscribe(("a",), b"null", 3, "17")
     for topics in ("a", {"a": 1}, [1], None):
         for kind in ("subscribe", "unsubscribe"):
             with pytest.raises(Malformed, match=r"at `\$\.topics"):

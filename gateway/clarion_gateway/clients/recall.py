@@ -1,0 +1,206 @@
+"""Finds what a client that subscribes gets of the past: the last events, or those since an id.
+
+`clarion_gateway.clients.memberships` puts them into its answer. They come from
+`clarion_gateway.delivery.topic_rings`, so no event falls between them and the first live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, Protocol
+
+from clarion_contract.bus.positions import ONE_CLOCK, Positions
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.event import Event, InvalidPosition, parse_position
+from clarion_gateway.connections.connection import Connection
+from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.shares import Party
+from clarion_gateway.delivery.topic_rings import TopicRing, TopicRings, Want
+from clarion_gateway.wire.messages import Subscribe
+
+_by_id: Final = attrgetter("id")
+
+
+class InvalidPast(ValueError):
+    """A message asks for a past that cannot be.
+
+    Args:
+        code: of the error that the client gets.
+        message: what was expected.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Refreshing(Protocol):
+    """The part of `clarion_gateway.bus.subscription.Subscription` that is used here."""
+
+    async def refresh(self) -> None:
+        """Return when everything that was published before the call has been delivered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The part of the past that a client asks for: the last events, or those since an id."""
+
+    last: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The rings in which the past of some topics stands; the events are taken out later.
+
+    Attributes:
+        is_future: whether the client's position is none of this Redis, or not yet.
+    """
+
+    past: Past
+    rings: Sequence[TopicRing]
+    is_future: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a client gets of the past.
+
+    Attributes:
+        events: in id order.
+        not_resumed: topics of which events since the client's position are missing.
+    """
+
+    events: Sequence[Event]
+    not_resumed: Sequence[str]
+
+
+class Recall:
+    """Reads the past of topics for clients that subscribe.
+
+    Args:
+        room: bounds the reads of Redis, together with those for clients that resume.
+        max_events: the most events in one answer.
+        max_bytes: the most memory of these.
+    """
+
+    def __init__(
+        self,
+        rings: TopicRings,
+        subscription: Refreshing,
+        delivery: Delivery,
+        room: ReplayRoom,
+        *,
+        max_events: int,
+        max_bytes: int,
+        positions: Positions = ONE_CLOCK,
+    ) -> None:
+        self._rings = rings
+        self._subscription = subscription
+        self._delivery = delivery
+        self._room = room
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._positions = positions
+
+    def past(self, message: Subscribe) -> Past | None:
+        """What a message asks for; None: nothing of the past.
+
+        Raises:
+            InvalidPast: there is no such past.
+        """
+        if message.last is not None and message.since is not None:
+            raise InvalidPast("invalid_last", "expected last or since, got both")
+        if message.last is not None:
+            if not 1 <= message.last <= self._max_events:
+                raise InvalidPast(
+                    "invalid_last",
+                    f"expected last to be 1 to {self._max_events}, got {message.last}",
+                )
+            return Past(last=message.last)
+        if message.since is not None:
+            try:
+                return Past(since=parse_position(message.since))
+            except InvalidPosition:
+                raise InvalidPast("invalid_since", "expected since to be an event's id") from None
+        return None
+
+    async def read(
+        self, connection: Connection, audiences: Sequence[Audience], past: Past
+    ) -> Recalled:
+        """Read the past of topics to which the pod is subscribed.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+            Busy: too many other clients want something of the past.
+        """
+        since = self._positions.shared_since(past.since)
+        if since > self._delivery.position:  # another pod may have been ahead a little
+            await self._subscription.refresh()
+            if since > self._delivery.position:
+                return Recalled(past, (), is_future=True)
+        wants = [
+            Want(audience, self._positions.user_since(past.since), past.last)
+            for audience in audiences
+        ]
+        async with self._room.turn(Party(connection.user)):
+            rings = await self._rings.get(wants)
+        if not self._positions.exact:
+            # The pod's position says nothing about topics. Wait until everything that was read has
+            # been delivered to those that are subscribed already.
+            await self._subscription.refresh()
+        return Recalled(past, rings)
+
+    def is_whole(self, recalled: Recalled) -> bool:
+        """Whether nothing has been lost to the rings since they were read."""
+        return self._rings.hold(recalled.rings)
+
+    def find(
+        self, connection: Connection, audiences: Sequence[Audience], recalled: Recalled
+    ) -> Found:
+        """Take the events out of the rings; call it between two rounds.
+
+        They are those that were delivered before. All others will be delivered.
+        """
+        if recalled.is_future:
+            return Found((), [audience.name for audience in audiences])
+        share = max(1, len(recalled.rings))
+        found: list[Event] = []
+        not_resumed = []
+        for ring in recalled.rings:
+            events = self._delivered(connection, ring, recalled.past)
+            fitting = _newest(events, self._max_events // share, self._max_bytes // share)
+            is_missing = len(fitting) < len(events) or not self._reaches(ring, recalled.past)
+            if recalled.past.last or not is_missing:
+                found += fitting
+            else:
+                not_resumed.append(ring.audience.name)
+        return Found(sorted(found, key=_by_id), not_resumed)
+
+    def _delivered(self, connection: Connection, ring: TopicRing, past: Past) -> list[Event]:
+        position = self._delivery.position
+        events = [
+            event
+            for event in ring.since(self._positions.user_since(past.since))
+            if self._positions.is_delivered(event.id, position) and event.exclude != connection.id
+        ]
+        return events[-past.last :] if past.last else events
+
+    def _reaches(self, ring: TopicRing, past: Past) -> bool:
+        since = self._positions.user_since(past.since)
+        return ring.reaches(Want(ring.audience, since)) or ring.has(past.since)
+
+
+def _newest(events: Sequence[Event], max_events: int, max_bytes: int) -> Sequence[Event]:
+    """As many of the newest events as fit."""
+    count, cost_bytes = 0, 0
+    for event in reversed(events):
+        cost_bytes += event.cost_bytes
+        if count == max_events or cost_bytes > max_bytes:
+            break
+        count += 1
+    return events[len(events) - count :]

@@ -1,0 +1,193 @@
+"""`clarion_gateway.delivery.topic_rings`: a topic's log is read once or twice for all clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from clarion_contract.bus.bus import History
+from clarion_contract.events.audience import Audience, topic_audience
+from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.event import Event, Publication
+from clarion_gateway.delivery.topic_rings import TopicRings, Want
+from tests.gateway.memory_bus import MAX_AGE_MICROSECONDS, MemoryBus
+
+A, B = topic_audience("a"), topic_audience("b")
+
+
+class Counted(MemoryBus):
+    """Counts the reads of each topic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[Audience] = []
+
+    async def history(
+        self, ranges: Sequence[tuple[Audience, int]], **options: Any
+    ) -> list[History]:
+        self.reads += [audience for audience, _ in ranges]
+        await asyncio.sleep(0)
+        return await super().history(ranges, **options)
+
+    async def newest(self, audiences: Sequence[Audience], **options: Any) -> list[History]:
+        await asyncio.sleep(0)
+        return await super().newest(audiences, **options)  # which calls `history`
+
+
+class Past:
+    """A bus with events of topics, and rings to which rounds add."""
+
+    def __init__(self, max_bytes: int = 1 << 20) -> None:
+        self.bus = Counted()
+        self.rings = TopicRings(
+            self.bus,
+            max_bytes=max_bytes,
+            max_events=1_000,
+            max_age_seconds=MAX_AGE_MICROSECONDS // 1_000_000,
+            position=lambda: self.bus.now,
+        )
+
+    def publish(self, audience: Audience, count: int = 1, data: bytes = b"{}") -> list[int]:
+        events = [self.bus.publish(Publication(audience, "t", data)) for _ in range(count)]
+        for event in events:
+            self.rings.append(event)
+        return [event.id for event in events]
+
+    async def since(self, audience: Audience, since: int) -> list[int] | None:
+        want = Want(audience, since)
+        (ring,) = await self.rings.get([want])
+        return ids_of(ring.since(since)) if ring.reaches(want) else None
+
+    async def last(self, audience: Audience, count: int) -> list[int]:
+        (ring,) = await self.rings.get([Want(audience, last=count)])
+        return ids_of(ring.events[-count:])
+
+    def reads(self, audience: Audience) -> int:
+        return self.bus.reads.count(audience)
+
+
+def ids_of(events: Sequence[Event]) -> list[int]:
+    return [event.id for event in events]
+
+
+async def test_a_topic_is_read_once_for_many_clients_at_once() -> None:
+    past = Past()
+    ids = past.publish(A, 5)
+    found = await asyncio.gather(*(past.since(A, ids[2]) for _ in range(50)))
+    assert found == [ids[3:]] * 50
+    ids += past.publish(A, 2)
+    assert await past.since(A, ids[2]) == ids[3:]
+    assert await past.last(A, 3) == ids[-3:]
+    assert past.reads(A) == 1
+
+
+async def test_a_client_that_missed_more_has_it_read_once_more_for_all() -> None:
+    past = Past()
+    ids = {audience: past.publish(audience, 9) for audience in (A, B)}
+    for since in (7, 5, 3, 1, 0):
+        wants = [Want(audience, ids[audience][since]) for audience in (A, B)]
+        for ring, want in zip(await past.rings.get(wants), wants, strict=True):
+            assert ids_of(ring.since(want.since)) == ids[ring.audience][since + 1 :]
+    assert past.reads(A) == past.reads(B) == 2, "one of them is of the newest"
+
+
+async def test_what_leaves_in_a_round_while_the_log_is_read_is_there_once() -> None:
+    past = Past()
+    ids = past.publish(A, 3)
+    reading = asyncio.create_task(past.since(A, ids[0]))
+    await asyncio.sleep(0)
+    ids += past.publish(A, 2)
+    assert await reading == ids[1:]
+    assert await past.last(A, 9) == ids
+
+
+async def test_a_log_that_does_not_reach_back_is_not_read_again_and_again() -> None:
+    past = Past()
+    ids = past.publish(A, 9)
+    past.bus.trim("topic:a", 4)
+    for _ in range(5):
+        assert await past.since(A, ids[0]) is None
+        assert await past.last(A, 9) == ids[5:]
+    assert past.reads(A) == 1
+
+
+async def test_a_topic_that_nobody_publishes_to_is_not_read_again_and_again() -> None:
+    past = Past()
+    (before,) = past.publish(B)
+    for _ in range(3):
+        assert await past.since(A, before) == []
+        assert await past.last(A, 5) == []
+    assert past.reads(A) == 2, "since an id, and the newest"
+
+
+async def test_one_busy_topic_keeps_its_newest_events_and_is_not_read_again_and_again() -> None:
+    past = Past(max_bytes=80_000)
+    ids = past.publish(A, 60, data=b"0" * 100)
+    assert await past.since(A, ids[0]) is None
+    assert await past.since(A, ids[0]) is None
+    newest = await past.since(A, ids[-5])
+    assert newest == ids[-4:]
+    assert past.reads(A) <= 2
+    ids += past.publish(A, 60, data=b"0" * 100)
+    assert await past.since(A, ids[-5]) == ids[-4:]
+    assert past.rings.cost_bytes <= 10_000
+
+
+async def test_all_rings_together_are_bounded_and_those_asked_for_last_stay() -> None:
+    past = Past(max_bytes=20_000)
+    ids = {}
+    for number in range(30):
+        audience = topic_audience(str(number))
+        ids[number] = past.publish(audience, 3)
+        await past.last(audience, 3)
+    assert past.rings.cost_bytes <= 20_000
+    assert 0 < len(past.rings) < 30
+    reads = len(past.bus.reads)
+    assert await past.last(topic_audience("29"), 3) == ids[29]
+    assert len(past.bus.reads) == reads
+    assert await past.last(topic_audience("0"), 3) == ids[0]
+
+
+async def test_a_topic_that_the_pod_gave_up_is_read_anew() -> None:
+    past = Past()
+    ids = past.publish(A, 2)
+    (ring,) = await past.rings.get([Want(A, ids[0])])
+    assert past.rings.hold([ring])
+    past.rings.forget(["topic:a", "topic:b"])
+    assert not past.rings.hold([ring])
+    ids.append(past.bus.publish(Publication(A, "t", b"{}")).id)  # the pod does not hear it
+    assert await past.since(A, ids[0]) == ids[1:]
+    past.rings.clear()
+    assert past.rings.cost_bytes == 0
+    assert await past.since(A, ids[0]) == ids[1:]
+
+
+async def test_what_is_older_than_history_reaches_is_not_told() -> None:
+    past = Past()
+    ids = past.publish(A, 2)
+    assert await past.last(A, 2) == ids
+    past.bus.now += MAX_AGE_MICROSECONDS + 1_000
+    ids += past.publish(A)
+    assert await past.last(A, 2) == ids[2:]
+    assert await past.since(A, ids[0]) is None
+
+
+async def test_a_read_that_fails_fails_for_its_client_and_the_next_one_reads() -> None:
+    past = Past()
+    ids = past.publish(A, 2)
+    past.bus.down = True
+    failed = await asyncio.gather(*(past.since(A, 0) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in failed] == [BusUnavailable] * 3
+    past.bus.down = False
+    assert await past.since(A, ids[0]) == ids[1:]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+async def test_the_last_events_are_as_many_as_asked_for(count: int) -> None:
+    past = Past()
+    ids = past.publish(A, 4)
+    assert await past.last(A, count) == ids[-count:]
+    assert await past.last(A, 4) == ids
