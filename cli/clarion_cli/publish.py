@@ -85,6 +85,10 @@ def publish(
             show_default=False,
         ),
     ] = None,
+    no_history: Annotated[
+        bool,
+        typer.Option("--no-history", help="Only clients that are connected now get the event."),
+    ] = False,
     publisher_url: UrlOption = None,
     json_: JsonOption = None,
 ) -> None:
@@ -105,7 +109,7 @@ def publish(
     text = msgspec.Raw(read_data(data))  # a parser could change its numbers
     with Publisher(found.url, token=found.token, retry_seconds=_RETRY_SECONDS) as publisher:
         try:
-            answer = publisher.publish(audience, type_, text, key=key)
+            answer = publisher.publish(audience, type_, text, key=key, history=not no_history)
         except PublishError as error:
             raise failure_of(error, found.url) from None
     Output(json_).result(msgspec.structs.asdict(answer), _describe(answer))

@@ -54,7 +54,7 @@ def test_sends_standard_input_unchanged_and_prints_the_answer(
     clarion: Clarion, publisher: Publisher
 ) -> None:
     completed = clarion.run(
-        "publish", "--to", "user:alice", "order.updated", "-", "--key", "k",
+        "publish", "--to", "user:alice", "order.updated", "-", "--key", "k", "--no-history",
         stdin=DATA.encode(), CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url,
     )  # fmt: skip
     assert completed.stderr == ""
@@ -72,6 +72,7 @@ def test_sends_standard_input_unchanged_and_prints_the_answer(
         "type": "order.updated",
         "data": json.loads(DATA),
         "key": "k",
+        "history": False,
     }
 
 

@@ -56,10 +56,15 @@ def _id_end(bucket: str) -> int:
 class _Log:
     entries: list[tuple[int, bytes]] = field(default_factory=list)  # id, message
     ids: list[int] = field(default_factory=list)  # of all published events, also of trimmed ones
+    # By id of an event without history: the newest event with one, or the floor, at that time.
+    logged: dict[int, int] = field(default_factory=dict)
 
     @property
     def last(self) -> int | None:
         return self.ids[-1] if self.ids else None
+
+    def logged_at(self, id_: int) -> int:
+        return self.logged.get(id_, id_)
 
 
 @dataclass
@@ -136,7 +141,9 @@ class MemoryBus:
     def publish(self, publication: Publication) -> Event:
         """As publish.lua."""
         stream = publication.audience.stream
-        message = self._publish(stream, publication.header, publication.data)
+        message = self._publish(
+            stream, publication.header, publication.data, history=publication.history
+        )
         return parse_message(publication.audience, message)
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
@@ -153,7 +160,8 @@ class MemoryBus:
     async def holds(self, stream: str, id_: int) -> bool:
         """As `clarion_contract.bus.bus.Bus.holds`."""
         self._check()
-        return any(entry == id_ for entry, _ in self._logs.get(stream, _Log()).entries)
+        log = self._logs.get(stream, _Log())
+        return log.last == id_ or any(entry == id_ for entry, _ in log.entries)
 
     async def history(
         self,
@@ -241,10 +249,13 @@ class MemoryBus:
         """As a failover to a replica without the last writes; returns their ids."""
         self.now += 1_000
         logs = [log for name, log in self._logs.items() if self.node_of(name) == node]
-        newest = sorted(id_ for log in logs for id_, _ in log.entries)[::-1][:count]
+        ids = [id_ for log in logs for id_ in (*dict(log.entries), *log.logged)]
+        newest = sorted(ids)[::-1][:count]
         for log in logs:
             log.entries = [entry for entry in log.entries if entry[0] not in newest]
             log.ids = [id_ for id_ in log.ids if id_ not in newest]
+            for id_ in newest:
+                log.logged.pop(id_, None)
         return set(newest)
 
     def publish_on_former_primary(self, audience: Audience) -> None:
@@ -282,7 +293,7 @@ class MemoryBus:
             return id_
         return id_ + (_id_end(bucket_of(stream)) - id_) % 8
 
-    def _publish(self, stream: str, header: str, data: bytes) -> bytes:
+    def _publish(self, stream: str, header: str, data: bytes, *, history: bool = True) -> bytes:
         self._tick()
         clock = self._clock_of(stream)
         assert clock.epoch is not None
@@ -293,10 +304,14 @@ class MemoryBus:
             prev = self._floor(stream)
             told = prev if clock.epoch > self._time(stream) - 2 * MAX_AGE_MICROSECONDS else 0
         entry = b"%d %d %b\n%b" % (id_, prev, header.encode(), data)
-        message = b"%d %d %b\n%b" % (id_, told, header.encode(), data)
+        space = b"" if history else b" "
+        message = b"%d %d %b\n%b%b" % (id_, told, header.encode(), space, data)
         clock.issued = id_
         log.ids.append(id_)
-        log.entries.append((id_, entry))
+        if history:
+            log.entries.append((id_, entry))
+        else:
+            log.logged[id_] = log.logged_at(prev)
         for listener in list(self.listeners):
             listener(Message(stream, message))
         return message
@@ -312,9 +327,9 @@ class MemoryBus:
     ) -> History:
         log = logs.get(audience.stream, _Log())
         if log.entries:
-            floor = int(log.entries[0][1].split(b" ", 2)[1])
+            floor = log.logged_at(int(log.entries[0][1].split(b" ", 2)[1]))
         elif log.last is not None:
-            floor = log.last
+            floor = log.logged_at(log.last)
         else:
             self._tick()
             floor = self._floor(audience.stream)

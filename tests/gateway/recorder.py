@@ -49,8 +49,9 @@ def event(
     data: bytes = b"{}",
     exclude: str | None = None,
     trace: str | None = None,
+    history: bool = True,
 ) -> Event:
-    return Event(id_, prev, audience, type_, data, exclude, trace)
+    return Event(id_, prev, audience, type_, data, exclude, trace, history)
 
 
 def frames_of(data: bytes, *, deflate: bool = False) -> list[Frame]:

@@ -307,7 +307,7 @@ class ClusterGateways(Gateways):
             and is_due(due, event, index)
             and not client.had(event)
             and not client.is_excluded(event)
-        } - self._unaware
+        } - self._unaware - self.fleeting
 
     def _check_admitted(self, client: ClusterClient, heard: Heard) -> None:
         event = self._by_id[heard.id]

@@ -31,6 +31,7 @@ STEPS = st.lists(
             AUDIENCE,
             st.sampled_from([None, "connection-1"]),
             st.sampled_from([b"[1]", b"[%s1]" % (b" " * 20)]),
+            st.booleans(),
         ),
         st.tuples(
             st.just("read"),
@@ -58,7 +59,7 @@ class Ids:
         return bisect_right(self.known, id_), id_ in self.known
 
     def event(self, event: Event) -> tuple[Any, ...]:
-        rest = (event.audience, event.type, event.data, event.exclude, event.trace)
+        rest = (event.audience, event.type, event.data, event.exclude, event.trace, event.history)
         return self.rank(event.id), self.rank(event.prev), rest
 
     def history(self, history: History) -> tuple[Any, ...]:
@@ -91,7 +92,9 @@ async def compare(url: str, steps: list[tuple[Any, ...]], *, clustered: bool) ->
         clock = keyspace.clock(step[1].stream) if len(step) > 1 else ""
         real_ids, memory_ids = real_by_clock[clock], memory_by_clock[clock]
         if step[0] == "publish":
-            publication = Publication(step[1], "tick", step[3], exclude=step[2])
+            publication = Publication(
+                step[1], "tick", step[3], exclude=step[2], history=step[4]
+            )
             (answer,) = await real.publish([publication])
             real_ids.known.append(answer.id)  # type: ignore[union-attr]
             memory_ids.known.append(memory.publish(publication).id)

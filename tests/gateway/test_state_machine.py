@@ -67,8 +67,18 @@ USERS = st.sampled_from([None, "alice", "bob"])
 PODS = st.integers(0, 1)
 TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8, 13])
 """Steps of the event loop before the next thing happens; None: until all is quiet."""
-FEW = st.lists(st.sampled_from(AUDIENCES), max_size=3)
-SOME = st.lists(st.sampled_from(AUDIENCES), min_size=1, max_size=5)
+
+
+@dataclass(frozen=True)
+class Fleeting:
+    """An event without history."""
+
+    audience: Audience
+
+
+EVENTS: list[Audience | Fleeting] = [*AUDIENCES, *AUDIENCES, *map(Fleeting, AUDIENCES)]
+FEW = st.lists(st.sampled_from(EVENTS), max_size=3)
+SOME = st.lists(st.sampled_from(EVENTS), min_size=1, max_size=5)
 EVENTS_PER_PAGE = 2
 """A log is read in more than one page as soon as it holds a few events."""
 RINGS_MAX_BYTES = 50_000
@@ -457,6 +467,7 @@ class Gateways(RuleBasedStateMachine):
         self.resumed: list[Opened] = []
         self.history_from = 0  # before this, history may not be whole any more
         self.gone: set[int] = set()  # events that Redis has lost
+        self.fleeting: set[int] = set()  # events without history
         self.loop.advance(1)
 
     # what happens
@@ -472,7 +483,7 @@ class Gateways(RuleBasedStateMachine):
         self._run(then)
 
     @rule(audiences=SOME, data=st.data(), then=TURNS)
-    def publish(self, audiences: list[Audience], data: st.DataObject, then: int | None) -> None:
+    def publish(self, audiences: list[Audience | Fleeting], data: st.DataObject, then: int | None) -> None:
         ids = [person.connection.id for person in self.people]
         exclude = data.draw(st.none() | st.sampled_from(ids))
         self._publish(audiences, exclude)
@@ -498,12 +509,12 @@ class Gateways(RuleBasedStateMachine):
         self,
         data: st.DataObject,
         pod: int,
-        missed: list[Audience],
+        missed: list[Audience | Fleeting],
         trimmed: Audience | None,
         away: int | None,
         stalls: bool,
         arriving: int | None,
-        meanwhile: list[Audience],
+        meanwhile: list[Audience | Fleeting],
         then: int | None,
     ) -> None:
         """Leave, miss something, resume; more happens while the client catches up."""
@@ -526,9 +537,9 @@ class Gateways(RuleBasedStateMachine):
         self,
         data: st.DataObject,
         user: str | None,
-        before: list[Audience],
+        before: list[Audience | Fleeting],
         mid_round: int | None,
-        after: list[Audience],
+        after: list[Audience | Fleeting],
         then: int | None,
     ) -> None:
         self._publish(before)
@@ -593,10 +604,10 @@ class Gateways(RuleBasedStateMachine):
         self,
         pod: int,
         down: float,
-        during: list[Audience],
+        during: list[Audience | Fleeting],
         back_after: float,
         turns: int,
-        back: list[Audience],
+        back: list[Audience | Fleeting],
         then: int | None,
     ) -> None:
         """Lose only the connection, or Redis for a time; more happens as the pod comes back."""
@@ -628,7 +639,7 @@ class Gateways(RuleBasedStateMachine):
         how: str,
         audience: Audience,
         count: int,
-        unnoticed: list[Audience],
+        unnoticed: list[Audience | Fleeting],
         then: int | None,
     ) -> None:
         """A log is trimmed, Redis restarts empty, or a replica that was behind takes over."""
@@ -664,7 +675,7 @@ class Gateways(RuleBasedStateMachine):
         pod: int,
         audience: Audience,
         reads: int,
-        unnoticed: list[Audience],
+        unnoticed: list[Audience | Fleeting],
         then: int | None,
     ) -> None:
         """Another one replaces it. It wakes up, and answers one pod on connections still open."""
@@ -708,7 +719,8 @@ class Gateways(RuleBasedStateMachine):
         for client in self.connections:
             due = [event.id for event in self.log if client.is_due(event)]
             heard = client.heard
-            due = [id_ for id_ in due if id_ not in self.gone or id_ in heard]
+            optional = self.gone | self.fleeting
+            due = [id_ for id_ in due if id_ not in optional or id_ in heard]
             assert heard == due[: len(heard)]
 
     @invariant()
@@ -797,15 +809,26 @@ class Gateways(RuleBasedStateMachine):
         else:
             self.loop.run(turns)
 
-    def _publish(self, audiences: Sequence[Audience], exclude: str | None = None) -> None:
-        for audience in audiences:
-            publication = Publication(audience, "tick", b"{}", exclude=exclude)
-            self.log.append(self.bus.publish(publication))
+    def _publish(
+        self, events: Sequence[Audience | Fleeting], exclude: str | None = None
+    ) -> None:
+        for each in events:
+            audience = each.audience if isinstance(each, Fleeting) else each
+            history = isinstance(each, Audience)
+            publication = Publication(audience, "tick", b"{}", exclude=exclude, history=history)
+            event = self.bus.publish(publication)
+            self.log.append(event)
+            if not history:
+                self.fleeting.add(event.id)
 
     def _trim(self, audience: Audience, keep: int) -> None:
         if self.bus.knows(audience.stream):
             self.bus.trim(audience.stream, keep)
-            events = [event for event in self.log if event.audience == audience]
+            events = [
+                event
+                for event in self.log
+                if event.audience == audience and event.id not in self.fleeting
+            ]
             self._lost(events[: len(events) - keep])
 
     def _lost(self, events: list[Event]) -> None:
@@ -818,7 +841,7 @@ class Gateways(RuleBasedStateMachine):
         """It skips no loss that the client has not been told of, whenever the client leaves."""
         position = client.position or 0
         due = {event.id for event in self.log if event.id <= position and client.is_due(event)}
-        missing = due - set(client.heard) - client.pod.unaware_of
+        missing = due - set(client.heard) - client.pod.unaware_of - self.fleeting
         assert max(missing, default=0) <= max(client.gaps, default=0), "led past a loss unaware"
 
     def _check_all_is_there(self) -> None:
@@ -830,7 +853,7 @@ class Gateways(RuleBasedStateMachine):
             if client.state is not State.LIVE:
                 continue
             due = [event.id for event in self.log if client.is_due(event)]
-            missing = set(due) - set(client.heard) - client.pod.unaware_of
+            missing = set(due) - set(client.heard) - client.pod.unaware_of - self.fleeting
             if missing:
                 assert missing <= self.gone
                 assert client.gaps, "events are missing and nobody said so"

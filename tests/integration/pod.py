@@ -62,9 +62,12 @@ class Pod:
         *,
         exclude: str | None = None,
         trace: str | None = None,
+        history: bool = True,
     ) -> int:
         """Publish one event; returns its id."""
-        publication = Publication(audience, type_, data, exclude=exclude, trace=trace)
+        publication = Publication(
+            audience, type_, data, exclude=exclude, trace=trace, history=history
+        )
         (answer,) = await self.bus.publish([publication])
         assert isinstance(answer, Published), answer
         return answer.id

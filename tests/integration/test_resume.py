@@ -181,6 +181,32 @@ async def test_a_client_does_not_get_back_what_excluded_its_last_connection(star
     assert unknowing == ["own", "other"]
 
 
+@pytest.mark.parametrize("audience", [ALL, user_audience("alice")])
+async def test_only_clients_of_now_get_events_without_history(
+    start: Start, audience: Audience
+) -> None:
+    """All others come back from before, between and after such events, and miss nothing else."""
+    async with start() as pod:
+        async with opened(pod, token=token("alice")) as client:
+            positions = [client.welcome["id"]]
+            for number, history in enumerate((True, False, True, False)):
+                await pod.publish(audience, data=b"%d" % number, history=history)
+                positions.append((await client.receive("event"))["id"])
+            live = [int(position) for position in positions]
+        missed = []
+        for since in positions:
+            async with opened(pod, since=since, token=token("alice")) as back:
+                assert back.welcome["resumed"] is True
+                await pod.publish(audience, type_=END, history=False)
+                events = [await back.receive("event")]
+                while events[-1]["type"] != END:
+                    events.append(await back.receive("event"))
+                missed.append([event["data"] for event in events[:-1]])
+
+    assert live == sorted(live)
+    assert missed == [[0, 2], [2], [2], [], []]
+
+
 async def test_what_was_missed_is_only_what_is_the_identitys(start: Start) -> None:
     """A position does not say whose it was: a client that resumes gets only its own events."""
     async with start() as pod:

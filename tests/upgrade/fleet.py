@@ -60,6 +60,10 @@ class Fleet:
     def publishers(self) -> list[Service]:
         return [self.stack.publisher, self.second]
 
+    def is_new(self, service: Service) -> bool:
+        """Whether a service runs the checkout."""
+        return any(pod.service is service and service.program is pod.new for pod in self.pods)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start all pods as the old release; kill them at the end in any case."""

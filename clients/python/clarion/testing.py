@@ -38,12 +38,14 @@ class PublishedEvent:
     Attributes:
         data: decoded from its JSON.
         exclude: id of the connection that does not receive the event; None: all receive it.
+        history: whether clients that come back later get the event.
     """
 
     audience: Audience
     type: str
     data: Any
     exclude: str | None = None
+    history: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,17 @@ class _Recording:
         return encode(self._answers[type_])
 
     async def publish(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+        self,
+        audience: Audience,
+        type_: str,
+        data: bytes,
+        *,
+        exclude: str | None = None,
+        history: bool = True,
     ) -> Published:
-        self.published.append(PublishedEvent(audience, type_, msgspec.json.decode(data), exclude))
+        self.published.append(
+            PublishedEvent(audience, type_, msgspec.json.decode(data), exclude, history)
+        )
         return Published(id=len(self.published), duplicate=False, gateways=1)
 
 

@@ -283,13 +283,18 @@ class Bus:
         ]
 
     async def holds(self, stream: str, id_: int) -> bool:
-        """Whether a stream's log holds the event with an id.
+        """Whether a stream's log holds the event with an id, or the event is its newest.
+
+        An event without history is in no log. So the answer is no if a later one was published.
 
         Raises:
             BusUnavailable: Redis did not answer.
         """
         entry = f"{id_}-0"
-        return bool(await self.read("XRANGE", self._keys.log(stream), entry, entry))
+        if await self.read("XRANGE", self._keys.log(stream), entry, entry):
+            return True
+        last = await self.read("HGET", self._keys.meta(stream), "last")
+        return last is not None and int(last) == id_
 
     async def run(
         self, script: Script, calls: Sequence[Call], *, replicated: bool = False
@@ -338,14 +343,18 @@ class Bus:
 
     def _publish_arguments(self, publication: Publication) -> Call:
         stream = publication.audience.stream
+        max_events = self._limits.max_events if publication.history else 0
         if publication.key is None:
-            return self._arguments(stream, publication.header, publication.data)
+            return self._arguments(
+                stream, publication.header, publication.data, max_events=max_events
+            )
         return self._arguments(
             stream,
             publication.header,
             publication.data,
             self._keys.key(stream, publication.key),
             _fingerprint(publication),
+            max_events=max_events,
         )
 
     def _arguments(
@@ -357,6 +366,7 @@ class Bus:
         fingerprint: str = "",
         *,
         ttl_milliseconds: int | None = None,
+        max_events: int | None = None,
     ) -> Call:
         keys = self._stream_keys(stream)
         return (
@@ -365,8 +375,8 @@ class Bus:
             key or keys[1],
             self._keys.channel(stream),
             header,
-            data,
-            self._limits.max_events,
+            data.lstrip(b" "),  # a space before it has a meaning on the bus
+            self._limits.max_events if max_events is None else max_events,
             self._limits.max_age_seconds * 1000,
             fingerprint,
             ttl_milliseconds or self._limits.key_ttl_seconds * 1000,
@@ -388,7 +398,10 @@ class Bus:
 
 def _fingerprint(publication: Publication) -> str:
     digest = hashlib.blake2b(digest_size=12)
-    for part in (publication.type.encode(), (publication.exclude or "").encode(), publication.data):
+    parts = [publication.type.encode(), (publication.exclude or "").encode(), publication.data]
+    if not publication.history:
+        parts.append(b"no history")
+    for part in parts:
         digest.update(b"%d:" % len(part))
         digest.update(part)
     return digest.hexdigest()

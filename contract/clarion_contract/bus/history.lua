@@ -10,7 +10,7 @@
 -- ARGV[6] newest      1: read from the end back, so the newest of the events after since
 --
 -- Returns {floor, last, entries, next}: the log is whole for every since >= floor; last is the id of
--- the stream's newest event (0: none remembered); next is the since that reads on (0: that was all).
+-- the stream's newest event, logged or not (0: none remembered); next is the since that reads on (0: that was all).
 
 -- Read at first: what an event's size is shows only then, and it may be as large as Redis takes.
 local FIRST_STEP = 16
@@ -60,14 +60,18 @@ local function read_newest(since, limit, max_bytes)
 end
 
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-local last = redis.call('HGET', KEYS[2], 'last')
+local meta = redis.call('HMGET', KEYS[2], 'last', 'logged')
+local last = meta[1]
 local floor
 if first then
+  -- Before the first entry, the log lacks the logged events only: those up to l, or else p.
   for i = 1, #first[2], 2 do
-    if first[2][i] == 'p' then floor = first[2][i + 1] end
+    local name = first[2][i]
+    if name == 'l' or name == 'p' and not floor then floor = first[2][i + 1] end
   end
 elseif last then
-  floor = last
+  local logged, at = string.match(meta[2] or '', '^(%d+) (%d+)$')
+  floor = at == last and logged or last
 else
   local epoch = tonumber(redis.call('HGET', KEYS[3], 'epoch'))
   local time = redis.call('TIME')

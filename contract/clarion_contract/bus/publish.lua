@@ -1,14 +1,17 @@
--- Publishes one event, atomically: idempotency key, id, log, trim, PUBLISH.
+-- Publishes one event, atomically: idempotency key, id, log, trim, PUBLISH. An event without history
+-- is not logged.
 --
--- KEYS[1] log      stream of the audience; entries <id>-0 with fields p (prev), h (header), d (data)
--- KEYS[2] meta     hash of the stream: last (id of its newest event), aged (second of its last trim)
+-- KEYS[1] log      stream of the audience; entries <id>-0 with fields p (prev), h (header), d (data), and
+--                  l (id of the logged event before) if it is not prev
+-- KEYS[2] meta     hash of the stream: last (id of its newest event), aged (second of its last trim),
+--                  logged ("<id of the newest logged event> <last>"; it counts only while last is the same)
 -- KEYS[3] clock    hash: now (last id issued), epoch (floor under every id of this data set)
 -- KEYS[4] key      string "<id> <gateways> <fingerprint>" under the idempotency key; unused without one
 --
 -- ARGV[1] channel
 -- ARGV[2] header       "<type> <exclude or -> <traceparent or ->"
 -- ARGV[3] data         JSON, passed on byte for byte
--- ARGV[4] max events   events kept in the log, about
+-- ARGV[4] max events   events kept in the log, about; 0: this one is not logged
 -- ARGV[5] max age ms   age of the events kept in the log, about
 -- ARGV[6] fingerprint  of the publication; empty: no idempotency key
 -- ARGV[7] key ttl ms   how long an idempotency key is remembered
@@ -42,7 +45,7 @@ if not epoch then
   epoch = now - 1
   redis.call('HSET', KEYS[3], 'epoch', string.format('%.0f', epoch))
 end
-local remembered = redis.call('HMGET', KEYS[2], 'last', 'aged')
+local remembered = redis.call('HMGET', KEYS[2], 'last', 'aged', 'logged')
 -- Also above the stream's own last id: XADD must not refuse when the clock was evicted.
 local id = math.max(now, (tonumber(issued[1]) or 0) + 1, (tonumber(remembered[1]) or 0) + 1)
 if ARGV[9] ~= '' and id % 2 ~= tonumber(ARGV[9]) then id = id + 1 end
@@ -60,9 +63,23 @@ if not prev then
   told = epoch > now - 2000 * max_age and prev or '0'
 end
 
+-- The newest event may be one without history. Publishers of version 0.1 write last and not logged.
+local logged, at = string.match(remembered[3] or '', '^(%d+) (%d+)$')
+if at ~= prev then logged = prev end
+
 -- This write comes first, because only this one can be refused (another type under the key, memory),
 -- and Redis does not roll a script back.
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', ARGV[3])
+local data = ARGV[3]
+if ARGV[4] == '0' then
+  redis.call('HSET', KEYS[2], 'logged', logged .. ' ' .. text)
+  data = ' ' .. data  -- tells gateways that the log does not have it
+elseif logged == prev then
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', data)
+else
+  redis.call(
+    'XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text .. '-0', 'p', prev, 'h', ARGV[2], 'd', data, 'l', logged
+  )
+end
 redis.call('HSET', KEYS[3], 'now', text)
 local second = math.floor(now / 1000000)
 if tonumber(remembered[2]) == second then
@@ -75,7 +92,7 @@ else
   redis.call('PEXPIRE', KEYS[1], max_age + 1000)
   redis.call('PEXPIRE', KEYS[2], 2 * max_age + 1000)
 end
-local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. told .. ' ' .. ARGV[2] .. '\n' .. ARGV[3])
+local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. told .. ' ' .. ARGV[2] .. '\n' .. data)
 if fingerprint ~= '' then
   redis.call('SET', KEYS[4], text .. ' ' .. gateways .. ' ' .. fingerprint, 'PX', ARGV[7])
 end

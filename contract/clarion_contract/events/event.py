@@ -4,6 +4,8 @@ Pure values, no I/O. The bus message is one short header line followed by the pr
 service parses that JSON again after the publisher:
 
     <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
+
+A space before the data says that the event has no history: no log holds it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
+_NO_HISTORY: Final = b" "
 # Memory of the objects around an event's data.
 _OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
@@ -58,6 +61,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         key: the idempotency key, already scoped to its producer. None: never a duplicate.
         exclude: id of a connection that must not receive the event.
         trace: a W3C traceparent.
+        history: whether clients that come back later get the event. False: only clients get it
+            that are connected when it is published.
     """
 
     audience: Audience
@@ -66,6 +71,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     exclude: str | None = None
     trace: str | None = None
+    history: bool = True
 
     @property
     def header(self) -> str:
@@ -99,6 +105,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         prev: id of the event before this one on its stream, or a floor below which Redis knows
             nothing of the stream.
         data: JSON text in UTF-8, as the producer wrote it.
+        history: see `Publication`.
     """
 
     id: int
@@ -108,6 +115,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     exclude: str | None = None
     trace: str | None = None
+    history: bool = True
 
     @property
     def cost_bytes(self) -> int:
@@ -159,8 +167,16 @@ def parse_message(audience: Audience, message: bytes) -> Event:
             f"expected '<id> <prev> <type> <exclude> <trace>' and a newline, got {header[:200]!r}"
         )
     event_id, prev, kind, exclude, trace = fields.groups()
+    history = not data.startswith(_NO_HISTORY)
     return Event(
-        int(event_id), int(prev), audience, kind.decode(), data, _some(exclude), _some(trace)
+        int(event_id),
+        int(prev),
+        audience,
+        kind.decode(),
+        data if history else data[1:],
+        _some(exclude),
+        _some(trace),
+        history,
     )
 
 

@@ -57,13 +57,20 @@ class Host(Protocol):
         ...
 
     async def publish(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+        self,
+        audience: Audience,
+        type_: str,
+        data: bytes,
+        *,
+        exclude: str | None = None,
+        history: bool = True,
     ) -> Published:
         """Publish an event to an audience on all gateway pods, through the bus.
 
         Args:
             data: JSON in UTF-8.
             exclude: id of a connection that must not get the event.
+            history: whether clients that come back later get the event.
 
         Raises:
             BusUnavailable: Redis does not answer.
@@ -102,7 +109,9 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
             self._peer.data = {}
         return self._peer.data
 
-    async def publish(self, audience: Audience, type_: str, data: object) -> Published:
+    async def publish(
+        self, audience: Audience, type_: str, data: object, *, history: bool = True
+    ) -> Published:
         """Publish an event to everyone in an audience, the sender included.
 
             await context.publish(user("anna"), "mail.new", {"from": context.user})
@@ -112,6 +121,8 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
                 ``clarion.topic(...)``.
             type_: of the event.
             data: anything with a JSON form: plain values, dataclasses, structs, pydantic models.
+            history: whether clients that come back later get the event. False is for what is soon
+                out of date, such as cursors: only clients that are connected now get it.
 
         Returns:
             The id and the time of the event.
@@ -120,7 +131,7 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
             InvalidType: ``type_`` cannot be an event's type.
             BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
         """
-        return await self._host.publish(audience, check_type(type_), encode(data))
+        return await self._host.publish(audience, check_type(type_), encode(data), history=history)
 
     async def send(self, type_: str, data: object = None) -> None:
         """Send a message to this connection, and to no other.
@@ -173,13 +184,20 @@ class Context(ClientContext, frozen=True, eq=False):
 
     type: str
 
-    async def propagate(self, audience: Audience, reply: Reply) -> Published:
+    async def propagate(
+        self, audience: Audience, reply: Reply, *, history: bool = True
+    ) -> Published:
         """Publish a reply unchanged to everyone in an audience except the sender's connection.
+
+        Args:
+            history: see `publish`.
 
         Raises:
             BusUnavailable: Redis does not answer.
         """
-        return await self._host.publish(audience, reply.type, reply.data, exclude=self.connection)
+        return await self._host.publish(
+            audience, reply.type, reply.data, exclude=self.connection, history=history
+        )
 
 
 class ConnectContext(ClientContext, frozen=True, eq=False):

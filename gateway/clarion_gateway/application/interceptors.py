@@ -20,7 +20,9 @@ _NAMED: Final = {"all": ALL, "authenticated": AUTHENTICATED}
 _NO_USER: Final = "expected a logged-in sender"
 
 
-def propagate(to: Literal["all", "authenticated", "user"] | Audience | Chooser) -> Interceptor:
+def propagate(
+    to: Literal["all", "authenticated", "user"] | Audience | Chooser, *, history: bool = True
+) -> Interceptor:
     """Publish the reply to an audience on all pods, except to the sender's own connection.
 
         @handlers.on("chat.message", propagate(to="all"))
@@ -32,12 +34,13 @@ def propagate(to: Literal["all", "authenticated", "user"] | Audience | Chooser) 
         to: an audience, or a function that chooses one by context and reply. ``"user"`` is the
             sender's own user on other connections, such as other tabs and devices; an anonymous
             sender is refused before the handler runs.
+        history: whether clients that come back later get the event, see `Context.publish`.
 
     Raises:
         ValueError: ``to`` is a text that names no audience.
     """
     if to == "user":
-        return _propagate_to_user
+        return _propagate_to_user(history=history)
     if isinstance(to, str) and to not in _NAMED:
         expected = ", ".join(sorted([*_NAMED, "user"]))
         raise ValueError(f"expected an audience, a function, or one of {expected}; got {to!r}")
@@ -50,15 +53,19 @@ def propagate(to: Literal["all", "authenticated", "user"] | Audience | Chooser) 
             audience = to
         else:
             audience = to(context, reply)
-        await context.propagate(audience, reply)
+        await context.propagate(audience, reply, history=history)
 
     return interceptor
 
 
-async def _propagate_to_user(context: Context, proceed: Proceed) -> None:
-    if context.user is None:
-        raise Refusal("unauthenticated", _NO_USER)
-    await context.propagate(user_audience(context.user), await proceed())
+def _propagate_to_user(*, history: bool) -> Interceptor:
+    async def interceptor(context: Context, proceed: Proceed) -> None:
+        if context.user is None:
+            raise Refusal("unauthenticated", _NO_USER)
+        audience = user_audience(context.user)
+        await context.propagate(audience, await proceed(), history=history)
+
+    return interceptor
 
 
 def authenticated_only() -> Interceptor:

@@ -34,10 +34,18 @@ class GatewayHost:
         self._early: dict[Connection, list[bytes]] = {}
 
     async def publish(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+        self,
+        audience: Audience,
+        type_: str,
+        data: bytes,
+        *,
+        exclude: str | None = None,
+        history: bool = True,
     ) -> Published:
         """See `clarion_gateway.application.context.Host`."""
-        return await self._queue.publish(Publication(audience, type_, data, exclude=exclude))
+        return await self._queue.publish(
+            Publication(audience, type_, data, exclude=exclude, history=history)
+        )
 
     async def send(self, peer: Connection, type_: str, data: bytes) -> None:
         """See `clarion_gateway.application.context.Host`."""

@@ -294,10 +294,12 @@ def merge(
     events = {
         key(event): event for event in missed.events if positions.is_delivered(event.id, position)
     }
-    # The segments have all shared events up to their end, so held ones up to there come twice.
+    # The segments have all shared events with history up to their end. Held ones come twice.
     in_ring = missed.segments[-1].last if missed.segments else 0
     events.update(
-        (key(event), event) for event in held if event.audience.named or event.id > in_ring
+        (key(event), event)
+        for event in held
+        if event.audience.named or event.id > in_ring or not event.history
     )
     singles = [event for event in events.values() if missed.lacks(event)]
     ids = sorted(event.id for event in singles)

@@ -161,7 +161,7 @@ class Ring:
 
     def append(self, event: Event) -> None:
         """Add the newest event; drop the oldest events if they take too much memory."""
-        if self.floor is None or event.audience.named:
+        if self.floor is None or event.audience.named or not event.history:
             return
         if not self._parts or self._parts[-1].cost_bytes >= self._part_max_bytes:
             if self._parts:

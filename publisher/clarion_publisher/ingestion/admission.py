@@ -53,7 +53,9 @@ class Admission:
         _check_fields(event)
         authorise(caller, event.audience)
         key = None if event.key is None else producer_key(caller.subject, event.key)
-        return Publication(event.audience, event.type, event.data, key, event.exclude, trace)
+        return Publication(
+            event.audience, event.type, event.data, key, event.exclude, trace, event.history
+        )
 
 
 def producer_key(producer: str, key: str) -> str:

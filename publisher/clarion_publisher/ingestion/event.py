@@ -24,6 +24,7 @@ class IncomingEvent(Struct, frozen=True, gc=False):
         data: JSON text in UTF-8. The source must check its syntax.
         key: the idempotency key as the producer chose it; None: the event is never a duplicate.
         exclude: id of a connection that must not receive the event.
+        history: whether clients that come back later get the event.
 
     Example: ``IncomingEvent(user_audience("alice"), "order.updated", b'{"order":42}')``.
     """
@@ -33,3 +34,4 @@ class IncomingEvent(Struct, frozen=True, gc=False):
     data: bytes
     key: str | None = None
     exclude: str | None = None
+    history: bool = True

@@ -32,8 +32,8 @@ SIGNATURES: Final = {
         "Context": "(connection, user, pod, _host, _scope, _peer, type)",
         "Context.ask": "async (self, type_, data=None, timeout=10)",
         "Context.data": "property",
-        "Context.propagate": "async (self, audience, reply)",
-        "Context.publish": "async (self, audience, type_, data)",
+        "Context.propagate": "async (self, audience, reply, *, history=True)",
+        "Context.publish": "async (self, audience, type_, data, *, history=True)",
         "Context.send": "async (self, type_, data=None)",
         "Context.state": "property",
         "DisconnectContext": "(connection, user, pod, _host, _scope, _peer, reason, code)",
@@ -58,7 +58,7 @@ SIGNATURES: Final = {
         "Refusal": "(code, message)",
         "Reply": "(type, data)",
         "authenticated_only": "()",
-        "propagate": "(to)",
+        "propagate": "(to, *, history=True)",
         "topic": "(name)",
         "user": "(user)",
     },
@@ -95,16 +95,16 @@ SIGNATURES: Final = {
         "AsyncPublisher.flush": "async (self)",
         "AsyncPublisher.position": "async (self)",
         "AsyncPublisher.publish": "async (self, audience, type_, data=None, *, key=None,"
-        " exclude=None)",
+        " exclude=None, history=True)",
         "AsyncPublisher.publish_batch": "async (self, events)",
         "AsyncPublisher.submit": "async (self, audience, type_, data=None, *, key=None,"
-        " exclude=None)",
+        " exclude=None, history=True)",
         "Bounds": "(seconds=0.01, events=500, bytes=524288, waiting_bytes=16777216)",
         "InsufficientScope": "exception Problem",
         "InvalidEvent": "exception Problem",
         "InvalidToken": "exception Problem",
         "KeyReused": "exception Problem",
-        "NewEvent": "(audience, type, data=None, key=<factory>, exclude=None)",
+        "NewEvent": "(audience, type, data=None, key=<factory>, exclude=None, history=True)",
         "NotAPublisher": "exception PublishError",
         "Problem": "(name, status, title, detail='', *, retryable=False, errors=(), scope=None)",
         "PublishError": "exception Exception",
@@ -113,9 +113,11 @@ SIGNATURES: Final = {
         "Publisher.close": "(self)",
         "Publisher.flush": "(self)",
         "Publisher.position": "(self)",
-        "Publisher.publish": "(self, audience, type_, data=None, *, key=None, exclude=None)",
+        "Publisher.publish": "(self, audience, type_, data=None, *, key=None, exclude=None,"
+        " history=True)",
         "Publisher.publish_batch": "(self, events)",
-        "Publisher.submit": "(self, audience, type_, data=None, *, key=None, exclude=None)",
+        "Publisher.submit": "(self, audience, type_, data=None, *, key=None, exclude=None,"
+        " history=True)",
         "Receipt": "(id, duplicate, gateways)",
         "ServiceToken": "(secret, service, scopes, audience=None, issuer=None, seconds=3600)",
         "TooLarge": "exception Problem",
@@ -131,7 +133,7 @@ SIGNATURES: Final = {
     },
     "clarion.testing": {
         "Answer": "(data, published, sent=(), asked=())",
-        "PublishedEvent": "(audience, type, data, exclude=None)",
+        "PublishedEvent": "(audience, type, data, exclude=None, history=True)",
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
         " pod='pod-1', state=None, context_data=None, answers=None)",
         "connect": "async (handlers, *, user=None, connection='connection-1', claims=None,"

@@ -16,7 +16,7 @@ from clarion_contract.bus import bus as bus_module
 from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
-from clarion_contract.events.event import Publication, Published
+from clarion_contract.events.event import Publication, Published, parse_message
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace, pod_stream
 from clarion_contract.redis.server import FormerPrimary
@@ -49,9 +49,14 @@ async def bus(redis_url: str, keys: Keyspace) -> AsyncIterator[Bus]:
 
 
 def event(
-    audience: Audience = ALL, data: bytes = b"1", *, key: str | None = None, kind: str = "t"
+    audience: Audience = ALL,
+    data: bytes = b"1",
+    *,
+    key: str | None = None,
+    kind: str = "t",
+    history: bool = True,
 ) -> Publication:
-    return Publication(audience, kind, data, key)
+    return Publication(audience, kind, data, key, history=history)
 
 
 async def publish(bus: Bus, *publications: Publication) -> list[int]:
@@ -413,6 +418,91 @@ class TestFloor:
         found = await history(bus)
         assert before < found.floor < after
         assert found.events[0].prev == found.floor
+
+
+class TestWithoutHistory:
+    """Events that no log holds: they have ids, and they are links of the chain of `prev`."""
+
+    async def test_are_delivered_and_not_logged(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        subscriber = redis.pubsub()
+        await subscriber.subscribe(keys.channel("all"))
+        await subscriber.get_message(timeout=60)
+        first, fleeting, last = await publish(
+            bus, event(), event(data=b"  [2]", history=False), event(data=b" 3")
+        )
+        heard = []
+        for _ in range(3):
+            message = await subscriber.get_message(timeout=60)
+            assert message is not None
+            heard.append(parse_message(ALL, message["data"]))
+        await subscriber.aclose()
+        assert [(each.id, each.data, each.history) for each in heard] == [
+            (first, b"1", True),
+            (fleeting, b"[2]", False),
+            (last, b"3", True),
+        ]
+        assert [each.prev for each in heard[1:]] == [first, fleeting]
+        found = await history(bus)
+        assert [(each.id, each.history) for each in found.events] == [(first, True), (last, True)]
+        assert found.events[1].prev == fleeting
+
+    async def test_the_log_is_whole_before_them_as_after_them(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        """A client that missed nothing else has missed nothing of the log."""
+        first, _, _, last = await publish(
+            bus, event(), event(history=False), event(history=False), event()
+        )
+        await redis.xdel(keys.log("all"), f"{first}-0")
+        found = await history(bus)
+        assert (found.floor, [each.id for each in found.events]) == (first, [last])
+
+    async def test_an_empty_log_ends_with_the_last_one_that_was_logged(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        logged, _, newest = await publish(
+            bus, event(), event(history=False), event(history=False)
+        )
+        await redis.delete(keys.log("all"))
+        found = await history(bus)
+        assert (found.floor, found.last, found.events) == (logged, newest, [])
+
+    async def test_a_stream_that_never_had_others_is_whole_from_its_beginning(
+        self, bus: Bus
+    ) -> None:
+        before = (await history(bus)).floor
+        (newest,) = await publish(bus, event(history=False))
+        found = await history(bus)
+        assert (found.floor, found.last, found.events) == (before, newest, [])
+
+    async def test_what_a_publisher_of_an_older_version_logged_counts(
+        self, bus: Bus, redis: Redis, keys: Keyspace
+    ) -> None:
+        """It writes `last` only, so what `logged` says is out of date."""
+        await publish(bus, event(), event(history=False))
+        old = await redis.hget(keys.meta("all"), "logged")
+        (logged,) = await publish(bus, event())
+        await redis.hset(keys.meta("all"), "logged", old or "")
+        await redis.delete(keys.log("all"))
+        assert (await history(bus)).floor == logged
+        await publish(bus, event(history=False))
+        assert (await history(bus)).floor == logged
+
+    async def test_the_newest_is_known_though_no_log_has_it(self, bus: Bus) -> None:
+        (fleeting,) = await publish(bus, event(history=False))
+        assert await bus.holds("all", fleeting)
+        await publish(bus, event())
+        assert not await bus.holds("all", fleeting)
+
+    async def test_keys_hold_for_them_too(self, bus: Bus) -> None:
+        first, again, other = await bus.publish(
+            [event(key="k", history=False), event(key="k", history=False), event(key="k")]
+        )
+        assert isinstance(first, Published)
+        assert again == Published(first.id, duplicate=True, gateways=first.gateways)
+        assert isinstance(other, IdempotencyKeyReused)
 
 
 class TestIdempotency:

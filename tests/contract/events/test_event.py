@@ -30,13 +30,29 @@ CONNECTIONS = st.from_regex(CONNECTION_ID_PATTERN, fullmatch=True).filter(lambda
 TRACES = st.from_regex(TRACEPARENT_PATTERN, fullmatch=True)
 
 
-@given(IDS, IDS, TYPES, st.none() | CONNECTIONS, st.none() | TRACES, st.binary())
+@given(
+    IDS,
+    IDS,
+    TYPES,
+    st.none() | CONNECTIONS,
+    st.none() | TRACES,
+    st.binary().filter(lambda data: not data.startswith(b" ")),
+    st.booleans(),
+)
 def test_messages_round_trip(
-    id_: int, prev: int, kind: str, exclude: str | None, trace: str | None, data: bytes
+    id_: int,
+    prev: int,
+    kind: str,
+    exclude: str | None,
+    trace: str | None,
+    data: bytes,
+    history: bool,
 ) -> None:
     publication = Publication(ALL, kind, data, exclude=exclude, trace=trace)
-    message = f"{id_} {prev} {publication.header}\n".encode() + data
-    assert parse_message(ALL, message) == Event(id_, prev, ALL, kind, data, exclude, trace)
+    message = f"{id_} {prev} {publication.header}\n".encode() + (b"" if history else b" ") + data
+    assert parse_message(ALL, message) == Event(
+        id_, prev, ALL, kind, data, exclude, trace, history
+    )
 
 
 @given(st.binary())

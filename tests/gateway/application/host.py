@@ -24,6 +24,7 @@ class Outbox:
         self.sent: list[tuple[str, bytes]] = []
         self.asked: list[tuple[str, bytes, float]] = []
         self.published: list[tuple[Audience, str, bytes, str | None]] = []
+        self.histories: list[bool] = []
 
     async def send(self, peer: Any, type_: str, data: bytes) -> None:
         self.sent.append((type_, data))
@@ -33,9 +34,16 @@ class Outbox:
         return b'{"yes":true}'
 
     async def publish(
-        self, audience: Audience, type_: str, data: bytes, *, exclude: str | None = None
+        self,
+        audience: Audience,
+        type_: str,
+        data: bytes,
+        *,
+        exclude: str | None = None,
+        history: bool = True,
     ) -> Published:
         self.published.append((audience, type_, data, exclude))
+        self.histories.append(history)
         return Published(len(self.published), duplicate=False, gateways=1)
 
 

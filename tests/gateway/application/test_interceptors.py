@@ -50,6 +50,13 @@ async def test_a_reply_is_propagated_as_it_is_and_without_its_sender(
     assert outbox.published == [(expected, "a", reply, "connection-1")]
 
 
+@pytest.mark.parametrize("history", [True, False])
+async def test_a_reply_may_be_propagated_without_history(history: bool) -> None:
+    outbox = Outbox()
+    await ask(propagate("all", history=history), context(outbox))
+    assert outbox.histories == [history]
+
+
 async def test_the_sender_learns_that_nobody_will_hear_the_message() -> None:
     class Down(Outbox):
         async def publish(self, *args: Any, **kwargs: Any) -> Published:

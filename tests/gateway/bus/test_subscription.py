@@ -93,8 +93,11 @@ class Listening:
         self.loop.run_until_complete(self.subscription.join([user_audience("alice")]))
         self.hub.add(self.alice)
 
-    def publish(self, audience: Audience = ALL, count: int = 1) -> list[int]:
-        ids = [self.bus.publish(Publication(audience, "tick", b"{}")).id for _ in range(count)]
+    def publish(
+        self, audience: Audience = ALL, count: int = 1, *, history: bool = True
+    ) -> list[int]:
+        publication = Publication(audience, "tick", b"{}", history=history)
+        ids = [self.bus.publish(publication).id for _ in range(count)]
         self.loop.settle()
         return ids
 
@@ -154,6 +157,49 @@ def test_a_gap_is_repaired_from_the_log_before_what_follows(pod: Listening) -> N
     (last,) = pod.publish()
     assert pod.nobody.event_ids == [first, first + 1, first + 2, first + 3, last]
     assert sample(pod.metrics, "clarion_gaps_total", outcome="repaired") == 1
+    assert pod.gaps == []
+
+
+def test_events_without_history_are_delivered_in_their_place(pod: Listening) -> None:
+    pod.log_alice_in()
+    ids = [
+        pod.publish(to, history=history)[0]
+        for to in (ALL, ALICE, AUTHENTICATED)
+        for history in (True, False, False, True)
+    ]
+    assert pod.alice.event_ids == ids
+    assert pod.gaps == []
+
+
+@pytest.mark.parametrize("audience", [ALL, ALICE])
+@pytest.mark.parametrize("last_has_history", [True, False])
+def test_events_without_history_that_were_missed_are_no_gap(
+    pod: Listening, audience: Audience, last_has_history: bool
+) -> None:
+    """Nobody can read them again. Those that can be read come, before what follows."""
+    pod.log_alice_in()
+    before = pod.publish(audience)
+    pod.subscriber.cut()
+    pod.publish(audience, history=False)
+    logged = pod.publish(audience)
+    pod.publish(audience, count=2, history=False)
+    pod.loop.advance(1)
+    pod.bus.trim(audience.stream, 0)
+    after = pod.publish(audience, history=last_has_history)
+    assert pod.alice.event_ids == before + logged + after
+    assert pod.gaps == []
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_events_without_history_that_got_lost_on_their_way_are_no_gap(
+    pod: Listening, missed: int
+) -> None:
+    before = pod.publish(history=False)
+    for _ in range(missed):
+        pod.bus.publish(Publication(ALL, "tick", b"{}", history=False))
+        pod.subscriber.swallow()
+    after = pod.publish() + pod.publish(history=False)
+    assert pod.nobody.event_ids == before + after
     assert pod.gaps == []
 
 

@@ -213,7 +213,7 @@ def test_segments_and_single_events_are_joined_without_loss_or_doubling(
     kinds: list[Audience | None], user: str | None, data: st.DataObject
 ) -> None:
     """None stands for an event to all that excludes a connection. The client held back some events
-    that the ring has too.
+    that the ring has too, and the last one, which has no history.
     """
     events = [
         event(id_, kind or ALL, exclude=None if kind else "connection")
@@ -235,7 +235,18 @@ def test_segments_and_single_events_are_joined_without_loss_or_doubling(
         [item for item in items if isinstance(item, Segment)],
     )
     held = [each for each in events[begun:] if each.audience in audiences]
+    expected = [each.id for each in events[since:] if each.audience in audiences]
     for apart in (False, True):
         merged = merge(missed, held, len(events), apart=apart)
-        assert expanded(merged) == [e.id for e in events[since:] if e.audience in audiences]
+        assert expanded(merged) == expected
+
+
+def test_held_events_without_history_are_kept_though_the_ring_is_ahead_of_them() -> None:
+    ring = Ring(1 << 20, segment_bytes=1)
+    ring.fill(0, [event(1), event(4), event(5)])
+    segments = [item for item in ring.since(0, ("all",)) or () if isinstance(item, Segment)]
+    assert segments[-1].last > 2
+    held = [event(2, history=False), event(3, AUTHENTICATED, history=False)]
+    merged = merge(Missed(True, [event(5)], segments=segments), held, 5)
+    assert expanded(merged) == [1, 2, 3, 4, 5]
         assert not apart or not any(isinstance(item, Segment) for item in merged)

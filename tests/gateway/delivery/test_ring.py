@@ -56,6 +56,13 @@ def test_targeted_events_stay_out_of_the_ring() -> None:
     assert ids(ring.since(0, ("all", "authenticated"))) == []
 
 
+def test_events_without_history_stay_out_of_the_ring() -> None:
+    ring = Ring(1 << 20)
+    ring.fill(0, [])
+    ring.append(event(1, history=False))
+    assert ids(ring.since(0, ("all", "authenticated"))) == []
+
+
 @given(
     st.integers(0, 4_000),
     st.lists(st.integers(0, 300), max_size=60),

@@ -78,9 +78,10 @@ class AsyncPublisher:
         *,
         key: str | None = None,
         exclude: str | None = None,
+        history: bool = True,
     ) -> Receipt:
         """Publish one event; returns once Redis has it. See `Publisher.publish`."""
-        event = new_event(audience, type_, data, key, exclude)
+        event = new_event(audience, type_, data, key, exclude, history=history)
         steps = deliver_one(self._with.attempts, event.encoded(), self._with.trace())
         try:
             return await self._run(steps)
@@ -107,9 +108,10 @@ class AsyncPublisher:
         *,
         key: str | None = None,
         exclude: str | None = None,
+        history: bool = True,
     ) -> asyncio.Future[Receipt]:
         """Publish one event in the background; returns its future. See `Publisher.submit`."""
-        event = new_event(audience, type_, data, key, exclude)
+        event = new_event(audience, type_, data, key, exclude, history=history)
         promise: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         submitted = self._with.submitted(event, promise)
         async with self._changed:

@@ -32,6 +32,8 @@ class NewEvent:
         key: the idempotency key, 1 to 255 characters. Give one if the program may try the same
             event again after a restart. Otherwise each event gets a random key, for its retries.
         exclude: id of a connection that does not receive the event.
+        history: whether clients that come back later get the event. False is for what is soon out
+            of date, such as cursors: only clients that are connected now get it.
 
     Example: ``NewEvent(user("alice"), "order.updated", {"id": 42}, key="order-42-sent")``.
     """
@@ -41,6 +43,7 @@ class NewEvent:
     data: Any = None
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     exclude: str | None = None
+    history: bool = True
 
     def encoded(self) -> bytes:
         """The event as the publisher's API takes it. Encode an event once: retries send the same.
@@ -56,6 +59,8 @@ class NewEvent:
         }
         if self.exclude is not None:
             fields["exclude"] = self.exclude
+        if not self.history:
+            fields["history"] = False
         return _json.encode(fields)
 
 
@@ -65,11 +70,13 @@ def new_event(
     data: object,
     key: str | None,
     exclude: str | None,
+    *,
+    history: bool,
 ) -> NewEvent:
     """A `NewEvent`, with a key of its own where ``key`` is None."""
     if key is None:
-        return NewEvent(audience, type_, data, exclude=exclude)
-    return NewEvent(audience, type_, data, key, exclude)
+        return NewEvent(audience, type_, data, exclude=exclude, history=history)
+    return NewEvent(audience, type_, data, key, exclude, history)
 
 
 class Receipt(msgspec.Struct, frozen=True):

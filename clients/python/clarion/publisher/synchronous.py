@@ -77,6 +77,7 @@ class Publisher:
         *,
         key: str | None = None,
         exclude: str | None = None,
+        history: bool = True,
     ) -> Receipt:
         """Publish one event; returns once Redis has it.
 
@@ -90,7 +91,7 @@ class Publisher:
 
         Example: ``publisher.publish(user("alice"), "order.sent", order, key=f"{order.id}-sent")``
         """
-        event = new_event(audience, type_, data, key, exclude)
+        event = new_event(audience, type_, data, key, exclude, history=history)
         try:
             return self._run(deliver_one(self._with.attempts, event.encoded(), self._with.trace()))
         except PublishError as error:
@@ -125,6 +126,7 @@ class Publisher:
         *,
         key: str | None = None,
         exclude: str | None = None,
+        history: bool = True,
     ) -> Future[Receipt]:
         """Publish one event in the background, together with others; returns its future.
 
@@ -137,7 +139,7 @@ class Publisher:
 
         Example: ``publisher.submit(topic("order.42"), "order.viewed", {"by": "alice"})``
         """
-        event = new_event(audience, type_, data, key, exclude)
+        event = new_event(audience, type_, data, key, exclude, history=history)
         submitted = self._with.submitted(event, Future[Receipt]())
         self._background().add(submitted)
         return submitted.promise

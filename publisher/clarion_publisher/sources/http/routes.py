@@ -106,7 +106,9 @@ class Publishing:
             key = choose_key(headers.get(b"idempotency-key"), event.key)
         except Refusal as refusal:
             return refused(refusal, audience.kind)
-        incoming = IncomingEvent(audience, event.type, bytes(event.data), key, event.exclude)
+        incoming = IncomingEvent(
+            audience, event.type, bytes(event.data), key, event.exclude, event.history
+        )
         (outcome,) = await self._ingestion.publish(
             caller, (incoming,), traceparent=headers.get(b"traceparent")
         )
@@ -169,7 +171,9 @@ def choose_key(header: bytes | None, key: str | None) -> str | None:
 
 def _incoming(event: NewEvent) -> IncomingEvent:
     audience = audience_of(event.audience)
-    return IncomingEvent(audience, event.type, bytes(event.data), event.key, event.exclude)
+    return IncomingEvent(
+        audience, event.type, bytes(event.data), event.key, event.exclude, event.history
+    )
 
 
 def _check_temporary(outcomes: Sequence[Outcome]) -> None:

@@ -132,6 +132,14 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": EXCLUDE_EXPECTED},
         ),
     ] = None
+    history: Annotated[
+        bool,
+        Meta(
+            description="Whether clients that come back later get the event. false: only clients "
+            "that are connected now get it, such as for cursors or typing.",
+            extra={"expected": "true or false"},
+        ),
+    ] = True
 
 
 class NewEvents(Struct, frozen=True, forbid_unknown_fields=True):

@@ -93,6 +93,13 @@ def test_every_audience(service: Service, kind: str, audience: Any) -> None:
     assert event.exclude == "connection-1"
 
 
+def test_events_without_history_are_not_kept(service: Service, kind: str) -> None:
+    fleeting = publish(ALL, "fleeting", 1, history=False)
+    first, _ = run(kind, service.url, fleeting, publish(ALL, "kept", 2))
+    (event,) = [each for each in service.published(ALL) if each.type in {"fleeting", "kept"}]
+    assert (event.type, event.prev) == ("kept", int(first.id))
+
+
 def test_a_key_is_published_once(service: Service, kind: str) -> None:
     again = publish(ALL, "tick", 1, key="k")
     first, second = run(kind, service.url, again, again)

@@ -107,6 +107,16 @@ class TestEvents:
         )
         assert audience_of(event.audience) == Audience("user", "al")
         assert (event.type, event.key, event.exclude) == ("a.b", "k", "c")
+        assert event.history
+
+    def test_an_event_without_history(self) -> None:
+        event = decode_event(b'{"audience":"all","type":"a","data":1,"history":false}')
+        assert not event.history
+
+    @pytest.mark.parametrize(("history", "got"), [(None, "null"), ("no", '"no"'), (0, "0")])
+    def test_history_is_true_or_false(self, history: Any, got: str) -> None:
+        document = {"audience": "all", "type": "a", "data": 1, "history": history}
+        assert errors(document) == [("/history", got)]
 
     def test_null_is_no_key(self) -> None:
         event = decode_event(b'{"audience":"all","type":"a","data":1,"key":null,"exclude":null}')

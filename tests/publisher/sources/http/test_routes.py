@@ -460,6 +460,17 @@ class TestBatch:
             client.post(BATCH, content=b'{"events":[%b%b]}' % (one, bad))
         assert [each.data for each in service.published(user_audience(user))] == [b"1.50e+1"] * 2
 
+    def test_events_without_history_are_not_kept(
+        self, client: httpx.Client, service: Service, user: str
+    ) -> None:
+        mine = {"user": user}
+        single = client.post(EVENTS, json=event(mine, data=1, history=False))
+        assert (single.status_code, single.json()["duplicate"]) == (201, False)
+        batch = [event(mine, data=2), event(mine, data=3, history=False)]
+        assert client.post(BATCH, json={"events": batch}).status_code == 200
+        (found,) = service.published(user_audience(user))
+        assert (found.data, found.prev) == (b"2", int(single.json()["id"]))
+
     def test_an_empty_batch_is_fine(self, client: httpx.Client) -> None:
         response = client.post(BATCH, json={"events": []})
         assert (response.status_code, response.json()) == (200, {"results": []})
