@@ -102,9 +102,9 @@ async def print_events(client: Client, output: Output) -> None:
             if isinstance(item, Refresh):
                 if item.reason == "gap":
                     print_notice("gap: events before this may be missing")
-            elif output.readable:
+            elif isinstance(item, Event) and output.readable:
                 output.text(describe_event(item))
-            else:
+            elif isinstance(item, Event):
                 print_line(one_line(item.text))
 
 

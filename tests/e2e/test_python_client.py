@@ -78,7 +78,7 @@ class Heard:
             async for item in self.client:
                 if isinstance(item, Event):
                     self.data.append(item.data)
-                else:
+                elif isinstance(item, Refresh):
                     self.refreshes.append(item)
                 self._changed.set()
 

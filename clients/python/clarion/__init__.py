@@ -11,8 +11,8 @@
         return reply
 
 Applications may rely on this package, `clarion.publisher`, `clarion.client`, `clarion.testing` and
-`clarion.pytest_plugin`. Modules inside them, and packages whose names begin with ``clarion_``, are internal and may change
-with any release. See docs/handlers.md.
+`clarion.pytest_plugin`. Modules inside them, and packages whose names begin with ``clarion_``, are
+internal and may change with any release. See docs/handlers.md.
 
 The packages that the services need (Redis, metrics, traces) come with the extra ``server``. They
 are not imported here, so an application's own tests and tools can import its handlers without them.

@@ -69,6 +69,7 @@ SIGNATURES: Final = {
         "Client.connect": "(self)",
         "Client.login": "async (self)",
         "Client.logout": "async (self)",
+        "Client.on_ask": "(self, type_, answerer)",
         "Client.position": "property",
         "Client.send": "async (self, type_, data=None, *, timeout=10.0)",
         "Client.status": "property",
@@ -78,6 +79,7 @@ SIGNATURES: Final = {
         "ClosedError": "(reason, code)",
         "Connecting": "(reason, failures, retry_seconds, url, state='connecting')",
         "Event": "(id, type, json, time, audience, topic, text)",
+        "Message": "(type, json)",
         "NoAnswerError": "(message, *, sent=False)",
         "Open": "(reason, user, connection, pod, resumed, topics=(), forbidden=(), not_resumed=(),"
         " state='open')",

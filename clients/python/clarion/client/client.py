@@ -19,6 +19,7 @@ from clarion.client.address import websocket_url
 from clarion.client.errors import RefusalError
 from clarion.client.inbox import Inbox, Item
 from clarion.client.link import Link
+from clarion.client.questions import Answerer
 from clarion.client.status import Status
 from clarion.client.tokens import TokenFunction, Tokens
 from clarion_gateway.application.codec import encode
@@ -152,6 +153,17 @@ class Client:
         fields = {"kind": "message", "type": type_, "data": msgspec.Raw(encode(data))}
         answer = await self._link.ask(fields, timeout)
         return msgspec.json.decode(answer.data)
+
+    def on_ask(self, type_: str, answerer: Answerer) -> None:
+        """Answer the application's questions of a type; a question without a function is refused.
+
+        Args:
+            answerer: gets the question's data, and returns the answer; it may be ``async``. If it
+                raises `RefusalError`, the application gets its code and message.
+
+        Example: ``client.on_ask("confirm", lambda data: input(data["text"]) == "yes")``.
+        """
+        self._link.questions.answerers[type_] = answerer
 
     async def subscribe(self, *topics: str) -> None:
         """Receive topics too, until `unsubscribe`. Fetch their state when it returns, not before.

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from clarion.client.items import Event, Refresh
+from clarion.client.items import Event, Message, Refresh
 
 # Above this the client stops reading, so that a slow application is the gateway's slow consumer and
 # resumes later; memory stays bounded.
@@ -15,7 +15,7 @@ MAX_ITEMS: Final = 1_000
 # While the application waits for an answer, which stands behind events.
 MAX_ITEMS_IN_A_HURRY: Final = 10 * MAX_ITEMS
 
-Item = Event | Refresh
+Item = Event | Message | Refresh
 
 
 class Inbox:
@@ -58,7 +58,9 @@ class Inbox:
     async def get(self) -> Item | None:
         """The next item; None: there are no more. The item before it counts as processed."""
         if self._given is not None:
-            self.position, self._given = self._given.id, None
+            if not isinstance(self._given, Message):
+                self.position = self._given.id
+            self._given = None
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._items) or self._ended)
             if not self._items:

@@ -1,4 +1,4 @@
-"""What a client yields: events, and the news that the state must be fetched anew."""
+"""What a client yields: events, messages, and the news that the state must be fetched anew."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ class Event:
         Example: ``order = event.read(Order)``.
         """
         return cast("TypeAdapter[AnyType]", _adapter(cast("Any", type_))).validate_json(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the application for this connection only. It comes once and is not repeated.
+
+    Attributes:
+        json: the data as JSON.
+    """
+
+    type: str
+    json: bytes = field(repr=False)
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - whatever the application sent
+        """The data, decoded."""
+        return json_.loads(self.json)
 
 
 @dataclass(frozen=True, slots=True)

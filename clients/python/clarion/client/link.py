@@ -18,8 +18,9 @@ from clarion.client.calls import Calls
 from clarion.client.connection import Connection, End, NotConnected, connected
 from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
 from clarion.client.inbox import Inbox
-from clarion.client.items import Event, Refresh
+from clarion.client.items import Event, Message, Refresh
 from clarion.client.messages import NotAGateway, ServerMessage
+from clarion.client.questions import Questions
 from clarion.client.seen import Seen
 from clarion.client.status import Closed, Connecting, Open, Status
 from clarion.client.tokens import Reason, Tokens
@@ -47,6 +48,7 @@ class Link:
     ) -> None:
         self.status: Status = Closed("not connected yet", "closed")
         self.calls = Calls()
+        self.questions = Questions()
         self._urls = urls
         self._tokens = tokens
         self._topics = list(topics)
@@ -185,6 +187,7 @@ class Link:
                 finally:
                     self._connection = None
                     self._end_renewal()
+                    self.questions.end()
         except NotConnected as error:
             return error.end, False
         except NotAGateway as error:
@@ -199,6 +202,10 @@ class Link:
                     await self._welcomed(message, connection)
                 case "event":
                     await self._event(message, text)
+                case "message":
+                    await self._inbox.put(Message(message.type, bytes(message.data)))
+                case "ask":
+                    self.questions.answer(message, connection.send)
                 case "gap":
                     self._reach(message.id)
                     await self._inbox.put(Refresh("gap", message.id))

@@ -20,6 +20,7 @@ from clarion.client import (
     ClosedError,
     Connecting,
     Event,
+    Message,
     NoAnswerError,
     Open,
     Refresh,
@@ -51,7 +52,7 @@ class Heard:
     def __init__(self, url: Any, **options: Any) -> None:
         self.statuses: list[Status] = []
         options = {"jitter": no_wait, "on_status": self.statuses.append, **options}
-        self.items: list[Event | Refresh] = []
+        self.items: list[Event | Message | Refresh] = []
         self.client = Client(url, **options)
 
     async def until(self, id_: str) -> Heard:
@@ -93,7 +94,7 @@ async def test_resumes_with_its_position_and_the_connection_that_had_it() -> Non
         "/ws?topic=a.b&since=11&connection=one",
     ]
     assert heard.items[0] == Refresh("first", "10")
-    assert [item.id for item in heard.items[1:]] == ["11", "12"]
+    assert [item.id for item in heard.items[1:] if isinstance(item, Event)] == ["11", "12"]
 
 
 async def test_the_states_have_reasons() -> None:
@@ -322,7 +323,13 @@ async def test_what_comes_again_after_a_resume_is_dropped() -> None:
     )
     async with gateway.running():
         heard = await Heard(gateway.url).until("99")
-    assert [int(item.id) for item in heard.items[1:]] == [*ids, 4, 1, 4, 99]
+    assert [int(item.id) for item in heard.items[1:] if isinstance(item, Event)] == [
+        *ids,
+        4,
+        1,
+        4,
+        99,
+    ]
 
 
 async def test_tells_when_the_state_must_be_fetched_anew() -> None:
@@ -350,7 +357,7 @@ async def test_the_position_is_that_of_the_last_event_that_is_finished() -> None
             positions.append(client.position)
             async for item in client:
                 positions.append(client.position)
-                if item.id == "12":
+                if isinstance(item, Event) and item.id == "12":
                     break
     assert positions == ["9", "9", "10", "11"]
 
@@ -446,6 +453,39 @@ async def test_an_answer_comes_through_behind_many_events() -> None:
         async for _ in client:
             assert await client.send("chat", timeout=SECONDS) == "here"
             break
+
+
+async def test_answers_the_applications_questions() -> None:
+    answers = []
+
+    async def play(socket: ServerConnection) -> None:
+        await socket.send(json.dumps(welcome()))
+        await socket.send(json.dumps({"kind": "message", "type": "hint", "data": [1]}))
+        for ref, type_ in enumerate(("add", "refuse", "fail", "unknown")):
+            ask = {"kind": "ask", "ref": ref, "type": type_, "data": 20}
+            await socket.send(json.dumps(ask))
+            answers.append(json.loads(await socket.recv()))
+        await socket.send(json.dumps(event("11")))
+        await socket.wait_closed()
+
+    async def add(data: int) -> int:
+        return data + 1
+
+    def refuse(_: object) -> None:
+        raise RefusalError("busy", "not now")
+
+    async with Gateway(play).running() as gateway:
+        heard = Heard(gateway.url)
+        heard.client.on_ask("add", add)
+        heard.client.on_ask("refuse", refuse)
+        heard.client.on_ask("fail", lambda _: 1 / 0)
+        await heard.until("11")
+    assert [answer.get("data", answer.get("error", {}).get("code")) for answer in answers] == [
+        21, "busy", "internal", "unknown_type",
+    ]  # fmt: skip
+    assert [answer["ref"] for answer in answers] == [0, 1, 2, 3]
+    assert heard.items[1] == Message("hint", b"[1]")
+    assert heard.client.position == "10", "a message moves no position"
 
 
 async def test_logs_in_and_out_on_the_open_socket() -> None:
