@@ -13,7 +13,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
 # The packages come before the code, so that a change of the code leaves their layer alone.
 COPY pyproject.toml constraints.txt ./
-RUN ["python", "-c", "import pathlib, tomllib; project = tomllib.loads(pathlib.Path('pyproject.toml').read_text()); pathlib.Path('requirements.txt').write_text('\\n'.join(project['project']['dependencies'] + project['project']['optional-dependencies']['server'])); pathlib.Path('build-requirements.txt').write_text('\\n'.join(project['build-system']['requires']))"]
+RUN ["python", "-c", "import pathlib, tomllib; project = tomllib.loads(pathlib.Path('pyproject.toml').read_text()); pathlib.Path('requirements.txt').write_text('\\n'.join(project['project']['dependencies'] + project['project']['optional-dependencies']['server'] + project['project']['optional-dependencies']['postgres'])); pathlib.Path('build-requirements.txt').write_text('\\n'.join(project['build-system']['requires']))"]
 RUN python -m venv --without-pip /opt/clarion \
     && pip --python /opt/clarion/bin/python install --no-compile --constraint constraints.txt --requirement requirements.txt \
     && pip install --constraint constraints.txt --requirement build-requirements.txt

@@ -81,7 +81,8 @@ _PUBLISHER: Final = """\
 ## Publisher
 
 `PUBLISHER_DATA_MAX_BYTES` must not exceed `PUBLISHER_BODY_MAX_BYTES`, which must not exceed
-`PUBLISHER_BODIES_MAX_BYTES`. `PUBLISHER_BATCH_MAX_EVENTS` must not exceed `PUBLISHER_MAX_PENDING`.
+`PUBLISHER_BODIES_MAX_BYTES`. `PUBLISHER_BATCH_MAX_EVENTS` and `PUBLISHER_OUTBOX_BATCH_ROWS` must not exceed
+`PUBLISHER_MAX_PENDING`.
 """
 
 _REMAINDER: Final = """\
@@ -282,6 +283,14 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.drain_pause_seconds": "Raise it if the load balancer takes longer to notice.",
     "publisher.drain_grace_seconds": "Raise it if requests take longer. "
     "`terminationGracePeriodSeconds` must exceed pause + grace.",
+    "publisher.outbox_url": "Set it to publish from the [outbox](outbox.md) of a database. Options of libpq "
+    "go into the query, such as `?sslmode=verify-full`.",
+    "publisher.outbox_username": "Set it if a Secret holds user and password by themselves.",
+    "publisher.outbox_password": "As above.",
+    "publisher.outbox_poll_seconds": "Lower it for events that come sooner without NOTIFY. Raise it to "
+    "spare the database.",
+    "publisher.outbox_batch_rows": "Raise it if [the outbox falls behind](runbook.md#the-outbox-falls-behind).",
+    "publisher.outbox_keep_refused_seconds": "Raise it if you need longer to find and mend such rows.",
     "publisher.allowed_origins": "Set it only in development.",
 }
 

@@ -22,6 +22,7 @@ from clarion_gateway.settings import GatewaySettings
 from clarion_publisher.metrics import Metrics as PublisherMetrics
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http import problems
+from clarion_publisher.sources.outbox.metrics import OutboxMetrics
 from docs import figures, settings_page
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +111,7 @@ def gateway_metrics() -> set[str]:
 def publisher_metrics() -> set[str]:
     registry = CollectorRegistry()
     PublisherMetrics(registry)
+    OutboxMetrics(registry)
     return metrics_of(registry)
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from clarion_cli.checks.configuration import (
     SERVICES,
+    UNKNOWN_OUTBOX,
     UNKNOWN_REDIS,
     Environment,
     as_environment,
@@ -52,14 +53,14 @@ def check(
         Service, typer.Option(help="Whose settings to check.", case_sensitive=False)
     ] = Service.BOTH,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not try Redis and the issuer's keys.")
+        bool, typer.Option("--offline", help="Do not try Redis, the outbox and the issuer's keys.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with an error for warnings, too.")
     ] = False,
     json_: JsonOption = None,
 ) -> int:
-    """Check a configuration: settings, Redis and the issuer's keys.
+    """Check a configuration: settings, Redis, the outbox and the issuer's keys.
 
     Reads the environment, unless --env-file or --values names a file. Reports everything that is
     wrong or doubtful, and tries Redis: version, rights, eviction, persistence, cluster or not.
@@ -120,6 +121,9 @@ async def _findings(
             with as_environment(environments[name]):
                 async for finding in _servers(settings):
                     yield finding
+        if not offline and (address := getattr(settings, "outbox_address", None)):
+            async for finding in _outbox(address):
+                yield finding
 
 
 def _settings(
@@ -162,6 +166,16 @@ async def _servers(settings: ContractSettings) -> AsyncIterator[Finding]:
         async for finding in check_redis(settings):
             yield finding
     async for finding in check_keys(settings):
+        yield finding
+
+
+async def _outbox(address: str) -> AsyncIterator[Finding]:
+    from clarion_cli.checks.outbox import check_outbox  # noqa: PLC0415 - slow, and not offline
+
+    if address == UNKNOWN_OUTBOX:
+        yield doubtful("PUBLISHER_OUTBOX_URL", "not tried: only the cluster knows its database")
+        return
+    async for finding in check_outbox(address):
         yield finding
 
 

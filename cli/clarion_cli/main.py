@@ -13,6 +13,7 @@ from clarion_cli.bench import bench
 from clarion_cli.check import check
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.health import health
+from clarion_cli.outbox import app as outbox
 from clarion_cli.output import print_error
 from clarion_cli.publish import publish
 from clarion_cli.tail import tail
@@ -39,6 +40,7 @@ app.command()(connections)
 app.command()(disconnect)
 app.command()(check)
 app.command()(health)
+app.add_typer(outbox)
 app.command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -35,6 +35,9 @@ ELSEWHERE: Final = {
     "CLARION_JWT_PUBLIC_KEY": "auth.publicKey",
     "CLARION_JWT_JWKS_URL": "auth.jwksUrl",
     "GATEWAY_HANDLERS": "gateway.handlers.name",
+    "PUBLISHER_OUTBOX_URL": "publisher.outbox",
+    "PUBLISHER_OUTBOX_USERNAME": "publisher.outbox.login.existingSecret",
+    "PUBLISHER_OUTBOX_PASSWORD": "publisher.outbox.login.existingSecret",
     "GATEWAY_POD_DELETION_COST": "gateway.podDeletionCost.enabled",
 }
 """Settings that cannot stand in a `settings` map, and the values that set them instead."""
@@ -91,6 +94,7 @@ _REPOSITORY: Final[Schema] = {
     "minLength": 1,
     "pattern": r"^([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$",
 }
+_POSTGRES_URL: Final[Schema] = {"pattern": r"^(postgres(ql)?://[^\s/]*/\S+)?$"}
 _LABELS_OF_OURS: Final[Schema] = {
     "type": "object",
     "additionalProperties": {"type": "string"},
@@ -133,8 +137,9 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("auth.secret", {"pattern": "^(.{32,})?$"}),
     ("auth.jwksUrl", _WEB_URL),
     ("redis.url", _REDIS_URL),
-    ("redis.login.existingSecret.usernameKey", {"pattern": "^[-._a-zA-Z0-9]*$"}),
-    ("redis.login.existingSecret.passwordKey", {"minLength": 1, "pattern": "^[-._a-zA-Z0-9]+$"}),
+    ("publisher.outbox.url", _POSTGRES_URL),
+    ("*.login.existingSecret.usernameKey", {"pattern": "^[-._a-zA-Z0-9]*$"}),
+    ("*.login.existingSecret.passwordKey", {"minLength": 1, "pattern": "^[-._a-zA-Z0-9]+$"}),
     ("redis.valkey.password", {"pattern": "^[A-Za-z0-9_-]*$"}),
     ("redis.valkey.maxMemory", {"pattern": "^[1-9][0-9]*([kKmMgG][bB]?)?$"}),
     ("redis.valkey.persistence.size", {"pattern": _BYTES}),
@@ -162,7 +167,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*.service.nodePort", {**_PORT, "minimum": 0}),
     ("*.service.trafficDistribution", {"pattern": "^[A-Za-z0-9./-]*$"}),
     ("*.service.externalTrafficPolicy", {"enum": ["", "Local", "Cluster"]}),
-    ("networkPolicy.redisPort", _PORT),
+    ("networkPolicy.*Port", _PORT),
     ("networkPolicy.*Ports", {"items": {"type": "integer", **_PORT}, "minItems": 1}),
     ("*.loadBalancerSourceRanges", _NETWORKS),
     ("*.hosts", _HOSTS),

@@ -28,6 +28,7 @@ from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.readiness import Health, HealthLog
 from clarion_contract.service.redis_at_start import refuse_old_redis
+from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_publisher.ingestion.admission import Admission
@@ -134,6 +135,7 @@ async def running(
             keys,
             lambda: drain.begun,
         ),
+        *_outbox(settings, metrics),
         *sources,
     ]
     metrics.observe_pod(
@@ -216,12 +218,30 @@ def _health(
         reasons = supervisor.obstacles
         if drain.begun:
             reasons.append("draining")
+        warnings: list[str] = []
         for source in sources:
             reasons += source.obstacles()
+            warnings += source.warnings()
         bus = probe.health()
-        return Health((*reasons, *bus.reasons), bus.warnings)
+        return Health((*reasons, *bus.reasons), (*bus.warnings, *warnings))
 
     return health
+
+
+def _outbox(settings: PublisherSettings, metrics: Metrics) -> list[Source]:
+    """The outbox if one is set.
+
+    Raises:
+        InvalidSettings: its driver is not installed, or does not understand the URL.
+    """
+    if settings.outbox_address is None:
+        return []
+    try:
+        from clarion_publisher.sources.outbox.build import outbox_source  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        problem = f"PUBLISHER_OUTBOX_URL needs Clarion's extra `postgres`: {error}"
+        raise InvalidSettings([problem]) from None
+    return [outbox_source(settings, metrics.registry)]
 
 
 def _bus_probe(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.service.origins import check_entries
+from clarion_contract.service.postgres_url import check_postgres_url, with_postgres_login
+from clarion_contract.service.secret_settings import MAY_HOLD_SECRET
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
@@ -134,6 +136,61 @@ class PublisherSettings(ContractSettings):
         "development, since such a page holds a token with publish scopes.",
     )
 
+    outbox_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
+        None,
+        validation_alias="PUBLISHER_OUTBOX_URL",
+        repr=False,
+        description="URL of the PostgreSQL database with the outbox, 14 or newer: "
+        "postgresql://[user:password@]host:port/database. Several hosts, separated by commas, are "
+        "those of one database with failover. Needs the extra `postgres`.",
+    )
+    outbox_username: SecretStr | None = Field(
+        None,
+        validation_alias="PUBLISHER_OUTBOX_USERNAME",
+        description="User of PostgreSQL, in place of one in the URL. Needs no percent-encoding.",
+    )
+    outbox_password: SecretStr | None = Field(
+        None,
+        validation_alias="PUBLISHER_OUTBOX_PASSWORD",
+        description="Password of PostgreSQL, in place of one in the URL. Needs no "
+        "percent-encoding.",
+    )
+    outbox_poll_seconds: float = Field(
+        0.25,
+        ge=0.01,
+        le=60,
+        description="Time between two looks at an outbox without rows. NOTIFY wakes the publisher "
+        "sooner, where the outbox has its trigger and no pooler is between.",
+    )
+    outbox_batch_rows: int = Field(
+        500,
+        ge=1,
+        le=10_000,
+        description="How many rows of the outbox are read and published together at most.",
+    )
+    outbox_keep_refused_seconds: int = Field(
+        7 * 86_400,
+        ge=0,
+        le=366 * 86_400,
+        description="How long rows that can never be published stay in `clarion_outbox_refused`.",
+    )
+
+    @field_validator("outbox_url")
+    @classmethod
+    def _known_to_postgres(cls, url: str | None) -> str | None:
+        return url if url is None else check_postgres_url(url)
+
+    @property
+    def outbox_address(self) -> str | None:
+        """The URL of the outbox with its login, which is a secret; None: there is no outbox."""
+        if self.outbox_url is None:
+            return None
+        username, password = (
+            given.get_secret_value() if given else None
+            for given in (self.outbox_username, self.outbox_password)
+        )
+        return with_postgres_login(self.outbox_url, username, password)
+
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, names: Names) -> Names:
@@ -146,11 +203,19 @@ class PublisherSettings(ContractSettings):
         return split_names(value)
 
     @model_validator(mode="after")
+    def _one_outbox_login(self) -> Self:
+        if self.outbox_url is None and (self.outbox_username or self.outbox_password):
+            raise ValueError("expected PUBLISHER_OUTBOX_URL beside a user or password for it")
+        _ = self.outbox_address
+        return self
+
+    @model_validator(mode="after")
     def _room_for_a_body(self) -> Self:
         for smaller, larger in (
             ("data_max_bytes", "body_max_bytes"),
             ("body_max_bytes", "bodies_max_bytes"),
             ("batch_max_events", "max_pending"),
+            ("outbox_batch_rows", "max_pending"),
         ):
             if getattr(self, smaller) > getattr(self, larger):
                 raise ValueError(

@@ -107,8 +107,14 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
         "--set", "auth.jwksUrl=https://login/keys,redis.url=redis://r",
         "--set", f"{secret}.name=own,{secret}.usernameKey=user",
     )  # fmt: skip
-    examples = (trial, jwks, pem, handlers, cost, login)
-    reached = set().union(*(names(one, "gateway") for one in examples))
+    outbox = helm.render(
+        *TRIAL,
+        "--set", "publisher.outbox.url=postgresql://db/shop",
+        "--set", "publisher.outbox.login.existingSecret.name=own",
+        "--set", "publisher.outbox.login.existingSecret.usernameKey=user",
+    )  # fmt: skip
+    examples = (trial, jwks, pem, handlers, cost, login, outbox)
+    reached = {name for one in examples for each in CLASSES for name in names(one, each)}
     assert ELSEWHERE.keys() <= reached
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import redis
 from websockets.exceptions import WebSocketException
 
@@ -50,8 +51,17 @@ class Hour:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=10))
             for work in (self._crowd(group), self._publish(client), self._mistakes(client),
-                         self._operations()):  # fmt: skip
+                         self._operations(), self._rows()):  # fmt: skip
                 group.create_task(work)
+
+    async def _rows(self) -> None:
+        """An application that writes to the outbox, with a mistake now and then."""
+        url = self._stack.publisher.program.environment["PUBLISHER_OUTBOX_URL"]
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            while self._share() < 1:
+                audience = "all" if self._random.random() > 0.004 else "everybody"
+                await connection.execute("SELECT clarion_publish(%s, 'tick')", [audience])
+                await asyncio.sleep(self._random.expovariate(3))
 
     def _share(self) -> float:
         """How much of the time is over, from 0 to 1 and a little more."""

@@ -18,6 +18,7 @@ from tests.e2e.stack import Stack, make_stack
 from tests.observability import hour
 from tests.observability.prometheus import SCRAPE_SECONDS, Drawn, Prometheus, Series
 from tests.observability.traffic import SETTINGS, drive
+from tests.postgres import Postgres
 from tests.valkey import Valkey
 
 HOUR_SCRAPE_SECONDS: Final = 5.0
@@ -95,8 +96,17 @@ def _recording(
     """A running stack that Prometheus scrapes."""
     valkey = Valkey(folder)
     valkey.start()
+    postgres = Postgres()
     try:
-        stack = make_stack(folder, valkey.url, "test-observability", **settings)
+        postgres.start()
+        outbox = postgres.new_outbox()
+        stack = make_stack(
+            folder,
+            valkey.url,
+            "test-observability",
+            PUBLISHER_OUTBOX_URL=outbox.url,
+            **settings,
+        )
         targets = {
             f"{service.program.name}:9090": urlsplit(service.internal_url).netloc
             for service in stack.services
@@ -109,4 +119,5 @@ def _recording(
         finally:
             prometheus.kill()
     finally:
+        postgres.remove()
         valkey.kill()

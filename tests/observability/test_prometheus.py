@@ -133,13 +133,16 @@ def test_rules_load_and_run(observed: Observed) -> None:
         assert rule["health"] == "ok", rule
 
 
-def test_the_loss_of_events_alarms_at_once(observed: Observed) -> None:
+def test_the_loss_of_events_and_bad_rows_alarm_at_once(observed: Observed) -> None:
     firing = [
         alert
         for alert in observed.prometheus.get("/alerts")["alerts"]
         if alert["state"] == "firing"
     ]
-    assert {alert["labels"]["alertname"] for alert in firing} == {"ClarionEventsLost"}
+    assert {alert["labels"]["alertname"] for alert in firing} == {
+        "ClarionEventsLost",
+        "ClarionOutboxRowsRefused",
+    }
     assert all(alert["labels"]["namespace"] == "local" for alert in firing)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -89,8 +90,20 @@ class Traffic:
         await self._strangers()
         await self._messages()
         await self._resumes()
+        await asyncio.to_thread(self._rows)
 
     # Producers
+
+    def _rows(self) -> None:
+        """Rows of the outbox: a good one, a bad one, and the end of the publisher's connection."""
+        url = self._stack.publisher.program.environment["PUBLISHER_OUTBOX_URL"]
+        with psycopg.connect(url, autocommit=True) as connection:
+            for audience in ("all", "everybody"):
+                connection.execute("SELECT clarion_publish(%s, 'tick')", [audience])
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'clarion-publisher'"
+            )
 
     async def _post(
         self, body: object, *, path: str = "/v1/events", token: str | None = "", **headers: str

@@ -20,6 +20,9 @@ _UNKNOWN_SECRET: Final = "a secret that only the cluster knows"  # noqa: S105 - 
 UNKNOWN_REDIS: Final = "redis://redis-url-in-a-secret.invalid:6379/0"
 """In place of a Redis whose URL or login is in a Secret."""
 
+UNKNOWN_OUTBOX: Final = "postgresql://outbox-url-in-a-secret.invalid/unknown"
+"""In place of an outbox whose URL or login is in a Secret."""
+
 Environment = Mapping[str, str]
 
 
@@ -80,6 +83,8 @@ def _of_component(values: Mapping[str, Any], service: str) -> Environment:
     }
     if service == "gateway":
         made["GATEWAY_HANDLERS"] = _map(values, service, "handlers").get("name")
+    else:
+        made["PUBLISHER_OUTBOX_URL"] = _outbox(_map(values, service, "outbox"))
     return {name: _text(value) for name, value in made.items() if value is not None}
 
 
@@ -99,6 +104,13 @@ def _redis(redis: Mapping[str, Any]) -> str | None:
     if login or _map(redis, "existingSecret").get("name") or _map(redis, "valkey").get("enabled"):
         return UNKNOWN_REDIS
     return redis.get("url")
+
+
+def _outbox(outbox: Mapping[str, Any]) -> str | None:
+    login = _map(outbox, "login", "existingSecret").get("name")
+    if login or _map(outbox, "existingSecret").get("name"):
+        return UNKNOWN_OUTBOX
+    return outbox.get("url") or None
 
 
 def _text(value: object) -> str:

@@ -8,6 +8,7 @@ from deploy.grafana.dashboard import Dashboard
 from deploy.grafana.overview.clients import CLIENTS
 from deploy.grafana.overview.delivery import DELIVERY
 from deploy.grafana.overview.glance import GLANCE
+from deploy.grafana.overview.outbox import OUTBOX
 from deploy.grafana.overview.publishing import PUBLISHING
 from deploy.grafana.process import processes
 from deploy.grafana.query import DRAINING, PUBLISHERS, of_publishers
@@ -21,6 +22,7 @@ OVERVIEW: Final = Dashboard(
         DELIVERY,
         CLIENTS,
         PUBLISHING,
+        OUTBOX,
         processes("Publisher processes", PUBLISHERS, of_publishers, "clarion_publisher_sockets"),
     ],
     drains=DRAINING,

@@ -23,6 +23,9 @@ class Source(Protocol):
 
             def obstacles(self) -> Sequence[str]:
                 return ()
+
+            def warnings(self) -> Sequence[str]:
+                return ()
     """
 
     async def run(self, ingestion: Ingestion) -> None:
@@ -38,3 +41,6 @@ class Source(Protocol):
 
         Each reason is shown in the body of ``/readyz``, for people.
         """
+
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with the source although the pod should get traffic, for people."""

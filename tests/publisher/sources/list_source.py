@@ -49,6 +49,10 @@ class ListSource:
         """See `clarion_publisher.sources.source.Source`."""
         return (f"{len(self._waiting)} events of the list wait",) if self._waiting else ()
 
+    def warnings(self) -> Sequence[str]:
+        """See `clarion_publisher.sources.source.Source`."""
+        return ()
+
     async def _publish_some(self, ingestion: Ingestion) -> None:
         batch = self._waiting[:_BATCH_EVENTS]
         outcomes = await ingestion.publish(self._caller, batch)

@@ -98,6 +98,9 @@ class Broken:
     def obstacles(self) -> Sequence[str]:
         return ()
 
+    def warnings(self) -> Sequence[str]:
+        return ()
+
 
 def test_a_bug_of_a_source_ends_the_pod(redis_url: str, namespace: str) -> None:
     """Kubernetes starts another. If a source died silently, events would be lost."""

@@ -139,6 +139,9 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if eq .component "publisher" }}
+{{- include "clarion.outboxEnv" . }}
+{{- end }}
 {{- with fromYaml (include "clarion.jwtSecret" .) }}
 - name: CLARION_JWT_SECRET
   valueFrom:
@@ -156,10 +159,47 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
 {{- end }}
 {{- end }}
 
+{{/* The variables of the publishers' outbox, or nothing. */}}
+{{- define "clarion.outboxEnv" -}}
+{{- $outbox := .root.Values.publisher.outbox -}}
+{{- if and $outbox.url $outbox.existingSecret.name -}}
+{{- fail "expected either publisher.outbox.url or publisher.outbox.existingSecret.name, got both" -}}
+{{- end -}}
+{{- if and $outbox.login.existingSecret.name (not (or $outbox.url $outbox.existingSecret.name)) -}}
+{{- fail "expected publisher.outbox.url or publisher.outbox.existingSecret.name beside publisher.outbox.login.existingSecret.name" -}}
+{{- end -}}
+{{- if or $outbox.url $outbox.existingSecret.name }}
+- name: PUBLISHER_OUTBOX_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $outbox.existingSecret.name | default (include "clarion.component" .) }}
+      key: {{ ternary $outbox.existingSecret.key "outbox-url" (not (empty $outbox.existingSecret.name)) }}
+{{- with $outbox.login.existingSecret }}
+{{- if .name }}
+{{- $name := .name }}
+{{- range $variable, $key := dict "PUBLISHER_OUTBOX_USERNAME" .usernameKey "PUBLISHER_OUTBOX_PASSWORD" .passwordKey }}
+{{- if $key }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $name }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What the chart's own Secret for a component holds; nothing: no Secret is made. */}}
 {{- define "clarion.secretData" -}}
 {{- with include "clarion.redisUrl" .root }}
 redis-url: {{ . | quote }}
+{{- end }}
+{{- if eq .component "publisher" }}
+{{- with .root.Values.publisher.outbox.url }}
+outbox-url: {{ . | quote }}
+{{- end }}
 {{- end }}
 {{- $auth := fromYaml (include "clarion.auth" .) -}}
 {{- if and $auth.secret (not ($auth.existingSecret | default dict).name) }}

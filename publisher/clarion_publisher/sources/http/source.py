@@ -61,6 +61,10 @@ class HttpSource:
             return ()
         return (f"no keys from CLARION_JWT_JWKS_URL: {self._keys.failure}",)
 
+    def warnings(self) -> Sequence[str]:
+        """None: what is wrong with the keys is a reason to send requests elsewhere."""
+        return ()
+
     def _server(self, ingestion: Ingestion) -> Server:
         settings = self._settings
         return Server(

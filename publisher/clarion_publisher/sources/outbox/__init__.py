@@ -1,0 +1,1 @@
+"""The PostgreSQL outbox: events that an application writes in its own transactions."""
