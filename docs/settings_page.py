@@ -138,6 +138,7 @@ _ADVICE: Final[dict[str, str]] = {
     "away for less than the age. Lower it if Redis needs memory.",
     "history_max_age_seconds": "Raise it if clients stay away longer (phones in pockets). It costs "
     "memory in Redis, and in each gateway's ring.",
+    "topic_rules": "Some topics need less history than others. With the chart, use its value `topicRules`.",
     "idempotency_seconds": "Raise it if producers retry for longer than a day. Lower it if there are "
     "many keys: each costs memory in Redis.",
     "wait_replicas": "Redis has replicas that may be promoted: set it to their number.",

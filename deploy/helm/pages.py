@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from clarion_contract.events.topic_rules import TopicRule
 from clarion_contract.service.settings import ContractSettings, variable
 from clarion_gateway.settings import GatewaySettings
 from clarion_publisher.settings import PublisherSettings
@@ -28,6 +29,7 @@ SCHEMA: Final = CHART / "values.schema.json"
 
 ELSEWHERE: Final = {
     "CLARION_POD": "the pod's name",
+    "CLARION_TOPIC_RULES": "topicRules",
     "CLARION_REDIS_URL": "redis",
     "CLARION_REDIS_USERNAME": "redis.login.existingSecret",
     "CLARION_REDIS_PASSWORD": "redis.login.existingSecret",
@@ -131,6 +133,7 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("*nodeSelector", _STRINGS),
     ("gateway.handlers.files", _STRINGS),
     ("gateway.handlers.name", {"pattern": r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$"}),
+    ("topicRules", {"items": TopicRule.model_json_schema()}),
     ("otlp.settings", _OTEL),
     ("otlp.endpoint", _WEB_URL),
     ("*.prometheusAddress", _WEB_URL),

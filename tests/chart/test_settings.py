@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.service.settings import ContractSettings, load, variable
 from clarion_gateway.settings import GatewaySettings
 from clarion_publisher.settings import PublisherSettings
@@ -113,9 +114,44 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
         "--set", "publisher.outbox.login.existingSecret.name=own",
         "--set", "publisher.outbox.login.existingSecret.usernameKey=user",
     )  # fmt: skip
-    examples = (trial, jwks, pem, handlers, cost, login, outbox)
+    rules = helm.render(*TRIAL, "--set", "topicRules[0].pattern=cursor.**")
+    examples = (trial, jwks, pem, handlers, cost, login, outbox, rules)
     reached = {name for one in examples for each in CLASSES for name in names(one, each)}
     assert ELSEWHERE.keys() <= reached
+
+
+def test_rules_for_topics_arrive_in_both_services(
+    helm: Helm, tmp_path: Path, clean_environment: pytest.MonkeyPatch
+) -> None:
+    topics = [
+        {"pattern": "cursor.**", "history": False},
+        {"pattern": "price.*", "history": {"max_events": 1_000_000, "max_age_seconds": 30}},
+    ]
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"topicRules": topics}))
+    rendered = helm.render(*TRIAL, "--values", str(values))
+    for component, cls in CLASSES.items():
+        clean_environment.setenv("CLARION_JWT_SECRET", "in the user's own Secret, 32 bytes")
+        for name, value in rendered.environment(component).items():
+            clean_environment.setenv(name, value)
+        assert load(cls).rules == TopicRules.model_validate({"topics": topics})
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"pattern": "a", "histroy": False},
+        {"pattern": "a", "history": True},
+        {"pattern": "a", "history": {"max_events": 0}},
+    ],
+)
+def test_the_schema_refuses_what_is_no_rule_for_topics(
+    helm: Helm, tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"topicRules": [rule]}))
+    assert "topicRules" in helm.refusal(*TRIAL, "--values", str(values))
 
 
 def test_shared_settings_yield_to_a_components_own(helm: Helm) -> None:

@@ -182,6 +182,26 @@ def test_values_of_the_chart(clarion: Clarion) -> None:
     assert about(findings, "error") == {"CLARION_LOG_LEVEL"}
 
 
+def test_every_fault_in_the_rules_for_topics_is_found(clarion: Clarion) -> None:
+    file = clarion.folder / "values.yaml"
+    rules = "topicRules: [{pattern: a..b}, {pattern: c, histroy: false}]"
+    file.write_text(VALUES.replace("warn}", "warning}") + rules)
+    findings = checked(clarion, "--values", str(file), code=ExitCode.USAGE)
+    told = [each for each in findings if each["about"] == "CLARION_TOPIC_RULES"]
+    assert [each["message"].partition(":")[0] for each in told] == [
+        "topics[0].pattern",
+        "topics[1].histroy",
+    ]
+    assert all(each["services"] == ["gateway", "publisher"] for each in told)
+
+
+def test_both_services_need_the_same_rules_for_topics(clarion: Clarion) -> None:
+    file = clarion.folder / "rules.yaml"
+    file.write_text("topics: [{pattern: a}]")
+    good = checked(clarion, "--offline", CLARION_JWT_SECRET=SECRET, CLARION_TOPIC_RULES=str(file))
+    assert about(good, "error") == set()
+
+
 @pytest.mark.parametrize("name", sorted((ROOT / "deploy/helm/clarion/ci").glob("*-values.yaml")))
 def test_the_examples_of_values_are_right(clarion: Clarion, name: Path) -> None:
     """But for the place of a public key, which holds none."""

@@ -299,15 +299,19 @@ class ClusterGateways(Gateways):
         self, client: ClusterClient, number: int, audience: Audience, until: int | None = None
     ) -> set[int]:
         due = client.dues[number]
-        return {
-            event.id
-            for index, event in enumerate(self.log)
-            if event.audience == audience
-            and (until is None or event.id <= until)
-            and is_due(due, event, index)
-            and not client.had(event)
-            and not client.is_excluded(event)
-        } - self._unaware - self.fleeting
+        return (
+            {
+                event.id
+                for index, event in enumerate(self.log)
+                if event.audience == audience
+                and (until is None or event.id <= until)
+                and is_due(due, event, index)
+                and not client.had(event)
+                and not client.is_excluded(event)
+            }
+            - self._unaware
+            - self.fleeting
+        )
 
     def _check_admitted(self, client: ClusterClient, heard: Heard) -> None:
         event = self._by_id[heard.id]

@@ -92,9 +92,7 @@ async def compare(url: str, steps: list[tuple[Any, ...]], *, clustered: bool) ->
         clock = keyspace.clock(step[1].stream) if len(step) > 1 else ""
         real_ids, memory_ids = real_by_clock[clock], memory_by_clock[clock]
         if step[0] == "publish":
-            publication = Publication(
-                step[1], "tick", step[3], exclude=step[2], history=step[4]
-            )
+            publication = Publication(step[1], "tick", step[3], exclude=step[2], history=step[4])
             (answer,) = await real.publish([publication])
             real_ids.known.append(answer.id)  # type: ignore[union-attr]
             memory_ids.known.append(memory.publish(publication).id)

@@ -483,7 +483,9 @@ class Gateways(RuleBasedStateMachine):
         self._run(then)
 
     @rule(audiences=SOME, data=st.data(), then=TURNS)
-    def publish(self, audiences: list[Audience | Fleeting], data: st.DataObject, then: int | None) -> None:
+    def publish(
+        self, audiences: list[Audience | Fleeting], data: st.DataObject, then: int | None
+    ) -> None:
         ids = [person.connection.id for person in self.people]
         exclude = data.draw(st.none() | st.sampled_from(ids))
         self._publish(audiences, exclude)
@@ -809,9 +811,7 @@ class Gateways(RuleBasedStateMachine):
         else:
             self.loop.run(turns)
 
-    def _publish(
-        self, events: Sequence[Audience | Fleeting], exclude: str | None = None
-    ) -> None:
+    def _publish(self, events: Sequence[Audience | Fleeting], exclude: str | None = None) -> None:
         for each in events:
             audience = each.audience if isinstance(each, Fleeting) else each
             history = isinstance(each, Audience)

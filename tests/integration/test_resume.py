@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.events.audience import (
+    ALL,
+    AUTHENTICATED,
+    Audience,
+    topic_audience,
+    user_audience,
+)
 from clarion_contract.events.event import Publication, Published
 from tests.integration.conftest import Start
-from tests.integration.pod import Pod, token
+from tests.integration.pod import Pod, eventually, token
 from tests.integration.sockets import dialled, opened
 
 CLIENTS = 30
@@ -205,6 +211,37 @@ async def test_only_clients_of_now_get_events_without_history(
 
     assert live == sorted(live)
     assert missed == [[0, 2], [2], [2], [], []]
+
+
+async def test_a_topic_that_a_rule_keeps_for_less_is_told_when_it_no_longer_reaches_back(
+    start: Start,
+) -> None:
+    """Topics with more history are resumed, and so are those that never have any."""
+    topics = {name: topic_audience(name) for name in ("brief", "fleeting", "long")}
+    rules = [
+        {"pattern": "brief", "history": {"max_age_seconds": 1}},
+        {"pattern": "fleeting", "history": False},
+    ]
+    async with start(topic_rules=json.dumps({"topics": rules})) as pod:
+        bearer = token("alice", topics=list(topics))
+        async with opened(pod, token=bearer) as client:
+            since = client.welcome["id"]
+        for audience in topics.values():
+            await pod.publish(audience)
+        log = pod.settings.keyspace.log(topics["brief"].stream)
+
+        async def has_expired() -> bool:
+            return await pod.bus.command("EXISTS", log) == 0
+
+        await eventually(has_expired, what="the topic's log has expired")
+        async with opened(pod, since=since, token=bearer) as back:
+            welcome = back.welcome
+            await pod.publish(type_=END)
+            events = await back.events(2)
+
+    assert welcome["resumed"] is True
+    assert welcome["not_resumed"] == ["brief"]
+    assert [event.get("topic", event["type"]) for event in events] == ["long", END]
 
 
 async def test_what_was_missed_is_only_what_is_the_identitys(start: Start) -> None:

@@ -5,6 +5,7 @@ Each becomes the environment variables of one or both services, as a pod would g
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ def _of_component(values: Mapping[str, Any], service: str) -> Environment:
         **_auth(_map(values, service, "auth") or _map(values, "auth")),
         "CLARION_REDIS_URL": _redis(_map(values, "redis")),
         "CLARION_POD": service,
+        "CLARION_TOPIC_RULES": _topic_rules(values.get("topicRules")),
     }
     if service == "gateway":
         made["GATEWAY_HANDLERS"] = _map(values, service, "handlers").get("name")
@@ -97,6 +99,10 @@ def _auth(auth: Mapping[str, Any]) -> dict[str, Any]:
         "CLARION_JWT_PUBLIC_KEY": auth.get("publicKey"),
         "CLARION_JWT_JWKS_URL": auth.get("jwksUrl"),
     }
+
+
+def _topic_rules(rules: object) -> str | None:
+    return json.dumps({"topics": rules}) if rules else None
 
 
 def _redis(redis: Mapping[str, Any]) -> str | None:

@@ -182,6 +182,8 @@ def differences(settings: Mapping[str, ContractSettings]) -> Iterator[Finding]:
                 "gateway and publisher must have the same",
                 *settings,
             )
+    if gateway.rules != publisher.rules:
+        yield wrong("CLARION_TOPIC_RULES", "gateway and publisher must have the same", *settings)
     largest = getattr(publisher, "data_max_bytes", 0)
     unsent = getattr(gateway, "max_unsent_bytes", largest + 1)
     if unsent <= largest:

@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from redis.exceptions import ResponseError
@@ -25,6 +25,7 @@ from clarion_contract.events.event import (
     Published,
     parse_message,
 )
+from clarion_contract.events.topic_rules import NO_RULES, TopicRules
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.connections import pool_to
 from clarion_contract.redis.faults import unavailable
@@ -51,11 +52,42 @@ PAGE_MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """How much of each stream Redis keeps, and how long idempotency keys are remembered."""
+    """How much of each stream Redis keeps, and how long idempotency keys are remembered.
+
+    Attributes:
+        topics: rules that keep less of some topics.
+    """
 
     max_events: int
     max_age_seconds: int
     key_ttl_seconds: int
+    topics: TopicRules = NO_RULES
+
+    def of(self, publication: Publication) -> LogLimits:
+        """The limits of the log that a publication goes to."""
+        if not publication.history:
+            return LogLimits(0, self.max_age_seconds)
+        audience = publication.audience
+        if audience.kind != "topic" or not self.topics.topics:
+            return LogLimits(self.max_events, self.max_age_seconds)
+        history = self.topics.of(audience.name).history
+        if history is None:
+            return LogLimits(0, self.max_age_seconds)
+        return LogLimits(
+            history.max_events or self.max_events,
+            history.max_age_seconds or self.max_age_seconds,
+        )
+
+
+class LogLimits(NamedTuple):
+    """How much Redis keeps of one log.
+
+    Attributes:
+        max_events: 0: events are not logged.
+    """
+
+    max_events: int
+    max_age_seconds: int
 
 
 Answer = Published | IdempotencyKeyReused | BusUnavailable
@@ -343,18 +375,16 @@ class Bus:
 
     def _publish_arguments(self, publication: Publication) -> Call:
         stream = publication.audience.stream
-        max_events = self._limits.max_events if publication.history else 0
+        limits = self._limits.of(publication)
         if publication.key is None:
-            return self._arguments(
-                stream, publication.header, publication.data, max_events=max_events
-            )
+            return self._arguments(stream, publication.header, publication.data, limits=limits)
         return self._arguments(
             stream,
             publication.header,
             publication.data,
             self._keys.key(stream, publication.key),
             _fingerprint(publication),
-            max_events=max_events,
+            limits=limits,
         )
 
     def _arguments(
@@ -366,9 +396,13 @@ class Bus:
         fingerprint: str = "",
         *,
         ttl_milliseconds: int | None = None,
-        max_events: int | None = None,
+        limits: LogLimits | None = None,
     ) -> Call:
         keys = self._stream_keys(stream)
+        max_events, max_age_seconds = limits or (
+            self._limits.max_events,
+            self._limits.max_age_seconds,
+        )
         return (
             4,
             *keys,
@@ -376,12 +410,13 @@ class Bus:
             self._keys.channel(stream),
             header,
             data.lstrip(b" "),  # a space before it has a meaning on the bus
-            self._limits.max_events if max_events is None else max_events,
+            max_events,
             self._limits.max_age_seconds * 1000,
             fingerprint,
             ttl_milliseconds or self._limits.key_ttl_seconds * 1000,
             self._publish_command,
             self._keys.lane(stream),
+            max_age_seconds * 1000,
         )
 
     def _whole(self, replies: list[Any]) -> list[Any]:

@@ -12,11 +12,12 @@
 -- ARGV[2] header       "<type> <exclude or -> <traceparent or ->"
 -- ARGV[3] data         JSON, passed on byte for byte
 -- ARGV[4] max events   events kept in the log, about; 0: this one is not logged
--- ARGV[5] max age ms   age of the events kept in the log, about
+-- ARGV[5] max age ms   for two such ages the stream is remembered; the same for all streams
 -- ARGV[6] fingerprint  of the publication; empty: no idempotency key
 -- ARGV[7] key ttl ms   how long an idempotency key is remembered
 -- ARGV[8] command      PUBLISH, or SPUBLISH on a cluster
 -- ARGV[9] lane         lowest bit of the id, so that no client gets one id from two clocks; empty: either bit
+-- ARGV[10] log age ms  age of the events kept in the log, about; at most the max age
 --
 -- Returns {id, outcome, gateways}; outcome 0: published, 1: duplicate of the event with that id,
 -- 2: the key was used for another event. gateways: subscribers that PUBLISH reached.
@@ -51,7 +52,7 @@ local id = math.max(now, (tonumber(issued[1]) or 0) + 1, (tonumber(remembered[1]
 if ARGV[9] ~= '' and id % 2 ~= tonumber(ARGV[9]) then id = id + 1 end
 local text = string.format('%.0f', id)
 
--- meta outlives the log's events by one max age. If meta is missing, nothing was published on this
+-- meta outlives the log's events by one max age or more. If meta is missing, nothing was published on this
 -- stream for two max ages, or since the data set began; the later of the two is the floor.
 local max_age = tonumber(ARGV[5])
 local prev = remembered[1]
@@ -88,8 +89,8 @@ else
   -- Trimming once a second is enough, so a busy stream makes these three calls once a second. The
   -- second is Redis' time, since the time in ids stands still while Redis' time is behind them.
   redis.call('HSET', KEYS[2], 'last', text, 'aged', string.format('%.0f', second))
-  redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', now - 1000 * max_age))
-  redis.call('PEXPIRE', KEYS[1], max_age + 1000)
+  redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', now - 1000 * ARGV[10]))
+  redis.call('PEXPIRE', KEYS[1], ARGV[10] + 1000)
   redis.call('PEXPIRE', KEYS[2], 2 * max_age + 1000)
 end
 local gateways = redis.call(ARGV[8], ARGV[1], text .. ' ' .. told .. ' ' .. ARGV[2] .. '\n' .. data)

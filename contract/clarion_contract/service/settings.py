@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -28,10 +29,12 @@ from pydantic_settings import (
 )
 
 from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Replication
 from clarion_contract.redis.url import parse_redis_url, with_login
 from clarion_contract.service.secret_settings import MAY_HOLD_SECRET, BadFile, SecretFiles
+from clarion_contract.service.topic_rules_file import BadRules, read_topic_rules
 
 SECRET_MIN_BYTES: Final = 32
 TOKEN_MAX_BYTES: Final = 24_576
@@ -139,6 +142,12 @@ class ContractSettings(BaseSettings):
         ge=1,
         le=30 * 86_400,
         description="How long Redis keeps events per stream for clients that resume.",
+    )
+    topic_rules: str | None = Field(
+        None,
+        validation_alias="CLARION_TOPIC_RULES",
+        description="Path of a YAML or JSON file with rules for topics, or the JSON itself. See "
+        "[rules for topics](publishing.md#rules-for-topics).",
     )
     idempotency_seconds: int = Field(
         86_400,
@@ -339,6 +348,16 @@ class ContractSettings(BaseSettings):
         _ = self.redis_address
         return self
 
+    @model_validator(mode="after")
+    def _good_rules(self) -> Self:
+        _ = self.rules
+        return self
+
+    @cached_property
+    def rules(self) -> TopicRules:
+        """The rules for topics."""
+        return read_topic_rules(self.topic_rules, max_age_seconds=self.history_max_age_seconds)
+
     @property
     def redis_address(self) -> str:
         """The URL of Redis with its login, which is a secret."""
@@ -360,7 +379,10 @@ class ContractSettings(BaseSettings):
     def history(self) -> HistoryLimits:
         """How many events Redis keeps, and for how long."""
         return HistoryLimits(
-            self.history_max_events, self.history_max_age_seconds, self.idempotency_seconds
+            self.history_max_events,
+            self.history_max_age_seconds,
+            self.idempotency_seconds,
+            self.rules,
         )
 
     @property
@@ -376,18 +398,27 @@ def load(cls: type[AnySettings]) -> AnySettings:
     """The settings in the environment.
 
     Raises:
-        InvalidSettings: one line per bad variable, without values that may be secret.
+        InvalidSettings: one line per bad variable, and per fault in the file of rules, without
+            values that may be secret.
     """
     try:
         return cls()
     except ValidationError as error:
-        raise InvalidSettings([_line(cls, detail) for detail in error.errors()]) from None
+        details = error.errors()
+        raise InvalidSettings([line for each in details for line in _lines(cls, each)]) from None
 
 
 def variable(cls: type[ContractSettings], field: str) -> str:
     """The environment variable that sets a field."""
     alias = cls.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else (cls.model_config["env_prefix"] + field).upper()
+
+
+def _lines(cls: type[ContractSettings], detail: ErrorDetails) -> list[str]:
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, BadRules):
+        return [f"{variable(cls, 'topic_rules')}: {fault}" for fault in error.faults]
+    return [_line(cls, detail)]
 
 
 def _line(cls: type[ContractSettings], detail: ErrorDetails) -> str:

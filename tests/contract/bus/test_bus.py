@@ -14,9 +14,16 @@ from redis.asyncio import Redis
 
 from clarion_contract.bus import bus as bus_module
 from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
+from clarion_contract.events.audience import (
+    ALL,
+    AUTHENTICATED,
+    Audience,
+    topic_audience,
+    user_audience,
+)
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication, Published, parse_message
+from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace, pod_stream
 from clarion_contract.redis.server import FormerPrimary
@@ -346,6 +353,31 @@ class TestFloor:
         assert kept == ids[-len(kept) :]
         assert found.floor == ids[-len(kept) - 1]
 
+    async def test_a_rule_keeps_less_of_a_topic_and_the_stream_is_remembered_for_as_long(
+        self, redis_url: str, redis: Redis, keys: Keyspace
+    ) -> None:
+        rules = TopicRules.model_validate(
+            {
+                "topics": [
+                    {"pattern": "few", "history": {"max_events": 100, "max_age_seconds": 5}},
+                    {"pattern": "none", "history": False},
+                ]
+            }
+        )
+        bus = Bus(redis_from_url(redis_url), keys, HistoryLimits(1_000, 60, 60, rules))
+        few, none, other = (topic_audience(name) for name in ("few", "none", "other"))
+        for topic in (few, none, other):
+            await publish(bus, *[event(topic)] * 400)
+        logs = [await history(bus, topic) for topic in (few, none, other)]
+        await bus.aclose()
+        few_kept, none_kept, other_kept = (len(log.events) for log in logs)
+        assert 100 <= few_kept <= 200
+        assert (none_kept, other_kept) == (0, 400)
+        assert logs[0].floor == logs[0].events[0].prev
+        assert logs[1].floor < logs[1].last
+        assert 0 < await redis.pttl(keys.log(few.stream)) <= 6_000
+        assert await redis.pttl(keys.meta(few.stream)) > 100_000
+
     async def test_events_past_their_age_are_trimmed(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
@@ -462,9 +494,7 @@ class TestWithoutHistory:
     async def test_an_empty_log_ends_with_the_last_one_that_was_logged(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:
-        logged, _, newest = await publish(
-            bus, event(), event(history=False), event(history=False)
-        )
+        logged, _, newest = await publish(bus, event(), event(history=False), event(history=False))
         await redis.delete(keys.log("all"))
         found = await history(bus)
         assert (found.floor, found.last, found.events) == (logged, newest, [])

@@ -50,9 +50,7 @@ def test_messages_round_trip(
 ) -> None:
     publication = Publication(ALL, kind, data, exclude=exclude, trace=trace)
     message = f"{id_} {prev} {publication.header}\n".encode() + (b"" if history else b" ") + data
-    assert parse_message(ALL, message) == Event(
-        id_, prev, ALL, kind, data, exclude, trace, history
-    )
+    assert parse_message(ALL, message) == Event(id_, prev, ALL, kind, data, exclude, trace, history)
 
 
 @given(st.binary())

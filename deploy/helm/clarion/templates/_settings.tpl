@@ -24,6 +24,9 @@ CLARION_JWT_PUBLIC_KEY: {{ . | quote }}
 {{- with $auth.jwksUrl }}
 CLARION_JWT_JWKS_URL: {{ . | quote }}
 {{- end }}
+{{- with .root.Values.topicRules }}
+CLARION_TOPIC_RULES: {{ dict "topics" . | toJson | quote }}
+{{- end }}
 {{- if eq .component "gateway" }}
 {{- with $values.handlers.name }}
 GATEWAY_HANDLERS: {{ . | quote }}

@@ -1,0 +1,116 @@
+"""Rules for topics, by pattern: how much history each topic keeps.
+
+Rules stand in a file that both services read (`clarion_contract.service.topic_rules_file`). The
+first rule whose pattern covers a topic counts, and no other. Topics without a rule keep as much
+history as every stream.
+
+Pure values, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from clarion_contract.events.topic import check_pattern, covers
+
+_HISTORY_EXPECTED: Final = "expected false, or a map of max_events and max_age_seconds"
+
+
+def _history_or_none(value: object) -> object:
+    """``false`` as None; a map is left to `TopicHistory`."""
+    if value is False:
+        return None
+    if isinstance(value, Mapping | TopicHistory):
+        return value
+    raise ValueError(_HISTORY_EXPECTED)
+
+
+class TopicHistory(BaseModel):
+    """How much of a topic's history Redis keeps; None: as much as of every stream."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_events: int | None = Field(
+        None, ge=1, le=10_000_000, description="How many events Redis keeps, about."
+    )
+    max_age_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="How long Redis keeps events, about; at most CLARION_HISTORY_MAX_AGE_SECONDS.",
+    )
+
+
+class TopicRule(BaseModel):
+    """What holds for the topics that a pattern covers.
+
+    Attributes:
+        history: None: the events are delivered and not kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    pattern: Annotated[str, AfterValidator(check_pattern)] = Field(
+        description="A topic or a pattern, such as order.* or cursor.**."
+    )
+    history: Annotated[
+        TopicHistory | None,
+        BeforeValidator(_history_or_none),
+        WithJsonSchema({"anyOf": [{"const": False}, TopicHistory.model_json_schema()]}),
+    ] = Field(
+        TopicHistory(),
+        description="How much of the topic's history Redis keeps; false: nothing.",
+    )
+
+
+EVERY_TOPIC: Final = TopicRule(pattern="**")
+"""The rule for topics that no other rule covers."""
+
+
+class TopicRules(BaseModel):
+    """The rules of an installation, in order.
+
+    Example: ``TopicRules(topics=[{"pattern": "cursor.**", "history": False}])``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topics: tuple[TopicRule, ...] = Field((), description="The first one that fits counts.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rule_for_a_pattern(cls, value: Any) -> Any:  # noqa: ANN401
+        rules = value.get("topics") if isinstance(value, Mapping) else None
+        patterns = [_pattern_of(rule) for rule in rules] if isinstance(rules, Sequence) else []
+        for place, pattern in enumerate(patterns):
+            if pattern is not None and pattern in patterns[:place]:
+                raise ValueError(f"expected one rule for {pattern!r}, got a second")
+        return value
+
+    def of(self, topic: str) -> TopicRule:
+        """The rule for a topic."""
+        return _rule_of(self.topics, topic)
+
+
+def _pattern_of(rule: object) -> str | None:
+    pattern = rule.get("pattern") if isinstance(rule, Mapping) else None
+    return pattern if isinstance(pattern, str) else None
+
+
+@lru_cache(maxsize=10_000)
+def _rule_of(rules: tuple[TopicRule, ...], topic: str) -> TopicRule:
+    return next((rule for rule in rules if covers(rule.pattern, topic)), EVERY_TOPIC)
+
+
+NO_RULES: Final = TopicRules()

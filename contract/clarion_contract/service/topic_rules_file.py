@@ -1,0 +1,105 @@
+"""Reads the rules for topics, `clarion_contract.events.topic_rules`, that a setting names.
+
+The setting holds the path of a YAML or JSON file, or the JSON itself, as the chart writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from clarion_contract.events.topic_rules import NO_RULES, TopicRules
+
+_UNKNOWN_KEY: Final = "extra_forbidden"
+
+
+class BadRules(ValueError):
+    """Rules that no service can start with.
+
+    Attributes:
+        faults: one line for each.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+def read_topic_rules(given: str | None, *, max_age_seconds: int) -> TopicRules:
+    """The rules that a setting names; no rules if it is unset.
+
+    Args:
+        given: a path, or JSON text that begins with ``{``.
+        max_age_seconds: how long Redis remembers any stream. A rule may keep less.
+
+    Raises:
+        BadRules: the file cannot be read, or something in it is wrong.
+
+    Example: ``read_topic_rules("/etc/clarion/topics.yaml", max_age_seconds=600)``.
+    """
+    if given is None:
+        return NO_RULES
+    try:
+        rules = TopicRules.model_validate(_parsed(given))
+    except ValidationError as error:
+        raise BadRules([_fault(detail) for detail in error.errors()]) from None
+    faults = [
+        f"topics[{place}].history.max_age_seconds: expected at most "
+        f"CLARION_HISTORY_MAX_AGE_SECONDS ({max_age_seconds}), got {rule.history.max_age_seconds}"
+        for place, rule in enumerate(rules.topics)
+        if rule.history and (rule.history.max_age_seconds or 0) > max_age_seconds
+    ]
+    if faults:
+        raise BadRules(faults)
+    return rules
+
+
+def _parsed(given: str) -> object:
+    if given.lstrip().startswith("{"):
+        return _of_json(given)
+    path = Path(given)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise BadRules([f"cannot read {given}: {reason}"]) from None
+    parsed = _of_json(text) if path.suffix == ".json" else _of_yaml(text)
+    if not isinstance(parsed, dict):
+        raise BadRules([f"expected a map with the key topics in {given}"])
+    return parsed
+
+
+def _of_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRules([f"not JSON: {error}"]) from None
+
+
+def _of_yaml(text: str) -> object:
+    import yaml  # noqa: PLC0415 - slow, rarely used
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise BadRules([f"not YAML{line}"]) from None
+
+
+def _fault(detail: ErrorDetails) -> str:
+    """One line for one fault: where it is, and what was expected."""
+    where = ""
+    for part in detail["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == _UNKNOWN_KEY:
+        message = "unknown key"
+    elif isinstance(detail["input"], str | int | float):
+        message += f", got {str(detail['input'])[:64]!r}"
+    return f"{where.removeprefix('.')}: {message}" if where else message
