@@ -208,8 +208,11 @@ class MemoryBus:
                     break
                 events.insert(0, event)
                 size_bytes += len(event.data)
-            is_all = not events or events[0].prev <= page.floor
-            floor = page.floor if is_all else events[0].prev
+            stream = events[0].audience.stream if events else ""
+            logs = former.logs if former and former.node == self.node_of(stream) else self._logs
+            begin = logs[stream].logged_at(events[0].prev) if events else 0
+            is_all = begin <= page.floor
+            floor = page.floor if is_all else begin
             found.append(History(floor, page.last, events, None if is_all else page.floor))
         return found
 

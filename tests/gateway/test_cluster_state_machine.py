@@ -279,7 +279,9 @@ class ClusterGateways(Gateways):
             ids = [
                 event.id
                 for event in self.log
-                if event.audience == topic_audience(topic) and event.exclude != client.id
+                if event.audience == topic_audience(topic)
+                and event.history
+                and event.exclude != client.id
             ]
             told = [id_ for id_ in ids if id_ in recalled.ids]
             if told:

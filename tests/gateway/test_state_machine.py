@@ -734,11 +734,13 @@ class Gateways(RuleBasedStateMachine):
     def _check_recalled(self, client: Client, recalled: Recalled) -> None:
         assert recalled.ids == sorted(recalled.ids)
         assert all(id_ <= recalled.position for id_ in recalled.ids)
+        assert {*recalled.ids} <= {event.id for event in self.log if event.history}
         for topic in recalled.topics:
             ids = [
                 event.id
                 for event in self.log
                 if event.audience == topic_audience(topic)
+                and event.history
                 and event.id <= recalled.position
                 and event.exclude != client.id
             ]

@@ -277,9 +277,9 @@ class Bus:
         ranges = [(audience, 0) for audience in audiences]
         pages = await self._pages(ranges, limit, max_bytes, broken_too=True, newest=True)
         return [
-            replace(page, floor=page.events[0].prev, next_since=page.floor)
-            if page.events and page.events[0].prev > page.floor
-            else page
+            replace(page, floor=page.next_since, next_since=page.floor)
+            if page.next_since is not None and page.next_since > page.floor
+            else replace(page, next_since=None)
             for page in pages
         ]
 

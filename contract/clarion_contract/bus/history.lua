@@ -11,6 +11,7 @@
 --
 -- Returns {floor, last, entries, next}: the log is whole for every since >= floor; last is the id of
 -- the stream's newest event, logged or not (0: none remembered); next is the since that reads on (0: that was all).
+-- Of the newest events, next is the position above which the entries are whole.
 
 -- Read at first: what an event's size is shows only then, and it may be as large as Redis takes.
 local FIRST_STEP = 16
@@ -59,16 +60,22 @@ local function read_newest(since, limit, max_bytes)
   return entries
 end
 
+-- Before an entry, only logged events can be missing: those up to l, or else p.
+local function floor_before(entry)
+  local floor
+  for i = 1, #entry[2], 2 do
+    local name = entry[2][i]
+    if name == 'l' or name == 'p' and not floor then floor = entry[2][i + 1] end
+  end
+  return floor
+end
+
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local meta = redis.call('HMGET', KEYS[2], 'last', 'logged')
 local last = meta[1]
 local floor
 if first then
-  -- Before the first entry, the log lacks the logged events only: those up to l, or else p.
-  for i = 1, #first[2], 2 do
-    local name = first[2][i]
-    if name == 'l' or name == 'p' and not floor then floor = first[2][i + 1] end
-  end
+  floor = floor_before(first)
 elseif last then
   local logged, at = string.match(meta[2] or '', '^(%d+) (%d+)$')
   floor = at == last and logged or last
@@ -87,6 +94,7 @@ local reaches = tonumber(ARGV[1]) >= tonumber(floor)
 if (reaches or ARGV[4] == '1') and (not last or tonumber(last) > tonumber(ARGV[1])) then
   if ARGV[6] == '1' then
     entries = read_newest(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
+    if entries[1] then next_since = floor_before(entries[1]) end
   else
     entries, next_since = read(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
   end

@@ -196,7 +196,7 @@ class Delivery:
             self._ring.append(event)
         if self._topic_rings:  # there is one
             for event in events:
-                if event.audience.shown:
+                if event.audience.shown and event.history:
                     self._topic_rings.append(event)
         self._rounded += len(events)
         self._move_to(self._positions.last_shared(events) if self._pending else self._seen)
