@@ -16,6 +16,7 @@ from clarion_cli.health import health
 from clarion_cli.outbox import app as outbox
 from clarion_cli.output import print_error
 from clarion_cli.publish import publish
+from clarion_cli.send import send
 from clarion_cli.tail import tail
 from clarion_cli.token import token
 from clarion_cli.up import up
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(token)
 app.command()(publish)
+app.command()(send)
 app.command()(tail)
 app.command()(users)
 app.command()(connections)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,15 +18,14 @@ from clarion.client import (
     Open,
     Refresh,
     Status,
-    TokenContext,
 )
 from clarion.local import is_local
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.gateway import UrlOption, UserOption, token_source
 from clarion_cli.output import JsonOption, Output, print_line, print_notice
-from clarion_cli.state import State, find_state
-from clarion_cli.token import TOKEN_VARIABLE, checked_topic, checked_user, make_signer
+from clarion_cli.state import find_state
+from clarion_cli.token import checked_topic
 
-_TOKEN_SECONDS: Final = 3600
 _COLOURS: Final = {"all": "cyan", "authenticated": "green", "user": "magenta", "topic": "yellow"}
 # The position of the time of day in an RFC 3339 time, to the millisecond.
 _CLOCK: Final = slice(11, 23)
@@ -109,22 +106,8 @@ async def print_events(client: Client, output: Output) -> None:
 
 
 def tail(
-    user: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Connect as this user. Default: anonymous.", show_default=False
-        ),
-    ] = None,
-    url: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="CLARION_GATEWAY_URL",
-            metavar="URL",
-            help="A gateway's URL. Repeat it to name several; after a lost connection the next one "
-            "is tried. Default: the gateways of the running `clarion up`.",
-            show_default=False,
-        ),
-    ] = None,
+    user: UserOption = None,
+    url: UrlOption = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -154,7 +137,7 @@ def tail(
     try:
         client = Client(
             url or state.addresses().gateways,
-            get_token=_token_source(state, user, topics),
+            get_token=token_source(state, user, topics),
             topics=topics,
             since=since,
             on_status=Notices(quiet=quiet).tell,
@@ -164,33 +147,6 @@ def tail(
         raise Failure(f"the gateway refused: {error.reason}", _code(error)) from None
     except ValueError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
-
-
-def _token_source(
-    state: State, user: str | None, topics: list[str]
-) -> Callable[[TokenContext], str] | None:
-    """Where tokens come from; None: the client stays anonymous.
-
-    Raises:
-        Failure: the options do not fit each other, or there is no secret to sign with.
-    """
-    if given := os.environ.get(TOKEN_VARIABLE):
-        if user is not None:
-            raise Failure(f"--user and {TOKEN_VARIABLE} exclude each other", ExitCode.USAGE)
-        return lambda context: _only(given, context)
-    if user is None:
-        if topics:
-            raise Failure(f"--topic needs --user or {TOKEN_VARIABLE}", ExitCode.USAGE)
-        return None
-    signer, subject = make_signer(state), checked_user(user)
-    return lambda _: signer.sign(subject, expires_seconds=_TOKEN_SECONDS, subscribe=topics or None)
-
-
-def _only(token: str, context: TokenContext) -> str:
-    """The one token that there is."""
-    if context.reason == "expiring":
-        raise LookupError("there is no other token")
-    return token
 
 
 def _code(error: ClosedError) -> ExitCode:
