@@ -243,6 +243,10 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "
     "subscriptions.",
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",
+    "gateway.socketio": "Set `false` if no client speaks Socket.IO: less to attack.",
+    "gateway.socketio_path": "Your clients set `path`.",
+    "gateway.socketio_ping_interval_seconds": "Lower it if a proxy closes quiet connections.",
+    "gateway.socketio_ping_timeout_seconds": "Lower it to notice lost clients sooner.",
     "gateway.drain_pause_seconds": "Raise it if the load balancer takes longer to notice. A pod "
     "without connections pauses too.",
     "gateway.drain_spread_seconds": "Raise it for many clients per pod. Raise "

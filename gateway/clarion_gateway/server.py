@@ -29,8 +29,9 @@ from clarion_gateway.transports.http import gateway_protocol
 _log = structlog.get_logger(__name__)
 
 _ABOUT: Final = (
-    "The gateway holds the WebSocket (/ws) and SSE (/sse) connections of clients and delivers "
-    "events to them from Redis. It runs your application's handlers for messages from clients."
+    "The gateway holds the WebSocket (/ws), SSE (/sse) and Socket.IO (/socket.io/) connections of "
+    "clients and delivers events to them from Redis. It runs your application's handlers for "
+    "messages from clients."
 )
 
 

@@ -41,7 +41,7 @@ class GatewaySettings(ContractSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     host: str = Field("::", description=f"Address of the public port. {EVERY_ADDRESS}")
-    port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse.")
+    port: int = Field(8000, ge=0, le=65_535, description="Public port: /ws, /sse, /socket.io/.")
     health_path: HealthPath = Field("/health", description=HEALTH_PATH_MEANING)
     path_prefix: PathPrefix = Field(
         "",
@@ -318,6 +318,28 @@ class GatewaySettings(ContractSettings):
         False,
         description="Whether clients that ask for it get permessage-deflate, without context "
         "takeover.",
+    )
+    socketio: bool = Field(
+        True,
+        description="Whether clients of Socket.IO may connect, by WebSocket "
+        '(`transports: ["websocket"]`).',
+    )
+    socketio_path: str = Field(
+        "/socket.io",
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+        description="Path of Socket.IO below the prefix: the option `path` of its clients.",
+    )
+    socketio_ping_interval_seconds: float = Field(
+        25,
+        ge=0.1,
+        le=3_600,
+        description="Seconds from the answer to a ping of Socket.IO to the next ping.",
+    )
+    socketio_ping_timeout_seconds: float = Field(
+        20,
+        ge=0.1,
+        le=3_600,
+        description="How long a client of Socket.IO may take to answer a ping.",
     )
     drain_pause_seconds: float = Field(
         5,

@@ -14,7 +14,7 @@ from tests.chart.helm import NAMESPACE, Helm, Object, Rendered
 from tests.chart.test_schema import TRIAL
 
 COMPONENTS = ("gateway", "publisher")
-PATHS = {"gateway": ["/ws", "/sse"], "publisher": ["/v1"]}
+PATHS = {"gateway": ["/ws", "/sse", "/socket.io"], "publisher": ["/v1"]}
 COMPONENT = "app.kubernetes.io/component"
 
 

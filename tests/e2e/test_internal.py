@@ -41,7 +41,7 @@ def test_a_gateway_without_connections_says_so(stack: Stack) -> None:
     assert held == {
         f'clarion_connections{{identity="{identity}",wire="{wire}"}}'
         for identity in ("anonymous", "authenticated")
-        for wire in ("websocket", "websocket-deflate", "sse")
+        for wire in ("websocket", "websocket-deflate", "sse", "socketio")
     }
 
 

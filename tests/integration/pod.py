@@ -19,7 +19,7 @@ from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import gateway_protocol
-from clarion_gateway.transports.routes import ROUTES, Routes
+from clarion_gateway.transports.routes import Routes
 from tests.conftest import SECRET
 
 SECONDS = 30.0
@@ -138,7 +138,7 @@ async def started(
     namespace: str,
     *,
     wait: bool = True,
-    routes: Routes = ROUTES,
+    routes: Routes | None = None,
     **overrides: Any,
 ) -> AsyncIterator[Pod]:
     """A gateway until the context ends; with ``wait``, a ready one."""

@@ -223,7 +223,7 @@ async def test_an_unknown_path_is_not_found(pod: Pod) -> None:
         for count, path in enumerate(("/", "/ws/", "/ws/alice"), 1):
             response = await answer_to(pod, request_of(path))
             assert response.status == 404, path
-            assert response.detail == "expected /ws"
+            assert response.detail == "expected /ws or /socket.io"
             assert await refused(pod, "not_found") == count
 
 

@@ -135,15 +135,19 @@ class Admission:
         """The number of handshakes under way."""
         return self._opening
 
-    def refuse_early(self) -> Close | None:
+    def refuse_early(self, unconnected: int = 0) -> Close | None:
         """The close for every new client while the pod takes none; None: the pod takes clients.
 
         Asked before any work is spent on a handshake.
+
+        Args:
+            unconnected: sessions that count as connections without being any.
         """
         if self.draining:
             return close_codes.DRAINING
         unfinished = 0 if self._hooks is None else self._hooks.unfinished
-        if len(self._hub) + self._opening + unfinished >= self._settings.max_connections:
+        held = len(self._hub) + self._opening + unfinished + unconnected
+        if held >= self._settings.max_connections:
             return close_codes.AT_CAPACITY
         return None
 

@@ -21,10 +21,12 @@ from clarion_gateway.clients.origins import Origins, RefusedOrigins
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.heartbeats import Heartbeats
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire.engineio.heartbeat import Timing
 from clarion_gateway.wire.messages import Answer, ClientMessage, Malformed, Message, Subscribe
 
 # A connection may send so many malformed messages: the author of a client with a bug should see
@@ -52,6 +54,9 @@ class Sessions:
         inbound: the memory of what clients have sent and nobody has handled yet.
         outbound: the memory of what waits for clients.
         behind_bytes: how much may wait for a client before that counts.
+        heartbeats: of the sessions of Engine.IO.
+        unconnected: sessions of Engine.IO that no connection has been asked for on. They count as
+            connections do.
     """
 
     def __init__(  # noqa: PLR0913 - all that a client meets, joined in app.py
@@ -85,6 +90,10 @@ class Sessions:
         self.refused_origins = RefusedOrigins()
         self.settings = settings
         self.behind_bytes = settings.behind_bytes
+        self.heartbeats = Heartbeats(
+            Timing(settings.socketio_ping_interval_seconds, settings.socketio_ping_timeout_seconds)
+        )
+        self.unconnected = 0
         self.addresses = Addresses(settings.trusted_proxies)
         self._admission = admission
         self._hub = hub
@@ -99,7 +108,7 @@ class Sessions:
 
     def refuse_early(self) -> Close | None:
         """The close for every new client while the pod takes none; None: the pod takes clients."""
-        return self._admission.refuse_early()
+        return self._admission.refuse_early(self.unconnected)
 
     def open(self, connection: Connection, opening: Opening) -> None:
         """Begin to admit a connection. Its messages wait in its inbox until it is live."""
@@ -123,10 +132,22 @@ class Sessions:
             self.metrics.messages.labels("invalid_text").inc()
             connection.close(close_codes.INVALID_TEXT)
         else:
-            if isinstance(decoded, Message):
-                self._inboxes.put(connection, decoded, len(message))
-            else:
-                self._queue(connection, decoded, len(message))
+            self.take(connection, decoded, len(message))
+
+    def take(
+        self, connection: Connection, message: ClientMessage | Answer, size_bytes: int
+    ) -> None:
+        """Take a message that the transport has decoded, and has called `spend` for.
+
+        Args:
+            size_bytes: of the message as the client sent it.
+        """
+        if isinstance(message, Message):
+            self._inboxes.put(connection, message, size_bytes)
+        elif isinstance(message, Answer):
+            self._inboxes.answered(connection, message)
+        elif not isinstance(message, Subscribe) or self._may_ask(connection, message):
+            self._inboxes.put(connection, message, size_bytes)
 
     def spend(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; close the connection if it is used up."""
@@ -141,6 +162,12 @@ class Sessions:
         self.metrics.messages.labels("rate_limited").inc()
         connection.close(close_codes.RATE_LIMITED)
         return False
+
+    def succeed(self, before: Connection, after: Connection) -> None:
+        """Let a connection go on with the budget of the one before it on the same transport."""
+        received = self._received.pop(before, None)
+        if received is not None:
+            self._received[after] = received
 
     def ended(self, connection: Connection, close: Close) -> None:
         """Forget a connection that closes or is gone, and count it: the first call only."""
@@ -159,14 +186,6 @@ class Sessions:
         if connection.state is not State.CLOSED:
             self._inboxes.welcomed(connection)
             connection.socket.resume_reading()
-
-    def _queue(
-        self, connection: Connection, message: ClientMessage | Answer, size_bytes: int
-    ) -> None:
-        if isinstance(message, Answer):
-            self._inboxes.answered(connection, message)
-        elif not isinstance(message, Subscribe) or self._may_ask(connection, message):
-            self._inboxes.put(connection, message, size_bytes)
 
     def _may_ask(self, connection: Connection, message: Subscribe) -> bool:
         """Take topics off the connection's budget; refuse the message if it is used up."""

@@ -92,6 +92,9 @@ INBOUND_FULL: Final = Close(
 )
 DISCONNECTED: Final = Close(4409, "disconnected, reconnect", "disconnected", 409, reconnect=True)
 TOO_LARGE: Final = Close(4413, "message too large", "too_large", 413, reconnect=False)
+NO_CONNECT: Final = Close(
+    4408, "expected a CONNECT of Socket.IO in time", "no_connect", 408, reconnect=True
+)
 RATE_LIMITED: Final = Close(
     4429, "too many messages, reconnect later", "rate_limited", 429, reconnect=True
 )
@@ -134,6 +137,11 @@ def too_large(limit_bytes: int) -> Close:
 def protocol_error(detail: str) -> Close:
     """`PROTOCOL_ERROR` with a reason that says what broke RFC 6455; cut to 123 bytes."""
     return replace(PROTOCOL_ERROR, reason=_fitting(detail))
+
+
+def malformed(detail: str) -> Close:
+    """`MALFORMED` with a reason that says what was expected; cut to 123 bytes."""
+    return replace(MALFORMED, reason=_fitting(detail))
 
 
 def unauthenticated(detail: str) -> Close:

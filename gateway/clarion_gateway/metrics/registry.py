@@ -20,7 +20,7 @@ from clarion_contract.service.faults import fault_gauge, observe_faults
 from clarion_gateway.metrics.histogram import BulkHistogram
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_WIRES: Final = ("websocket", "websocket-deflate", "sse")
+_WIRES: Final = ("websocket", "websocket-deflate", "sse", "socketio")
 _IDENTITIES: Final = ("anonymous", "authenticated")
 # The outcomes of a client's message. `refused` stands for all codes of the application's own.
 MESSAGE_OUTCOMES: Final = (
@@ -266,7 +266,7 @@ class Metrics:
             self.hooks.labels(hook, outcome)
         # Looked up once, since every microsecond counts when many clients connect at once.
         self._accepted = {wire: self.handshakes.labels(wire, "accepted") for wire in _WIRES}
-        for wire in ("websocket", "sse"):
+        for wire in ("websocket", "sse", "socketio"):
             for outcome in ("accepted", "at_capacity", "unavailable", "internal_error"):
                 self.handshakes.labels(wire, outcome)
 

@@ -20,7 +20,7 @@ from clarion_contract.service.paths import within
 from clarion_gateway.clients.origins import forwarded_hosts, readable_by
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.routes import ROUTES, Route, Routes
+from clarion_gateway.transports.routes import Route, Routes, routes_of
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire.format import default_of
 
@@ -63,7 +63,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             paths = [
                 prefix + path.decode()
                 for path, each in self.routes.items()
-                if each.transport.upgrades
+                if each.transport.upgrades and not path.endswith(b"/")
             ]
             self.turn_away(404, "not_found", f"expected {' or '.join(paths)}")
         elif self.parser.get_method() != b"GET":
@@ -192,11 +192,13 @@ def _peer(transport: asyncio.Transport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def gateway_protocol(sessions: Sessions, routes: Routes = ROUTES) -> type[GatewayHttpProtocol]:
+def gateway_protocol(sessions: Sessions, routes: Routes | None = None) -> type[GatewayHttpProtocol]:
     """Make the protocol class for uvicorn's ``http`` setting on the public port.
 
     Args:
         sessions: the pod's; they take each new connection.
-        routes: routes by path.
+        routes: routes by path; None: those that the settings ask for.
     """
+    if routes is None:
+        routes = routes_of(sessions.settings)
     return protocol_class(GatewayHttpProtocol, sessions.port, sessions=sessions, routes=routes)

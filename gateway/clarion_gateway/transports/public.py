@@ -26,7 +26,10 @@ from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.transports.routes import ROUTES
+from clarion_gateway.transports.routes import routes_of
+from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
+from clarion_gateway.wire.engineio import errors
 
 _log = structlog.get_logger(__name__)
 _DEV_PAGE: Final = "clarion_dev_page"
@@ -44,14 +47,27 @@ def public_app(settings: GatewaySettings, draining: Callable[[], bool]) -> ASGIA
     app.router.redirect_slashes = False
     app.router.routes += health_routes(settings.health_path, draining)
     app.router.routes += [
-        Route(path.decode(), _expects_upgrade)
-        if route.transport.upgrades
-        else Route(path.decode(), _expects_get, methods=_NOT_GET)
-        for path, route in ROUTES.items()
+        _besides_connections(path.decode(), route.transport)
+        for path, route in routes_of(settings).items()
     ]
     if settings.profile == "dev":
         app.router.routes.extend(_dev_page(settings))
     return _ResponseHeaders(Prefixed(app, settings.path_prefix))
+
+
+def _besides_connections(path: str, transport: type[TcpSocket]) -> Route:
+    """The answer to requests for a path of connections that ask for none."""
+    if issubclass(transport, SocketIoWebSocket):
+        return Route(path, _no_polling, methods=["GET", *_NOT_GET])
+    if transport.upgrades:
+        return Route(path, _expects_upgrade)
+    return Route(path, _expects_get, methods=_NOT_GET)
+
+
+async def _no_polling(_request: Request) -> Response:
+    """Refuse Engine.IO's other transport, as its protocol says."""
+    error = errors.UNKNOWN_TRANSPORT
+    return Response(error.body, error.status, media_type="application/json")
 
 
 def _dev_page(settings: GatewaySettings) -> Sequence[Route]:

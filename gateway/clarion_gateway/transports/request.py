@@ -50,6 +50,11 @@ class ConnectionRequest:
         """All values of a header, by its name in lower case."""
         return [value for key, value in self.headers if key == name]
 
+    def field(self, name: str) -> str | None:
+        """The first value of a field in the query; None: the query does not have it."""
+        fields, _ = _fields(self.query)
+        return fields.get(name)
+
     @property
     def offered_subprotocols(self) -> list[str]:
         """The values of ``Sec-WebSocket-Protocol`` (RFC 6455, section 11.3.4), in order."""

@@ -115,7 +115,7 @@ class WebSocket(TcpSocket):
         Until the connection is live, nothing is answered: the first bytes wait, and no more are
         read.
         """
-        if self._closing is None and self._connection.state is not State.LIVE:
+        if self._closing is None and self._must_wait():
             self._early += data
             self._transport.pause_reading()
             self._count_kept()
@@ -129,12 +129,20 @@ class WebSocket(TcpSocket):
                     self._transport.abort()
             if self._transport.is_closing():
                 return
-        if self._fragments or self._core.reader.buffer or self._kept_bytes:
+        if self._kept_bytes or self._held_bytes():
             self._count_kept()
 
+    def _must_wait(self) -> bool:
+        """Whether nothing is to be parsed now."""
+        return self._connection.state is not State.LIVE
+
+    def _held_bytes(self) -> int:
+        """Memory of messages that are not whole, and of those that came too early."""
+        return len(self._early) + self._fragments_bytes + len(self._core.reader.buffer)
+
     def _count_kept(self) -> None:
-        """Count what is held of messages that are not whole, and of those that came too early."""
-        kept_bytes = len(self._early) + self._fragments_bytes + len(self._core.reader.buffer)
+        """Count what is held of the client's messages."""
+        kept_bytes = self._held_bytes()
         grown_bytes, self._kept_bytes = kept_bytes - self._kept_bytes, kept_bytes
         if grown_bytes > 0:
             self._sessions.inbound.hold(self._connection, grown_bytes)
@@ -209,9 +217,9 @@ class WebSocket(TcpSocket):
         if self._closing is not None:
             return
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
-            self._text(frame)
+            self._part(frame)
         elif frame.opcode is Opcode.BINARY:
-            self.close(close_codes.UNSUPPORTED_DATA)
+            self._binary(frame)
         elif frame.opcode is Opcode.PING:
             if self._sessions.spend(self._connection):
                 self._connection.write(frames.pong(frame.data))
@@ -220,10 +228,18 @@ class WebSocket(TcpSocket):
                 self._sessions.spend(self._connection)  # no ping asked for it
             self.awaiting_pong = False
 
-    def _text(self, frame: Frame) -> None:
+    def _binary(self, frame: Frame) -> None:  # noqa: ARG002 - for those who override
+        """A frame begins a binary message."""
+        self.close(close_codes.UNSUPPORTED_DATA)
+
+    def _message(self, data: bytes) -> None:
+        """A message is whole."""
+        self._sessions.receive(self._connection, data)
+
+    def _part(self, frame: Frame) -> None:
         data = bytes(frame.data)
         if frame.fin and self._fragments is None:
-            self._sessions.receive(self._connection, data)
+            self._message(data)
         elif self._sessions.spend(self._connection):
             fragments = self._fragments = self._fragments or []
             fragments.append(data)
@@ -231,7 +247,7 @@ class WebSocket(TcpSocket):
             if frame.fin:
                 self._fragments = None
                 self._fragments_bytes = 0
-                self._sessions.receive(self._connection, b"".join(fragments))
+                self._message(b"".join(fragments))
 
     def _fail(self, error: Exception) -> None:
         """Close for an error that the core found in the frames, with a reason of the gateway's."""

@@ -1,0 +1,1 @@
+"""Clients of Socket.IO: sessions of Engine.IO on the public port."""

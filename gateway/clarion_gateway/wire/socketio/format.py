@@ -1,0 +1,181 @@
+"""The wire format of a Socket.IO client: events become ``["<type>",<data>]`` (docs/protocol.md).
+
+It encodes what one namespace is sent. Delivery shares each frame between all clients of the
+format. The parts that belong to the session (pings, CONNECT, DISCONNECT) are the transport's.
+
+An event's frame is put together around the producer's bytes. Its type needs no escaping
+(`clarion_contract.events.event.TYPE_PATTERN`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from clarion_contract.events.event import Event
+from clarion_gateway.wire import frames
+from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
+from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
+from clarion_gateway.wire.messages import (
+    ClientMessage,
+    Malformed,
+    Message,
+    Subscribe,
+    Unsubscribe,
+)
+from clarion_gateway.wire.socketio import packets
+from clarion_gateway.wire.socketio.packets import MAIN, RESERVED, Packet, PacketType, prefix
+
+_json = msgspec.json.Encoder()
+_topics: msgspec.json.Decoder[tuple[str, ...] | str] = msgspec.json.Decoder(tuple[str, ...] | str)
+
+GAP: Final = "$gap"
+"""Name of the event that tells of a loss. No event of a producer has a type that begins with $."""
+
+SUBSCRIBE: Final = "$subscribe"
+UNSUBSCRIBE: Final = "$unsubscribe"
+"""Names of the events by which a client asks for topics, and gives them up."""
+
+EXCEPTION: Final = "exception"
+"""Name of the event that tells of a refused message, as clients of NestJS expect it."""
+
+
+class SocketIoFormat:
+    """What one namespace is sent.
+
+    Args:
+        name: see `clarion_gateway.wire.format.WireFormat`.
+        frame: puts a message of Engine.IO, its digit included, into the transport's frame.
+        namespace: the clients' namespace.
+    """
+
+    visible_ping = ping = b""  # the transport keeps the heartbeat of Engine.IO
+
+    def __init__(self, name: str, frame: Callable[[bytes], bytes], namespace: str = MAIN) -> None:
+        self.name = name
+        self._frame = frame
+        message = b"%d" % EnginePacketType.MESSAGE
+        place = prefix(namespace)
+        self._connect = message + b"%d" % PacketType.CONNECT + place
+        self._connect_error = message + b"%d" % PacketType.CONNECT_ERROR + place
+        self._event = message + b"%d" % PacketType.EVENT + place
+        self._ack = message + b"%d" % PacketType.ACK + place
+        self.disconnect = frame(message + b"%d" % PacketType.DISCONNECT + place)
+
+    def decode(self, message: bytes) -> ClientMessage:
+        """See `clarion_gateway.wire.format.WireFormat`.
+
+        Accepts the text of an event without attachments, without Engine.IO's digit.
+        """
+        packet = packets.decode(message)
+        if packet.type is not PacketType.EVENT:
+            raise Malformed("expected an event")
+        return message_of(packet)
+
+    def event(self, event: Event) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`.
+
+        Clients would close on an event with a reserved name. It comes as ``$<name>`` instead.
+        """
+        mark = "$" if event.type in RESERVED else ""
+        return self._frame(
+            b'%b["%b%b",%b]' % (self._event, mark.encode(), event.type.encode(), event.data)
+        )
+
+    def welcome(self, welcome: Welcome) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`: the answer to CONNECT."""
+        return self._frame(self._connect + _json.encode({"sid": welcome.connection}))
+
+    def refused(self, code: str, message: str) -> bytes:
+        """Refuse a CONNECT for good. The client does not come back by itself.
+
+        Args:
+            code: for the client's program, as ``err.data.code``.
+            message: for people, as ``err.message``.
+        """
+        fields = {"message": message, "data": {"code": code}}
+        return self._frame(self._connect_error + _json.encode(fields))
+
+    def reply(self, ref: bytes, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. Without an ack id, nobody waits for it."""
+        return self._frame(b"%b%b[%b]" % (self._ack, ref, data)) if ref else b""
+
+    def error(self, ref: bytes | None, code: str, message: str) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`: an event, and the ack if one is wanted."""
+        fields = {"status": "error", "code": code, "message": message}
+        return self._named(EXCEPTION, fields) + self.reply(ref or b"", _json.encode(fields))
+
+    def gap(self, position: int) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. Socket.IO has no message for it."""
+        return self._named(GAP, {"id": str(position)})
+
+    def identity(
+        self,
+        ref: bytes | None,  # noqa: ARG002
+        user: str | None,  # noqa: ARG002
+        expires_in: int | None,  # noqa: ARG002
+        heard: TopicsHeard | None = None,  # noqa: ARG002
+    ) -> bytes:
+        """Never called: a client logs in by connecting again."""
+        raise AssertionError("Socket.IO carries no log-in")
+
+    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:  # noqa: ARG002
+        """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
+        return self.reply(ref, _json.encode(heard.fields))
+
+    def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
+        fields = {"topics": topics, **({"kept": kept} if kept else {})}
+        return self.reply(ref, _json.encode(fields))
+
+    def reconnect(self, after_ms: int, reason: str) -> bytes:  # noqa: ARG002
+        """Return nothing: clients come back by a back-off of their own."""
+        return b""
+
+    def closing(self, label: str, reason: str) -> bytes:  # noqa: ARG002
+        """Return nothing: every close is a lost transport to clients."""
+        return b""
+
+    def _named(self, name: str, fields: dict[str, Any]) -> bytes:
+        return self._frame(self._event + _json.encode([name, fields]))
+
+
+def message_of(packet: Packet) -> ClientMessage:
+    """The message that an event of a client is.
+
+    Its data are the event's argument. None gives ``null``, and several give an array of them.
+
+    Raises:
+        Malformed: it asks for topics, and its argument is neither a name nor a list of names.
+    """
+    name, arguments = packet.name, packet.arguments[1:]
+    if len(arguments) == 1:
+        data = bytes(arguments[0])
+    else:
+        data = b"[%b]" % b",".join(arguments) if arguments else b"null"
+    if name == SUBSCRIBE:
+        return Subscribe(_names(data), packet.id)
+    if name == UNSUBSCRIBE:
+        return Unsubscribe(_names(data), packet.id)
+    return Message(name, data, packet.id)
+
+
+def _names(data: bytes) -> tuple[str, ...]:
+    try:
+        names = _topics.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        raise Malformed("expected the name of a topic, or a list of names") from None
+    return (names,) if isinstance(names, str) else names
+
+
+def invalid_namespace(namespace: str) -> bytes:
+    """The message of Engine.IO that refuses a CONNECT to a namespace that there is not."""
+    fields = {"message": msgspec.Raw(b'"Invalid namespace"')}
+    packet = Packet(PacketType.CONNECT_ERROR, namespace, fields=fields)
+    return b"%d%b" % (EnginePacketType.MESSAGE, packets.encode(packet))
+
+
+SOCKETIO: Final = SocketIoFormat("socketio", frames.text)
+FRAMED: Final = Framed(SOCKETIO)

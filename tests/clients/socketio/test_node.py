@@ -1,0 +1,174 @@
+"""socket.io-client, unmodified, on real gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clarion_contract.events.audience import ALL, Audience
+from clarion_gateway.connections import close_codes
+from tests.clients.js.balancer import balanced
+from tests.clients.socketio.conftest import Drive, Driven
+from tests.integration.pod import Pod, started, token
+
+HANDLERS = """
+from clarion import Handlers, Refusal, propagate
+
+handlers = Handlers()
+
+@handlers.on("echo")
+def echo(data, context):
+    return data
+
+@handlers.on("user")
+def user(data, context):
+    return context.user
+
+@handlers.on("chat", propagate(to="all"))
+def chat(data, context):
+    return data
+
+@handlers.on("refuse")
+def refuse(data, context):
+    raise Refusal("closed", "the room is closed")
+"""
+WEBSOCKET = {"transports": ["websocket"], "reconnectionDelay": 50, "reconnectionDelayMax": 200}
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "node_handlers.py").write_text(HANDLERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "node_handlers:handlers"
+
+
+@pytest.fixture
+async def pod(redis_url: str, namespace: str, mounted: str) -> AsyncIterator[Pod]:
+    async with started(redis_url, namespace, handlers=mounted) as pod:
+        yield pod
+
+
+def connected(
+    drive: Drive, pod: Pod, user: str | None = None, **options: Any
+) -> AbstractAsyncContextManager[Driven]:
+    auth = {} if user is None else {"token": token(user)}
+    return drive(pod.url(""), **{**WEBSOCKET, "auth": auth, **options})
+
+
+async def test_events_of_all_audiences_arrive_in_order(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod, "alice") as alice, connected(drive, pod) as guest:
+        connect = await alice.reported("connect")
+        assert connect["transport"] == "websocket"
+        await guest.reported("connect")
+        await pod.publish(ALL, "tick", b'{"n":1}')
+        await pod.publish(Audience("user", "alice"), "mail", b'[1,"\\u00e4"]')
+        await pod.publish(ALL, "not.to.alice", b"1", exclude=connect["sid"])
+        await pod.publish(ALL, "end")
+        assert await alice.event("end") == [{}]
+        await guest.event("end")
+        events = [(each["name"], each["args"]) for each in alice.reports if each["kind"] == "event"]
+        assert events == [("tick", [{"n": 1}]), ("mail", [[1, "ä"]]), ("end", [{}])]
+        names = [each["name"] for each in guest.reports if each["kind"] == "event"]
+        assert names == ["tick", "not.to.alice", "end"]
+
+
+async def test_emits_reach_handlers_and_acks_come_back(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod, "alice") as alice, connected(drive, pod) as bob:
+        await bob.reported("connect")
+        assert await alice.ask("echo", {"a": [1, None, "ü"]}) == [{"a": [1, None, "ü"]}]
+        assert await alice.ask("echo", 1, "two") == [[1, "two"]]
+        assert await alice.ask("user") == ["alice"]
+        await alice.command(emit=["chat", {"text": "hello"}])
+        assert await bob.event("chat") == [{"text": "hello"}]
+        assert not [each for each in alice.reports if each["kind"] == "event"], "the sender's own"
+
+
+async def test_bytes_reach_handlers_as_base64(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod) as client:
+        await client.command(bytes=["echo", [1, 2, 255]])
+        (reply,) = (await client.reported("ack"))["reply"]
+        assert base64.b64decode(reply) == bytes([1, 2, 255])
+
+
+async def test_a_refusal_is_heard_as_exception_and_as_ack(drive: Drive, pod: Pod) -> None:
+    refusal = {"status": "error", "code": "closed", "message": "the room is closed"}
+    async with connected(drive, pod) as client:
+        assert await client.ask("refuse") == [refusal]
+        assert await client.event("exception") == [refusal]
+
+
+async def test_a_bad_token_stops_the_client_until_it_has_another(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod, auth={"token": "nonsense"}) as client:
+        error = await client.reported("connect_error")
+        assert error["data"] == {"code": "unauthenticated"}
+        await client.command(auth={"token": token("alice")}, connect=None)
+        await client.reported("connect")
+        assert await client.ask("user") == ["alice"]
+        assert len([each for each in client.reports if each["kind"] == "connect_error"]) == 1
+
+
+async def test_who_logs_out_and_in_is_somebody_else(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod, "alice") as client:
+        await client.reported("connect")
+        await client.command(disconnect=None, auth={"token": token("bob")}, connect=None)
+        assert (await client.reported("disconnect"))["reason"] == "io client disconnect"
+        await client.reported("connect", 2)
+        assert await client.ask("user") == ["bob"]
+
+
+async def test_a_closed_transport_brings_the_client_back_and_a_barred_user_stays_away(
+    drive: Drive, pod: Pod
+) -> None:
+    hub = pod.gateway.sessions._hub
+    async with connected(drive, pod, "alice") as client:
+        await client.reported("connect")
+        begin = len(client.reports)
+        hub.of_user("alice")[0].close(close_codes.EXPIRED)
+        assert (await client.reported("disconnect"))["reason"] == "transport close"
+        await client.reported("connect", begin)
+        begin = len(client.reports)
+        hub.of_user("alice")[0].close(close_codes.disconnected("enough", reconnect=False))
+        assert (await client.reported("disconnect", begin))["reason"] == "io server disconnect"
+
+
+async def test_an_unknown_namespace_is_a_connect_error(drive: Drive, pod: Pod) -> None:
+    async with drive(pod.url("/admin"), **WEBSOCKET) as client:
+        assert (await client.reported("connect_error"))["message"] == "Invalid namespace"
+
+
+async def test_short_heartbeats_keep_a_quiet_client(
+    drive: Drive, redis_url: str, namespace: str
+) -> None:
+    """And the client hears enough of them to stay."""
+    short = {"socketio_ping_interval_seconds": 0.3, "socketio_ping_timeout_seconds": 2}
+    async with started(redis_url, namespace, **short) as pod, connected(drive, pod) as client:
+        await client.reported("connect")
+        await asyncio.sleep(3)
+        assert [each["kind"] for each in client.reports] == ["connect"]
+
+
+async def test_clients_of_a_draining_pod_come_back_to_another(
+    drive: Drive, redis_url: str, namespace: str
+) -> None:
+    async with (
+        started(redis_url, namespace, pod="pod-a") as first,
+        started(redis_url, namespace, pod="pod-b") as second,
+        balanced([first.port, second.port]) as url,
+        drive(url, **WEBSOCKET) as client,
+    ):
+        await client.reported("connect")
+        begin = len(client.reports)
+        here, there = (first, second) if len(first.gateway.sessions._hub) else (second, first)
+        draining = asyncio.create_task(here.gateway.drain.run())
+        assert (await client.reported("disconnect", begin))["reason"] == "transport close"
+        await client.reported("connect", begin)
+        assert len(there.gateway.sessions._hub) == 1
+        await there.publish(ALL, "tick")
+        await client.event("tick", begin)
+        await draining
