@@ -82,3 +82,17 @@ def test_a_refusal_is_one_whole_response_whatever_it_tells(status: int, detail: 
     assert separator
     assert f"content-length: {len(body)}".encode() in head.split(b"\r\n")
     assert json.loads(body)["detail"] == detail
+
+
+@given(
+    st.text(st.characters(max_codepoint=255, exclude_characters="\n")),
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[a-z-]+", fullmatch=True),
+            st.text(st.characters(max_codepoint=255, exclude_characters="\r\n")),
+        )
+    ),
+)
+def test_a_request_is_unpacked_as_it_was_packed(query: str, headers: list[tuple[str, str]]) -> None:
+    request = ConnectionRequest("/socket.io/", query, headers)
+    assert ConnectionRequest.unpacked(request.packed()) == request

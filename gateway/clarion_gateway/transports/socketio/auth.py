@@ -11,6 +11,7 @@ import msgspec
 from clarion_gateway.clients.admission import Opening
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Refused
+from clarion_gateway.transports.request import ConnectionRequest
 
 _TOKEN: Final = "token"  # noqa: S105 - a name
 _SCHEME: Final = "bearer "
@@ -19,7 +20,7 @@ _NULL: Final = b"null"
 _text: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
 
 
-def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: Opening) -> Opening:
+def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: ConnectionRequest) -> Opening:
     """The wishes of a client that sends a CONNECT.
 
     Its token is ``auth.token``, or else the one of the session's request. Many applications write
@@ -27,14 +28,15 @@ def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: Opening) -> Op
 
     Args:
         fields: the payload; None: there is none.
-        request: the wishes in the session's request.
+        request: the session's. A position in it does not count.
 
     Raises:
         Refused: the token is no string.
     """
+    opening = replace(request.opening(), since=None, resumes=None)
     raw = None if fields is None else fields.get(_TOKEN)
     if raw is None or bytes(raw) == _NULL:
-        return request
+        return opening
     try:
         token = _text.decode(raw)
     except msgspec.MsgspecError:
@@ -42,4 +44,4 @@ def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: Opening) -> Op
         raise Refused(close_codes.unauthenticated(detail)) from None
     if token[: len(_SCHEME)].lower() == _SCHEME:
         token = token[len(_SCHEME) :].strip()
-    return replace(request, token=token)
+    return replace(opening, token=token)

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
 from typing import Final
 
 from websockets.frames import Frame
 
-from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
@@ -44,6 +42,7 @@ _TOLD: Final = frozenset(
         close_codes.UNAUTHENTICATED.label,
         close_codes.REVOKED.label,
         close_codes.BARRED.label,
+        close_codes.REFUSED.label,
         close_codes.INVALID_TOPIC.label,
         close_codes.TOO_MANY_TOPICS.label,
     }
@@ -61,7 +60,7 @@ class SocketIoWebSocket(WebSocket):
 
     __slots__ = (
         "_assembly", "_connect_by", "_heartbeat", "_is_binary", "_is_connected", "_is_counted",
-        "_opening", "_refused", "slot",
+        "_refused", "_request", "slot",
     )  # fmt: skip
 
     def __init__(self, sessions: Sessions, transport: asyncio.Transport) -> None:
@@ -69,7 +68,7 @@ class SocketIoWebSocket(WebSocket):
         self.slot = -1
         self._assembly = Assembly(sessions.settings.message_max_bytes)
         self._heartbeat: Heartbeat  # from `open` on
-        self._opening: Opening
+        self._request = b""
         self._connect_by = 0.0
         self._is_binary = False
         self._is_connected = False  # a CONNECT has come; its answer may still be due
@@ -86,7 +85,7 @@ class SocketIoWebSocket(WebSocket):
     def open(self, request: ConnectionRequest) -> None:
         """Begin the session. The connection waits for its CONNECT."""
         self._transport.set_write_buffer_limits(high=self._sessions.behind_bytes)
-        self._opening = replace(request.opening(), since=None, resumes=None)
+        self._request = request.packed()
         heartbeats = self._sessions.heartbeats
         now = asyncio.get_running_loop().time()
         self._heartbeat = Heartbeat(heartbeats.timing, now)
@@ -202,7 +201,7 @@ class SocketIoWebSocket(WebSocket):
             self._end_session(refused)
             return
         try:
-            opening = opening_of(packet.fields, self._opening)
+            opening = opening_of(packet.fields, ConnectionRequest.unpacked(self._request))
         except Refused as refused_token:
             self.close(refused_token.close)
         else:

@@ -7,7 +7,6 @@ import json
 import msgspec
 import pytest
 
-from clarion_gateway.clients.admission import Opening
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio.auth import opening_of
@@ -15,7 +14,11 @@ from clarion_gateway.transports.socketio.requests import refused, response
 from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.errors import EngineError
 
-REQUEST = Opening("of the request", None, topics=("order.42",))
+REQUEST = ConnectionRequest(
+    "/socket.io/",
+    "topic=order.42&since=17&connection=abc",
+    [("authorization", "Bearer of.the.request"), ("x-key", "a:b")],
+)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +57,9 @@ def test_a_refusal_is_json_and_pages_may_read_it() -> None:
         ({"token": "Bearer abc"}, "abc"),
         ({"token": "bearer  abc"}, "abc"),
         ({"token": ""}, ""),
-        ({"token": None}, "of the request"),
-        ({"other": 1}, "of the request"),
-        (None, "of the request"),
+        ({"token": None}, "of.the.request"),
+        ({"other": 1}, "of.the.request"),
+        (None, "of.the.request"),
     ],
 )
 def test_the_token_of_a_connect_comes_before_that_of_the_request(
@@ -67,6 +70,7 @@ def test_the_token_of_a_connect_comes_before_that_of_the_request(
     }
     opening = opening_of(fields, REQUEST)
     assert (opening.token, opening.topics) == (token, ("order.42",))
+    assert (opening.since, opening.resumes) == (None, None)
 
 
 @pytest.mark.parametrize("token", [b"12", b"{}", b"[]", b"true", rb'"\ud800"'])
