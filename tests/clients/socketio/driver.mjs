@@ -14,7 +14,9 @@ socket.on("connect", () => {
 });
 socket.on("disconnect", (reason) => report("disconnect", { reason }));
 socket.on("connect_error", ({ message, data }) => report("connect_error", { message, data }));
-socket.onAny((name, ...args) => report("event", { name, args }));
+socket.on("question", (data, answer) => answer({ answer: data }));
+socket.onAny((name, ...args) =>
+  report("event", { name, args: args.filter((each) => typeof each !== "function") }));
 
 const commands = {
   emit: ([name, ...args]) => socket.emit(name, ...args),

@@ -34,6 +34,11 @@ def user(data, context):
 def chat(data, context):
     return data
 
+@handlers.on("quiz")
+async def quiz(data, context):
+    await context.send("hint", {"n": 1})
+    return await context.ask("question", data)
+
 @handlers.on("refuse")
 def refuse(data, context):
     raise Refusal("closed", "the room is closed")
@@ -87,6 +92,12 @@ async def test_emits_reach_handlers_and_acks_come_back(drive: Drive, pod: Pod) -
         await alice.command(emit=["chat", {"text": "hello"}])
         assert await bob.event("chat") == [{"text": "hello"}]
         assert not [each for each in alice.reports if each["kind"] == "event"], "the sender's own"
+
+
+async def test_a_handler_sends_to_its_client_and_asks_it(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod) as client:
+        assert await client.ask("quiz", [6, 7]) == [{"answer": [6, 7]}]
+        assert await client.event("hint") == [{"n": 1}]
 
 
 async def test_bytes_reach_handlers_as_base64(drive: Drive, pod: Pod) -> None:

@@ -30,7 +30,7 @@ from clarion_gateway.wire.engineio.heartbeat import Beat, Heartbeat
 from clarion_gateway.wire.format import Formats
 from clarion_gateway.wire.messages import Malformed
 from clarion_gateway.wire.socketio.assembly import Assembly
-from clarion_gateway.wire.socketio.format import SOCKETIO, invalid_namespace, message_of
+from clarion_gateway.wire.socketio.format import SOCKETIO, answer_of, invalid_namespace, message_of
 from clarion_gateway.wire.socketio.packets import MAIN, Packet, PacketType
 
 _SID_BYTES: Final = 15
@@ -187,7 +187,8 @@ class SocketIoWebSocket(WebSocket):
             self._sessions.take(self._connection, message_of(packet), size_bytes)
         elif packet.type is PacketType.CONNECT_ERROR:
             raise Malformed("expected no CONNECT_ERROR from a client")
-        # An ACK is left: nobody waits for it.
+        else:
+            self._sessions.take(self._connection, answer_of(packet), size_bytes)
 
     # The connection
 

@@ -19,6 +19,7 @@ from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
+    Answer,
     ClientMessage,
     Malformed,
     Message,
@@ -75,14 +76,8 @@ class SocketIoFormat:
         return message_of(packet)
 
     def event(self, event: Event) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`.
-
-        Clients would close on an event with a reserved name. It comes as ``$<name>`` instead.
-        """
-        mark = "$" if event.type in RESERVED else ""
-        return self._frame(
-            b'%b["%b%b",%b]' % (self._event, mark.encode(), event.type.encode(), event.data)
-        )
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return self._emitted(b"", event.type, event.data)
 
     def welcome(self, welcome: Welcome) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: the answer to CONNECT."""
@@ -101,6 +96,14 @@ class SocketIoFormat:
     def reply(self, ref: bytes, data: bytes) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. Without an ack id, nobody waits for it."""
         return self._frame(b"%b%b[%b]" % (self._ack, ref, data)) if ref else b""
+
+    def message(self, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`: an event, to this client only."""
+        return self._emitted(b"", type_, data)
+
+    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`: an event that wants an ack."""
+        return self._emitted(ref, type_, data)
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: an event, and the ack if one is wanted."""
@@ -138,6 +141,11 @@ class SocketIoFormat:
         """Return nothing: every close is a lost transport to clients."""
         return b""
 
+    def _emitted(self, ref: bytes, type_: str, data: bytes) -> bytes:
+        """An event. Clients would close on a reserved name: it becomes ``$<name>``."""
+        mark = b"$" if type_ in RESERVED else b""
+        return self._frame(b'%b%b["%b%b",%b]' % (self._event, ref, mark, type_.encode(), data))
+
     def _named(self, name: str, fields: dict[str, Any]) -> bytes:
         return self._frame(self._event + _json.encode([name, fields]))
 
@@ -150,16 +158,23 @@ def message_of(packet: Packet) -> ClientMessage:
     Raises:
         Malformed: it asks for topics, and its argument is neither a name nor a list of names.
     """
-    name, arguments = packet.name, packet.arguments[1:]
-    if len(arguments) == 1:
-        data = bytes(arguments[0])
-    else:
-        data = b"[%b]" % b",".join(arguments) if arguments else b"null"
+    name, data = packet.name, _joined(packet.arguments[1:])
     if name == SUBSCRIBE:
         return Subscribe(_names(data), packet.id)
     if name == UNSUBSCRIBE:
         return Unsubscribe(_names(data), packet.id)
     return Message(name, data, packet.id)
+
+
+def answer_of(packet: Packet) -> Answer:
+    """The answer to a question that an ack of a client is; its data are as in `message_of`."""
+    return Answer(packet.id, _joined(packet.arguments))
+
+
+def _joined(arguments: Sequence[msgspec.Raw]) -> bytes:
+    if len(arguments) == 1:
+        return bytes(arguments[0])
+    return b"[%b]" % b",".join(arguments) if arguments else b"null"
 
 
 def _names(data: bytes) -> tuple[str, ...]:

@@ -12,9 +12,21 @@ from hypothesis import strategies as st
 from clarion_contract.events.event import TYPE_PATTERN
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
-from clarion_gateway.wire.messages import ClientMessage, Malformed, Message, Subscribe, Unsubscribe
-from clarion_gateway.wire.socketio.format import SOCKETIO, SocketIoFormat, invalid_namespace
-from clarion_gateway.wire.socketio.packets import RESERVED
+from clarion_gateway.wire.messages import (
+    Answer,
+    ClientMessage,
+    Malformed,
+    Message,
+    Subscribe,
+    Unsubscribe,
+)
+from clarion_gateway.wire.socketio.format import (
+    SOCKETIO,
+    SocketIoFormat,
+    answer_of,
+    invalid_namespace,
+)
+from clarion_gateway.wire.socketio.packets import RESERVED, decode
 from tests.gateway.json_values import written
 from tests.gateway.recorder import AUDIENCES, event, frames_of
 
@@ -96,6 +108,14 @@ def test_a_client_that_asks_for_topics_must_name_them(argument: bytes) -> None:
     for name in (b"$subscribe", b"$unsubscribe"):
         with pytest.raises(Malformed, match="the name of a topic"):
             SOCKETIO.decode(b'2["%b"%b]' % (name, argument))
+
+
+def test_a_handler_sends_an_event_and_asks_for_an_ack() -> None:
+    assert told(SOCKETIO.message("news", b"[1]")) == ['42["news",[1]]']
+    assert told(SOCKETIO.message("disconnect", b"1")) == ['42["$disconnect",1]']
+    assert told(SOCKETIO.ask(b"5", "sure", b"{}")) == ['425["sure",{}]']
+    for text, data in ((b"35[]", b"null"), (b"35[1]", b"1"), (b"35[1,2]", b"[1,2]")):
+        assert answer_of(decode(text)) == Answer(b"5", data)
 
 
 def test_topics_are_told_by_the_ack() -> None:
