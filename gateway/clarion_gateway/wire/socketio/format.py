@@ -124,7 +124,13 @@ class SocketIoFormat:
         """Never called: a client logs in by connecting again."""
         raise AssertionError("Socket.IO carries no log-in")
 
-    def subscribed(self, ref: bytes, position: int, heard: TopicsHeard) -> bytes:  # noqa: ARG002
+    def subscribed(
+        self,
+        ref: bytes,
+        position: int,  # noqa: ARG002
+        heard: TopicsHeard,
+        past: Sequence[Event] | None = None,  # noqa: ARG002 - no client of this format asks
+    ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
         return self.reply(ref, _json.encode(heard.fields))
 
