@@ -29,6 +29,7 @@ from clarion.publisher.delivery import (
     deliver_one,
     deliver_position,
 )
+from clarion.publisher.direct import Carrier, ask_redis, carrier_to
 from clarion.publisher.events import NewEvent, Receipt, new_event
 from clarion.publisher.problems import PublishError
 from clarion.publisher.tokens import TokenSource
@@ -39,7 +40,7 @@ Submission = Submitted[asyncio.Future[Receipt]]
 
 
 class AsyncPublisher:
-    """Publishes events over HTTP, from one event loop. It has the methods of `Publisher`.
+    """Publishes events from one event loop. It has the methods of `Publisher`.
 
     Args:
         token: as for `Publisher`; a function may also be ``async``.
@@ -66,6 +67,7 @@ class AsyncPublisher:
         self._with = Configuration(url, token, timeout_seconds, retry_seconds, bounds)
         self._given = client
         self._http: httpx.AsyncClient | None = None
+        self._direct: Carrier | None = None
         self._waiting: Waiting[asyncio.Future[Receipt]] = Waiting(self._with.bounds, _now)
         self._changed = asyncio.Condition()
         self._sender: asyncio.Task[None] | None = None
@@ -139,8 +141,10 @@ class AsyncPublisher:
             sender.cancel()
             await asyncio.wait([sender])
         http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        direct, self._direct = self._direct, None
+        for each in (http, direct):
+            if each is not None:
+                await each.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,7 +204,10 @@ class AsyncPublisher:
 
     async def _ask(self, ask: Ask) -> Answer | NoAnswer:
         try:
-            headers = headers_for(ask, await self._token(fresh=ask.fresh))
+            token = await self._token(fresh=ask.fresh)
+            if self._with.is_redis:
+                return await ask_redis(self._redis(), ask, token)
+            headers = headers_for(ask, token)
             url = f"{self._with.url}{ask.path}"
             timeout = self._with.timeout
             client = self._client()
@@ -222,6 +229,11 @@ class AsyncPublisher:
             token = await made if inspect.isawaitable(made) else made
             kept.keep(token)
         return token
+
+    def _redis(self) -> Carrier:
+        if self._direct is None:
+            self._direct = carrier_to(self._with.url)
+        return self._direct
 
     def _client(self) -> httpx.AsyncClient:
         if self._given is not None:

@@ -18,6 +18,7 @@ _IDLE_SECONDS: Final = (
     30.0  # less than PUBLISHER_KEEP_ALIVE_SECONDS, so that the client closes first
 )
 _CONNECT_SECONDS: Final = 5.0
+_REDIS: Final = ("redis", "unix")  # and rediss, redis+sentinel, redis+cluster
 
 
 class Configuration:
@@ -37,6 +38,7 @@ class Configuration:
         bounds: Bounds | None,
     ) -> None:
         self.url = checked_url(url)
+        self.is_redis = self.url.startswith(_REDIS)
         self.source = token
         self.kept = KeptToken()
         self.timeout = httpx.Timeout(
@@ -58,17 +60,20 @@ class Configuration:
 
 
 def checked_url(url: str) -> str:
-    """``url`` without a trailing slash.
+    """The URL of a publisher without a trailing slash, or that of a Redis as it is.
 
     Raises:
-        ValueError: it is not the URL of an HTTP server.
+        ValueError: it is neither.
     """
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port
+        _ = good and parts.port
     except ValueError:
         good = False
+    else:
+        if parts.scheme.startswith(_REDIS):
+            return url
     if not good:
         raise ValueError(f"expected a publisher's URL like http://127.0.0.1:8080, got {url!r}")
     return url.rstrip("/")

@@ -24,6 +24,7 @@ from clarion.publisher.delivery import (
     deliver_one,
     deliver_position,
 )
+from clarion.publisher.direct import RedisThread
 from clarion.publisher.events import NewEvent, Receipt, new_event
 from clarion.publisher.problems import PublishError
 from clarion.publisher.tokens import TokenSource
@@ -33,10 +34,12 @@ AnyResult = TypeVar("AnyResult")
 
 
 class Publisher:
-    """Publishes events over HTTP. Threads may share it; so may the children of a fork.
+    """Publishes events. Threads may share it; so may the children of a fork.
 
     Args:
-        url: the publisher's address, such as ``http://publisher:8080``.
+        url: the publisher's address, such as ``http://publisher:8080``. Or Redis itself, such as
+            ``redis://redis:6379/0``: that needs the extra ``server``, and the services' variables
+            ``CLARION_*``, and checks no token.
         token: a `ServiceToken`, a function that returns a token, or a token.
         timeout_seconds: for each attempt.
         retry_seconds: no attempt begins later than this after the first one; 0: one attempt.
@@ -44,7 +47,7 @@ class Publisher:
         client: an `httpx.Client` to use, with its proxies and certificates; you close it.
 
     Raises:
-        ValueError: ``url`` is not the URL of an HTTP server.
+        ValueError: ``url`` is not the URL of an HTTP server or a Redis.
 
     Example::
 
@@ -66,6 +69,7 @@ class Publisher:
         self._given = client
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
+        self._direct: RedisThread | None = None
         self._sender: Sender | None = None
         self._process = 0
 
@@ -165,8 +169,10 @@ class Publisher:
             sender.stop()
         with self._lock:
             http, self._http = self._http, None
-        if http is not None:
-            http.close()
+            direct, self._direct = self._direct, None
+        for each in (http, direct):
+            if each is not None:
+                each.close()
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +209,10 @@ class Publisher:
 
     def _ask(self, ask: Ask) -> Answer | NoAnswer:
         try:
-            headers = headers_for(ask, self._token(fresh=ask.fresh))
+            token = self._token(fresh=ask.fresh)
+            if self._with.is_redis:
+                return self._redis().ask(ask, token)
+            headers = headers_for(ask, token)
             url = f"{self._with.url}{ask.path}"
             timeout = self._with.timeout
             client = self._client()
@@ -232,6 +241,13 @@ class Publisher:
                 self._http = httpx.Client(limits=self._with.limits, trust_env=self._with.trust_env)
             return self._http
 
+    def _redis(self) -> RedisThread:
+        with self._lock:
+            self._notice_fork()
+            if self._direct is None:
+                self._direct = RedisThread(self._with.url)
+            return self._direct
+
     def _background(self) -> Sender:
         with self._lock:
             self._notice_fork()
@@ -242,4 +258,5 @@ class Publisher:
     def _notice_fork(self) -> None:
         """A child must not use its parent's sockets, and it has none of its parent's threads."""
         if self._process != os.getpid():
-            self._process, self._http, self._sender = os.getpid(), None, None
+            self._process = os.getpid()
+            self._http, self._direct, self._sender = None, None, None
