@@ -12,7 +12,7 @@ const page = join(here, "../page/clarion_dev_page/static/client.js");
 const common = { bundle: true, minify: true, target: "es2022" };
 const core = join(here, "src/index.ts");
 // Each becomes a file of its own. The others import it from there.
-const ENTRIES = ["index", "sse", "tabs"];
+const ENTRIES = ["index", "sse", "tabs", "react", "testing"];
 
 async function buildForPage(outfile) {
   const banner = { js: "// Written by clients/js/build.js from clients/js/src. Do not edit." };
@@ -25,7 +25,7 @@ async function buildPackage() {
     const options = { ...common, sourcemap: true, format, outdir: dist, outExtension: { ".js": extension } };
     for (const name of ENTRIES) {
       const entryPoints = [join(here, `src/${name}.ts`)];
-      await build({ ...options, entryPoints, plugins: [siblings(extension)] });
+      await build({ ...options, entryPoints, external: ["react"], plugins: [siblings(extension)] });
     }
   }
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", here], { stdio: "inherit" });

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,15 @@ from typing import Any
 import pytest
 
 from tests.cli.clarion import ROOT
+from tests.clients.js.web import served
+from tests.e2e.stack import Stack, make_stack
 from tests.integration.pod import SECONDS
+from tests.valkey import Valkey
 
 PACKAGE = ROOT / "clients" / "js"
 NPM_SECONDS = 600
+# What the application has beside the package.
+INSTALLED = ("ws", "typescript", "@types/node", "@types/react", "react", "react-dom")
 
 
 def run(*command: str, cwd: Path) -> str:
@@ -43,13 +48,30 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def origin(package: Path) -> Iterator[str]:
+    """A web server with the package's files and an empty page."""
+    (package / "dist" / "page.html").write_text("<!doctype html><title>page</title>")
+    with served(package / "dist") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two gateways. A test that ends one starts it again."""
+    folder = tmp_path_factory.mktemp("stack")
+    made = make_stack(folder, shared_valkey.url, "js", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
+    with made.running():
+        yield made
+
+
+@pytest.fixture(scope="session")
 def application(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An application that has installed the package's tarball, and `ws`."""
     folder = tmp_path_factory.mktemp("application")
     (packed,) = json.loads(run("npm", "pack", "--json", str(package), cwd=folder))
     (folder / "package.json").write_text('{"name": "application", "private": true}')
     versions = json.loads((package / "package.json").read_text())["devDependencies"]
-    development = [f"{name}@{versions[name]}" for name in ("ws", "typescript", "@types/node")]
+    development = [f"{name}@{versions[name]}" for name in INSTALLED]
     run("npm", "install", "--no-audit", "--no-fund", packed["filename"], *development, cwd=folder)
     shutil.copy(Path(__file__).with_name("driver.mjs"), folder)
     return folder

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.async_api import Page, async_playwright
@@ -29,22 +25,6 @@ async ([url, token, transport]) => {
   }));
 }
 """
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        """Write nothing."""
-
-
-@pytest.fixture(scope="module")
-def origin(package: Path) -> Iterator[str]:
-    """A web server with the package's files and an empty page."""
-    (package / "dist" / "page.html").write_text("<!doctype html><title>page</title>")
-    handler = partial(_Quiet, directory=str(package / "dist"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
 
 
 @asynccontextmanager

@@ -28,13 +28,6 @@ def _stack(valkey: Valkey, folder: Path, namespace: str, **changes: str) -> Iter
         yield made
 
 
-@pytest.fixture(scope="module")
-def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two gateways. A test that ends one starts it again."""
-    with _stack(shared_valkey, tmp_path_factory.mktemp("stack"), "js") as made:
-        yield made
-
-
 @pytest_asyncio.fixture
 async def address(stack: Stack) -> AsyncIterator[str]:
     """Of a load balancer before both gateways."""

@@ -27,7 +27,10 @@ def test_the_core_is_small(package: Path) -> None:
 
 def test_it_depends_on_nothing(application: Path) -> None:
     manifest = json.loads((PACKAGE / "package.json").read_text())
-    assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(manifest)
+    assert not {"dependencies", "optionalDependencies"} & set(manifest)
+    optional = manifest["peerDependenciesMeta"]
+    assert manifest["peerDependencies"].keys() == {"react"}, "which /react alone needs"
+    assert all(optional[name] == {"optional": True} for name in manifest["peerDependencies"])
 
 
 def test_the_tarball_holds_what_is_needed_only(application: Path) -> None:

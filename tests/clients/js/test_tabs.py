@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -12,13 +12,9 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from tests.clients.js.balancer import balanced
-from tests.clients.js.test_browser import origin
-from tests.e2e.stack import Stack, make_stack
+from tests.e2e.stack import Stack
 from tests.e2e.test_page import CHROMIUM, FLAGS
 from tests.integration.pod import SECONDS
-from tests.valkey import Valkey
-
-__all__ = ["origin"]
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
@@ -35,15 +31,6 @@ async ([url, options]) => {
   client.onRefresh(({ reason, topic }) => refreshes.push(topic ? [reason, topic] : reason));
 }
 """
-
-
-@pytest.fixture(scope="module")
-def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two gateways. A test that ends one starts it again."""
-    folder = tmp_path_factory.mktemp("stack")
-    made = make_stack(folder, shared_valkey.url, "tabs", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
-    with made.running():
-        yield made
 
 
 class Tabs:
