@@ -161,6 +161,8 @@ _ADVICE: Final[dict[str, str]] = {
     "the token, and so must each proxy in front.",
     "orders_max": "Raise it if you revoke many tokens. Each costs 180 bytes in Redis and 410 in every "
     "gateway.",
+    "catalogue": "Set it if publishers and gateways should refuse events that are not as you have "
+    "[declared](publishing.md#declared-events) them.",
     "log_level": "Set `debug` while you look for something, and `warning` to keep logs small.",
     "log_format": "Set it if Clarion does not recognise a terminal, or if you want JSON on one.",
     "profile": "Set `dev` only in development.",
@@ -174,6 +176,18 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.internal_host": "As above.",
     "gateway.internal_port": "Change it if the port is taken. Never expose this port.",
     "gateway.handlers": "Set it if the application has its own [handlers](handlers.md).",
+    "gateway.undeclared": "As for `PUBLISHER_UNDECLARED`.",
+    "gateway.upstream_url": "Set it if a backend in another language, or another process, should "
+    "answer clients' messages: [upstream](handlers.md#handlers-in-any-language).",
+    "gateway.upstream_secret": "Set it with `GATEWAY_UPSTREAM_URL`, to the secret that the backend verifies.",
+    "gateway.upstream_types": "Name the types if a typing error of a client should not reach the backend.",
+    "gateway.upstream_seconds": "Raise it, and `GATEWAY_HANDLER_SECONDS`, if the backend needs longer.",
+    "gateway.upstream_retries": "Set 0 if the backend cannot recognise a message that it has seen before.",
+    "gateway.upstream_concurrency": "Raise it if the backend is slow but can take more at once. Lower it if all pods "
+    "together would overwhelm it.",
+    "gateway.upstream_client_concurrency": "Raise it for service accounts with many busy connections.",
+    "gateway.upstream_circuit_failures": "Raise it if the backend often fails for single messages.",
+    "gateway.upstream_answer_max_bytes": "Raise it if replies are larger.",
     "gateway.allow_anonymous": "Set `false` if only logged-in users may connect. The gateway then "
     "also refuses logging out in band.",
     "gateway.allowed_origins": "Set it if your pages come from another host than the gateway's. "
@@ -271,6 +285,7 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.body_max_bytes": "Raise it if batches are larger. Past it, the answer is 413.",
     "publisher.bodies_max_bytes": "Keep it well below the pod's memory limit.",
     "publisher.batch_max_events": "Rarely. Larger batches delay other requests.",
+    "publisher.undeclared": "Set `warn` while you write the catalogue, and `refuse` when it is complete.",
     "publisher.max_pending": "Rarely. It bounds memory while Redis is slow.",
     "publisher.probe_interval_seconds": "Lower it to notice sooner that Redis takes no events; "
     "a failed publish is followed by a probe at once.",

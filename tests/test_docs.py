@@ -31,7 +31,8 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     ROOT / "bench" / "README.md",
     ROOT / "deploy" / "helm" / "clarion" / "README.md",
-    ROOT / "examples" / "clarion_examples" / "chat" / "README.md",
+    *sorted((ROOT / "examples").glob("*/README.md")),
+    *sorted((ROOT / "examples").glob("*/*/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 

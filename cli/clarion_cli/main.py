@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from clarion_cli.bench import bench
 from clarion_cli.check import check
+from clarion_cli.events import events
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.health import health
 from clarion_cli.outbox import app as outbox
@@ -41,6 +42,7 @@ app.command()(users)
 app.command()(connections)
 app.command()(disconnect)
 app.command()(check)
+app.command()(events)
 app.command()(health)
 app.add_typer(outbox)
 app.command(

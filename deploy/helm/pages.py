@@ -36,10 +36,13 @@ ELSEWHERE: Final = {
     "CLARION_JWT_SECRET": "auth.secret, auth.existingSecret",
     "CLARION_JWT_PUBLIC_KEY": "auth.publicKey",
     "CLARION_JWT_JWKS_URL": "auth.jwksUrl",
+    "CLARION_CATALOGUE": "catalogue.files, catalogue.existingConfigMap",
     "GATEWAY_HANDLERS": "gateway.handlers.name",
     "PUBLISHER_OUTBOX_URL": "publisher.outbox",
     "PUBLISHER_OUTBOX_USERNAME": "publisher.outbox.login.existingSecret",
     "PUBLISHER_OUTBOX_PASSWORD": "publisher.outbox.login.existingSecret",
+    "GATEWAY_UPSTREAM_URL": "gateway.upstream.url",
+    "GATEWAY_UPSTREAM_SECRET": "gateway.upstream.existingSecret",
     "GATEWAY_POD_DELETION_COST": "gateway.podDeletionCost.enabled",
 }
 """Settings that cannot stand in a `settings` map, and the values that set them instead."""
@@ -131,6 +134,8 @@ _REFINEMENTS: Final[tuple[tuple[str, Schema], ...]] = (
     ("metrics.*.namespace", _PART_OF_NAME),
     ("*ecret.key", {"minLength": 1, "pattern": "^[-._a-zA-Z0-9]+$"}),
     ("*nodeSelector", _STRINGS),
+    ("catalogue.files", _STRINGS),
+    ("gateway.upstream.url", _WEB_URL),
     ("gateway.handlers.files", _STRINGS),
     ("gateway.handlers.name", {"pattern": r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$"}),
     ("topicRules", {"items": TopicRule.model_json_schema()}),

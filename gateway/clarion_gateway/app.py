@@ -25,6 +25,7 @@ from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.subscriber import Subscriber
 from clarion_contract.redis.version import check_version
 from clarion_contract.service import descriptors
+from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.described import described
 from clarion_contract.service.internal import internal_app, service_registry
 from clarion_contract.service.readiness import Health, HealthLog
@@ -65,6 +66,7 @@ from clarion_gateway.fleet.rebalancing import Rebalancing
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.public import public_app
+from clarion_gateway.upstream.answering import Answering
 
 _log = structlog.get_logger(__name__)
 
@@ -167,8 +169,8 @@ async def running(
         topic_rings=topic_rings,
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
-    handlers, host = _handlers(settings), _host(queue, inbound, metrics, settings)
-    hooks = ConnectionHooks(handlers, host, metrics, supervisor.spawn, settings)
+    answers, host = _answering(settings, queue, inbound, metrics)
+    hooks = ConnectionHooks(answers.handlers, host, metrics, supervisor.spawn, settings)
     admission = Admission(
         hub,
         subscription,
@@ -182,7 +184,7 @@ async def running(
         hooks=hooks,
     )
     try:
-        async with _alive(handlers, settings), supervisor:
+        async with _alive(answers, settings), supervisor:
             inboxes = Inboxes(
                 admission,
                 Memberships(
@@ -202,7 +204,7 @@ async def running(
                     metrics,
                     wait_seconds=settings.handshake_seconds,
                 ),
-                handlers,
+                answers.handlers,
                 host,
                 metrics,
                 supervisor.spawn,
@@ -256,7 +258,9 @@ async def running(
             supervisor.keep("presence", presence.run)
             supervisor.keep("keys", keys.run)
             supervisor.keep("prune", _pruning(subscription, revocations, hub, settings))
-            for name, job in _optional_jobs(settings, hub, inboxes, presence, health, metrics):
+            for name, job in _optional_jobs(
+                settings, hub, inboxes, presence, health, metrics, answers.declared
+            ):
                 supervisor.keep(name, job)
             yield Gateway(
                 public_app(settings, lambda: drain.begun),
@@ -264,7 +268,7 @@ async def running(
                     metrics.registry,
                     health,
                     metrics.ready,
-                    warnings=lambda: presence.namesakes.warnings,
+                    warnings=lambda: [*presence.namesakes.warnings, *answers.warnings],
                     about=described("gateway", settings),
                 ),
                 sessions,
@@ -322,8 +326,11 @@ def _optional_jobs(
     presence: Presence,
     health: Callable[[], Health],
     metrics: Metrics,
+    declared: DeclaredEvents | None,
 ) -> Iterator[tuple[str, Job]]:
     """The jobs that run only if a setting asks for them."""
+    if declared is not None:
+        yield "catalogue", declared.run
     if settings.rebalance:
         rebalancing = Rebalancing(
             hub,
@@ -390,23 +397,28 @@ def _handlers(settings: GatewaySettings) -> Handlers:
     return handlers
 
 
-def _host(
-    queue: PublishQueue, inbound: Inbound, metrics: Metrics, settings: GatewaySettings
-) -> GatewayHost:
+def _answering(
+    settings: GatewaySettings, queue: PublishQueue, inbound: Inbound, metrics: Metrics
+) -> tuple[Answering, GatewayHost]:
+    answers = Answering(_handlers(settings), queue, metrics, settings)
     asks = Asks(metrics, max_per_connection=settings.max_asks_per_connection)
-    return GatewayHost(queue, asks, inbound)
+    return answers, GatewayHost(answers.publisher, asks, inbound)
 
 
 @contextlib.asynccontextmanager
-async def _alive(handlers: Handlers, settings: GatewaySettings) -> AsyncIterator[None]:
+async def _alive(answers: Answering, settings: GatewaySettings) -> AsyncIterator[None]:
     """The life of the application: what it opens at the start closes after the drain."""
     try:
         async with living(
-            handlers.scopes, limit_seconds=settings.lifespan_seconds, failed_to_end=_log.error
+            answers.handlers.scopes,
+            limit_seconds=settings.lifespan_seconds,
+            failed_to_end=_log.error,
         ):
             yield
     except LifespanFailed as failed:
         raise InvalidSettings([f"GATEWAY_HANDLERS={settings.handlers}: {failed}"]) from None
+    finally:
+        await answers.aclose()
 
 
 def _pruning(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
+from clarion_contract.service.declared_events import Undeclared
 from clarion_contract.service.memory_limit import memory_limit_bytes
 from clarion_contract.service.origins import check_entries
+from clarion_contract.service.secret_settings import MAY_HOLD_SECRET
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
@@ -21,6 +23,7 @@ from clarion_contract.service.settings import (
     PathPrefix,
     split_names,
 )
+from clarion_contract.service.webhooks import Signer
 
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
@@ -57,6 +60,64 @@ class GatewaySettings(ContractSettings):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="The application's handlers, as package.module:name; or a function without "
         "arguments that makes them.",
+    )
+    undeclared: Undeclared = Field(
+        "allow",
+        description="What becomes of a handler's event whose type `CLARION_CATALOGUE` does not "
+        "declare: `allow` takes it, `warn` also logs and counts it, `refuse` raises `InvalidEvent` "
+        "in the handler.",
+    )
+    upstream_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
+        None,
+        pattern=r"^https?://",
+        repr=False,
+        description="URL of the HTTP backend that answers clients' messages. Unset: there is none.",
+    )
+    upstream_secret: SecretStr | None = Field(
+        None,
+        description="Secret with which requests to the backend are signed: `whsec_` and base64, or "
+        "a text of 24 bytes or more. While you change it: the new and the old one, with a space "
+        "between them.",
+    )
+    upstream_types: Names = Field(
+        ("*",),
+        description="Types of the messages that go to the backend. `*` means every type without a "
+        "handler in the gateway.",
+    )
+    upstream_seconds: float = Field(
+        3, gt=0, le=300, description="How long the backend may take for one attempt."
+    )
+    upstream_retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="How often a message is sent again if the backend cannot be reached, takes too "
+        "long, or answers 408, 425, 429, 500, 502, 503 or 504. All attempts must fit into "
+        "`GATEWAY_HANDLER_SECONDS`.",
+    )
+    upstream_concurrency: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="How many requests to the backend one pod has under way, and how many "
+        "connections to it. More messages wait.",
+    )
+    upstream_client_concurrency: int = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="How many of them are for one user, over all of the user's connections to the "
+        "pod. One connection has one at a time.",
+    )
+    upstream_circuit_failures: int = Field(
+        20,
+        ge=1,
+        le=100_000,
+        description="After so many failures in a row, messages get `unavailable` at once, until a "
+        "trial succeeds.",
+    )
+    upstream_answer_max_bytes: int = Field(
+        1 << 20, ge=256, le=64 << 20, description="Largest answer of the backend."
     )
     allow_anonymous: bool = Field(True, description="Whether clients without a token may connect.")
     allowed_origins: Names = Field(
@@ -457,7 +518,22 @@ class GatewaySettings(ContractSettings):
         check_entries(names)
         return names
 
-    @field_validator("allowed_origins", "trusted_proxies", "dev_gateway_urls", mode="before")
+    @model_validator(mode="after")
+    def _signed_upstream(self) -> Self:
+        if self.upstream_url is not None and self.upstream_secret is None:
+            raise ValueError("expected GATEWAY_UPSTREAM_SECRET beside GATEWAY_UPSTREAM_URL")
+        return self
+
+    @field_validator("upstream_secret")
+    @classmethod
+    def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            Signer(secret.get_secret_value().split())
+        return secret
+
+    @field_validator(
+        "allowed_origins", "trusted_proxies", "dev_gateway_urls", "upstream_types", mode="before"
+    )
     @classmethod
     def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)

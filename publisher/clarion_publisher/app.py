@@ -23,6 +23,8 @@ from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.server import RedisServer
 from clarion_contract.redis.version import check_version
 from clarion_contract.service import descriptors
+from clarion_contract.service.declared_events import DeclaredEvents
+from clarion_contract.service.declaring import declared_events
 from clarion_contract.service.described import described
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.internal import internal_app, service_registry
@@ -107,13 +109,17 @@ async def running(
     metrics = Metrics(service_registry())
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
+    declared = declared_events(settings, metrics.catalogue)
     redis = redis_from_url(settings.redis_address)
     await refuse_old_redis(redis)
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     probe = _bus_probe(settings, bus, redis)
     queue = PublishQueue(WatchedBus(bus, metrics, probe), max_pending=settings.max_pending)
     ingestion = Ingestion(
-        Admission(data_max_bytes=settings.data_max_bytes),
+        Admission(
+            data_max_bytes=settings.data_max_bytes,
+            check_declared=None if declared is None else declared.check,
+        ),
         RateLimit(
             events_per_second=settings.rate_events_per_second,
             burst_events=settings.rate_burst_events,
@@ -148,12 +154,14 @@ async def running(
         fault=lambda: probe.fault,
     )
     supervisor = Supervisor(metrics.job_failures)
-    health = _health(drain, probe, supervisor, all_sources)
+    health = _health(drain, probe, supervisor, all_sources, declared)
     try:
         async with supervisor, asyncio.TaskGroup() as group:
             supervisor.keep("publish_queue", queue.run, essential=True)
             supervisor.keep("keys", keys.run)
             supervisor.keep("bus_probe", probe.run)
+            if declared is not None:
+                supervisor.keep("catalogue", declared.run)
             supervisor.keep("health_log", HealthLog(health).run)
             publisher = Publisher(
                 internal_app(
@@ -212,7 +220,11 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
 
 
 def _health(
-    drain: Drain, probe: BusProbe, supervisor: Supervisor, sources: Sequence[Source]
+    drain: Drain,
+    probe: BusProbe,
+    supervisor: Supervisor,
+    sources: Sequence[Source],
+    declared: DeclaredEvents | None,
 ) -> Callable[[], Health]:
     def health() -> Health:
         reasons = supervisor.obstacles
@@ -223,6 +235,8 @@ def _health(
             reasons += source.obstacles()
             warnings += source.warnings()
         bus = probe.health()
+        if declared is not None:
+            warnings += declared.warnings
         return Health((*reasons, *bus.reasons), (*bus.warnings, *warnings))
 
     return health

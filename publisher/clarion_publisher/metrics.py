@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clarion_contract.events.audience import KINDS
 from clarion_contract.events.errors import Fault
+from clarion_contract.service.declaring import CatalogueMetrics
 from clarion_contract.service.faults import fault_gauge, observe_faults
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -105,6 +106,7 @@ class Metrics:
             "Round trips to Redis that failed, or in which Redis refused every event.",
             registry=registry,
         )
+        self.catalogue = CatalogueMetrics(registry, "clarion_publisher")
         self._faults = fault_gauge(registry, "clarion_publisher_bus_fault")
         self.job_failures = Counter(
             "clarion_publisher_job_failures_total",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from clarion_contract.service.declared_events import Undeclared
 from clarion_contract.service.origins import check_entries
 from clarion_contract.service.postgres_url import check_postgres_url, with_postgres_login
 from clarion_contract.service.secret_settings import MAY_HOLD_SECRET
@@ -54,6 +55,11 @@ class PublisherSettings(ContractSettings):
     )
     batch_max_events: int = Field(
         1_000, ge=1, le=10_000, description="The most events in one batch."
+    )
+    undeclared: Undeclared = Field(
+        "allow",
+        description="What becomes of an event whose type `CLARION_CATALOGUE` does not declare: "
+        "`allow` takes it, `warn` also logs and counts it, `refuse` answers 422.",
     )
     max_pending: int = Field(
         10_000,

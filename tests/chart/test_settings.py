@@ -115,7 +115,13 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
         "--set", "publisher.outbox.login.existingSecret.usernameKey=user",
     )  # fmt: skip
     rules = helm.render(*TRIAL, "--set", "topicRules[0].pattern=cursor.**")
-    examples = (trial, jwks, pem, handlers, cost, login, outbox, rules)
+    declared = helm.render(*TRIAL, "--set", "catalogue.existingConfigMap=events")
+    upstream = helm.render(
+        *TRIAL,
+        "--set", "gateway.upstream.url=http://shop/clarion",
+        "--set", "gateway.upstream.existingSecret.name=shop",
+    )  # fmt: skip
+    examples = (trial, jwks, pem, handlers, cost, login, outbox, rules, declared, upstream)
     reached = {name for one in examples for each in CLASSES for name in names(one, each)}
     assert ELSEWHERE.keys() <= reached
 

@@ -13,7 +13,14 @@ from clarion_contract.events.audience import ALL
 from clarion_contract.events.event import Publication, parse_message
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.http_protocol import protocol_class
+from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.refusal import Refusal
+from clarion_publisher.sources.http.cloudevents import (
+    Mode,
+    decode_cloudevent,
+    decode_cloudevents,
+    mode_of,
+)
 from clarion_publisher.sources.http.decoder import decode_batch, decode_body, decode_event
 from clarion_publisher.sources.http.exchange import Answer, Disconnected, answered, read_headers
 from clarion_publisher.sources.http.problems import document_of
@@ -89,7 +96,31 @@ def parse_bodies(data: bytes) -> None:
         _check_refusal(refusal)
 
 
-def _check(event: NewEvent) -> None:
+def parse_cloudevents(data: bytes) -> None:
+    """CloudEvents, by the first byte: a batch, headers and a body, or an event of one JSON text."""
+    kind, rest = data[:1], data[1:]
+    try:
+        if kind == b"b":
+            events = decode_cloudevents({}, rest, max_events=50)
+        elif kind == b"h":
+            head, _, body = rest.partition(b"\n\n")
+            fields = (line.partition(b": ") for line in head.split(b"\n"))
+            headers = {name.lower(): value for name, _, value in fields}
+            mode = mode_of(headers)
+            events = [] if mode is None else [decode_cloudevent(mode, headers, body)[0]]
+        else:
+            events = [decode_cloudevent(Mode.STRUCTURED, {}, rest)[0]]
+    except Refusal as refusal:
+        _check_refusal(refusal)
+        return
+    for event in events:
+        if isinstance(event, IncomingEvent):
+            _check(event)
+        else:
+            _check_refusal(event)
+
+
+def _check(event: NewEvent | IncomingEvent) -> None:
     """What is taken can go over the bus and come out of it as it was."""
     publication = Publication(ALL, event.type, bytes(event.data), event.key, event.exclude)
     header = f"1 0 {publication.header}".encode()
@@ -101,5 +132,5 @@ def _check(event: NewEvent) -> None:
 
 def _check_refusal(refusal: Refusal) -> None:
     problem: dict[str, Any] = msgspec.json.decode(document_of(refusal))
-    if problem["status"] not in {400, 413, 422} or not problem["detail"]:
+    if problem["status"] not in {400, 413, 415, 422} or not problem["detail"]:
         raise Broken(f"no answer to a bad body: {problem}")

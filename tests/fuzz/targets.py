@@ -13,6 +13,7 @@ TARGETS = {
         Target("messages", gateway.parse_message),
         Target("requests", publisher.parse_request),
         Target("bodies", publisher.parse_bodies),
+        Target("cloudevents", publisher.parse_cloudevents),
         Target("tokens", documents.parse_token),
         Target("keys", documents.parse_keys),
         Target("bus", documents.parse_bus_message),

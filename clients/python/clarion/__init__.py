@@ -22,7 +22,7 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, Inval
 from clarion_contract.events.audience import topic_audience as topic
 from clarion_contract.events.audience import user_audience as user
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.events.event import InvalidType, Published
+from clarion_contract.events.event import InvalidEvent, InvalidType, Published
 from clarion_contract.events.topic import InvalidTopic
 from clarion_gateway.application.answering import Interceptor, Proceed
 from clarion_gateway.application.context import (
@@ -47,6 +47,7 @@ __all__ = [
     "DisconnectContext",
     "Handlers",
     "Interceptor",
+    "InvalidEvent",
     "InvalidTopic",
     "InvalidType",
     "InvalidUserId",

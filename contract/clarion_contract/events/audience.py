@@ -192,6 +192,26 @@ def topic_audience(name: str) -> Audience:
     return Audience("topic", check_topic(name))
 
 
+def parse_audience(text: str) -> Audience:
+    """The audience that a text names, such as ``all``, ``user:alice`` or ``topic:order.42``.
+
+    Raises:
+        UnknownKind: the text has no such form.
+        InvalidName: the name behind the colon is none of its kind.
+    """
+    kind, colon, name = text.partition(":")
+    row = KINDS.get(kind)
+    if row is None or (row.naming is not None) != bool(colon):
+        raise UnknownKind(f"expected {audience_forms()}, got {text[:64]!r}")
+    return Audience(kind, name if row.naming is None else row.naming.check(name))
+
+
+def audience_forms() -> str:
+    """The texts that `parse_audience` takes, in words."""
+    forms = [k.name if k.naming is None else f"{k.name}:<name>" for k in KINDS.values()]
+    return f"{', '.join(forms[:-1])} or {forms[-1]}"
+
+
 def shared_audiences() -> list[Audience]:
     """The audiences of all kinds that have one stream: every pod listens to them."""
     return [Audience(kind.name) for kind in KINDS.values() if kind.naming is None]

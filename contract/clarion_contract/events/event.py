@@ -49,6 +49,10 @@ class InvalidType(ValueError):
     """A text that cannot be an event's type."""
 
 
+class InvalidEvent(ValueError):
+    """An event that differs from its declaration in the catalogue; the text says how."""
+
+
 class InvalidPosition(ValueError):
     """A text that is not an event id."""
 

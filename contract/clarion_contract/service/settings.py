@@ -258,6 +258,12 @@ class ContractSettings(BaseSettings):
         description="How many revocations and disconnects may be in force at the same time. Past "
         "it, the publisher answers 503.",
     )
+    catalogue: Path | None = Field(
+        None,
+        validation_alias="CLARION_CATALOGUE",
+        description="File, or directory of files, that declares events: which types there are, and "
+        "what each may hold. Read again when it changes. Unset: nothing is declared.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         validation_alias="CLARION_LOG_LEVEL",

@@ -129,6 +129,7 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
 
         Raises:
             InvalidType: ``type_`` cannot be an event's type.
+            InvalidEvent: the event is not as the catalogue declares it.
             BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
         """
         return await self._host.publish(audience, check_type(type_), encode(data), history=history)

@@ -56,6 +56,7 @@ class Handlers:
         self._scope = Scope()
         self._included: list[Handlers] = []
         self._including: list[tuple[Handlers, str]] = []
+        self._otherwise: Callable[[str], Route | None] | None = None
 
     def on(self, type_: str, *interceptors: Interceptor) -> Callable[[Handler], Handler]:
         """Register the decorated function for messages of a type.
@@ -172,7 +173,14 @@ class Handlers:
 
     def find(self, type_: str) -> Route | None:
         """The route of a message type; None: no handler has it."""
-        return self._routes.get(type_)
+        route = self._routes.get(type_)
+        if route is None and self._otherwise is not None:
+            return self._otherwise(type_)
+        return route
+
+    def fall_back(self, find: Callable[[str], Route | None] | None) -> None:
+        """Look for the route of a type without a handler elsewhere; None: nowhere."""
+        self._otherwise = find
 
     @property
     def types(self) -> Sequence[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Publication, Published
+from clarion_gateway.application.checked_queue import Publisher
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
@@ -22,7 +22,7 @@ class GatewayHost:
         asks: the questions to clients.
     """
 
-    def __init__(self, queue: PublishQueue, asks: Asks, inbound: Inbound) -> None:
+    def __init__(self, queue: Publisher, asks: Asks, inbound: Inbound) -> None:
         """Begin with nothing that waits.
 
         Args:

@@ -16,8 +16,10 @@ from prometheus_client.registry import Collector
 
 from clarion_contract.events.errors import Fault
 from clarion_contract.events.event import Event
+from clarion_contract.service.declaring import CatalogueMetrics
 from clarion_contract.service.faults import fault_gauge, observe_faults
 from clarion_gateway.metrics.histogram import BulkHistogram
+from clarion_gateway.metrics.upstream import UpstreamMetrics
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WIRES: Final = ("websocket", "websocket-deflate", "sse", "socketio")
@@ -238,6 +240,8 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.catalogue = CatalogueMetrics(registry, "clarion")
+        self.upstream = UpstreamMetrics(registry)
 
         self._begin_at_zero()
 

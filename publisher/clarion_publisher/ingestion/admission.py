@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from clarion_contract.events.audience import KINDS, Audience
+from clarion_contract.events.declaration import Violation
 from clarion_contract.events.event import (
     CONNECTION_ID_PATTERN,
     KEY_MAX_CHARACTERS,
@@ -25,24 +27,32 @@ from clarion_publisher.ingestion.event import (
 )
 from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, FieldError, Refusal, invalid_event
 
+CheckDeclared = Callable[[Audience, str, bytes], Sequence[Violation]]
+"""What is wrong with an event's audience, type and data by its declaration; empty: nothing."""
+
 _CONNECTION_ID: Final = re.compile(CONNECTION_ID_PATTERN)
 
 
 class Admission:
-    """The checks that a caller's event must pass before it goes to the bus."""
+    """The checks that a caller's event must pass before it goes to the bus.
 
-    def __init__(self, *, data_max_bytes: int) -> None:
+    Args:
+        check_declared: None: nothing is declared.
+    """
+
+    def __init__(self, *, data_max_bytes: int, check_declared: CheckDeclared | None = None) -> None:
         self._data_max_bytes = data_max_bytes
+        self._check_declared = check_declared
 
     def admit(self, caller: Claims, event: IncomingEvent, *, trace: str | None) -> Publication:
         """The publication for an event.
 
         Args:
-            trace: a W3C traceparent for the gateways.
+            trace: a W3C traceparent for the gateways, unless the event has its own.
 
         Raises:
-            Refusal: the event is too large, malformed or for an invalid user, or the caller lacks
-                the scope to publish it.
+            Refusal: the event is too large, malformed, for an invalid user or not as it is
+                declared, or the caller lacks the scope to publish it.
         """
         size = len(event.data)
         if size > self._data_max_bytes:
@@ -52,7 +62,12 @@ class Admission:
             )
         _check_fields(event)
         authorise(caller, event.audience)
+        if self._check_declared is not None:
+            violations = self._check_declared(event.audience, event.type, event.data)
+            if violations:
+                raise invalid_event(*(FieldError(*each) for each in violations))
         key = None if event.key is None else producer_key(caller.subject, event.key)
+        trace = trace if event.trace is None else event.trace or None
         return Publication(
             event.audience, event.type, event.data, key, event.exclude, trace, event.history
         )

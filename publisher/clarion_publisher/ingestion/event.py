@@ -25,6 +25,8 @@ class IncomingEvent(Struct, frozen=True, gc=False):
         key: the idempotency key as the producer chose it; None: the event is never a duplicate.
         exclude: id of a connection that must not receive the event.
         history: whether clients that come back later get the event.
+        trace: a sampled W3C traceparent of this event's own, in a batch of several producers'
+            events; empty: its producer does not sample; None: the trace of the request counts.
 
     Example: ``IncomingEvent(user_audience("alice"), "order.updated", b'{"order":42}')``.
     """
@@ -35,3 +37,4 @@ class IncomingEvent(Struct, frozen=True, gc=False):
     key: str | None = None
     exclude: str | None = None
     history: bool = True
+    trace: str | None = None

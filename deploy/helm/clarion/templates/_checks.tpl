@@ -27,12 +27,12 @@
 {{- end -}}
 {{- end -}}
 {{- range $values.extraVolumes -}}
-{{- if has .name (list "tmp" "handlers" "service-account") -}}
+{{- if has .name (list "tmp" "catalogue" "handlers" "service-account") -}}
 {{- fail (printf "expected another name than %s in %s.extraVolumes: the chart has a volume of this name" .name $component) -}}
 {{- end -}}
 {{- end -}}
 {{- range $values.extraVolumeMounts -}}
-{{- if has (trimSuffix "/" .mountPath) (list "/tmp" "/handlers" "/var/run/secrets/kubernetes.io/serviceaccount") -}}
+{{- if has (trimSuffix "/" .mountPath) (list "/tmp" "/catalogue" "/handlers" "/var/run/secrets/kubernetes.io/serviceaccount") -}}
 {{- fail (printf "expected another path than %s in %s.extraVolumeMounts: the chart mounts a volume there" .mountPath $component) -}}
 {{- end -}}
 {{- end -}}

@@ -144,6 +144,12 @@ spec:
           volumeMounts:
             - name: tmp
               mountPath: /tmp
+            {{- if include "clarion.catalogueConfigMap" $root }}
+            # Without subPath: the kubelet then brings a changed file into the running pod.
+            - name: catalogue
+              mountPath: /catalogue
+              readOnly: true
+            {{- end }}
             {{- if and (eq .component "gateway") (include "clarion.handlersConfigMap" $root) }}
             - name: handlers
               mountPath: /handlers
@@ -164,6 +170,11 @@ spec:
         - name: tmp
           emptyDir:
             sizeLimit: 64Mi
+        {{- with include "clarion.catalogueConfigMap" $root }}
+        - name: catalogue
+          configMap:
+            name: {{ . }}
+        {{- end }}
         {{- if eq .component "gateway" }}
         {{- with include "clarion.handlersConfigMap" $root }}
         - name: handlers

@@ -27,12 +27,19 @@ CLARION_JWT_JWKS_URL: {{ . | quote }}
 {{- with .root.Values.topicRules }}
 CLARION_TOPIC_RULES: {{ dict "topics" . | toJson | quote }}
 {{- end }}
+{{- if include "clarion.catalogueConfigMap" .root }}
+CLARION_CATALOGUE: /catalogue
+{{- end }}
 {{- if eq .component "gateway" }}
 {{- with $values.handlers.name }}
 GATEWAY_HANDLERS: {{ . | quote }}
 {{- end }}
 {{- if include "clarion.handlersConfigMap" .root }}
 PYTHONPATH: /handlers
+{{- end }}
+{{- with $values.upstream.url }}
+{{- if not $values.upstream.existingSecret.name }}{{ fail "expected gateway.upstream.existingSecret.name beside gateway.upstream.url: requests are signed" }}{{ end }}
+GATEWAY_UPSTREAM_URL: {{ . | quote }}
 {{- end }}
 {{- if $values.podDeletionCost.enabled }}
 GATEWAY_POD_DELETION_COST: "true"
@@ -151,6 +158,12 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
     secretKeyRef:
       {{- toYaml . | nindent 6 }}
 {{- end }}
+{{- if and (eq .component "gateway") .root.Values.gateway.upstream.url }}
+- name: GATEWAY_UPSTREAM_SECRET
+  valueFrom:
+    secretKeyRef:
+      {{- toYaml .root.Values.gateway.upstream.existingSecret | nindent 6 }}
+{{- end }}
 {{- with .root.Values.otlp.headersSecret }}
 {{- if .name }}
 - name: OTEL_EXPORTER_OTLP_HEADERS
@@ -217,6 +230,15 @@ jwt-secret: {{ $auth.secret | quote }}
 {{- if and $handlers.files $handlers.existingConfigMap }}{{ fail "expected either gateway.handlers.files or gateway.handlers.existingConfigMap, got both" }}{{ end -}}
 {{- if not $handlers.name }}{{ fail "expected gateway.handlers.name beside the handlers' files, e.g. chat:handlers" }}{{ end -}}
 {{ $handlers.existingConfigMap | default (printf "%s-handlers" (include "clarion.fullname" .)) }}
+{{- end -}}
+{{- end }}
+
+{{/* The ConfigMap with the catalogue's files, or nothing. */}}
+{{- define "clarion.catalogueConfigMap" -}}
+{{- $catalogue := .Values.catalogue -}}
+{{- if or $catalogue.files $catalogue.existingConfigMap -}}
+{{- if and $catalogue.files $catalogue.existingConfigMap }}{{ fail "expected either catalogue.files or catalogue.existingConfigMap, got both" }}{{ end -}}
+{{ $catalogue.existingConfigMap | default (printf "%s-catalogue" (include "clarion.fullname" .)) }}
 {{- end -}}
 {{- end }}
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
@@ -42,6 +43,25 @@ class _RawEvents(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchForm(Generic[AnyBody]):
+    """How a batch holds its events.
+
+    Attributes:
+        one: decodes a single event.
+        whole: decodes the batch, if all its events are good.
+        split: splits the batch into its events.
+        pointer: where the events stand in it.
+        expected: the form in words.
+    """
+
+    one: msgspec.json.Decoder[AnyBody]
+    whole: Callable[[bytes], list[AnyBody]]
+    split: Callable[[bytes], list[Raw]]
+    pointer: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Field:
     """How to check a single field, and the rule in words."""
 
@@ -68,6 +88,13 @@ def _expected(annotation: Any) -> str:  # noqa: ANN401 - any annotation
 _EVENT: Final = msgspec.json.Decoder(NewEvent)
 _EVENTS: Final = msgspec.json.Decoder(NewEvents)
 _RAW_EVENTS: Final = msgspec.json.Decoder(_RawEvents)
+_BATCH: Final = BatchForm(
+    _EVENT,
+    lambda body: _EVENTS.decode(body).events,
+    lambda body: _RAW_EVENTS.decode(body).events,
+    "/events",
+    '{"events": [...]} and no other fields',
+)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -77,7 +104,7 @@ def decode_event(body: bytes) -> NewEvent:
     Raises:
         Refusal: the body is not JSON, or not an event.
     """
-    return _decoded(_EVENT, body, INVALID_EVENT)
+    return decode_one(_EVENT, body, INVALID_EVENT)
 
 
 def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
@@ -86,7 +113,7 @@ def decode_body(cls: type[AnyBody], body: bytes) -> AnyBody:
     Raises:
         Refusal: the body is not JSON, or its fields are wrong.
     """
-    return _decoded(msgspec.json.Decoder(cls), body, INVALID_REQUEST) if body else cls()
+    return decode_one(msgspec.json.Decoder(cls), body, INVALID_REQUEST) if body else cls()
 
 
 def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
@@ -95,40 +122,48 @@ def decode_batch(body: bytes, *, max_events: int) -> list[NewEvent | Refusal]:
     Raises:
         Refusal: the body is not JSON, or not a batch.
     """
+    return decode_each(_BATCH, body, max_events=max_events)
+
+
+def decode_each(
+    form: BatchForm[AnyBody], body: bytes, *, max_events: int
+) -> list[AnyBody | Refusal]:
+    """The events of a batch of any form; see `decode_batch`."""
     check_text(body)
-    events: list[NewEvent | Refusal]
+    events: list[AnyBody | Refusal]
     try:
-        events = [*_EVENTS.decode(body).events]
+        events = [*form.whole(body)]
     except ValidationError as error:
-        events = [_event_or_refusal(raw) for raw in _raw_events(body, error, max_events)]
+        raws = _raw_events(form, body, error, max_events)
+        events = [_event_or_refusal(form, raw) for raw in raws]
     except (DecodeError, RecursionError) as error:
         replaced = surrogates.replaced(body)
         if replaced is None:
             raise _malformed(body, error) from None
         text, stand_in = replaced
         try:
-            raws = _RAW_EVENTS.decode(text).events
+            raws = form.split(text)
         except (msgspec.MsgspecError, RecursionError):
             raise _malformed(body, error) from None
-        _check_count(len(raws), max_events)
-        events = [_without_surrogates(raw, stand_in) for raw in raws]
-    _check_count(len(events), max_events)
+        _check_count(form, len(raws), max_events)
+        events = [_without_surrogates(form, raw, stand_in) for raw in raws]
+    _check_count(form, len(events), max_events)
     return events
 
 
-def _without_surrogates(raw: Raw, stand_in: bytes) -> NewEvent | Refusal:
+def _without_surrogates(form: BatchForm[AnyBody], raw: Raw, stand_in: bytes) -> AnyBody | Refusal:
     """An event of a batch in which an escape stands for each lone surrogate."""
     try:
         fields = _OBJECT.decode(raw)
     except ValidationError:
-        return _event_or_refusal(raw)
+        return _event_or_refusal(form, raw)
     pointers = [
         _pointer(name)
         for name, value in fields.items()
         if stand_in in bytes(value) or stand_in.decode("unicode-escape") in name
     ]
     if not pointers:
-        return _event_or_refusal(raw)
+        return _event_or_refusal(form, raw)
     return invalid_event(
         *(FieldError(each, surrogates.EXPECTED, "a lone surrogate") for each in pointers)
     )
@@ -151,7 +186,15 @@ def check_text(body: bytes) -> None:
         raise HttpRefusal(MALFORMED_JSON, detail) from None
 
 
-def _decoded(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) -> AnyBody:
+def decode_one(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) -> AnyBody:
+    """The object in a request's body.
+
+    Args:
+        row: the problem if its fields are wrong.
+
+    Raises:
+        Refusal: the body is not JSON, or its fields are wrong.
+    """
     check_text(body)
     try:
         return decoder.decode(body)
@@ -161,35 +204,47 @@ def _decoded(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) -> A
         raise _malformed(body, error) from None
 
 
-def _raw_events(body: bytes, error: ValidationError, max_events: int) -> list[Raw]:
+def decode_text(body: bytes) -> Raw:
+    """The JSON text that is the whole body, unchanged but for white space around it.
+
+    Raises:
+        Refusal: the body is not JSON.
+    """
+    check_text(body)
+    return _syntax_checked(body)
+
+
+def _raw_events(
+    form: BatchForm[AnyBody], body: bytes, error: ValidationError, max_events: int
+) -> list[Raw]:
     """Split a batch that holds bad events into its events.
 
     Raises:
         Refusal: the body is not a batch, or splitting it would cost too much memory.
     """
     if body.count(b",") > _COMMAS_MAX:
-        raise _invalid_batch(FieldError("/events", "valid events", str(error)[:200]))
+        raise _invalid_batch(FieldError(form.pointer, "valid events", str(error)[:200]))
     try:
-        raws = _RAW_EVENTS.decode(body).events
+        raws = form.split(body)
     except ValidationError:
-        expected = '{"events": [...]} and no other fields'
-        raise _invalid_batch(FieldError("", expected, _shown(Raw(body.strip())))) from None
+        raise _invalid_batch(FieldError("", form.expected, shown(Raw(body.strip())))) from None
     except (DecodeError, RecursionError) as malformed:
         raise _malformed(body, malformed) from None
-    _check_count(len(raws), max_events)
+    _check_count(form, len(raws), max_events)
     return raws
 
 
-def _event_or_refusal(raw: Raw) -> NewEvent | Refusal:
+def _event_or_refusal(form: BatchForm[AnyBody], raw: Raw) -> AnyBody | Refusal:
     try:
-        return _EVENT.decode(raw)
+        return form.one.decode(raw)
     except ValidationError:
-        return invalid_event(*_field_errors(raw, NewEvent))
+        return invalid_event(*_field_errors(raw, form.one.type))
 
 
-def _check_count(count: int, max_events: int) -> None:
+def _check_count(form: BatchForm[AnyBody], count: int, max_events: int) -> None:
     if count > max_events:
-        raise _invalid_batch(FieldError("/events", f"at most {max_events} events", str(count)))
+        error = FieldError(form.pointer, f"at most {max_events} events", str(count))
+        raise _invalid_batch(error)
 
 
 def _invalid_batch(error: FieldError) -> HttpRefusal:
@@ -219,19 +274,20 @@ def _field_errors(raw: Raw, cls: type[Struct]) -> list[FieldError]:
     try:
         got = _OBJECT.decode(raw)
     except ValidationError:
-        return [FieldError("", "a JSON object", _shown(raw))]
+        return [FieldError("", "a JSON object", shown(raw))]
     errors = []
     for name, field in known.items():
         if name in got:
             errors += _value_errors(name, field, got[name])
         elif field.required:
             errors.append(FieldError(f"/{name}", field.expected, "nothing"))
-    names = ", ".join(known)
-    errors += [
-        FieldError(_pointer(name), f"no fields but {names}", _shown(value))
-        for name, value in got.items()
-        if name not in known
-    ]
+    if cls.__struct_config__.forbid_unknown_fields:
+        names = ", ".join(known)
+        errors += [
+            FieldError(_pointer(name), f"no fields but {names}", shown(value))
+            for name, value in got.items()
+            if name not in known
+        ]
     # A field stands twice: the last value is here, and the first one was wrong.
     errors = errors or [FieldError("", "each field once", "a field more than once")]
     return errors[:_ERRORS_MAX]
@@ -243,11 +299,11 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
     except ValidationError as error:
         inner = _PATH.search(str(error))  # only an audience with a name has inner fields
         if inner is None:
-            return [FieldError(f"/{name}", field.expected, _shown(value))]
+            return [FieldError(f"/{name}", field.expected, shown(value))]
         value = _OBJECT.decode(value)[inner[1]]
         return [
             FieldError(
-                f"/{name}/{inner[1]}", _fields(NamedAudience)[inner[1]].expected, _shown(value)
+                f"/{name}/{inner[1]}", _fields(NamedAudience)[inner[1]].expected, shown(value)
             )
         ]
     return []
@@ -260,7 +316,7 @@ def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _shown(raw: Raw) -> str:
+def shown(raw: Raw) -> str:
     """A JSON value as a problem shows it: short values unchanged, others described."""
     text = bytes(raw).decode()
     if text.startswith("{"):

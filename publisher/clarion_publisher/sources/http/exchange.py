@@ -37,6 +37,8 @@ _JSON: Final = b"application/json"
 _SINGLE: Final = frozenset(
     {b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
 )
+# The same holds for each attribute of a CloudEvent in binary mode.
+_SINGLE_PREFIX: Final = b"ce-"
 
 Headers = Mapping[bytes, bytes]
 
@@ -115,10 +117,11 @@ def read_headers(scope: Scope) -> Headers:
     headers = dict(raw)
     if len(headers) < len(raw):
         names = [name for name, _ in raw]
-        for name in _SINGLE:
-            if names.count(name) > 1:
+        for name in headers:
+            single = name in _SINGLE or name.startswith(_SINGLE_PREFIX)
+            if single and names.count(name) > 1:
                 raise HttpRefusal(
-                    MALFORMED_REQUEST, f"expected one {name.decode()} header, got more"
+                    MALFORMED_REQUEST, f"expected one {name.decode('latin-1')} header, got more"
                 )
     return headers
 
@@ -156,15 +159,22 @@ class Body:
     ) -> None:
         self._share.let_go()
 
-    async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """The JSON text in a request's body.
+    async def read(self, headers: Headers, receive: Receive, *, json: bool = True) -> bytes:
+        """The bytes of a request's body.
+
+        Args:
+            json: the content type must be JSON's; False: the caller has checked it.
 
         Raises:
             Refusal: the body has another content type, is compressed, or is too large, or all
                 bodies together are.
             Disconnected: the client went away.
         """
-        _check_type(headers)
+        content_type = headers.get(b"content-type", b"")
+        if json and content_type != _JSON:
+            _check_type(content_type)
+        if b"content-encoding" in headers:
+            _check_encoding(headers[b"content-encoding"])
         length = int(headers.get(b"content-length", 0))  # the HTTP parser allows only digits
         self._share.announce(length)
         chunks: list[bytes] = []
@@ -179,20 +189,20 @@ class Body:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _check_type(headers: Headers) -> None:
-    content_type = headers.get(b"content-type", b"")
-    if content_type != _JSON:
-        kind, _, parameters = content_type.lower().partition(b";")
-        charset = parameters.replace(b" ", b"").replace(b'"', b"")
-        if kind.strip() != _JSON or charset not in {b"", b"charset=utf-8"}:
-            got = content_type[:64].decode("latin-1") or "nothing"
-            raise HttpRefusal(
-                UNSUPPORTED_MEDIA_TYPE,
-                f"expected the content type application/json in UTF-8, got {got}",
-                headers=[("accept-post", "application/json")],
-            )
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.lower() != b"identity":
+def _check_type(content_type: bytes) -> None:
+    kind, _, parameters = content_type.lower().partition(b";")
+    charset = parameters.replace(b" ", b"").replace(b'"', b"")
+    if kind.strip() != _JSON or charset not in {b"", b"charset=utf-8"}:
+        got = content_type[:64].decode("latin-1") or "nothing"
+        raise HttpRefusal(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"expected the content type application/json in UTF-8, got {got}",
+            headers=[("accept-post", "application/json")],
+        )
+
+
+def _check_encoding(encoding: bytes) -> None:
+    if encoding.lower() != b"identity":
         raise HttpRefusal(
             UNSUPPORTED_MEDIA_TYPE,
             "expected a body without content encoding",

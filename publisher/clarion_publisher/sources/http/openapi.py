@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from clarion_contract.events.audience import namings
 from clarion_publisher.sources.http import problems
+from clarion_publisher.sources.http.cloudevents import BATCH_TYPE, STRUCTURED_TYPE, CloudEvent
 from clarion_publisher.sources.http.problems import CONTENT_TYPE, Problem, Row
 from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
 from clarion_publisher.sources.http.schemas import (
@@ -71,6 +72,7 @@ _EVENT: Final = (
     problems.INSUFFICIENT_SCOPE,
     problems.DATA_TOO_LARGE,
     problems.INVALID_EVENT,
+    problems.INVALID_BATCH,
     problems.KEY_REUSED,
 )
 _BATCH: Final = (problems.RATE_LIMITED, problems.INVALID_BATCH)
@@ -81,10 +83,20 @@ _NEW_EVENT: Final = {
     "data": {"order": 42, "state": "sent"},
     "key": "order-42-sent",
 }
+_CLOUD_EVENT: Final = {
+    "specversion": "1.0",
+    "id": "order-42-sent",
+    "source": "/shop/orders",
+    "type": "order.updated",
+    "clarionaudience": "user:alice",
+    "datacontenttype": "application/json",
+    "data": {"order": 42, "state": "sent"},
+}
 _RECEIPT: Final = {"id": "1732440000000000", "duplicate": False, "gateways": 3}
 _EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
     NewEvent: _NEW_EVENT,
     NewEvents: {"events": [_NEW_EVENT, {"audience": "all", "type": "news", "data": "Hello"}]},
+    CloudEvent: _CLOUD_EVENT,
     Receipt: _RECEIPT,
     BatchReceipt: {"results": [{"status": 201, **_RECEIPT}]},
     DisconnectUser: {"reason": "your plan has changed", "reconnect": True},
@@ -115,7 +127,7 @@ def openapi_document(
     components["NewEvents"]["properties"]["events"]["maxItems"] = batch_max_events
     _split_by_kind(components)
     document["paths"] = {
-        EVENTS_PATH: {"post": _publish_event()},
+        EVENTS_PATH: {"post": _publish_event(batch_max_events)},
         BATCH_PATH: {"post": _publish_events()},
         **document["paths"],
     }
@@ -182,27 +194,52 @@ def _split_by_kind(components: dict[str, Any]) -> None:
     audience["anyOf"] = shared + [{"$ref": _REFERENCE.format(name=name)} for name in split]
 
 
-def _publish_event() -> dict[str, Any]:
+def _publish_event(batch_max_events: int) -> dict[str, Any]:
+    batch = {
+        "schema": {
+            "type": "array",
+            "items": _schema(CloudEvent),
+            "maxItems": batch_max_events,
+        },
+        "example": [_CLOUD_EVENT],
+    }
     return {
         "tags": ["events"],
         "operationId": "publishEvent",
-        "summary": "Publish one event",
-        "description": "Needs the scope of the event's audience.",
+        "summary": "Publish one event, or CloudEvents",
+        "description": "Needs the scope of the event's audience. CloudEvents 1.0 are taken in all "
+        "modes of their HTTP binding: structured and batched as below; in binary mode, the body is "
+        "the data, and the attributes stand in headers (`ce-specversion`, `ce-id`, `ce-source`, "
+        "`ce-type`, `ce-clarionaudience`). A batch is answered as on the path for batches.",
         "security": [{"bearer": []}],
         "parameters": [
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "The same as `key`: plain, or a quoted string.",
+                "description": "The same as `key`: plain, or a quoted string. Not with "
+                "CloudEvents.",
                 "schema": {"type": "string", "pattern": HEADER_KEY_PATTERN},
                 "example": "order-42-sent",
             },
             _traceparent(),
         ],
-        **request_body(NewEvent, required=True),
+        "requestBody": {
+            "required": True,
+            "content": {
+                **_json(NewEvent),
+                STRUCTURED_TYPE: _json(CloudEvent)["application/json"],
+                BATCH_TYPE: batch,
+            },
+        },
         "responses": {
             "201": _answer("The event is published.", Receipt),
-            "200": _answer("An event with this key was published before.", Receipt),
+            "200": _answer(
+                "An event with this key was published before. Or: every event of a batch of "
+                "CloudEvents is published.",
+                Receipt,
+                BatchReceipt,
+            ),
+            "207": _answer("Some CloudEvents of a batch are not published.", BatchReceipt),
             **_by_text(refusals((*WITH_BODY, *_EVENT))),
         },
     }
@@ -237,8 +274,11 @@ def _traceparent() -> dict[str, Any]:
     }
 
 
-def _answer(description: str, cls: type[Struct]) -> dict[str, Any]:
-    return {"description": description, "content": _json(cls)}
+def _answer(description: str, cls: type[Struct], *others: type[Struct]) -> dict[str, Any]:
+    content = _json(cls)
+    if others:
+        content["application/json"]["schema"] = {"anyOf": [*map(_schema, (cls, *others))]}
+    return {"description": description, "content": content}
 
 
 def _json(cls: type[Struct]) -> dict[str, Any]:

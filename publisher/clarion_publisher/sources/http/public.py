@@ -79,7 +79,12 @@ def _publishing_routes(
     publishing = Publishing(ingestion, batch_max_events=settings.batch_max_events)
     shared = services.callers, services.bodies, services.metrics
     return {
-        EVENTS_PATH: Route(publishing.publish_event, UNKNOWN, *shared),
+        EVENTS_PATH: Route(
+            publishing.publish_event,
+            UNKNOWN,
+            *shared,
+            cloudevents=publishing.publish_cloudevents,
+        ),
         BATCH_PATH: Route(publishing.publish_batch, BATCH, *shared),
     }
 

@@ -1,4 +1,4 @@
-"""The two ways to publish: one event, or a batch.
+"""The ways to publish: one event, a batch, and CloudEvents of either kind.
 
 A `Route` does what both share: it identifies the caller, reads the body, answers and measures. A
 handler does the rest: it decodes the body, hands the events in, and answers with their outcomes.
@@ -21,6 +21,12 @@ from clarion_publisher.ingestion.ingestion import BATCH, PUBLISHED, Ingestion, O
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.sources.http.callers import Callers
+from clarion_publisher.sources.http.cloudevents import (
+    Mode,
+    decode_cloudevent,
+    decode_cloudevents,
+    mode_of,
+)
 from clarion_publisher.sources.http.decoder import decode_batch, decode_event
 from clarion_publisher.sources.http.exchange import (
     Answer,
@@ -50,6 +56,7 @@ _HEADER_KEY: Final = re.compile(HEADER_KEY_PATTERN)
 _PARTIAL: Final = "partial"
 
 Handle = Callable[[Claims, Headers, bytes], Awaitable[Answer]]
+HandleCloudEvents = Callable[[Mode, Claims, Headers, bytes], Awaitable[Answer]]
 
 
 class Route:
@@ -58,12 +65,21 @@ class Route:
     Args:
         handle: the handler of this path.
         audience: metric label for requests refused before the handler has read them.
+        cloudevents: the handler of CloudEvents; None: the path takes none.
     """
 
     def __init__(
-        self, handle: Handle, audience: str, callers: Callers, bodies: Bodies, metrics: Metrics
+        self,
+        handle: Handle,
+        audience: str,
+        callers: Callers,
+        bodies: Bodies,
+        metrics: Metrics,
+        *,
+        cloudevents: HandleCloudEvents | None = None,
     ) -> None:
         self._handle = handle
+        self._cloudevents = cloudevents
         self._audience = audience
         self._callers = callers
         self._bodies = bodies
@@ -83,8 +99,12 @@ class Route:
     async def _serve(self, scope: Scope, receive: Receive) -> Answer:
         headers = read_headers(scope)
         caller = await self._callers.identify(headers.get(b"authorization"))
+        mode = None if self._cloudevents is None else mode_of(headers)
         with self._bodies.hold(caller) as body:
-            return await self._handle(caller, headers, await body.read(headers, receive))
+            if mode is None or self._cloudevents is None:
+                return await self._handle(caller, headers, await body.read(headers, receive))
+            text = await body.read(headers, receive, json=False)
+            return await self._cloudevents(mode, caller, headers, text)
 
 
 class Publishing:
@@ -112,12 +132,7 @@ class Publishing:
         (outcome,) = await self._ingestion.publish(
             caller, (incoming,), traceparent=headers.get(b"traceparent")
         )
-        if isinstance(outcome, Refusal):
-            return refused(outcome, audience.kind)
-        receipt = Receipt(str(outcome.id), outcome.duplicate, outcome.gateways)
-        return Answer(
-            _status(outcome), msgspec.json.encode(receipt), label_of(outcome), audience.kind
-        )
+        return _answer_to_one(outcome, audience.kind)
 
     async def publish_batch(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
         """Publish a batch: 200 if all events were published, 207 if some were not.
@@ -136,15 +151,27 @@ class Publishing:
         outcomes = await self._ingestion.publish(
             caller, events, traceparent=headers.get(b"traceparent")
         )
-        _check_temporary(outcomes)
-        whole = all(isinstance(outcome, Published) for outcome in outcomes)
-        receipt = BatchReceipt([_result(outcome) for outcome in outcomes])
-        return Answer(
-            200 if whole else 207,
-            msgspec.json.encode(receipt),
-            PUBLISHED if whole else _PARTIAL,
-            BATCH,
+        return _answer_to_batch(outcomes)
+
+    async def publish_cloudevents(
+        self, mode: Mode, caller: Claims, headers: Headers, body: bytes
+    ) -> Answer:
+        """Publish one CloudEvent or a batch of them, with the same answers as for other events.
+
+        Raises:
+            Refusal: the body is no CloudEvent or no batch, or no event of the batch could be taken
+                at the moment.
+        """
+        traceparent = headers.get(b"traceparent")
+        if mode is Mode.BATCH:
+            events = decode_cloudevents(headers, body, max_events=self._batch_max_events)
+            outcomes = await self._ingestion.publish(caller, events, traceparent=traceparent)
+            return _answer_to_batch(outcomes)
+        event, own = decode_cloudevent(mode, headers, body)
+        (outcome,) = await self._ingestion.publish(
+            caller, (event,), traceparent=traceparent if own is None else own.encode()
         )
+        return _answer_to_one(outcome, event.audience.kind)
 
 
 def choose_key(header: bytes | None, key: str | None) -> str | None:
@@ -173,6 +200,25 @@ def _incoming(event: NewEvent) -> IncomingEvent:
     audience = audience_of(event.audience)
     return IncomingEvent(
         audience, event.type, bytes(event.data), event.key, event.exclude, event.history
+    )
+
+
+def _answer_to_one(outcome: Outcome, kind: str) -> Answer:
+    if isinstance(outcome, Refusal):
+        return refused(outcome, kind)
+    receipt = Receipt(str(outcome.id), outcome.duplicate, outcome.gateways)
+    return Answer(_status(outcome), msgspec.json.encode(receipt), label_of(outcome), kind)
+
+
+def _answer_to_batch(outcomes: Sequence[Outcome]) -> Answer:
+    _check_temporary(outcomes)
+    whole = all(isinstance(outcome, Published) for outcome in outcomes)
+    receipt = BatchReceipt([_result(outcome) for outcome in outcomes])
+    return Answer(
+        200 if whole else 207,
+        msgspec.json.encode(receipt),
+        PUBLISHED if whole else _PARTIAL,
+        BATCH,
     )
 
 

@@ -1,0 +1,1 @@
+"""A backend that answers clients' messages over HTTP, in FastAPI."""

@@ -1,0 +1,1 @@
+"""Handlers in any language: an HTTP backend answers what the application's clients send."""

@@ -1,0 +1,63 @@
+"""Puts together what answers clients' messages: the handlers, the upstream, and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clarion_contract.service.declaring import declared_events
+from clarion_contract.service.webhooks import Signer
+from clarion_gateway.application.checked_queue import CheckedQueue, Publisher
+from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.upstream.backend import Backend
+from clarion_gateway.upstream.messages import UpstreamMessages
+
+
+class Answering:
+    """What answers clients' messages.
+
+    Attributes:
+        handlers: the application's, and behind them the upstream.
+        publisher: of what they publish.
+        declared: the catalogue; None: there is none.
+
+    Raises:
+        InvalidSettings: the catalogue has a mistake.
+    """
+
+    def __init__(
+        self, handlers: Handlers, queue: Publisher, metrics: Metrics, settings: GatewaySettings
+    ) -> None:
+        self.handlers = handlers
+        self.declared = declared_events(settings, metrics.catalogue)
+        self.publisher = (
+            queue if self.declared is None else CheckedQueue(queue, self.declared.check)
+        )
+        self._backend = _backend(settings, metrics)
+        if self._backend is not None:
+            source = f"/clarion/gateway/{settings.pod}"
+            messages = UpstreamMessages(
+                self._backend, self.publisher, settings.upstream_types, source=source
+            )
+            handlers.fall_back(messages.find)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """For readiness: what is wrong with the catalogue."""
+        return () if self.declared is None else self.declared.warnings
+
+    async def aclose(self) -> None:
+        """Close the connections to the upstream."""
+        if self._backend is not None:
+            self.handlers.fall_back(None)
+            await self._backend.aclose()
+
+
+def _backend(settings: GatewaySettings, metrics: Metrics) -> Backend | None:
+    if settings.upstream_url is None or settings.upstream_secret is None:
+        return None
+    signer = Signer(settings.upstream_secret.get_secret_value().split())
+    backend = Backend(settings.upstream_url, signer, metrics.upstream, settings)
+    metrics.upstream.observe(lambda: backend.slots.used, lambda: backend.circuit.open)
+    return backend
