@@ -204,6 +204,19 @@ async def test_topics_are_asked_for_on_the_open_connection_and_after_a_loss(
     assert heard.data == [0, 3, 4]
 
 
+async def test_a_topics_past_comes_with_the_subscription(stack: Stack) -> None:
+    for number in range(4):
+        await stack.publish({"topic": "past.1"}, "tick", number)
+    heard = Heard(stack, "pat", claims={"subscribe": ["past.*"]})
+    async with heard.following():
+        past = await heard.client.subscribe("past.1", last=2)
+        await stack.publish({"topic": "past.1"}, "tick", 4)
+        await heard.until(lambda: heard.data == [4])
+    assert [event.data for event in past.events] == [2, 3]
+    assert {event.topic for event in past.events} == {"past.1"}
+    assert past.not_resumed == ()
+
+
 @pytest.fixture
 def lasting_stack(lasting_valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
     """A stack whose Redis may be restarted."""

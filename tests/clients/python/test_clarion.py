@@ -73,7 +73,7 @@ SIGNATURES: Final = {
         "Client.position": "property",
         "Client.send": "async (self, type_, data=None, *, timeout=10.0)",
         "Client.status": "property",
-        "Client.subscribe": "async (self, *topics)",
+        "Client.subscribe": "async (self, *topics, last=None, since=None)",
         "Client.unsubscribe": "async (self, *topics)",
         "Closed": "(reason, code, state='closed')",
         "ClosedError": "(reason, code)",
@@ -83,6 +83,7 @@ SIGNATURES: Final = {
         "NoAnswerError": "(message, *, sent=False)",
         "Open": "(reason, user, connection, pod, resumed, topics=(), forbidden=(), not_resumed=(),"
         " state='open')",
+        "Past": "(events=(), not_resumed=())",
         "Refresh": "(reason, id, topics=())",
         "RefusalError": "(code, message)",
         "Status": "type",

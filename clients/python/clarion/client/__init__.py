@@ -16,7 +16,7 @@ end of a connection. See docs/protocol.md.
 
 from clarion.client.client import Client
 from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
-from clarion.client.items import Event, Message, Refresh
+from clarion.client.items import Event, Message, Past, Refresh
 from clarion.client.status import Closed, Connecting, Open, Status
 from clarion.client.tokens import Token, TokenContext
 
@@ -29,6 +29,7 @@ __all__ = [
     "Message",
     "NoAnswerError",
     "Open",
+    "Past",
     "Refresh",
     "RefusalError",
     "Status",

@@ -18,6 +18,7 @@ import msgspec
 from clarion.client.address import websocket_url
 from clarion.client.errors import RefusalError
 from clarion.client.inbox import Inbox, Item
+from clarion.client.items import Past, past_of
 from clarion.client.link import Link
 from clarion.client.questions import Answerer
 from clarion.client.status import Status
@@ -165,19 +166,26 @@ class Client:
         """
         self._link.questions.answerers[type_] = answerer
 
-    async def subscribe(self, *topics: str) -> None:
+    async def subscribe(
+        self, *topics: str, last: int | None = None, since: str | None = None
+    ) -> Past:
         """Receive topics too, until `unsubscribe`. Fetch their state when it returns, not before.
+
+        Args:
+            last: return the newest events of each topic, so many.
+            since: return the events after this id; not together with ``last``.
 
         Raises:
             RefusalError: ``forbidden``: the client may not receive one of them, the others it does;
                 or the gateway refused for another reason, then nothing changed.
             NoAnswerError: no answer came; the next connection asks for them again.
 
-        Example: ``await client.subscribe("order.42")``.
+        Example: ``past = await client.subscribe("room.lobby", last=20)``.
         """
-        answer = await self._link.subscribe(topics)
+        answer = await self._link.subscribe(topics, last, since)
         if answer.forbidden:
             raise RefusalError("forbidden", f"not granted: {', '.join(answer.forbidden)}")
+        return past_of(answer)
 
     async def unsubscribe(self, *topics: str) -> None:
         """Receive topics no more. It raises what `subscribe` raises, but for ``forbidden``.

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+from clarion.client.messages import ServerMessage, read_message
+
 AnyType = TypeVar("AnyType")
 
 
@@ -52,6 +54,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What was published to topics before the client subscribed to them.
+
+    Attributes:
+        events: in the order of their ids. None of them comes out of the iterator as well.
+        not_resumed: topics of which nothing stands here: the history does not reach back so far, or
+            there is too much.
+    """
+
+    events: tuple[Event, ...] = ()
+    not_resumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message of the application for this connection only. It comes once and is not repeated.
 
@@ -83,6 +99,25 @@ class Refresh:
     reason: Literal["first", "not_resumed", "gap"]
     id: str
     topics: tuple[str, ...] = ()
+
+
+def event_of(message: ServerMessage, text: str) -> Event:
+    """The event in a message."""
+    return Event(
+        message.id,
+        message.type,
+        bytes(message.data),
+        message.time,
+        message.audience,
+        message.topic,
+        text,
+    )
+
+
+def past_of(answer: ServerMessage) -> Past:
+    """The past in the answer to a ``subscribe``."""
+    texts = [bytes(raw).decode() for raw in answer.events]
+    return Past(tuple(event_of(read_message(text), text) for text in texts), answer.not_resumed)
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from clarion.client.calls import Calls
 from clarion.client.connection import Connection, End, NotConnected, connected
 from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
 from clarion.client.inbox import Inbox
-from clarion.client.items import Event, Message, Refresh
+from clarion.client.items import Message, Refresh, event_of
 from clarion.client.messages import NotAGateway, ServerMessage
 from clarion.client.questions import Questions
 from clarion.client.seen import Seen
@@ -116,11 +116,14 @@ class Link:
         token = await self._tokens.make(reason)
         await self.ask({"kind": "auth", "token": token}, ANSWER_SECONDS)
 
-    async def subscribe(self, topics: Sequence[str]) -> ServerMessage:
+    async def subscribe(
+        self, topics: Sequence[str], last: int | None, since: str | None
+    ) -> ServerMessage:
         """Ask for topics now, and name them at each connection from here on; raises as `ask`."""
         before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
         try:
-            answer = await self.ask({"kind": "subscribe", "topics": topics}, ANSWER_SECONDS)
+            fields = {"kind": "subscribe", "topics": topics, "last": last, "since": since}
+            answer = await self.ask(fields, ANSWER_SECONDS)
         except RefusalError:
             self._topics = before  # the next connection would be refused as well
             raise
@@ -248,16 +251,7 @@ class Link:
     async def _event(self, message: ServerMessage, text: str) -> None:
         self._reach(message.id)
         if self._seen.add(int(message.id), message.topic):
-            event = Event(
-                message.id,
-                message.type,
-                bytes(message.data),
-                message.time,
-                message.audience,
-                message.topic,
-                text,
-            )
-            await self._inbox.put(event)
+            await self._inbox.put(event_of(message, text))
 
     def _reach(self, id_: str) -> None:
         """Move on to an id that came on this connection."""

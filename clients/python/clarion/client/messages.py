@@ -31,6 +31,7 @@ class ServerMessage(msgspec.Struct):
     message: str = ""
     after_ms: float = 0
     reason: str = ""
+    events: tuple[msgspec.Raw, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(ServerMessage)
@@ -40,7 +41,7 @@ class NotAGateway(ValueError):
     """A message that no gateway of Clarion sends."""
 
 
-def read_message(text: str) -> ServerMessage:
+def read_message(text: str | bytes) -> ServerMessage:
     """Decode a message.
 
     Raises:
