@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from clarion_cli.postgres import make_cluster, process_options, url_of
+from clarion_cli.postgres import make_cluster, new_folder, process_options, url_of
 from clarion_publisher.sources.outbox.schema import migration
 from tests.e2e.ports import free_port
 
@@ -24,7 +24,7 @@ class Postgres:
     """One server process. Its data survive `kill`."""
 
     def __init__(self, *, options: Sequence[str] = ()) -> None:
-        self.cluster = make_cluster()
+        self.cluster = make_cluster(new_folder())
         self.port = free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None

@@ -15,6 +15,7 @@ from clarion_cli.events import events
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.health import health
 from clarion_cli.outbox import app as outbox
+from clarion_cli.outbox import embedded_by_default
 from clarion_cli.output import print_error
 from clarion_cli.publish import publish
 from clarion_cli.send import send
@@ -79,7 +80,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code (`ExitCode`)."""
     try:
-        code = app(arguments, prog_name="clarion", standalone_mode=False)
+        code = app(embedded_by_default(arguments), prog_name="clarion", standalone_mode=False)
     except Failure as failure:
         print_error(str(failure))
         return failure.code

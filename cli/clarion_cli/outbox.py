@@ -27,6 +27,24 @@ def root() -> None:
     """Keeps `init` a command of its own, as long as it is the only one."""
 
 
+EMBEDDED: Final = "embedded"
+"""In place of the URL of a database: `clarion up` starts one."""
+
+
+def embedded_by_default(arguments: list[str]) -> list[str]:
+    """A command line in which ``--outbox`` has a value: Typer demands one of each such option.
+
+    >>> embedded_by_default(["up", "--outbox", "--gateways", "3"])
+    ['up', '--outbox', 'embedded', '--gateways', '3']
+    """
+    if arguments[:1] != ["up"] or "--outbox" not in arguments:
+        return arguments
+    behind = arguments.index("--outbox") + 1
+    if behind < len(arguments) and not arguments[behind].startswith("-"):
+        return arguments
+    return [*arguments[:behind], EMBEDDED, *arguments[behind:]]
+
+
 def find_url(url: str | None) -> str:
     """The URL of the outbox's database, with its login: the given one, or the environment's.
 
@@ -52,7 +70,7 @@ def init(
     url: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL]",
+            metavar="URL",
             help="postgresql://user:password@host/database. Default: PUBLISHER_OUTBOX_URL, which "
             "keeps the password out of the list of processes.",
             show_default=False,

@@ -6,6 +6,7 @@ programs and the data: the programs are linked into the folder of the data if th
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from clarion_cli.failure import ExitCode, Failure
 USER: Final = "postgres"
 _NOBODY: Final = "nobody"
 _SECONDS: Final = 120
+_POLL_SECONDS: Final = 0.02
 # The data are for trying out and end with the stack: nothing has to survive a power failure.
 _OPTIONS: Final = (
     "listen_addresses={host}", "unix_socket_directories=", "fsync=off", "full_page_writes=off",
@@ -61,6 +63,19 @@ def url_of(port: int, database: str = USER) -> str:
     return f"postgresql://{USER}@{loopback()}:{port}/{database}"
 
 
+async def wait_for_postgres(url: str) -> None:
+    """Return when the server takes connections."""
+    import psycopg  # noqa: PLC0415 - an extra
+
+    while True:
+        try:
+            await (await psycopg.AsyncConnection.connect(url)).close()
+        except psycopg.Error:
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
 def find_programs() -> Path:
     """The folder with `postgres` and `initdb`.
 
@@ -90,14 +105,18 @@ def process_options() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def make_cluster() -> PostgresCluster:
-    """A new server, not running yet, in a folder of its own.
+def new_folder() -> Path:
+    """A folder for a server that runs as any user."""
+    return Path(tempfile.mkdtemp(prefix="clarion-postgres-"))
+
+
+def make_cluster(folder: Path) -> PostgresCluster:
+    """A new server in an empty folder, not running yet.
 
     Raises:
         Failure: there are no programs, or the server cannot be made.
     """
     programs = find_programs()
-    folder = Path(tempfile.mkdtemp(prefix="clarion-postgres-"))
     options = process_options()
     if options:
         os.chown(folder, options["user"], options["group"])
@@ -115,7 +134,6 @@ def make_cluster() -> PostgresCluster:
         **options,
     )
     if made.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
         raise Failure(f"cannot make a PostgreSQL: {made.stderr.strip()}", ExitCode.SETUP)
     return cluster
 

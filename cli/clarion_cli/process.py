@@ -14,8 +14,8 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 from clarion_cli.failure import Failure
 
@@ -28,11 +28,16 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command to run, and its complete environment."""
+    """A command to run, and its complete environment.
+
+    Attributes:
+        run_as: arguments of `subprocess.Popen` about another user; empty: the same user.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    run_as: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Process:
@@ -63,10 +68,10 @@ class Process:
         await asyncio.wait({self._relay}, timeout=_LAST_OUTPUT_SECONDS)
         return code
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Send SIGTERM; send SIGKILL if the process outlives the grace, or on cancellation."""
+    async def stop(self, grace_seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal; send SIGKILL if the process outlives the grace, or on cancellation."""
         try:
-            self._signal(signal.SIGTERM)
+            self._signal(number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), grace_seconds)
         finally:
@@ -111,6 +116,7 @@ async def start_process(program: Program, on_line: Callable[[str, str], None]) -
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_die_with_parent,
+            **program.run_as,
         )
     except OSError as error:
         raise Failure(f"cannot start {program.name}: {error}") from None

@@ -1,4 +1,4 @@
-"""The processes of a local stack: Valkey, one publisher, several gateways.
+"""The processes of a local stack: Valkey, PostgreSQL if wanted, one publisher, several gateways.
 
 They are started in that order and stopped in reverse, so that no process logs that another is gone.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -18,6 +20,14 @@ import httpx
 
 from clarion_cli.address import authority, listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.outbox import apply
+from clarion_cli.postgres import (
+    make_cluster,
+    new_folder,
+    process_options,
+    url_of,
+    wait_for_postgres,
+)
 from clarion_cli.process import Process, Program, start_process
 from clarion_cli.state import Addresses
 from clarion_cli.valkey import (
@@ -69,6 +79,9 @@ class Plan:
         pretty: readable logs instead of JSON.
         gateway_path_prefix: beginning of all public paths of the gateways.
         publisher_path_prefix: beginning of all public paths of the publisher.
+        outbox_url: the PostgreSQL with the outbox; None: there is none.
+        postgres_port: start a PostgreSQL at this port, which is that of ``outbox_url``; None: it
+            runs already.
     """
 
     secret: str
@@ -82,6 +95,8 @@ class Plan:
     pretty: bool
     gateway_path_prefix: str = ""
     publisher_path_prefix: str = ""
+    outbox_url: str | None = None
+    postgres_port: int | None = None
 
     @property
     def addresses(self) -> Addresses:
@@ -93,6 +108,7 @@ class Plan:
                 for index in range(self.gateways)
             ),
             publisher=f"http://{authority(HOST, self.publisher_port)}{self.publisher_path_prefix}",
+            outbox=self.outbox_url if self.postgres_port is not None else None,
         )
 
     @property
@@ -128,6 +144,11 @@ class Plan:
             "PUBLISHER_PATH_PREFIX": self.publisher_path_prefix,
             "PUBLISHER_ALLOWED_ORIGINS": ",".join(origins),
         }
+        if self.outbox_url is not None:
+            for part in ("USERNAME", "PASSWORD", "URL"):  # the URL has the login
+                environment.pop(f"PUBLISHER_OUTBOX_{part}", None)
+                environment.pop(f"PUBLISHER_OUTBOX_{part}{FILE}", None)
+            environment["PUBLISHER_OUTBOX_URL"] = self.outbox_url
         return Program("publisher", (sys.executable, "-m", "clarion_publisher"), environment)
 
     def gateway(self, index: int, redis_url: str, inherited: Mapping[str, str]) -> Program:
@@ -212,6 +233,7 @@ class Stack:
         self._plan = plan
         self._listener = listener
         self._valkey: Process | None = None
+        self._postgres: Process | None = None
         self._services: list[Process] = []
         self._folders = ExitStack()
 
@@ -223,6 +245,7 @@ class Stack:
         """
         inherited = dict(os.environ)
         redis_url = self._plan.redis_url or await self._start_valkey(inherited)
+        await self._prepare_outbox(inherited)
         programs = [
             (self._plan.publisher(redis_url, inherited), self._plan.publisher_internal_port)
         ]
@@ -256,9 +279,12 @@ class Stack:
                 wait.cancel()
 
     async def stop(self) -> None:
-        """Stop everything: first all services at the same time, then Valkey."""
+        """Stop everything: first all services at the same time, then what they need."""
         try:
             await asyncio.gather(*(process.stop(STOP_SECONDS) for process in self._services))
+            if self._postgres is not None:
+                # SIGTERM would wait for clients to go, such as somebody's psql.
+                await self._postgres.stop(STOP_SECONDS, signal.SIGINT)
             if self._valkey is not None:
                 await self._valkey.stop(STOP_SECONDS)
         finally:
@@ -268,7 +294,8 @@ class Stack:
 
     @property
     def _processes(self) -> Sequence[Process]:
-        return [*self._services, *([] if self._valkey is None else [self._valkey])]
+        servers = [each for each in (self._valkey, self._postgres) if each is not None]
+        return [*self._services, *servers]
 
     async def _start_valkey(self, inherited: Mapping[str, str]) -> str:
         port = free_port()
@@ -279,6 +306,24 @@ class Stack:
         self._valkey = await start_process(program, self._listener.line)
         await self._until_ready(self._valkey, since, wait_for_redis(url))
         return url
+
+    async def _prepare_outbox(self, inherited: Mapping[str, str]) -> None:
+        """Start a PostgreSQL if the plan says so, and make the outbox's tables."""
+        if self._plan.postgres_port is not None:
+            await self._start_postgres(self._plan.postgres_port, inherited)
+        if self._plan.outbox_url is not None:
+            # A trigger costs other transactions something, so it is only made in our own database.
+            notify = None if self._plan.postgres_port is None else True
+            await apply(self._plan.outbox_url, notify=notify)
+
+    async def _start_postgres(self, port: int, inherited: Mapping[str, str]) -> None:
+        folder = new_folder()
+        self._folders.callback(shutil.rmtree, folder, ignore_errors=True)
+        since = time.monotonic()
+        cluster = await asyncio.to_thread(make_cluster, folder)
+        program = Program("postgres", cluster.command(port), inherited, process_options())
+        self._postgres = await start_process(program, self._listener.line)
+        await self._until_ready(self._postgres, since, wait_for_postgres(url_of(port)))
 
     async def _until_ready(
         self, process: Process, since: float, ready: Coroutine[None, None, None]

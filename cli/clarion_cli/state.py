@@ -24,10 +24,15 @@ _NAME: Final = ".clarion"
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """The addresses of a stack. The defaults are those of `clarion up`."""
+    """The addresses of a stack. The defaults are those of `clarion up`.
+
+    Attributes:
+        outbox: URL of the PostgreSQL that the stack started; None: it started none.
+    """
 
     gateways: tuple[str, ...] = ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
     publisher: str = "http://127.0.0.1:8080"
+    outbox: str | None = None
 
 
 class State:

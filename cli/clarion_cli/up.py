@@ -19,16 +19,32 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.outbox import EMBEDDED, find_url
 from clarion_cli.output import JsonOption, Output
+from clarion_cli.postgres import find_programs, url_of
 from clarion_cli.stack import Plan, Stack, StartFailure, check_ports
 from clarion_cli.state import Addresses, State, find_state
 from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer, secret_of
-from clarion_cli.valkey import check_redis, find_redis, find_server
+from clarion_cli.valkey import check_redis, find_redis, find_server, free_port
 
 EXAMPLE_HANDLERS: Final = "clarion_examples.chat.handlers:handlers"
 MAX_GATEWAYS: Final = 16
 _NAME_WIDTH: Final = len("gateway-10")
 _COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue")
+_STATEMENTS: Final = (
+    (
+        "SELECT clarion_publish('user:alice', 'order.updated', jsonb_build_object('id', 42))",
+        "publish one event to alice, by a commit",
+    ),
+    (
+        "BEGIN; SELECT clarion_publish('all', 'tick'); ROLLBACK",
+        "publish nothing, by a rollback",
+    ),
+    (
+        "INSERT INTO clarion_outbox (audience, type, data) VALUES ('all', 'tick', '2')",
+        "publish by a plain INSERT, as any library makes it",
+    ),
+)
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -124,6 +140,15 @@ def up(
             help="Your application's handlers. The gateways import them from the current folder.",
         ),
     ] = default_handlers(),
+    outbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[URL]",
+            help="Read the outbox of a PostgreSQL database, and make its tables if they are "
+            "missing. Without a URL, a PostgreSQL is started.",
+            show_default=False,
+        ),
+    ] = None,
     json_: JsonOption = None,
 ) -> None:
     """Run Clarion on this machine until Ctrl-C.
@@ -138,6 +163,7 @@ def up(
         if not secret_of("CLARION_JWT_SECRET"):
             state.make_secret()
         signer = make_signer(state)
+        outbox_url, postgres_port = _find_outbox(outbox)
         plan = Plan(
             secret=signer.secret,
             gateways=gateways,
@@ -150,6 +176,8 @@ def up(
             pretty=sys.stderr.isatty(),
             gateway_path_prefix=os.environ.get("GATEWAY_PATH_PREFIX", "").rstrip("/"),
             publisher_path_prefix=os.environ.get("PUBLISHER_PATH_PREFIX", "").rstrip("/"),
+            outbox_url=outbox_url,
+            postgres_port=postgres_port,
         )
         check_ports(plan)
         if redis_url is None:
@@ -157,6 +185,23 @@ def up(
         else:
             check_redis(redis_url)
         asyncio.run(run(plan, signer, state, Screen(Output(json_))))
+
+
+def _find_outbox(outbox: str | None) -> tuple[str | None, int | None]:
+    """The URL of the outbox's database, and the port of one that is to be started.
+
+    Raises:
+        Failure: it cannot be read or started here.
+    """
+    if outbox is None:
+        return None, None
+    if not find_spec("psycopg"):
+        raise Failure("--outbox needs Clarion's extra `postgres`", ExitCode.SETUP)
+    if outbox != EMBEDDED:
+        return find_url(outbox), None
+    find_programs()
+    port = free_port()
+    return url_of(port), port
 
 
 def check_handlers(path: str) -> None:
@@ -242,7 +287,7 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
     }
     clarion = _command_name()
     last = addresses.gateways[-1]
-    commands = (
+    commands: tuple[tuple[str, str], ...] = (
         (f"{clarion} tail --user alice", "print what alice receives"),
         (
             f"{clarion} publish --to user:alice order.updated '{{\"id\": 42}}'",
@@ -250,6 +295,8 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
         ),
         (f"curl -N {last.rstrip('/')}/sse", "print what an anonymous page receives"),
     )
+    if addresses.outbox is not None:
+        commands += tuple((f'psql {addresses.outbox} -c "{sql}"', why) for sql, why in _STATEMENTS)
     pages = [(f"gateway-{number}", url) for number, url in enumerate(addresses.gateways, start=1)]
     return record, Group(
         Text.assemble("\n", ("Clarion is up.", "bold"), (" Ctrl-C stops it.", "dim"), "\n"),
@@ -257,6 +304,7 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
         *(_row(name, url, "bold cyan") for name, url in pages),
         Text("\nto publish over HTTP", style="bold"),
         _row("publisher", f"{addresses.publisher}/v1/events", "bold cyan"),
+        *([] if addresses.outbox is None else [_row("outbox", addresses.outbox, "bold cyan")]),
         Text("\ntokens, for 24 hours", style="bold"),
         *(_row(name, token) for name, token in tokens.items()),
         Text("\nto try in another terminal", style="bold"),

@@ -36,6 +36,9 @@ def documented(text: str) -> set[str]:
 
 def existing(command: Any) -> set[str]:
     names: set[str] = set()
+    if command is not ROOT_COMMAND:
+        for inner in getattr(command, "commands", {}).values():
+            names |= existing(inner)
     for parameter in command.params:
         if parameter.param_type_name == "argument":
             names.add(parameter.metavar)

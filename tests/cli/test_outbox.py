@@ -9,10 +9,26 @@ from pathlib import Path
 import pytest
 
 from clarion_cli.failure import ExitCode
+from clarion_cli.outbox import embedded_by_default
 from tests.cli.clarion import Clarion
 from tests.cli.test_check import SECRET, about, checked, messages
 from tests.e2e.ports import free_port
 from tests.postgres import Outbox, Postgres
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("up", "up"),
+        ("up --outbox", "up --outbox embedded"),
+        ("up --outbox --gateways 3", "up --outbox embedded --gateways 3"),
+        ("up --outbox postgresql://db/shop", "up --outbox postgresql://db/shop"),
+        ("up --outbox=postgresql://db/shop", "up --outbox=postgresql://db/shop"),
+        ("publish --outbox", "publish --outbox"),
+    ],
+)
+def test_the_outbox_of_up_needs_no_url(given: str, meant: str) -> None:
+    assert embedded_by_default(given.split()) == meant.split()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +114,7 @@ def test_check_tries_the_outbox(clarion: Clarion, empty: Outbox) -> None:
     clarion.run("outbox", "init", empty.url)
     empty.execute(
         "INSERT INTO clarion_outbox_refused "
-        "VALUES (1, 'x', 'x', 'null', NULL, NULL, now(), now(), 'because')"
+        "VALUES (1, 'x', 'x', 'null', NULL, NULL, true, now(), now(), 'because')"
     )
     found = checked(clarion, code=ExitCode.UNREACHABLE, **options)
     assert outbox in about(found, "ok")

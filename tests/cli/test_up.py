@@ -34,6 +34,17 @@ def test_prints_every_gateways_page() -> None:
     assert record["gateways"] == ADDRESSES.gateways
 
 
+def test_prints_how_to_try_the_outbox_where_there_is_one() -> None:
+    url = "postgresql://postgres@127.0.0.1:5432/postgres"
+    addresses = Addresses(ADDRESSES.gateways, ADDRESSES.publisher, url)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(describe_stack(addresses, Signer(SECRET))[1], soft_wrap=True)
+    text = capture.get()
+    assert text.count(f"psql {url}") == 3
+    assert "psql" not in str(describe_stack(ADDRESSES, Signer(SECRET)))
+
+
 def test_a_failed_start_shows_only_the_process_that_failed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

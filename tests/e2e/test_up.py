@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.cli.clarion import Clarion, command, environment
@@ -144,6 +145,27 @@ def test_everything_starts_is_found_by_the_other_commands_and_stops(tmp_path: Pa
         "dev-secret",
         "lock",
     ]
+
+
+@linux_only
+def test_a_commit_in_the_outbox_reaches_a_client(tmp_path: Path) -> None:
+    with up(tmp_path, "--outbox", gateways=1) as running:
+        ready = [said["process"] for said in running.said if said["kind"] == "ready"]
+        assert sorted(ready) == ["gateway-1", "postgres", "publisher", "valkey"]
+        with (
+            httpx.stream("GET", f"{running.record['gateways'][0]}/sse", trust_env=False) as stream,
+            psycopg.connect(running.record["outbox"]) as connection,
+        ):
+            lines = (line for line in stream.iter_lines() if line.startswith("data:"))
+            next(lines)  # the welcome
+            connection.execute("SELECT clarion_publish('all', 'tick', '42')")
+            connection.commit()
+            assert next(lines) == "data: 42"
+        # Somebody's open connection does not keep it from ending.
+        with psycopg.connect(running.record["outbox"]):
+            running.interrupt()
+            assert running.end() == (0, "")
+        wait_until_gone(running.children)
 
 
 @linux_only

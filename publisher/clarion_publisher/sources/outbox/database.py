@@ -57,7 +57,7 @@ SELECT pg_try_advisory_xact_lock(1129070930, 'clarion_outbox'::regclass::oid::in
 """.encode()
 
 _READ: Final = b"""
-SELECT id, created_at, audience, type, key, exclude,
+SELECT id, created_at, audience, type, key, exclude, history,
     CASE WHEN size <= %(data_max)s THEN data END, size
 FROM (
     SELECT *, sum(read) OVER (ORDER BY id) - read AS before FROM (
@@ -73,8 +73,8 @@ WHERE before < %(bytes)s ORDER BY id
 _SET_ASIDE: Final = b"""
 WITH gone AS (DELETE FROM clarion_outbox WHERE id = ANY (%(ids)s) RETURNING *)
 INSERT INTO clarion_outbox_refused
-    (id, audience, type, data, key, exclude, created_at, reason)
-SELECT gone.id, audience, type, data, key, exclude, created_at, given.reason
+    (id, audience, type, data, key, exclude, history, created_at, reason)
+SELECT gone.id, audience, type, data, key, exclude, history, created_at, given.reason
 FROM gone JOIN unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS given (id, reason)
     ON given.id = gone.id
 """

@@ -42,6 +42,7 @@ class Row(NamedTuple):
     type: bytes
     key: bytes | None
     exclude: bytes | None
+    history: bool
     data: bytes | None
     size: int
 
@@ -66,7 +67,7 @@ def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent |
         audience = _audience(row.audience)
         key = f"\0{identity}:{row.id}:{row.created}" if row.key is None else row.key.decode()
         exclude = None if row.exclude is None else row.exclude.decode()
-        event = IncomingEvent(audience, row.type.decode(), row.data, key, exclude)
+        event = IncomingEvent(audience, row.type.decode(), row.data, key, exclude, row.history)
     except Refusal as refusal:
         return refusal
     except UnicodeDecodeError:

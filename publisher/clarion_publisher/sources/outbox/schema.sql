@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS clarion_outbox (
     key        text        CHECK (octet_length(key) <= 1024),
     -- id of a connection that must not get the event
     exclude    text        CHECK (octet_length(exclude) <= 1024),
+    -- whether clients that come back later get the event
+    history    boolean     NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
@@ -35,6 +37,7 @@ CREATE TABLE IF NOT EXISTS clarion_outbox_refused (
     data       json        NOT NULL,
     key        text,
     exclude    text,
+    history    boolean     NOT NULL,
     created_at timestamptz NOT NULL,
     refused_at timestamptz NOT NULL DEFAULT now(),
     reason     text        NOT NULL,
@@ -50,11 +53,12 @@ ALTER TABLE clarion_outbox SET (
 
 -- For SQL; an INSERT does the same. The body is bound to the table above, whatever search_path says later.
 CREATE OR REPLACE FUNCTION clarion_publish(
-    audience text, type text, data jsonb DEFAULT 'null', key text DEFAULT NULL, exclude text DEFAULT NULL
+    audience text, type text, data jsonb DEFAULT 'null', key text DEFAULT NULL,
+    history boolean DEFAULT true, exclude text DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    INSERT INTO clarion_outbox (audience, type, data, key, exclude)
-    VALUES (audience, type, data::json, key, exclude)
+    INSERT INTO clarion_outbox (audience, type, data, key, history, exclude)
+    VALUES (audience, type, data::json, key, history, exclude)
     RETURNING clarion_outbox.id;
 END;
 

@@ -9,7 +9,7 @@ from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, INVALID_EVENT, Refusal
 from clarion_publisher.sources.outbox.rows import Row, event_of
 
-ROW = Row(7, 1_700, b"user:alice", b"order.updated", None, None, b'{"a": 1}', 8)
+ROW = Row(7, 1_700, b"user:alice", b"order.updated", None, None, True, b'{"a": 1}', 8)
 
 
 def event(**fields: object) -> IncomingEvent | Refusal:

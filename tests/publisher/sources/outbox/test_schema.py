@@ -55,11 +55,13 @@ def test_the_function_inserts_whatever_the_search_path_says(outbox: Outbox) -> N
         "SET search_path = elsewhere; "
         "SELECT public.clarion_publish('user:alice', 'order.updated', jsonb_build_object('id', 42))"
     )
-    outbox.execute("SELECT clarion_publish('all', 'tick', key => 'k', exclude => 'c')")
-    columns = "audience, type, data::text, key, exclude"
+    outbox.execute(
+        "SELECT clarion_publish('all', 'tick', key => 'k', exclude => 'c', history => false)"
+    )
+    columns = "audience, type, data::text, key, exclude, history"
     assert outbox.rows(f"SELECT {columns} FROM clarion_outbox ORDER BY id") == [
-        ("user:alice", "order.updated", '{"id": 42}', None, None),
-        ("all", "tick", "null", "k", "c"),
+        ("user:alice", "order.updated", '{"id": 42}', None, None, True),
+        ("all", "tick", "null", "k", "c", False),
     ]
 
 

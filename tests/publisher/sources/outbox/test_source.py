@@ -69,6 +69,16 @@ def test_order_is_that_of_the_lock_that_transactions_share(
         wait_for(service, ALL, [1, 2])
 
 
+def test_a_row_without_history_is_published_and_not_kept(
+    redis_url: str, outbox: Outbox, namespace: str
+) -> None:
+    outbox.execute("SELECT clarion_publish('all', 'tick', '1', history => false)")
+    outbox.insert("all", "2")
+    with reading(redis_url, outbox, namespace) as service:
+        wait_for(service, ALL, [2])
+        wait_until(lambda: service.metric(rows("published")) == 2, "both are published")
+
+
 def test_thousands_of_rows_come_in_order_in_batches(
     redis_url: str, outbox: Outbox, namespace: str
 ) -> None:
@@ -126,8 +136,8 @@ def test_a_row_that_was_set_aside_can_be_sent_again(
         outbox.execute("UPDATE clarion_outbox_refused SET audience = 'all'")
         outbox.execute(
             "WITH again AS (DELETE FROM clarion_outbox_refused RETURNING *) "
-            "INSERT INTO clarion_outbox (audience, type, data, key, exclude) "
-            "SELECT audience, type, data, key, exclude FROM again"
+            "INSERT INTO clarion_outbox (audience, type, data, key, history, exclude) "
+            "SELECT audience, type, data, key, history, exclude FROM again"
         )
         wait_for(service, ALL, [1])
 
@@ -139,7 +149,7 @@ def test_rows_that_were_set_aside_long_ago_are_deleted(
         outbox.execute(
             "INSERT INTO clarion_outbox_refused "
             "SELECT nextval(pg_get_serial_sequence('clarion_outbox', 'id')), 'all', %s, 'null', "
-            "NULL, NULL, now(), now() - %s::interval, 'because'",
+            "NULL, NULL, true, now(), now() - %s::interval, 'because'",
             age,
             age,
         )
