@@ -170,7 +170,7 @@ async def running(
     )
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     answers, host = _answering(settings, queue, inbound, metrics)
-    hooks = ConnectionHooks(answers.handlers, host, metrics, supervisor.spawn, settings)
+    hooks = ConnectionHooks(answers, host, metrics, supervisor.spawn, settings)
     admission = Admission(
         hub,
         subscription,

@@ -25,6 +25,7 @@ from clarion_contract.service.settings import (
 )
 from clarion_contract.service.webhooks import Signer
 
+_HOOKS: Final = frozenset({"connect", "disconnect"})
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
 _BEHIND_MIN_BYTES: Final = 4_096
@@ -76,13 +77,18 @@ class GatewaySettings(ContractSettings):
     upstream_secret: SecretStr | None = Field(
         None,
         description="Secret with which requests to the backend are signed: `whsec_` and base64, or "
-        "a text of 24 bytes or more. While you change it: the new and the old one, with a space "
-        "between them.",
+        "a text of 24 bytes or more without spaces. While you change it: the new and the old one, "
+        "with a space between them.",
     )
     upstream_types: Names = Field(
         ("*",),
         description="Types of the messages that go to the backend. `*` means every type without a "
         "handler in the gateway.",
+    )
+    upstream_hooks: Names = Field(
+        (),
+        description="What else the backend is told of: `connect` asks it whether a client may "
+        "connect, `disconnect` tells it of each connection that has ended.",
     )
     upstream_seconds: float = Field(
         3, gt=0, le=300, description="How long the backend may take for one attempt."
@@ -524,6 +530,14 @@ class GatewaySettings(ContractSettings):
             raise ValueError("expected GATEWAY_UPSTREAM_SECRET beside GATEWAY_UPSTREAM_URL")
         return self
 
+    @field_validator("upstream_hooks")
+    @classmethod
+    def _are_hooks(cls, names: Names) -> Names:
+        unknown = sorted(set(names) - _HOOKS)
+        if unknown:
+            raise ValueError(f"expected hooks out of {', '.join(sorted(_HOOKS))}, got {unknown}")
+        return names
+
     @field_validator("upstream_secret")
     @classmethod
     def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -532,7 +546,12 @@ class GatewaySettings(ContractSettings):
         return secret
 
     @field_validator(
-        "allowed_origins", "trusted_proxies", "dev_gateway_urls", "upstream_types", mode="before"
+        "allowed_origins",
+        "trusted_proxies",
+        "dev_gateway_urls",
+        "upstream_types",
+        "upstream_hooks",
+        mode="before",
     )
     @classmethod
     def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401

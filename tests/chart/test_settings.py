@@ -196,6 +196,8 @@ def _extreme(name: str, schema: Mapping[str, Any]) -> Any:
             return not schema["default"]
         case ["array", "string"] if name == "GATEWAY_TRUSTED_PROXIES":
             return ["192.0.2.0/24", "2001:db8::/32"]
+        case ["array", "string"] if name == "GATEWAY_UPSTREAM_HOOKS":
+            return ["connect", "disconnect"]
         case ["array", "string"]:
             return ["https://a.example.com", "https://b.example.com"]
         case _:

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from tests.integration.pod import Pod, eventually, started, token
-from tests.integration.sockets import Client, opened
+from tests.integration.sockets import Client, dialled, opened
 from tests.integration.test_handlers_live import MOUNTED
 from tests.integration.upstream import SECRET, Upstream, backend, hang, says
 from tests.valkey import Valkey
@@ -167,6 +167,48 @@ class TestAnswers:
             upstream.answer = says(publish=[{"audience": "all", "type": "news", "data": "a"}])
             await client.send(kind="message", type="x", ref=1)
             assert await told(client, 2) == {"reply": [None], "event": ["a"]}
+
+
+class TestHooks:
+    @pytest.fixture
+    async def hooked(
+        self, shared_valkey: Valkey, namespace: str, upstream: Upstream
+    ) -> AsyncIterator[Pod]:
+        both = settings(upstream, upstream_hooks=("connect", "disconnect"), upstream_retries=0)
+        async with started(shared_valkey.url, namespace, **both) as running:
+            yield running
+
+    async def test_the_backend_learns_of_connections(self, hooked: Pod, upstream: Upstream) -> None:
+        async with opened(hooked, token=token("alice", role="admin")) as client:
+            connection = client.id
+
+        async def ended() -> bool:
+            return len(upstream.bodies) == 2
+
+        await eventually(ended, what="the disconnect")
+        connect, disconnect = upstream.events
+        assert (connect["type"], disconnect["type"]) == ("clarion.connect", "clarion.disconnect")
+        assert connect["data"]["claims"]["role"] == "admin"
+        assert disconnect["data"] == {"reason": "normal", "code": 1000}
+        for event in (connect, disconnect):
+            assert (event["clarionuser"], event["clarionconnection"]) == ("alice", connection)
+            assert "clariontype" not in event
+
+    async def test_the_backend_may_keep_a_client_out(self, hooked: Pod, upstream: Upstream) -> None:
+        upstream.answer = says(refuse={"code": "banned", "message": "not you"})
+        async with dialled(hooked) as connection:
+            await asyncio.wait_for(connection.wait_closed(), 30)
+            assert connection.close_reason == "banned: not you"
+        assert len(upstream.bodies) == 1
+
+    @pytest.mark.parametrize("code", [503, 404])
+    async def test_without_an_answer_nobody_comes_in(
+        self, hooked: Pod, upstream: Upstream, code: int
+    ) -> None:
+        upstream.answer = status(code)
+        async with dialled(hooked) as connection:
+            await asyncio.wait_for(connection.wait_closed(), 30)
+            assert connection.close_code == (1013 if code == 503 else 1011)
 
 
 class TestFailures:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,7 +25,6 @@ from clarion_contract.identity.claims import Claims
 from clarion_contract.service.supervisor import Spawn
 from clarion_gateway.application.context import ConnectContext, DisconnectContext, Host
 from clarion_gateway.application.faults import at_the_applications_line
-from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.hooks import ConnectHook, DisconnectHook
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.connections import close_codes
@@ -45,6 +44,20 @@ _SHARE_OF_HANDSHAKE: Final = 0.5
 _Ended = tuple[Connection, str | None, Close]
 
 
+class Hooked(Protocol):
+    """What has functions to run, such as `clarion_gateway.application.handlers.Handlers`."""
+
+    @property
+    def connects(self) -> Sequence[ConnectHook]:
+        """What runs when a client connects."""
+        ...
+
+    @property
+    def disconnects(self) -> Sequence[DisconnectHook]:
+        """What runs when a connection has ended."""
+        ...
+
+
 class ConnectionHooks:
     """The functions of one application, `Handlers.on_connect` and `Handlers.on_disconnect`.
 
@@ -54,7 +67,7 @@ class ConnectionHooks:
 
     def __init__(
         self,
-        handlers: Handlers,
+        handlers: Hooked,
         host: Host,
         metrics: Metrics,
         spawn: Spawn,

@@ -8,9 +8,12 @@ from clarion_contract.service.declaring import declared_events
 from clarion_contract.service.webhooks import Signer
 from clarion_gateway.application.checked_queue import CheckedQueue, Publisher
 from clarion_gateway.application.handlers import Handlers
+from clarion_gateway.application.hooks import ConnectHook, DisconnectHook
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.upstream.backend import Backend
+from clarion_gateway.upstream.exchange import Exchange
+from clarion_gateway.upstream.hooks import UpstreamHooks
 from clarion_gateway.upstream.messages import UpstreamMessages
 
 
@@ -35,12 +38,22 @@ class Answering:
             queue if self.declared is None else CheckedQueue(queue, self.declared.check)
         )
         self._backend = _backend(settings, metrics)
+        self._hooks: UpstreamHooks | None = None
         if self._backend is not None:
             source = f"/clarion/gateway/{settings.pod}"
-            messages = UpstreamMessages(
-                self._backend, self.publisher, settings.upstream_types, source=source
-            )
-            handlers.fall_back(messages.find)
+            exchange = Exchange(self._backend, self.publisher, source=source)
+            handlers.fall_back(UpstreamMessages(exchange, settings.upstream_types).find)
+            self._hooks = UpstreamHooks(exchange, settings.upstream_hooks)
+
+    @property
+    def connects(self) -> Sequence[ConnectHook]:
+        """What runs when a client connects: the application's own functions, then the upstream."""
+        return (*self.handlers.connects, *(self._hooks.connects if self._hooks else ()))
+
+    @property
+    def disconnects(self) -> Sequence[DisconnectHook]:
+        """What runs when a connection has ended, in the order of `connects`."""
+        return (*self.handlers.disconnects, *(self._hooks.disconnects if self._hooks else ()))
 
     @property
     def warnings(self) -> Sequence[str]:

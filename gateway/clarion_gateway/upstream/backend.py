@@ -47,6 +47,11 @@ class UpstreamFailed(Exception):
         self.outcome = outcome
         self.temporary = temporary
 
+    @property
+    def passes(self) -> bool:
+        """Whether the client should try again later."""
+        return self.temporary or self.outcome == "circuit_open"
+
 
 class Backend:
     """The backend, and what is under way to it.

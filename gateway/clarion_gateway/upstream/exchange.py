@@ -1,0 +1,93 @@
+"""One question to the backend and its answer: a CloudEvent goes out, events may come back."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+from msgspec import Raw
+
+from clarion_contract.events.event import InvalidEvent, Publication
+from clarion_gateway.application.checked_queue import Publisher
+from clarion_gateway.application.context import ClientContext
+from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.upstream.backend import Backend, UpstreamFailed
+
+
+class Exchange:
+    """Asks the backend, and publishes what it answers.
+
+    Args:
+        publisher: of the events in the backend's answers.
+        source: the CloudEvents' source.
+    """
+
+    def __init__(self, backend: Backend, publisher: Publisher, *, source: str) -> None:
+        self._backend = backend
+        self._publisher = publisher
+        self._source = source
+
+    async def ask(
+        self, kind: str, context: ClientContext, data: bytes, type_: str | None = None
+    ) -> Raw:
+        """Send one event about a client's connection, and return the reply.
+
+        Args:
+            kind: the CloudEvent's type.
+            data: JSON text, passed on byte for byte.
+            type_: of the client's message.
+
+        Raises:
+            Refusal: the backend refuses.
+            UpstreamFailed: there is no usable answer.
+            BusUnavailable: Redis does not take an event of the answer.
+        """
+        id_ = f"msg_{os.urandom(12).hex()}"
+        body = cloudevent(id_, self._source, kind, context, data, type_)
+        client = context.connection if context.user is None else f"user:{context.user}"
+        answer = await self._backend.call(client, id_, body)
+        if answer.refuse is not None:
+            raise Refusal(answer.refuse.code, answer.refuse.message)
+        for each in answer.publish:
+            publication = Publication(
+                each.recipients(),
+                each.type,
+                bytes(each.data),
+                exclude=each.exclude,
+                history=each.history,
+            )
+            try:
+                await self._publisher.publish(publication)
+            except InvalidEvent as error:
+                self._backend.complain(error)
+                raise UpstreamFailed("invalid_answer", str(error), temporary=False) from None
+        return answer.reply
+
+
+def cloudevent(
+    id_: str, source: str, kind: str, context: ClientContext, data: bytes, type_: str | None
+) -> bytes:
+    """An event about a client's connection, as a CloudEvent in JSON."""
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": source,
+        "type": kind,
+        "time": _time(int(time.time())),
+        "datacontenttype": "application/json",
+        "clarionconnection": context.connection,
+    }
+    if type_ is not None:
+        event["clariontype"] = type_
+    if context.user is not None:
+        event["clarionuser"] = context.user
+    event["data"] = Raw(data)
+    return msgspec.json.encode(event)
+
+
+@lru_cache(maxsize=4)
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
