@@ -28,6 +28,7 @@ PAGES: Final = {
     "bench/README.md": "bench.md",
     "deploy/helm/clarion/README.md": "chart.md",
     "examples/clarion_examples/chat/README.md": "examples/clarion_examples/chat.md",
+    "examples/clarion_examples/orders/README.md": "examples/clarion_examples/orders.md",
     "examples/clarion_examples/upstream/README.md": "examples/clarion_examples/upstream.md",
     "examples/upstream-express/README.md": "examples/upstream-express.md",
     "README.md": "index.md",

@@ -161,16 +161,15 @@ def test_several_publishers_share_the_rows_and_double_none(
     redis_url: str, outbox: Outbox, namespace: str
 ) -> None:
     """Rows come in while publishers come and go."""
+    connected = "clarion_publisher_outbox_connected"
     with contextlib.ExitStack() as all_of_them:
-        services = [
-            all_of_them.enter_context(
-                reading(
-                    redis_url, outbox, namespace, pod=f"publisher-{number}",
-                    outbox_batch_rows=10, outbox_poll_seconds=0.01,
-                )
-            )
-            for number in range(3)
-        ]  # fmt: skip
+        services = []
+        for number in range(3):
+            options = {"outbox_batch_rows": 10, "outbox_poll_seconds": 0.01}
+            pod = reading(redis_url, outbox, namespace, pod=f"publisher-{number}", **options)
+            services.append(all_of_them.enter_context(pod))
+            # One after the other: FastAPI is not built by several threads at a time.
+            wait_until(lambda: services[-1].metric(connected) == 1, "it is connected")
         for first in range(1, 1_000, 100):
             outbox.execute(
                 "INSERT INTO clarion_outbox (audience, type, data) "
