@@ -39,6 +39,7 @@ from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
@@ -171,6 +172,13 @@ async def running(
     queue = PublishQueue(bus, max_pending=settings.publish_max_pending)
     answers, host = _answering(settings, queue, inbound, metrics)
     hooks = ConnectionHooks(answers, host, metrics, supervisor.spawn, settings)
+    grants = Grants(
+        answers.handlers,
+        host,
+        metrics,
+        pod=settings.pod,
+        seconds=settings.subscribe_decision_seconds,
+    )
     admission = Admission(
         hub,
         subscription,
@@ -182,28 +190,31 @@ async def running(
         sweeper=sweeper,
         revocations=revocations,
         hooks=hooks,
+        grants=grants,
+    )
+    host.memberships = Memberships(
+        hub,
+        subscription,
+        delivery,
+        admission.topics,
+        grants,
+        Recall(
+            topic_rings,
+            subscription,
+            delivery,
+            replay.room,
+            max_events=settings.replay_max_events,
+            max_bytes=settings.recall_bytes,
+            positions=settings.positions,
+        ),
+        metrics,
+        wait_seconds=settings.handshake_seconds,
     )
     try:
         async with _alive(answers, settings), supervisor:
             inboxes = Inboxes(
                 admission,
-                Memberships(
-                    hub,
-                    subscription,
-                    delivery,
-                    admission.topics,
-                    Recall(
-                        topic_rings,
-                        subscription,
-                        delivery,
-                        replay.room,
-                        max_events=settings.replay_max_events,
-                        max_bytes=settings.recall_bytes,
-                        positions=settings.positions,
-                    ),
-                    metrics,
-                    wait_seconds=settings.handshake_seconds,
-                ),
+                host.memberships,
                 answers.handlers,
                 host,
                 metrics,
@@ -250,17 +261,22 @@ async def running(
                 configured_connections=configured,
                 fault=lambda: subscription.trouble.fault if subscription.trouble else None,
             )
-            supervisor.keep("health_log", HealthLog(health).run)
             supervisor.keep("subscription", subscription.run, essential=True)
             supervisor.keep("delivery", delivery.run, essential=True)
-            supervisor.keep("publish_queue", queue.run)
             supervisor.keep("keepalive", sweeper.run, essential=True)
-            supervisor.keep("presence", presence.run)
-            supervisor.keep("keys", keys.run)
-            supervisor.keep("prune", _pruning(subscription, revocations, hub, settings))
-            for name, job in _optional_jobs(
-                settings, hub, inboxes, presence, health, metrics, answers.declared
-            ):
+            jobs = {
+                "health_log": HealthLog(health).run,
+                "publish_queue": queue.run,
+                "presence": presence.run,
+                "keys": keys.run,
+                "prune": _pruning(subscription, revocations, hub, settings),
+                **dict(
+                    _optional_jobs(
+                        settings, hub, inboxes, presence, health, metrics, answers.declared
+                    )
+                ),
+            }
+            for name, job in jobs.items():
                 supervisor.keep(name, job)
             yield Gateway(
                 public_app(settings, lambda: drain.begun),

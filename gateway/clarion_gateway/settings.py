@@ -475,6 +475,11 @@ class GatewaySettings(ContractSettings):
         return min(max(share, _BEHIND_MIN_BYTES), _BEHIND_MAX_BYTES, self.max_unsent_bytes // 4)
 
     @property
+    def subscribe_decision_seconds(self) -> float:
+        """How long the application may take to decide about a topic: a handshake waits for it."""
+        return min(self.handler_seconds, self.handshake_seconds / 4)
+
+    @property
     def recall_bytes(self) -> int:
         """How much of topics' past a client gets in one answer: it must not be too slow for it."""
         return min(self.replay_client_max_bytes, self.max_unsent_bytes // 2)

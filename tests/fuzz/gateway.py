@@ -64,6 +64,9 @@ class _NoBus:
     def unconfirmed(self, audiences: Iterable[Audience]) -> int:
         return 0
 
+    async def ask(self, connection: Connection, user: str | None, asked: Any) -> Any:
+        return asked
+
     def past(self, message: object) -> None:
         return None
 
@@ -101,7 +104,9 @@ class Gateway:
         def spawn(name: str, job: Any) -> object:
             return self.loop.create_task(job, name=name)
 
-        memberships = Memberships(hub, bus, bus, admission.topics, bus, metrics, wait_seconds=10)
+        memberships = Memberships(
+            hub, bus, bus, admission.topics, bus, bus, metrics, wait_seconds=10
+        )
         inbound = Inbound(1 << 30)
         host = GatewayHost(bus, Asks(metrics, max_per_connection=16), inbound)
         inboxes = Inboxes(

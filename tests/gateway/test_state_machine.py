@@ -31,8 +31,10 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
+from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.resumption import Resumption, tell_gap
@@ -169,11 +171,13 @@ class Pod:
             sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
             revocations=Revocations(MemoryOrders(), self.hub, of),
         )
+        self.grants = Grants(Handlers(), self, of, pod=name, seconds=1)  # type: ignore[arg-type]
         self.memberships = Memberships(
             self.hub,
             self.subscription,
             self.delivery,
             self.admission.topics,
+            self.grants,
             Recall(
                 rings,
                 self.subscription,

@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from clarion import Context, Handlers, Refusal, authenticated_only, propagate, user
+from clarion import (
+    Context,
+    Handlers,
+    Refusal,
+    SubscribeContext,
+    authenticated_only,
+    propagate,
+    topic,
+    user,
+)
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually, started, token
 from tests.integration.sockets import Client, opened
@@ -49,6 +58,23 @@ async def secret(message: Any, context: Context) -> str:
 @handlers.on("echo")
 async def echo(message: Any, context: Context) -> Any:
     return message
+
+
+@handlers.on("join")
+async def join(message: str, context: Context) -> None:
+    await context.subscribe(message)
+
+
+@handlers.on("leave")
+async def leave(message: str, context: Context) -> None:
+    await context.unsubscribe(message)
+
+
+@handlers.on_subscribe("room.*")
+def enter(context: SubscribeContext) -> bool:
+    if context.topic == "room.full":
+        raise Refusal("full", "the room is full")
+    return context.user == "alice"
 
 
 @handlers.on("raises")
@@ -132,6 +158,35 @@ async def test_a_reply_reaches_other_pods_byte_for_byte_and_not_its_sender(start
     assert json.loads(reply) == {"text": "hi", **AWKWARD, "sender": "alice"}
     assert events == [reply] * 4
     assert [message["type"] for message in after] == ["marker"] * 5
+
+
+async def test_handlers_decide_about_topics_and_subscribe_their_clients(start: Start) -> None:
+    async with (
+        start(pod="pod-a", **MOUNTED) as here,
+        opened(here, token=token("alice"), topic="room.1") as alice,
+        opened(here, token=token("bob"), topic="room.1") as bob,
+    ):
+        assert alice.welcome["topics"] == ["room.1"]
+        assert bob.welcome["forbidden"] == ["room.1"]
+        await alice.send(kind="subscribe", ref=1, topics=["room.full", "room.2", "secret"])
+        answer = await alice.receive("subscribed")
+        assert (answer["topics"], answer["forbidden"]) == (["room.2"], ["secret"])
+        assert answer["refused"] == [
+            {"topic": "room.full", "code": "full", "message": "the room is full"}
+        ]
+        await bob.send(kind="message", ref=2, type="join", data="lobby")
+        joined = await bob.receive("subscribed")
+        assert (joined["ref"], joined["topics"]) == (None, ["lobby"])
+        assert (await bob.receive("reply"))["ref"] == 2
+        for name in ("lobby", "room.1"):
+            await here.publish(topic(name), type_=name)
+        assert (await bob.receive("event"))["type"] == "lobby"
+        assert (await alice.receive("event"))["type"] == "room.1"
+        await bob.send(kind="message", ref=3, type="leave", data="lobby")
+        assert (await bob.receive("unsubscribed"))["topics"] == ["lobby"]
+        assert (await bob.receive("reply"))["ref"] == 3
+        failed = await bob.ask("join", "not a topic", ref=4)
+        assert failed["code"] == "internal"
 
 
 async def test_a_reply_can_go_to_one_user(start: Start) -> None:

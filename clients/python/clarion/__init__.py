@@ -30,6 +30,7 @@ from clarion_gateway.application.context import (
     Context,
     DisconnectContext,
     Reply,
+    SubscribeContext,
 )
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import Chooser, authenticated_only, propagate
@@ -55,6 +56,7 @@ __all__ = [
     "Published",
     "Refusal",
     "Reply",
+    "SubscribeContext",
     "authenticated_only",
     "propagate",
     "topic",

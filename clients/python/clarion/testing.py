@@ -21,14 +21,20 @@ import msgspec
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published
+from clarion_contract.events.topic import covers
 from clarion_gateway.application.answering import answer
 from clarion_gateway.application.codec import encode
-from clarion_gateway.application.context import ConnectContext, Context, DisconnectContext
+from clarion_gateway.application.context import (
+    ConnectContext,
+    Context,
+    DisconnectContext,
+    SubscribeContext,
+)
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.refusal import AskFailed
 from clarion_gateway.application.scope import HasState, living
 
-__all__ = ["Answer", "PublishedEvent", "ask", "connect", "disconnect", "running"]
+__all__ = ["Answer", "PublishedEvent", "ask", "connect", "disconnect", "running", "subscribe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,16 @@ class Answer:
         published: the published events, in order.
         sent: type and data of each ``context.send``, in order.
         asked: type and data of each ``context.ask``, in order.
+        subscribed: the topics of each ``context.subscribe``, in order.
+        unsubscribed: the topics of each ``context.unsubscribe``, in order.
     """
 
     data: Any
     published: Sequence[PublishedEvent]
     sent: Sequence[tuple[str, Any]] = ()
     asked: Sequence[tuple[str, Any]] = ()
+    subscribed: Sequence[str] = ()
+    unsubscribed: Sequence[str] = ()
 
 
 @contextlib.asynccontextmanager
@@ -107,10 +117,20 @@ class _Recording:
         self.published: list[PublishedEvent] = []
         self.sent: list[tuple[str, Any]] = []
         self.asked: list[tuple[str, Any]] = []
+        self.subscribed: list[str] = []
+        self.unsubscribed: list[str] = []
         self._answers = answers or {}
 
     def answer(self, data: Any = None) -> Answer:  # noqa: ANN401
-        return Answer(data, self.published, self.sent, self.asked)
+        return Answer(
+            data, self.published, self.sent, self.asked, self.subscribed, self.unsubscribed
+        )
+
+    async def subscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
+        self.subscribed += topics
+
+    async def unsubscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
+        self.unsubscribed += topics
 
     async def send(self, peer: object, type_: str, data: bytes) -> None:  # noqa: ARG002
         self.sent.append((type_, msgspec.json.decode(data)))
@@ -219,6 +239,41 @@ async def connect(
         )
         await hook.call(context)
     return host.answer()
+
+
+async def subscribe(
+    handlers: Handlers,
+    topic: str,
+    *,
+    user: str | None = None,
+    connection: str = "connection-1",
+    state: object = None,
+    context_data: dict[str, Any] | None = None,
+) -> Answer:
+    """Ask what `Handlers.on_subscribe` registered, as a gateway does for a topic.
+
+    Args:
+        topic: that a client asks for and its token does not grant.
+        user: of the client; None: an anonymous client.
+        connection: id of the client's connection.
+        state: see `ask`.
+        context_data: see `ask`.
+
+    Returns:
+        Whether the client receives the topic, as ``data``.
+
+    Raises:
+        Refusal: the function refused the topic.
+        Exception: an exception of the function; a gateway would refuse the topic.
+    """
+    host, peer = _Recording(), _Peer(context_data)
+    hook = next((hook for hook in handlers.subscribes if covers(hook.pattern, topic)), None)
+    if hook is None:
+        return host.answer(data=False)
+    scope = _scope(hook.scope, state)
+    context = SubscribeContext(connection, user, "pod-1", host, scope, peer, topic)
+    granted = await hook.call(context)
+    return host.answer(granted is None or granted is True)
 
 
 async def disconnect(

@@ -6,7 +6,7 @@ gateway, or `clarion.testing` in tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published, check_type
+from clarion_contract.events.topic import check_topic
 from clarion_gateway.application.codec import encode
 from clarion_gateway.application.scope import HasState
 
@@ -54,6 +55,14 @@ class Host(Protocol):
         Returns:
             JSON in UTF-8.
         """
+        ...
+
+    async def subscribe(self, peer: Any, topics: Sequence[str]) -> None:  # noqa: ANN401 - its own
+        """See `ClientContext.subscribe`."""
+        ...
+
+    async def unsubscribe(self, peer: Any, topics: Sequence[str]) -> None:  # noqa: ANN401
+        """See `ClientContext.unsubscribe`."""
         ...
 
     async def publish(
@@ -134,6 +143,36 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
         """
         return await self._host.publish(audience, check_type(type_), encode(data), history=history)
 
+    async def subscribe(self, *topics: str) -> None:
+        """Let this connection receive topics, whatever its token says.
+
+            await context.subscribe(f"room.{room.id}")
+
+        When it returns, every event that is published from then on reaches the client. The client
+        is told by a ``subscribed``. In a function of `Handlers.on_connect`, the topics stand in
+        ``welcome``, and a client that resumes gets what it missed on them. They stay until the
+        client or `unsubscribe` gives them up, or until another user logs in on the connection.
+
+        Args:
+            topics: names, such as ``room.42``.
+
+        Raises:
+            InvalidTopic: a name is no topic's.
+            Refusal: ``too_many_topics``: the connection would receive too many.
+            BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
+        """
+        await self._host.subscribe(self._peer, [check_topic(name) for name in topics])
+
+    async def unsubscribe(self, *topics: str) -> None:
+        """Let this connection receive topics no more, except those that its token lists.
+
+        The client is told by an ``unsubscribed``.
+
+        Raises:
+            InvalidTopic: a name is no topic's.
+        """
+        await self._host.unsubscribe(self._peer, [check_topic(name) for name in topics])
+
     async def send(self, type_: str, data: object = None) -> None:
         """Send a message to this connection, and to no other.
 
@@ -213,6 +252,16 @@ class ConnectContext(ClientContext, frozen=True, eq=False):
     claims: Mapping[str, Any]
     query: Mapping[str, str]
     headers: Mapping[str, str]
+
+
+class SubscribeContext(ClientContext, frozen=True, eq=False):
+    """A client that asks for a topic which its token does not grant.
+
+    Attributes:
+        topic: the topic's name.
+    """
+
+    topic: str
 
 
 class DisconnectContext(ClientContext, frozen=True, eq=False):

@@ -22,12 +22,14 @@ from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 from clarion_contract.events.event import check_type
+from clarion_contract.events.topic import check_pattern
 from clarion_gateway.application.answering import Interceptor, Route
 from clarion_gateway.application.codec import decoder_of
 from clarion_gateway.application.hooks import (
     ConnectHook,
     DisconnectHook,
     Hook,
+    SubscribeHook,
     check_hook,
     header_names,
 )
@@ -52,6 +54,7 @@ class Handlers:
         self._routes: dict[str, Route] = {}
         self._connects: list[ConnectHook] = []
         self._disconnects: list[DisconnectHook] = []
+        self._subscribes: list[SubscribeHook] = []
         self._threads = Threads(threads)
         self._scope = Scope()
         self._included: list[Handlers] = []
@@ -154,6 +157,34 @@ class Handlers:
 
         return register if function is None else register(function)
 
+    def on_subscribe(self, pattern: str) -> Callable[[Handler], Handler]:
+        """Register a function that decides about topics which clients' tokens do not grant.
+
+            @handlers.on_subscribe("room.*")
+            async def enter(context: SubscribeContext) -> bool:
+                return await context.state.is_member(context.user, context.topic)
+
+        It runs for each topic that a client asks for, by ``subscribe`` or in its query. If it
+        returns True or None, the client receives the topic. If it returns False, the topic stands
+        in ``forbidden``. If it raises `Refusal`, the client gets the code and the text. Of several
+        functions, the first whose pattern covers the topic decides.
+
+        Args:
+            pattern: of topics, such as ``order.*`` or ``room.**``; a name is one too.
+
+        Raises:
+            ValueError: the pattern is none, or the function does not take one argument.
+        """
+        check_pattern(pattern)
+
+        def register(function: Handler) -> Handler:
+            check_hook(function)
+            call = self._threads.awaitable(function)
+            self._subscribes.append(Hook(call, self._scope, pattern=pattern))
+            return function
+
+        return register
+
     def on_disconnect(self, function: Handler) -> Handler:
         """Register a function that runs for each connection that has ended.
 
@@ -200,6 +231,12 @@ class Handlers:
         return (*self._disconnects, *(hook.within(self._around(hook)) for hook in included))
 
     @property
+    def subscribes(self) -> Sequence[SubscribeHook]:
+        """What decides about topics, in the order of `connects`."""
+        included = [hook for each in self._included for hook in each.subscribes]
+        return (*self._subscribes, *(hook.within(self._around(hook)) for hook in included))
+
+    @property
     def scopes(self) -> Sequence[Scope]:
         """The scopes of these handlers and of all that they include, in order, each once."""
         return tuple(each._scope for each in self._family())  # noqa: SLF001 - of this class
@@ -229,5 +266,5 @@ class Handlers:
     def _include(self, type_: str, route: Route) -> None:
         self._add(type_, replace(route, scope=self._around(route)))
 
-    def _around(self, included: Route | ConnectHook | DisconnectHook) -> Inside:
+    def _around(self, included: Route | ConnectHook | DisconnectHook | SubscribeHook) -> Inside:
         return Inside(included.scope, self._scope)

@@ -1,4 +1,4 @@
-"""The functions of an application that run when a client connects and when it has gone."""
+"""The functions of an application that run when a client connects, subscribes, or has gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from clarion_gateway.application.context import ConnectContext, DisconnectContext
+from clarion_gateway.application.context import (
+    ConnectContext,
+    DisconnectContext,
+    SubscribeContext,
+)
 from clarion_gateway.application.scope import HasState
 
 Call = TypeVar("Call", bound=Callable[..., Awaitable[Any]])
@@ -19,11 +23,13 @@ class Hook(Generic[Call]):
 
     Attributes:
         headers: names in lower case of the client's headers that it sees.
+        pattern: of the topics that it decides about.
     """
 
     call: Call
     scope: HasState
     headers: frozenset[str] = frozenset()
+    pattern: str = ""
 
     def within(self, scope: HasState) -> Hook[Call]:
         """The same hook in another scope."""
@@ -32,6 +38,7 @@ class Hook(Generic[Call]):
 
 ConnectHook = Hook[Callable[[ConnectContext], Awaitable[Any]]]
 DisconnectHook = Hook[Callable[[DisconnectContext], Awaitable[Any]]]
+SubscribeHook = Hook[Callable[[SubscribeContext], Awaitable[bool | None]]]
 
 
 def check_hook(function: Callable[..., Any]) -> None:

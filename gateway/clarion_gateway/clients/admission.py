@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUna
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, kept
@@ -113,11 +114,13 @@ class Admission:
         sweeper: Sweeper,
         revocations: Revoking,
         hooks: ConnectionHooks | None = None,
+        grants: Grants | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
         self._revocations = revocations
         self._hooks = hooks
+        self._grants = grants
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -208,20 +211,43 @@ class Admission:
         try:
             claims, identity, audiences = await self._identified(token)
             self._check_user(identity.user, connection.user)
-            self.topics.check({*audiences, *kept(connection, identity)})
+            keeps = await self._kept(connection, identity)
+            self.topics.check({*audiences, *keeps})
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self._settings.handshake_seconds):
                     await stack.enter_async_context(self._subscription.joined(audiences))
                 # Else a round could still write events that were for the old identity.
                 await stack.enter_async_context(self._delivery.between_rounds())
-                self._identify(connection, claims, identity, ref)
+                self._identify(connection, claims, identity, keeps, ref)
         except Refused as refused:
             connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
         except (TimeoutError, BusUnavailable, KeysUnavailable):
             connection.write(connection.format.error(ref, "unavailable", "try again"))
 
+    async def _kept(self, connection: Connection, identity: Identity) -> Collection[Audience]:
+        """Of the topics that a connection asked for, those that it hears under another identity.
+
+        The application decides anew about those that it granted to another user.
+        """
+        keeps = kept(connection, identity)
+        names = tuple(each.name for each in connection.asked if each not in keeps)
+        again = await self._ask_application(connection, identity, Asked(forbidden=names))
+        return {*keeps, *again.granted}
+
+    async def _ask_application(
+        self, connection: Connection, identity: Identity, asked: Asked
+    ) -> Asked:
+        if self._grants is None or not asked.forbidden:
+            return asked
+        return await self._grants.ask(connection, identity.user, asked)
+
     def _identify(
-        self, connection: Connection, claims: Claims | None, identity: Identity, ref: bytes
+        self,
+        connection: Connection,
+        claims: Claims | None,
+        identity: Identity,
+        keeps: Collection[Audience],
+        ref: bytes,
     ) -> None:
         """Give a connection another identity, and tell the client; call it between two rounds."""
         if connection.state is State.CLOSED:
@@ -230,7 +256,8 @@ class Admission:
         self._check_user(user, former)  # again: others may have come meanwhile
         self._check_revoked(claims)
         before = heard(connection)
-        self._hub.identify(connection, identity, kept(connection, identity))
+        asked = tuple(each for each in connection.asked if each in keeps)
+        self._hub.identify(connection, identity, asked)
         after = heard(connection) or (before and TopicsHeard(()))
         expires_in = self._expires_in(connection)
         connection.write(connection.format.identity(ref, user, expires_in, after))
@@ -244,12 +271,17 @@ class Admission:
         claims, identity, audiences = await self._identified(opening.token)
         self._check_user(identity.user, None)
         asked = self.topics.ask(identity, opening.topics)
-        audiences = list(dict.fromkeys([*audiences, *asked.granted]))
-        self.topics.check(audiences)
+        self.topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:
             await self._hooks.connect(
                 connection, identity.user, claims, opening.query, opening.headers
             )
+        asked = await self._ask_application(connection, identity, asked)
+        self.topics.count(asked)
+        # The application may have subscribed the connection when it let it in.
+        asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
+        audiences = list(dict.fromkeys([*audiences, *asked.granted]))
+        self.topics.check(audiences)
         await self._subscription.join(audiences, whole=since is not None)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
@@ -257,7 +289,7 @@ class Admission:
             return []
         if since is None:
             self._hub.add(connection, identity, asked.granted)
-            topics = heard(connection, asked.forbidden)
+            topics = heard(connection, asked)
             self._welcome(connection, self._delivery.position, topics, resumed=None)
             return []
         return await self._resume(connection, identity, since, opening, asked)
@@ -325,12 +357,12 @@ class Admission:
         if missed is None:
             self._metrics.resumes.labels(outcome).inc()
             self._hub.go_live(connection)
-            topics = heard(connection, asked.forbidden)
+            topics = heard(connection, asked)
             self._welcome(connection, self._delivery.position, topics, resumed=False)
             return []
         self._metrics.resumes.labels("resumed").inc()
         self._metrics.topics_not_resumed.inc(len(missed.not_resumed))
-        topics = heard(connection, asked.forbidden, missed.not_resumed)
+        topics = heard(connection, asked, missed.not_resumed)
         self._welcome(connection, since, topics, resumed=True)
         return missed.items
 

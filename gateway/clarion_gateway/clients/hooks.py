@@ -174,7 +174,7 @@ class ConnectionHooks:
     async def _ask(self, hook: ConnectHook, context: ConnectContext) -> None:
         try:
             async with asyncio.timeout(self._connect_seconds) as limit:
-                await _guarded(hook.call(context))
+                await guarded(hook.call(context))
         except Refusal as refusal:
             self._count("connect", "refused")
             raise Refused(close_codes.refused(refusal.code, refusal.message)) from None
@@ -216,7 +216,7 @@ class ConnectionHooks:
         outcome = "done"
         try:
             async with asyncio.timeout(self._disconnect_seconds) as limit:
-                await _guarded(hook.call(context))
+                await guarded(hook.call(context))
         except Exception as error:  # noqa: BLE001 - the next connection's function must run
             if isinstance(error, TimeoutError) and limit.expired():
                 outcome = "timeout"
@@ -233,14 +233,14 @@ class ConnectionHooks:
         _log.error(event, connection=connection, exc_info=at_the_applications_line(error))
 
 
-async def _guarded(call: Awaitable[Any]) -> None:
+async def guarded(call: Awaitable[Any]) -> Any:  # noqa: ANN401 - the application's own
     """Await a function of the application; one that cancels itself has failed.
 
     Raises:
         RuntimeError: it raised `asyncio.CancelledError` although nobody cancelled it.
     """
     try:
-        await call
+        return await call
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Publication, Published
 from clarion_gateway.application.checked_queue import Publisher
+from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.memberships import Memberships
+from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
 
@@ -20,6 +24,7 @@ class GatewayHost:
 
     Attributes:
         asks: the questions to clients.
+        memberships: change what connections hear; set once they are built.
     """
 
     def __init__(self, queue: Publisher, asks: Asks, inbound: Inbound) -> None:
@@ -29,6 +34,7 @@ class GatewayHost:
             inbound: counts the memory of what waits for clients that are not welcomed yet.
         """
         self.asks = asks
+        self.memberships: Memberships | None = None
         self._queue = queue
         self._inbound = inbound
         self._early: dict[Connection, list[bytes]] = {}
@@ -61,6 +67,22 @@ class GatewayHost:
     async def ask(self, peer: Connection, type_: str, data: bytes, seconds: float) -> bytes:
         """See `clarion_gateway.application.context.Host`."""
         return await self.asks.ask(peer, type_, data, seconds)
+
+    async def subscribe(self, peer: Connection, topics: Sequence[str]) -> None:
+        """See `clarion_gateway.application.context.Host`."""
+        try:
+            await self._memberships().grant(peer, topics)
+        except Refused as refused:
+            raise Refusal(refused.close.label, refused.close.reason) from None
+
+    async def unsubscribe(self, peer: Connection, topics: Sequence[str]) -> None:
+        """See `clarion_gateway.application.context.Host`."""
+        await self._memberships().withdraw(peer, topics)
+
+    def _memberships(self) -> Memberships:
+        if self.memberships is None:
+            raise RuntimeError("expected a gateway that has begun")
+        return self.memberships
 
     def welcomed(self, connection: Connection) -> None:
         """Send what was for a connection before it was live."""

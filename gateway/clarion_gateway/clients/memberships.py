@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final, Protocol
 
-from clarion_contract.events.audience import Audience
+from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall, Recalled
 from clarion_gateway.clients.topics import Asked, Topics, heard_of
 from clarion_gateway.connections.close_codes import Refused
@@ -22,13 +23,14 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Busy, Party, Pool
 from clarion_gateway.metrics.registry import Metrics
-from clarion_gateway.wire.messages import Subscribe, Unsubscribe
+from clarion_gateway.wire.messages import NO_REF, Subscribe, Unsubscribe
 
 # So many topics at once may wait for Redis to confirm them, on behalf of messages. They keep Redis
 # busy for some milliseconds.
 _UNCONFIRMED_MAX: Final = 4_096
 # So often the past is read again if the pod loses events meanwhile.
 _ATTEMPTS: Final = 3
+_POLL_SECONDS: Final = 0.05
 
 
 class Joining(Protocol):
@@ -58,6 +60,7 @@ class Memberships:
         subscription: Joining,
         delivery: Delivery,
         topics: Topics,
+        grants: Grants,
         recall: Recall,
         metrics: Metrics,
         *,
@@ -67,6 +70,7 @@ class Memberships:
         self._subscription = subscription
         self._delivery = delivery
         self._topics = topics
+        self._grants = grants
         self._recall = recall
         self._metrics = metrics
         self._wait_seconds = wait_seconds
@@ -80,6 +84,9 @@ class Memberships:
         try:
             past = self._recall.past(message)
             asked = self._topics.ask(connection.identity, message.topics)
+            if asked.forbidden:
+                asked = await self._grants.ask(connection, connection.user, asked)
+            self._topics.count(asked)
             self._topics.check({*connection.audiences, *asked.granted})
             async with self._heard(connection, asked.granted, past) as recalled:
                 self._begin(connection, message.ref, asked, recalled)
@@ -101,7 +108,50 @@ class Memberships:
             named = self._topics.named(message.topics)
         except Refused as refused:
             self._error(connection, message.ref, refused.close.label, refused.close.reason)
+        else:
+            await self._end(connection, message.ref, named)
+
+    async def grant(self, connection: Connection, topics: Sequence[str]) -> None:
+        """Let a connection hear topics because the application says so; the client is told.
+
+        Args:
+            topics: valid names.
+
+        Raises:
+            Refused: the connection would hear too many topics.
+            BusUnavailable: Redis does not answer in time.
+        """
+        audiences = tuple(self._topics.named(topics))
+        if connection.state is State.OPENING:  # admission joins them
+            connection.asked = (*dict.fromkeys([*connection.asked, *audiences]),)
             return
+        await _caught_up(connection)
+        new = tuple(each for each in audiences if each not in connection.audiences)
+        self._topics.check({*connection.audiences, *new})
+        if not new:
+            return
+        try:
+            async with self._heard(connection, new, None):
+                self._begin(connection, NO_REF, Asked(new), None)
+        except (TimeoutError, Busy):
+            raise BusUnavailable("the topics were not confirmed in time") from None
+
+    async def withdraw(self, connection: Connection, topics: Sequence[str]) -> None:
+        """Let a connection hear topics no more because the application says so.
+
+        Args:
+            topics: valid names.
+        """
+        audiences = [topic_audience(name) for name in topics]
+        if connection.state is State.OPENING:
+            connection.asked = tuple(each for each in connection.asked if each not in audiences)
+            return
+        await _caught_up(connection)
+        named = dict.fromkeys(each for each in audiences if each in connection.asked)
+        if named:
+            await self._end(connection, NO_REF, named)
+
+    async def _end(self, connection: Connection, ref: bytes, named: Collection[Audience]) -> None:
         async with self._delivery.between_rounds():
             if connection.state is State.CLOSED:
                 return
@@ -112,7 +162,7 @@ class Memberships:
             names = [audience.name for audience in named]
             gone = [name for name in names if name not in hears]
             kept = [name for name in names if name in hears]
-            connection.write(connection.format.unsubscribed(message.ref, gone, kept))
+            connection.write(connection.format.unsubscribed(ref, gone, kept))
 
     @contextlib.asynccontextmanager
     async def _heard(
@@ -178,3 +228,9 @@ class Memberships:
 
     def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
         connection.write(connection.format.error(ref, code, message))
+
+
+async def _caught_up(connection: Connection) -> None:
+    """Return when a connection that resumes has caught up: its ``welcome`` must come first."""
+    while connection.state is State.CATCHING_UP:  # noqa: ASYNC110 - hardly ever, and not for long
+        await asyncio.sleep(_POLL_SECONDS)

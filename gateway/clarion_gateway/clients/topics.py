@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from clarion_contract.events.audience import Audience, may_subscribe, topic_audience
 from clarion_contract.events.topic import InvalidTopic
@@ -17,7 +18,7 @@ from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.identity import Identity
 from clarion_gateway.metrics.registry import Metrics
-from clarion_gateway.wire.format import TopicsHeard
+from clarion_gateway.wire.format import RefusedTopic, TopicsHeard
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,18 @@ class Asked:
 
     Attributes:
         granted: audiences of those that it may hear.
-        forbidden: the names of the others.
+        forbidden: the names of those that nobody grants.
+        refused: those that the application refuses, with its reasons.
     """
 
     granted: tuple[Audience, ...] = ()
     forbidden: tuple[str, ...] = ()
+    refused: tuple[RefusedTopic, ...] = ()
 
 
 NOTHING_ASKED = Asked()
+# Codes that are no reasons of the application's own: it failed.
+_FAILURES: Final = frozenset({"timeout", "internal", "unavailable"})
 
 
 class Topics:
@@ -48,7 +53,7 @@ class Topics:
         self._max = max_per_connection
 
     def ask(self, identity: Identity, names: Sequence[str]) -> Asked:
-        """Part the topics that a client asks for into those that it may hear and the others.
+        """Part the topics that a client asks for into those that its token grants and the others.
 
         Args:
             names: as the client wrote them.
@@ -65,7 +70,6 @@ class Topics:
                 granted.append(audience)
             else:
                 forbidden.append(audience.name)
-        self.refused("forbidden", len(forbidden))
         return Asked(tuple(granted), tuple(forbidden))
 
     def named(self, names: Sequence[str]) -> Collection[Audience]:
@@ -83,6 +87,12 @@ class Topics:
         except InvalidTopic as invalid:
             self.refused("invalid")
             raise Refused(close_codes.invalid_topic(str(invalid))) from None
+
+    def count(self, asked: Asked) -> None:
+        """Count the topics that a client asked for and does not receive."""
+        self.refused("forbidden", len(asked.forbidden))
+        for each in asked.refused:
+            self.refused(each.code if each.code in _FAILURES else "refused")
 
     def refused(self, reason: str, count: int = 1) -> None:
         """Count topics that clients asked for and do not receive."""
@@ -106,19 +116,34 @@ class Topics:
 
 
 def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
-    """Of the topics that a connection asked for, those that it may hear under another identity."""
-    return tuple(each for each in connection.asked if may_subscribe(identity, each.name))
+    """Of the topics that a connection asked for, those that it hears under another identity.
+
+    A topic that the token did not grant was granted by the application, to the user.
+    """
+    before = connection.identity
+    return tuple(
+        each
+        for each in connection.asked
+        if may_subscribe(identity, each.name)
+        or (identity.user == before.user and not may_subscribe(before, each.name))
+    )
 
 
 def heard_of(asked: Asked, not_resumed: Sequence[str]) -> TopicsHeard:
     """What becomes of the topics that a client has just asked for."""
     granted = [audience.name for audience in asked.granted]
-    return TopicsHeard(granted, asked.forbidden, not_resumed)
+    return TopicsHeard(granted, asked.forbidden, not_resumed, asked.refused)
 
 
 def heard(
-    connection: Connection, forbidden: Sequence[str] = (), not_resumed: Sequence[str] = ()
+    connection: Connection, asked: Asked = NOTHING_ASKED, not_resumed: Sequence[str] = ()
 ) -> TopicsHeard | None:
-    """The message about its topics to a client; None: it has none, and asked for none."""
+    """The message about its topics to a client; None: it has none, and asked for none.
+
+    Args:
+        asked: what it has just asked for.
+    """
     topics = connection.topics
-    return TopicsHeard(topics, forbidden, not_resumed) if topics or forbidden else None
+    if not (topics or asked.forbidden or asked.refused):
+        return None
+    return TopicsHeard(topics, asked.forbidden, not_resumed, asked.refused)

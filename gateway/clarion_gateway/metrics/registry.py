@@ -42,7 +42,8 @@ MESSAGE_OUTCOMES: Final = (
 _HOOKS: Final = (
     ("connect", "done"), ("connect", "refused"), ("connect", "internal"), ("connect", "timeout"),
     ("connect", "unavailable"), ("disconnect", "done"), ("disconnect", "internal"),
-    ("disconnect", "timeout"),
+    ("disconnect", "timeout"), ("subscribe", "done"), ("subscribe", "refused"),
+    ("subscribe", "internal"), ("subscribe", "timeout"), ("subscribe", "unavailable"),
 )  # fmt: skip
 _ASKS: Final = (
     "answered", "refused", "timeout", "closed", "unsupported", "too_early", "too_many_asks",
@@ -111,8 +112,8 @@ class Metrics:
         )
         self.hooks = Counter(
             "clarion_hooks_total",
-            "Functions of the application that ran for clients that connect, and for connections "
-            "that have ended, by outcome.",
+            "Functions of the application that ran for clients that connect or subscribe, and for "
+            "connections that have ended, by outcome.",
             ["hook", "outcome"],
             registry=registry,
         )
@@ -259,7 +260,16 @@ class Metrics:
             (self.pod_deletion_cost_patches, ("written", "failed")),
             (
                 self.topics_refused,
-                ("forbidden", "invalid", "too_many", "rate_limited", "unavailable"),
+                (
+                    "forbidden",
+                    "invalid",
+                    "too_many",
+                    "rate_limited",
+                    "unavailable",
+                    "refused",
+                    "timeout",
+                    "internal",
+                ),
             ),
             (self.topic_changes, ("subscribe", "unsubscribe")),
             (self.orders, ("revoke_token", "revoke_user", "disconnect")),

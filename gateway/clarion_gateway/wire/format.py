@@ -17,8 +17,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from clarion_contract.events.event import Event
 from clarion_gateway.wire.messages import Answer, ClientMessage
+
+
+class RefusedTopic(msgspec.Struct, frozen=True, gc=False):
+    """A topic that the application refuses to a client.
+
+    Attributes:
+        topic: its name.
+        code: for the client's program.
+        message: for people.
+    """
+
+    topic: str
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class TopicsHeard:
     Attributes:
         topics: those that it receives.
         forbidden: those that it asked for and may not receive.
+        refused: those that it asked for and the application refuses, each with the reason.
         not_resumed: those of ``topics`` of which events since the client's position are lost; it
             receives them from here on.
     """
@@ -35,11 +52,16 @@ class TopicsHeard:
     topics: Sequence[str]
     forbidden: Sequence[str] = ()
     not_resumed: Sequence[str] = ()
+    refused: Sequence[RefusedTopic] = ()
 
     @property
-    def fields(self) -> dict[str, Sequence[str]]:
+    def fields(self) -> dict[str, Sequence[object]]:
         """For a message; empty lists are left out, but for ``topics``."""
-        lists = {"forbidden": self.forbidden, "not_resumed": self.not_resumed}
+        lists: dict[str, Sequence[object]] = {
+            "forbidden": self.forbidden,
+            "refused": self.refused,
+            "not_resumed": self.not_resumed,
+        }
         return {"topics": self.topics} | {name: names for name, names in lists.items() if names}
 
 

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+NO_REF: Final = b"null"
+"""The ref of a message that no client has asked for, and of one that came without a ref."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -247,7 +247,7 @@ def _refusal(error: _Refusal | None) -> str | None:
     return None if error is None else f"{error.code}: {error.message}"
 
 
-def _fields(heard: TopicsHeard | None) -> Mapping[str, Sequence[str]]:
+def _fields(heard: TopicsHeard | None) -> Mapping[str, Sequence[object]]:
     return {} if heard is None else heard.fields
 
 

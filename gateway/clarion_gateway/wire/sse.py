@@ -7,7 +7,7 @@ of an event cannot begin so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -87,22 +87,22 @@ class SseFormat:
 
     def subscribed(
         self,
-        ref: bytes,  # noqa: ARG002
-        position: int,  # noqa: ARG002
-        heard: TopicsHeard,  # noqa: ARG002
+        ref: bytes,  # noqa: ARG002 - a client of an event stream asks nothing
+        position: int,
+        heard: TopicsHeard,
         past: Sequence[Event] | None = None,  # noqa: ARG002
     ) -> bytes:
-        """Never called: a client asks for topics in the query of an event stream."""
-        raise AssertionError("SSE carries no subscriptions")
+        """See `clarion_gateway.wire.format.WireFormat`: the application has subscribed it."""
+        return b"id: %d\n%b" % (position, _named("$subscribed", heard.fields))
 
     def unsubscribed(
         self,
         ref: bytes,  # noqa: ARG002
-        topics: Sequence[str],  # noqa: ARG002
-        kept: Sequence[str],  # noqa: ARG002
+        topics: Sequence[str],
+        kept: Sequence[str],
     ) -> bytes:
-        """Never called, as `subscribed`."""
-        raise AssertionError("SSE carries no subscriptions")
+        """See `clarion_gateway.wire.format.WireFormat`: the application has unsubscribed it."""
+        return _named("$unsubscribed", {"topics": topics, **({"kept": kept} if kept else {})})
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. EventSource itself obeys ``retry:``."""
@@ -126,5 +126,5 @@ def _one_line_each(data: bytes) -> bytes:
     return data
 
 
-def _named(name: str, fields: dict[str, Any]) -> bytes:
+def _named(name: str, fields: Mapping[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _json.encode(fields))

@@ -36,6 +36,8 @@ SIGNATURES: Final = {
         "Context.publish": "async (self, audience, type_, data, *, history=True)",
         "Context.send": "async (self, type_, data=None)",
         "Context.state": "property",
+        "Context.subscribe": "async (self, *topics)",
+        "Context.unsubscribe": "async (self, *topics)",
         "DisconnectContext": "(connection, user, pod, _host, _scope, _peer, reason, code)",
         "Handlers": "(*, interceptors=(), threads=40)",
         "Handlers.connects": "property",
@@ -47,7 +49,9 @@ SIGNATURES: Final = {
         "Handlers.on": "(self, type_, *interceptors)",
         "Handlers.on_connect": "(self, function=None, *, headers=())",
         "Handlers.on_disconnect": "(self, function)",
+        "Handlers.on_subscribe": "(self, pattern)",
         "Handlers.scopes": "property",
+        "Handlers.subscribes": "property",
         "Handlers.types": "property",
         "Interceptor": "protocol (self, context, proceed)",
         "InvalidTopic": "exception ValueError",
@@ -57,6 +61,7 @@ SIGNATURES: Final = {
         "Published": "(id, duplicate, gateways)",
         "Refusal": "(code, message)",
         "Reply": "(type, data)",
+        "SubscribeContext": "(connection, user, pod, _host, _scope, _peer, topic)",
         "authenticated_only": "()",
         "propagate": "(to, *, history=True)",
         "topic": "(name)",
@@ -135,7 +140,7 @@ SIGNATURES: Final = {
         "running_gateway": "(handlers='')",
     },
     "clarion.testing": {
-        "Answer": "(data, published, sent=(), asked=())",
+        "Answer": "(data, published, sent=(), asked=(), subscribed=(), unsubscribed=())",
         "PublishedEvent": "(audience, type, data, exclude=None, history=True)",
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
         " pod='pod-1', state=None, context_data=None, answers=None)",
@@ -144,6 +149,8 @@ SIGNATURES: Final = {
         "disconnect": "async (handlers, *, user=None, connection='connection-1', reason='normal',"
         " code=1000, state=None, context_data=None)",
         "running": "(handlers)",
+        "subscribe": "async (handlers, topic, *, user=None, connection='connection-1', state=None,"
+        " context_data=None)",
     },
 }
 

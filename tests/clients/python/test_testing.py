@@ -15,12 +15,13 @@ from clarion import (
     DisconnectContext,
     Handlers,
     Refusal,
+    SubscribeContext,
     authenticated_only,
     propagate,
     topic,
     user,
 )
-from clarion.testing import PublishedEvent, ask, connect, disconnect, running
+from clarion.testing import PublishedEvent, ask, connect, disconnect, running, subscribe
 
 handlers = Handlers()
 
@@ -150,3 +151,23 @@ async def test_a_lifespan_that_fails_at_its_end_fails_the_test() -> None:
     with pytest.raises(RuntimeError, match="broken failed at its end: OSError: still in use"):
         async with running(failing):
             pass
+
+
+deciding = Handlers()
+
+
+@deciding.on_subscribe("room.*")
+async def enter(context: SubscribeContext) -> bool:
+    if context.topic == "room.full":
+        raise Refusal("full", "the room is full")
+    await context.subscribe("lobby")
+    return context.user == context.state
+
+
+async def test_what_decides_about_topics_is_asked_without_a_gateway() -> None:
+    answer = await subscribe(deciding, "room.1", user="alice", state="alice")
+    assert (answer.data, answer.subscribed) == (True, ["lobby"])
+    assert (await subscribe(deciding, "room.1", user="bob", state="alice")).data is False
+    assert (await subscribe(deciding, "elsewhere", user="alice", state="alice")).data is False
+    with pytest.raises(Refusal):
+        await subscribe(deciding, "room.full")

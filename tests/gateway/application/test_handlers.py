@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from clarion_contract.events.event import InvalidType
+from clarion_contract.events.topic import InvalidTopic
 from clarion_gateway.application.answering import Interceptor, Proceed, answer
-from clarion_gateway.application.context import Context
+from clarion_gateway.application.context import Context, SubscribeContext
 from clarion_gateway.application.handlers import Handlers
 from tests.gateway.application.host import context
 
@@ -158,3 +159,28 @@ async def test_included_plain_functions_share_the_threads() -> None:
 
     threads = {id(each._threads.slots) for each in (inner, middle, outer)}
     assert len(threads) == 1
+
+
+def test_functions_decide_about_topics_in_the_order_of_registration() -> None:
+    handlers, inner = Handlers(), Handlers()
+
+    @inner.on_subscribe("inner.*")
+    async def inside(context: SubscribeContext) -> bool:
+        return True
+
+    handlers.include(inner, prefix="x.")
+
+    @handlers.on_subscribe("outer.**")
+    def outside(context: SubscribeContext) -> bool:
+        return True
+
+    assert [hook.pattern for hook in handlers.subscribes] == ["outer.**", "inner.*"]
+
+
+def test_what_cannot_decide_about_topics_is_refused() -> None:
+    handlers = Handlers()
+    with pytest.raises(InvalidTopic):
+        handlers.on_subscribe("room.*x")
+    with pytest.raises(ValueError, match="expected a function of \\(context\\)"):
+        handlers.on_subscribe("room.*")(lambda: True)
+    assert handlers.subscribes == ()

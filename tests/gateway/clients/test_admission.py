@@ -7,22 +7,29 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
 from clarion_contract.bus.orders import Order, RevokeToken, RevokeUser, encode_order
+from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import InvalidToken, KeysUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
+from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.grants import Grants
+from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
+from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
@@ -90,6 +97,11 @@ class Door(Listening):
             position=lambda: self.delivery.position,
         )
         self.delivery._topic_rings = self.rings
+        self.handlers = Handlers()
+        self.host = GatewayHost(
+            cast("PublishQueue", None), Asks(self.metrics, max_per_connection=1), Inbound(1 << 20)
+        )
+        self.grants = Grants(self.handlers, self.host, self.metrics, pod=configured.pod, seconds=2)
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -115,8 +127,19 @@ class Door(Listening):
             configured,
             sweeper=self.sweeper,
             revocations=self.revocations,
+            grants=self.grants,
             clock=loop.time,
         )
+
+    def decides(self, pattern: str) -> Callable[[Any], Any]:
+        """Register a function of the application, as `Handlers.on_subscribe`."""
+
+        def register(function: Any) -> Any:
+            self.handlers.on_subscribe(pattern)(function)
+            self.grants._hooks = self.handlers.subscribes
+            return function
+
+        return register
 
     def knock(self, opening: Opening = ANYBODY, **options: Any) -> Recorder:
         """Start a client's handshake, without waiting for anything."""

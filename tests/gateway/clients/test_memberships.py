@@ -4,17 +4,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from clarion_contract.events.audience import ALL, topic_audience
 from clarion_contract.events.event import Publication
+from clarion_contract.events.topic import InvalidTopic
+from clarion_gateway.application.context import Context, SubscribeContext
+from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.application.scope import Scope
 from clarion_gateway.clients import memberships as module
 from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
+from clarion_gateway.wire.sse import SSE
 from tests.gateway.clients.test_admission import Door, asking, topic_events, welcome_of
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import Recorder, sample
@@ -37,6 +44,7 @@ class House(Door):
             self.subscription,
             self.delivery,
             self.admission.topics,
+            self.grants,
             Recall(
                 self.rings,
                 self.subscription,
@@ -48,6 +56,16 @@ class House(Door):
             self.metrics,
             wait_seconds=10,
         )
+        self.host.memberships = self.memberships
+
+    def context(self, connection: Recorder) -> Context:
+        """What a handler gets for a message of a connection."""
+        return Context(connection.id, connection.user, "pod", self.host, Scope(), connection, "t")
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        done = self.loop.run_until_complete(work)
+        self.loop.settle()
+        return done
 
     def ask(self, connection: Recorder, *topics: str, **past: Any) -> None:
         """Send a message, without waiting for the answer."""
@@ -71,6 +89,10 @@ class House(Door):
 
     def refused(self, reason: str) -> float:
         return sample(self.metrics, "clarion_topics_refused_total", reason=reason)
+
+    def hooked(self, outcome: str) -> float:
+        labels = {"hook": "subscribe", "outcome": outcome}
+        return sample(self.metrics, "clarion_hooks_total", **labels)
 
     def changes(self, change: str) -> float:
         return sample(self.metrics, "clarion_topic_changes_total", change=change)
@@ -407,6 +429,174 @@ class TestThePast:
         assert house.subscribe(bob, "a", since=str(ids[0]))["not_resumed"] == ["a"]
         again = house.enter(asking("bob?**", "a", since=ids[0]))
         assert welcome_of(again)["not_resumed"] == ["a"]
+
+
+class TestTheApplication:
+    def test_it_decides_about_what_the_token_does_not_grant(self, house: House) -> None:
+        seen: list[tuple[str | None, str]] = []
+
+        @house.decides("room.*")
+        async def enter(context: SubscribeContext) -> bool | None:
+            seen.append((context.user, context.topic))
+            if context.topic == "room.full":
+                raise Refusal("full", "the room is full")
+            return {"room.mine": True, "room.any": None}.get(context.topic, False)
+
+        alice = house.enter(Opening("alice?room.token", None))
+        names = [f"room.{each}" for each in ("token", "mine", "any", "full", "theirs")]
+        answer = house.subscribe(alice, *names, "other")
+        assert answer["topics"] == names[:3]
+        assert answer["forbidden"] == ["room.theirs", "other"]
+        assert answer["refused"] == [
+            {"topic": "room.full", "code": "full", "message": "the room is full"}
+        ]
+        assert seen == [("alice", name) for name in names[1:]]
+        house.publish_to(*names)
+        assert topic_events(alice) == names[:3]
+        assert (house.refused("forbidden"), house.refused("refused")) == (2, 1)
+        assert house.hooked("done") == 2
+        assert house.hooked("refused") == 2
+
+    def test_the_first_function_whose_pattern_covers_the_topic_decides(self, house: House) -> None:
+        @house.decides("room.1")
+        async def first(context: SubscribeContext) -> bool:
+            return True
+
+        @house.decides("room.*")
+        async def rest(context: SubscribeContext) -> bool:
+            return False
+
+        alice = house.enter(Opening("alice", None))
+        answer = house.subscribe(alice, "room.1", "room.2")
+        assert (answer["topics"], answer["forbidden"]) == (["room.1"], ["room.2"])
+
+    @pytest.mark.parametrize(
+        ("how", "code"),
+        [
+            ("raises", "internal"),
+            ("hangs", "timeout"),
+            ("cancels", "internal"),
+            ("word", "internal"),
+        ],
+    )
+    def test_a_function_that_fails_refuses_its_topic_only(
+        self, house: House, how: str, code: str
+    ) -> None:
+        @house.decides("bad.*")
+        async def bad(context: SubscribeContext) -> Any:
+            if how == "raises":
+                raise ZeroDivisionError
+            if how == "hangs":
+                await asyncio.Event().wait()
+            if how == "cancels":
+                raise asyncio.CancelledError
+            return "yes"
+
+        @house.decides("good.*")
+        async def good(context: SubscribeContext) -> None: ...
+
+        alice, bob = (house.enter(Opening(user, None)) for user in ("alice", "bob"))
+        house.ask(alice, "bad.1", "good.1")
+        house.ask(bob, "good.2")
+        house.loop.settle()
+        assert bob.messages[-1]["topics"] == ["good.2"]
+        house.loop.advance(2.1)
+        answer = alice.messages[-1]
+        assert answer["topics"] == ["good.1"]
+        (refused,) = answer["refused"]
+        assert (refused["topic"], refused["code"]) == ("bad.1", code)
+        assert "ZeroDivision" not in refused["message"]
+        assert house.refused(code) == house.hooked(code) == 1
+        assert alice.closed_with is None
+
+    def test_it_decides_at_the_handshake_too(self, house: House) -> None:
+        @house.decides("room.*")
+        async def enter(context: SubscribeContext) -> bool:
+            if context.topic == "room.full":
+                raise Refusal("full", "the room is full")
+            return context.user == "alice"
+
+        since = int(welcome_of(house.enter())["id"])
+        (missed,) = house.publish(topic_audience("room.1"))
+        alice = house.enter(asking("alice", "room.1", "room.full", since=since))
+        welcome = welcome_of(alice)
+        assert (welcome["topics"], welcome["refused"][0]["code"]) == (["room.1"], "full")
+        assert alice.event_ids == [missed]
+        assert welcome_of(house.enter(asking("bob", "room.1")))["forbidden"] == ["room.1"]
+        assert house.refused("forbidden") == house.refused("refused") == 1
+
+    def test_its_grants_hold_for_the_user_that_they_were_given_to(self, house: House) -> None:
+        users = {"alice"}
+
+        @house.decides("room.*")
+        async def enter(context: SubscribeContext) -> bool:
+            return context.user in users
+
+        alice = house.enter(Opening("alice?a", None))
+        house.subscribe(alice, "room.1", "a")
+        users.clear()
+        assert house.log_in(alice, "alice?b@90")["topics"] == ["room.1"], "a refresh asks nobody"
+        users.add("carol")
+        assert house.log_in(alice, "carol")["topics"] == ["room.1"]
+        assert house.log_in(alice, "bob")["topics"] == []
+        house.publish_to("room.1", "a")
+        assert topic_events(alice) == []
+
+    def test_a_handler_subscribes_and_unsubscribes_its_client(self, house: House) -> None:
+        alice = house.enter(Opening("alice+news", None))
+        context = house.context(alice)
+        house.run(context.subscribe("room.1", "news"))
+        told = alice.messages[-1]
+        assert (told["kind"], told["ref"], told["topics"]) == ("subscribed", None, ["room.1"])
+        house.publish_to("room.1")
+        count = len(alice.messages)
+        house.run(context.subscribe("room.1"))
+        house.run(context.unsubscribe("elsewhere"))
+        assert len(alice.messages) == count, "nothing has changed"
+        house.run(context.unsubscribe("room.1", "news"))
+        assert alice.messages[-1] == {"kind": "unsubscribed", "ref": None, "topics": ["room.1"]}
+        house.publish_to("room.1", "news")
+        assert topic_events(alice) == ["room.1", "news"]
+
+    def test_what_a_handler_cannot_subscribe_to_is_an_exception(self, loop: ClockworkLoop) -> None:
+        house = House(loop, max_topics_per_connection=2)
+        alice = house.enter(Opening("alice", None))
+        with pytest.raises(InvalidTopic):
+            house.run(house.context(alice).subscribe("room.*"))
+        house.run(house.context(alice).subscribe("a", "b"))
+        with pytest.raises(Refusal, match="at most 2 topics") as refused:
+            house.run(house.context(alice).subscribe("c"))
+        assert refused.value.code == "too_many_topics"
+        house.leave(alice)
+        house.run(house.context(alice).unsubscribe("a"))
+
+    def test_an_event_stream_is_told_of_it_too(self, house: House) -> None:
+        stream = house.knock(Opening("alice", None), wire_format=SSE)
+        house.loop.settle()
+        house.run(house.context(stream).subscribe("room.1"))
+        assert stream.written[-1].split(b"\n")[1:] == [
+            b"event: $subscribed", b'data: {"topics":["room.1"]}', b"", b"",
+        ]  # fmt: skip
+        house.run(house.context(stream).unsubscribe("room.1"))
+        assert stream.written[-1] == b'event: $unsubscribed\ndata: {"topics":["room.1"]}\n\n'
+
+    def test_what_it_subscribes_a_client_to_before_its_welcome_stands_in_it(
+        self, house: House
+    ) -> None:
+        since = int(welcome_of(house.enter())["id"])
+        (missed,) = house.publish(topic_audience("room.1"))
+
+        class Greeter:
+            mounted, unfinished = True, 0
+
+            async def connect(self, connection: Recorder, *_: Any) -> None:
+                await house.context(connection).subscribe("room.1", "room.2")
+                await house.context(connection).unsubscribe("room.2")
+
+        house.admission._hooks = Greeter()  # type: ignore[assignment]
+        alice = house.enter(asking("alice", since=since))
+        assert welcome_of(alice)["topics"] == ["room.1"]
+        assert alice.event_ids == [missed]
 
 
 async def _nothing() -> None:

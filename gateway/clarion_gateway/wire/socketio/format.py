@@ -9,7 +9,7 @@ An event's frame is put together around the producer's bytes. Its type needs no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,7 @@ from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
+    NO_REF,
     Answer,
     ClientMessage,
     Malformed,
@@ -132,12 +133,11 @@ class SocketIoFormat:
         past: Sequence[Event] | None = None,  # noqa: ARG002 - no client of this format asks
     ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
-        return self.reply(ref, _json.encode(heard.fields))
+        return self._acked(ref, heard.fields)
 
     def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
-        fields = {"topics": topics, **({"kept": kept} if kept else {})}
-        return self.reply(ref, _json.encode(fields))
+        return self._acked(ref, {"topics": topics, **({"kept": kept} if kept else {})})
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:  # noqa: ARG002
         """Return nothing: clients come back by a back-off of their own."""
@@ -146,6 +146,10 @@ class SocketIoFormat:
     def closing(self, label: str, reason: str) -> bytes:  # noqa: ARG002
         """Return nothing: every close is a lost transport to clients."""
         return b""
+
+    def _acked(self, ref: bytes, fields: Mapping[str, Sequence[object]]) -> bytes:
+        """An ack; nothing if the application changed the topics, since nobody asked."""
+        return self.reply(b"" if ref == NO_REF else ref, _json.encode(fields))
 
     def _emitted(self, ref: bytes, type_: str, data: bytes) -> bytes:
         """An event. Clients would close on a reserved name: it becomes ``$<name>``."""
