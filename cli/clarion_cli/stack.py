@@ -11,12 +11,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-import httpx
+from typing import Final
 
 from clarion_cli.address import authority, listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
@@ -29,6 +27,7 @@ from clarion_cli.postgres import (
     wait_for_postgres,
 )
 from clarion_cli.process import Process, Program, start_process
+from clarion_cli.service import Listener, Service, until_ready
 from clarion_cli.state import Addresses
 from clarion_cli.valkey import (
     find_server,
@@ -40,33 +39,13 @@ from clarion_cli.valkey import (
 from clarion_contract.service.secret_files import FILE
 
 HOST: Final = loopback()
-READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
-_POLL_SECONDS: Final = 0.05
-_ANSWER_SECONDS: Final = 2.0
 # The stack signs tokens with the local secret, so no other key source may be set as well. It has
 # read all files of secrets, and the URL of its Redis has the login.
 _LEFT_OUT: Final = (
     "CLARION_JWT_PUBLIC_KEY", "CLARION_JWT_JWKS_URL", "CLARION_JWT_ALGORITHMS",
     "CLARION_JWT_SECRET", "CLARION_REDIS_URL", "CLARION_REDIS_USERNAME", "CLARION_REDIS_PASSWORD",
 )  # fmt: skip
-
-
-class StartFailure(Failure):
-    """A process of the stack ended at its start, or was not ready in time.
-
-    Attributes:
-        process: the name of the process.
-        told: whether the message holds everything that the process wrote.
-    """
-
-    def __init__(self, why: str, process: Process) -> None:
-        lines = [line.strip() for line in process.last_lines if line.strip()]
-        # A service puts its own name in front of its last line.
-        last = lines[-1].removeprefix(f"{process.name.partition('-')[0]}: ") if lines else ""
-        super().__init__(f"{process.name} {why}: {last}" if last else f"{process.name} {why}")
-        self.process = process.name
-        self.told = len(lines) <= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +56,7 @@ class Plan:
         redis_url: an existing Redis; None: start a Valkey.
         handlers: the application's handlers for the gateways; None: none.
         pretty: readable logs instead of JSON.
+        reload: gateways restart when the application's code changes.
         gateway_path_prefix: beginning of all public paths of the gateways.
         publisher_path_prefix: beginning of all public paths of the publisher.
         outbox_url: the PostgreSQL with the outbox; None: there is none.
@@ -97,6 +77,7 @@ class Plan:
     publisher_path_prefix: str = ""
     outbox_url: str | None = None
     postgres_port: int | None = None
+    reload: bool = False
 
     @property
     def addresses(self) -> Addresses:
@@ -171,6 +152,9 @@ class Plan:
         }
         if self.handlers is not None:
             environment["GATEWAY_HANDLERS"] = self.handlers
+        if self.reload:
+            # A file that changes twice a second keeps its time, by which bytecode counts as fresh.
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
         return Program(name, (sys.executable, "-m", "clarion_gateway"), environment)
 
     def _shared(self, name: str, redis_url: str, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -188,16 +172,6 @@ class Plan:
             "CLARION_REDIS_URL": redis_url,
             "PYTHONUNBUFFERED": "1",
         }
-
-
-class Listener(Protocol):
-    """Receives news of the processes: that one is ready, and each line that one writes."""
-
-    def ready(self, name: str, seconds: float) -> None:
-        """A process is ready, this long after its start."""
-
-    def line(self, name: str, line: str) -> None:
-        """A process wrote a line."""
 
 
 def check_ports(plan: Plan) -> None:
@@ -234,7 +208,9 @@ class Stack:
         self._listener = listener
         self._valkey: Process | None = None
         self._postgres: Process | None = None
-        self._services: list[Process] = []
+        self._services: list[Service] = []
+        self._gateways: list[Service] = []
+        self._restarted = asyncio.Event()
         self._folders = ExitStack()
 
     async def start(self) -> None:
@@ -246,56 +222,83 @@ class Stack:
         inherited = dict(os.environ)
         redis_url = self._plan.redis_url or await self._start_valkey(inherited)
         await self._prepare_outbox(inherited)
-        programs = [
-            (self._plan.publisher(redis_url, inherited), self._plan.publisher_internal_port)
-        ]
+        publisher = self._plan.publisher(redis_url, inherited)
+        await self._start(publisher, self._plan.publisher_internal_port)
         for index in range(self._plan.gateways):
             program = self._plan.gateway(index, redis_url, inherited)
-            programs.append((program, self._plan.gateway_internal_port + index))
-        started: list[tuple[Process, float, str]] = []
-        for program, internal_port in programs:
-            since = time.monotonic()
-            process = await start_process(program, self._listener.line)
-            self._services.append(process)
-            started.append((process, since, f"http://{authority(HOST, internal_port)}/readyz"))
+            port = self._plan.gateway_internal_port + index
+            self._gateways.append(await self._start(program, port))
         try:
-            async with (
-                httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client,
-                asyncio.TaskGroup() as group,
-            ):
-                for process, since, url in started:
-                    group.create_task(self._until_ready(process, since, _answers(client, url)))
+            async with asyncio.TaskGroup() as group:
+                for service in self._services:
+                    group.create_task(service.until_ready())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
+    async def restart_gateways(self) -> None:
+        """Restart all gateways, one after the other, so that clients find one that runs.
+
+        Raises:
+            StartFailure: a gateway does not start any more. Those after it run on as they were.
+        """
+        for gateway in self._gateways:
+            gateway.excused = True
+            await gateway.process.stop(STOP_SECONDS)
+            await gateway.start()
+            await gateway.until_ready()
+            gateway.excused = False
+            self._restarted.set()
+
     async def first_exit(self) -> Process:
         """Wait for a process to end by itself, which none should do; return the first."""
-        waits = {asyncio.create_task(process.wait()): process for process in self._processes}
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return waits[done.pop()]
-        finally:
-            for wait in waits:
-                wait.cancel()
+        while True:
+            self._restarted.clear()
+            waits = {asyncio.create_task(each.wait()): each for each in self._watched}
+            restarted = asyncio.create_task(self._restarted.wait())
+            try:
+                done, _ = await asyncio.wait(
+                    {*waits, restarted}, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                for wait in (*waits, restarted):
+                    wait.cancel()
+            watched = self._watched
+            for process in (waits[each] for each in done if each in waits):
+                if process in watched:
+                    return process
 
     async def stop(self) -> None:
         """Stop everything: first all services at the same time, then what they need."""
         try:
-            await asyncio.gather(*(process.stop(STOP_SECONDS) for process in self._services))
+            await asyncio.gather(
+                *(service.process.stop(STOP_SECONDS) for service in self._services)
+            )
             if self._postgres is not None:
                 # SIGTERM would wait for clients to go, such as somebody's psql.
                 await self._postgres.stop(STOP_SECONDS, signal.SIGINT)
             if self._valkey is not None:
                 await self._valkey.stop(STOP_SECONDS)
         finally:
-            for process in self._processes:
+            for process in (*(service.process for service in self._services), *self._servers):
                 process.kill()
             self._folders.close()
 
     @property
-    def _processes(self) -> Sequence[Process]:
-        servers = [each for each in (self._valkey, self._postgres) if each is not None]
-        return [*self._services, *servers]
+    def _servers(self) -> Sequence[Process]:
+        return [each for each in (self._valkey, self._postgres) if each is not None]
+
+    @property
+    def _watched(self) -> Sequence[Process]:
+        """The processes that must not end by themselves."""
+        services = [each.process for each in self._services if not each.excused]
+        return [*services, *self._servers]
+
+    async def _start(self, program: Program, internal_port: int) -> Service:
+        url = f"http://{authority(HOST, internal_port)}/readyz"
+        service = Service(program, url, self._listener)
+        await service.start()
+        self._services.append(service)
+        return service
 
     async def _start_valkey(self, inherited: Mapping[str, str]) -> str:
         port = free_port()
@@ -304,7 +307,7 @@ class Stack:
         since = time.monotonic()
         program = Program("valkey", command, inherited)
         self._valkey = await start_process(program, self._listener.line)
-        await self._until_ready(self._valkey, since, wait_for_redis(url))
+        await until_ready(self._valkey, since, wait_for_redis(url), self._listener)
         return url
 
     async def _prepare_outbox(self, inherited: Mapping[str, str]) -> None:
@@ -323,34 +326,5 @@ class Stack:
         cluster = await asyncio.to_thread(make_cluster, folder)
         program = Program("postgres", cluster.command(port), inherited, process_options())
         self._postgres = await start_process(program, self._listener.line)
-        await self._until_ready(self._postgres, since, wait_for_postgres(url_of(port)))
-
-    async def _until_ready(
-        self, process: Process, since: float, ready: Coroutine[None, None, None]
-    ) -> None:
-        answering = asyncio.create_task(ready)
-        ended = asyncio.create_task(process.wait())
-        try:
-            await asyncio.wait(
-                {answering, ended}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if ended.done():
-                raise StartFailure("ended at once", process)
-            if not answering.done():
-                raise StartFailure(f"was not ready within {READY_SECONDS:.0f} s", process)
-            answering.result()
-        finally:
-            answering.cancel()
-            ended.cancel()
-        self._listener.ready(process.name, time.monotonic() - since)
-
-
-async def _answers(client: httpx.AsyncClient, url: str) -> None:
-    """Return when the URL answers with status 200."""
-    while True:
-        try:
-            if (await client.get(url)).status_code == httpx.codes.OK:
-                return
-        except httpx.HTTPError:
-            pass
-        await asyncio.sleep(_POLL_SECONDS)
+        ready = wait_for_postgres(url_of(port))
+        await until_ready(self._postgres, since, ready, self._listener)

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +20,12 @@ from rich.text import Text
 
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.outbox import EMBEDDED, find_url
-from clarion_cli.output import JsonOption, Output
+from clarion_cli.output import JsonOption, Output, print_error
 from clarion_cli.postgres import find_programs, url_of
-from clarion_cli.stack import Plan, Stack, StartFailure, check_ports
+from clarion_cli.process import Process
+from clarion_cli.reloading import check_reload, reload_on_changes, watched_folders
+from clarion_cli.service import StartFailure
+from clarion_cli.stack import Plan, Stack, check_ports
 from clarion_cli.state import Addresses, State, find_state
 from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer, secret_of
 from clarion_cli.valkey import check_redis, find_redis, find_server, free_port
@@ -83,6 +86,15 @@ class Screen:
         self.output.result(record, text)
         self._kept_back.clear()
         self._relays = True
+
+    def reloading(self, files: Collection[str]) -> None:
+        """Show that the gateways restart because these files have changed."""
+        text = Text.assemble(("reloading ", "yellow"), ", ".join(files))
+        self.output.result({"kind": "reloading", "files": list(files)}, text)
+
+    def not_reloaded(self, why: str) -> None:
+        """Say why the new code does not start; what runs goes on."""
+        print_error(f"{why}; waiting for the next change")
 
     def stopping(self) -> None:
         """Drop log lines from now on: the processes will only log that they stop."""
@@ -149,6 +161,12 @@ def up(
             show_default=False,
         ),
     ] = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="Restart the gateways when Python files of the application change."
+        ),
+    ] = False,
     json_: JsonOption = None,
 ) -> None:
     """Run Clarion on this machine until Ctrl-C.
@@ -157,6 +175,8 @@ def up(
     commands to try. Set CLARION_REDIS_URL to use a running Redis instead of Valkey.
     """
     check_handlers(handlers)
+    if reload:
+        check_reload(handlers)
     state = find_state(Path.cwd())
     with state.locked():
         redis_url = find_redis()
@@ -175,6 +195,7 @@ def up(
             handlers=handlers or None,
             pretty=sys.stderr.isatty(),
             gateway_path_prefix=os.environ.get("GATEWAY_PATH_PREFIX", "").rstrip("/"),
+            reload=reload,
             publisher_path_prefix=os.environ.get("PUBLISHER_PATH_PREFIX", "").rstrip("/"),
             outbox_url=outbox_url,
             postgres_port=postgres_port,
@@ -251,12 +272,39 @@ async def _serve(stack: Stack, plan: Plan, signer: Signer, state: State, screen:
             screen.explain(failure.process)
         raise
     with state.announced(plan.addresses):
+        reloading = await _watching(stack, plan, screen) if plan.reload else None
         record, text = describe_stack(plan.addresses, signer)
         screen.up(record, text)
-        ended = await stack.first_exit()
+        ended = await _first_exit(stack, reloading)
     raise Failure(
         f"{ended.name} ended by itself with exit code {ended.exit_code}; the others are stopped"
     )
+
+
+async def _watching(stack: Stack, plan: Plan, screen: Screen) -> asyncio.Task[None]:
+    """A task that restarts gateways when code changes; it watches the files already."""
+    folders = watched_folders(plan.handlers or "", Path.cwd())
+    task = asyncio.create_task(
+        reload_on_changes(stack, folders, changed=screen.reloading, failed=screen.not_reloaded)
+    )
+    await asyncio.sleep(0)  # the task begins to watch before it waits
+    return task
+
+
+async def _first_exit(stack: Stack, reloading: asyncio.Task[None] | None) -> Process:
+    """Wait for a process to end by itself; return it."""
+    if reloading is None:
+        return await stack.first_exit()
+    ended = asyncio.create_task(stack.first_exit())
+    try:
+        await asyncio.wait({ended, reloading}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            reloading.result()  # raises why files cannot be watched
+        return await ended
+    finally:
+        ended.cancel()
+        reloading.cancel()
+        await asyncio.wait({ended, reloading})
 
 
 async def _stop(stack: Stack, again: asyncio.Event) -> None:
