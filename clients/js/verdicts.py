@@ -6,6 +6,7 @@ them: ``python clients/js/verdicts.py``. A test compares.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,27 +24,46 @@ _HEAD: Final = """\
  */
 export type Verdict = "retry" | "token" | "stop";
 
-/** By close code, HTTP status, or label of an event stream's `$error`. All others: `retry`. */
-const VERDICTS: Record<number | string, Verdict> = {
+/** By close code of a WebSocket. All others: `retry`. */
+const CODES: Record<number, Verdict> = {
+"""
+
+_MIDDLE: Final = """\
+};
+
+/** By HTTP status, or label of an event stream's `$error`. All others: `retry`. */
+const STREAMS: Record<number | string, Verdict> = {
 """
 
 _TAIL: Final = """\
 };
 
-/** What to do after a connection ended. */
-export function verdict(code: number | string): Verdict {
-  return VERDICTS[code] ?? "retry";
+/** What to do after a WebSocket closed. */
+export function verdictOnClose(code: number): Verdict {
+  return CODES[code] ?? "retry";
+}
+
+/** What to do after an event stream was refused, or ended. */
+export function verdictOnStream(code: number | string): Verdict {
+  return STREAMS[code] ?? "retry";
 }
 """
+# HTTP statuses are below, close codes above.
+_CODES_FROM: Final = 1_000
 
 
 def text() -> str:
-    """The content of src/verdicts.ts."""
+    """The content of src/verdicts.ts. The core of the client needs the first table only."""
     verdicts = tables.verdicts()
     numbers = sorted(code for code in verdicts if isinstance(code, int))
     labels = sorted(code for code in verdicts if isinstance(code, str))
-    lines = [f'  {code}: "{verdicts[code]}",\n' for code in (*numbers, *labels)]
-    return _HEAD + "".join(lines) + _TAIL
+
+    def rows(codes: Iterable[int | str]) -> str:
+        return "".join(f'  {code}: "{verdicts[code]}",\n' for code in codes)
+
+    closes = [code for code in numbers if code >= _CODES_FROM]
+    statuses = [code for code in numbers if code < _CODES_FROM]
+    return _HEAD + rows(closes) + _MIDDLE + rows([*statuses, *labels]) + _TAIL
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import type { Beginning, ClarionEvent, Connection, End, Listener, ServerMessage 
 import { Seen } from "./seen.js";
 import type { Tab } from "./tabs.js";
 import { Topics } from "./topics.js";
-import { verdict } from "./verdicts.js";
 import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
 
 // The gateway answers within its GATEWAY_HANDSHAKE_SECONDS, 10 by default.
@@ -15,6 +14,7 @@ const CONNECT_MS = 12_000;
 // Intervals of the gateway's pings without a sign of life after which a connection counts as lost.
 const SILENT_INTERVALS = 2;
 const REFRESH_AT = 0.8; // of a token's life
+const ONLY_LISTENS = "connected by server-sent events, which cannot send";
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export interface TokenContext {
@@ -59,6 +59,12 @@ export interface Options {
    * browser cannot (it needs Web Locks, so a secure context), each tab has its own.
    */
   share?: boolean;
+  /**
+   * Takes messages from the gateway before the client; true: the client is not to see it.
+   *
+   * @internal
+   */
+  relay?: (message: ServerMessage, answer: (answer: object) => void) => boolean;
   /** Where there is no global `WebSocket` (Node 20 and 21): the one of the package `ws`. */
   WebSocket?: WebSocketConstructor;
 }
@@ -142,6 +148,7 @@ export class Client<
   readonly #onStatus = new Emitter<[Status]>();
   readonly #onRefresh = new Emitter<[Refresh]>();
   readonly #asked = new Map<number, Asked>();
+  readonly #answers = new Map<string, (data: any) => unknown>();
   readonly #waiting = new Set<() => void>(); // for an open connection
   readonly #WebSocket: WebSocketConstructor | undefined;
 
@@ -163,7 +170,7 @@ export class Client<
   #refresh: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setTimeout> | undefined;
   #stopWatchingPage = () => {};
-  readonly #shares: boolean;
+  readonly #shares: unknown; // whether it does
   #tab: Tab | null = null;
 
   constructor(options: Options) {
@@ -173,7 +180,7 @@ export class Client<
     this.#position = new Kept(options.storage, options.storageKey ?? `clarion:${this.#base.href}`);
     this.#WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#usesSse = options.transport === "sse";
-    this.#shares = !!options.share && !!globalThis.navigator?.locks && typeof BroadcastChannel === "function";
+    this.#shares = options.share && globalThis.navigator?.locks && globalThis.BroadcastChannel;
     if (!this.#WebSocket && !this.#usesSse) {
       if (options.transport === "websocket") {
         throw new TypeError("expected a global WebSocket, or the option WebSocket");
@@ -226,9 +233,42 @@ export class Client<
     type: Type,
     handler: (data: Events[Type], event: ClarionEvent<Type, Events[Type]>) => void,
   ): () => void {
-    let handlers = this.#byType.get(type);
-    if (!handlers) this.#byType.set(type, (handlers = new Emitter()));
-    return handlers.add(handler as (data: any, event: ClarionEvent) => void);
+    return this.#handle(type, handler as (data: any, event: ClarionEvent) => void);
+  }
+
+  /** Hear messages of a type that a handler sends to this connection only; returns a function that stops. */
+  onMessage(type: string, handler: (data: any) => void): () => void {
+    return this.#handle(` ${type}`, handler); // no event's type begins so
+  }
+
+  /**
+   * Answer the application's questions of a type; returns a function that stops.
+   *
+   * @param handler returns the answer, perhaps later. If it throws a RefusalError, the answer is its code.
+   */
+  onAsk(type: string, handler: (data: any) => unknown): () => void {
+    this.#answers.set(type, handler);
+    return () => this.#answers.get(type) === handler && this.#answers.delete(type);
+  }
+
+  #handle(key: string, handler: (data: any, event: ClarionEvent) => void): () => void {
+    let handlers = this.#byType.get(key);
+    if (!handlers) this.#byType.set(key, (handlers = new Emitter()));
+    return handlers.add(handler);
+  }
+
+  async #answer({ ref, type, data }: ServerMessage & { kind: "ask" }): Promise<void> {
+    const connection = this.#connection;
+    let answer: object;
+    try {
+      const handler = this.#answers.get(type);
+      if (!handler) throw new RefusalError("unknown_type", `nothing here answers ${type}`);
+      answer = { data: (await handler(data)) ?? null };
+    } catch (error) {
+      const { code = "internal_error", message } = error as RefusalError;
+      answer = { error: { code, message } };
+    }
+    connection?.send?.({ kind: "answer", ref, ...answer });
   }
 
   /** Hear all events; returns a function that stops. */
@@ -267,13 +307,26 @@ export class Client<
    * `onRefresh` says when to fetch the topic's state. Two subscriptions to a topic need two
    * `unsubscribe`.
    *
+   * @param last so many of the newest events that were published before; handlers do not get them.
+   *   If they cannot be had, the promise rejects, and the topic is received all the same.
    * @throws RefusalError if the token does not allow the topic, it is no topic's name, or there are too many.
    * @throws NoAnswerError if the client closes; the topic counts as soon as it connects again.
    */
-  subscribe(topic: string): Promise<void> {
-    const subscribed = this.#topics.add(topic);
-    this.#nameTopicsSoon();
-    return subscribed;
+  async subscribe(topic: string, { last = 0 }: { last?: number } = {}): Promise<{ events: ClarionEvent[] }> {
+    const had = new Set<string>();
+    const stop = this.#onAny.add((event) => event.topic === topic && had.add(event.id));
+    try {
+      const subscribed = this.#topics.add(topic);
+      this.#nameTopicsSoon();
+      await subscribed;
+      if (!last) return { events: [] };
+      await this.#opened(CONNECT_MS);
+      const past = await this.#ask({ kind: "subscribe", topics: [topic], last }, CONNECT_MS);
+      const { events = [] } = past as { events?: ClarionEvent[] };
+      return { events: events.filter(({ id }) => !had.has(id)) };
+    } finally {
+      stop();
+    }
   }
 
   /** Receive a topic's events no longer, unless the token itself grants them. */
@@ -420,6 +473,7 @@ export class Client<
 
   #hear(message: ServerMessage): void {
     this.#heardAt = Date.now();
+    if (this.#options.relay?.(message, (answer) => this.#connection?.send?.(answer))) return;
     switch (message.kind) {
       case "welcome":
         return this.#welcomed(message);
@@ -441,6 +495,10 @@ export class Client<
         return;
       case "identity":
         return this.#identified(message);
+      case "message":
+        return this.#byType.get(` ${message.type}`)?.emit(message.data, message as any);
+      case "ask":
+        return void this.#answer(message);
       case "status":
         clearTimeout(this.#watch);
         return this.#report(message.status);
@@ -467,7 +525,7 @@ export class Client<
     this.#watchSilence();
     this.#refreshLater(welcome.expires_in);
     const transport = welcome.transport ?? (this.#usesSse ? "sse" : "websocket");
-    const reason = transport === "sse" ? "connected, without sockets: sending is not possible" : "connected";
+    const reason = transport === "sse" ? ONLY_LISTENS : "connected";
     const unread = this.#topics.heard(topics);
     const expiresAt = momentIn(welcome.expires_in);
     this.#report({ state: "open", reason, transport, user, connection, pod, resumed, expiresAt, topics });
@@ -484,24 +542,16 @@ export class Client<
 
   #identified(message: ServerMessage & { kind: "identity" }): void {
     const { user, expires_in, topics = [] } = message;
-    const unread = this.#topics.heard(topics);
-    if (this.#status.state === "open") {
-      this.#report({ ...this.#status, user, topics, expiresAt: momentIn(expires_in) });
-    }
+    this.#topicsHeard(topics, undefined, { user, expiresAt: momentIn(expires_in) });
     this.#refreshLater(expires_in);
     this.#asked.get(message.ref!)?.settle(message);
-    this.#tellUnread(unread);
   }
 
-  #topicsHeard(topics: string[], asked: string[]): void {
+  #topicsHeard(topics: string[], asked?: string[], changes: { user?: string | null; expiresAt?: number | null } = {}): void {
     topics = [...new Set(topics)];
     const unread = this.#topics.heard(topics, asked);
-    if (this.#status.state === "open") this.#report({ ...this.#status, topics });
-    this.#tellUnread(unread);
-  }
-
-  #tellUnread(topics: readonly string[]): void {
-    for (const topic of topics) this.#onRefresh.emit({ reason: "first", id: this.position!, topic });
+    if (this.#status.state === "open") this.#report({ ...this.#status, ...changes, topics });
+    for (const topic of unread) this.#onRefresh.emit({ reason: "first", id: this.position!, topic });
   }
 
   /** Move on to an id that came on this connection. */
@@ -513,7 +563,7 @@ export class Client<
   #ended(end: End): void {
     const wasOpen = this.#status.state === "open";
     let { reason } = end;
-    const next = end.isFinal ? "stop" : verdict(end.code);
+    const next = end.verdict ?? "retry";
     if (next === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
       this.#tokenReason = "refused";
       return void this.#start(reason || "the token was refused");
@@ -584,8 +634,7 @@ export class Client<
   #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
     const send = this.#connection?.send;
     if (!send) {
-      const why = "the client is connected by server-sent events, which cannot send";
-      return Promise.reject(new NoAnswerError(why, false));
+      return Promise.reject(new NoAnswerError(ONLY_LISTENS, false));
     }
     const ref = ++this.#ref;
     return new Promise((resolve, reject) => {

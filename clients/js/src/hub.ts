@@ -37,7 +37,7 @@ export interface Word {
 }
 
 /** Makes the client that is connected. */
-export type MakeInner = (options: Pick<Options, "storage" | "topics">) => Client<any, any>;
+export type MakeInner = (options: Pick<Options, "storage" | "topics" | "relay">) => Client<any, any>;
 
 /** What a hub begins with: what its tab knows of the hub before. */
 export interface Heritage {
@@ -69,6 +69,7 @@ export class Hub {
   #held: string[]; // topics of tabs that have not come yet
   readonly #since = new Map<string, string>(); // topic -> the id from which it is complete
   readonly #notResumed = new Set<string>();
+  readonly #asks = new Map<number, { left: number; answer: (answer: object) => void }>();
   readonly #closed = new AbortController();
   readonly #heldTimer: ReturnType<typeof setTimeout>;
   #isLoggedOut: boolean;
@@ -89,7 +90,7 @@ export class Hub {
     // Their events are to be had from the old position on, so the first connection must name them all.
     const topics = [...new Set([...this.#held, ...heritage.wanted])];
     this.#held = topics;
-    this.#inner = makeInner({ storage, topics });
+    this.#inner = makeInner({ storage, topics, relay: (...message) => this.#relay(...message) });
     this.#heldTimer = setTimeout(() => this.#drop(this.#held.splice(0)), HELD_MS);
     if (this.#isLoggedOut) void this.#inner.logout();
     this.#inner.connect();
@@ -157,7 +158,7 @@ export class Hub {
     this.#before = status;
     if (status.state === "closed") {
       const { reason, code } = status;
-      if (before) this.#post({ isForAll: true, end: { code, reason, isFinal: true } });
+      if (before) this.#post({ isForAll: true, end: { code, reason, verdict: "stop" } });
       return;
     }
     if (status.state === "connecting") {
@@ -177,6 +178,7 @@ export class Hub {
       this.#since.clear();
     }
     this.#notResumed.clear();
+    this.#asks.clear();
     this.#noteTopics(status);
     queueMicrotask(() => this.#welcomeAll()); // when it is known which topics were not resumed
   }
@@ -189,6 +191,24 @@ export class Hub {
       this.#since.set(topic, id);
       if (reason === "not_resumed") this.#notResumed.add(topic);
     }
+  }
+
+  /** Pass on what the application says to this connection: to all tabs. */
+  #relay(message: ServerMessage, answer: (answer: object) => void): boolean {
+    if (message.kind === "ask") {
+      const open = [...this.#tabs.values()].filter(({ isOpen }) => isOpen);
+      this.#asks.set(message.ref, { left: open.length, answer });
+    } else if (message.kind !== "message") return false;
+    this.#post({ message });
+    return true;
+  }
+
+  /** The first tab that knows the question answers it. */
+  #answered(ref: number, answer: Record<string, any>): void {
+    const ask = this.#asks.get(ref);
+    if (!ask || (answer["error"]?.code === "unknown_type" && --ask.left > 0)) return;
+    this.#asks.delete(ref);
+    ask.answer({ kind: "answer", ref, ...answer });
   }
 
   #event(event: ClarionEvent): void {
@@ -258,12 +278,19 @@ export class Hub {
   // What a tab asks
 
   async #answer(to: string, { kind, ref, ...message }: Saying): Promise<void> {
+    if (kind === "answer") return this.#answered(ref, message);
     const attempt = this.#tabs.get(to)?.attempt ?? 0;
     const answer = (message: ServerMessage) => this.#post({ to, attempt, message });
     try {
       if (kind === "message") {
         const data = await this.#inner.send(message.type, message.data, { timeout: ANSWER_MS });
         return answer({ kind: "reply", ref, data });
+      }
+      if (kind === "subscribe") {
+        const { topics, last } = message;
+        const { events } = await this.#inner.subscribe(topics[0], { last });
+        this.#inner.unsubscribe(topics[0]); // its tab is subscribed itself
+        return answer({ kind: "subscribed", ref, id: this.#inner.position!, topics, events });
       }
       this.#isLoggedOut = message.isLogout;
       await (message.isLogout ? this.#inner.logout() : this.#inner.login());

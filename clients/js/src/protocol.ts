@@ -1,4 +1,5 @@
 import type { Status } from "./client.js";
+import type { Verdict } from "./verdicts.js";
 
 /** An event, as a handler gets it. */
 export interface ClarionEvent<Type extends string = string, Data = unknown> {
@@ -40,7 +41,16 @@ export type ServerMessage =
   | { kind: "identity"; ref: number | null; user: string | null; expires_in: number | null; topics?: string[] }
   | { kind: "reply"; ref: number; data: unknown }
   | { kind: "error"; ref: number | null; code: string; message: string }
-  | { kind: "subscribed"; ref: number; id: string; topics: string[]; forbidden?: string[] }
+  | { kind: "message"; type: string; data: unknown }
+  | { kind: "ask"; ref: number; type: string; data: unknown }
+  | {
+      kind: "subscribed";
+      ref: number;
+      id: string;
+      topics: string[];
+      forbidden?: string[];
+      events?: ClarionEvent[];
+    }
   | { kind: "unsubscribed"; ref: number; topics: string[] }
   | { kind: "ping" };
 
@@ -49,8 +59,8 @@ export interface End {
   /** A WebSocket close code, an HTTP status, or an error's label; 0: nothing came through. */
   readonly code: number | string;
   readonly reason: string;
-  /** Coming back would end the same way, whatever the code. */
-  readonly isFinal?: boolean;
+  /** What to do; missing: come back. */
+  readonly verdict?: Verdict;
   /** Wait exactly so long, in milliseconds, before the next attempt; the server's wish. */
   readonly afterMs?: number;
 }

@@ -1,4 +1,5 @@
 import { address, type Beginning, type Connection, type Listener, type ServerMessage } from "./protocol.js";
+import { verdictOnStream } from "./verdicts.js";
 
 /**
  * Connect by server-sent events. `EventSource` cannot send an Authorization header, hides the status
@@ -30,6 +31,7 @@ async function refused(response: Response, listener: Listener): Promise<void> {
   const seconds = Number(response.headers.get("Retry-After") ?? NaN);
   listener.ended({
     code: response.status,
+    verdict: verdictOnStream(response.status),
     reason: problem.detail ?? `refused with status ${response.status}`,
     ...(seconds >= 0 && { afterMs: seconds * 1000 }),
   });
@@ -54,7 +56,7 @@ async function read(response: Response, listener: Listener): Promise<void> {
       else if (message) listener.message(message);
     }
   }
-  listener.ended({ code, reason, ...(afterMs !== undefined && { afterMs }) });
+  listener.ended({ code, reason, verdict: verdictOnStream(code), ...(afterMs !== undefined && { afterMs }) });
 }
 
 function fieldsOf(block: string): Record<string, string> {

@@ -36,6 +36,8 @@ export class Gateway {
   #begin = 1_000_000;
   #last = 1_000_000;
   #made = 0;
+  readonly #asks = new Map<number, (answer: object) => void>();
+  #asked = 0;
   #refusal: { code: number; reason: string } | null = null;
 
   constructor({ userOf = (token) => token, allows = () => true }: GatewayOptions = {}) {
@@ -61,6 +63,22 @@ export class Gateway {
   /** The connections that are open, with what each is. */
   get connections(): readonly { readonly connection: string; readonly user: string | null; readonly topics: readonly string[] }[] {
     return [...this.#connections].map(({ connection, user, topics }) => ({ connection, user, topics: [...topics] }));
+  }
+
+  /** Ask all clients, as `context.ask` does; resolves with the answer of each: `{ data }` or `{ error }`. */
+  ask(type: string, data: unknown = null): Promise<{ data?: unknown; error?: { code: string; message?: string } }[]> {
+    return Promise.all(
+      [...this.#connections].map((socket) => {
+        const ref = ++this.#asked;
+        socket.hear({ kind: "ask", ref, type, data });
+        return new Promise<object>((resolve) => this.#asks.set(ref, resolve));
+      }),
+    );
+  }
+
+  /** Send all clients a message, as `context.send` does. */
+  send(type: string, data: unknown = null): void {
+    for (const socket of this.#connections) socket.hear({ kind: "message", type, data });
   }
 
   /** Answer messages of a type. */
@@ -147,9 +165,15 @@ export class Gateway {
     if (isFor) socket.hear({ kind: "event", ...event });
   }
 
+  #past(topic: string, last: number): ClarionEvent[] {
+    const all = this.#history.map(({ event }) => event).filter((event) => event.topic === topic);
+    return last > 0 ? all.slice(-last) : [];
+  }
+
   async #said(socket: FakeSocket, text: string): Promise<void> {
-    const { kind, ref, type, data, token, topics } = JSON.parse(text);
+    const { kind, ref, type, data, token, topics, last = 0, error } = JSON.parse(text);
     const answer = (message: object) => this.#connections.has(socket) && socket.hear({ ref, ...message });
+    if (kind === "answer") return this.#asks.get(ref)?.(error ? { error } : { data });
     if (kind === "auth") {
       const user = token === null ? null : this.#userOf(token);
       if (token !== null && user === null) return void answer({ kind: "error", code: "unauthenticated", message: "expected a valid token" });
@@ -161,7 +185,8 @@ export class Gateway {
       const allowed = topics.filter((topic: string) => this.#allows(socket.user, topic));
       for (const topic of allowed) socket.topics.add(topic);
       const forbidden = topics.filter((topic: string) => !allowed.includes(topic));
-      return void answer({ kind: "subscribed", id: String(this.#last), topics: allowed, forbidden });
+      const events = allowed.flatMap((topic: string) => this.#past(topic, last));
+      return void answer({ kind: "subscribed", id: String(this.#last), topics: allowed, forbidden, events });
     }
     if (kind === "unsubscribe") {
       for (const topic of topics) socket.topics.delete(topic);

@@ -7,8 +7,18 @@
  */
 export type Verdict = "retry" | "token" | "stop";
 
-/** By close code, HTTP status, or label of an event stream's `$error`. All others: `retry`. */
-const VERDICTS: Record<number | string, Verdict> = {
+/** By close code of a WebSocket. All others: `retry`. */
+const CODES: Record<number, Verdict> = {
+  1002: "stop",
+  1003: "stop",
+  4400: "stop",
+  4401: "token",
+  4403: "stop",
+  4413: "stop",
+};
+
+/** By HTTP status, or label of an event stream's `$error`. All others: `retry`. */
+const STREAMS: Record<number | string, Verdict> = {
   400: "stop",
   401: "token",
   403: "stop",
@@ -17,12 +27,6 @@ const VERDICTS: Record<number | string, Verdict> = {
   421: "stop",
   426: "stop",
   431: "stop",
-  1002: "stop",
-  1003: "stop",
-  4400: "stop",
-  4401: "token",
-  4403: "stop",
-  4413: "stop",
   barred: "stop",
   expired: "token",
   invalid_since: "stop",
@@ -37,7 +41,12 @@ const VERDICTS: Record<number | string, Verdict> = {
   unsupported_data: "stop",
 };
 
-/** What to do after a connection ended. */
-export function verdict(code: number | string): Verdict {
-  return VERDICTS[code] ?? "retry";
+/** What to do after a WebSocket closed. */
+export function verdictOnClose(code: number): Verdict {
+  return CODES[code] ?? "retry";
+}
+
+/** What to do after an event stream was refused, or ended. */
+export function verdictOnStream(code: number | string): Verdict {
+  return STREAMS[code] ?? "retry";
 }

@@ -99,3 +99,33 @@ test("a refusal closes, or is tried again", async () => {
   assert.equal((await closed).code, 4401);
   assert.deepEqual(gateway.connections, []);
 });
+
+test("questions are answered, and messages arrive", async () => {
+  const gateway = createGateway();
+  const { client } = await follow(gateway);
+  const heard = [];
+  client.onMessage("note", (data) => heard.push(data));
+  client.onAsk("confirm", async ({ text }) => `yes to ${text}`);
+  client.onAsk("refused", () => {
+    throw new RefusalError("busy", "not now");
+  });
+  gateway.send("note", 1);
+  gateway.send("other", 2);
+  assert.deepEqual(await gateway.ask("confirm", { text: "all" }), [{ data: "yes to all" }]);
+  assert.deepEqual(await gateway.ask("refused"), [{ error: { code: "busy", message: "not now" } }]);
+  assert.equal((await gateway.ask("unknown"))[0].error.code, "unknown_type");
+  assert.deepEqual(heard, [1]);
+});
+
+test("a subscription brings the past of its topic, and nothing twice", async () => {
+  const gateway = createGateway();
+  for (let number = 0; number < 5; number++) gateway.publish({ topic: "room" }, "said", number);
+  const { client, heard } = await follow(gateway);
+  const subscribing = client.subscribe("room", { last: 3 });
+  await settled();
+  gateway.publish({ topic: "room" }, "said", 5);
+  const { events } = await subscribing;
+  await settled();
+  const past = events.map(({ data }) => data);
+  assert.deepEqual([...past, ...heard.map(([, data]) => data)], [2, 3, 4, 5]);
+});

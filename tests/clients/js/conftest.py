@@ -59,7 +59,13 @@ def origin(package: Path) -> Iterator[str]:
 def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two gateways. A test that ends one starts it again."""
     folder = tmp_path_factory.mktemp("stack")
-    made = make_stack(folder, shared_valkey.url, "js", GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
+    made = make_stack(
+        folder,
+        shared_valkey.url,
+        "js",
+        handlers="tests.clients.js.handlers:handlers",
+        GATEWAY_DRAIN_SPREAD_SECONDS="0.2",
+    )
     with made.running():
         yield made
 

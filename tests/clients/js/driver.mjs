@@ -10,10 +10,12 @@ const client = createClient({ WebSocket, ...options, ...(tokenUrl && { getToken:
 client.onStatus((status) => report("status", status));
 client.onRefresh((refresh) => report("refresh", refresh));
 client.onAny(({ id, type, topic, data }) => report("event", { id, type, topic, data }));
+client.onMessage("note", (data) => report("message", { data }));
+client.onAsk("confirm", async ({ text }) => `yes to ${text}`);
 
 const commands = {
   send: (type, data) => client.send(type, data),
-  subscribe: (topic) => client.subscribe(topic),
+  subscribe: (topic, options) => client.subscribe(topic, options),
   unsubscribe: (topic) => client.unsubscribe(topic),
   login: () => client.login(),
   logout: () => client.logout(),

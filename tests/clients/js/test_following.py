@@ -136,6 +136,32 @@ async def test_topics_are_resumed_on_any_gateway(
     ]
 
 
+async def test_the_application_asks_the_client(stack: Stack, address: str, drive: Drive) -> None:
+    async with drive(url=address) as client:
+        answer = await client.command(send=["ask.back", "all"])
+        assert answer["reply"] == "yes to all"
+        assert {"kind": "message", "data": "all"} in client.reports
+
+
+async def test_a_subscription_brings_the_past_of_its_topic(
+    stack: Stack, address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str]
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, stack.token("alice", subscribe=["past"]))]
+    for number in range(5):
+        await stack.publish({"topic": "past"}, "tick", number)
+    async with drive(url=address, tokenUrl=url) as client:
+        await client.status("open")
+        past = (await client.command(subscribe=["past", {"last": 3}]))["reply"]["events"]
+        await stack.publish({"topic": "past"}, "tick", 5)
+        await _heard(client, 5)
+        # Another part of the page, which comes later.
+        again = (await client.command(subscribe=["past", {"last": 2}]))["reply"]["events"]
+    assert [event["data"] for event in past] == [2, 3, 4]
+    assert [event["data"] for event in again] == [4, 5]
+    assert client.data == [5]
+
+
 class TokenEndpoint:
     """An application's endpoint; each test says what it answers."""
 

@@ -231,6 +231,31 @@ async def test_a_tab_that_is_reloaded_goes_on(stack: Stack, tabs: Tabs) -> None:
     assert await page.evaluate("refreshes") == []
 
 
+async def test_the_tab_that_knows_a_question_answers_it(tabs: Tabs) -> None:
+    first, second, third = [await tabs.open() for _ in range(3)]
+    # Arrow functions: Playwright calls what an expression returns if it is a function.
+    await second.evaluate("() => { client.onAsk('confirm', ({ text }) => `yes to ${text}`) }")
+    await third.evaluate(
+        "() => { window.notes = []; client.onMessage('note', (note) => notes.push(note)) }"
+    )
+    assert await first.evaluate("client.send('ask.back', 'all')") == "yes to all"
+    assert await third.evaluate("notes") == ["all"]
+
+
+async def test_a_tab_gets_the_past_of_a_topic(stack: Stack, tabs: Tabs) -> None:
+    await tabs.be(stack.token("alice", subscribe=["tabs.*"]))
+    for number in range(5):
+        await stack.publish({"topic": "tabs.past"}, "tick", number)
+    _, second = [await tabs.open() for _ in range(2)]
+    script = "client.subscribe('tabs.past', { last: 3 })"
+    past = await second.evaluate(
+        f"{script}.then(({{ events }}) => events.map(({{ data }}) => data))"
+    )
+    await stack.publish({"topic": "tabs.past"}, "tick", 5)
+    assert past == [2, 3, 4]
+    assert await tabs.hears(second, 5) == [5]
+
+
 async def test_a_refusal_closes_all_tabs(tabs: Tabs) -> None:
     first, second = [await tabs.open() for _ in range(2)]
     await first.evaluate("localStorage.setItem('token', 'bad')")
