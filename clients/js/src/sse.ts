@@ -73,6 +73,7 @@ function messageOf({ event, data, id }: Record<string, string>): ServerMessage |
   if (!event) return { kind: "ping" };
   const value = data ? JSON.parse(data) : {};
   if (event.startsWith("$")) return { kind: event.slice(1), id, ...value };
+  if (id === undefined) return { kind: "message", type: event, data: value }; // it moves no position
   const time = new Date(Number(id) / 1000).toISOString();
-  return { kind: "event", id: id!, type: event, time, data: value };
+  return { kind: "event", id, type: event, time, data: value };
 }

@@ -539,6 +539,21 @@ test("where sockets do not get through, events come by an event stream", async (
   assert.match(refused.message, /cannot send/);
 });
 
+test("a message to this connection alone comes over an event stream too", async () => {
+  const url = await startedWithoutSockets((_, response) => {
+    stream(response, 'id: 4\nevent: $welcome\ndata: {"connection":"s","user":null,"resumed":null}\n\n');
+    response.write('event: note\ndata: "hi"\n\nid: 5\nevent: note\ndata: "event"\n\n');
+  });
+  const client = connect(url, { transport: "sse" });
+  const heard = [];
+  const done = promised();
+  client.onMessage("note", (data) => heard.push(data));
+  client.on("note", done.resolve);
+  assert.equal(await done, "event");
+  assert.deepEqual(heard, ["hi"]);
+  assert.equal(client.position, "5");
+});
+
 for (const [statusCode, detail] of [[403, "the origin is not allowed"], [404, "nothing here"]]) {
   test(`an HTTP refusal with ${statusCode} closes the client, though a socket shows 1006 only`, async () => {
     const url = await startedWithoutSockets((_, response) => {
