@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, TypeVar
 
+import psycopg
 import typer
 from rich.console import Console
 
@@ -18,11 +19,22 @@ from clarion_bench.crowd import LoadError
 from clarion_bench.fanout import FanoutOptions, fanout
 from clarion_bench.laboratory import Laboratory, laboratory
 from clarion_bench.machine import describe
+from clarion_bench.outbox import OutboxOptions, outbox
 from clarion_bench.packages import PackagesError
 from clarion_bench.plot import draw
 from clarion_bench.processes import StartError
 from clarion_bench.publishing import PublishingOptions, publishing
-from clarion_bench.results import Avalanche, Idle, Publishing, Report, Soak, Trial, read, write
+from clarion_bench.results import (
+    Avalanche,
+    Idle,
+    Outbox,
+    Publishing,
+    Report,
+    Soak,
+    Trial,
+    read,
+    write,
+)
 from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
 from clarion_bench.targeted import TargetedOptions, targeted
@@ -37,11 +49,19 @@ app = typer.Typer(
 )
 console = Console()
 
-Result = Idle | Trial | Publishing | Avalanche | Soak
-Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak)
+Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox
+Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
-_EXPECTED = (CallError, LoadError, NoBrokerError, PackagesError, RefusedError, StartError)
+_EXPECTED = (
+    psycopg.Error,
+    CallError,
+    LoadError,
+    NoBrokerError,
+    PackagesError,
+    RefusedError,
+    StartError,
+)
 Output = Annotated[Path | None, typer.Option(help="Folder for results (JSON, PNG, SVG).")]
 Seconds = Annotated[float, typer.Option(min=1, max=600, help="Length of each measured window.")]
 
@@ -96,6 +116,25 @@ def publish_command(
         batches=batch or (1, 100, 1_000), concurrency=concurrency, seconds=seconds
     )
     _run("publish", lambda bench, announce: publishing(options, bench, announce), output)
+
+
+@app.command("outbox")
+def outbox_command(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="A PostgreSQL database for the measurement: rows that wait there are deleted.",
+        ),
+    ],
+    rows: Annotated[int, typer.Option(min=1_000, max=10_000_000)] = 50_000,
+    rate: Annotated[float, typer.Option(min=1, max=10_000, help="Commits/s for latency.")] = 200,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Rows of a PostgreSQL outbox through one publisher: how many, and how soon."""
+    options = OutboxOptions(url=url, rows=rows, rate=rate, seconds=seconds)
+    _run("outbox", lambda bench, announce: outbox(options, bench, announce), output)
 
 
 @app.command("avalanche")
@@ -183,6 +222,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         publishing=_of(Publishing, found),
         avalanche=_of(Avalanche, found),
         soak=_of(Soak, found),
+        outbox=_of(Outbox, found),
     )
 
 

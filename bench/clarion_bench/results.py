@@ -103,6 +103,23 @@ class Publishing:
 
 
 @dataclass(frozen=True)
+class Outbox:
+    """Rows of a PostgreSQL outbox, published by one publisher.
+
+    - `rows`: published from a backlog, between 95 and 5 percent of it; `busy` is of that time.
+    - `p50_ms`, `p99_ms`: from before a commit to a socket, at `commits_per_second`, with NOTIFY.
+    """
+
+    rows: int
+    rows_per_second: float
+    cpu_us_per_row: float
+    commits_per_second: float
+    p50_ms: float
+    p99_ms: float
+    busy: Busy
+
+
+@dataclass(frozen=True)
 class Avalanche:
     """Every client of one server loses it and returns to another one.
 
@@ -189,6 +206,7 @@ class Report:
     publishing: list[Publishing] = field(default_factory=list)
     avalanche: list[Avalanche] = field(default_factory=list)
     soak: list[Soak] = field(default_factory=list)
+    outbox: list[Outbox] = field(default_factory=list)
 
     @property
     def fanout(self) -> list[Trial]:
@@ -208,6 +226,7 @@ class Report:
                 *(result.busy.others for result in self.idle),
                 *(result.busy.others for result in self.trials),
                 *(result.busy.others for result in self.publishing),
+                *(result.busy.others for result in self.outbox),
                 *(result.others_busy for result in self.avalanche),
                 *(result.others_busy for result in self.soak),
             ],

@@ -6,7 +6,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clarion_bench.contenders import CONTENDERS
-from clarion_bench.results import Avalanche, Busy, Idle, Publishing, Report, Soak, Trial
+from clarion_bench.results import (
+    Avalanche,
+    Busy,
+    Idle,
+    Outbox,
+    Publishing,
+    Report,
+    Soak,
+    Trial,
+)
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
@@ -25,6 +34,8 @@ def tables(report: Report) -> list[Table]:
         made.append(_targeted(report.targeted))
     if report.publishing:
         made.append(_publishing(report.publishing))
+    if report.outbox:
+        made.append(_outbox(report.outbox))
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
     made += [_soak(result) for result in report.soak]
@@ -81,6 +92,22 @@ def _received(result: Trial) -> str:
     if not result.kept_up and not wrong:
         wrong.append("all, late")
     return ", ".join(wrong) or "all"
+
+
+def _outbox(results: Sequence[Outbox]) -> Table:
+    columns = ["rows", "rows/s", "CPU µs each", "commits/s", "p50 ms", "p99 ms"]
+    table = _table("A PostgreSQL outbox through one publisher", columns)
+    for result in results:
+        table.add_row(
+            f"{result.rows:,}",
+            f"{result.rows_per_second:,.0f}",
+            f"{result.cpu_us_per_row:.1f}",
+            f"{result.commits_per_second:g}",
+            _milliseconds(result.p50_ms),
+            _milliseconds(result.p99_ms),
+            _busy(result.busy),
+        )
+    return table
 
 
 def _idle(results: Sequence[Idle]) -> Table:

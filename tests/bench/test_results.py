@@ -8,7 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clarion_bench.results import Busy, Idle, Machine, Report, Trial, percentile, read, write
+from clarion_bench.results import (
+    Busy,
+    Idle,
+    Machine,
+    Outbox,
+    Report,
+    Trial,
+    percentile,
+    read,
+    write,
+)
 
 MACHINE = Machine(
     time="2026-01-01T00:00:00+00:00",
@@ -49,7 +59,8 @@ def fanout(server: str, rate: float | None, *, kept_up: bool = True) -> Trial:
 def report() -> Report:
     idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, Busy(0.97, 0.4, 0.0))
     results = [fanout("clarion", 200.0), fanout("ws", 200.0, kept_up=False), fanout("ws", None)]
-    return Report(MACHINE, idle=[idle], trials=results)
+    outbox = Outbox(45_000, 8_000.0, 30.0, 200.0, 9.0, 55.0, Busy(0.5, 0.4, 0.0))
+    return Report(MACHINE, idle=[idle], trials=results, outbox=[outbox])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])

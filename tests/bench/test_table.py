@@ -24,6 +24,11 @@ def test_every_figure_fits_eighty_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_an_outbox_shows_its_rate_its_cost_and_its_latency() -> None:
+    (line,) = [line for line in shown().splitlines() if "45,000" in line]
+    assert line.split()[:6] == ["45,000", "8,000", "30.0", "200", "9.0", "55.0"]
+
+
 def test_a_server_that_fell_behind_is_named_so() -> None:
     (line,) = [line for line in shown().splitlines() if "late" in line]
     assert line.split()[0] == "ws"
