@@ -22,7 +22,7 @@ from clarion_cli.send import send
 from clarion_cli.tail import tail
 from clarion_cli.token import token
 from clarion_cli.up import up
-from clarion_cli.users import connections, disconnect, users
+from clarion_cli.users import connections, disconnect, topics, users
 
 _EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
 
@@ -42,6 +42,7 @@ app.command()(tail)
 app.command()(users)
 app.command()(connections)
 app.command()(disconnect)
+app.command()(topics)
 app.command()(check)
 app.command()(events)
 app.command()(health)

@@ -31,6 +31,7 @@ SCOPES: Final = (
     "publish:topic",
     "users:disconnect",
     "users:read",
+    "users:topics",
 )
 # The minimum of `clarion_contract.service.settings` (RFC 7518, section 3.2). Importing that module
 # would cost every command 0.3 s.

@@ -1,4 +1,4 @@
-"""`clarion users`, `connections`, `disconnect`: show and close the connections of users."""
+"""`clarion users`, `connections`, `disconnect`, `topics`: the connections of users."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import JsonOption, Output
 from clarion_cli.publisher import UrlOption, find_publisher
-from clarion_cli.token import checked_user
+from clarion_cli.token import checked_topic, checked_user
 from clarion_publisher.sources.http.answers import (
     AllConnections,
+    ConnectionsReceipt,
     DisconnectReceipt,
     UserPresence,
 )
 
 _READ: Final = "users:read"
 _DISCONNECT: Final = "users:disconnect"
+_TOPICS: Final = "users:topics"
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
@@ -88,6 +91,51 @@ def disconnect(
     Output(json_).result(record, _describe_disconnect(user, answer))
 
 
+def topics(
+    user: UserArgument,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            metavar="TOPIC",
+            help="The connections receive the topic from now on.",
+            show_default=False,
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove",
+            metavar="TOPIC",
+            help="The connections receive the topic no more.",
+            show_default=False,
+        ),
+    ] = None,
+    publisher_url: UrlOption = None,
+    json_: JsonOption = None,
+) -> None:
+    """Give topics to all live connections of a user, on every gateway, or take them away.
+
+    Each option may be given several times. Connections that begin later are not concerned, and
+    topics that the user's token lists stay.
+
+    The command signs a token with the local secret. Set CLARION_TOKEN to use another token; it
+    needs the scope users:topics.
+
+    Example: clarion topics alice --add order.42 --remove order.7
+    """
+    if not add and not remove:
+        raise Failure("expected --add TOPIC or --remove TOPIC, got neither", ExitCode.USAGE)
+    order = {
+        "add": [checked_topic(name) for name in add or ()],
+        "remove": [checked_topic(name) for name in remove or ()],
+    }
+    answer = find_publisher(publisher_url, scope=_TOPICS).ask(
+        "POST", f"{_path(user)}/topics", ConnectionsReceipt, body=msgspec.json.encode(order)
+    )
+    Output(json_).result(msgspec.to_builtins(answer), _describe_topics(user, answer))
+
+
 def _path(user: str) -> str:
     return f"/v1/users/{quote(checked_user(user), safe='')}"
 
@@ -105,6 +153,19 @@ def _describe_disconnect(user: str, answer: DisconnectReceipt) -> Text:
     return Text.assemble(
         ("disconnected ", "green"),
         f"{user}: {told} to close {_count(answer.connections, 'known connection')}",
+    )
+
+
+def _describe_topics(user: str, answer: ConnectionsReceipt) -> Text:
+    told = f"told {_count(answer.gateways, 'gateway')}"
+    if answer.connections is None:
+        return Text.assemble(
+            ("changed ", "green"),
+            f"the topics of {user}: {told}; the number of connections is not known",
+        )
+    known = _count(answer.connections, "known connection")
+    return Text.assemble(
+        ("changed ", "green"), f"the topics of {user}: {told} to change those of {known}"
     )
 
 

@@ -18,6 +18,7 @@ from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
@@ -39,6 +40,7 @@ from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
+from clarion_gateway.clients.given_topics import GivenTopics
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
@@ -64,6 +66,7 @@ from clarion_gateway.fleet.health import PodHealth
 from clarion_gateway.fleet.pod_deletion_cost import SERVICE_ACCOUNT, PodDeletionCost
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.rebalancing import Rebalancing
+from clarion_gateway.fleet.topic_presence import TopicPresence
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.public import public_app
@@ -151,8 +154,18 @@ async def running(
         PresenceRegister(bus, settings.keyspace), hub, metrics, settings, lambda: health().sound
     )
     hub.changed = presence.changed
-    control = _Control(revocations, presence)
-    subscription = _subscription(settings, redis, bus, hub, delivery, ring, metrics, control)
+    topic_presence = _topic_presence(settings, bus, hub, metrics, presence)
+    subscription = _subscription(
+        settings,
+        redis,
+        bus,
+        hub,
+        delivery,
+        ring,
+        metrics,
+        _Control(revocations, presence, topic_presence),
+    )
+    subscription.presence_changed = topic_presence.heard
     sweeper = Sweeper(
         ping_interval_seconds=settings.ping_interval_seconds,
         token_grace_seconds=settings.token_grace_seconds,
@@ -210,6 +223,7 @@ async def running(
         metrics,
         wait_seconds=settings.handshake_seconds,
     )
+    given_topics = _given_topics(hub, subscription, delivery, admission, revocations, metrics)
     try:
         async with _alive(answers, settings), supervisor:
             inboxes = Inboxes(
@@ -264,12 +278,14 @@ async def running(
             supervisor.keep("subscription", subscription.run, essential=True)
             supervisor.keep("delivery", delivery.run, essential=True)
             supervisor.keep("keepalive", sweeper.run, essential=True)
-            jobs = {
+            jobs: dict[str, Job] = {
                 "health_log": HealthLog(health).run,
                 "publish_queue": queue.run,
                 "presence": presence.run,
+                "given_topics": given_topics.run,
                 "keys": keys.run,
                 "prune": _pruning(subscription, revocations, hub, settings),
+                **_topic_presence_jobs(settings, topic_presence, hub),
                 **dict(
                     _optional_jobs(
                         settings, hub, inboxes, presence, health, metrics, answers.declared
@@ -323,16 +339,56 @@ async def _redis(settings: GatewaySettings) -> RedisServer | RedisCluster:
 class _Control:
     """Hands messages of the control stream, and the news that Redis is back, to their owners."""
 
-    def __init__(self, revocations: Revocations, presence: Presence) -> None:
+    def __init__(
+        self, revocations: Revocations, presence: Presence, topic_presence: TopicPresence
+    ) -> None:
         self._revocations = revocations
         self._presence = presence
+        self._topic_presence = topic_presence
 
     async def load(self) -> None:
         await self._revocations.load()
         self._presence.renew()
+        self._topic_presence.renew()
 
     def hear(self, payload: bytes) -> None:
         self._revocations.hear(payload)
+
+
+def _given_topics(
+    hub: Hub,
+    subscription: Subscription,
+    delivery: Delivery,
+    admission: Admission,
+    revocations: Revocations,
+    metrics: Metrics,
+) -> GivenTopics:
+    given_topics = GivenTopics(hub, subscription, delivery, admission.topics, metrics)
+    revocations.change_topics = given_topics.order
+    return given_topics
+
+
+def _topic_presence(
+    settings: GatewaySettings, bus: Bus, hub: Hub, metrics: Metrics, presence: Presence
+) -> TopicPresence:
+    return TopicPresence(
+        TopicRegister(bus, settings.keyspace),
+        bus.publish,
+        hub,
+        metrics,
+        settings.rules,
+        lambda: presence.pods,
+    )
+
+
+def _topic_presence_jobs(
+    settings: GatewaySettings, topic_presence: TopicPresence, hub: Hub
+) -> dict[str, Job]:
+    """The job of presence of topics, if a rule asks for it. Without one, nothing is reported."""
+    if not settings.rules.have_presence:
+        return {}
+    hub.members_changed = topic_presence.members_changed
+    return {"topic_presence": topic_presence.run}
 
 
 def _optional_jobs(

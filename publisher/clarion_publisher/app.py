@@ -17,6 +17,7 @@ from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
 from clarion_contract.redis.cluster import RedisCluster
@@ -216,6 +217,8 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
         token_max_seconds=settings.token_max_seconds,
         leeway_seconds=settings.jwt_leeway_seconds,
         disconnect_seconds=settings.history_max_age_seconds,
+        topics=TopicRegister(bus, settings.keyspace),
+        rules=settings.rules,
     )
 
 

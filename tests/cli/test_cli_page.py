@@ -75,7 +75,12 @@ def test_every_scope_is_on_the_page() -> None:
 
 
 def test_the_scopes_are_those_that_the_publisher_asks_for() -> None:
-    asked = {*authorise.SCOPES.values(), authorise.DISCONNECT_USERS, authorise.READ_USERS}
+    asked = {
+        *authorise.SCOPES.values(),
+        authorise.CHANGE_TOPICS,
+        authorise.DISCONNECT_USERS,
+        authorise.READ_USERS,
+    }
     assert set(SCOPES) == asked
 
 

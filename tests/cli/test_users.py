@@ -11,10 +11,12 @@ from rich.console import Console, RenderableType
 
 from clarion_cli.users import (
     AllConnections,
+    ConnectionsReceipt,
     DisconnectReceipt,
     UserPresence,
     _describe_connections,
     _describe_disconnect,
+    _describe_topics,
     _describe_user,
 )
 from tests.cli.clarion import SECRET, Clarion
@@ -82,6 +84,43 @@ def test_disconnects(
     assert json.loads(body) == order
     claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), SECRET, ["HS256"])
     assert claims["scope"] == "users:disconnect"
+
+
+def test_changes_topics(clarion: Clarion, publisher: Publisher) -> None:
+    publisher.answer = (200, b'{"gateways":2,"connections":3}')
+    completed = clarion.run(
+        "topics", "a/b", "--add", "order.42", "--add", "news", "--remove", "order.7",
+        CLARION_JWT_SECRET=SECRET, CLARION_PUBLISHER_URL=publisher.url,
+    )  # fmt: skip
+    assert json.loads(completed.stdout) == {"gateways": 2, "connections": 3}
+    ((path, headers, body),) = publisher.asked
+    assert path == "/v1/users/a%2Fb/topics"
+    assert json.loads(body) == {"add": ["order.42", "news"], "remove": ["order.7"]}
+    claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), SECRET, ["HS256"])
+    assert claims["scope"] == "users:topics"
+
+
+def test_topics_need_a_topic(clarion: Clarion) -> None:
+    assert "got neither" in clarion.fails("topics", "alice")
+    assert "expected a topic" in clarion.fails("topics", "alice", "--add", "order.*")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            b'{"gateways":2,"connections":1}',
+            "changed the topics of bob: told 2 gateways to change those of 1 known connection",
+        ),
+        (
+            b'{"gateways":1,"connections":null}',
+            "changed the topics of bob: told 1 gateway; the number of connections is not known",
+        ),
+    ],
+)
+def test_a_person_reads_whose_topics_were_changed(answer: bytes, expected: str) -> None:
+    said = _describe_topics("bob", msgspec.json.decode(answer, type=ConnectionsReceipt))
+    assert shown(said) == [expected]
 
 
 @pytest.mark.parametrize("command", ["users", "disconnect"])

@@ -157,6 +157,34 @@ async def test_topics_are_subscribed_to_while_events_go_on(stack: Stack) -> None
             assert heard == [f"busy.{each}" for each in range(number + 1)]
 
 
+async def test_a_service_gives_topics_to_a_users_connections_on_all_gateways(
+    stack: Stack,
+) -> None:
+    first, second = (gateway.url for gateway in stack.gateways)
+    token = stack.token("tina", topics=["news"])
+    path = "/v1/users/tina/topics"
+    async with opened(first, token) as tina, streamed(second, token) as stream:
+        assert (await stream.receive())["event"] == "$welcome"
+        assert await stack.order(path, {"add": ["order.42", "order.7"]}) == 2
+        begun = await tina.receive()
+        assert (begun["kind"], begun["ref"]) == ("subscribed", None)
+        assert begun["topics"] == ["order.42", "order.7"]
+        heard = await stream.receive()
+        assert (heard["event"], heard["data"]["topics"]) == ("$subscribed", begun["topics"])
+        assert heard["id"].isdecimal()
+        assert await stack.order(path, {"remove": ["order.7", "news"]}) == 2
+        ended = {"topics": ["order.7"], "kept": ["news"]}
+        assert ended.items() <= (await tina.receive()).items()
+        heard = await stream.receive()
+        assert (heard["event"], heard["data"]) == ("$unsubscribed", ended)
+        for topic in ("order.42", "order.7", "news"):
+            await stack.publish({"topic": topic}, "t", topic)
+        await stack.publish("all", "the.end")
+        assert await topics_until(tina, "the.end") == ["order.42", "news"]
+        events = await stream.events_until("the.end")
+        assert [event["data"] for event in events] == ["order.42", "news", None]
+
+
 async def test_what_is_no_topic_is_refused(stack: Stack) -> None:
     url = stack.gateways[0].url
     async with connect(f"{url.replace('http', 'ws', 1)}/ws?topic=order.*", proxy=None) as socket:

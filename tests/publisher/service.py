@@ -17,8 +17,10 @@ import uvloop
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Order, Orders, decode_order
 from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
+from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_contract.events.topic_members import TopicEntry
 from clarion_contract.service.serving import bind
 from clarion_publisher.server import serve_on
 from clarion_publisher.settings import PublisherSettings
@@ -26,7 +28,8 @@ from clarion_publisher.sources.source import Source
 from tests.conftest import SECRET
 
 ALL_SCOPES = (
-    "publish:all publish:authenticated publish:user publish:topic users:disconnect users:read"
+    "publish:all publish:authenticated publish:user publish:topic users:disconnect users:read "
+    "users:topics"
 )
 
 
@@ -63,13 +66,21 @@ class Service:
         """The orders that gateways would find when they return to Redis."""
         return asyncio.run(self._orders())
 
-    def register(self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]) -> None:
-        """Register a gateway pod with these users."""
-        asyncio.run(self._register(pod, load, entries))
+    def register(self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]) -> str:
+        """Register a gateway pod with these users; returns its name."""
+        return asyncio.run(self._register(pod, load, entries))
 
-    async def _register(
-        self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]
-    ) -> None:
+    def hold(self, name: str, topic: str, entry: TopicEntry) -> None:
+        """Let a registered gateway pod hold members of a topic."""
+        asyncio.run(self._hold(name, topic, entry))
+
+    async def _hold(self, name: str, topic: str, entry: TopicEntry) -> None:
+        settings = self.settings
+        bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
+        await TopicRegister(bus, settings.keyspace).write(name, [(topic, entry)])
+        await bus.aclose()
+
+    async def _register(self, pod: str, load: PodLoad, entries: Mapping[str, PresenceEntry]) -> str:
         settings = self.settings
         bus = Bus(redis_from_url(settings.redis_url), settings.keyspace, settings.history)
         register = PresenceRegister(bus, settings.keyspace)
@@ -77,6 +88,7 @@ class Service:
         assert name is not None
         await register.write(name, list(entries.items()))
         await bus.aclose()
+        return name
 
     async def _orders(self) -> list[Order]:
         settings = self.settings

@@ -17,6 +17,8 @@ OPERATIONS = {
     "revoke_token",
     "read_user",
     "read_connections",
+    "read_topic",
+    "change_topics",
     "read_position",
 }
 AUDIENCES = {"all", "authenticated", "user", "topic", "batch", "unknown"}

@@ -1,4 +1,4 @@
-"""Orders to all gateways: revoke a token or all tokens of a user, or disconnect a user.
+"""Orders to all gateways: revoke a token or all tokens of a user, disconnect a user, change topics.
 
 A publisher gives an order, and Redis keeps it until it ends. Every pod carries it out, either when
 the order arrives or when the pod returns to Redis and finds it there. Orders are idempotent.
@@ -59,7 +59,21 @@ class Disconnect(Struct, frozen=True, tag="disconnect", tag_field="order"):
     expires_at: float
 
 
-Order = RevokeToken | RevokeUser | Disconnect
+class ChangeTopics(Struct, frozen=True, tag="topics", tag_field="order"):
+    """Gives topics to the live connections of a user, and takes others away, once.
+
+    Attributes:
+        id: distinguishes the order from earlier ones to the same user.
+    """
+
+    id: str
+    user: str
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    expires_at: float
+
+
+Order = RevokeToken | RevokeUser | Disconnect | ChangeTopics
 """``expires_at`` (seconds since the epoch) is the time from which an order may be forgotten."""
 
 _decoder: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)

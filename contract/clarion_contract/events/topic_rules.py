@@ -1,4 +1,4 @@
-"""Rules for topics, by pattern: how much history each topic keeps.
+"""Rules for topics, by pattern: how much history a topic keeps, whether it has presence.
 
 Rules stand in a file that both services read (`clarion_contract.service.topic_rules_file`). The
 first rule whose pattern covers a topic counts, and no other. Topics without a rule keep as much
@@ -37,6 +37,27 @@ def _history_or_none(value: object) -> object:
     raise ValueError(_HISTORY_EXPECTED)
 
 
+def _presence_or_none(value: object) -> object:
+    """``false`` as None, ``true`` as all defaults; a map is left to `TopicPresence`."""
+    if value is False:
+        return None
+    if value is True:
+        return {}
+    if isinstance(value, Mapping | TopicPresence):
+        return value
+    raise ValueError("expected true, false, or a map of max_members")
+
+
+class TopicPresence(BaseModel):
+    """How clients are told who receives a topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_members: int = Field(
+        100, ge=0, le=10_000, description="If there are more users, they are counted, not named."
+    )
+
+
 class TopicHistory(BaseModel):
     """How much of a topic's history Redis keeps; None: as much as of every stream."""
 
@@ -57,6 +78,7 @@ class TopicRule(BaseModel):
 
     Attributes:
         history: None: the events are delivered and not kept.
+        presence: None: clients are not told who receives the topic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -72,6 +94,11 @@ class TopicRule(BaseModel):
         TopicHistory(),
         description="How much of the topic's history Redis keeps; false: nothing.",
     )
+    presence: Annotated[
+        TopicPresence | None,
+        BeforeValidator(_presence_or_none),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, TopicPresence.model_json_schema()]}),
+    ] = Field(None, description="Whether clients are told who receives the topic.")
 
 
 EVERY_TOPIC: Final = TopicRule(pattern="**")
@@ -97,6 +124,11 @@ class TopicRules(BaseModel):
             if pattern is not None and pattern in patterns[:place]:
                 raise ValueError(f"expected one rule for {pattern!r}, got a second")
         return value
+
+    @property
+    def have_presence(self) -> bool:
+        """Whether some topics have presence."""
+        return any(rule.presence for rule in self.topics)
 
     def of(self, topic: str) -> TopicRule:
         """The rule for a topic."""

@@ -36,6 +36,7 @@ import structlog
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidMessage, parse_message
+from clarion_contract.events.topic_members import PRESENCE_CHANGED
 from clarion_contract.redis.backoff import reconnect_delay_seconds
 from clarion_contract.redis.keyspace import CONTROL_STREAM
 from clarion_contract.redis.subscriber import Message, Subscribed
@@ -104,8 +105,17 @@ class SubscribingBus(HistoryBus, ProbingBus, Protocol):
         ...
 
 
+def _tell_nobody(stream: str) -> None:
+    """Do nothing; the initial value of `Subscription.presence_changed`."""
+
+
 class Subscription:
-    """The pod's subscription. It outlives connections to Redis, and has one at a time."""
+    """The pod's subscription. It outlives connections to Redis, and has one at a time.
+
+    Attributes:
+        presence_changed: called with a topic's stream when its members on another pod, or on this
+            one, have changed.
+    """
 
     def __init__(  # noqa: PLR0913 - all that hears or is heard, joined in app.py
         self,
@@ -147,6 +157,7 @@ class Subscription:
         self._streams = Streams(settings.positions, control=control is not None)
         self._by_name = self._streams.by_name
         self._repair = Repair(bus, self._streams, delivery, ring, metrics, settings, tell_gap)
+        self.presence_changed: Callable[[str], None] = _tell_nobody
         self._subscriber: SubscriberConnection | None = None
         # Everything up to here was read from the logs. Messages with such ids come a second time.
         self._caught_up_to = 0
@@ -340,7 +351,10 @@ class Subscription:
         else:
             if not joins and stream.lacks_before(event):
                 await self._repair.fill_gap(stream, event)
-            self._delivery.put(event)
+            if event.type == PRESENCE_CHANGED and not event.history:
+                self.presence_changed(stream.name)
+            else:
+                self._delivery.put(event)
         stream.heard(event.id)
         if not stream.apart:
             self._streams.hear_up_to(event.id)

@@ -1,4 +1,4 @@
-"""Keeps the revocations in force and carries out orders: revocations and disconnects.
+"""Keeps the revocations in force and carries out orders: revocations, disconnects, topics.
 
 Events do not pass here. `clarion_gateway.bus.subscription` hands over the messages of the control
 stream, and `clarion_gateway.clients.admission` asks about each token. Revocations are kept in
@@ -18,6 +18,7 @@ import structlog
 from msgspec import MsgspecError
 
 from clarion_contract.bus.orders import (
+    ChangeTopics,
     Disconnect,
     Order,
     RevokeToken,
@@ -48,8 +49,16 @@ class KeptOrders(Protocol):
         ...
 
 
+def _change_nothing(order: ChangeTopics) -> None:
+    """Do nothing; the initial value of `Revocations.change_topics`."""
+
+
 class Revocations:
-    """The orders that the pod has carried out, and the tokens that they revoke."""
+    """The orders that the pod has carried out, and the tokens that they revoke.
+
+    Attributes:
+        change_topics: takes the orders about topics.
+    """
 
     def __init__(
         self,
@@ -68,6 +77,7 @@ class Revocations:
         self._orders = orders
         self._hub = hub
         self._metrics = metrics
+        self.change_topics: Callable[[ChangeTopics], None] = _change_nothing
         self._leeway_seconds = leeway_seconds
         self._clock = clock
         self._carried_out: dict[bytes, Order] = {}
@@ -169,6 +179,9 @@ class Revocations:
         if isinstance(order, Disconnect):
             close = close_codes.disconnected(order.reason, reconnect=order.reconnect)
             return _close(self._hub.of_user(order.user), close)
+        if isinstance(order, ChangeTopics):
+            self.change_topics(order)
+            return 0
         if isinstance(order, RevokeToken):
             known = self._tokens.get(order.token_id)
             if known is None or known.expires_at < order.expires_at:

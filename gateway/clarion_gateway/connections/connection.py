@@ -142,6 +142,7 @@ class Connection:
         named_streams: names of the other streams that it hears, such as its user's. Set by the hub
             with `hear`.
         asked: audiences that it hears since it asked for them and may hear them. Set by the hub.
+        given: audiences that it hears since the application gave them to its user. Set by the hub.
         write: sends encoded bytes to the client; never blocks, never raises. Set by the transport.
             It is an attribute here, not a method of ``socket``, since rounds call it for each
             recipient.
@@ -154,8 +155,8 @@ class Connection:
     """
 
     __slots__ = (
-        "asked", "data", "format", "held", "id", "identity", "named_streams", "shared_streams",
-        "slot", "socket", "state", "write",
+        "asked", "data", "format", "given", "held", "id", "identity", "named_streams",
+        "shared_streams", "slot", "socket", "state", "write",
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
@@ -167,6 +168,7 @@ class Connection:
         self.shared_streams: tuple[str, ...] = ()
         self.named_streams: Collection[str] = ()
         self.asked: tuple[Audience, ...] = ()
+        self.given: tuple[Audience, ...] = ()
         self.write: Callable[[bytes], None] = socket.write
         self.held: Held | None = None
         self.data: dict[str, Any] | None = None
@@ -174,14 +176,16 @@ class Connection:
 
     @property
     def audiences(self) -> list[Audience]:
-        """The audiences that take it in: those of its identity, and those that it asked for."""
+        """The audiences that take it in: its identity's, those it asked for, those it was given."""
         audiences = audiences_of(self.identity)
-        return list(dict.fromkeys([*audiences, *self.asked])) if self.asked else audiences
+        if not (self.asked or self.given):
+            return audiences
+        return list(dict.fromkeys([*audiences, *self.asked, *self.given]))
 
     @property
     def topics(self) -> list[str]:
         """The topics that it hears."""
-        if not (self.identity.lists or self.asked):
+        if not (self.identity.lists or self.asked or self.given):
             return []
         return [audience.name for audience in self.audiences if audience.shown]
 

@@ -66,6 +66,9 @@ class Group:
         return True
 
 
+MembersChanged = Callable[[Connection, Collection[str], Collection[str]], None]
+
+
 def _tell_nobody(user: str) -> None:
     """Do nothing; the initial value of `Hub.changed`."""
 
@@ -75,6 +78,8 @@ class Hub:
 
     Attributes:
         changed: called with the user's id whenever a connection of a user has come or gone.
+        members_changed: called with a connection, the streams with a name of which it has become a
+            member, or is one no more, or as another user, and those of them that it has joined.
         outbound: bounds the memory of what waits for its connections.
     """
 
@@ -86,6 +91,7 @@ class Hub:
         """
         self.outbound = outbound or Outbound()
         self.changed: Callable[[str], None] = _tell_nobody
+        self.members_changed: MembersChanged | None = None
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
         self._groups: dict[tuple[WireFormat, tuple[str, ...]], Group] = {}
@@ -160,6 +166,7 @@ class Hub:
         connection.asked = asked
         self._by_id[connection.id] = connection
         self._join(connection)
+        self._members_changed(connection, connection.named_streams, connection.named_streams)
         if catching_up:
             connection.held = Held(self.outbound.waiting)
             connection.state = State.CATCHING_UP
@@ -183,6 +190,7 @@ class Hub:
         self._end_catching_up(connection)
         self._group(connection).discard(connection)
         self._leave(connection)
+        self._members_changed(connection, connection.named_streams, ())
         return True
 
     def identify(
@@ -198,25 +206,41 @@ class Hub:
         if identity.user != before.user or hears_others:
             live = self._group(connection).discard(connection)
             self._leave(connection)
+            left = {*connection.named_streams}
             connection.identity = identity
             connection.asked = asked
+            if identity.user != before.user:
+                connection.given = ()
             self._join(connection)
             if live:
                 self._group(connection).add(connection)
+            joined = {*connection.named_streams}
+            self._members_changed(connection, left | joined, joined - left)
         connection.identity = identity
 
-    def hear(self, connection: Connection, asked: tuple[Audience, ...]) -> None:
-        """Let a connection hear other audiences than it asked for before, in one step.
+    def hear(
+        self,
+        connection: Connection,
+        asked: tuple[Audience, ...],
+        given: tuple[Audience, ...] | None = None,
+    ) -> None:
+        """Let a connection hear other audiences than before, in one step.
 
         Args:
             asked: all audiences that it has asked for and may hear. Those of its identity are not
                 concerned.
+            given: all audiences that the application has given it; None: as before.
         """
         live = self._group(connection).discard(connection)
+        left = {*connection.named_streams}
         connection.asked = asked
+        if given is not None:
+            connection.given = given
         self._listen(connection)
         if live:
             self._group(connection).add(connection)
+        joined = {*connection.named_streams}
+        self._members_changed(connection, left ^ joined, joined - left)
 
     def find(self, connection_id: str) -> Connection | None:
         """The connection with that id; None: this pod does not have it."""
@@ -225,6 +249,12 @@ class Hub:
     def of_user(self, user: str) -> Sequence[Connection]:
         """The user's connections on this pod."""
         return self._by_user.get(user, ())
+
+    def _members_changed(
+        self, connection: Connection, changed: Collection[str], joined: Collection[str]
+    ) -> None:
+        if self.members_changed is not None:
+            self.members_changed(connection, changed, joined)
 
     def _end_catching_up(self, connection: Connection) -> None:
         self._catching_up.pop(connection, None)

@@ -209,7 +209,7 @@ class Delivery:
             _log.error("round not planned; its events are written one by one", exc_info=error)
             plan = await self._one_by_one(events)
         else:
-            await _write(plan, self._hub.outbound)
+            await write(plan.batches, self._hub.outbound)
         if traced:
             await asyncio.sleep(0)  # transports write at the end of this pass of the event loop
             self._tracer.end(traced, self._hub)
@@ -238,7 +238,7 @@ class Delivery:
                     if connection.held is None and connection.receives(event):
                         connection.write(connection.format.gap(event.id))
             else:
-                await _write(plan, self._hub.outbound)
+                await write(plan.batches, self._hub.outbound)
                 written.batches += plan.batches
                 written.deliveries += plan.deliveries
         return written
@@ -248,10 +248,11 @@ class Delivery:
         self._advanced.set()
 
 
-async def _write(plan: fanout.Plan, outbound: Outbound) -> None:
+async def write(batches: Sequence[tuple[bytes, Sequence[Connection]]], outbound: Outbound) -> None:
+    """Write buffers to connections, and yield to the event loop every few hundred sockets."""
     written = 0
     before: bytes | None = None
-    for payload, connections in plan.batches:
+    for payload, connections in batches:
         # Members of a named stream get batches of their own, of the same bytes.
         is_shared = len(connections) > 1 or payload is before
         before = payload

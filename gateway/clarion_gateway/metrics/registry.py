@@ -179,8 +179,13 @@ class Metrics:
         )
         self.topic_changes = Counter(
             "clarion_topic_changes_total",
-            "Topics that open connections began to receive, or gave up, by messages.",
+            "Topics that open connections began to receive, or gave up, by messages or by orders.",
             ["change"],
+            registry=registry,
+        )
+        self.topic_presence = Counter(
+            "clarion_topic_presence_deliveries_total",
+            "Messages about the members of a topic, over all connections.",
             registry=registry,
         )
         self.topics_not_resumed = Counter(
@@ -271,8 +276,8 @@ class Metrics:
                     "internal",
                 ),
             ),
-            (self.topic_changes, ("subscribe", "unsubscribe")),
-            (self.orders, ("revoke_token", "revoke_user", "disconnect")),
+            (self.topic_changes, ("subscribe", "unsubscribe", "give", "take")),
+            (self.orders, ("revoke_token", "revoke_user", "disconnect", "topics")),
         ):
             for label in labels:
                 counter.labels(label)

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from clarion_contract.events.event import Event
+from clarion_contract.events.topic_members import TopicMembers
 from clarion_gateway.wire.messages import Answer, ClientMessage
 
 
@@ -63,6 +64,62 @@ class TopicsHeard:
             "not_resumed": self.not_resumed,
         }
         return {"topics": self.topics} | {name: names for name, names in lists.items() if names}
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceTold:
+    """What clients are told about the members of a topic.
+
+    Attributes:
+        connections: of all members, on all pods.
+        users: the number of users among them.
+        whole: whether it tells everything, or only what has changed.
+        members: if it is whole, all of these users; None: they are too many to be named.
+        joined: users who have become members since the message before.
+        left: users who are members no more.
+    """
+
+    topic: str
+    connections: int
+    users: int
+    whole: bool = False
+    members: Sequence[str] | None = None
+    joined: Sequence[str] = ()
+    left: Sequence[str] = ()
+
+    @classmethod
+    def everything(cls, topic: str, now: TopicMembers) -> PresenceTold:
+        """For a client that knows nothing yet."""
+        return cls(topic, now.connections, now.users, True, now.members)
+
+    @classmethod
+    def between(
+        cls, topic: str, before: TopicMembers | None, now: TopicMembers
+    ) -> PresenceTold | None:
+        """What has changed, for clients that know what was before; None: nothing."""
+        if before == now:
+            return None
+        if before is None or before.members is None or now.members is None:
+            return cls.everything(topic, now)
+        joined = [user for user in now.members if user not in before.members]
+        left = [user for user in before.members if user not in now.members]
+        return cls(topic, now.connections, now.users, joined=joined, left=left)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """For a message. Only one that is whole has ``members``."""
+        fields: dict[str, Any] = {
+            "topic": self.topic,
+            "users": self.users,
+            "connections": self.connections,
+        }
+        if self.whole:
+            fields["members"] = self.members
+        if self.joined:
+            fields["joined"] = self.joined
+        if self.left:
+            fields["left"] = self.left
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +256,12 @@ class WireFormat(Protocol):
         heard: TopicsHeard,
         past: Sequence[Event] | None = None,
     ) -> bytes:
-        """Tell the client which of the topics that it asked for it receives from here on.
+        """Tell the client which topics it receives from here on.
 
         Args:
-            ref: of the message that asked for them.
+            ref: of the message that asked for them; `NO_REF`: the application has subscribed it.
             position: the client's new one. It has received everything up to here.
-            heard: the topics of that message.
+            heard: the topics of that message, or those given.
             past: events of these topics up to the position; None: the client asked for none.
         """
         ...
@@ -213,9 +270,13 @@ class WireFormat(Protocol):
         """Tell the client which topics it does not receive from here on.
 
         Args:
-            ref: of the message that gave them up.
+            ref: of the message that gave them up; `NO_REF`: the application has unsubscribed it.
             kept: those of that message that it still receives, since its token says so.
         """
+        ...
+
+    def presence(self, told: PresenceTold) -> bytes:
+        """Tell the client who else receives one of its topics; see `PresenceTold`."""
         ...
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
+from clarion_gateway.wire.format import Framed, PresenceTold, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
@@ -196,6 +196,10 @@ class NativeFormat:
         """See `clarion_gateway.wire.format.WireFormat`."""
         fields = {"kind": "unsubscribed", "ref": _raw(ref), "topics": topics}
         return self._object({**fields, **({"kept": kept} if kept else {})})
+
+    def presence(self, told: PresenceTold) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return self._object({"kind": "presence", **told.fields})
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""

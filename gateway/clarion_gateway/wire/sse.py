@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.format import PresenceTold, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import Malformed
 
 _json = msgspec.json.Encoder()
@@ -103,6 +103,10 @@ class SseFormat:
     ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: the application has unsubscribed it."""
         return _named("$unsubscribed", {"topics": topics, **({"kept": kept} if kept else {})})
+
+    def presence(self, told: PresenceTold) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return _named("$presence", told.fields)
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. EventSource itself obeys ``retry:``."""

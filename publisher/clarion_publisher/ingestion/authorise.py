@@ -12,6 +12,7 @@ SCOPES: Final = {kind.name: kind.scope for kind in KINDS.values()}
 
 DISCONNECT_USERS: Final = "users:disconnect"
 READ_USERS: Final = "users:read"
+CHANGE_TOPICS: Final = "users:topics"
 
 
 def authorise(caller: Claims, audience: Audience) -> None:

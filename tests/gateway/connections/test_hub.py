@@ -189,3 +189,24 @@ def test_each_user_with_changed_connections_is_reported() -> None:
     assert told == ["alice", "alice", "bob", "bob"]
     hub.add(Recorder("carol"), catching_up=True)
     assert told[4:] == ["carol"]
+
+
+def test_changes_of_members_are_reported_by_stream() -> None:
+    hub = Hub()
+    reports: list[tuple[set[str], set[str]]] = []
+    hub.members_changed = lambda _, changed, joined: reports.append(({*changed}, {*joined}))
+    alice, a, b = Recorder("alice"), topic_audience("a"), topic_audience("b")
+    hub.add(alice, asked=(a,))
+    hub.hear(alice, (a, b))
+    hub.hear(alice, (b,))
+    hub.identify(alice, Identity("alice"), (b,))
+    hub.identify(alice, Identity("bob"), (b,))
+    hub.remove(alice)
+    user, other = "user:alice", "user:bob"
+    assert reports == [
+        ({user, a.stream}, {user, a.stream}),
+        ({b.stream}, {b.stream}),
+        ({a.stream}, set()),
+        ({user, other, b.stream}, {other}),
+        ({other, b.stream}, set()),
+    ]

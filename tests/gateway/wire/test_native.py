@@ -15,8 +15,9 @@ from websockets.frames import Opcode
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import TYPE_PATTERN
+from clarion_contract.events.topic_members import TopicMembers
 from clarion_gateway.wire import native
-from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.format import PresenceTold, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
@@ -137,6 +138,16 @@ def test_every_message_has_its_kind_first_and_its_documented_fields(
         (
             PLAIN.unsubscribed(b"null", ["a"], ["b"]),
             {"kind": "unsubscribed", "ref": None, "topics": ["a"], "kept": ["b"]},
+        ),
+        (
+            PLAIN.presence(PresenceTold.everything("a", TopicMembers(3, 1, (user or "",)))),
+            {
+                "kind": "presence",
+                "topic": "a",
+                "users": 1,
+                "connections": 3,
+                "members": [user or ""],
+            },
         ),
         (
             PLAIN.reconnect(seconds, "draining"),

@@ -17,7 +17,7 @@ import msgspec
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
-from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
+from clarion_gateway.wire.format import Framed, PresenceTold, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
     NO_REF,
     Answer,
@@ -35,6 +35,9 @@ _topics: msgspec.json.Decoder[tuple[str, ...] | str] = msgspec.json.Decoder(tupl
 
 GAP: Final = "$gap"
 """Name of the event that tells of a loss. No event of a producer has a type that begins with $."""
+
+PRESENCE: Final = "$presence"
+"""Name of the event that tells of the members of a topic."""
 
 SUBSCRIBE: Final = "$subscribe"
 UNSUBSCRIBE: Final = "$unsubscribe"
@@ -138,6 +141,10 @@ class SocketIoFormat:
     def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
         return self._acked(ref, {"topics": topics, **({"kept": kept} if kept else {})})
+
+    def presence(self, told: PresenceTold) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. Socket.IO has no message for it."""
+        return self._named(PRESENCE, told.fields)
 
     def reconnect(self, after_ms: int, reason: str) -> bytes:  # noqa: ARG002
         """Return nothing: clients come back by a back-off of their own."""

@@ -44,18 +44,24 @@ class RevocationReceipt(OrderReceipt):
 
 
 @dataclass(frozen=True, slots=True)
-class DisconnectReceipt(OrderReceipt):
-    """The result of an order to close a user's connections."""
+class ConnectionsReceipt(OrderReceipt):
+    """The result of an order about a user's connections."""
 
     connections: Annotated[
         _Count | None,
         Field(
             description="The user's connections on all pods, as known to presence when the order "
-            "was given. A connection that began in the last moments is closed too but may not be "
-            "counted; one that has just ended may be counted. null: presence did not answer.",
+            "was given. A connection that began in the last moments is concerned too but may not "
+            "be counted; one that has just ended may be counted. null: presence did not answer.",
             examples=[2],
         ),
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectReceipt(ConnectionsReceipt):
+    """The result of an order to close a user's connections."""
+
     tokens_good_from: _GoodFrom | None = None
 
 
@@ -89,6 +95,42 @@ class UserPresence:
         ),
     ]
     pods: list[UserOnPod]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicOnPod:
+    """A topic's members on one gateway pod."""
+
+    pod: _Pod
+    connections: Annotated[int, Field(ge=1, examples=[2])]
+    users: _Count
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPresence:
+    """Who receives a topic."""
+
+    topic: Annotated[str, Field(examples=["room.lobby"])]
+    connections: Annotated[
+        int,
+        Field(ge=0, description="On all pods, those of anonymous clients included.", examples=[3]),
+    ]
+    users: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Users among them. Without `members`, a user on two pods counts twice.",
+            examples=[2],
+        ),
+    ]
+    members: Annotated[
+        list[str] | None,
+        Field(
+            description="These users, in order; null: they are more than the topic's rule names.",
+            examples=[["alice", "bob"]],
+        ),
+    ]
+    pods: list[TopicOnPod]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,16 @@ from clarion_contract.events.audience import (
     check_user_id,
     namings,
 )
+from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, InvalidTopic, check_topic
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.telemetry import read_traceparent, traced_logs
-from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS, SCOPES, require
+from clarion_publisher.ingestion.authorise import (
+    CHANGE_TOPICS,
+    DISCONNECT_USERS,
+    READ_USERS,
+    SCOPES,
+    require,
+)
 from clarion_publisher.ingestion.refusal import INSUFFICIENT_SCOPE, Refusal
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.sources.http.callers import Callers
@@ -39,7 +46,7 @@ BEARER: Final = HTTPBearer(
     scheme_name="bearer",
     bearerFormat="JWT",
     description=f"A JWT. Its `scope` holds {', '.join(SCOPES.values())}, for the audience of each "
-    f"event, or {READ_USERS}, {DISCONNECT_USERS}.",
+    f"event, or {READ_USERS}, {DISCONNECT_USERS}, {CHANGE_TOPICS}.",
     auto_error=False,  # `caller` does the refusing
 )
 
@@ -164,6 +171,27 @@ async def user_in_path(
         return check_user_id(_decoded(user))
     except InvalidUserId:
         raise _not_in_path(namings()["user"].expected) from None
+
+
+async def topic_in_path(
+    topic: Annotated[
+        str,
+        Path(
+            description="The topic's name, percent-encoded.",
+            examples=["room.lobby"],
+            json_schema_extra={"minLength": 1, "maxLength": TOPIC_MAX_CHARACTERS},
+        ),
+    ],
+) -> str:
+    """The topic named in the path.
+
+    Raises:
+        Refusal: the name is not a topic's.
+    """
+    try:
+        return check_topic(_decoded(topic))
+    except InvalidTopic:
+        raise _not_in_path(namings()["topic"].expected) from None
 
 
 async def token_id_in_path(

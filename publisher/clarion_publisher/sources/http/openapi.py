@@ -23,6 +23,7 @@ from clarion_publisher.sources.http.problems import CONTENT_TYPE, Problem, Row
 from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
 from clarion_publisher.sources.http.schemas import (
     BatchReceipt,
+    ChangeTopics,
     DisconnectUser,
     NewEvent,
     NewEvents,
@@ -100,6 +101,7 @@ _EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
     Receipt: _RECEIPT,
     BatchReceipt: {"results": [{"status": 201, **_RECEIPT}]},
     DisconnectUser: {"reason": "your plan has changed", "reconnect": True},
+    ChangeTopics: {"add": ["order.42"], "remove": ["order.7"]},
     RevokeUser: {"issued_before": 1_732_440_000},
     RevokeToken: {"expires_at": 1_732_443_600},
 }

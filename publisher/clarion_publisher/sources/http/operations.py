@@ -1,4 +1,4 @@
-"""The routes other than publishing: show who is connected, disconnect users, revoke tokens.
+"""The routes other than publishing: who is connected, disconnects, topics, revocations.
 
 The functions' names are metric labels. GET routes answer HEAD as well.
 """
@@ -9,14 +9,16 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Security
 
-from clarion_publisher.ingestion.authorise import DISCONNECT_USERS, READ_USERS
+from clarion_publisher.ingestion.authorise import CHANGE_TOPICS, DISCONNECT_USERS, READ_USERS
 from clarion_publisher.sources.http import problems, schemas
 from clarion_publisher.sources.http.answers import (
     AllConnections,
+    ConnectionsReceipt,
     DisconnectReceipt,
     OrderReceipt,
     Position,
     RevocationReceipt,
+    TopicPresence,
     UserPresence,
 )
 from clarion_publisher.sources.http.dependencies import (
@@ -27,6 +29,7 @@ from clarion_publisher.sources.http.dependencies import (
     producer_or_reader,
     services,
     token_id_in_path,
+    topic_in_path,
     user_in_path,
 )
 from clarion_publisher.sources.http.openapi import (
@@ -39,10 +42,12 @@ from clarion_publisher.sources.http.openapi import (
 
 User = Annotated[str, Depends(user_in_path)]
 TokenId = Annotated[str, Depends(token_id_in_path)]
+Topic = Annotated[str, Depends(topic_in_path)]
 Served = Annotated[Services, Depends(services)]
 
 _MAY_READ = Security(caller, scopes=[READ_USERS])
 _MAY_DISCONNECT = Security(caller, scopes=[DISCONNECT_USERS])
+_MAY_CHANGE_TOPICS = Security(caller, scopes=[CHANGE_TOPICS])
 
 _READING: Final[dict[str, Any]] = {
     "tags": ["users"],
@@ -64,6 +69,13 @@ _ALICE: Final = {
     "connections": 2,
     "since": "2027-01-15T08:00:00Z",
     "pods": [{"pod": "gateway-0", "connections": 2, "since": "2027-01-15T08:00:00Z"}],
+}
+_LOBBY: Final = {
+    "topic": "room.lobby",
+    "connections": 3,
+    "users": 2,
+    "members": ["alice", "bob"],
+    "pods": [{"pod": "gateway-0", "connections": 3, "users": 2}],
 }
 _GATEWAY: Final = {"connections": 8, "anonymous": 5, "authenticated": 3}
 _GATEWAYS: Final = {
@@ -89,6 +101,23 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(counted, scope="function"
 async def read_user(served: Served, user: User) -> UserPresence:
     """See `clarion_publisher.sources.http.users.Users.read`."""
     return await served.users.read(user)
+
+
+@router.head("/topics/{topic}", dependencies=[_MAY_READ], include_in_schema=False)
+@router.get(
+    "/topics/{topic}",
+    dependencies=[_MAY_READ],
+    operation_id="readTopic",
+    summary="Who receives a topic whose rule asks for presence, and on which gateways",
+    responses={
+        **success(_LOBBY),
+        **refusals((*ALWAYS, problems.INSUFFICIENT_SCOPE, problems.INVALID_REQUEST)),
+    },
+    **_READING,
+)
+async def read_topic(served: Served, topic: Topic) -> TopicPresence:
+    """See `clarion_publisher.sources.http.users.Users.read_topic`."""
+    return await served.users.read_topic(topic)
 
 
 @router.head("/connections", dependencies=[_MAY_READ], include_in_schema=False)
@@ -143,6 +172,27 @@ async def disconnect_user(
 ) -> DisconnectReceipt:
     """See `clarion_publisher.sources.http.users.Users.disconnect`."""
     return await served.users.disconnect(user, wanted)
+
+
+@router.post(
+    "/users/{user}/topics",
+    dependencies=[_MAY_CHANGE_TOPICS],
+    operation_id="changeTopics",
+    summary="Give topics to all live connections of a user, on every gateway, or take them away",
+    openapi_extra=request_body(schemas.ChangeTopics, required=True),
+    responses={**success({"gateways": 3, "connections": 2}), **_ORDER_REFUSALS},
+    **{
+        **_ORDER,
+        "description": f"Needs the scope {CHANGE_TOPICS}. Sending the request again is safe.",
+    },
+)
+async def change_topics(
+    served: Served,
+    user: User,
+    wanted: Annotated[schemas.ChangeTopics, Depends(body_of(schemas.ChangeTopics))],
+) -> ConnectionsReceipt:
+    """See `clarion_publisher.sources.http.users.Users.change_topics`."""
+    return await served.users.change_topics(user, wanted)
 
 
 @router.post(

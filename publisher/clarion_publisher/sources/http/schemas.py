@@ -21,6 +21,7 @@ from clarion_contract.events.event import (
     to_the_end,
 )
 from clarion_contract.events.naming import Naming
+from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, TOPIC_REGEX
 from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TYPE_EXPECTED
 from clarion_publisher.sources.http.problems import Problem
 
@@ -215,6 +216,45 @@ class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": "true or false"},
         ),
     ] = False
+
+
+TOPICS_MAX: Final = 100
+"""So many topics in one order."""
+
+_TopicNames = Annotated[
+    tuple[
+        Annotated[
+            str,
+            Meta(min_length=1, max_length=TOPIC_MAX_CHARACTERS, pattern=to_the_end(TOPIC_REGEX)),
+        ],
+        ...,
+    ],
+    Meta(max_length=TOPICS_MAX),
+]
+_TOPICS_EXPECTED: Final = f"a list of at most {TOPICS_MAX} topics, no patterns"
+
+
+class ChangeTopics(Struct, frozen=True, forbid_unknown_fields=True):
+    """The topics that a user's live connections begin to receive, and those that they give up."""
+
+    add: Annotated[
+        _TopicNames,
+        Meta(
+            description="Topics that the connections receive from now on, whatever their tokens "
+            "say. A connection that is full does not get them.",
+            examples=[["order.42"]],
+            extra={"expected": _TOPICS_EXPECTED},
+        ),
+    ] = ()
+    remove: Annotated[
+        _TopicNames,
+        Meta(
+            description="Topics that the connections receive no more, unless their tokens list "
+            "them.",
+            examples=[["order.7"]],
+            extra={"expected": _TOPICS_EXPECTED},
+        ),
+    ] = ()
 
 
 class RevokeUser(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Operations on users and tokens: show who is connected, disconnect users, revoke tokens.
+"""Operations on users and tokens: who is connected, disconnects, topics, revocations.
 
 They read and write Redis through `clarion_contract.bus.presence` and `clarion_contract.bus.orders`.
 The routes are in `operations`.
@@ -12,21 +12,41 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.orders import (
+    ChangeTopics,
+    Disconnect,
+    Order,
+    Orders,
+    RevokeToken,
+    RevokeUser,
+)
 from clarion_contract.bus.presence import PresenceRegister, pod_of
+from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.events.errors import BusUnavailable, OrdersFull
-from clarion_publisher.ingestion.refusal import OVERLOADED, RETRY_SECONDS, Refusal, bus_failure
+from clarion_contract.events.topic_members import TopicMembers
+from clarion_contract.events.topic_rules import NO_RULES, TopicRules
+from clarion_publisher.ingestion.refusal import (
+    OVERLOADED,
+    RETRY_SECONDS,
+    FieldError,
+    Refusal,
+    bus_failure,
+)
 from clarion_publisher.sources.http import schemas
 from clarion_publisher.sources.http.answers import (
     AllConnections,
     ConnectionsOnPod,
+    ConnectionsReceipt,
     DisconnectReceipt,
     OrderReceipt,
     Position,
     RevocationReceipt,
+    TopicOnPod,
+    TopicPresence,
     UserOnPod,
     UserPresence,
 )
+from clarion_publisher.sources.http.problems import INVALID_REQUEST, HttpRefusal, invalid
 
 
 class Users:
@@ -41,6 +61,8 @@ class Users:
         token_max_seconds: float,
         leeway_seconds: float,
         disconnect_seconds: float,
+        topics: TopicRegister,
+        rules: TopicRules = NO_RULES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Set up.
@@ -49,7 +71,8 @@ class Users:
             position: see `clarion_contract.bus.bus.Bus.position`.
             token_max_seconds: the longest life of a token.
             leeway_seconds: how long after its end a gateway still accepts a token.
-            disconnect_seconds: how late a gateway may still carry out an order to disconnect.
+            disconnect_seconds: how late a gateway may still carry out an order to disconnect, or
+                to change topics.
         """
         self._orders = orders
         self._register = register
@@ -57,6 +80,8 @@ class Users:
         self._token_max_seconds = token_max_seconds
         self._leeway_seconds = leeway_seconds
         self._disconnect_seconds = disconnect_seconds
+        self._topics = topics
+        self._rules = rules
         self._clock = clock
 
     async def read(self, user: str) -> UserPresence:
@@ -79,6 +104,35 @@ class Users:
             sum(pod.connections for pod in pods),
             min((pod.since for pod in pods), default=None),
             pods,
+        )
+
+    async def read_topic(self, topic: str) -> TopicPresence:
+        """Who receives a topic, and on which pods.
+
+        Raises:
+            Refusal: the topic has no presence, or Redis does not answer.
+        """
+        rule = self._rules.of(topic).presence
+        if rule is None:
+            rules = "a rule of CLARION_TOPIC_RULES gives it"
+            detail = f"expected a topic with presence in the path: {rules}"
+            raise HttpRefusal(INVALID_REQUEST, detail)
+        try:
+            (entries,) = await self._topics.read([topic])
+            there = (await self._register.pods()).loads  # a pod registers before it writes entries
+        except BusUnavailable as error:
+            raise _refusal(error) from None
+        alive = {name: entry for name, entry in entries.items() if name in there}
+        found = TopicMembers.of(alive.values(), rule.max_members)
+        return TopicPresence(
+            topic,
+            found.connections,
+            found.users,
+            None if found.members is None else list(found.members),
+            [
+                TopicOnPod(pod_of(name), entry.connections, entry.users)
+                for name, entry in sorted(alive.items())
+            ],
         )
 
     async def read_connections(self) -> AllConnections:
@@ -140,6 +194,23 @@ class Users:
         gateways = await self._give(orders)
         return DisconnectReceipt(gateways, known, _good_from(now) if wanted.revoke else None)
 
+    async def change_topics(self, user: str, wanted: schemas.ChangeTopics) -> ConnectionsReceipt:
+        """Give topics to a user's live connections, and take others away.
+
+        Raises:
+            Refusal: the order is empty or contradicts itself; or see `disconnect`.
+        """
+        _check_topics(wanted)
+        known = await self._known_connections(user)
+        order = ChangeTopics(
+            secrets.token_urlsafe(9),
+            user,
+            wanted.add,
+            wanted.remove,
+            self._clock() + self._disconnect_seconds,
+        )
+        return ConnectionsReceipt(await self._give([order]), known)
+
     async def revoke_user(self, user: str, wanted: schemas.RevokeUser) -> RevocationReceipt:
         """Revoke a user's tokens that were issued before a moment.
 
@@ -184,6 +255,15 @@ class Users:
             raise _refusal(error) from None
         except OrdersFull as full:
             raise Refusal(OVERLOADED, str(full), retry_after_seconds=RETRY_SECONDS) from None
+
+
+def _check_topics(wanted: schemas.ChangeTopics) -> None:
+    if not wanted.add and not wanted.remove:
+        error = FieldError("/add", "topics to add or to remove", "neither")
+        raise invalid(INVALID_REQUEST, error)
+    both = next((name for name in wanted.remove if name in wanted.add), None)
+    if both is not None:
+        raise invalid(INVALID_REQUEST, FieldError("/remove", "topics that are not in add", both))
 
 
 def _refusal(error: BusUnavailable) -> Refusal:

@@ -13,9 +13,17 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from clarion_contract.bus.orders import Disconnect, Order, Orders, RevokeToken, RevokeUser
+from clarion_contract.bus.orders import (
+    ChangeTopics,
+    Disconnect,
+    Order,
+    Orders,
+    RevokeToken,
+    RevokeUser,
+)
 from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
 from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.events.topic_members import TopicEntry
 from clarion_publisher.sources.http import problems, schemas
 from clarion_publisher.sources.http.answers import DisconnectReceipt
 from clarion_publisher.sources.http.users import Users
@@ -129,6 +137,79 @@ def test_a_disconnect_says_how_many_connections_presence_knew(
         assert client.post(path_of("alice")).json()["connections"] == 3
 
 
+ROOMS = '{"topics": [{"pattern": "room.*", "presence": {"max_members": 2}}]}'
+
+
+def test_the_members_of_a_topic_are_found_on_all_pods_that_are_alive(
+    redis_url: str, namespace: str
+) -> None:
+    load = PodLoad(0, 1, 1)
+    with (
+        serving(redis_url, namespace=namespace, topic_rules=ROOMS) as service,
+        service.client() as client,
+    ):
+        names = [service.register(pod, load, {}) for pod in ("a", "b")]
+        service.hold(names[0], "room.1", TopicEntry(2, 2, ("alice", "bob")))
+        service.hold(names[1], "room.1", TopicEntry(1, 1, ("bob",)))
+        service.hold("gone:1", "room.1", TopicEntry(1, 1, ("zoe",)))
+        found = client.get("/v1/topics/room%2E1")
+        assert (found.status_code, found.json()) == (
+            200,
+            {
+                "topic": "room.1",
+                "connections": 3,
+                "users": 2,
+                "members": ["alice", "bob"],
+                "pods": [
+                    {"pod": "a", "connections": 2, "users": 2},
+                    {"pod": "b", "connections": 1, "users": 1},
+                ],
+            },
+        )
+        service.hold(names[1], "room.1", TopicEntry(1, 1, ("carol",)))
+        assert client.get("/v1/topics/room.1").json()["members"] is None
+        nobody = client.get("/v1/topics/room.2").json()
+        assert (nobody["users"], nobody["members"], nobody["pods"]) == (0, [], [])
+        for name in ("order.42", "room.*", "%20"):
+            assert_problem(client.get(f"/v1/topics/{name}"), problems.INVALID_REQUEST)
+
+
+def test_a_users_topics_are_changed(client: httpx.Client, service: Service, user: str) -> None:
+    body = {"add": ["order.42", "a"], "remove": ["b"]}
+    response = client.post(path_of(user, "topics"), json=body)
+    assert (response.status_code, response.json()) == (200, {"gateways": 0, "connections": 0})
+    client.post(path_of(user, "topics"), json=body)
+    order, again = orders_about(service, user)
+    assert isinstance(order, ChangeTopics)
+    assert (order.add, order.remove) == (("order.42", "a"), ("b",))
+    assert order.expires_at == pytest.approx(time.time() + HISTORY, abs=60)
+    assert order.id != again.id
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/add"),
+        ({"add": [], "remove": []}, "/add"),
+        ({"add": ["a"], "remove": ["b", "a"]}, "/remove"),
+        ({"add": ["order.*"]}, "/add"),
+        ({"add": [""]}, "/add"),
+        ({"add": "a"}, "/add"),
+        ({"add": None}, "/add"),
+        ({"remove": ["a"] * 101}, "/remove"),
+        ({"add": ["x" * 129]}, "/add"),
+        ({"add": ["a"], "topics": ["b"]}, "/topics"),
+    ],
+)
+def test_orders_about_topics_that_are_none(
+    client: httpx.Client, service: Service, user: str, body: Any, pointer: str
+) -> None:
+    response = client.post(path_of(user, "topics"), json=body)
+    problem = assert_problem(response, problems.INVALID_REQUEST)
+    assert problem["errors"][0]["pointer"] == pointer
+    assert orders_about(service, user) == []
+
+
 class SilentPresence:
     """On a cluster, only the node that holds a user's presence may be away."""
 
@@ -154,6 +235,7 @@ async def test_a_user_is_disconnected_though_presence_is_silent() -> None:
         token_max_seconds=TOKEN_LIFE,
         leeway_seconds=LEEWAY,
         disconnect_seconds=HISTORY,
+        topics=AsyncMock(),
     )
     assert await users.disconnect("alice", schemas.DisconnectUser()) == DisconnectReceipt(2, None)
     assert len(orders.kept) == 1

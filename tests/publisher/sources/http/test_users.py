@@ -9,6 +9,8 @@ import pytest
 from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
 from clarion_contract.bus.orders import Disconnect, Orders, RevokeToken, RevokeUser, decode_order
 from clarion_contract.bus.presence import PresenceRegister
+from clarion_contract.bus.topic_presence import TopicRegister
+from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_publisher.ingestion.refusal import BUS_UNAVAILABLE, Refusal
 from clarion_publisher.sources.http import schemas
@@ -30,6 +32,8 @@ class Room:
             token_max_seconds=1_000,
             leeway_seconds=5,
             disconnect_seconds=60,
+            topics=TopicRegister(self.bus, keyspace),
+            rules=TopicRules.model_validate({"topics": [{"pattern": "a", "presence": True}]}),
             clock=lambda: NOW,
         )
 
@@ -66,6 +70,8 @@ async def test_without_redis_nothing_is_known(namespace: str) -> None:
         room.users.read("alice"),
         room.users.read_connections(),
         room.users.read_position(),
+        room.users.read_topic("a"),
+        room.users.change_topics("alice", schemas.ChangeTopics(add=("a",))),
         room.users.revoke_token("one", schemas.RevokeToken()),
     ):
         with pytest.raises(Refusal) as caught:

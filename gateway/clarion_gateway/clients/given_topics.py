@@ -1,0 +1,138 @@
+"""Gives topics to the live connections of users, and takes them away, as publishers order it.
+
+`clarion_gateway.clients.revocations` hands the orders over. They are carried out one after the
+other, between two rounds, and once Redis has confirmed that the pod hears the topics. So a
+connection gets everything that is published after its client was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from clarion_contract.bus.orders import ChangeTopics
+from clarion_contract.events.audience import Audience, topic_audience
+from clarion_contract.events.topic import InvalidTopic
+from clarion_gateway.clients.topics import Topics
+from clarion_gateway.connections.close_codes import Refused
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.metrics.registry import Metrics
+from clarion_gateway.wire.format import TopicsHeard
+from clarion_gateway.wire.messages import NO_REF
+
+# So many changes, each of one connection, are made between two rounds: a few milliseconds of work.
+_CHANGES_AT_ONCE: Final = 200
+# How soon a connection that catches up is looked at again.
+_CATCHING_UP_SECONDS: Final = 0.05
+
+_log = structlog.get_logger(__name__)
+
+_Change = tuple[Connection, ChangeTopics]
+
+
+class Joining(Protocol):
+    """The part of `clarion_gateway.bus.subscription.Subscription` that is used here."""
+
+    def joined(
+        self, audiences: Collection[Audience]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep the pod subscribed to audiences while the context lasts."""
+        ...
+
+
+class GivenTopics:
+    """The orders about topics that the pod has still to carry out."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        subscription: Joining,
+        delivery: Delivery,
+        topics: Topics,
+        metrics: Metrics,
+    ) -> None:
+        self._hub = hub
+        self._subscription = subscription
+        self._delivery = delivery
+        self._topics = topics
+        self._metrics = metrics
+        self._changes: deque[_Change] = deque()
+        self._arrived = asyncio.Event()
+
+    def order(self, order: ChangeTopics) -> None:
+        """Take an order, for the connections that the user has here now."""
+        for connection in self._hub.of_user(order.user):
+            self._changes.append((connection, order))
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Carry out orders, for ever."""
+        while True:
+            await self._arrived.wait()
+            count = min(len(self._changes), _CHANGES_AT_ONCE)
+            later = await self._carry_out([self._changes.popleft() for _ in range(count)])
+            # In their order, before others for the same connections.
+            self._changes.extendleft(reversed(later))
+            if not self._changes:
+                self._arrived.clear()
+            elif later:
+                await asyncio.sleep(_CATCHING_UP_SECONDS)
+
+    async def _carry_out(self, changes: Sequence[_Change]) -> list[_Change]:
+        """Make changes; returns those of connections that have still to catch up."""
+        added = {topic for _, order in changes for topic in _audiences(order.add)}
+        later: list[_Change] = []
+        waiting: set[Connection] = set()
+        async with self._subscription.joined(added), self._delivery.between_rounds():
+            for connection, order in changes:
+                if connection.state is State.CATCHING_UP or connection in waiting:
+                    # It may not have been welcomed yet.
+                    waiting.add(connection)
+                    later.append((connection, order))
+                elif connection.state is State.LIVE and connection.user == order.user:
+                    self._change(connection, order)
+        return later
+
+    def _change(self, connection: Connection, order: ChangeTopics) -> None:
+        before = {*connection.topics}
+        removed = {*_audiences(order.remove)}
+        asked = [each for each in connection.asked if each not in removed]
+        given = [each for each in connection.given if each not in removed]
+        added = [each for each in _audiences(order.add) if each not in given]
+        try:
+            self._topics.check({*connection.audiences, *added} - removed)
+        except Refused as refused:
+            _log.warning("topics not given", user=order.user, reason=refused.close.reason)
+            added = []
+        self._hub.hear(connection, tuple(asked), (*given, *added))
+        self._tell(connection, order, before)
+
+    def _tell(self, connection: Connection, order: ChangeTopics, before: Collection[str]) -> None:
+        """Tell the client what has changed, if anything has."""
+        after = connection.topics
+        new = [name for name in after if name not in before]
+        gone = [name for name in before if name not in after]
+        if new:
+            self._metrics.topic_changes.labels("give").inc(len(new))
+            position = self._delivery.position
+            connection.write(connection.format.subscribed(NO_REF, position, TopicsHeard(new)))
+        if gone:
+            self._metrics.topic_changes.labels("take").inc(len(gone))
+            kept = [name for name in order.remove if name in after]
+            connection.write(connection.format.unsubscribed(NO_REF, sorted(gone), kept))
+
+
+def _audiences(names: Iterable[str]) -> list[Audience]:
+    """The audiences of topics; names that are none, as of a later version, are left out."""
+    found = []
+    for name in names:
+        with contextlib.suppress(InvalidTopic):
+            found.append(topic_audience(name))
+    return found
