@@ -10,7 +10,7 @@ const ANSWER_MS = 600_000;
 
 /** What a tab says to the hub. */
 export type Call =
-  | { from: string; kind: "hello"; attempt: number; since: Position | null; topics: readonly string[] }
+  | { from: string; kind: "hello"; attempt: number; since: Position | null; topics: readonly string[]; told: readonly string[] }
   | { from: string; kind: "say"; message: Saying }
   | { from: string; kind: "bye" };
 
@@ -54,6 +54,7 @@ interface Follower {
   attempt: number;
   since: Position | null;
   topics: readonly string[];
+  told: Set<string>; // topics that it knows it receives: it fetched their state
   isSettled: boolean; // the gateway has said its word on the topics
   isOpen: boolean; // it was welcomed on this connection
   isKnown: boolean; // it was welcomed, perhaps on a connection before
@@ -120,10 +121,11 @@ export class Hub {
     else this.#forget(call.from);
   }
 
-  async #hello({ from, attempt, since, topics }: Extract<Call, { kind: "hello" }>): Promise<void> {
+  async #hello({ from, attempt, since, topics, told: before }: Extract<Call, { kind: "hello" }>): Promise<void> {
     const known = this.#tabs.get(from);
     if (known?.attempt === attempt) return;
-    const tab: Follower = { attempt, since, topics, isSettled: false, isOpen: false, isKnown: false };
+    const told = known?.told ?? new Set(before.filter((topic) => !this.#notResumed.has(topic)));
+    const tab: Follower = { attempt, since, topics, told, isSettled: false, isOpen: false, isKnown: false };
     this.#tabs.set(from, tab);
     if (!known) this.#watch(from);
     const { status } = this.#inner;
@@ -189,7 +191,9 @@ export class Hub {
       this.#post({ message: { kind: "gap", id } });
     } else if (topic !== undefined) {
       this.#since.set(topic, id);
-      if (reason === "not_resumed") this.#notResumed.add(topic);
+      if (reason !== "not_resumed") return;
+      this.#notResumed.add(topic);
+      for (const { told } of this.#tabs.values()) told.delete(topic);
     }
   }
 
@@ -222,6 +226,7 @@ export class Hub {
     for (const [to, tab] of this.#tabs) {
       if (!tab.isOpen) continue;
       const topics = this.#topicsOf(tab, status);
+      tab.told = new Set(topics);
       const message = { kind: "identity" as const, ref: null, user: status.user, expires_in: null, topics };
       this.#post({ to, attempt: tab.attempt, message });
     }
@@ -260,7 +265,7 @@ export class Hub {
     const isLate = (topic: string) =>
       tab.isKnown
         ? this.#notResumed.has(topic)
-        : since !== null && Number(this.#since.get(topic) ?? 0) > Number(since.id);
+        : since !== null && !tab.told.has(topic) && Number(this.#since.get(topic) ?? 0) > Number(since.id);
     const { user, pod, connection, transport } = status;
     const id = resumed && since && !tab.isKnown ? since.id : position;
     this.#post({
@@ -273,6 +278,7 @@ export class Hub {
     });
     for (const event of missed ?? []) this.#post({ to, attempt, message: { kind: "event", ...event } });
     tab.isOpen = tab.isKnown = true;
+    tab.told = new Set(topics);
   }
 
   // What a tab asks

@@ -20,6 +20,7 @@ export class Tab {
   #isWelcome = false;
   #isLoggedOut: boolean;
   #topics: Word["topics"] = {};
+  #told: readonly string[] = []; // the topics that a hub named last
   #listener: Listener | null = null;
   #hello: Extract<Call, { kind: "hello" }> | null = null;
   #opened = 0;
@@ -48,7 +49,7 @@ export class Tab {
       this.#recent.begin(since.id);
       this.#connection = since.connection;
     }
-    this.#hello = { from: this.#id, kind: "hello", attempt: ++this.#opened, since, topics };
+    this.#hello = { from: this.#id, kind: "hello", attempt: ++this.#opened, since, topics, told: this.#told };
     void this.#greet();
     return {
       send: (message) => this.#call({ from: this.#id, kind: "say", message: message as Saying }),
@@ -104,6 +105,7 @@ export class Tab {
   }
 
   #pass(message: ServerMessage, isReplay: boolean): void {
+    if (message.kind === "welcome" || message.kind === "identity") this.#told = message.topics ?? [];
     if (message.kind === "welcome") {
       this.#isWelcome = true;
       this.#welcomed = message.connection;
