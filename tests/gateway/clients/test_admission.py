@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,6 +24,7 @@ from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.admission import Admission, Opening
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.grants import Grants
+from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
@@ -861,3 +863,15 @@ class TestTopics:
         door.publish(topic_audience("b"))
         assert topic_events(connection) == ["a", "a", "b"]
         assert sample(door.metrics, "clarion_topics_not_resumed_total") == 1
+
+
+def test_connections_whose_end_the_application_still_handles_take_room(loop: ClockworkLoop) -> None:
+    door = Door(loop, max_connections=5)
+    for _ in range(4 - len(door.hub)):
+        door.enter()
+    unfinished = SimpleNamespace(unfinished=1, mounted=False)
+    assert door.admission.refuse_early() is None
+    door.admission._hooks = cast("ConnectionHooks", unfinished)
+    assert door.admission.refuse_early() == close_codes.AT_CAPACITY
+    unfinished.unfinished = 0
+    assert door.admission.refuse_early() is None
