@@ -61,6 +61,9 @@ class _NoBus:
     ) -> AsyncIterator[None]:
         yield
 
+    def interned(self, audiences: Iterable[Audience]) -> tuple[Audience, ...]:
+        return tuple(audiences)
+
     def unconfirmed(self, audiences: Iterable[Audience]) -> int:
         return 0
 

@@ -132,6 +132,11 @@ class Streams:
             self._wants.set()
         return stream
 
+    def interned(self, audience: Audience) -> Audience:
+        """The audience of the stream that the pod listens to; the given one if it does not."""
+        stream = self.by_name.get(audience.stream)
+        return (stream and stream.audience) or audience
+
     def is_confirmed(self, name: str) -> bool:
         """Whether Redis has confirmed the stream of that name on the present connection."""
         stream = self.by_name.get(name)

@@ -211,6 +211,13 @@ class Subscription:
         """The number of audiences for which Redis has yet to confirm the pod's subscription."""
         return sum(not self._streams.is_confirmed(audience.stream) for audience in audiences)
 
+    def interned(self, audiences: Iterable[Audience]) -> tuple[Audience, ...]:
+        """The same audiences, as the objects that the pod keeps of those that it listens to.
+
+        If connections keep these, an audience takes its memory once, and not once for each member.
+        """
+        return tuple(self._streams.interned(audience) for audience in audiences)
+
     async def refresh(self) -> None:
         """Return when everything that was published before the call has been delivered."""
         await self._delivery.reached(await self._prober.after(self._prober.sent))

@@ -61,6 +61,10 @@ class Joining(Protocol):
         """The same, and it stays so while the context lasts."""
         ...
 
+    def interned(self, audiences: Collection[Audience]) -> tuple[Audience, ...]:
+        """The same audiences, as objects that all connections share."""
+        ...
+
 
 class Revoking(Protocol):
     """The part of `clarion_gateway.clients.revocations.Revocations` that admission uses."""
@@ -287,6 +291,7 @@ class Admission:
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
+        asked = replace(asked, granted=self._subscription.interned(asked.granted))
         if since is None:
             self._hub.add(connection, identity, asked.granted)
             topics = heard(connection, asked)

@@ -42,6 +42,10 @@ class Joining(Protocol):
         """Keep the pod subscribed to audiences while the context lasts."""
         ...
 
+    def interned(self, audiences: Collection[Audience]) -> tuple[Audience, ...]:
+        """The same audiences, as objects that all connections share."""
+        ...
+
     def unconfirmed(self, audiences: Collection[Audience]) -> int:
         """The number of audiences for which Redis has yet to confirm the pod's subscription."""
         ...
@@ -210,7 +214,7 @@ class Memberships:
         if connection.state is State.CLOSED:
             return
         before = connection.asked
-        after = dict.fromkeys([*before, *asked.granted])
+        after = dict.fromkeys([*before, *self._subscription.interned(asked.granted)])
         if len(after) > len(before):
             self._hub.hear(connection, tuple(after))
             self._metrics.topic_changes.labels("subscribe").inc(len(after) - len(before))

@@ -267,6 +267,15 @@ def test_another_identity_keeps_what_it_may_hear(house: House) -> None:
     assert topic_events(alice) == ["b"]
 
 
+def test_connections_share_what_stands_for_a_topic(house: House) -> None:
+    """Each further membership of a topic must take little memory."""
+    alice, bob = (house.enter(asking(f"{user}?**", "a")) for user in ("alice", "bob"))
+    for connection in (alice, bob):
+        house.subscribe(connection, "b")
+    assert [*map(id, alice.asked)] == [*map(id, bob.asked)]
+    assert len(alice.asked) == 2
+
+
 def test_events_of_other_audiences_go_on_while_topics_come_and_go(house: House) -> None:
     alice = house.enter(Opening("alice?**", None))
     ids = []
