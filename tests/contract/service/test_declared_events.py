@@ -116,7 +116,7 @@ class TestReloading:
         assert "e.json: a" in str(given.problem)
         assert given.warnings == [f"catalogue not reloaded: {given.problem}"]
         assert registry.get_sample_value("x_catalogue_broken") == 1
-        assert given.check(ALL, "a", b"1")
+        assert [each.pointer for each in given.check(ALL, "a", b"1")] == ["/data"]
         write(file, a={}, b={})
         given.look()
         assert given.warnings == []
