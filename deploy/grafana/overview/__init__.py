@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from deploy.grafana.dashboard import Dashboard
+from deploy.grafana.overview.application import APPLICATION
 from deploy.grafana.overview.clients import CLIENTS
 from deploy.grafana.overview.delivery import DELIVERY
 from deploy.grafana.overview.glance import GLANCE
@@ -23,6 +24,7 @@ OVERVIEW: Final = Dashboard(
         CLIENTS,
         PUBLISHING,
         OUTBOX,
+        APPLICATION,
         processes("Publisher processes", PUBLISHERS, of_publishers, "clarion_publisher_sockets"),
     ],
     drains=DRAINING,
