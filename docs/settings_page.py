@@ -260,6 +260,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",
     "gateway.socketio": "Set `false` if no client speaks Socket.IO: less to attack.",
     "gateway.socketio_path": "Your clients set `path`.",
+    "gateway.socketio_recovery": "Set `true` if all your clients are the JavaScript or the Dart one, and shall miss "
+    "nothing.",
     "gateway.socketio_ping_interval_seconds": "Lower it if a proxy closes quiet connections.",
     "gateway.socketio_ping_timeout_seconds": "Lower it to notice lost clients sooner.",
     "gateway.drain_pause_seconds": "Raise it if the load balancer takes longer to notice. A pod "

@@ -37,6 +37,7 @@ from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.loading import load
 from clarion_gateway.application.scope import LifespanFailed, living
+from clarion_gateway.bus.recovery_key import RecoveryKey
 from clarion_gateway.bus.subscription import Control, SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
@@ -288,7 +289,14 @@ async def running(
                 **_topic_presence_jobs(settings, topic_presence, hub),
                 **dict(
                     _optional_jobs(
-                        settings, hub, inboxes, presence, health, metrics, answers.declared
+                        settings,
+                        hub,
+                        inboxes,
+                        presence,
+                        health,
+                        metrics,
+                        answers.declared,
+                        RecoveryKey(bus, settings.keyspace, sessions.recovery),
                     )
                 ),
             }
@@ -399,10 +407,13 @@ def _optional_jobs(
     health: Callable[[], Health],
     metrics: Metrics,
     declared: DeclaredEvents | None,
+    key: RecoveryKey,
 ) -> Iterator[tuple[str, Job]]:
     """The jobs that run only if a setting asks for them."""
     if declared is not None:
         yield "catalogue", declared.run
+    if settings.socketio:
+        yield "recovery_key", key.run
     if settings.rebalance:
         rebalancing = Rebalancing(
             hub,

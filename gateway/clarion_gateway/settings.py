@@ -396,6 +396,12 @@ class GatewaySettings(ContractSettings):
         pattern=r"^(/[A-Za-z0-9._~-]+)+$",
         description="Path of Socket.IO below the prefix: the option `path` of its clients.",
     )
+    socketio_recovery: bool = Field(
+        False,
+        description="Whether clients of Socket.IO recover what they missed without asking for it "
+        "by `auth.recovery`. Clients that do not know recovery get one more argument with each "
+        "event.",
+    )
     socketio_ping_interval_seconds: float = Field(
         25,
         ge=0.1,

@@ -126,6 +126,11 @@ class Keyspace:
         return f"{self.namespace}:{{pods}}:alive"
 
     @property
+    def recovery_key(self) -> str:
+        """The string with which gateways sign what clients of Socket.IO recover by."""
+        return f"{self.namespace}:{{recovery}}:key"
+
+    @property
     def publish_command(self) -> str:
         """The command that sends a message to the subscribers of its channel."""
         return "SPUBLISH" if self.clustered else "PUBLISH"

@@ -75,6 +75,19 @@ class Revoking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Recovering:
+    """A client's wish to go on with an earlier connection, under the same id.
+
+    Attributes:
+        pid: the words of the client, for its `welcome`.
+        read: returns the connection and the position; None: they are not that user's.
+    """
+
+    pid: str
+    read: Callable[[str | None], tuple[str, int] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """The wishes of a client in its handshake.
 
@@ -86,6 +99,7 @@ class Opening:
         topics: those that the client asks for.
         query: of the request, as it was sent.
         headers: of the request: (name, value), names in lower case.
+        recovering: in place of ``since`` and ``resumes``; None: the client does not ask for it.
     """
 
     token: str | None
@@ -95,6 +109,7 @@ class Opening:
     topics: tuple[str, ...] = ()
     query: str = ""
     headers: Sequence[tuple[str, str]] = ()
+    recovering: Recovering | None = None
 
 
 class Admission:
@@ -274,6 +289,11 @@ class Admission:
         since = _since(opening.since)
         claims, identity, audiences = await self._identified(opening.token)
         self._check_user(identity.user, None)
+        if opening.recovering is not None:
+            recovered = opening.recovering.read(identity.user)
+            if recovered is not None:
+                connection.id, since = recovered
+                opening = replace(opening, resumes=connection.id)
         asked = self.topics.ask(identity, opening.topics)
         self.topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:
@@ -292,6 +312,7 @@ class Admission:
         if connection.state is State.CLOSED:
             return []
         asked = replace(asked, granted=self._subscription.interned(asked.granted))
+        self._replace_former(connection)
         if since is None:
             self._hub.add(connection, identity, asked.granted)
             topics = heard(connection, asked)
@@ -368,7 +389,8 @@ class Admission:
         self._metrics.resumes.labels("resumed").inc()
         self._metrics.topics_not_resumed.inc(len(missed.not_resumed))
         topics = heard(connection, asked, missed.not_resumed)
-        self._welcome(connection, since, topics, resumed=True)
+        recovers = None if opening.recovering is None else opening.recovering.pid
+        self._welcome(connection, since, topics, resumed=True, recovers=recovers)
         return missed.items
 
     def _welcome(
@@ -378,6 +400,7 @@ class Admission:
         topics: TopicsHeard | None,
         *,
         resumed: bool | None,
+        recovers: str | None = None,
     ) -> None:
         welcome = Welcome(
             connection.id,
@@ -388,8 +411,15 @@ class Admission:
             self._expires_in(connection),
             self._settings.ping_interval_seconds,
             topics,
+            recovers,
         )
         connection.write(connection.format.welcome(welcome))
+
+    def _replace_former(self, connection: Connection) -> None:
+        """Cut the connection that this one recovers, if it is here and has not noticed its end."""
+        former = self._hub.find(connection.id)
+        if former is not None:
+            former.cut(close_codes.ABNORMAL)
 
     def _expires_in(self, connection: Connection) -> int | None:
         expires_at = connection.identity.expires_at

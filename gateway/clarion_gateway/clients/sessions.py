@@ -26,8 +26,11 @@ from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.heartbeat import Timing
 from clarion_gateway.wire.messages import Answer, ClientMessage, Malformed, Message, Subscribe
+from clarion_gateway.wire.socketio.format import SOCKETIO
+from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
 
 # A connection may send so many malformed messages: the author of a client with a bug should see
 # the errors before the connection closes.
@@ -57,6 +60,8 @@ class Sessions:
         heartbeats: of the sessions of Engine.IO.
         unconnected: sessions of Engine.IO that no connection has been asked for on. They count as
             connections do.
+        recovery: makes and reads what clients of Socket.IO recover by.
+        recoverable: the format of those that can.
     """
 
     def __init__(  # noqa: PLR0913 - all that a client meets, joined in app.py
@@ -94,6 +99,8 @@ class Sessions:
             Timing(settings.socketio_ping_interval_seconds, settings.socketio_ping_timeout_seconds)
         )
         self.unconnected = 0
+        self.recovery = Recovery()
+        self.recoverable = RecoverableFormat(SOCKETIO.name, frames.text, self.recovery)
         self.addresses = Addresses(settings.trusted_proxies)
         self._admission = admission
         self._hub = hub

@@ -185,8 +185,9 @@ class Hub:
     def remove(self, connection: Connection) -> bool:
         """Forget a connection; returns whether it was known. It keeps its identity."""
         connection.state = State.CLOSED
-        if self._by_id.pop(connection.id, None) is None:
+        if self._by_id.get(connection.id) is not connection:  # the one that it would recover
             return False
+        del self._by_id[connection.id]
         self._end_catching_up(connection)
         self._group(connection).discard(connection)
         self._leave(connection)

@@ -135,6 +135,7 @@ class Welcome:
         expires_in: seconds until the token ends; None if there is no token.
         ping_interval: seconds between two pings (`WireFormat.visible_ping`).
         heard: its topics; None if it has none and asked for none.
+        recovers: what the client asked to recover by, if it may; see `wire.socketio.recovery`.
     """
 
     connection: str
@@ -145,6 +146,7 @@ class Welcome:
     expires_in: int | None
     ping_interval: int
     heard: TopicsHeard | None = None
+    recovers: str | None = None
 
 
 class WireFormat(Protocol):

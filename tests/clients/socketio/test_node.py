@@ -15,7 +15,7 @@ from clarion_contract.events.audience import ALL, Audience
 from clarion_gateway.connections import close_codes
 from tests.clients.js.balancer import balanced
 from tests.clients.socketio.conftest import Drive, Driven
-from tests.integration.pod import Pod, started, token
+from tests.integration.pod import Pod, eventually, started, token
 
 HANDLERS = """
 from clarion import Handlers, Refusal, propagate
@@ -183,3 +183,34 @@ async def test_clients_of_a_draining_pod_come_back_to_another(
         await there.publish(ALL, "tick")
         await client.event("tick", begin)
         await draining
+
+
+async def test_a_client_recovers_what_it_missed_on_another_pod(
+    drive: Drive, module: str, redis_url: str, namespace: str
+) -> None:
+    """Again and again, and before any event has come. The first client of 4 does not know it."""
+    if module != "socket.io-client":
+        pytest.skip("recovery came with 4.6")
+    async with (
+        started(redis_url, namespace, pod="pod-a") as first,
+        started(redis_url, namespace, pod="pod-b") as second,
+        balanced([first.port, second.port]) as url,
+    ):
+        for pod in (first, second):
+
+            async def has_key(pod: Pod = pod) -> bool:
+                return pod.gateway.sessions.recovery.key is not None
+
+            await eventually(has_key)
+        auth = {"token": token("alice"), "recovery": True}
+        async with drive(url, **{**WEBSOCKET, "auth": auth, "reconnectionDelay": 500}) as client:
+            assert not (await client.reported("connect"))["recovered"]
+            for turn in range(3):
+                begin = len(client.reports)
+                await client.command(cut=None)
+                await client.reported("disconnect", begin)
+                await first.publish(Audience("user", "alice"), "missed", b"%d" % turn)
+                assert (await client.reported("connect", begin))["recovered"]
+                assert (await client.event("missed", begin))[0] == turn
+            missed = [each["args"][0] for each in client.reports if each["kind"] == "event"]
+            assert missed == [0, 1, 2], "each once"

@@ -210,3 +210,13 @@ def test_changes_of_members_are_reported_by_stream() -> None:
         ({user, other, b.stream}, {other}),
         ({other, b.stream}, set()),
     ]
+
+
+def test_who_would_take_over_an_id_and_ends_before_costs_the_holder_nothing() -> None:
+    hub = Hub()
+    holder, other = Recorder("alice"), Recorder("alice")
+    hub.add(holder)
+    other.id = holder.id
+    assert not hub.remove(other)
+    assert hub.find(holder.id) is holder
+    assert list(hub.of_user("alice")) == [holder]

@@ -8,14 +8,17 @@ from typing import Final
 
 import msgspec
 
-from clarion_gateway.clients.admission import Opening
+from clarion_contract.events.event import InvalidPosition, parse_position
+from clarion_gateway.clients.admission import Opening, Recovering
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.wire.socketio.recovery import Recovery
 
 _TOKEN: Final = "token"  # noqa: S105 - a name
 _SCHEME: Final = "bearer "
 _NULL: Final = b"null"
+_TRUE: Final = b"true"
 
 _text: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
 
@@ -45,3 +48,38 @@ def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: ConnectionRequ
     if token[: len(_SCHEME)].lower() == _SCHEME:
         token = token[len(_SCHEME) :].strip()
     return replace(opening, token=token)
+
+
+def asks_to_recover(fields: Mapping[str, msgspec.Raw] | None) -> bool:
+    """Whether a client knows recovery, and wants it: ``auth.recovery`` is true."""
+    return fields is not None and bytes(fields.get("recovery", _NULL)) == _TRUE
+
+
+def recovering_of(
+    fields: Mapping[str, msgspec.Raw] | None, recovery: Recovery
+) -> Recovering | None:
+    """What a client wants to go on with: ``pid`` and ``offset``. None: it begins anew.
+
+    A client keeps its offset when it gets another pid. So one below the pid's position is of an
+    earlier connection, and does not count.
+    """
+    pid = _text_in(fields, "pid")
+    if pid is None:
+        return None
+    try:
+        offset = parse_position(_text_in(fields, "offset") or "0")
+    except InvalidPosition:
+        return None
+
+    def read(user: str | None) -> tuple[str, int] | None:
+        found = recovery.read(pid, user)
+        return None if found is None else (found[0], max(found[1], offset))
+
+    return Recovering(pid, read)
+
+
+def _text_in(fields: Mapping[str, msgspec.Raw] | None, name: str) -> str | None:
+    try:
+        return None if fields is None or name not in fields else _text.decode(fields[name])
+    except msgspec.MsgspecError:
+        return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from typing import Final
 
 from websockets.frames import Frame
@@ -22,7 +23,11 @@ from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import NO_SOCKET, Connection, State, discard
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio import requests
-from clarion_gateway.transports.socketio.auth import opening_of
+from clarion_gateway.transports.socketio.auth import (
+    asks_to_recover,
+    opening_of,
+    recovering_of,
+)
 from clarion_gateway.transports.websocket import WebSocket
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio import packets as engine
@@ -201,12 +206,21 @@ class SocketIoWebSocket(WebSocket):
         if refused is not None:
             self._end_session(refused)
             return
+        request = ConnectionRequest.unpacked(self._request)
         try:
-            opening = opening_of(packet.fields, ConnectionRequest.unpacked(self._request))
+            opening = opening_of(packet.fields, request)
         except Refused as refused_token:
             self.close(refused_token.close)
-        else:
-            self._sessions.open(self._connection, opening)
+            return
+        sessions = self._sessions
+        wanted = sessions.settings.socketio_recovery or asks_to_recover(packet.fields)
+        if wanted and sessions.recovery.key is not None:
+            self._connection.format = sessions.recoverable
+            recovering = recovering_of(packet.fields, sessions.recovery)
+            if recovering is not None:
+                address = self._address(request)
+                opening = replace(opening, recovering=recovering, address=address)
+        sessions.open(self._connection, opening)
 
     def _begin_anew(self, close: Close) -> None:
         """End the connection but not the session: the client may send another CONNECT."""
@@ -215,7 +229,7 @@ class SocketIoWebSocket(WebSocket):
             # What waits is counted for the connection that ends, and takes memory until it is read.
             self._end_session(close)
             return
-        after = Connection(before.format, self)
+        after = Connection(SOCKETIO, self)
         after.write = before.write
         self._sessions.succeed(before, after)
         self._sessions.inbound.release(before, self._kept_bytes)

@@ -1,0 +1,99 @@
+"""Connection state recovery: a client of Socket.IO comes back to what it missed. No I/O.
+
+The answer to its CONNECT has a ``pid``, and each event ends with an *offset*, which is the event's
+id. The client sends both with its next CONNECT. If the answer has the same pid, it has recovered.
+
+A pid names the connection and the position at which it began, and is signed for its user with a key
+that all pods share. So any pod can read it, and pods keep nothing for a client that is away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from clarion_contract.events.event import Event, InvalidPosition, parse_position
+from clarion_gateway.wire.format import Welcome
+from clarion_gateway.wire.socketio.format import GAP, SocketIoFormat
+
+_SIGNATURE_BYTES: Final = 15
+_PID_MAX_CHARACTERS: Final = 200
+
+_json = msgspec.json.Encoder()
+
+
+class Recovery:
+    """Makes and reads pids.
+
+    Attributes:
+        key: shared by all pods; None: not known yet, and nobody can recover.
+    """
+
+    def __init__(self) -> None:
+        self.key: bytes | None = None
+
+    def pid(self, connection: str, user: str | None, start: int) -> str | None:
+        """The pid of a connection; None while there is no key.
+
+        Args:
+            start: the position at which the connection began.
+        """
+        if self.key is None:
+            return None
+        signed = _json.encode((connection, user, start))
+        signature = hmac.digest(self.key, signed, hashlib.sha256)[:_SIGNATURE_BYTES]
+        return f"{connection}.{start}.{urlsafe_b64encode(signature).decode()}"
+
+    def read(self, pid: str, user: str | None) -> tuple[str, int] | None:
+        """The connection and the position in a pid; None: it is not a pid of that user."""
+        if not pid.isascii():
+            return None
+        connection, _, rest = pid[:_PID_MAX_CHARACTERS].partition(".")
+        try:
+            start = parse_position(rest.partition(".")[0])
+        except InvalidPosition:
+            return None
+        expected = self.pid(connection, user, start)
+        if expected is None or not hmac.compare_digest(expected.encode(), pid.encode()):
+            return None
+        return connection, start
+
+
+class RecoverableFormat(SocketIoFormat):
+    """The format of clients that can recover: each event has its offset as one more argument.
+
+    A client takes a string at the end of any event for its offset. So nothing that is no event of
+    the bus may end with a string of the application.
+    """
+
+    def __init__(self, name: str, frame: Callable[[bytes], bytes], recovery: Recovery) -> None:
+        super().__init__(name, frame)
+        self._recovery = recovery
+
+    def welcome(self, welcome: Welcome) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`: the same pid as before says *recovered*."""
+        heard = welcome.heard
+        whole = welcome.resumed and not (heard is not None and heard.not_resumed)
+        pid = welcome.recovers if whole else None
+        if pid is None:
+            pid = self._recovery.pid(welcome.connection, welcome.user, welcome.position)
+        fields = {"sid": welcome.connection, **({"pid": pid} if pid else {})}
+        return self._frame(self._connect + _json.encode(fields))
+
+    def event(self, event: Event) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return self._emitted(b"", event.type, b'%b,"%d"' % (event.data, event.id))
+
+    def message(self, type_: str, data: bytes) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`. It moves no offset."""
+        return super().message(type_, data + b",null" if data.lstrip()[:1] == b'"' else data)
+
+    def gap(self, position: int) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        arguments = [GAP, {"id": str(position)}, str(position)]
+        return self._frame(self._event + _json.encode(arguments))
