@@ -15,6 +15,7 @@ from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, user_audience
 from clarion_contract.identity.keys import FixedKey
 from clarion_contract.service.readiness import HealthLog
+from clarion_gateway.bus.recovery_key import RecoveryKey
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
@@ -44,6 +45,7 @@ JOBS: dict[str, tuple[type, str]] = {
     "health_log": (HealthLog, "run"),
     "keys": (FixedKey, "run"),
     "prune": (Subscription, "prune"),
+    "recovery_key": (RecoveryKey, "run"),
     "rebalancing": (Rebalancing, "run"),
     "pod_deletion_cost": (PodDeletionCost, "run"),
 }
@@ -52,6 +54,7 @@ JOBS: dict[str, tuple[type, str]] = {
 def test_every_job_of_a_gateway_is_tried() -> None:
     source = Path(clarion_gateway.app.__file__).read_text()
     kept = set(re.findall(r'supervisor\.keep\("(\w+)"', source))
+    kept |= set(re.findall(r'^ {16}"(\w+)": ', source, re.MULTILINE))
     optional = set(re.findall(r'yield "(\w+)", ', source))
     assert kept | optional == JOBS.keys()
 
