@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
-PROTOCOL = resources.files("clarion_contract.protocol")
-
-
-def schema(side: Literal["server", "client"]) -> dict[str, Any]:
-    """The schema of the messages of one side, as it is published."""
-    found: dict[str, Any] = json.loads((PROTOCOL / f"{side}.schema.json").read_text())
-    return found
+from clarion_contract.protocol.schemas import schema
 
 
 @cache

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from clarion_cli.bench import bench
 from clarion_cli.check import check
+from clarion_cli.conformance.command import conformance
 from clarion_cli.events import events
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.health import health
@@ -44,6 +45,7 @@ app.command()(connections)
 app.command()(disconnect)
 app.command()(topics)
 app.command()(check)
+app.command()(conformance)
 app.command()(events)
 app.command()(health)
 app.add_typer(outbox)

@@ -71,6 +71,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 NORMAL_CODE: Final = 1000
+ABNORMAL_CODE: Final = 1006  # never sent
 _FOLDER: Final = resources.files("clarion_contract.protocol")
 
 

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from clarion_contract.protocol.schemas import schema
 from clarion_gateway.wire.messages import Malformed
 from clarion_gateway.wire.native import PLAIN
-from tests.messages import checked, schema
+from tests.messages import checked
 from tests.test_docs import DOCS
 
 PAGE = (DOCS / "protocol.md").read_text()
