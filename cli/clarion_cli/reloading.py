@@ -21,7 +21,7 @@ def check_reload(handlers: str) -> None:
         raise Failure("--reload needs --handlers MODULE:NAME", ExitCode.USAGE)
     if find_spec("watchfiles") is None:
         raise Failure(
-            "--reload needs the package watchfiles: pip install 'clarion[embedded]'",
+            "--reload needs the package watchfiles: pip install watchfiles",
             ExitCode.SETUP,
         )
 

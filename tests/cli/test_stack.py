@@ -10,7 +10,7 @@ from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.stack import Plan, check_ports
 from clarion_cli.state import Addresses
 from tests.cli.clarion import SECRET
-from tests.e2e.ports import free_port
+from tests.e2e.ports import free_port, free_ports
 
 
 def make_plan(**changes: object) -> Plan:
@@ -20,6 +20,15 @@ def make_plan(**changes: object) -> Plan:
         "handlers": "clarion_examples.chat.handlers:handlers", "pretty": False,
     }  # fmt: skip
     return Plan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def free_ports_of_all() -> dict[str, object]:
+    """Ports for every service: something else may use the usual ones on this machine."""
+    first = free_ports(6)
+    return {
+        "gateway_port": first, "gateway_internal_port": first + 2,
+        "publisher_port": first + 4, "publisher_internal_port": first + 5,
+    }  # fmt: skip
 
 
 def test_the_ports_of_further_gateways_follow_the_first_ones() -> None:
@@ -81,7 +90,7 @@ def test_a_taken_port_is_named_with_the_option_that_moves_it() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        plan = make_plan(gateways=1, gateway_port=port)
+        plan = make_plan(**{**free_ports_of_all(), "gateways": 1, "gateway_port": port})
         with pytest.raises(
             Failure, match=rf"port {port} for gateway-1: .*in use.*--gateway-port"
         ) as failure:
@@ -91,10 +100,11 @@ def test_a_taken_port_is_named_with_the_option_that_moves_it() -> None:
 
 def test_a_port_is_not_given_out_twice() -> None:
     port = free_port()
+    plan = make_plan(**{**free_ports_of_all(), "publisher_port": port, "gateway_port": port})
     with pytest.raises(Failure, match=f"port {port} is wanted twice: by publisher and by"):
-        check_ports(make_plan(publisher_port=port, gateway_port=port))
+        check_ports(plan)
 
 
 def test_a_port_beyond_the_last_does_not_exist() -> None:
     with pytest.raises(Failure, match=r"port 65536 for gateway-2: it does not exist"):
-        check_ports(make_plan(gateway_port=65_535))
+        check_ports(make_plan(**{**free_ports_of_all(), "gateway_port": 65_535}))

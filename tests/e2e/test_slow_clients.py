@@ -24,7 +24,7 @@ from tests.valkey import Valkey
 SLOW, OTHERS = 1_000, 20
 UNSENT_MAX_BYTES = 65_536
 EVENTS, PADDING_BYTES, PAUSE_SECONDS = 150, 8_000, 0.05
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ async def metrics(gateway: Service) -> dict[str, float]:
     return {name: float(value) for name, _, value in samples}
 
 
+@pytest.mark.timeout(1_500)
 async def test_a_thousand_that_stop_reading_are_closed_and_nobody_waits_for_them(
     bounded_stack: Stack,
 ) -> None:

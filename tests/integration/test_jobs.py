@@ -14,14 +14,17 @@ from clarion import Context, Handlers, user
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, user_audience
 from clarion_contract.identity.keys import FixedKey
+from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.readiness import HealthLog
 from clarion_gateway.bus.recovery_key import RecoveryKey
 from clarion_gateway.bus.subscription import Subscription
+from clarion_gateway.clients.given_topics import GivenTopics
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.fleet.pod_deletion_cost import PodDeletionCost
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.rebalancing import Rebalancing
+from clarion_gateway.fleet.topic_presence import TopicPresence
 from tests.integration.conftest import Start
 from tests.integration.pod import token
 from tests.integration.sockets import opened
@@ -44,6 +47,9 @@ JOBS: dict[str, tuple[type, str]] = {
     "presence": (Presence, "run"),
     "health_log": (HealthLog, "run"),
     "keys": (FixedKey, "run"),
+    "given_topics": (GivenTopics, "run"),
+    "topic_presence": (TopicPresence, "run"),
+    "catalogue": (DeclaredEvents, "run"),
     "prune": (Subscription, "prune"),
     "recovery_key": (RecoveryKey, "run"),
     "rebalancing": (Rebalancing, "run"),
@@ -51,11 +57,15 @@ JOBS: dict[str, tuple[type, str]] = {
 }
 
 
+RULES = '{"topics": [{"pattern": "room.*", "presence": true}]}'
+
+
 def test_every_job_of_a_gateway_is_tried() -> None:
     source = Path(clarion_gateway.app.__file__).read_text()
     kept = set(re.findall(r'supervisor\.keep\("(\w+)"', source))
     kept |= set(re.findall(r'^ {16}"(\w+)": ', source, re.MULTILINE))
-    optional = set(re.findall(r'yield "(\w+)", ', source))
+    found = re.findall(r'yield "(\w+)", |return \{"(\w+)": ', source)
+    optional = {name for names in found for name in names if name}
     assert kept | optional == JOBS.keys()
 
 
@@ -94,7 +104,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, cls: type, name: str) -> asyncio.Even
 
 @pytest.mark.parametrize("job", JOBS)
 async def test_a_bug_in_a_job_closes_no_socket(
-    start: Start, monkeypatch: pytest.MonkeyPatch, job: str
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: str
 ) -> None:
     armed = plant(monkeypatch, *JOBS[job])
     options = {
@@ -102,6 +112,8 @@ async def test_a_bug_in_a_job_closes_no_socket(
         "rebalance": job == "rebalancing",
         "pod_deletion_cost": job == "pod_deletion_cost",
         "linger_seconds": 4.0,
+        "catalogue": tmp_path if job == "catalogue" else None,
+        "topic_rules": RULES if job == "topic_presence" else None,
     }
     async with (
         start(**options) as pod,

@@ -38,7 +38,7 @@ def promtool(*arguments: str | Path) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=150,
+        timeout=600,
         check=False,
     )
     output = completed.stdout.decode()

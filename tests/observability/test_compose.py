@@ -44,7 +44,7 @@ def compose_command() -> list[str] | None:
                 [*command, "version"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=150,
+                timeout=600,
                 check=False,
             )
             if asked.returncode == 0:
@@ -60,7 +60,7 @@ def test_compose_finds_it_valid() -> None:
         [*command, "--file", str(COMPOSE), "config", "--quiet"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=150,
+        timeout=600,
         check=False,
     )
     assert completed.returncode == 0, completed.stderr.decode()
@@ -217,7 +217,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=600,
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr

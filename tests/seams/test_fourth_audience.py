@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,22 @@ import pytest
 from websockets import ConnectionClosed
 
 from clarion_contract.events.audience import Audience, UnknownKind
+from tests import messages
 from tests.e2e.client import Socket, opened, streamed
 from tests.e2e.stack import Service, Stack, make_stack
 
 SERVICES = {"gateway": "clarion_gateway", "publisher": "clarion_publisher"}
+
+
+@pytest.fixture(autouse=True)
+def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The published schema of messages lists Clarion's own kinds; here it lists these two as well."""
+    described = copy.deepcopy(messages.schema("server"))
+    described["$defs"]["event"]["properties"]["audience"]["enum"] += ["staff", "team"]
+    monkeypatch.setattr(messages, "schema", lambda _: described)
+    messages.validators.cache_clear()
+    yield
+    messages.validators.cache_clear()
 
 
 def knows_staff(service: Service) -> None:

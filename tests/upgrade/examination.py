@@ -76,18 +76,23 @@ class Examination:
 
     async def _position(self) -> str:
         """A position from which a client can resume. On a cluster, a position is valid only if the
-        data set is older than the possible difference of its clocks.
+        data set is older than the possible difference of its clocks, and each user's part of the
+        data set begins by itself.
         """
         deadline = time.monotonic() + SECONDS
         url, token = self._stack.gateways[0].url, self._stack.token(USER)
         while True:
             async with opened(url, token) as socket:
                 position = str(socket.welcome["id"])
-            async with opened(url, token, since=position) as socket:
-                if socket.welcome["resumed"]:
-                    return position
+            if all([await self._resumes(user, position) for user in (USER, QUIET_USER)]):
+                return position
             assert time.monotonic() < deadline, "no position can be resumed from"
             await asyncio.sleep(0.1)
+
+    async def _resumes(self, user: str, position: str) -> bool:
+        url, token = self._stack.gateways[0].url, self._stack.token(user)
+        async with opened(url, token, since=position) as socket:
+            return bool(socket.welcome["resumed"])
 
     async def _events(self, users: Sequence[Socket], guests: Sequence[Socket]) -> None:
         """Each publisher publishes to each audience, each gateway's handlers publish to all."""

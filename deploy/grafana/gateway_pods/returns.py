@@ -54,7 +54,7 @@ RETURNS: Final = Row(
             "short",
             each_pod("clarion_topics"),
             "a-pod-is-at-capacity",
-            width=6,
+            width=8,
         ),
         Panel(
             "Topics subscribed",
@@ -62,7 +62,15 @@ RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_topic_changes_total", by="pod, change"), "{{pod}} {{change}}")],
             "a-pod-is-at-capacity",
-            width=6,
+            width=8,
+        ),
+        Panel(
+            "Members told",
+            "Per second: messages about the members of topics, over all connections.",
+            "ops",
+            [Query(rate("clarion_topic_presence_deliveries_total", by="pod"), "{{pod}}")],
+            "a-pod-is-at-capacity",
+            width=8,
         ),
         Panel(
             "Topics not resumed",
@@ -71,7 +79,7 @@ RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_topics_not_resumed_total", by="pod"), "{{pod}}")],
             "clients-start-anew-instead-of-resuming",
-            width=6,
+            width=12,
         ),
         Panel(
             "Topics refused",
@@ -80,7 +88,7 @@ RETURNS: Final = Row(
             "ops",
             [Query(rate("clarion_topics_refused_total", by="pod, reason"), "{{pod}} {{reason}}")],
             "tokens-are-refused",
-            width=6,
+            width=12,
         ),
     ],
 )
