@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import clarion_gateway.app
+import clarion_gateway.jobs
 from clarion import Context, Handlers, user
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, user_audience
@@ -25,6 +25,7 @@ from clarion_gateway.fleet.pod_deletion_cost import PodDeletionCost
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.rebalancing import Rebalancing
 from clarion_gateway.fleet.topic_presence import TopicPresence
+from clarion_gateway.jobs import ESSENTIAL
 from tests.integration.conftest import Start
 from tests.integration.pod import token
 from tests.integration.sockets import opened
@@ -61,12 +62,11 @@ RULES = '{"topics": [{"pattern": "room.*", "presence": true}]}'
 
 
 def test_every_job_of_a_gateway_is_tried() -> None:
-    source = Path(clarion_gateway.app.__file__).read_text()
-    kept = set(re.findall(r'supervisor\.keep\("(\w+)"', source))
-    kept |= set(re.findall(r'^ {16}"(\w+)": ', source, re.MULTILINE))
-    found = re.findall(r'yield "(\w+)", |return \{"(\w+)": ', source)
-    optional = {name for names in found for name in names if name}
+    source = Path(clarion_gateway.jobs.__file__).read_text()
+    kept = set(re.findall(r'^ {8}"(\w+)": ', source, re.MULTILINE))
+    optional = set(re.findall(r'yield "(\w+)", ', source))
     assert kept | optional == JOBS.keys()
+    assert kept > ESSENTIAL
 
 
 class Planted(Exception):
