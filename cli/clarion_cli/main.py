@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage_error(error: TyperException) -> str:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")  # of pydantic
     message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
     return f"{message} (see `{context.command_path} --help`)" if context else message

@@ -55,6 +55,7 @@ def test_the_shell_completes(clarion: Clarion, words: str, expected: list[str]) 
         (("publish", "a.b"), "missing argument 'JSON' (see `clarion publish --help`)"),
         (("up", "--gateways", "0"), "'--gateways'"),
         (("tail", "--colour"), "no such option: --colour"),
+        (("events", "nope"), "invalid value for 'action': 'nope' is not one of 'check', 'list'"),
     ],
 )
 def test_a_usage_error_is_one_line_that_names_the_help(

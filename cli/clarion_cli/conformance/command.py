@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from clarion.client.address import websocket_url
-from clarion.publisher import AsyncPublisher
+from clarion.publisher import AsyncPublisher, PublishError
 from clarion_cli.conformance.check import Check, Result, Subject, run_checks
 from clarion_cli.conformance.client import CHECKS as CLIENT_CHECKS
 from clarion_cli.conformance.server import CHECKS as SERVER_CHECKS
@@ -21,7 +21,7 @@ from clarion_cli.conformance.server import Server
 from clarion_cli.conformance.stage import Client
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import JsonOption, Output
-from clarion_cli.publisher import UrlOption, find_publisher
+from clarion_cli.publisher import UrlOption, failure_of, find_publisher
 from clarion_cli.state import find_state
 from clarion_cli.token import make_signer
 
@@ -62,7 +62,7 @@ def conformance(
     if client is not None:
         if server is not None:
             raise Failure("--server and --client exclude each other", ExitCode.USAGE)
-        subject = Client(shlex.split(client))
+        subject = Client(_words(client))
         _report(asyncio.run(_run(CLIENT_CHECKS, subject, output)), CLIENT_CHECKS, "client")
         return
     state = find_state(Path.cwd())
@@ -77,7 +77,27 @@ def conformance(
         async with AsyncPublisher(found.url, token=found.token, retry_seconds=5) as publisher:
             return await _run(SERVER_CHECKS, Server(url, signer, publisher), output)
 
-    _report(asyncio.run(run()), SERVER_CHECKS, "server")
+    try:
+        broken = asyncio.run(run())
+    except PublishError as error:
+        raise failure_of(error, found.url) from None
+    _report(broken, SERVER_CHECKS, "server")
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command line.
+
+    Raises:
+        Failure: there are none, or a quote has no end.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        said = f"expected a command line, got {command!r}: {error}"
+        raise Failure(said, ExitCode.USAGE) from None
+    if not words:
+        raise Failure("expected a command line, got an empty one", ExitCode.USAGE)
+    return words
 
 
 async def _run(checks: Sequence[Check[Subject]], subject: Subject, output: Output) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from websockets.typing import Subprotocol
 
 from clarion.local import is_local
 from clarion_cli.conformance.check import Broken, expect
+from clarion_cli.failure import ExitCode, Failure
 from clarion_contract.protocol.schemas import schema
 
 Fields = dict[str, Any]
@@ -39,8 +41,9 @@ class Peer:
                 return fields
 
     async def send(self, **fields: object) -> None:
-        """Send a message."""
-        await self.socket.send(json.dumps(fields))
+        """Send a message. At a connection that has ended, the next ``receive`` says so."""
+        with contextlib.suppress(ConnectionClosed):
+            await self.socket.send(json.dumps(fields))
 
     async def closes_with(self, code: int) -> None:
         """Wait for the close; messages before it are let pass."""
@@ -94,6 +97,7 @@ async def connected(
 
     Raises:
         Broken: the handshake is refused.
+        Failure: no server answers.
     """
     address = f"{url}?{urlencode(query, doseq=True)}" if query else url
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -108,8 +112,10 @@ async def connected(
     except InvalidStatus as refused:
         status = refused.response.status_code
         raise Broken(f"expected a WebSocket, got the status {status}") from None
-    except (OSError, InvalidHandshake) as error:
+    except InvalidHandshake as error:
         raise Broken(f"expected a WebSocket, got {error}") from None
+    except OSError as error:
+        raise _unreachable(url, error) from None
     try:
         yield Peer(socket)
     finally:
@@ -117,7 +123,12 @@ async def connected(
 
 
 async def refusal(url: str, *subprotocols: str) -> int | None:
-    """The status with which a handshake is refused; None: it is accepted."""
+    """The status with which a handshake is refused; None: it is accepted.
+
+    Raises:
+        Broken: the answer is no HTTP.
+        Failure: no server answers.
+    """
     try:
         async with connect(
             url,
@@ -127,3 +138,11 @@ async def refusal(url: str, *subprotocols: str) -> int | None:
             return None
     except InvalidStatus as refused:
         return refused.response.status_code
+    except InvalidHandshake as error:
+        raise Broken(f"expected a refusal with a status, got {error}") from None
+    except OSError as error:
+        raise _unreachable(url, error) from None
+
+
+def _unreachable(url: str, error: OSError) -> Failure:
+    return Failure(f"no server answers at {url}: {error}", ExitCode.UNREACHABLE)

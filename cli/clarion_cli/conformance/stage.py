@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from clarion_cli.conformance.check import Broken
+from clarion_cli.failure import ExitCode, Failure
 
 ADDRESS_VARIABLE: Final = "CLARION_GATEWAY_URL"
 _STOP_SECONDS: Final = 5.0
@@ -51,17 +52,25 @@ class Stage:
     Attributes:
         ended_at: when the server closed each connection.
         printed: ids of the events that the client has printed.
+        exit_code: of the client's process; None: it runs.
     """
 
     acts: Sequence[Act]
     arrivals: list[Arrival] = field(default_factory=list)
     ended_at: list[float] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
+    exit_code: int | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait; the check's own time limit ends it."""
+        """Wait; the check's own time limit ends it.
+
+        Raises:
+            Broken: the client's process has ended before.
+        """
         while not reached():
+            if self.exit_code is not None:
+                raise Broken(f"expected the client to run on, but it exited with {self.exit_code}")
             self._changed.clear()
             await self._changed.wait()
 
@@ -86,8 +95,10 @@ class Stage:
             Broken: it does.
         """
         count = len(self.acts)
-        await self.until(lambda: len(self.ended_at) >= count)
-        with contextlib.suppress(TimeoutError):
+        await self.arrived(count)
+        # A client may end its process at the close. It stays away, too.
+        await self.until(lambda: len(self.ended_at) >= count or self.exit_code is not None)
+        with contextlib.suppress(TimeoutError, Broken):
             async with asyncio.timeout(seconds):
                 await self.arrived(count + 1)
         if len(self.arrivals) > count:
@@ -120,6 +131,8 @@ class Stage:
                 if isinstance(printed, dict) and "id" in printed:
                     self.printed.append(str(printed["id"]))
                     self._changed.set()
+        self.exit_code = await process.wait()
+        self._changed.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +143,34 @@ class Client:
 
     @asynccontextmanager
     async def on(self, *acts: Act) -> AsyncIterator[Stage]:
-        """Run the client against a server that plays these acts."""
+        """Run the client against a server that plays these acts.
+
+        Raises:
+            Failure: the program cannot be started.
+        """
         stage = Stage(acts)
         async with serve(stage.serve, "127.0.0.1", 0, select_subprotocol=_select) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            process = await asyncio.create_subprocess_exec(
-                *self.command,
-                env={**os.environ, ADDRESS_VARIABLE: f"http://127.0.0.1:{port}"},
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=DEVNULL,
-            )
+            process = await self._start(f"http://127.0.0.1:{port}")
             reading = asyncio.create_task(stage.read(process))
             try:
                 yield stage
             finally:
                 await _end(process)
                 await reading
+
+    async def _start(self, url: str) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self.command,
+                env={**os.environ, ADDRESS_VARIABLE: url},
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=DEVNULL,
+            )
+        except OSError as error:
+            program, reason = self.command[0], error.strerror
+            raise Failure(f"cannot start the client {program}: {reason}", ExitCode.USAGE) from None
 
 
 def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -60,3 +60,34 @@ async def test_a_careless_client_is_found_out() -> None:
 def test_a_server_and_a_client_exclude_each_other(tmp_path: Path) -> None:
     said = Clarion(tmp_path).fails("conformance", "--server", "http://x", "--client", "x")
     assert "exclude each other" in said
+
+
+def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
+    clarion = Clarion(tmp_path)
+    said = clarion.fails("conformance", "--client", "no-such-program --json")
+    assert said == "cannot start the client no-such-program: No such file or directory"
+    assert "expected a command line" in clarion.fails("conformance", "--client", "a 'quote")
+    assert "expected a command line" in clarion.fails("conformance", "--client", " ")
+
+
+async def test_a_program_that_ends_breaks_the_rule_at_once() -> None:
+    client = Client([sys.executable, "-c", "raise SystemExit(3)"])
+    results = [each async for each in run_checks(ASKED, client)]
+    said = "expected the client to run on, but it exited with 3"
+    assert {each.detail for each in results} == {said}
+
+
+# Prints nothing, and ends with the first close.
+SINGLE = """
+import os
+from websockets.sync.client import connect
+with connect(os.environ["CLARION_GATEWAY_URL"].replace("http", "ws"), proxy=None) as socket:
+    for _ in socket: pass
+"""
+
+
+async def test_a_program_that_ends_at_a_final_close_stays_away() -> None:
+    client = Client([sys.executable, "-c", SINGLE])
+    asked = [check for check in CHECKS if check.rule in (FINAL, PASSING)]
+    results = {each.rule: each.outcome async for each in run_checks(asked, client)}
+    assert results == {FINAL: "kept", PASSING: "broken"}

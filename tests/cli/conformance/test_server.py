@@ -12,6 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from clarion_cli.conformance.check import Broken, Check, Skipped, expect, run_checks
 from clarion_cli.conformance.peer import read
 from clarion_cli.conformance.server import CHECKS, Server
+from clarion_cli.failure import ExitCode
 from clarion_cli.token import Signer
 from tests.cli.clarion import SECRET, Clarion
 from tests.clients.python.client.gateway import welcome
@@ -107,3 +108,25 @@ async def test_each_outcome_is_told() -> None:
 def test_a_url_that_is_none_is_refused(tmp_path: Path) -> None:
     said = Clarion(tmp_path).fails("conformance", "--server", "ftp://x", CLARION_JWT_SECRET=SECRET)
     assert "expected a gateway's URL like" in said
+
+
+def test_where_nothing_answers_the_command_ends_with_one_line(tmp_path: Path) -> None:
+    done = Clarion(tmp_path).run(
+        "conformance", "--server", "http://127.0.0.1:1", "--publisher-url", "http://127.0.0.1:1",
+        CLARION_JWT_SECRET=SECRET,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert done.stderr.startswith("clarion: no server answers at ws://127.0.0.1:1/ws: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_publisher_that_is_away_ends_the_command_with_one_line(
+    stack: Stack, tmp_path: Path
+) -> None:
+    done = Clarion(tmp_path).run(
+        "conformance", "--server", stack.gateways[0].url, "--publisher-url", "http://127.0.0.1:1",
+        CLARION_JWT_SECRET=SECRET,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert done.stderr.startswith("clarion: ")
+    assert done.stderr.count("\n") == 1
