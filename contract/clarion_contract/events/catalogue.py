@@ -32,6 +32,15 @@ _EXTENSION: Final = re.compile(r"\.(json|ya?ml)$")
 _MISSING: Final = re.compile(r"Resource '([^']+)' is not present in a registry")
 _AUDIENCES: Final = "x-audiences"
 _TYPE: Final = "x-type"
+# JSON Schema 2020-12: the keywords of its vocabularies that do not begin with ``$``.
+_KEYWORDS: Final = frozenset(
+    "allOf anyOf oneOf not if then else dependentSchemas prefixItems items contains properties "
+    "patternProperties additionalProperties propertyNames unevaluatedItems unevaluatedProperties "
+    "type enum const multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength "
+    "minLength pattern maxItems minItems uniqueItems maxContains minContains maxProperties "
+    "minProperties required dependentRequired title description default deprecated readOnly "
+    "writeOnly examples format contentEncoding contentMediaType contentSchema".split()  # noqa: SIM905 - 40 lines fewer
+)
 # Types that were looked up. Callers choose types, so the number is bounded.
 _KNOWN_MAX: Final = 4_096
 
@@ -148,19 +157,30 @@ def _retriever(documents: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 def _declarations(file: str, document: Any, problems: list[str]) -> Iterator[Declaration]:  # noqa: ANN401
-    if isinstance(document, dict) and isinstance(document.get("events"), dict):
-        for type_, entry in document["events"].items():
+    if isinstance(document, dict) and "events" in document:
+        events = {} if document["events"] is None else document["events"]
+        if not isinstance(events, dict):
+            problems.append(f"{file}: expected a map of events by type in events")
+            return
+        for type_, entry in events.items():
             try:
                 yield _of_entry(file, str(type_), entry)
             except ValueError as error:
                 problems.append(f"{file}: {type_}: {error}")
-    elif isinstance(document, dict | bool):
+    elif _may_be_schema(document):
         try:
             yield _of_schema(file, document)
         except ValueError as error:
             problems.append(f"{file}: {error}")
     else:
         problems.append(f'{file}: expected {{"events": {{...}}}} or a JSON Schema')
+
+
+def _may_be_schema(document: Any) -> bool:  # noqa: ANN401
+    """Whether a document has a keyword of JSON Schema: one that only has others is misspelt."""
+    if not isinstance(document, dict) or not document:
+        return isinstance(document, dict | bool)
+    return any(name in _KEYWORDS or name.startswith(("$", "x-")) for name in document)
 
 
 def _of_entry(file: str, type_: str, value: Any) -> Declaration:  # noqa: ANN401

@@ -20,6 +20,7 @@ import yaml
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.catalogue import Catalogue, InvalidCatalogue, parse_catalogue
 from clarion_contract.events.declaration import Violation
+from clarion_contract.service.documents import parse_json, parse_yaml
 
 Undeclared = Literal["allow", "warn", "refuse"]
 """What becomes of an event whose type no declaration covers."""
@@ -143,7 +144,9 @@ def read_catalogue(path: Path) -> Catalogue:
     for file in _files(path):
         try:
             documents[file.name] = _document(file)
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except OSError as error:
+            problems.append(f"{file}: {error.strerror}")
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())[:300]
             problems.append(f"{file.name}: {reason}")
     if problems:
@@ -178,9 +181,9 @@ def _document(file: Path) -> Any:  # noqa: ANN401 - any JSON
         raise ValueError(f"expected at most {_FILE_MAX_BYTES} bytes, got {size}")
     text = file.read_bytes().decode()
     if file.suffix == ".json":
-        return json.loads(text)
+        return parse_json(text)
     # Through JSON: YAML has values that JSON does not have, such as dates and keys of numbers.
-    return json.loads(json.dumps(yaml.safe_load(text), allow_nan=False))
+    return json.loads(json.dumps(parse_yaml(text), allow_nan=False))
 
 
 def _signature(path: Path) -> Mapping[str, tuple[int, int, int]]:

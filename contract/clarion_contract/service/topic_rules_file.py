@@ -5,7 +5,6 @@ The setting holds the path of a YAML or JSON file, or the JSON itself, as the ch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from clarion_contract.events.topic_rules import NO_RULES, TopicRules
+from clarion_contract.service.documents import parse_json, parse_yaml
 
 _UNKNOWN_KEY: Final = "extra_forbidden"
 
@@ -76,7 +76,7 @@ def _parsed(given: str) -> object:
 
 def _of_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise BadRules([f"not JSON: {error}"]) from None
 
@@ -85,7 +85,9 @@ def _of_yaml(text: str) -> object:
     import yaml  # noqa: PLC0415 - slow, rarely used
 
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
+    except ValueError as error:
+        raise BadRules([str(error)]) from None
     except (yaml.YAMLError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""

@@ -111,6 +111,8 @@ class TestMistakes:
         [
             ([], "expected"),
             ("text", "expected"),
+            ({"events": ["a"]}, "expected a map of events by type"),
+            ({"evnts": {"a": {}}}, 'expected {"events": {...}} or a JSON Schema'),
             ({"events": {"not a type": {}}}, "not a type: expected an event's type"),
             ({"events": {"a.**.b": {}}}, "expected an event's type"),
             ({"events": {"a": {"schemas": {}}}}, "schemas"),

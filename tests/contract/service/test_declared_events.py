@@ -50,6 +50,18 @@ class TestReading:
         with pytest.raises(InvalidCatalogue, match=r"^a\.yaml: "):
             read_catalogue(tmp_path)
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.yaml", "events:\n  b:\n  c:\n  b:\n    deprecated: true\n"),
+            ("a.json", '{"events": {"b": {}, "b": {"deprecated": true}}}'),
+        ],
+    )
+    def test_a_type_twice_in_one_file(self, tmp_path: Path, name: str, text: str) -> None:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InvalidCatalogue, match="the key 'b' stands twice"):
+            read_catalogue(tmp_path)
+
     def test_a_path_with_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidCatalogue, match="No such file"):
             read_catalogue(tmp_path / "none.yaml")

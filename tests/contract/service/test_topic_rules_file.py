@@ -75,6 +75,7 @@ rest: 1
         ("", "expected a map with the key topics"),
         ("topics: 5", "topics:"),
         ("topics: [5]", "topics[0]:"),
+        ("topics: []\ntopics: []", "the key 'topics' stands twice"),
     ],
 )
 def test_what_is_no_file_of_rules(tmp_path: Path, text: str, fault: str) -> None:
