@@ -33,14 +33,15 @@ _MISSING: Final = re.compile(r"Resource '([^']+)' is not present in a registry")
 _AUDIENCES: Final = "x-audiences"
 _TYPE: Final = "x-type"
 # JSON Schema 2020-12: the keywords of its vocabularies that do not begin with ``$``.
-_KEYWORDS: Final = frozenset(
+_VOCABULARY: Final = (
     "allOf anyOf oneOf not if then else dependentSchemas prefixItems items contains properties "
     "patternProperties additionalProperties propertyNames unevaluatedItems unevaluatedProperties "
     "type enum const multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength "
     "minLength pattern maxItems minItems uniqueItems maxContains minContains maxProperties "
     "minProperties required dependentRequired title description default deprecated readOnly "
-    "writeOnly examples format contentEncoding contentMediaType contentSchema".split()  # noqa: SIM905 - 40 lines fewer
+    "writeOnly examples format contentEncoding contentMediaType contentSchema"
 )
+_KEYWORDS: Final = frozenset(_VOCABULARY.split())
 # Types that were looked up. Callers choose types, so the number is bounded.
 _KNOWN_MAX: Final = 4_096
 
