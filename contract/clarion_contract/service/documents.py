@@ -29,7 +29,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
     """
     import yaml  # noqa: PLC0415 - slow, rarely used
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         # Before merges (``<<``) put inherited keys beside a map's own.
         def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode | None:
             node = super().compose_mapping_node(anchor)
