@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.clarion import ROOT
+from tests.clients import driven
 from tests.clients.js.web import served
 from tests.e2e.stack import Stack, make_stack
-from tests.integration.pod import SECONDS
 from tests.valkey import Valkey
 
 PACKAGE = ROOT / "clients" / "js"
@@ -83,45 +82,14 @@ def application(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-class Driven:
-    """A client in a Node process.
-
-    Attributes:
-        reports: everything that it has reported, in order.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._news = asyncio.Condition()
-        self.reports: list[dict[str, Any]] = []
-
-    async def read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            async with self._news:
-                self.reports.append(json.loads(line))
-                self._news.notify_all()
+class Driven(driven.Driven):
+    """A client of the package in a Node process."""
 
     async def command(self, **command: object) -> dict[str, Any]:
         """Give a command; returns what came of it."""
         begin = len(self.reports)
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self.write(**command)
         return await self.reported(lambda report: report["kind"] in {"done", "failed"}, begin)
-
-    async def reported(
-        self, fits: Callable[[dict[str, Any]], bool], begin: int = 0
-    ) -> dict[str, Any]:
-        """Wait for a report that fits, after the first ``begin`` ones."""
-        found: list[dict[str, Any]] = []
-
-        def is_there() -> bool:
-            found[:] = [report for report in self.reports[begin:] if fits(report)]
-            return bool(found)
-
-        async with asyncio.timeout(SECONDS), self._news:
-            await self._news.wait_for(is_there)
-        return found[0]
 
     async def status(self, state: str, begin: int = 0) -> dict[str, Any]:
         return await self.reported(lambda report: report.get("state") == state, begin)
@@ -139,29 +107,7 @@ Drive = Callable[..., AbstractAsyncContextManager[Driven]]
 def drive(application: Path) -> Drive:
     """Run a client with these options, and stop it at the end."""
 
-    @asynccontextmanager
-    async def driving(**options: object) -> AsyncIterator[Driven]:
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            "driver.mjs",
-            json.dumps(options),
-            cwd=application,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        driven = Driven(process)
-        reading = asyncio.create_task(driven.read())
-        try:
-            yield driven
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                async with asyncio.timeout(SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-            await reading
+    def drive(**options: object) -> AbstractAsyncContextManager[Driven]:
+        return driven.driving(Driven, "node", "driver.mjs", json.dumps(options), cwd=application)
 
-    return driving
+    return drive

@@ -4,20 +4,19 @@ first of 4, and that of Python.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients import driven
 from tests.clients.js.conftest import run
-from tests.integration.pod import SECONDS
 
 HERE = Path(__file__).parent
 MODULES = ("socket.io-client", "socket.io-client-4.0")
@@ -35,52 +34,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-class Driven:
-    """A client in a process.
+class Driven(driven.Driven):
+    """A client of Socket.IO in a process."""
 
-    Attributes:
-        reports: everything that it has reported, in order.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._news = asyncio.Condition()
-        self.reports: list[dict[str, Any]] = []
-
-    async def read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            async with self._news:
-                self.reports.append(json.loads(line))
-                self._news.notify_all()
-
-    async def command(self, **command: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        await self._process.stdin.drain()
-
-    async def reported(self, kind: str, begin: int = 0, **fields: object) -> dict[str, Any]:
+    async def told(self, kind: str, begin: int = 0, **fields: object) -> dict[str, Any]:
         """Wait for a report of a kind with these fields, after the first ``begin`` ones."""
-        found: list[dict[str, Any]] = []
-
-        def is_there() -> bool:
-            wanted = {"kind": kind, **fields}
-            found[:] = [each for each in self.reports[begin:] if wanted.items() <= each.items()]
-            return bool(found)
-
-        async with asyncio.timeout(SECONDS), self._news:
-            await self._news.wait_for(is_there)
-        return found[0]
+        wanted = {"kind": kind, **fields}
+        return await self.reported(lambda report: wanted.items() <= report.items(), begin)
 
     async def event(self, name: str, begin: int = 0) -> list[Any]:
         """The arguments of the first event of that name."""
-        return list((await self.reported("event", begin, name=name))["args"])
+        return list((await self.told("event", begin, name=name))["args"])
 
     async def ask(self, *arguments: object) -> list[Any]:
         """Emit with an ack; returns what the server answers."""
         begin = len(self.reports)
-        await self.command(ask=arguments)
-        return list((await self.reported("ack", begin))["reply"])
+        await self.write(ask=arguments)
+        return list((await self.told("ack", begin))["reply"])
 
 
 Drive = Callable[..., AbstractAsyncContextManager[Driven]]
@@ -103,26 +73,8 @@ def drive_python() -> Drive:
     return partial(driving, (sys.executable, "driver.py"), HERE, "")
 
 
-@asynccontextmanager
-async def driving(
+def driving(
     program: Sequence[str], cwd: Path, module: str, url: str, **options: object
-) -> AsyncIterator[Driven]:
+) -> AbstractAsyncContextManager[Driven]:
     arguments = json.dumps({"url": url, "module": module, "options": options})
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *program, arguments, cwd=cwd, stdin=pipe, stdout=pipe
-    )
-    driven = Driven(process)
-    reading = asyncio.create_task(driven.read())
-    try:
-        yield driven
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        await reading
+    return driven.driving(Driven, *program, arguments, cwd=cwd)

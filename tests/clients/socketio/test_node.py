@@ -68,9 +68,9 @@ def connected(
 
 async def test_events_of_all_audiences_arrive_in_order(drive: Drive, pod: Pod) -> None:
     async with connected(drive, pod, "alice") as alice, connected(drive, pod) as guest:
-        connect = await alice.reported("connect")
+        connect = await alice.told("connect")
         assert connect["transport"] == "websocket"
-        await guest.reported("connect")
+        await guest.told("connect")
         await pod.publish(ALL, "tick", b'{"n":1}')
         await pod.publish(Audience("user", "alice"), "mail", b'[1,"\\u00e4"]')
         await pod.publish(ALL, "not.to.alice", b"1", exclude=connect["sid"])
@@ -85,11 +85,11 @@ async def test_events_of_all_audiences_arrive_in_order(drive: Drive, pod: Pod) -
 
 async def test_emits_reach_handlers_and_acks_come_back(drive: Drive, pod: Pod) -> None:
     async with connected(drive, pod, "alice") as alice, connected(drive, pod) as bob:
-        await bob.reported("connect")
+        await bob.told("connect")
         assert await alice.ask("echo", {"a": [1, None, "ü"]}) == [{"a": [1, None, "ü"]}]
         assert await alice.ask("echo", 1, "two") == [[1, "two"]]
         assert await alice.ask("user") == ["alice"]
-        await alice.command(emit=["chat", {"text": "hello"}])
+        await alice.write(emit=["chat", {"text": "hello"}])
         assert await bob.event("chat") == [{"text": "hello"}]
         assert not [each for each in alice.reports if each["kind"] == "event"], "the sender's own"
 
@@ -102,8 +102,8 @@ async def test_a_handler_sends_to_its_client_and_asks_it(drive: Drive, pod: Pod)
 
 async def test_bytes_reach_handlers_as_base64(drive: Drive, pod: Pod) -> None:
     async with connected(drive, pod) as client:
-        await client.command(bytes=["echo", [1, 2, 255]])
-        (reply,) = (await client.reported("ack"))["reply"]
+        await client.write(bytes=["echo", [1, 2, 255]])
+        (reply,) = (await client.told("ack"))["reply"]
         assert base64.b64decode(reply) == bytes([1, 2, 255])
 
 
@@ -116,20 +116,20 @@ async def test_a_refusal_is_heard_as_exception_and_as_ack(drive: Drive, pod: Pod
 
 async def test_a_bad_token_stops_the_client_until_it_has_another(drive: Drive, pod: Pod) -> None:
     async with connected(drive, pod, auth={"token": "nonsense"}) as client:
-        error = await client.reported("connect_error")
+        error = await client.told("connect_error")
         assert error["data"] == {"code": "unauthenticated"}
-        await client.command(auth={"token": token("alice")}, connect=None)
-        await client.reported("connect")
+        await client.write(auth={"token": token("alice")}, connect=None)
+        await client.told("connect")
         assert await client.ask("user") == ["alice"]
         assert len([each for each in client.reports if each["kind"] == "connect_error"]) == 1
 
 
 async def test_who_logs_out_and_in_is_somebody_else(drive: Drive, pod: Pod) -> None:
     async with connected(drive, pod, "alice") as client:
-        await client.reported("connect")
-        await client.command(disconnect=None, auth={"token": token("bob")}, connect=None)
-        assert (await client.reported("disconnect"))["reason"] == "io client disconnect"
-        await client.reported("connect", 2)
+        await client.told("connect")
+        await client.write(disconnect=None, auth={"token": token("bob")}, connect=None)
+        assert (await client.told("disconnect"))["reason"] == "io client disconnect"
+        await client.told("connect", 2)
         assert await client.ask("user") == ["bob"]
 
 
@@ -138,19 +138,19 @@ async def test_a_closed_transport_brings_the_client_back_and_a_barred_user_stays
 ) -> None:
     hub = pod.gateway.sessions._hub
     async with connected(drive, pod, "alice") as client:
-        await client.reported("connect")
+        await client.told("connect")
         begin = len(client.reports)
         hub.of_user("alice")[0].close(close_codes.EXPIRED)
-        assert (await client.reported("disconnect"))["reason"] == "transport close"
-        await client.reported("connect", begin)
+        assert (await client.told("disconnect"))["reason"] == "transport close"
+        await client.told("connect", begin)
         begin = len(client.reports)
         hub.of_user("alice")[0].close(close_codes.disconnected("enough", reconnect=False))
-        assert (await client.reported("disconnect", begin))["reason"] == "io server disconnect"
+        assert (await client.told("disconnect", begin))["reason"] == "io server disconnect"
 
 
 async def test_an_unknown_namespace_is_a_connect_error(drive: Drive, pod: Pod) -> None:
     async with drive(pod.url("/admin"), **WEBSOCKET) as client:
-        assert (await client.reported("connect_error"))["message"] == "Invalid namespace"
+        assert (await client.told("connect_error"))["message"] == "Invalid namespace"
 
 
 async def test_short_heartbeats_keep_a_quiet_client(
@@ -159,7 +159,7 @@ async def test_short_heartbeats_keep_a_quiet_client(
     """And the client hears enough of them to stay."""
     short = {"socketio_ping_interval_seconds": 0.3, "socketio_ping_timeout_seconds": 2}
     async with started(redis_url, namespace, **short) as pod, connected(drive, pod) as client:
-        await client.reported("connect")
+        await client.told("connect")
         await asyncio.sleep(3)
         assert [each["kind"] for each in client.reports] == ["connect"]
 
@@ -173,12 +173,12 @@ async def test_clients_of_a_draining_pod_come_back_to_another(
         balanced([first.port, second.port]) as url,
         drive(url, **WEBSOCKET) as client,
     ):
-        await client.reported("connect")
+        await client.told("connect")
         begin = len(client.reports)
         here, there = (first, second) if len(first.gateway.sessions._hub) else (second, first)
         draining = asyncio.create_task(here.gateway.drain.run())
-        assert (await client.reported("disconnect", begin))["reason"] == "transport close"
-        await client.reported("connect", begin)
+        assert (await client.told("disconnect", begin))["reason"] == "transport close"
+        await client.told("connect", begin)
         assert len(there.gateway.sessions._hub) == 1
         await there.publish(ALL, "tick")
         await client.event("tick", begin)
@@ -204,13 +204,13 @@ async def test_a_client_recovers_what_it_missed_on_another_pod(
             await eventually(has_key)
         auth = {"token": token("alice"), "recovery": True}
         async with drive(url, **{**WEBSOCKET, "auth": auth, "reconnectionDelay": 500}) as client:
-            assert not (await client.reported("connect"))["recovered"]
+            assert not (await client.told("connect"))["recovered"]
             for turn in range(3):
                 begin = len(client.reports)
-                await client.command(cut=None)
-                await client.reported("disconnect", begin)
+                await client.write(cut=None)
+                await client.told("disconnect", begin)
                 await first.publish(Audience("user", "alice"), "missed", b"%d" % turn)
-                assert (await client.reported("connect", begin))["recovered"]
+                assert (await client.told("connect", begin))["recovered"]
                 assert (await client.event("missed", begin))[0] == turn
             missed = [each["args"][0] for each in client.reports if each["kind"] == "event"]
             assert missed == [0, 1, 2], "each once"

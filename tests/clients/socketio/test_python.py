@@ -40,7 +40,7 @@ def connected(drive: Drive, pod: Pod, token: str) -> AbstractAsyncContextManager
 
 async def test_events_and_acks(drive_python: Drive, pod: Pod) -> None:
     async with connected(drive_python, pod, token("alice")) as alice:
-        connect = await alice.reported("connect")
+        connect = await alice.told("connect")
         assert connect["sid"] == pod.gateway.sessions._hub.of_user("alice")[0].id
         assert connect["transport"] == "websocket"
         await pod.publish(ALL, "tick", b'{"n":1}')
@@ -49,23 +49,23 @@ async def test_events_and_acks(drive_python: Drive, pod: Pod) -> None:
         assert await alice.event("mail") == ["2"]
         assert await alice.ask("echo", {"a": 1}) == [[{"a": 1}, "alice"]]
         begin = len(alice.reports)
-        await alice.command(bytes=["echo", [0, 1]])
-        assert (await alice.reported("ack", begin))["reply"] == [["AAE=", "alice"]]
+        await alice.write(bytes=["echo", [0, 1]])
+        assert (await alice.told("ack", begin))["reply"] == [["AAE=", "alice"]]
 
 
 async def test_a_bad_token_is_a_connection_error(drive_python: Drive, pod: Pod) -> None:
     async with connected(drive_python, pod, "nonsense") as client:
-        error = await client.reported("connect_error")
+        error = await client.told("connect_error")
         assert error["data"]["data"] == {"code": "unauthenticated"}
-        await client.reported("failed")
+        await client.told("failed")
 
 
 async def test_a_closed_transport_brings_the_client_back(drive_python: Drive, pod: Pod) -> None:
     hub = pod.gateway.sessions._hub
     async with connected(drive_python, pod, token("alice")) as alice:
-        await alice.reported("connect")
+        await alice.told("connect")
         begin = len(alice.reports)
         hub.of_user("alice")[0].close(close_codes.EXPIRED)
-        await alice.reported("disconnect", begin)
-        await alice.reported("connect", begin)
+        await alice.told("disconnect", begin)
+        await alice.told("connect", begin)
         assert await alice.ask("echo") == [[None, "alice"]]
