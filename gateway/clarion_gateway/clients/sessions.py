@@ -6,6 +6,7 @@ handlers, the hub. It also limits how much one client may send.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -206,7 +207,8 @@ class Sessions:
         if received.topics.take(now, rate=rate, burst=burst, amount=count):
             return True
         self.metrics.topics_refused.labels("rate_limited").inc(len(message.topics))
-        wait_seconds = received.topics.wait_seconds(rate=rate)
+        # Rounded up: the client may ask again after that time.
+        wait_seconds = math.ceil(received.topics.wait_seconds(rate=rate) * 10) / 10
         connection.write(
             connection.format.error(
                 message.ref,

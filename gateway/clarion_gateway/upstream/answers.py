@@ -1,4 +1,4 @@
-"""What a backend may answer: a reply, events to publish, topics, or a refusal. Pure.
+"""What a backend may answer: a reply, events to publish, or a refusal. Pure.
 
 {"reply": {"ok": true}, "publish": [{"audience": "all", "type": "news", "data": 1}]}
 """

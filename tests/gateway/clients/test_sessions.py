@@ -179,9 +179,12 @@ def test_a_client_subscribes_to_so_many_topics_at_once_and_then_at_a_rate() -> N
     refused = sample(door.metrics, "clarion_topics_refused_total", reason="rate_limited")
     assert refused == 1
     assert client.closed_with is None
-    door.now += 1.5
+    door.now += 1.46
     door.sessions.receive(client, subscription("f"))
-    assert len(client.messages) == 1
+    assert "try again in 0.1 seconds" in client.messages[-1]["message"], "not 0.0"
+    door.now += 0.04
+    door.sessions.receive(client, subscription("f"))
+    assert len(client.messages) == 2
 
 
 def test_a_message_with_absurdly_many_topics_costs_what_a_large_one_costs() -> None:

@@ -53,8 +53,6 @@ AUDIENCE_PATTERN: Final = r"^(all|authenticated|(user|topic):.+)$"
 
 _JSON: Final = b"application/json"
 _PREFIX: Final = b"ce-"
-# Headers are text (CloudEvents, section 3.4: the canonical form of a boolean).
-_BOOLEANS: Final = {"true": True, "false": False}
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")
 _BASE64_EXPECTED: Final = "JSON in base64"
 _JSON_EXPECTED: Final = "a content type of JSON in UTF-8: Clarion carries nothing else"
@@ -121,7 +119,9 @@ class CloudEvent(Struct, frozen=True):
         ),
     ] = None
     clarionhistory: Annotated[
-        bool,
+        # Text in binary mode, and from brokers that make a structured event of a binary one: they
+        # do not know the type of an extension.
+        bool | Literal["true", "false"],
         Meta(
             description="Whether clients that come back later get the event.",
             extra={"expected": "true or false"},
@@ -241,9 +241,6 @@ def _binary(headers: Headers, body: bytes) -> tuple[CloudEvent, bytes]:
         taken = _ATTRIBUTE.fullmatch(name) and name not in {"data", "datacontenttype"}
         if header.startswith(_PREFIX) and taken:
             attributes[name] = _text(name, value)
-    history = attributes.get("clarionhistory")
-    if isinstance(history, str) and history in _BOOLEANS:
-        attributes["clarionhistory"] = _BOOLEANS[history]
     if b"content-type" in headers:
         attributes["datacontenttype"] = headers[b"content-type"].decode("latin-1")
     event = decode_one(_EVENT, msgspec.json.encode(attributes), INVALID_EVENT)
@@ -280,7 +277,7 @@ def _incoming(event: CloudEvent, data: bytes, *, trace: str | None = None) -> In
         data,
         f"cloudevent:{producer_key(event.source, event.id)}",
         event.clarionexclude,
-        event.clarionhistory,
+        event.clarionhistory in (True, "true"),
         trace if trace is None or is_sampled(trace) else "",
     )
 

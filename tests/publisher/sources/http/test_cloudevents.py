@@ -166,6 +166,18 @@ class TestMapping:
         assert len(keys) == 4
         assert all(key is not None and len(key) <= 255 for key in keys)
 
+    @pytest.mark.parametrize(
+        ("given", "history"), [(True, True), ("true", True), (False, False), ("false", False)]
+    )
+    def test_an_event_without_history(self, given: bool | str, history: bool) -> None:
+        body = json.dumps({**attributes(), "clarionhistory": given}).encode()
+        event, _ = decode_cloudevent(Mode.STRUCTURED, {}, body)
+        assert event.history is history
+        headers = {f"ce-{name}".encode(): value.encode() for name, value in attributes().items()}
+        headers[b"ce-clarionhistory"] = str(given).lower().encode()
+        event, _ = decode_cloudevent(Mode.BINARY, headers, b"1")
+        assert event.history is history
+
     def test_no_data_is_null(self, client: httpx.Client, service: Service, user: str) -> None:
         assert structured(client, attributes(f"user:{user}")).status_code == 201
         assert binary(client, attributes(f"user:{user}"), b"").status_code == 201
@@ -238,6 +250,7 @@ class TestRefusals:
             ("clarionaudience", "topic:a b"),
             ("clarionaudience", "user:" + "x" * 257),
             ("clarionexclude", "no id"),
+            ("clarionhistory", "no"),
             ("datacontenttype", "text/plain"),
             ("datacontenttype", "application/xml"),
             ("datacontenttype", "application/json; charset=latin-1"),
