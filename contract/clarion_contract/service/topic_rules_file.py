@@ -102,6 +102,6 @@ def _fault(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == _UNKNOWN_KEY:
         message = "unknown key"
-    elif isinstance(detail["input"], str | int | float):
+    elif isinstance(detail["input"], str | int | float) and ", got " not in message:
         message += f", got {str(detail['input'])[:64]!r}"
     return f"{where.removeprefix('.')}: {message}" if where else message

@@ -61,6 +61,7 @@ rest: 1
         "rest",
     ]
     assert "expected a topic or a pattern" in found[0]
+    assert found[0].count("got 'a..b'") == 1
     assert found[1] == "topics[1].histroy: unknown key"
     assert found[2].endswith("got '0'")
     assert "expected false, or a map" in found[5]
