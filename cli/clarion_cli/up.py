@@ -183,7 +183,7 @@ def up(
         if not secret_of("CLARION_JWT_SECRET"):
             state.make_secret()
         signer = make_signer(state)
-        outbox_url, postgres_port = _find_outbox(outbox)
+        outbox_url, postgres_port = find_outbox(outbox)
         plan = Plan(
             secret=signer.secret,
             gateways=gateways,
@@ -208,7 +208,7 @@ def up(
         asyncio.run(run(plan, signer, state, Screen(Output(json_))))
 
 
-def _find_outbox(outbox: str | None) -> tuple[str | None, int | None]:
+def find_outbox(outbox: str | None) -> tuple[str | None, int | None]:
     """The URL of the outbox's database, and the port of one that is to be started.
 
     Raises:
@@ -217,7 +217,8 @@ def _find_outbox(outbox: str | None) -> tuple[str | None, int | None]:
     if outbox is None:
         return None, None
     if not find_spec("psycopg"):
-        raise Failure("--outbox needs Clarion's extra `postgres`", ExitCode.SETUP)
+        extra = "postgres-embedded" if outbox == EMBEDDED else "postgres"
+        raise Failure(f"--outbox needs Clarion's extra `{extra}`", ExitCode.SETUP)
     if outbox != EMBEDDED:
         return find_url(outbox), None
     find_programs()

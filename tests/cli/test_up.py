@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.outbox import EMBEDDED
 from clarion_cli.output import Output
 from clarion_cli.state import Addresses
 from clarion_cli.token import Signer
-from clarion_cli.up import Screen, check_handlers, describe_stack
+from clarion_cli.up import Screen, check_handlers, describe_stack, find_outbox
 from tests.cli.clarion import SECRET
 
 ADDRESSES = Addresses(
@@ -43,6 +44,19 @@ def test_prints_how_to_try_the_outbox_where_there_is_one() -> None:
     text = capture.get()
     assert text.count(f"psql {url}") == 3
     assert "psql" not in str(describe_stack(ADDRESSES, Signer(SECRET)))
+
+
+@pytest.mark.parametrize(
+    ("outbox", "extra"),
+    [(EMBEDDED, "postgres-embedded"), ("postgresql://me@127.0.0.1/shop", "postgres")],
+)
+def test_an_outbox_without_a_driver_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, outbox: str, extra: str
+) -> None:
+    monkeypatch.setattr("clarion_cli.up.find_spec", lambda _: None)
+    with pytest.raises(Failure, match=f"needs Clarion's extra `{extra}`$") as failed:
+        find_outbox(outbox)
+    assert failed.value.code is ExitCode.SETUP
 
 
 def test_a_failed_start_shows_only_the_process_that_failed(
