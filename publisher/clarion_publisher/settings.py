@@ -221,7 +221,7 @@ class PublisherSettings(ContractSettings):
             ("data_max_bytes", "body_max_bytes"),
             ("body_max_bytes", "bodies_max_bytes"),
             ("batch_max_events", "max_pending"),
-            ("outbox_batch_rows", "max_pending"),
+            *((("outbox_batch_rows", "max_pending"),) if self.outbox_url else ()),
         ):
             if getattr(self, smaller) > getattr(self, larger):
                 raise ValueError(

@@ -36,7 +36,7 @@ def test_every_command_has_help(clarion: Clarion, name: str, option: str) -> Non
     [
         ("clarion pub", ["publish"]),
         ("clarion publish --to a", ["all", "authenticated"]),
-        ("clarion token --scope users", ["users:disconnect", "users:read"]),
+        ("clarion token --scope users", ["users:disconnect", "users:read", "users:topics"]),
         ("clarion disconnect --re", ["--reason", "--revoke"]),
     ],
 )

@@ -218,7 +218,9 @@ async def test_an_empty_position_is_none(pod: Pod) -> None:
 
 async def not_resumed(pod: Pod, since: str, count: int) -> None:
     """Both wires say that they did not resume, and continue from the pod's position."""
-    last = await pod.publish()
+    async with opened(pod) as witness:  # the pod has heard what its clients have heard
+        last = await pod.publish()
+        await witness.receive("event")
     async with opened(pod, since=since) as client, streamed(pod, Last_Event_ID=since) as stream:
         assert client.welcome["resumed"] is False
         assert int(client.welcome["id"]) >= last

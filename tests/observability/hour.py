@@ -121,6 +121,7 @@ class Hour:
             if known:
                 data = {"text": text}
                 await client.send(kind="message", ref=number, type="chat.message", data=data)
+                await client.send(kind="message", ref=number, type="order.place", data=data)
 
     async def _stream(
         self, gateway: str, token: str | None, since: str | None

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tests.e2e.ports import free_ports
 from tests.e2e.stack import Stack, make_stack
-from tests.observability import hour
+from tests.observability import backend, hour
 from tests.observability.prometheus import SCRAPE_SECONDS, Drawn, Prometheus, Series
 from tests.observability.traffic import SETTINGS, drive
 from tests.postgres import Postgres
@@ -94,17 +94,20 @@ def _recording(
     folder: Path, settings: Mapping[str, str], scrape_seconds: float
 ) -> Iterator[tuple[Stack, Valkey, Prometheus]]:
     """A running stack that Prometheus scrapes."""
-    valkey = Valkey(folder)
-    valkey.start()
-    postgres = Postgres()
-    try:
+    with ExitStack() as exits:
+        valkey = Valkey(folder)
+        exits.callback(valkey.kill)
+        valkey.start()
+        postgres = Postgres()
+        exits.callback(postgres.remove)
         postgres.start()
-        outbox = postgres.new_outbox()
         stack = make_stack(
             folder,
             valkey.url,
             "test-observability",
-            PUBLISHER_OUTBOX_URL=outbox.url,
+            PUBLISHER_OUTBOX_URL=postgres.new_outbox().url,
+            GATEWAY_UPSTREAM_URL=exits.enter_context(backend.upstream()),
+            **backend.SETTINGS,
             **settings,
         )
         targets = {
@@ -112,12 +115,7 @@ def _recording(
             for service in stack.services
         }
         prometheus = Prometheus(folder, free_ports(1), targets, scrape_seconds)
-        try:
-            with stack.running():
-                prometheus.start()
-                yield stack, valkey, prometheus
-        finally:
-            prometheus.kill()
-    finally:
-        postgres.remove()
-        valkey.kill()
+        exits.callback(prometheus.kill)
+        exits.enter_context(stack.running())
+        prometheus.start()
+        yield stack, valkey, prometheus

@@ -197,6 +197,7 @@ class Traffic:
             await client.send(kind="message", ref=3, type="chat.message", data={"text": "Hello"})
             await client.send(kind="message", ref=4, type="chat.message", data={"text": 5})
             await client.send(kind="message", ref=5, type="no.such", data=None)
+            await client.send(kind="message", ref=7, type="order.place", data={"id": 42})
             await client.send(kind="nonsense")
             await client.send(kind="auth", ref=6, token=None)
             while (await client.receive()).get("ref") != 6:

@@ -90,6 +90,7 @@ def test_labels_are_a_closed_set(service: Service, client: httpx.Client) -> None
                     "operation",
                     "task",
                     "fault",
+                    "finding",
                     "le",
                 }
                 assert sample.labels.get("operation", "revoke_user") in OPERATIONS
