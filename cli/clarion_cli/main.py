@@ -15,6 +15,7 @@ from clarion_cli.conformance.command import conformance
 from clarion_cli.events import events
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.health import health
+from clarion_cli.kill import kill
 from clarion_cli.outbox import app as outbox
 from clarion_cli.outbox import embedded_by_default
 from clarion_cli.output import print_error
@@ -36,6 +37,7 @@ app = typer.Typer(
     epilog=f"\b\nExit codes:\n{_EXIT_CODES}",
 )
 app.command()(up)
+app.command()(kill)
 app.command()(token)
 app.command()(publish)
 app.command()(send)

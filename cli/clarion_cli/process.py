@@ -57,6 +57,11 @@ class Process:
         self._relay = asyncio.create_task(self._relay_output(output))
 
     @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code; None while the process runs; negative: the signal that ended it."""
         return self._process.returncode

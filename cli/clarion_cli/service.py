@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
 import httpx
@@ -35,10 +35,13 @@ class StartFailure(Failure):
 
 
 class Listener(Protocol):
-    """Receives news of the processes: that one is ready, and each line that one writes."""
+    """Receives news of the processes: that one is ready or has ended, and each line."""
 
     def ready(self, name: str, seconds: float) -> None:
         """A process is ready, this long after its start."""
+
+    def ended(self, name: str, exit_code: int | None) -> None:
+        """A process ended by itself, and is started again."""
 
     def line(self, name: str, line: str) -> None:
         """A process wrote a line."""
@@ -54,17 +57,25 @@ class Service:
 
     process: Process  # from `start` on
 
-    def __init__(self, program: Program, ready_url: str, listener: Listener) -> None:
+    def __init__(
+        self,
+        program: Program,
+        ready_url: str,
+        listener: Listener,
+        note_pid: Callable[[str, int], None],
+    ) -> None:
         self.excused = False
         self._program = program
         self._ready_url = ready_url
         self._listener = listener
+        self._note_pid = note_pid
         self._since = 0.0
 
     async def start(self) -> None:
         """Start the process; `until_ready` waits for it."""
         self._since = time.monotonic()
         self.process = await start_process(self._program, self._listener.line)
+        self._note_pid(self._program.name, self.process.pid)
 
     async def until_ready(self) -> None:
         """Return when the service is ready.

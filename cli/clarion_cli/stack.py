@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -203,14 +203,18 @@ def check_ports(plan: Plan) -> None:
 class Stack:
     """All processes of one plan."""
 
-    def __init__(self, plan: Plan, listener: Listener) -> None:
+    def __init__(
+        self, plan: Plan, listener: Listener, note_pid: Callable[[str, int], None]
+    ) -> None:
         self._plan = plan
         self._listener = listener
+        self._note_pid = note_pid
         self._valkey: Process | None = None
         self._postgres: Process | None = None
         self._services: list[Service] = []
         self._gateways: list[Service] = []
         self._restarted = asyncio.Event()
+        self._restarting = asyncio.Lock()
         self._folders = ExitStack()
 
     async def start(self) -> None:
@@ -242,15 +246,17 @@ class Stack:
             StartFailure: a gateway does not start any more. Those after it run on as they were.
         """
         for gateway in self._gateways:
-            gateway.excused = True
-            await gateway.process.stop(STOP_SECONDS)
-            await gateway.start()
-            await gateway.until_ready()
-            gateway.excused = False
+            async with self._restarting:
+                await self._restart(gateway)
             self._restarted.set()
 
     async def first_exit(self) -> Process:
-        """Wait for a process to end by itself, which none should do; return the first."""
+        """Start services again that end by themselves, as Kubernetes does. Return the first server
+        that ends: its data are gone.
+
+        Raises:
+            StartFailure: a service does not start any more.
+        """
         while True:
             self._restarted.clear()
             waits = {asyncio.create_task(each.wait()): each for each in self._watched}
@@ -264,8 +270,10 @@ class Stack:
                     wait.cancel()
             watched = self._watched
             for process in (waits[each] for each in done if each in waits):
-                if process in watched:
+                if process in self._servers:
                     return process
+                if process in watched:
+                    await self._revive(process)
 
     async def stop(self) -> None:
         """Stop everything: first all services at the same time, then what they need."""
@@ -283,6 +291,20 @@ class Stack:
                 process.kill()
             self._folders.close()
 
+    async def _revive(self, ended: Process) -> None:
+        async with self._restarting:
+            service = next((one for one in self._services if one.process is ended), None)
+            if service is not None:  # else new code has restarted it meanwhile
+                self._listener.ended(ended.name, ended.exit_code)
+                await self._restart(service)
+
+    async def _restart(self, service: Service) -> None:
+        service.excused = True
+        await service.process.stop(STOP_SECONDS)
+        await service.start()
+        await service.until_ready()
+        service.excused = False
+
     @property
     def _servers(self) -> Sequence[Process]:
         return [each for each in (self._valkey, self._postgres) if each is not None]
@@ -295,7 +317,7 @@ class Stack:
 
     async def _start(self, program: Program, internal_port: int) -> Service:
         url = f"http://{authority(HOST, internal_port)}/readyz"
-        service = Service(program, url, self._listener)
+        service = Service(program, url, self._listener, self._note_pid)
         await service.start()
         self._services.append(service)
         return service

@@ -1,8 +1,8 @@
 """The folder ``.clarion``, where `clarion up` leaves data for the other commands.
 
-The folder holds the secret that signs local tokens, the addresses of the running stack, and a lock
-that `clarion up` holds while it runs. Commands look for the folder in the current folder and its
-parents, as git looks for ``.git``.
+The folder holds the secret that signs local tokens, the addresses of the running stack, the
+process ids of its services, and a lock that `clarion up` holds while it runs. Commands look for the
+folder in the current folder and its parents, as git looks for ``.git``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from clarion_cli.failure import ExitCode, Failure
 
 FOLDER_VARIABLE: Final = "CLARION_STATE"
 _NAME: Final = ".clarion"
+_PID: Final = ".pid"
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -99,7 +100,41 @@ class State:
                     "`clarion up` already runs here; stop it first (Ctrl-C in its terminal)",
                     ExitCode.SETUP,
                 ) from None
-            yield
+            self._forget_pids()  # of a `clarion up` that was killed
+            try:
+                yield
+            finally:
+                self._forget_pids()
+
+    def note_pid(self, name: str, pid: int) -> None:
+        """Tell other commands the process id of a service that `clarion up` has started."""
+        path = self._pid_file(name)
+        with _reported(path):
+            path.write_text(f"{pid}\n")
+
+    def pids(self) -> dict[str, int]:
+        """The process ids of the running services, by name; empty if no `clarion up` runs here."""
+        with _reported(self.folder):
+            if not self._is_locked():
+                return {}
+            files = sorted(self.folder.glob(f"*{_PID}"))
+            return {file.name.removesuffix(_PID): int(file.read_text()) for file in files}
+
+    def _is_locked(self) -> bool:
+        with suppress(FileNotFoundError), self._lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _pid_file(self, name: str) -> Path:
+        return self.folder / f"{name}{_PID}"
+
+    def _forget_pids(self) -> None:
+        with _reported(self.folder):
+            for file in self.folder.glob(f"*{_PID}"):
+                file.unlink()
 
     def _make_folder(self) -> None:
         with _reported(self.folder):

@@ -68,6 +68,13 @@ class Screen:
         )
         self.output.result({"kind": "ready", "process": name, "seconds": round(seconds, 3)}, text)
 
+    def ended(self, name: str, exit_code: int | None) -> None:
+        """Show that a process ended by itself and is started again."""
+        text = Text.assemble(
+            (" restart ", "yellow"), f"{name:{_NAME_WIDTH}}  exit code {exit_code}"
+        )
+        self.output.result({"kind": "restarting", "process": name, "exit_code": exit_code}, text)
+
     def line(self, name: str, line: str) -> None:
         """A log line of a process. Printed while the stack is up; before, kept for `explain`."""
         if self._relays:
@@ -244,9 +251,9 @@ async def run(plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
     """Start the stack, serve until a signal comes, and stop it.
 
     Raises:
-        Failure: the start failed, or a process ended by itself.
+        Failure: the start failed, a service does not start again, or a server ended by itself.
     """
-    stack = Stack(plan, screen)
+    stack = Stack(plan, screen, state.note_pid)
     serving = asyncio.ensure_future(_serve(stack, plan, signer, state, screen))
     stopping = asyncio.Event()
     with _signals(stopping):

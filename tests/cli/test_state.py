@@ -36,6 +36,22 @@ def test_makes_a_secret_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((state.folder / "dev-secret").stat().st_mode) == 0o600
 
 
+def test_tells_process_ids_only_while_a_stack_runs(tmp_path: Path) -> None:
+    """Afterwards they may be those of strangers."""
+    state = State(tmp_path)
+    assert state.pids() == {}
+    with state.locked():
+        state.note_pid("gateway-1", 7)
+        state.note_pid("gateway-1", 8)
+        state.note_pid("publisher", 9)
+        assert State(tmp_path).pids() == {"gateway-1": 8, "publisher": 9}
+    assert state.pids() == {}
+    state.note_pid("gateway-1", 7)  # left behind, since `clarion up` was killed
+    assert state.pids() == {}
+    with state.locked():
+        assert state.pids() == {}
+
+
 def test_keeps_the_secret_out_of_git(tmp_path: Path) -> None:
     state = State(tmp_path / ".clarion")
     state.make_secret()

@@ -169,6 +169,28 @@ def test_a_commit_in_the_outbox_reaches_a_client(tmp_path: Path) -> None:
 
 
 @linux_only
+@pytest.mark.parametrize("service", ["gateway-1", "publisher"])
+def test_a_service_that_is_killed_is_started_again(tmp_path: Path, service: str) -> None:
+    clarion = Clarion(tmp_path)
+    with up(tmp_path, gateways=1) as running:
+        assert clarion.fails("kill", "gateway-2").endswith("got 'gateway-2'")
+        for _ in range(2):
+            killed = clarion.run("kill", service)
+            assert json.loads(killed.stdout) == {"kind": "killed", "process": service}
+            assert running.process.stdout is not None
+            said = [json.loads(running.process.stdout.readline()) for _ in range(2)]
+            assert said[0] == {"kind": "restarting", "process": service, "exit_code": -9}
+            assert (said[1]["kind"], said[1]["process"]) == ("ready", service)
+        published = clarion.run("publish", "--to", "all", "order.updated", '{"id": 42}')
+        assert json.loads(published.stdout)["gateways"] == 1
+        children = children_of(running.process.pid)
+        running.interrupt()
+        assert running.end()[0] == 0  # its log says that a service started again
+        wait_until_gone(children)
+    assert clarion.fails("kill", service) == "no `clarion up` runs here"
+
+
+@linux_only
 def test_stops_on_sigterm_too(tmp_path: Path) -> None:
     with up(tmp_path, gateways=1) as running:
         running.process.terminate()
@@ -179,11 +201,11 @@ def test_stops_on_sigterm_too(tmp_path: Path) -> None:
 @linux_only
 def test_says_which_process_ended_and_stops_the_others(tmp_path: Path) -> None:
     with up(tmp_path, gateways=1) as running:
-        gateway = next(pid for pid in running.children if b"clarion_gateway" in command_line(pid))
-        os.kill(gateway, signal.SIGKILL)
+        valkey = next(pid for pid in running.children if b"valkey" in command_line(pid))
+        os.kill(valkey, signal.SIGKILL)
         code, errors = running.end()
         assert code == 1
-        expected = "clarion: gateway-1 ended by itself with exit code -9; the others are stopped"
+        expected = "clarion: valkey ended by itself with exit code -9; the others are stopped"
         assert errors.splitlines()[-1] == expected
         wait_until_gone(running.children)
 
