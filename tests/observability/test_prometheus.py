@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.observability.files import (
     alerts,
     dashboards,
     panel_expressions,
+    rows,
     selectors,
 )
 from tests.observability.observed import Observed, observing
@@ -123,6 +125,21 @@ def test_ready_pods_are_counted(observed: Observed) -> None:
     ((_, values),) = observed.drawn(panel("Clarion overview: Ready gateways"))
     assert max(values) == 2
     assert values[-1] == 1  # the other drains
+
+
+def timelines() -> list[Fields]:
+    panels = [one for dashboard in dashboards() for _, below in rows(dashboard) for one in below]
+    return [one for one in panels if one["type"] == "state-timeline"]
+
+
+@pytest.mark.parametrize("timeline", timelines(), ids=lambda each: each["title"])
+def test_a_state_is_green_while_nothing_is_wrong(observed: Observed, timeline: Fields) -> None:
+    """Most of the time nothing is wrong with any pod."""
+    drawn = [observed.drawn(target["expr"]) for target in timeline["targets"]]
+    seen = Counter(value for series in drawn for _, values in series for value in values)
+    ((usual, _),) = seen.most_common(1)
+    (mapping,) = timeline["fieldConfig"]["defaults"]["mappings"]
+    assert mapping["options"][f"{usual:.0f}"]["color"] == "green"
 
 
 def test_rules_load_and_run(observed: Observed) -> None:

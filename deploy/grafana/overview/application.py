@@ -45,7 +45,7 @@ APPLICATION: Final = Row(
             "short",
             [Query(f"max by (pod) ({gauge('clarion_upstream_under_way')})", "{{pod}}")],
             _UPSTREAM,
-            width=6,
+            width=4,
         ),
         Panel(
             "Upstream given up",
@@ -54,7 +54,8 @@ APPLICATION: Final = Row(
             [Query(f"max by (pod) ({gauge('clarion_upstream_circuit_open')})", "{{pod}}")],
             _UPSTREAM,
             kind="state-timeline",
-            width=6,
+            good=False,
+            width=4,
         ),
         Panel(
             "Catalogue has a mistake",
@@ -70,7 +71,8 @@ APPLICATION: Final = Row(
             ],
             _CATALOGUE,
             kind="state-timeline",
-            width=6,
+            good=False,
+            width=4,
         ),
         Panel(
             "Events that are not as declared",
@@ -88,7 +90,7 @@ APPLICATION: Final = Row(
                 ),
             ],
             _CATALOGUE,
-            width=3,
+            width=6,
         ),
         Panel(
             "Declared events",
@@ -102,7 +104,7 @@ APPLICATION: Final = Row(
                 ),
             ],
             _CATALOGUE,
-            width=3,
+            width=6,
         ),
     ],
 )
