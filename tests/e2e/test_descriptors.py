@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.processes import SECONDS, Process, running
@@ -50,10 +50,19 @@ def socket_to(process: Process) -> Iterator[ClientConnection]:
 
 
 def refusal(process: Process) -> tuple[int, bytes]:
-    """Status and body with which a WebSocket is refused."""
-    with pytest.raises(InvalidStatus) as refused, socket_to(process):
-        pass
-    return refused.value.response.status_code, bytes(refused.value.response.body or b"")
+    """Status and body with which a WebSocket is refused.
+
+    A gateway without descriptors answers before it has read the request. If it also closes before
+    the client has sent that, the client's system drops the answer: then ask again.
+    """
+    while True:
+        try:
+            with socket_to(process):
+                pytest.fail("not refused")
+        except ConnectionClosed:
+            continue
+        except InvalidStatus as refused:
+            return refused.response.status_code, bytes(refused.response.body or b"")
 
 
 def test_the_soft_limit_is_raised(tmp_path: Path, redis_url: str) -> None:
@@ -128,7 +137,7 @@ def test_clients_are_told_when_something_else_takes_the_descriptors(leaking: Pro
         assert b"no file descriptor is left" in body
         assert "nearly all file descriptors are in use" in leaking.log.read_text()
         sample = 'clarion_http_requests_refused_total{reason="no_descriptors"}'
-        assert leaking.metric(sample) == 1
+        assert leaking.metric(sample) >= 1
 
 
 def test_the_internal_port_answers_without_a_descriptor(leaking: Process) -> None:

@@ -44,7 +44,7 @@ def test_the_minutes_tour_of_the_readme_runs(tmp_path: Path) -> None:
         assert running.end() == (0, "")
 
     answers = re.findall(r'"duplicate":(true|false)', printed)
-    assert answers == ["false", "false", "false", "true", "false"]
+    assert answers == ["false", "false", "false", "false", "true", "false"]
     assert "event: $welcome" in printed
 
 

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from clarion_gateway import app
+from clarion_gateway import jobs
 from clarion_gateway.fleet.pod_deletion_cost import ANNOTATION, PodDeletionCost
 from tests.gateway.recorder import metrics, sample
 from tests.integration.pod import eventually, started
@@ -277,7 +277,7 @@ async def test_a_gateway_tells_its_connections(
     api: Api, redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole gateway, from the setting to the API."""
-    monkeypatch.setattr(app, "SERVICE_ACCOUNT", api.service_account)
+    monkeypatch.setattr(jobs, "SERVICE_ACCOUNT", api.service_account)
     for name, value in api.environment.items():
         monkeypatch.setenv(name, value)
     settings = {"pod_deletion_cost": True, "pod_deletion_cost_interval_seconds": 1}
