@@ -4,113 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
+from clarion_cli.announcement import describe_stack
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.outbox import EMBEDDED, find_url
-from clarion_cli.output import JsonOption, Output, print_error
+from clarion_cli.output import JsonOption, Output
+from clarion_cli.plan import Plan, check_ports
 from clarion_cli.postgres import find_programs, url_of
 from clarion_cli.process import Process
 from clarion_cli.reloading import check_reload, reload_on_changes, watched_folders
+from clarion_cli.screen import Screen
 from clarion_cli.service import StartFailure
-from clarion_cli.stack import Plan, Stack, check_ports
-from clarion_cli.state import Addresses, State, find_state
-from clarion_cli.token import DEFAULT_EXPIRES_SECONDS, SCOPES, Signer, make_signer, secret_of
+from clarion_cli.stack import Stack
+from clarion_cli.state import State, find_state
+from clarion_cli.token import Signer, make_signer, secret_of
 from clarion_cli.valkey import check_redis, find_redis, find_server, free_port
 
 EXAMPLE_HANDLERS: Final = "clarion_examples.chat.handlers:handlers"
 MAX_GATEWAYS: Final = 16
-_NAME_WIDTH: Final = len("gateway-10")
-_COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue")
-_STATEMENTS: Final = (
-    (
-        "SELECT clarion_publish('user:alice', 'order.updated', jsonb_build_object('id', 42))",
-        "publish one event to alice, by a commit",
-    ),
-    (
-        "BEGIN; SELECT clarion_publish('all', 'tick'); ROLLBACK",
-        "publish nothing, by a rollback",
-    ),
-    (
-        "INSERT INTO clarion_outbox (audience, type, data) VALUES ('all', 'tick', '2')",
-        "publish by a plain INSERT, as any library makes it",
-    ),
-)
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Screen:
-    """Shows the stack: results on standard output, the processes' logs on standard error."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self._console = Console(stderr=True)
-        self._colours: dict[str, str] = {}
-        self._kept_back: list[tuple[str, str]] = []
-        self._relays = False
-
-    def ready(self, name: str, seconds: float) -> None:
-        """Show that one more process is ready."""
-        text = Text.assemble(
-            ("  ready  ", "green"), f"{name:{_NAME_WIDTH}}", (f"  {seconds:.1f} s", "dim")
-        )
-        self.output.result({"kind": "ready", "process": name, "seconds": round(seconds, 3)}, text)
-
-    def ended(self, name: str, exit_code: int | None) -> None:
-        """Show that a process ended by itself and is started again."""
-        text = Text.assemble(
-            (" restart ", "yellow"), f"{name:{_NAME_WIDTH}}  exit code {exit_code}"
-        )
-        self.output.result({"kind": "restarting", "process": name, "exit_code": exit_code}, text)
-
-    def line(self, name: str, line: str) -> None:
-        """A log line of a process. Printed while the stack is up; before, kept for `explain`."""
-        if self._relays:
-            self._print(name, line)
-        else:
-            self._kept_back.append((name, line))
-
-    def explain(self, failed: str) -> None:
-        """Print what the process ``failed`` logged, because the start failed."""
-        for name, line in self._kept_back:
-            if name == failed:
-                self._print(name, line)
-
-    def up(self, record: dict[str, object], text: RenderableType) -> None:
-        """Everything is ready; logs are relayed from now on."""
-        self.output.result(record, text)
-        self._kept_back.clear()
-        self._relays = True
-
-    def reloading(self, files: Collection[str]) -> None:
-        """Show that the gateways restart because these files have changed."""
-        text = Text.assemble(("reloading ", "yellow"), ", ".join(files))
-        self.output.result({"kind": "reloading", "files": list(files)}, text)
-
-    def not_reloaded(self, why: str) -> None:
-        """Say why the new code does not start; what runs goes on."""
-        print_error(f"{why}; waiting for the next change")
-
-    def stopping(self) -> None:
-        """Drop log lines from now on: the processes will only log that they stop."""
-        self._relays = False
-
-    def _print(self, name: str, line: str) -> None:
-        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
-        prefix = Text(f"{name:{_NAME_WIDTH}} | ", style=colour)
-        self._console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
 
 def default_handlers() -> str:
@@ -325,61 +246,6 @@ async def _stop(stack: Stack, again: asyncio.Event) -> None:
     if not stop.done():
         stop.cancel()
     await asyncio.wait({stop})
-
-
-def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, object], Group]:
-    """Addresses, tokens and commands to try, as a record and as text."""
-    tokens = {
-        user: signer.sign(user, expires_seconds=DEFAULT_EXPIRES_SECONDS)
-        for user in ("alice", "bob")
-    }
-    tokens["publisher"] = signer.sign(
-        "publisher", scope=" ".join(SCOPES), expires_seconds=DEFAULT_EXPIRES_SECONDS
-    )
-    record: dict[str, object] = {
-        "kind": "up",
-        **msgspec.structs.asdict(addresses),
-        "tokens": tokens,
-    }
-    clarion = _command_name()
-    last = addresses.gateways[-1]
-    commands: tuple[tuple[str, str], ...] = (
-        (f"{clarion} tail --user alice", "print what alice receives"),
-        (
-            f"{clarion} publish --to user:alice order.updated '{{\"id\": 42}}'",
-            "publish one event to alice",
-        ),
-        (f"curl -N {last.rstrip('/')}/sse", "print what an anonymous page receives"),
-    )
-    if addresses.outbox is not None:
-        commands += tuple((f'psql {addresses.outbox} -c "{sql}"', why) for sql, why in _STATEMENTS)
-    pages = [(f"gateway-{number}", url) for number, url in enumerate(addresses.gateways, start=1)]
-    return record, Group(
-        Text.assemble("\n", ("Clarion is up.", "bold"), (" Ctrl-C stops it.", "dim"), "\n"),
-        Text("pages to open in a browser", style="bold"),
-        *(_row(name, url, "bold cyan") for name, url in pages),
-        Text("\nto publish over HTTP", style="bold"),
-        _row("publisher", f"{addresses.publisher}/v1/events", "bold cyan"),
-        *([] if addresses.outbox is None else [_row("outbox", addresses.outbox, "bold cyan")]),
-        Text("\ntokens, for 24 hours", style="bold"),
-        *(_row(name, token) for name, token in tokens.items()),
-        Text("\nto try in another terminal", style="bold"),
-        *(Text.assemble((f"  # {why}\n", "dim"), f"  {command}") for command, why in commands),
-        Text(""),
-    )
-
-
-def _row(name: str, value: str, style: str = "") -> Text:
-    return Text.assemble((f"  {name:<{_NAME_WIDTH}}  ", "dim"), (value, style))
-
-
-def _command_name() -> str:
-    """The command line that runs this command in the current shell."""
-    here = Path(sys.argv[0]).absolute()
-    found = shutil.which("clarion")
-    if found and Path(found).absolute() == here:
-        return "clarion"
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else "clarion"
 
 
 @contextmanager

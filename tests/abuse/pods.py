@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from clarion_cli.plan import Plan
 from clarion_cli.process import Program
-from clarion_cli.stack import Plan
 from clarion_cli.token import SCOPES, Signer
 from tests.abuse.issuer import Issuer
 from tests.abuse.meter import MIB, Meter

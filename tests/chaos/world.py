@@ -19,7 +19,7 @@ from typing import Any
 
 import redis.asyncio
 
-from clarion_cli.stack import Plan
+from clarion_cli.plan import Plan
 from clarion_cli.token import SCOPES, Signer
 from tests.chaos import handlers
 from tests.chaos.ledger import Ledger, number_of

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import httpx
 
+from clarion_cli.plan import Plan
 from clarion_cli.process import Program
-from clarion_cli.stack import Plan
 from clarion_cli.token import SCOPES, Signer
 from tests.cli.clarion import ROOT, SECRET, environment
 from tests.e2e.ports import free_ports

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from clarion_cli.failure import ExitCode, Failure
-from clarion_cli.stack import Plan, check_ports
+from clarion_cli.plan import Plan, check_ports
 from clarion_cli.state import Addresses
 from tests.cli.clarion import SECRET
 from tests.e2e.ports import free_port, free_ports
