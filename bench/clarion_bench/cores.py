@@ -1,4 +1,4 @@
-"""Which core runs which process, and how many sockets a process may hold.
+"""The cores of the processes, and the number of sockets that a process may hold.
 
 The server under test has a core to itself. Redis, the publishing process and the load client share
 the others. On platforms that cannot pin processes (macOS), nothing is pinned, and the results say

@@ -13,7 +13,7 @@ _KEY = "Y2xhcmlvbi1iZW5jaC1rZQ=="
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a socket is opened and kept alive.
+    """The way in which a socket is opened and kept alive.
 
     `greeting` holds pairs: the first bytes of the next message after the handshake, and the answer
     to it (none if empty). A socket counts as open after the last of them. `answers` maps whole

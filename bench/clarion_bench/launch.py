@@ -1,4 +1,4 @@
-"""How to start a process under test, as a value: the command, and when the process is ready."""
+"""The start of a process under test, as a value: the command, and the sign that it is ready."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

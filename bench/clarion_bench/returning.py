@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.02
 
 
 class Policy(Protocol):
-    """How the clients of one system reconnect."""
+    """The way in which the clients of one system reconnect."""
 
     dialect: Dialect
 
@@ -32,7 +32,7 @@ class Policy(Protocol):
         """Remember what a message says about reconnecting."""
 
     def wait_seconds(self, client: "Client") -> float:
-        """How long to wait before the next attempt, after ``client.failures`` failures."""
+        """The seconds before the next attempt, after ``client.failures`` failures."""
 
 
 class ClarionPolicy:

@@ -40,7 +40,7 @@ _MOMENTS = 120
 
 @dataclass(frozen=True)
 class SoakOptions:
-    """How many sockets to hold, for how long, and what to send."""
+    """The size of a soak: its sockets, its length, and its load."""
 
     connections: int = 10_000
     seconds: float = 1_200.0
@@ -51,7 +51,7 @@ class SoakOptions:
 
 @dataclass
 class _Due:
-    """How many deliveries the events published so far should have caused."""
+    """The number of deliveries that the events published so far should have caused."""
 
     users: int
     anonymous: int

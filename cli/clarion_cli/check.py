@@ -33,7 +33,7 @@ _COLOURS: Final = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.OK: "
 
 
 class Service(StrEnum):
-    """Whose settings are checked."""
+    """The service whose settings are checked."""
 
     GATEWAY = "gateway"
     PUBLISHER = "publisher"

@@ -21,7 +21,7 @@ _VARIABLE = "CLARION_CATALOGUE"
 
 
 class Action(StrEnum):
-    """What to do with the catalogue."""
+    """The operations on the catalogue."""
 
     CHECK = "check"
     LIST = "list"

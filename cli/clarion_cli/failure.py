@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the exception that ends a command with one line."""
+"""The ends of a command: the exit codes, and the exception that ends it with one line."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ UrlOption = Annotated[
 def token_source(
     state: State, user: str | None, topics: Sequence[str] = ()
 ) -> Callable[[TokenContext], str] | None:
-    """Where tokens come from; None: the client stays anonymous.
+    """The source of tokens; None: the client stays anonymous.
 
     Raises:
         Failure: the options do not fit each other, or there is no secret to sign with.

@@ -106,7 +106,7 @@ def find_publisher(url: str | None, *, scope: str) -> Publisher:
 
 
 def failure_of(error: PublishError, url: str) -> Failure:
-    """How a command ends that could not publish."""
+    """The end of a command that could not publish."""
     if isinstance(error, Unavailable) and isinstance(error.__cause__, Problem):
         error = error.__cause__
     if isinstance(error, Problem):

@@ -473,7 +473,7 @@ class GatewaySettings(ContractSettings):
 
     @property
     def behind_bytes(self) -> int:
-        """How many bytes may wait for a client before the pod counts them; see `Outbound`.
+        """The bytes that may wait for a client before the pod counts them; see `Outbound`.
 
         For all clients together, that is half the budget for counted bytes.
         """
@@ -482,12 +482,12 @@ class GatewaySettings(ContractSettings):
 
     @property
     def subscribe_decision_seconds(self) -> float:
-        """How long the application may take to decide about a topic: a handshake waits for it."""
+        """The time in which the application decides about a topic: a handshake waits for it."""
         return min(self.handler_seconds, self.handshake_seconds / 4)
 
     @property
     def recall_bytes(self) -> int:
-        """How much of topics' past a client gets in one answer: it must not be too slow for it."""
+        """The bytes of topics' past in one answer: a client must not be too slow for it."""
         return min(self.replay_client_max_bytes, self.max_unsent_bytes // 2)
 
     @property

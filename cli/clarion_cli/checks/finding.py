@@ -11,7 +11,7 @@ from clarion_cli.failure import ExitCode
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The weight of a finding."""
 
     ERROR = "error"
     """Clarion would not start, or not work."""

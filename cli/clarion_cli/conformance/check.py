@@ -1,4 +1,4 @@
-"""What a check is, and how checks are run."""
+"""Checks of the protocol, and the loop that runs them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Check(Generic[Subject]):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a check; ``detail`` says why it is broken or skipped."""
+    """The result of a check; ``detail`` says why it is broken or skipped."""
 
     rule: str
     section: str

@@ -27,7 +27,7 @@ _SUBPROTOCOL: Final = Subprotocol("clarion.v1")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What the server does on one connection: it sends messages, then closes.
+    """The server's part on one connection: it sends messages, then closes.
 
     Attributes:
         close: the code; None: it stays open, and silent.
@@ -47,7 +47,7 @@ class Arrival:
 
 @dataclass
 class Stage:
-    """What has happened so far in one check.
+    """The record of one check so far.
 
     Attributes:
         ended_at: when the server closed each connection.

@@ -52,7 +52,7 @@ PAGE_MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """How much of each stream Redis keeps, and how long idempotency keys are remembered.
+    """The limits of each stream's history, and of the time that idempotency keys are remembered.
 
     Attributes:
         topics: rules that keep less of some topics.
@@ -80,7 +80,7 @@ class HistoryLimits:
 
 
 class LogLimits(NamedTuple):
-    """How much Redis keeps of one log.
+    """The limits of one log in Redis.
 
     Attributes:
         max_events: 0: events are not logged.

@@ -37,7 +37,7 @@ class Loss:
 
 
 class Positions(Protocol):
-    """How ids compare. A position is an id that a client names, or up to which the pod delivered.
+    """The order of ids. A position is an id that a client names, or up to which the pod delivered.
 
     Attributes:
         exact: the pod's one position tells for every stream how much of it was delivered.

@@ -1,4 +1,4 @@
-"""Which users are connected, and where. Gateways write it to Redis; both services read it.
+"""The connected users and their pods. Gateways write them to Redis; both services read them.
 
 Redis holds two things:
 

@@ -1,4 +1,4 @@
-"""Who receives a topic, and on which pods. Gateways write it to Redis; both services read it.
+"""The members of a topic and their pods. Gateways write them to Redis; both services read them.
 
 Redis holds one hash for each topic whose rule asks for presence, with an entry of each pod. As for
 users (`clarion_contract.bus.presence`), an entry counts as long as its pod is alive.

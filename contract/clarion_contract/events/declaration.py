@@ -73,7 +73,7 @@ class Declaration:
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False, compare=False)
 
     def check(self, audience: Audience, data: bytes) -> list[Violation]:
-        """What is wrong with an event of this type; empty: nothing.
+        """The faults of an event of this type; empty: it has none.
 
         Args:
             data: JSON text in UTF-8.
@@ -86,7 +86,7 @@ class Declaration:
         return found + self.check_data(data)
 
     def check_data(self, data: bytes) -> list[Violation]:
-        """What is wrong with some data; empty: nothing."""
+        """The faults of some data; empty: they have none."""
         if self.validator is None:
             return []
         try:

@@ -52,7 +52,7 @@ def replaced(text: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _starts(text: bytes) -> Iterator[int]:
-    """Where the escapes of lone surrogates begin."""
+    """The places at which the escapes of lone surrogates begin."""
     for found, match in enumerate(_HALF.finditer(text)):
         if found == _FOUND_MAX:
             return

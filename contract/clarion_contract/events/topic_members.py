@@ -14,7 +14,7 @@ has no history, and no client gets it.
 
 
 class TopicEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one pod holds of a topic.
+    """The members of a topic on one pod.
 
     Attributes:
         connections: that receive the topic, those of anonymous clients included.
@@ -28,7 +28,7 @@ class TopicEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TopicMembers(msgspec.Struct, frozen=True):
-    """What all pods together hold of a topic.
+    """The members of a topic on all pods together.
 
     Attributes:
         members: None: they are too many to be named.

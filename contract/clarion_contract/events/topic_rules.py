@@ -49,7 +49,7 @@ def _presence_or_none(value: object) -> object:
 
 
 class TopicPresence(BaseModel):
-    """How clients are told who receives a topic."""
+    """The way in which clients are told of a topic's members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -59,7 +59,7 @@ class TopicPresence(BaseModel):
 
 
 class TopicHistory(BaseModel):
-    """How much of a topic's history Redis keeps; None: as much as of every stream."""
+    """The limits of a topic's history in Redis; None: those of every stream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -74,7 +74,7 @@ class TopicHistory(BaseModel):
 
 
 class TopicRule(BaseModel):
-    """What holds for the topics that a pattern covers.
+    """The rule for the topics that a pattern covers.
 
     Attributes:
         history: None: the events are delivered and not kept.

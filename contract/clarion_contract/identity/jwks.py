@@ -188,7 +188,7 @@ class JwksKeys:
 
 
 class _Budget:
-    """How many fetches may begin: a few at once, then one in each interval."""
+    """The limit on fetches that begin: a few at once, then one in each interval."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

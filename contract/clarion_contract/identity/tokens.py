@@ -30,7 +30,7 @@ from clarion_contract.service.settings import (
 )
 
 KEYS_WAIT_SECONDS: Final = 8.0
-"""How long a token with an unknown key may wait for the issuer's keys."""
+"""The seconds that a token with an unknown key may wait for the issuer's keys."""
 
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
 

@@ -1,4 +1,4 @@
-"""How long a client or a producer waits before its next attempt."""
+"""The time that a client or a producer waits before its next attempt."""
 
 from __future__ import annotations
 

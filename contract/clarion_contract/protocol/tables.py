@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 Verdict = Literal["retry", "token", "stop"]
-"""What a client does after a connection ended.
+"""The client's next step after a connection ended.
 
 - ``retry``: come back, after a pause.
 - ``token``: come back once with a fresh token.
@@ -83,7 +83,7 @@ def closes() -> list[Close]:
 
 @cache
 def refusals() -> list[Refusal]:
-    """What a gateway answers over HTTP."""
+    """A gateway's answers over HTTP."""
     return msgspec.json.decode(_text("refusals"), type=list[Refusal])
 
 
@@ -101,7 +101,7 @@ def problems() -> list[Problem]:
 
 @cache
 def verdicts() -> dict[int | str, Verdict]:
-    """What to do, by close code, HTTP status, or label of an ``$error``.
+    """The next step by close code, HTTP status, or label of an ``$error``.
 
     Whatever is not here has the verdict ``retry``: what a client does not know may pass.
     """
@@ -116,7 +116,7 @@ def verdicts() -> dict[int | str, Verdict]:
 
 
 def verdict(code: int | str) -> Verdict:
-    """What to do after a connection ended.
+    """The next step after a connection ended.
 
     Args:
         code: a close code, an HTTP status, or the label of an event stream's ``$error``.

@@ -45,7 +45,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How many replicas must have a copy before a call counts as answered.
+    """The number of replicas that must have a copy before a call counts as answered.
 
     Attributes:
         replicas: that must confirm a copy; 0: none.

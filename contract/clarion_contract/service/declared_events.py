@@ -23,7 +23,7 @@ from clarion_contract.events.declaration import Violation
 from clarion_contract.service.documents import parse_json, parse_yaml
 
 Undeclared = Literal["allow", "warn", "refuse"]
-"""What becomes of an event whose type no declaration covers."""
+"""The treatment of an event whose type no declaration covers."""
 
 Finding = Literal["undeclared", "deprecated", "invalid"]
 FINDINGS: Final[tuple[Finding, ...]] = ("undeclared", "deprecated", "invalid")
@@ -79,7 +79,7 @@ class DeclaredEvents:
         return [] if self.problem is None else [f"catalogue not reloaded: {self.problem}"]
 
     def check(self, audience: Audience, type_: str, data: bytes) -> Sequence[Violation]:
-        """What is wrong with an event; empty: nothing.
+        """The faults of an event; empty: it has none.
 
         Args:
             data: JSON text in UTF-8.
@@ -187,7 +187,7 @@ def _document(file: Path) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _signature(path: Path) -> Mapping[str, tuple[int, int, int]]:
-    """What changes when a file does; a missing file has none."""
+    """A value that changes when a file does; a missing file has none."""
     found = {}
     try:
         files = _files(path)

@@ -22,12 +22,12 @@ class DeclaringSettings(Protocol):
 
     @property
     def catalogue(self) -> Path | None:
-        """Where the declarations are."""
+        """The path of the declarations."""
         ...
 
     @property
     def undeclared(self) -> Undeclared:
-        """What becomes of types that are not declared."""
+        """The treatment of types that are not declared."""
         ...
 
 

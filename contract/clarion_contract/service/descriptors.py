@@ -39,19 +39,19 @@ def raise_limit() -> None:
 
 
 def hard_limit() -> int:
-    """How many descriptors the machine allows the process to have."""
+    """The number of descriptors that the machine allows the process to have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED if hard == resource.RLIM_INFINITY else hard
 
 
 def limit() -> int:
-    """How many descriptors the process may have open."""
+    """The number of descriptors that the process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
 def for_sockets() -> int:
-    """How many of them clients may have."""
+    """The number of them that clients may have."""
     most = limit()
     return most - min(_OTHERS, most // 2)
 

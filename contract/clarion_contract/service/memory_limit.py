@@ -1,4 +1,4 @@
-"""How much memory the process may use: what budgets are sized from.
+"""The memory that the process may use. Budgets are sized from it.
 
 A container's limit is its cgroup's (cgroups(7)); outside of a container a limit may be set with
 ``ulimit`` (setrlimit(2)), and the machine's memory always is one.

@@ -383,7 +383,7 @@ class ContractSettings(BaseSettings):
 
     @property
     def history(self) -> HistoryLimits:
-        """How many events Redis keeps, and for how long."""
+        """The limits of the history in Redis."""
         return HistoryLimits(
             self.history_max_events,
             self.history_max_age_seconds,
@@ -393,7 +393,7 @@ class ContractSettings(BaseSettings):
 
     @property
     def replication(self) -> Replication:
-        """How many replicas must have an event before it counts as accepted."""
+        """The number of replicas that must have an event before it counts as accepted."""
         return Replication(self.wait_replicas, self.wait_seconds)
 
 

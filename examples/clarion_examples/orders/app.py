@@ -20,7 +20,7 @@ from sqlalchemy import JSON, Column, MetaData, Table, Text, create_engine, inser
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 USER = "alice"
-"""Who is logged in. A real shop has sessions."""
+"""The customer that is logged in. A real shop has sessions."""
 
 TOKEN_SECONDS = 600
 

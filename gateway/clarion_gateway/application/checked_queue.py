@@ -22,17 +22,17 @@ class Violation(Protocol):
 
     @property
     def pointer(self) -> str:
-        """Where in the event."""
+        """The place in the event."""
         ...
 
     @property
     def expected(self) -> str:
-        """What is declared."""
+        """The declared form."""
         ...
 
     @property
     def got(self) -> str:
-        """What stands there."""
+        """The value that stands there."""
         ...
 
 

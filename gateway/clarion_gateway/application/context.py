@@ -1,4 +1,4 @@
-"""What a handler knows of its client, and what it can do for it.
+"""A handler's view of its client, and the things that it can do for it.
 
 `clarion_gateway.clients` makes a `Context` for each message. Behind it stands a `Host`: the
 gateway, or `clarion.testing` in tests.

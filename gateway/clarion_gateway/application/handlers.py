@@ -220,19 +220,19 @@ class Handlers:
 
     @property
     def connects(self) -> Sequence[ConnectHook]:
-        """What runs when a client connects: these handlers' own, then those that they include."""
+        """The functions for a client that connects: these handlers' own, then those included."""
         included = [hook for each in self._included for hook in each.connects]
         return (*self._connects, *(hook.within(self._around(hook)) for hook in included))
 
     @property
     def disconnects(self) -> Sequence[DisconnectHook]:
-        """What runs when a connection has ended, in the order of `connects`."""
+        """The functions that run when a connection has ended, in the order of `connects`."""
         included = [hook for each in self._included for hook in each.disconnects]
         return (*self._disconnects, *(hook.within(self._around(hook)) for hook in included))
 
     @property
     def subscribes(self) -> Sequence[SubscribeHook]:
-        """What decides about topics, in the order of `connects`."""
+        """The functions that decide about topics, in the order of `connects`."""
         included = [hook for each in self._included for hook in each.subscribes]
         return (*self._subscribes, *(hook.within(self._around(hook)) for hook in included))
 

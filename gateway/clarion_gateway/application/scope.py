@@ -26,7 +26,7 @@ class LifespanFailed(Exception):
 
 
 class HasState(Protocol):
-    """Where a handler finds ``context.state``."""
+    """The place at which a handler finds ``context.state``."""
 
     @property
     def lives(self) -> bool:

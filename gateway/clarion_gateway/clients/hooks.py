@@ -45,16 +45,16 @@ _Ended = tuple[Connection, str | None, Close]
 
 
 class Hooked(Protocol):
-    """What has functions to run, such as `clarion_gateway.application.handlers.Handlers`."""
+    """An owner of functions to run, such as `clarion_gateway.application.handlers.Handlers`."""
 
     @property
     def connects(self) -> Sequence[ConnectHook]:
-        """What runs when a client connects."""
+        """The functions that run when a client connects."""
         ...
 
     @property
     def disconnects(self) -> Sequence[DisconnectHook]:
-        """What runs when a connection has ended."""
+        """The functions that run when a connection has ended."""
         ...
 
 

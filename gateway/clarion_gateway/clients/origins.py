@@ -1,4 +1,4 @@
-"""Which pages may connect (cross-site WebSocket hijacking).
+"""The pages that may connect (cross-site WebSocket hijacking).
 
 Browsers send an Origin with every WebSocket handshake, and CORS does not protect these handshakes,
 so the gateway must check the Origin. Clients that are no browsers send none.

@@ -68,7 +68,7 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a client gets of the past.
+    """The part of the past that a client gets.
 
     Attributes:
         events: in id order.
@@ -108,7 +108,7 @@ class Recall:
         self._positions = positions
 
     def past(self, message: Subscribe) -> Past | None:
-        """What a message asks for; None: nothing of the past.
+        """The part of the past that a message asks for; None: nothing.
 
         Raises:
             InvalidPast: there is no such past.

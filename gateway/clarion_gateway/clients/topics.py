@@ -130,7 +130,7 @@ def kept(connection: Connection, identity: Identity) -> tuple[Audience, ...]:
 
 
 def heard_of(asked: Asked, not_resumed: Sequence[str]) -> TopicsHeard:
-    """What becomes of the topics that a client has just asked for."""
+    """The outcome for the topics that a client has just asked for."""
     granted = [audience.name for audience in asked.granted]
     return TopicsHeard(granted, asked.forbidden, not_resumed, asked.refused)
 

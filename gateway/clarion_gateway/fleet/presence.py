@@ -304,7 +304,7 @@ class Presence:
     def _excess(
         self, written: tuple[str, PresenceEntry], others: Mapping[str, PresenceEntry], pods: Pods
     ) -> int:
-        """How many of a user's connections since the last write exceed the limit.
+        """The number of a user's connections since the last write that exceed the limit.
 
         Redis executes the writes of all pods one after the other. So if pods exceed the limit
         together, each closes its own new connections, and the older ones remain.

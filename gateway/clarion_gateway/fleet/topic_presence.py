@@ -306,7 +306,7 @@ class TopicPresence:
 
 
 def _entry(members: Sequence[Connection], rule: Rule) -> TopicEntry | None:
-    """What this pod holds of a topic; None: nothing."""
+    """The members of a topic on this pod; None: it has none."""
     if not members:
         return None
     users = {each.user for each in members if each.user is not None}

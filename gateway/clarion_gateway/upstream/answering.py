@@ -18,7 +18,7 @@ from clarion_gateway.upstream.messages import UpstreamMessages
 
 
 class Answering:
-    """What answers clients' messages.
+    """The application's side: it answers clients' messages.
 
     Attributes:
         handlers: the application's, and behind them the upstream.
@@ -47,12 +47,12 @@ class Answering:
 
     @property
     def connects(self) -> Sequence[ConnectHook]:
-        """What runs when a client connects: the application's own functions, then the upstream."""
+        """The functions for a client that connects: the application's own, then the upstream."""
         return (*self.handlers.connects, *(self._hooks.connects if self._hooks else ()))
 
     @property
     def disconnects(self) -> Sequence[DisconnectHook]:
-        """What runs when a connection has ended, in the order of `connects`."""
+        """The functions that run when a connection has ended, in the order of `connects`."""
         return (*self.handlers.disconnects, *(self._hooks.disconnects if self._hooks else ()))
 
     @property

@@ -1,4 +1,4 @@
-"""What a backend may answer: a reply, events to publish, or a refusal. Pure.
+"""The answers of a backend: a reply, events to publish, or a refusal. Pure.
 
 {"reply": {"ok": true}, "publish": [{"audience": "all", "type": "news", "data": 1}]}
 """

@@ -68,7 +68,7 @@ class TopicsHeard:
 
 @dataclass(frozen=True, slots=True)
 class PresenceTold:
-    """What clients are told about the members of a topic.
+    """The news to clients about the members of a topic.
 
     Attributes:
         connections: of all members, on all pods.
@@ -96,7 +96,7 @@ class PresenceTold:
     def between(
         cls, topic: str, before: TopicMembers | None, now: TopicMembers
     ) -> PresenceTold | None:
-        """What has changed, for clients that know what was before; None: nothing."""
+        """The change, for clients that know the state before; None: there is none."""
         if before == now:
             return None
         if before is None or before.members is None or now.members is None:

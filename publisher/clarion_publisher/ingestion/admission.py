@@ -28,7 +28,7 @@ from clarion_publisher.ingestion.event import (
 from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, FieldError, Refusal, invalid_event
 
 CheckDeclared = Callable[[Audience, str, bytes], Sequence[Violation]]
-"""What is wrong with an event's audience, type and data by its declaration; empty: nothing."""
+"""The faults of an event's audience, type and data by its declaration; empty: it has none."""
 
 _CONNECTION_ID: Final = re.compile(CONNECTION_ID_PATTERN)
 

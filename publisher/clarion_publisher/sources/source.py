@@ -43,4 +43,4 @@ class Source(Protocol):
         """
 
     def warnings(self) -> Sequence[str]:
-        """What is wrong with the source although the pod should get traffic, for people."""
+        """The source's faults, for people, with which the pod should get traffic all the same."""

@@ -10,6 +10,8 @@ const socket = io(url, { ...options, auth: (give) => give(auth) });
 socket.on("connect", () => {
   const { engine } = socket.io;
   report("connect", { sid: socket.id, recovered: socket.recovered, transport: engine.transport.name });
+  // Not the manager's event "ping": 4.0 has none.
+  if (options.reportPings) engine.on("packet", ({ type }) => type === "ping" && report("ping"));
   engine.on("upgrade", (transport) => report("upgrade", { transport: transport.name }));
 });
 socket.on("disconnect", (reason) => report("disconnect", { reason }));

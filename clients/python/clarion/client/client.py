@@ -76,7 +76,7 @@ class Client:
 
     @property
     def status(self) -> Status:
-        """How the client is now."""
+        """The client's present state."""
         return self._link.status
 
     @property

@@ -135,7 +135,7 @@ async def connected(
 
 
 def _failed(url: str, error: Exception) -> End:
-    """What an exception of the handshake means."""
+    """The meaning of an exception of the handshake."""
     host = urlsplit(url).netloc
     if isinstance(error, InvalidStatus):
         return _refused(url, error)

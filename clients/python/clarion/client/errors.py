@@ -1,4 +1,4 @@
-"""What ends a client or a message."""
+"""The errors that end a client or a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client yields: events, messages, and the news that the state must be fetched anew."""
+"""The items of a client: events, messages, and the news that the state must be fetched anew."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was published to topics before the client subscribed to them.
+    """The events that were published to topics before the client subscribed to them.
 
     Attributes:
         events: in the order of their ids. None of them comes out of the iterator as well.

@@ -34,7 +34,7 @@ ANSWER_SECONDS: Final = 12.0
 
 
 class Link:
-    """What the client knows of its connection, and the task that keeps it."""
+    """The client's connection, and the task that keeps it."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Link:
             await asyncio.sleep(wait)
 
     def _pause(self, end: End) -> float:
-        """What the gateway asked for, or else exponential with full jitter."""
+        """The wait that the gateway asked for, or else exponential with full jitter."""
         wish = self._hint_seconds if self._hint_seconds is not None else end.after_seconds
         own = backoff_seconds(self._failures, self._jitter())
         self._failures += 1

@@ -1,4 +1,4 @@
-"""What a gateway sends, as far as the client reads it (docs/protocol.md)."""
+"""The messages of a gateway, as far as the client reads them (docs/protocol.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a client is: one of three states, each with a reason that can be shown."""
+"""The state of a client: one of three, each with a reason that can be shown."""
 
 from __future__ import annotations
 

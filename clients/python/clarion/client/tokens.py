@@ -1,4 +1,4 @@
-"""Where a client's tokens come from."""
+"""The sources of a client's tokens."""
 
 from __future__ import annotations
 

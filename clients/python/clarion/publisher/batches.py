@@ -28,7 +28,7 @@ AnyPromise = TypeVar("AnyPromise", bound=Promise)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a batch may hold, and what may wait.
+    """The limits of a batch, and of the events that wait.
 
     Attributes:
         seconds: the longest that an event waits for others.
@@ -86,7 +86,7 @@ class Waiting(Generic[AnyPromise]):
         self._queued_bytes += len(event.encoded)
 
     def wait_seconds(self) -> float | None:
-        """How long the next batch waits for more events; None: there is none."""
+        """The seconds that the next batch waits for more events; None: there is none."""
         if not self._events:
             return None
         bounds = self._bounds

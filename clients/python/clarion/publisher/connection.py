@@ -1,4 +1,4 @@
-"""What both publishers share: the address, the limits, the token in use, the batches' bounds."""
+"""The parts of both publishers: the address, the limits, the token in use, the batches' bounds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def headers_for(ask: Ask, token: str) -> dict[str, str]:
 
 
 def answer_of(response: httpx.Response) -> Answer:
-    """What the delivery needs of a response."""
+    """The parts of a response that the delivery needs."""
     return Answer(response.status_code, response.content, response.headers.get("Retry-After"))
 
 

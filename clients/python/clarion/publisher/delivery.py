@@ -82,7 +82,7 @@ Steps = Generator[Ask | Pause, Answer | NoAnswer | None, bytes]
 
 @dataclass(frozen=True)
 class Attempts:
-    """How often and how long to try.
+    """The limits of trying.
 
     Attributes:
         seconds: no attempt begins later than this after the first one. 0: one attempt.

@@ -1,4 +1,4 @@
-"""What can go wrong: the publisher's problem documents (RFC 9457) as exceptions."""
+"""The publisher's problem documents (RFC 9457) as exceptions."""
 
 from __future__ import annotations
 

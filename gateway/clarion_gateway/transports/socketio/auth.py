@@ -58,7 +58,7 @@ def asks_to_recover(fields: Mapping[str, msgspec.Raw] | None) -> bool:
 def recovering_of(
     fields: Mapping[str, msgspec.Raw] | None, recovery: Recovery
 ) -> Recovering | None:
-    """What a client wants to go on with: ``pid`` and ``offset``. None: it begins anew.
+    """The session that a client wants to go on with: ``pid`` and ``offset``. None: it begins anew.
 
     A client keeps its offset when it gets another pid. So one below the pid's position is of an
     earlier connection, and does not count.

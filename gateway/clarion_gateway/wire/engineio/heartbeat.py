@@ -31,7 +31,7 @@ class Timing:
 
 
 class Beat(Enum):
-    """What the time demands."""
+    """The step that is due."""
 
     NOTHING = auto()
     PING = auto()
@@ -62,7 +62,7 @@ class Heartbeat:
         self.due_at = now + timing.interval_seconds * (1 - _SPREAD_SHARE * choose())
 
     def beat(self, now: float, *, is_reading: bool = True) -> Beat:
-        """What is to be done now. A ping counts as sent from here on.
+        """The step that is due now. A ping counts as sent from here on.
 
         Args:
             is_reading: whether the server takes what the client sends. If it does not, the pong

@@ -48,7 +48,7 @@ EXCEPTION: Final = "exception"
 
 
 class SocketIoFormat:
-    """What one namespace is sent.
+    """The messages to one namespace.
 
     Args:
         name: see `clarion_gateway.wire.format.WireFormat`.

@@ -140,7 +140,7 @@ def prefix(namespace: str) -> bytes:
 
 
 def _attachments(text: bytes) -> tuple[int, int]:
-    """How many attachments a packet announces, and where it goes on."""
+    """The number of attachments that a packet announces, and the place at which it goes on."""
     count = _COUNT.match(text, 1)
     if count is None or int(count.group(1)) > ATTACHMENTS_MAX:
         raise Malformed(f"expected the number of attachments, at most {ATTACHMENTS_MAX}, and a -")

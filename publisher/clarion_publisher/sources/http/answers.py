@@ -108,7 +108,7 @@ class TopicOnPod:
 
 @dataclass(frozen=True, slots=True)
 class TopicPresence:
-    """Who receives a topic."""
+    """The members of a topic."""
 
     topic: Annotated[str, Field(examples=["room.lobby"])]
     connections: Annotated[

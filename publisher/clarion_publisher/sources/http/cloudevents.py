@@ -59,7 +59,7 @@ _JSON_EXPECTED: Final = "a content type of JSON in UTF-8: Clarion carries nothin
 
 
 class Mode(Enum):
-    """How a request carries CloudEvents (HTTP protocol binding, section 3)."""
+    """The content modes of CloudEvents (HTTP protocol binding, section 3)."""
 
     BINARY = auto()
     STRUCTURED = auto()
@@ -170,7 +170,7 @@ _BATCH: Final = BatchForm(
 
 
 def mode_of(headers: Headers) -> Mode | None:
-    """How a request carries CloudEvents; None: it carries none.
+    """The content mode of a request; None: it carries no CloudEvents.
 
     Raises:
         Refusal: it carries them in another format than JSON.

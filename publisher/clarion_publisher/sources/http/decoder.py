@@ -44,7 +44,7 @@ class _RawEvents(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class BatchForm(Generic[AnyBody]):
-    """How a batch holds its events.
+    """The form of a batch.
 
     Attributes:
         one: decodes a single event.
@@ -63,7 +63,7 @@ class BatchForm(Generic[AnyBody]):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How to check a single field, and the rule in words."""
+    """The check of a single field, and its rule in words."""
 
     decoder: msgspec.json.Decoder[Any]
     expected: str

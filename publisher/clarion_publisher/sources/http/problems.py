@@ -207,7 +207,7 @@ def _asked_for(refusal: Refusal) -> list[tuple[str, str]]:
 
 
 def _challenge(refusal: Refusal, more: str = "") -> str:
-    """How to authenticate (RFC 6750, section 3). No error code if the request had no token."""
+    """The way to authenticate (RFC 6750, section 3). No error code if the request had no token."""
     if refusal.kind is UNAUTHENTICATED.kind:
         return f'Bearer realm="{REALM}"'
     description = f'error_description="{refusal.detail}"'

@@ -191,7 +191,7 @@ REASON_MAX_CHARACTERS: Final = 123
 
 
 class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to close a user's connections."""
+    """An order to close a user's connections."""
 
     reason: Annotated[
         Annotated[str, Meta(max_length=REASON_MAX_CHARACTERS)] | None,

@@ -107,7 +107,7 @@ class Users:
         )
 
     async def read_topic(self, topic: str) -> TopicPresence:
-        """Who receives a topic, and on which pods.
+        """The members of a topic and their pods.
 
         Raises:
             Refusal: the topic has no presence, or Redis does not answer.

@@ -23,7 +23,7 @@ def caller_of(identity: str) -> Claims:
 
 @dataclass(slots=True)
 class Result:
-    """What became of a batch.
+    """The outcome of a batch.
 
     Attributes:
         done: ids of rows whose events are in Redis.

@@ -115,7 +115,7 @@ class _Microseconds(Loader):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is read at once.
+    """The limits of one read.
 
     Attributes:
         data_max_bytes: of one row's data; larger ones are not read, only their size.
@@ -196,7 +196,7 @@ class Database:
         await self._answer(self._connection.execute(b"ROLLBACK"))
 
     async def backlog(self) -> Backlog:
-        """What waits, and what was set aside."""
+        """The rows that wait, and those that were set aside."""
         cursor = await self._answer(self._connection.execute(_BACKLOG))
         waiting, lag, refused = await cursor.fetchone() or (0, None, 0)
         return Backlog(waiting, max(0.0, lag or 0.0), refused)

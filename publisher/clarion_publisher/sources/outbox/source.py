@@ -36,7 +36,7 @@ _TROUBLE: Final = (OutboxFault, psycopg.Error, OSError, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often things are done.
+    """The intervals of the source's work.
 
     Attributes:
         poll_seconds: between two looks at a table without rows.
