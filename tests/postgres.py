@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -18,6 +19,17 @@ from clarion_publisher.sources.outbox.schema import migration
 from tests.e2e.ports import free_port
 
 _READY_SECONDS = 60.0
+
+
+@contextmanager
+def postgresql() -> Iterator[Postgres]:
+    """A server that runs, and is removed at the end."""
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 class Postgres:

@@ -13,7 +13,7 @@ from clarion_cli.outbox import embedded_by_default
 from tests.cli.clarion import Clarion
 from tests.cli.test_check import SECRET, about, checked, messages
 from tests.e2e.ports import free_port
-from tests.postgres import Outbox, Postgres
+from tests.postgres import Outbox, Postgres, postgresql
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,8 @@ def test_the_outbox_of_up_needs_no_url(given: str, meant: str) -> None:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    server.start()
-    yield server
-    server.remove()
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.e2e.stack import Stack, make_stack
 from tests.observability import backend, hour
 from tests.observability.prometheus import SCRAPE_SECONDS, Drawn, Prometheus, Series
 from tests.observability.traffic import SETTINGS, drive
-from tests.postgres import Postgres
+from tests.postgres import postgresql
 from tests.valkey import Valkey
 
 HOUR_SCRAPE_SECONDS: Final = 5.0
@@ -98,9 +98,7 @@ def _recording(
         valkey = Valkey(folder)
         exits.callback(valkey.kill)
         valkey.start()
-        postgres = Postgres()
-        exits.callback(postgres.remove)
-        postgres.start()
+        postgres = exits.enter_context(postgresql())
         stack = make_stack(
             folder,
             valkey.url,

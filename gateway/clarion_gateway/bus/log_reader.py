@@ -15,7 +15,7 @@ from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
-from clarion_gateway.delivery.replay import HistoryBus
+from clarion_gateway.delivery.logs import HistoryBus
 
 NEWEST: Final = 2**53
 """Above every id."""

@@ -21,7 +21,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.bus import log_reader as catch_up
 from clarion_gateway.bus.log_reader import NEWEST, Heard, Missed
 from clarion_gateway.bus.streams import Stream, Streams
-from clarion_gateway.delivery.replay import HistoryBus
+from clarion_gateway.delivery.logs import HistoryBus
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics

@@ -43,7 +43,7 @@ from clarion_contract.redis.subscriber import Message, Subscribed
 from clarion_gateway.bus.probe import STAYED_AWAY, Clocks, Prober, ProbingBus
 from clarion_gateway.bus.repair import Repair, TellGap
 from clarion_gateway.bus.streams import Stream, Streams
-from clarion_gateway.delivery.replay import HistoryBus
+from clarion_gateway.delivery.logs import HistoryBus
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics

@@ -8,13 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.delivery.logs import HistoryBus
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.shares import Party
@@ -23,21 +23,6 @@ from clarion_gateway.metrics.registry import Metrics
 
 # The most events of one stream in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
-
-
-class HistoryBus(Protocol):
-    """The part of `clarion_contract.bus.bus.Bus` that reads logs, for replays and for repair."""
-
-    async def history(
-        self,
-        ranges: Sequence[tuple[Audience, int]],
-        *,
-        limit: int,
-        broken_too: bool = False,
-        max_bytes: int = PAGE_MAX_BYTES,
-    ) -> list[History]:
-        """See `clarion_contract.bus.bus.Bus.history`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Final
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_gateway.delivery.logs import LogBus
 
 # A topic of which a client missed more than so much is read as far back as its ring has room.
 _EVENTS_PER_PAGE: Final = 500
@@ -28,27 +28,6 @@ _RING_BYTES: Final = 1_024
 # The share of all memory that one topic may take.
 _ONE_SHARE: Final = 1 / 8
 _by_id: Final = attrgetter("id")
-
-
-class LogBus(Protocol):
-    """The part of `clarion_contract.bus.bus.Bus` that reads the logs of topics."""
-
-    async def history(
-        self,
-        ranges: Sequence[tuple[Audience, int]],
-        *,
-        limit: int,
-        broken_too: bool = False,
-        max_bytes: int = PAGE_MAX_BYTES,
-    ) -> list[History]:
-        """See `clarion_contract.bus.bus.Bus.history`."""
-        ...
-
-    async def newest(
-        self, audiences: Sequence[Audience], *, limit: int, max_bytes: int = PAGE_MAX_BYTES
-    ) -> list[History]:
-        """See `clarion_contract.bus.bus.Bus.newest`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from clarion_contract.events.audience import (
     audience_forms,
     parse_audience,
 )
-from clarion_contract.events.event import TYPE_PATTERN, to_the_end
+from clarion_contract.events.event import to_the_end
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.service.telemetry import is_sampled, read_traceparent
 from clarion_publisher.ingestion.admission import producer_key
-from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, TYPE_EXPECTED, IncomingEvent
+from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.decoder import (
     BatchForm,
@@ -45,7 +45,7 @@ from clarion_publisher.sources.http.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     HttpRefusal,
 )
-from clarion_publisher.sources.http.schemas import ConnectionId
+from clarion_publisher.sources.http.schemas import EventType, Excluded
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 BATCH_TYPE: Final = "application/cloudevents-batch+json"
@@ -92,15 +92,7 @@ class CloudEvent(Struct, frozen=True):
             extra={"expected": "a URI reference that is not empty"},
         ),
     ]
-    type: Annotated[
-        str,
-        Meta(
-            pattern=to_the_end(TYPE_PATTERN),
-            description="What happened, such as order.updated.",
-            examples=["order.updated"],
-            extra={"expected": TYPE_EXPECTED},
-        ),
-    ]
+    type: EventType
     clarionaudience: Annotated[
         str,
         Meta(
@@ -110,14 +102,7 @@ class CloudEvent(Struct, frozen=True):
             extra={"expected": audience_forms()},
         ),
     ]
-    clarionexclude: Annotated[
-        ConnectionId | None,
-        Meta(
-            description="A connection that must not receive the event: `connection` of its "
-            "welcome message.",
-            extra={"expected": EXCLUDE_EXPECTED},
-        ),
-    ] = None
+    clarionexclude: Excluded = None
     clarionhistory: Annotated[
         # Text in binary mode, and from brokers that make a structured event of a binary one: they
         # do not know the type of an extension.

@@ -88,6 +88,25 @@ _RECIPIENTS: Final = (
 )
 
 
+EventType = Annotated[
+    str,
+    Meta(
+        pattern=to_the_end(TYPE_PATTERN),
+        description="What happened, such as order.updated.",
+        examples=["order.updated"],
+        extra={"expected": TYPE_EXPECTED},
+    ),
+]
+Excluded = Annotated[
+    ConnectionId | None,
+    Meta(
+        description="A connection that must not receive the event: `connection` of its welcome "
+        "message.",
+        extra={"expected": EXCLUDE_EXPECTED},
+    ),
+]
+
+
 class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event to publish."""
 
@@ -102,15 +121,7 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
             },
         ),
     ]
-    type: Annotated[
-        str,
-        Meta(
-            pattern=to_the_end(TYPE_PATTERN),
-            description="What happened, such as order.updated.",
-            examples=["order.updated"],
-            extra={"expected": TYPE_EXPECTED},
-        ),
-    ]
+    type: EventType
     data: Annotated[
         Raw,
         Meta(
@@ -125,14 +136,7 @@ class NewEvent(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": KEY_EXPECTED},
         ),
     ] = None
-    exclude: Annotated[
-        ConnectionId | None,
-        Meta(
-            description="A connection that must not receive the event: `connection` of its "
-            "welcome message.",
-            extra={"expected": EXCLUDE_EXPECTED},
-        ),
-    ] = None
+    exclude: Excluded = None
     history: Annotated[
         bool,
         Meta(

@@ -6,24 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import Outbox, Postgres
+from tests.postgres import Outbox, Postgres, postgresql
 
 
 @pytest.fixture(scope="session")
 def shared_postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    server.start()
-    yield server
-    server.remove()
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """A server for one test, to stop, pause and restart."""
-    server = Postgres()
-    server.start()
-    yield server
-    server.remove()
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import redis
 from clarion_contract.events.audience import ALL
 from clarion_publisher.sources.outbox import database
 from tests.e2e.ports import free_port
-from tests.postgres import Outbox, Postgres
+from tests.postgres import Outbox, Postgres, postgresql
 from tests.publisher.service import Service
 from tests.publisher.sources.outbox.reading import reading, rows, wait_for
 from tests.redis_topologies import wait_until
@@ -123,9 +123,7 @@ def test_a_primary_that_was_replaced_is_left_for_the_new_one(
     redis_url: str, postgres: Postgres, namespace: str
 ) -> None:
     """One URL has both hosts. The former primary answers on, and only reads."""
-    other = Postgres()
-    other.start()
-    try:
+    with postgresql() as other:
         former, new = postgres.new_outbox(), other.new_outbox()
         other.execute(f'ALTER DATABASE "{new.name}" RENAME TO "{former.name}"')
         new.name = former.name
@@ -141,8 +139,6 @@ def test_a_primary_that_was_replaced_is_left_for_the_new_one(
             )  # fmt: skip
             new.insert("all", "1")
             wait_for(service, ALL, [0, 1])
-    finally:
-        other.remove()
 
 
 def test_a_crash_between_publishing_and_deleting_doubles_nothing(
