@@ -18,7 +18,8 @@ import jwt
 from clarion_bench.launch import Launch
 from clarion_bench.processes import answers_ok, free_port
 from clarion_bench.publishers import EVENT_TYPE
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import ALL, Audience, user_audience
 from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis.keyspace import Keyspace

@@ -12,7 +12,8 @@ import pytest
 
 from clarion import ALL
 from clarion.publisher import Bounds, Publisher, ServiceToken
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.redis.keyspace import Keyspace
 from tests.cli.clarion import SECRET
 from tests.e2e.stack import Service, make_stack

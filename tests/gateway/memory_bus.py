@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
+from clarion_contract.bus.history import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication, parse_message

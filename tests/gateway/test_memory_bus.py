@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history import History
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Event, Publication, parse_message
 from clarion_contract.redis.keyspace import Keyspace

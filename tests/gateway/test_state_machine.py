@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from opentelemetry.sdk.trace import TracerProvider
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
+from clarion_contract.bus.history import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication

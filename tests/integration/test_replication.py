@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication, Published

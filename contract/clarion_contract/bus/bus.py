@@ -11,21 +11,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
-import structlog
 from redis.exceptions import ResponseError
 
+from clarion_contract.bus.history import PAGE_MAX_BYTES, History, page_of
+from clarion_contract.bus.history_limits import HistoryLimits, LogLimits
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import (
-    Event,
     Publication,
     Published,
-    parse_message,
 )
-from clarion_contract.events.topic_rules import NO_RULES, TopicRules
 from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.connections import pool_to
 from clarion_contract.redis.faults import unavailable
@@ -40,75 +38,14 @@ from clarion_contract.redis.server import (
 )
 from clarion_contract.redis.url import parse_redis_url
 
-_log = structlog.get_logger(__name__)
-
 _DUPLICATE: Final = 1
 _KEY_REUSED: Final = 2
 _PROBE_HEADER: Final = "clarion.probe - -"
 _PROBE_KEY_MILLISECONDS: Final = 100
-PAGE_MAX_BYTES: Final = 1 << 20
-"""Of events' data in one reply. Redis builds a reply in its own memory, once for each reader."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryLimits:
-    """The limits of each stream's history, and of the time that idempotency keys are remembered.
-
-    Attributes:
-        topics: rules that keep less of some topics.
-    """
-
-    max_events: int
-    max_age_seconds: int
-    key_ttl_seconds: int
-    topics: TopicRules = NO_RULES
-
-    def of(self, publication: Publication) -> LogLimits:
-        """The limits of the log that a publication goes to."""
-        if not publication.history:
-            return LogLimits(0, self.max_age_seconds)
-        audience = publication.audience
-        if audience.kind != "topic" or not self.topics.topics:
-            return LogLimits(self.max_events, self.max_age_seconds)
-        history = self.topics.of(audience.name).history
-        if history is None:
-            return LogLimits(0, self.max_age_seconds)
-        return LogLimits(
-            history.max_events or self.max_events,
-            history.max_age_seconds or self.max_age_seconds,
-        )
-
-
-class LogLimits(NamedTuple):
-    """The limits of one log in Redis.
-
-    Attributes:
-        max_events: 0: events are not logged.
-    """
-
-    max_events: int
-    max_age_seconds: int
 
 
 Answer = Published | IdempotencyKeyReused | BusUnavailable
 """The result of one publication out of several. A failure stands in the publication's own place."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The events of one stream after a position.
-
-    Attributes:
-        floor: the log is complete for every position at or above it.
-        last: id of the stream's newest event; 0 when Redis remembers none.
-        events: in id order, at most as many as the caller asked for.
-        next_since: the position from which to read on; None: these were all.
-    """
-
-    floor: int
-    last: int
-    events: list[Event]
-    next_since: int | None = None
 
 
 def redis_from_url(url: str) -> RedisServer | RedisCluster:
@@ -308,7 +245,7 @@ class Bus:
             proofs=self._wanted_proofs,
         )
         return [
-            _page(audience, int(floor), int(last), entries, int(next_since) or None)
+            page_of(audience, int(floor), int(last), entries, int(next_since) or None)
             for (audience, _), (floor, last, entries, next_since) in zip(
                 ranges, self._whole(replies), strict=True
             )
@@ -453,36 +390,3 @@ def _answer(
     if outcome == _KEY_REUSED:
         return IdempotencyKeyReused(int(id_))
     return Published(int(id_), outcome == _DUPLICATE, gateways)
-
-
-def _page(
-    audience: Audience,
-    floor: int,
-    last: int,
-    entries: list[tuple[bytes, list[bytes]]],
-    next_since: int | None,
-) -> History:
-    """A page of a log.
-
-    An entry that is not an event, such as one of a later version, is logged and left out. The log
-    counts as incomplete up to it, so that clients are told of a loss instead of missing it.
-    """
-    events = []
-    for entry in entries:
-        try:
-            events.append(_logged(audience, entry))
-        except (ValueError, KeyError):
-            name = entry[0].decode()
-            _log.error("not an event in a log; it counts as lost", stream=audience.stream, id=name)
-            floor = max(floor, int(name.partition("-")[0]))
-    return History(floor, last, events, next_since)
-
-
-def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:
-    """The event in a log entry ``(<id>-0, [p, prev, h, header, d, data])``."""
-    stream_id, fields = entry
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
-    event_id = stream_id.partition(b"-")[0]
-    return parse_message(
-        audience, b"%b %b %b\n%b" % (event_id, values[b"p"], values[b"h"], values[b"d"])
-    )

@@ -28,7 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Replication

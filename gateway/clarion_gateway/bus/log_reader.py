@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
+from clarion_contract.bus.history import PAGE_MAX_BYTES, History
 from clarion_contract.bus.positions import Loss
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event

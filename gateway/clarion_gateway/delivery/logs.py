@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from clarion_contract.bus.bus import PAGE_MAX_BYTES, History
+from clarion_contract.bus.history import PAGE_MAX_BYTES, History
 from clarion_contract.events.audience import Audience
 
 

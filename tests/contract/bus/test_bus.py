@@ -13,7 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from clarion_contract.bus import bus as bus_module
-from clarion_contract.bus.bus import Bus, History, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history import History
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import (
     ALL,
     AUTHENTICATED,

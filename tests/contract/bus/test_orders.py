@@ -10,7 +10,8 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.orders import (
     Disconnect,
     Order,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Answer, Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.errors import BusUnavailable, BusUnreachable, IdempotencyKeyReused

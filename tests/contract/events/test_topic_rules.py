@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import ALL, topic_audience
 from clarion_contract.events.event import Publication
 from clarion_contract.events.topic_rules import EVERY_TOPIC, TopicRules

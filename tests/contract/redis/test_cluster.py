@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Answer, Bus, redis_from_url
 from clarion_contract.bus.clocks import BucketClocks
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.orders import Orders, RevokeToken, encode_order
 from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegister
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience

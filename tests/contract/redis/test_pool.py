@@ -10,7 +10,8 @@ import pytest
 import redis
 from redis.asyncio.connection import AbstractConnection
 
-from clarion_contract.bus.bus import Answer, Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Answer, Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.events.audience import ALL, user_audience
 from clarion_contract.events.event import Publication, Published
 from clarion_contract.redis import pool

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from clarion_contract.bus.bus import HistoryLimits
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.service.secret_settings import holds_secret
 from clarion_contract.service.settings import (
     ContractSettings,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.history import History
 from clarion_contract.events.audience import Audience, topic_audience
 from tests.gateway.clients.test_admission import Door, asking, welcome_of
 from tests.gateway.clockwork import ClockworkLoop

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clarion_contract.bus.bus import History
+from clarion_contract.bus.history import History
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication

@@ -15,7 +15,8 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.presence import (
     NO_PODS,
     PodLoad,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Published

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from clarion_contract.bus.bus import Bus, HistoryLimits, redis_from_url
+from clarion_contract.bus.bus import Bus, redis_from_url
+from clarion_contract.bus.history_limits import HistoryLimits
 from clarion_contract.bus.orders import Disconnect, Orders, RevokeToken, RevokeUser, decode_order
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.topic_presence import TopicRegister
