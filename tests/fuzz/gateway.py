@@ -52,7 +52,7 @@ class _NoBus:
 
     position = 1
 
-    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
+    async def join(self, audiences: Iterable[Audience]) -> None:
         pass
 
     @contextlib.asynccontextmanager

@@ -154,6 +154,16 @@ async def test_a_user_who_is_new_to_the_pod_resumes(start: Start, history: int) 
     assert numbers == list(range(history + 1))
 
 
+async def test_a_fresh_clients_position_lies_after_all_that_was_published_before(
+    start: Start,
+) -> None:
+    """Its pod has not listened to the user yet. An event above the position would never come."""
+    async with start(probe_interval_seconds=30) as pod:
+        id_ = await pod.publish(user_audience("alice"), "before")
+        async with opened(pod, token=token("alice")) as client:
+            assert int(client.welcome["id"]) >= id_
+
+
 async def test_a_pod_that_has_just_started_resumes_clients_of_others(start: Start) -> None:
     async with start(pod="pod-a") as pod:
         async with opened(pod, token=token("alice")) as client:

@@ -173,24 +173,26 @@ class Subscription:
         """The failure that keeps the bus from being verified; None: there is none."""
         return self._prober.trouble
 
-    async def join(self, audiences: Iterable[Audience], *, whole: bool = False) -> None:
-        """Return when every new event for these audiences will come in.
+    async def join(self, audiences: Iterable[Audience]) -> None:
+        """Return when every event for these audiences above the pod's position will come in.
 
-        Args:
-            audiences: any; the pod listens to those of kinds with one stream in any case.
-            whole: for a client that resumes. Return only when the pod's position has passed all
-                events that were published before. The client finds those in the log, so that none
-                is lost between the log and the subscription. It costs a probe, which other joins
-                share.
+        It is `joined` with ``whole``, for a client whose `welcome` names that position.
         """
-        async with self.joined(audiences, whole=whole):
+        async with self.joined(audiences, whole=True):
             pass
 
     @contextlib.asynccontextmanager
     async def joined(
         self, audiences: Iterable[Audience], *, whole: bool = False
     ) -> AsyncIterator[None]:
-        """As `join`; and the pod stays subscribed at least as long as the context lasts."""
+        """Enter when every new event for these audiences will come in, and stay subscribed.
+
+        Args:
+            audiences: any; the pod listens to those of kinds with one stream in any case.
+            whole: wait until the pod's position has passed all events that were published before.
+                Then a log and the subscription leave no hole between them. It costs a probe, which
+                other joins share, if the pod did not listen to one of the streams before.
+        """
         await self._caught_up.wait()
         streams = [self._streams.of(audience) for audience in audiences if audience.named]
         for stream in streams:

@@ -51,14 +51,14 @@ class Verifier(Protocol):
 class Joining(Protocol):
     """The part of `clarion_gateway.bus.subscription.Subscription` that admission uses."""
 
-    async def join(self, audiences: Collection[Audience], *, whole: bool = False) -> None:
-        """Return when every new event for the audiences will reach this pod."""
+    async def join(self, audiences: Collection[Audience]) -> None:
+        """Return when every event for the audiences above the pod's position will reach it."""
         ...
 
     def joined(
         self, audiences: Collection[Audience]
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """The same, and it stays so while the context lasts."""
+        """Enter when every new event for them will, and stay so while the context lasts."""
         ...
 
     def interned(self, audiences: Collection[Audience]) -> tuple[Audience, ...]:
@@ -306,7 +306,7 @@ class Admission:
         asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
         audiences = list(dict.fromkeys([*audiences, *asked.granted]))
         self.topics.check(audiences)
-        await self._subscription.join(audiences, whole=since is not None)
+        await self._subscription.join(audiences)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
         if connection.state is State.CLOSED:

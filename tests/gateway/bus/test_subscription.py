@@ -101,8 +101,8 @@ class Listening:
         self.loop.settle()
         return ids
 
-    def joining(self, user: str | None, *, whole: bool = False) -> asyncio.Task[None]:
-        return self.loop.spawn(self.subscription.join(audiences_of(Identity(user)), whole=whole))
+    def joining(self, user: str | None) -> asyncio.Task[None]:
+        return self.loop.spawn(self.subscription.join(audiences_of(Identity(user))))
 
     def _connect(self) -> MemorySubscriber:
         self.subscribers.append(MemorySubscriber(self.bus, reachable=lambda: not self.bus.down))
@@ -644,12 +644,12 @@ def test_a_join_while_redis_is_away_does_not_delay_later_joins(pod: Listening) -
     assert later.done()
 
 
-def test_a_resume_waits_for_the_position_to_pass_the_subscription(pod: Listening) -> None:
-    """Otherwise older events for the user would lie above the pod's position. A resume expects such
+def test_a_join_waits_for_the_position_to_pass_the_subscription(pod: Listening) -> None:
+    """Otherwise older events for the user would lie above the pod's position. A client expects such
     events by subscription, and they would never come."""
     (id_,) = pod.publish(ALICE)
     assert pod.delivery.position < id_
-    pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")], whole=True))
+    pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")]))
     assert pod.delivery.position > id_
 
 
