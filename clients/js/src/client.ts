@@ -478,7 +478,7 @@ export class Client<
       case "welcome":
         return this.#welcomed(message);
       case "event":
-        if (!this.#seen.add(message.id, streamOf(message))) return;
+        if (!this.#seen.add(message.id, message.topic)) return;
         if (!message.isForeign) {
           this.#byType.get(message.type)?.emit(message.data, message);
           this.#onAny.emit(message);
@@ -684,11 +684,6 @@ export class Client<
 
 function momentIn(seconds: number | null): number | null {
   return seconds === null ? null : Date.now() + seconds * 1000;
-}
-
-/** The name under which an event's id counts. An event stream does not say the topic, so all that it says counts. */
-function streamOf({ audience, topic, type, data }: ClarionEvent): string {
-  return topic ?? (audience ? "" : type + JSON.stringify(data));
 }
 
 /** Make a client and connect it. */

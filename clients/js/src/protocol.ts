@@ -9,7 +9,7 @@ export interface ClarionEvent<Type extends string = string, Data = unknown> {
   readonly data: Data;
   /** When it was published. RFC 3339, UTC, microseconds. */
   readonly time: string;
-  /** `all`, `authenticated`, `user` or `topic`; missing on server-sent events, which do not carry it. */
+  /** `all`, `authenticated`, `user` or `topic`; on server-sent events only `topic`, else missing. */
   readonly audience?: string;
   /** The topic's name, if the audience is one. */
   readonly topic?: string;

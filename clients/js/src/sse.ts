@@ -69,11 +69,11 @@ function fieldsOf(block: string): Record<string, string> {
 }
 
 /** Names that begin with `$` are the gateway's own messages; a comment is a sign of life. */
-function messageOf({ event, data, id }: Record<string, string>): ServerMessage | null {
+function messageOf({ event, data, id, topic }: Record<string, string>): ServerMessage | null {
   if (!event) return { kind: "ping" };
   const value = data ? JSON.parse(data) : {};
   if (event.startsWith("$")) return { kind: event.slice(1), id, ...value };
   if (id === undefined) return { kind: "message", type: event, data: value }; // it moves no position
   const time = new Date(Number(id) / 1000).toISOString();
-  return { kind: "event", id, type: event, time, data: value };
+  return { kind: "event", id, type: event, time, data: value, ...(topic !== undefined && { audience: "topic", topic }) };
 }

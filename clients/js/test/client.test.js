@@ -539,6 +539,21 @@ test("where sockets do not get through, events come by an event stream", async (
   assert.match(refused.message, /cannot send/);
 });
 
+test("an event stream says the topic of an event", async () => {
+  const url = await startedWithoutSockets((_, response) => {
+    stream(response, 'id: 4\nevent: $welcome\ndata: {"connection":"s","user":null,"resumed":null}\n\n');
+    response.write("id: 5\nevent: tick\ntopic: a\ndata: 1\n\nid: 5\nevent: tick\ntopic: b\ndata: 1\n\n");
+    response.write("id: 5\nevent: tick\ntopic: b\ndata: 1\n\nid: 6\nevent: end\ndata: 1\n\n");
+  });
+  const client = connect(url, { transport: "sse" });
+  const heard = [];
+  const done = promised();
+  client.onAny(({ audience, topic }) => heard.push([audience, topic]));
+  client.on("end", done.resolve);
+  await done;
+  assert.deepEqual(heard, [["topic", "a"], ["topic", "b"], [undefined, undefined]]);
+});
+
 test("a message to this connection alone comes over an event stream too", async () => {
   const url = await startedWithoutSockets((_, response) => {
     stream(response, 'id: 4\nevent: $welcome\ndata: {"connection":"s","user":null,"resumed":null}\n\n');

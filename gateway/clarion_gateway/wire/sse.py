@@ -34,9 +34,14 @@ class SseFormat:
         """See `clarion_gateway.wire.format.WireFormat`.
 
         A line break in the JSON begins another ``data:`` line. It may, being white space in JSON.
+
+        An event of a topic says it in a field ``topic:``. An EventSource ignores fields that it
+        does not know (section 9.2.6 of the standard).
         """
-        data = _one_line_each(event.data)
-        return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), data)
+        audience = event.audience
+        topic = f"{audience.kind}: {audience.name}\n" if audience.shown else ""
+        head = f"id: {event.id}\nevent: {event.type}\n{topic}data: "
+        return b"%b%b\n\n" % (head.encode(), _one_line_each(event.data))
 
     def welcome(self, welcome: Welcome) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`.

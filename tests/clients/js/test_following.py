@@ -129,6 +129,9 @@ async def test_topics_are_resumed_on_any_gateway(
         await _heard(client, "last")
     expected = [[turn, n] for turn in range(2) for n in (1, 2, 4, 5, 7, 8, "end")]
     assert client.data == [*expected, "last"]
+    topics = [report.get("topic") for report in client.reports if report["kind"] == "event"]
+    assert topics[:3] == ["order.1", "order.2", "order.1"]
+    assert topics[-2:] == [None, "order.2"]
     refreshes = [report for report in client.reports if report["kind"] == "refresh"]
     assert [(refresh["reason"], refresh.get("topic")) for refresh in refreshes] == [
         ("first", None),

@@ -41,10 +41,14 @@ def folder(package: Path, application: Path) -> Path:
     return out
 
 
-@pytest_asyncio.fixture
-async def page(stack: Stack, folder: Path) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(params=["websocket", "sse"])
+async def page(stack: Stack, folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     """The page of alice, whose client is open."""
-    given = {"url": stack.gateways[0].url, "token": stack.token("alice", subscribe=["order.*"])}
+    given = {
+        "url": stack.gateways[0].url,
+        "token": stack.token("alice", subscribe=["order.*"]),
+        "transport": request.param,
+    }
     script = f"<script>window.given = {json.dumps(given)}</script>"
     (folder / "page.html").write_text(f"{script}<div id=root></div><script src=page.js></script>")
     with served(folder) as origin:

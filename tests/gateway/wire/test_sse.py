@@ -75,6 +75,17 @@ def test_an_event_reaches_an_event_source(
     assert (got_type, json.loads(got_data), last_event_id) == (type_, value, str(id_))
 
 
+def test_an_event_of_a_topic_names_it_where_an_event_source_does_not_look() -> None:
+    stream = SSE.event(event(7, Audience("topic", "order.42"), data=b"1"))
+    assert stream == b"id: 7\nevent: tick\ntopic: order.42\ndata: 1\n\n"
+    assert EventSource().read(stream).events == [("tick", "1", "7")]
+
+
+@pytest.mark.parametrize("audience", AUDIENCES, ids=str)
+def test_an_event_of_another_audience_carries_nothing_more(audience: Audience) -> None:
+    assert SSE.event(event(7, audience, data=b"1")) == b"id: 7\nevent: tick\ndata: 1\n\n"
+
+
 @given(st.lists(written(), max_size=5))
 def test_events_joined_in_one_buffer_stay_apart(documents: list[tuple[object, bytes]]) -> None:
     stream = b"".join(SSE.event(event(i + 1, data=d)) for i, (_, d) in enumerate(documents))

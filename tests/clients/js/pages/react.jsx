@@ -3,13 +3,13 @@ import { StrictMode, startTransition, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { useClient, useEvent, useStatus, useTopic } from "@clarion/client/react";
 
-const { url, token } = window.given;
+const { url, token, transport } = window.given;
 window.heard = [];
 window.loads = [];
 window.atRender = [];
 
 function Page() {
-  const client = useClient({ url, getToken: () => token });
+  const client = useClient({ url, transport, getToken: () => token });
   window.client = client;
   const status = useStatus(client);
   const [order, setOrder] = useState("order.1");
