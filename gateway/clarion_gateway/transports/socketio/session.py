@@ -1,0 +1,391 @@
+"""A session of Engine.IO with Socket.IO on it, whatever carries its messages.
+
+The session begins with the handshake of Engine.IO. The connection of the main namespace begins
+with the client's CONNECT, and ends with its DISCONNECT or the session. Until then, and between two
+of them, the session has a `Connection` that is not open: the next CONNECT opens it.
+
+A *carrier* is the transport below: `clarion_gateway.transports.socketio.websocket` or
+`clarion_gateway.transports.socketio.polling`. Both take the frames that rounds write, so an upgrade
+changes the carrier and nothing else. Decoding is sans I/O (`clarion_gateway.wire.engineio`,
+`clarion_gateway.wire.socketio`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final, Protocol
+
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close, Refused
+from clarion_gateway.connections.connection import NO_SOCKET, Connection, State, discard
+from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.socketio.auth import (
+    asks_to_recover,
+    opening_of,
+    recovering_of,
+)
+from clarion_gateway.wire import frames
+from clarion_gateway.wire.engineio import packets as engine
+from clarion_gateway.wire.engineio.heartbeat import Beat, Heartbeat
+from clarion_gateway.wire.messages import Malformed
+from clarion_gateway.wire.socketio.assembly import Assembly
+from clarion_gateway.wire.socketio.format import SOCKETIO, answer_of, invalid_namespace, message_of
+from clarion_gateway.wire.socketio.packets import MAIN, Packet, PacketType
+
+_PING: Final = frames.text(b"%d" % engine.PacketType.PING)
+# The refusals of admission after which the client must not come back by itself: it is told by
+# CONNECT_ERROR. After all others the session ends, and the client comes back.
+_TOLD: Final = frozenset(
+    {
+        close_codes.UNAUTHENTICATED.label,
+        close_codes.REVOKED.label,
+        close_codes.BARRED.label,
+        close_codes.REFUSED.label,
+        close_codes.INVALID_TOPIC.label,
+        close_codes.TOO_MANY_TOPICS.label,
+    }
+)
+# One session may be refused so often: each CONNECT costs the check of a token.
+_REFUSED_MAX: Final = 10
+
+
+class Carrier(Protocol):
+    """The transport below a session."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        ...
+
+    @property
+    def is_reading(self) -> bool:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        ...
+
+    @property
+    def address(self) -> str | None:
+        """The address of the client's side of TCP; None: it is not known."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send frames to the client (`clarion_gateway.wire.frames`)."""
+        ...
+
+    async def drained(self) -> None:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more messages for now."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take messages again, those first that wait."""
+        ...
+
+    def carry(self, after: Connection) -> bool:
+        """Count for another connection from now on; False: what waits still counts for the one."""
+        ...
+
+    def end(self, close: Close, *, message: bytes = b"") -> None:
+        """Tell the client that the session ends, after some last frames; call `Session.ended`."""
+        ...
+
+    def cut(self, close: Close) -> None:
+        """Drop what waits, and end the session at once; call `Session.ended`."""
+        ...
+
+
+class Session:
+    """One session: the `Socket` of its connection.
+
+    Attributes:
+        awaiting_pong: always false; the session has a heartbeat of its own.
+        carrier: the transport that carries it now.
+        connection: the one that is open, or waits for its CONNECT.
+        slot: its place among `clarion_gateway.connections.heartbeats`.
+    """
+
+    __slots__ = (
+        "_assembly", "_connect_by", "_heartbeat", "_is_connected", "_is_counted", "_refused",
+        "_request", "_sessions", "awaiting_pong", "carrier", "connection", "slot",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        carrier: Carrier,
+        connection: Connection,
+        request: ConnectionRequest,
+    ) -> None:
+        """Begin; the connection waits for its CONNECT.
+
+        Args:
+            connection: a new one; the session becomes its socket.
+            request: the one that has begun the session.
+        """
+        now = asyncio.get_running_loop().time()
+        self.awaiting_pong = False
+        self.carrier = carrier
+        self.connection = connection
+        self.slot = -1
+        self._sessions = sessions
+        self._request = request.packed()
+        self._assembly = Assembly(sessions.settings.message_max_bytes)
+        self._heartbeat = Heartbeat(sessions.heartbeats.timing, now)
+        self._connect_by = 0.0
+        self._is_connected = False  # a CONNECT has come; its answer may still be due
+        self._is_counted = False  # among the sessions without a connection
+        self._refused = 0
+        connection.socket = self
+        self._await_connect(now)
+        sessions.heartbeats.add(self, self._due_at)
+
+    def handshake(self, sid: str, upgrades: tuple[str, ...]) -> bytes:
+        """The packet that opens the session.
+
+        Args:
+            sid: a secret, by which requests name the session.
+            upgrades: names of the carriers that the client may change to.
+        """
+        timing = self._sessions.heartbeats.timing
+        return engine.Handshake(
+            sid,
+            upgrades,
+            timing.interval_seconds,
+            timing.timeout_seconds,
+            self._sessions.settings.message_max_bytes,
+        ).encode()
+
+    # Heartbeat
+
+    @property
+    def _due_at(self) -> float:
+        due_at = self._heartbeat.due_at
+        return due_at if self._is_connected else min(due_at, self._connect_by)
+
+    def beat(self, now: float) -> float | None:
+        """See `clarion_gateway.connections.heartbeats.Beating`."""
+        if not self._is_connected and now >= self._connect_by:
+            self.close(close_codes.NO_CONNECT)
+            return None
+        beat = self._heartbeat.beat(now, is_reading=self.is_reading)
+        if beat is Beat.GIVE_UP:
+            self.close(close_codes.KEEP_ALIVE)
+            return None
+        if beat is Beat.PING:
+            self.connection.write(_PING)
+        return self._due_at
+
+    # What comes in
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether nothing is to be taken from the client now: a CONNECT is being answered."""
+        return self._is_connected and self.connection.state is not State.LIVE
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of a packet whose attachments have not come."""
+        return self._assembly.held_bytes
+
+    def text(self, data: bytes) -> None:
+        """Take a packet that came as text."""
+        try:
+            data.decode()  # parts of it are passed on without decoding them
+            self._take_packet(engine.decode(data))
+        except Malformed as malformed:
+            self._malformed(malformed)
+        except UnicodeDecodeError:
+            self.invalid_text()
+
+    def binary(self, data: bytes) -> None:
+        """Take a message that came as bytes."""
+        try:
+            self._take_packet(engine.Packet(engine.PacketType.MESSAGE, data, True))
+        except Malformed as malformed:
+            self._malformed(malformed)
+
+    def take_next(self, packets: Iterator[engine.Packet]) -> bool:
+        """Take the next one of some packets, whose text is valid UTF-8; says whether there was one.
+
+        A packet that the client must not send ends the session.
+        """
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return False
+            self._take_packet(packet)
+        except Malformed as malformed:
+            self._malformed(malformed)
+        return True
+
+    def invalid_text(self) -> None:
+        """End the session, since the client has sent text that is no UTF-8."""
+        self._sessions.metrics.messages.labels("invalid_text").inc()
+        self.carrier.end(close_codes.INVALID_TEXT)
+
+    def _malformed(self, malformed: Malformed) -> None:
+        self._sessions.metrics.messages.labels("malformed").inc()
+        self.carrier.end(close_codes.malformed(str(malformed)))
+
+    def _take_packet(self, packet: engine.Packet) -> None:
+        if packet.binary:
+            if self._sessions.spend(self.connection):
+                size_bytes = self._assembly.held_bytes + len(packet.data)
+                self._take(self._assembly.binary(packet.data), size_bytes)
+            return
+        if packet.type is engine.PacketType.PONG:
+            if not self._heartbeat.pong(asyncio.get_running_loop().time()):
+                self._sessions.spend(self.connection)  # no ping asked for it
+            return
+        if packet.type is engine.PacketType.CLOSE:
+            self.carrier.end(close_codes.NORMAL)
+            return
+        if packet.type is not engine.PacketType.MESSAGE:
+            raise Malformed("expected a message, a pong or a close from the client")
+        if self._sessions.spend(self.connection):
+            self._take(self._assembly.text(packet.data), len(packet.data))
+
+    def _take(self, packet: Packet | None, size_bytes: int) -> None:
+        """Take a whole packet; None: parts of it are still to come."""
+        if packet is None:
+            return
+        if packet.namespace != MAIN:
+            if packet.type is not PacketType.CONNECT:
+                raise Malformed("expected a namespace that is connected")
+            self.connection.write(frames.text(invalid_namespace(packet.namespace)))
+        elif packet.type is PacketType.CONNECT:
+            self._connect(packet)
+        elif not self._is_connected:
+            raise Malformed("expected a CONNECT first")
+        elif packet.type is PacketType.DISCONNECT:
+            self._begin_anew(close_codes.NORMAL)
+        elif packet.is_event:
+            self._sessions.take(self.connection, message_of(packet), size_bytes)
+        elif packet.type is PacketType.CONNECT_ERROR:
+            raise Malformed("expected no CONNECT_ERROR from a client")
+        else:
+            self._sessions.take(self.connection, answer_of(packet), size_bytes)
+
+    # The connection
+
+    def _connect(self, packet: Packet) -> None:
+        if self._is_connected:
+            raise Malformed("expected one CONNECT for each namespace")
+        self._is_connected = True
+        self._uncount()
+        refused = self._sessions.refuse_early()
+        if refused is not None:
+            self.carrier.end(refused)
+            return
+        request = ConnectionRequest.unpacked(self._request)
+        try:
+            opening = opening_of(packet.fields, request)
+        except Refused as refused_token:
+            self.close(refused_token.close)
+            return
+        sessions = self._sessions
+        wanted = sessions.settings.socketio_recovery or asks_to_recover(packet.fields)
+        if wanted and sessions.recovery.key is not None:
+            self.connection.format = sessions.recoverable
+            recovering = recovering_of(packet.fields, sessions.recovery)
+            if recovering is not None:
+                address = sessions.addresses.client(
+                    self.carrier.address or "", request.values("x-forwarded-for")
+                )
+                opening = replace(opening, recovering=recovering, address=address)
+        sessions.open(self.connection, opening)
+
+    def _begin_anew(self, close: Close) -> None:
+        """End the connection but not the session: the client may send another CONNECT."""
+        before = self.connection
+        after = Connection(SOCKETIO, self)
+        after.write = before.write
+        if not self.carrier.carry(after):
+            self.carrier.end(close)
+            return
+        self._sessions.succeed(before, after)
+        self.connection = after
+        self._sessions.ended(before, close)
+        before.write = discard
+        before.socket = NO_SOCKET
+        self._is_connected = False
+        self._await_connect(asyncio.get_running_loop().time())
+        self.resume_reading()
+
+    def _await_connect(self, now: float) -> None:
+        """Give the client time for a CONNECT; the session counts as a connection meanwhile."""
+        self._connect_by = now + self._sessions.settings.handshake_seconds
+        self._is_counted = True
+        self._sessions.unconnected += 1
+
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._sessions.unconnected -= 1
+
+    # Socket
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        return self.carrier.unsent_bytes
+
+    @property
+    def is_reading(self) -> bool:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        return self.carrier.is_reading
+
+    def write(self, data: bytes) -> None:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        self.carrier.write(data)
+
+    def ping(self) -> None:
+        """Do nothing: the session has a heartbeat of its own."""
+
+    async def drained(self) -> None:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        await self.carrier.drained()
+
+    def pause_reading(self) -> None:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        self.carrier.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `clarion_gateway.connections.connection.Socket`."""
+        self.carrier.resume_reading()
+
+    def cut(self, close: Close) -> None:
+        """See `clarion_gateway.connections.connection.Connection.cut`."""
+        self.carrier.cut(close)
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        """See `clarion_gateway.connections.connection.Connection.close`.
+
+        A refused CONNECT ends the connection, and the client is told to stay away. Everything else
+        ends the session, and the client comes back by itself, unless the user is barred.
+        """
+        if self._is_connected and self.connection.state is State.OPENING and close.label in _TOLD:
+            self._refused += 1
+            if self._refused < _REFUSED_MAX:
+                self.connection.write(SOCKETIO.refused(close.label, close.reason))
+                self._begin_anew(close)
+                return
+        if close.label == close_codes.BARRED.label:
+            message += SOCKETIO.disconnect
+        self.carrier.end(close, message=message)
+
+    def ended(self, close: Close) -> None:
+        """Forget the session, and count the close. Carriers call it, maybe more than once."""
+        self.connection.write = discard
+        self._sessions.ended(self.connection, close)
+        self._uncount()
+        self._sessions.heartbeats.remove(self)
+
+    def drop_kept(self) -> None:
+        """Drop the packet that is not whole."""
+        self._assembly.drop()
