@@ -228,7 +228,7 @@ class Parts:
     @cached_property
     def grants(self) -> Grants:
         return Grants(
-            self.answers.handlers,
+            self.answers,
             self.host,
             self.metrics,
             pod=self.settings.pod,

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import KINDS
+from clarion_contract.events.topic import check_pattern
 from clarion_contract.service.declared_events import Undeclared
 from clarion_contract.service.memory_limit import memory_limit_bytes
 from clarion_contract.service.origins import check_entries
@@ -25,7 +26,7 @@ from clarion_contract.service.settings import (
 )
 from clarion_contract.service.webhooks import Signer
 
-_HOOKS: Final = frozenset({"connect", "disconnect"})
+_HOOKS: Final = frozenset({"connect", "disconnect", "subscribe"})
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
 _BEHIND_MIN_BYTES: Final = 4_096
@@ -88,7 +89,13 @@ class GatewaySettings(ContractSettings):
     upstream_hooks: Names = Field(
         (),
         description="What else the backend is told of: `connect` asks it whether a client may "
-        "connect, `disconnect` tells it of each connection that has ended.",
+        "connect, `disconnect` tells it of each connection that has ended, `subscribe` asks it "
+        "about topics that clients' tokens do not grant.",
+    )
+    upstream_topics: Names = Field(
+        ("**",),
+        description="Topics about which the backend decides if `GATEWAY_UPSTREAM_HOOKS` has "
+        "`subscribe`: names and patterns such as `room.*`. `**` means every topic.",
     )
     upstream_seconds: float = Field(
         3, gt=0, le=300, description="How long the backend may take for one attempt."
@@ -549,6 +556,13 @@ class GatewaySettings(ContractSettings):
             raise ValueError(f"expected hooks out of {', '.join(sorted(_HOOKS))}, got {unknown}")
         return names
 
+    @field_validator("upstream_topics")
+    @classmethod
+    def _are_patterns(cls, names: Names) -> Names:
+        for name in names:
+            check_pattern(name)
+        return names
+
     @field_validator("upstream_secret")
     @classmethod
     def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -562,6 +576,7 @@ class GatewaySettings(ContractSettings):
         "dev_gateway_urls",
         "upstream_types",
         "upstream_hooks",
+        "upstream_topics",
         mode="before",
     )
     @classmethod

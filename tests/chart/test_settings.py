@@ -198,6 +198,8 @@ def _extreme(name: str, schema: Mapping[str, Any]) -> Any:
             return ["192.0.2.0/24", "2001:db8::/32"]
         case ["array", "string"] if name == "GATEWAY_UPSTREAM_HOOKS":
             return ["connect", "disconnect"]
+        case ["array", "string"] if name == "GATEWAY_UPSTREAM_TOPICS":
+            return ["room.*", "order.**"]
         case ["array", "string"]:
             return ["https://a.example.com", "https://b.example.com"]
         case _:

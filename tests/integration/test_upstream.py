@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.integration.pod import Pod, eventually, started, token
+from clarion_contract.events.audience import topic_audience
+from tests.integration.pod import Pod, eventually, settings_of, started, token
 from tests.integration.sockets import Client, dialled, opened
 from tests.integration.test_handlers_live import MOUNTED
 from tests.integration.upstream import SECRET, Upstream, backend, hang, says
@@ -167,6 +168,108 @@ class TestAnswers:
             upstream.answer = says(publish=[{"audience": "all", "type": "news", "data": "a"}])
             await client.send(kind="message", type="x", ref=1)
             assert await told(client, 2) == {"reply": [None], "event": ["a"]}
+
+    async def test_the_sender_begins_and_ceases_to_hear_topics(
+        self, pod: Pod, upstream: Upstream
+    ) -> None:
+        async with opened(pod) as client:
+            hello = {"audience": {"topic": "room.1"}, "type": "hello", "data": 1}
+            upstream.answer = says(subscribe=["room.1"], publish=[hello])
+            await client.send(kind="message", type="join", ref=1)
+            first = [await client.receive() for _ in range(3)]
+            assert {each["kind"] for each in first} == {"subscribed", "event", "reply"}
+            upstream.answer = says(unsubscribe=["room.1"], publish=[hello])
+            assert (await client.ask("leave"))["kind"] == "unsubscribed"
+            assert (await client.receive())["kind"] == "reply"
+            upstream.answer = None
+            assert (await client.ask("ping"))["kind"] == "reply"
+
+    async def test_more_topics_than_a_connection_may_hear(
+        self, shared_valkey: Valkey, namespace: str, upstream: Upstream
+    ) -> None:
+        upstream.answer = says(subscribe=["room.1", "room.2"])
+        few = settings(upstream, max_topics_per_connection=1)
+        async with started(shared_valkey.url, namespace, **few) as pod, opened(pod) as client:
+            assert (await client.ask("join"))["code"] == "too_many_topics"
+
+
+class TestTopics:
+    @pytest.fixture
+    async def deciding(
+        self, shared_valkey: Valkey, namespace: str, upstream: Upstream
+    ) -> AsyncIterator[Pod]:
+        asked = settings(
+            upstream,
+            upstream_hooks=("subscribe",),
+            upstream_topics=("room.*", "order.**"),
+            upstream_retries=0,
+        )
+        async with started(shared_valkey.url, namespace, **asked) as running:
+            yield running
+
+    async def test_the_backend_decides_about_topics(
+        self, deciding: Pod, upstream: Upstream
+    ) -> None:
+        async def answer(event: dict[str, Any]) -> web.StreamResponse:
+            closed = {"refuse": {"code": "closed", "message": "come tomorrow"}}
+            answers = {"room.yes": {"reply": True}, "room.no": {"reply": False}}
+            return web.json_response({**answers, "room.closed": closed}[event["data"]["topic"]])
+
+        upstream.answer = answer
+        async with opened(deciding, token=token("alice")) as alice:
+            topics = ["room.yes", "room.no", "room.closed", "elsewhere"]
+            await alice.send(kind="subscribe", ref=1, topics=topics)
+            told = await alice.receive("subscribed")
+            assert told["topics"] == ["room.yes"]
+            assert told["forbidden"] == ["room.no", "elsewhere"]
+            (refused,) = told["refused"]
+            assert (refused["topic"], refused["code"]) == ("room.closed", "closed")
+            await deciding.publish(topic_audience("room.yes"))
+            await alice.events(1)
+            connection = alice.id
+        assert {each["data"]["topic"] for each in upstream.events} == {
+            "room.yes",
+            "room.no",
+            "room.closed",
+        }
+        for event in upstream.events:
+            assert event["type"] == "clarion.subscribe"
+            assert (event["clarionuser"], event["clarionconnection"]) == ("alice", connection)
+
+    async def test_topics_in_the_query_are_asked_about(
+        self, deciding: Pod, upstream: Upstream
+    ) -> None:
+        upstream.answer = says(reply=True)
+        async with opened(deciding, topic="room.1") as client:
+            assert client.welcome["topics"] == ["room.1"]
+
+    @pytest.mark.parametrize(
+        ("answer", "code"),
+        [
+            (says(), None),
+            (status(204), None),
+            (says(reply={"ok": True}), "internal"),
+            (status(404), "internal"),
+            (status(200, "<html>"), "internal"),
+            (status(503), "unavailable"),
+        ],
+    )
+    async def test_without_a_clear_yes_a_topic_stays_closed(
+        self, deciding: Pod, upstream: Upstream, answer: Any, code: str | None
+    ) -> None:
+        upstream.answer = answer
+        async with opened(deciding) as client:
+            await client.send(kind="subscribe", ref=1, topics=["room.1"])
+            told = await client.receive("subscribed")
+            assert told["topics"] == []
+            if code is None:
+                assert told["forbidden"] == ["room.1"]
+            else:
+                assert [each["code"] for each in told["refused"]] == [code]
+
+    def test_patterns_are_checked_at_the_start(self) -> None:
+        with pytest.raises(ValueError, match="pattern"):
+            settings_of("redis://localhost", "x", upstream_topics=("room..1",))
 
 
 class TestHooks:

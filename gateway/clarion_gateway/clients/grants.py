@@ -8,7 +8,9 @@ hangs refuses its one topic.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -17,7 +19,6 @@ from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.topic import covers
 from clarion_gateway.application.context import Host, SubscribeContext
 from clarion_gateway.application.faults import at_the_applications_line
-from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.hooks import SubscribeHook
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.hooks import guarded
@@ -29,6 +30,15 @@ from clarion_gateway.wire.format import RefusedTopic
 _log = structlog.get_logger(__name__)
 
 
+class Deciding(Protocol):
+    """An owner of functions to ask, such as `clarion_gateway.application.handlers.Handlers`."""
+
+    @property
+    def subscribes(self) -> Sequence[SubscribeHook]:
+        """The functions that decide about topics; the first whose pattern covers a topic does."""
+        ...
+
+
 class Grants:
     """The application's decisions about topics.
 
@@ -38,7 +48,7 @@ class Grants:
     """
 
     def __init__(
-        self, handlers: Handlers, host: Host, metrics: Metrics, *, pod: str, seconds: float
+        self, handlers: Deciding, host: Host, metrics: Metrics, *, pod: str, seconds: float
     ) -> None:
         self._hooks = handlers.subscribes
         self._host = host

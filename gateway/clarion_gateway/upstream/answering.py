@@ -8,7 +8,7 @@ from clarion_contract.service.declaring import declared_events
 from clarion_contract.service.webhooks import Signer
 from clarion_gateway.application.checked_queue import CheckedQueue, Publisher
 from clarion_gateway.application.handlers import Handlers
-from clarion_gateway.application.hooks import ConnectHook, DisconnectHook
+from clarion_gateway.application.hooks import ConnectHook, DisconnectHook, SubscribeHook
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.upstream.backend import Backend
@@ -43,7 +43,7 @@ class Answering:
             source = f"/clarion/gateway/{settings.pod}"
             exchange = Exchange(self._backend, self.publisher, source=source)
             handlers.fall_back(UpstreamMessages(exchange, settings.upstream_types).find)
-            self._hooks = UpstreamHooks(exchange, settings.upstream_hooks)
+            self._hooks = UpstreamHooks(exchange, settings.upstream_hooks, settings.upstream_topics)
 
     @property
     def connects(self) -> Sequence[ConnectHook]:
@@ -54,6 +54,11 @@ class Answering:
     def disconnects(self) -> Sequence[DisconnectHook]:
         """The functions that run when a connection has ended, in the order of `connects`."""
         return (*self.handlers.disconnects, *(self._hooks.disconnects if self._hooks else ()))
+
+    @property
+    def subscribes(self) -> Sequence[SubscribeHook]:
+        """The functions that decide about topics: the application's own, then the upstream."""
+        return (*self.handlers.subscribes, *(self._hooks.subscribes if self._hooks else ()))
 
     @property
     def warnings(self) -> Sequence[str]:

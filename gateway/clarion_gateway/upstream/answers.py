@@ -1,6 +1,7 @@
-"""The answers of a backend: a reply, events to publish, or a refusal. Pure.
+"""The answers of a backend: a reply, events to publish, topics, or a refusal. Pure.
 
-{"reply": {"ok": true}, "publish": [{"audience": "all", "type": "news", "data": 1}]}
+{"reply": {"ok": true}, "publish": [{"audience": "all", "type": "news", "data": 1}],
+ "subscribe": ["room.1"]}
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from clarion_contract.events.audience import Audience, UnknownKind, parse_audien
 from clarion_contract.events.event import CONNECTION_ID_PATTERN, TYPE_PATTERN, to_the_end
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.events.surrogates import has_lone
+from clarion_contract.events.topic import check_topic
 
 
 class InvalidAnswer(ValueError):
@@ -61,10 +63,17 @@ class Refuse(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UpstreamAnswer(Struct, frozen=True, forbid_unknown_fields=True):
-    """An answer. With `refuse`, nothing else of it counts."""
+    """An answer. With `refuse`, nothing else of it counts.
+
+    Attributes:
+        subscribe: names of topics that the connection receives from now on.
+        unsubscribe: names of topics that it receives no more.
+    """
 
     reply: Raw = Raw(b"null")
     publish: list[ToPublish] = []
+    subscribe: list[str] = []
+    unsubscribe: list[str] = []
     refuse: Refuse | None = None
 
 
@@ -87,4 +96,9 @@ def decode_answer(body: bytes) -> UpstreamAnswer:
         raise InvalidAnswer(f'expected an answer such as {{"reply": …}}: {reason}') from None
     for event in answer.publish:  # before anything of the answer is carried out
         event.recipients()
+    try:
+        for name in (*answer.subscribe, *answer.unsubscribe):
+            check_topic(name)
+    except InvalidName as error:
+        raise InvalidAnswer(str(error)) from None
     return answer

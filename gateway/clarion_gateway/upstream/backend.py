@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from clarion_contract.service.webhooks import Signer
+from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.metrics.upstream import UpstreamMetrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.upstream.answers import InvalidAnswer, UpstreamAnswer, decode_answer
@@ -51,6 +52,12 @@ class UpstreamFailed(Exception):
     def passes(self) -> bool:
         """Whether the client should try again later."""
         return self.temporary or self.outcome == "circuit_open"
+
+    def refusal(self) -> Refusal:
+        """The failure as the client is told of it, without the backend's affairs."""
+        if self.passes:
+            return Refusal("unavailable", "the application does not answer, try again")
+        return Refusal("internal", "the handler failed")
 
 
 class Backend:

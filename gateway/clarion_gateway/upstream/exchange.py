@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -14,11 +15,12 @@ from clarion_contract.events.event import InvalidEvent, Publication
 from clarion_gateway.application.checked_queue import Publisher
 from clarion_gateway.application.context import ClientContext
 from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.upstream.answers import ToPublish
 from clarion_gateway.upstream.backend import Backend, UpstreamFailed
 
 
 class Exchange:
-    """Asks the backend, and publishes what it answers.
+    """Asks the backend, and does what it answers.
 
     Args:
         publisher: of the events in the backend's answers.
@@ -41,7 +43,7 @@ class Exchange:
             type_: of the client's message.
 
         Raises:
-            Refusal: the backend refuses.
+            Refusal: the backend refuses, or the connection would receive too many topics.
             UpstreamFailed: there is no usable answer.
             BusUnavailable: Redis does not take an event of the answer.
         """
@@ -51,7 +53,15 @@ class Exchange:
         answer = await self._backend.call(client, id_, body)
         if answer.refuse is not None:
             raise Refusal(answer.refuse.code, answer.refuse.message)
-        for each in answer.publish:
+        if answer.unsubscribe:
+            await context.unsubscribe(*answer.unsubscribe)
+        if answer.subscribe:  # first, so that the client gets what is published to its new topics
+            await context.subscribe(*answer.subscribe)
+        await self._publish(answer.publish)
+        return answer.reply
+
+    async def _publish(self, events: Sequence[ToPublish]) -> None:
+        for each in events:
             publication = Publication(
                 each.recipients(),
                 each.type,
@@ -64,7 +74,6 @@ class Exchange:
             except InvalidEvent as error:
                 self._backend.complain(error)
                 raise UpstreamFailed("invalid_answer", str(error), temporary=False) from None
-        return answer.reply
 
 
 def cloudevent(

@@ -1,6 +1,7 @@
-"""Tells the backend of clients that connect, which it may refuse, and of connections that ended.
+"""Asks the backend about clients that connect and topics that they ask for; tells it of ends.
 
-`clarion_gateway.clients.hooks` runs these as it runs the application's own functions.
+`clarion_gateway.clients.hooks` and `clarion_gateway.clients.grants` run these as they run the
+application's own functions.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events.errors import BusUnavailable
-from clarion_gateway.application.context import ConnectContext, DisconnectContext
-from clarion_gateway.application.hooks import ConnectHook, DisconnectHook, Hook
+from clarion_gateway.application.context import (
+    ConnectContext,
+    DisconnectContext,
+    SubscribeContext,
+)
+from clarion_gateway.application.hooks import ConnectHook, DisconnectHook, Hook, SubscribeHook
 from clarion_gateway.application.scope import Scope
 from clarion_gateway.upstream.backend import UpstreamFailed
 from clarion_gateway.upstream.exchange import Exchange
 
 CONNECT: Final = "clarion.connect"
 DISCONNECT: Final = "clarion.disconnect"
+SUBSCRIBE: Final = "clarion.subscribe"
+_TRUE: Final = b"true"
+_NO: Final = (b"false", b"null")
 
 
 class UpstreamHooks:
@@ -26,12 +34,16 @@ class UpstreamHooks:
 
     Attributes:
         connects, disconnects: for `clarion_gateway.clients.hooks.ConnectionHooks`.
+        subscribes: for `clarion_gateway.clients.grants.Grants`.
 
     Args:
-        wanted: out of ``connect`` and ``disconnect``.
+        wanted: out of ``connect``, ``disconnect`` and ``subscribe``.
+        topics: patterns of those that the backend decides about.
     """
 
-    def __init__(self, exchange: Exchange, wanted: Collection[str]) -> None:
+    def __init__(
+        self, exchange: Exchange, wanted: Collection[str], topics: Sequence[str] = ()
+    ) -> None:
         self._exchange = exchange
         scope = Scope()
         self.connects: Sequence[ConnectHook] = ()
@@ -40,6 +52,9 @@ class UpstreamHooks:
             self.connects = (Hook(self._connect, scope),)
         if "disconnect" in wanted:
             self.disconnects = (Hook(self._disconnect, scope),)
+        self.subscribes: Sequence[SubscribeHook] = ()
+        if "subscribe" in wanted:
+            self.subscribes = [Hook(self._subscribe, scope, pattern=each) for each in topics]
 
     async def _connect(self, context: ConnectContext) -> None:
         """Ask whether a client may come in.
@@ -60,3 +75,23 @@ class UpstreamHooks:
     async def _disconnect(self, context: DisconnectContext) -> None:
         data = msgspec.json.encode({"reason": context.reason, "code": context.code})
         await self._exchange.ask(DISCONNECT, context, data)
+
+    async def _subscribe(self, context: SubscribeContext) -> bool:
+        """Ask whether a client may hear a topic. Only a reply of ``true`` says so.
+
+        A backend that answers every request with an empty object must not open every topic.
+
+        Raises:
+            Refusal: it may not, with the backend's reason; or the backend gives no answer.
+            BusUnavailable: Redis does not take an event of the answer.
+        """
+        data = msgspec.json.encode({"topic": context.topic})
+        try:
+            reply = bytes(await self._exchange.ask(SUBSCRIBE, context, data)).strip()
+        except UpstreamFailed as failed:
+            raise failed.refusal() from None
+        if reply != _TRUE and reply not in _NO:
+            raise ValueError(
+                f"expected a reply of true or false from the backend, got {reply!r:.64}"
+            )
+        return reply == _TRUE

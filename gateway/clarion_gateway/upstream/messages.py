@@ -14,7 +14,6 @@ from msgspec import Raw
 
 from clarion_gateway.application.answering import Route
 from clarion_gateway.application.context import Context
-from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.application.scope import Scope
 from clarion_gateway.upstream.backend import UpstreamFailed
 from clarion_gateway.upstream.exchange import Exchange
@@ -45,8 +44,4 @@ class UpstreamMessages:
         try:
             return await self._exchange.ask(MESSAGE, context, data, context.type)
         except UpstreamFailed as failed:
-            if failed.passes:
-                code, message = "unavailable", "the application does not answer, try again"
-            else:
-                code, message = "internal", "the handler failed"
-            raise Refusal(code, message) from None
+            raise failed.refusal() from None

@@ -55,6 +55,7 @@ def test_no_audience(audience: str) -> None:
         b'{"publish":[{"audience":"all","type":"not a type"}]}',
         b'{"publish":[{"audience":"all","type":"t\\n"}]}',
         b'{"publish":[{"audience":"all","type":"t","exclude":"no id"}]}',
+        b'{"subscribe":"room.1"}',
         b'{"refuse":{"message":"why"}}',
         b'{"refuse":{"code":"a b"}}',
         b'{"reply":' + b"[" * 100_000,
@@ -62,4 +63,10 @@ def test_no_audience(audience: str) -> None:
 )
 def test_what_is_none(body: bytes) -> None:
     with pytest.raises(InvalidAnswer, match="expected an answer"):
+        decode_answer(body)
+
+
+@pytest.mark.parametrize("body", [b'{"subscribe":["no topic"]}', b'{"unsubscribe":["room.*"]}'])
+def test_no_topic(body: bytes) -> None:
+    with pytest.raises(InvalidAnswer, match="expected a topic"):
         decode_answer(body)
