@@ -29,7 +29,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
 
 # Bytecode that names no time and knows no chance, so that the same packages make the same files.
 ENV PYTHONHASHSEED=0
-RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
+RUN ["python", "-m", "compileall", "-f", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
 FROM build AS build-development
@@ -37,7 +37,7 @@ COPY clients/page clients/page
 COPY examples examples
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && pip --python /opt/clarion/bin/python install --no-compile --no-deps --force-reinstall wheels/*.whl
-RUN ["python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
+RUN ["python", "-m", "compileall", "-f", "-q", "--invalidation-mode", "unchecked-hash", "/opt/clarion/lib"]
 
 
 FROM base AS runtime
