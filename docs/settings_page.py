@@ -259,6 +259,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.linger_seconds": "Raise it if users come and go so often that Redis is busy with "
     "subscriptions.",
     "gateway.compression": "Set `true` if traffic costs more than CPU, and events are large.",
+    "gateway.sse_messages": "Set `false` if clients of event streams only listen: less to attack.",
     "gateway.socketio": "Set `false` if no client speaks Socket.IO: less to attack.",
     "gateway.socketio_path": "Your clients set `path`.",
     "gateway.socketio_recovery": "Set `true` if all your clients are the JavaScript or the Dart one, and shall miss "

@@ -25,6 +25,7 @@ from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.jobs import ESSENTIAL, jobs_of
 from clarion_gateway.parts import Parts
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.posts import Posts
 from clarion_gateway.transports.public import public_app
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +86,11 @@ async def running(
 
 def _gateway(parts: Parts) -> Gateway:
     return Gateway(
-        public_app(parts.settings, lambda: parts.drain.begun),
+        public_app(
+            parts.settings,
+            lambda: parts.drain.begun,
+            Posts(parts.posting, parts.sessions) if parts.settings.sse_messages else None,
+        ),
         internal_app(
             parts.metrics.registry,
             parts.health,

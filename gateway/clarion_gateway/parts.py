@@ -32,6 +32,7 @@ from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Supervisor
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.loading import load
+from clarion_gateway.bus.relay import Relay
 from clarion_gateway.bus.subscription import SubscriberConnection, Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
@@ -42,6 +43,7 @@ from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
+from clarion_gateway.clients.posting import Posting
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
@@ -165,9 +167,15 @@ class Parts:
             connect=self._connect,
             tell_gap=functools.partial(tell_gap, self.hub),
             control=_Control(self.revocations, self.presence, self.topic_presence),
+            relay=self.relay if self.settings.sse_messages else None,
             clocks=self._clocks,
             check=functools.partial(check_version, self.redis),
         )
+
+    @cached_property
+    def relay(self) -> Relay:
+        settings = self.settings
+        return Relay(self.bus, settings.keyspace, settings.pod, self.metrics, self.supervisor.spawn)
 
     def _connect(self) -> SubscriberConnection:
         settings, redis = self.settings, self.redis
@@ -326,6 +334,12 @@ class Parts:
         )
 
     @cached_property
+    def posting(self) -> Posting:
+        return Posting(
+            self.admission, self.hub, self.sessions, self.relay, self.metrics, self.settings
+        )
+
+    @cached_property
     def sweeper(self) -> Sweeper:
         return Sweeper(
             ping_interval_seconds=self.settings.ping_interval_seconds,
@@ -375,6 +389,7 @@ class Parts:
         self.subscription.presence_changed = self.topic_presence.heard
         self.revocations.change_topics = self.given_topics.order
         self.host.memberships = self.memberships
+        self.relay.answer = self.posting.asked
         if self.settings.rules.have_presence:
             self.hub.members_changed = self.topic_presence.members_changed
 

@@ -393,6 +393,11 @@ class GatewaySettings(ContractSettings):
         description="Whether clients that ask for it get permessage-deflate, without context "
         "takeover.",
     )
+    sse_messages: bool = Field(
+        True,
+        description="Whether clients of event streams may send messages to handlers, by "
+        "`POST /sse`.",
+    )
     socketio: bool = Field(
         True,
         description="Whether clients of Socket.IO may connect, by WebSocket "

@@ -196,6 +196,8 @@ async def test_other_methods_are_not_allowed(pod: Pod) -> None:
     async with unaffected(pod):
         for path in ("/ws", "/sse"):
             for method in ("POST", "PUT", "DELETE", "PATCH"):
+                if (method, path) == ("POST", "/sse"):  # messages: see test_posts
+                    continue
                 response = await answer_to(pod, plain(method, path, b"{}"))
                 assert response.status == 405, (method, path)
                 assert "GET" in response.headers["allow"]

@@ -30,6 +30,7 @@ async def test_a_stream_begins_with_welcome_and_carries_events(pod: Pod) -> None
             "resumed": None,
             "expires_in": None,
             "ping_interval": 25,
+            "messages": "post",
         }
         id_ = await pod.publish(type_="order.updated", data=b'{"id":42}')
         event = await stream.receive()

@@ -14,7 +14,7 @@ const CONNECT_MS = 12_000;
 // Intervals of the gateway's pings without a sign of life after which a connection counts as lost.
 const SILENT_INTERVALS = 2;
 const REFRESH_AT = 0.8; // of a token's life
-const ONLY_LISTENS = "connected by server-sent events, which cannot send";
+const BY_SSE = "connected by server-sent events";
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export interface TokenContext {
@@ -51,7 +51,7 @@ export interface Options {
   storageKey?: string;
   /**
    * `auto`, the default: WebSocket, and server-sent events where sockets do not get through. Over
-   * `sse` the client cannot send.
+   * `sse`, messages go by POST, if the gateway takes them.
    */
   transport?: "auto" | "websocket" | "sse";
   /**
@@ -340,7 +340,7 @@ export class Client<
     queueMicrotask(() => {
       const { missing, surplus } = this.#topics;
       if (this.#status.state !== "open" || missing.length + surplus.length === 0) return;
-      if (!this.#connection?.send || this.#shares) return void this.#start("the topics change");
+      if (this.#usesSse || this.#shares) return void this.#start("the topics change");
       if (surplus.length > 0) {
         this.#topics.drop(surplus);
         this.#ask({ kind: "unsubscribe", topics: surplus }, CONNECT_MS).catch(() => {}); // the next connection names the others
@@ -383,7 +383,7 @@ export class Client<
       if (!this.#connection) await this.#opened(CONNECT_MS);
       return void (await this.#ask({ kind: "auth", isLogout: this.#isAnonymous }, CONNECT_MS));
     }
-    if (!this.#connection?.send || this.#status.state !== "open") {
+    if (this.#usesSse || this.#status.state !== "open") {
       this.#tokenReason = reason;
       this.#start("the identity changes");
       return;
@@ -472,7 +472,8 @@ export class Client<
   }
 
   #hear(message: ServerMessage): void {
-    this.#heardAt = Date.now();
+    // An answer may have come by a request of its own, while the stream is dead.
+    if (!("ref" in message)) this.#heardAt = Date.now();
     if (this.#options.relay?.(message, (answer) => this.#connection?.send?.(answer))) return;
     switch (message.kind) {
       case "welcome":
@@ -525,7 +526,7 @@ export class Client<
     this.#watchSilence();
     this.#refreshLater(welcome.expires_in);
     const transport = welcome.transport ?? (this.#usesSse ? "sse" : "websocket");
-    const reason = transport === "sse" ? ONLY_LISTENS : "connected";
+    const reason = transport === "sse" ? BY_SSE : "connected";
     const unread = this.#topics.heard(topics);
     const expiresAt = momentIn(welcome.expires_in);
     this.#report({ state: "open", reason, transport, user, connection, pod, resumed, expiresAt, topics });
@@ -633,9 +634,7 @@ export class Client<
 
   #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
     const send = this.#connection?.send;
-    if (!send) {
-      return Promise.reject(new NoAnswerError(ONLY_LISTENS, false));
-    }
+    if (!send) return Promise.reject(new NoAnswerError(`${BY_SSE}, to a gateway that takes no messages then`, false));
     const ref = ++this.#ref;
     return new Promise((resolve, reject) => {
       const done = () => {

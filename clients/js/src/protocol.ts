@@ -28,13 +28,16 @@ export type ServerMessage =
       ping_interval?: number;
       topics?: string[];
       not_resumed?: string[];
+      /** On an event stream: messages go by POST. */
+      messages?: "post";
       /** From a hub of tabs (hub.ts): how it is connected. */
       transport?: "websocket" | "sse";
     }
   // From a hub of tabs: another tab asked for the event's topic.
   | ({ kind: "event"; isForeign?: boolean } & ClarionEvent)
-  // From a hub of tabs: it is not connected; nothing came of a message.
+  // From a hub of tabs: it is not connected.
   | { kind: "status"; status: Status }
+  // From a hub of tabs, or a request: nothing came of a message.
   | { kind: "unanswered"; ref: number; message: string; sent: boolean }
   | { kind: "gap"; id: string }
   | { kind: "reconnect"; after_ms: number }
@@ -73,7 +76,7 @@ export interface Listener {
 
 /** One connection. */
 export interface Connection {
-  /** Send a message; undefined where the transport only listens. */
+  /** Send a message; undefined where the gateway takes none. By an event stream, only a `message`. */
   readonly send?: (message: object) => void;
   /** Let go of it. `ended` is not called. */
   close(): void;

@@ -11,20 +11,51 @@ export function openEventStream(base: URL, beginning: Beginning, listener: Liste
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (token !== null) headers["Authorization"] = `Bearer ${token}`;
   const options: RequestInit = { headers, cache: "no-store", signal: abort.signal };
+  const bare = address(base, "sse", { since: null, topics: [] });
+  const connection: { -readonly [Key in keyof Connection]: Connection[Key] } = { close: () => abort.abort() };
+  const welcomed = (welcome: Welcome) => {
+    if (!welcome.messages) return;
+    const url = new URL(bare);
+    url.searchParams.set("connection", welcome.connection);
+    url.searchParams.set("pod", welcome.pod);
+    connection.send = (message) => void post(url, { ...options, method: "POST" }, message as Asking, listener);
+  };
   fetch(address(base, "sse", beginning), options)
-    .then((response) => (response.ok ? read(response, listener) : refused(response, listener)))
+    .then((response) => (response.ok ? read(response, listener, welcomed) : refused(response, listener)))
     .catch(async (error: Error) => {
       // A forbidden page may not send the header, and learns no more than that. It may read the
       // refusal of a request without one.
-      const bare = address(base, "sse", { since: null, topics: [] });
       const plain = token === null ? null : await fetch(bare, { signal: abort.signal }).catch(() => null);
       if (abort.signal.aborted) return;
       if (plain && !plain.ok) return refused(plain, listener);
       plain?.body?.cancel();
       listener.ended({ code: 0, reason: error.message });
     });
-  return { close: () => abort.abort() };
+  return connection;
 }
+
+type Welcome = Extract<ServerMessage, { kind: "welcome" }>;
+type Asking = { ref: number };
+
+/** Send a message by a request of its own. The answer is what a WebSocket would bring, or a problem document. */
+async function post(url: URL, options: RequestInit, message: Asking, listener: Listener): Promise<void> {
+  const { ref } = message;
+  const unanswered = (message: string, sent: boolean) => listener.message({ kind: "unanswered", ref, message, sent });
+  const headers = { ...options.headers, "Content-Type": "application/json" };
+  try {
+    const response = await fetch(url, { ...options, headers, body: JSON.stringify(message) });
+    const answer = await response.json();
+    const { code, detail } = answer;
+    if (response.ok) listener.message(answer);
+    else if (code in LOST) unanswered(detail, LOST[code]!);
+    else listener.message({ kind: "error", ref, code: code ?? String(response.status), message: detail });
+  } catch (error) {
+    unanswered((error as Error).message, true); // the network, or a proxy's own page
+  }
+}
+
+/** By the problem's code, where no handler has answered: whether one may have run. */
+const LOST: Record<string, boolean> = { unknown_connection: false, no_answer: true };
 
 async function refused(response: Response, listener: Listener): Promise<void> {
   const problem = await response.json().catch(() => ({}));
@@ -37,7 +68,7 @@ async function refused(response: Response, listener: Listener): Promise<void> {
   });
 }
 
-async function read(response: Response, listener: Listener): Promise<void> {
+async function read(response: Response, listener: Listener, welcomed: (welcome: Welcome) => void): Promise<void> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let code: number | string = 0;
   let reason = "the stream ended";
@@ -52,6 +83,7 @@ async function read(response: Response, listener: Listener): Promise<void> {
       const fields = fieldsOf(block);
       if (fields["retry"]) afterMs = Number(fields["retry"]);
       const message = messageOf(fields);
+      if (message?.kind === "welcome") welcomed(message);
       if (message?.kind === "error") ({ code, message: reason } = message);
       else if (message) listener.message(message);
     }

@@ -536,7 +536,62 @@ test("where sockets do not get through, events come by an event stream", async (
   ]);
   assert.equal(client.status.transport, "sse");
   const refused = await client.send("a", {}).catch((error) => error);
-  assert.match(refused.message, /cannot send/);
+  assert.ok(refused instanceof NoAnswerError);
+  assert.match(refused.message, /takes no messages/);
+  assert.equal(refused.sent, false);
+});
+
+/** A gateway with event streams alone; `answer` answers the messages. */
+async function posting(answer, welcome = {}) {
+  const fields = { connection: "c 1", pod: "p&1", user: null, resumed: null, expires_in: null, messages: "post", ...welcome };
+  return startedWithoutSockets(async (request, response) => {
+    if (request.method === "GET") return stream(response, `id: 4\nevent: $welcome\ndata: ${JSON.stringify(fields)}\n\n`);
+    const { searchParams } = new URL(request.url, "http://gateway");
+    const message = JSON.parse(Buffer.concat(await request.toArray()));
+    const [status, body] = answer(message, { ...request.headers, ...Object.fromEntries(searchParams) });
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(typeof body === "string" ? body : JSON.stringify(body));
+  });
+}
+
+test("over an event stream, a message goes by POST and the answer is its reply", async () => {
+  const asked = [];
+  const url = await posting(({ kind, ref, type, data }, { connection, pod, authorization }) => {
+    asked.push([kind, type, connection, pod, authorization]);
+    return [200, { kind: "reply", ref, data: data + 1 }];
+  });
+  const client = connect(url, { transport: "sse", getToken: () => "jwt" });
+  assert.deepEqual(await Promise.all([client.send("a", 1), client.send("b", 2)]), [2, 3]);
+  assert.deepEqual(asked.sort(), [
+    ["message", "a", "c 1", "p&1", "Bearer jwt"],
+    ["message", "b", "c 1", "p&1", "Bearer jwt"],
+  ]);
+});
+
+for (const [status, body, name, code, sent] of [
+  [200, { kind: "error", ref: 1, code: "invalid", message: "no" }, "RefusalError", "invalid"],
+  [429, { code: "rate_limited", detail: "too many" }, "RefusalError", "rate_limited"],
+  [401, { code: "unauthenticated", detail: "expected a valid token" }, "RefusalError", "unauthenticated"],
+  [404, { code: "unknown_connection", detail: "expected an open one" }, "NoAnswerError", undefined, false],
+  [504, { code: "no_answer", detail: "not in time" }, "NoAnswerError", undefined, true],
+  [502, "<html>a proxy's page", "NoAnswerError", undefined, true],
+]) {
+  test(`a message by POST that gets ${status} ${code ?? name} is an error`, async () => {
+    const client = connect(await posting(() => [status, body]), { transport: "sse" });
+    const error = await client.send("a", 1).catch((error) => error);
+    assert.deepEqual([error.name, error.code, error.sent], [name, code, sent]);
+    assert.equal(client.status.state, "open");
+  });
+}
+
+test("answers by POST do not make up for a stream that is silent", async () => {
+  const url = await posting(({ ref }) => [200, { kind: "reply", ref, data: null }], { ping_interval: 0.3 });
+  const client = connect(url, { transport: "sse" });
+  await status(client, "open");
+  const sending = setInterval(() => client.send("a", 1).catch(() => {}), 20);
+  const left = await status(client, ({ state, retryAt }) => state === "connecting" && retryAt);
+  clearInterval(sending);
+  assert.equal(left.reason, "the gateway went silent");
 });
 
 test("an event stream says the topic of an event", async () => {

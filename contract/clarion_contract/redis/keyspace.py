@@ -31,11 +31,17 @@ BUCKET_NAMES: Final = (SHARED_BUCKET, *map(str, range(_NAMED_BUCKETS)))
 
 _POD_PREFIX: Final = "pod:"
 _SHARD_PREFIX: Final = "shard:"
+_RELAY_PREFIX: Final = "relay:"
 
 
 def pod_stream(pod: str) -> str:
     """The stream on which a pod sends probes to itself; it belongs to no audience."""
     return _POD_PREFIX + pod
+
+
+def relay_stream(pod: str) -> str:
+    """The stream on which a pod hears the questions of other pods, and their answers."""
+    return _RELAY_PREFIX + pod
 
 
 def shard_stream(bucket: str, pod: str) -> str:

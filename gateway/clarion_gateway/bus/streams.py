@@ -8,14 +8,13 @@ name up when it has had no member here for a while.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from clarion_contract.bus.positions import Positions
 from clarion_contract.events.audience import Audience, shared_audiences
 from clarion_contract.events.event import Event
-from clarion_contract.redis.keyspace import CONTROL_STREAM
 
 # So many streams at once are asked for: Redis takes about a millisecond for them.
 _WANTED_AT_ONCE: Final = 1_000
@@ -30,7 +29,7 @@ class Stream:
 
     Attributes:
         name: as in `Audience.stream`.
-        audience: None for the pod's own probe streams and the control stream.
+        audience: None for the pod's own probe streams, and those of messages that are no events.
         apart: whether its ids come from another clock than the shared one.
         last: id of the newest event heard on it; 0: none yet. If it is apart and the pod has heard
             nothing yet, this is the id at which it ended before.
@@ -83,13 +82,12 @@ class Streams:
         heard: the pod has heard everything up to this id, on every stream of the shared clock.
 
     Args:
-        control: whether the pod listens to the control stream too.
+        others: streams of messages that are no events, to which the pod listens too.
     """
 
-    def __init__(self, positions: Positions, *, control: bool) -> None:
+    def __init__(self, positions: Positions, *, others: Iterable[str] = ()) -> None:
         streams = [Stream(audience.stream, audience) for audience in shared_audiences()]
-        if control:
-            streams.append(Stream(CONTROL_STREAM, None))
+        streams += [Stream(name, None) for name in others]
         self.by_name = {stream.name: stream for stream in streams}
         self.heard = 0
         self._positions = positions

@@ -97,6 +97,16 @@ class Control(Protocol):
         ...
 
 
+class Relay(Protocol):
+    """The part of `clarion_gateway.bus.relay.Relay` that the subscription uses."""
+
+    stream: str
+
+    def hear(self, payload: bytes) -> None:
+        """Take one message of another pod."""
+        ...
+
+
 class SubscribingBus(HistoryBus, ProbingBus, Protocol):
     """The part of `clarion_contract.bus.bus.Bus` that the subscription uses."""
 
@@ -129,6 +139,7 @@ class Subscription:
         tell_gap: TellGap,
         control: Control | None = None,
         clocks: Clocks | None = None,
+        relay: Relay | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -154,7 +165,13 @@ class Subscription:
             clocks=clocks,
             clock=clock,
         )
-        self._streams = Streams(settings.positions, control=control is not None)
+        # Those that hear messages that are no events, by stream.
+        self._hearers: dict[str, Callable[[bytes], None]] = {}
+        if control is not None:
+            self._hearers[CONTROL_STREAM] = control.hear
+        if relay is not None:
+            self._hearers[relay.stream] = relay.hear
+        self._streams = Streams(settings.positions, others=self._hearers)
         self._by_name = self._streams.by_name
         self._repair = Repair(bus, self._streams, delivery, ring, metrics, settings, tell_gap)
         self.presence_changed: Callable[[str], None] = _tell_nobody
@@ -338,8 +355,9 @@ class Subscription:
         stream = self._by_name.get(item.stream)
         if stream is None:  # unsubscribed a moment ago
             return
-        if self._control is not None and stream.name == CONTROL_STREAM:
-            self._control.hear(item.payload)
+        hear = self._hearers.get(stream.name)
+        if hear is not None:
+            hear(item.payload)
             return
         await self._hear_event(stream, item.payload)
 

@@ -228,7 +228,7 @@ class Admission:
             ref: of the client's message.
         """
         try:
-            claims, identity, audiences = await self._identified(token)
+            claims, identity, audiences = await self.identified(token)
             self._check_user(identity.user, connection.user)
             keeps = await self._kept(connection, identity)
             self.topics.check({*audiences, *keeps})
@@ -287,7 +287,7 @@ class Admission:
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
-        claims, identity, audiences = await self._identified(opening.token)
+        claims, identity, audiences = await self.identified(opening.token)
         self._check_user(identity.user, None)
         if opening.recovering is not None:
             recovered = opening.recovering.read(identity.user)
@@ -320,10 +320,16 @@ class Admission:
             return []
         return await self._resume(connection, identity, since, opening, asked)
 
-    async def _identified(
-        self, token: str | None
-    ) -> tuple[Claims | None, Identity, list[Audience]]:
-        """A token's claims, for whom they speak, and the audiences that take such a client in."""
+    async def identified(self, token: str | None) -> tuple[Claims | None, Identity, list[Audience]]:
+        """A token's claims, for whom they speak, and the audiences that take such a client in.
+
+        Args:
+            token: a JWT; None for an anonymous client.
+
+        Raises:
+            Refused: the token is not valid, or revoked.
+            KeysUnavailable: the issuer did not give its keys.
+        """
         if token is None:
             return None, ANONYMOUS, audiences_of(ANONYMOUS)
         try:
@@ -412,6 +418,7 @@ class Admission:
             self._settings.ping_interval_seconds,
             topics,
             recovers,
+            self._settings.sse_messages,
         )
         connection.write(connection.format.welcome(welcome))
 

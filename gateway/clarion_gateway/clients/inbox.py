@@ -33,9 +33,12 @@ from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
     ClientMessage,
+    Message,
+    Posted,
     Subscribe,
     Unsubscribe,
 )
+from clarion_gateway.wire.native import BARE
 
 _log = structlog.get_logger(__name__)
 _HALF: Final = 2
@@ -109,6 +112,7 @@ class Inboxes:
             self.inbound.hold(connection, cost_bytes)
             if connection.state is State.CLOSED:  # there was no room for it
                 self.inbound.release(connection, cost_bytes)
+                _drop(message)
                 return
         if inbox is None:
             inbox = self._inboxes[connection] = _Inbox()
@@ -117,6 +121,11 @@ class Inboxes:
             self.start(connection)
         if len(inbox.messages) >= self._backlog and not inbox.paused:
             self._reconsider(connection)
+
+    def is_full(self, connection: Connection) -> bool:
+        """Whether as many messages of the connection wait as may."""
+        inbox = self._inboxes.get(connection)
+        return inbox is not None and len(inbox.messages) >= self._backlog
 
     def answered(self, connection: Connection, answer: Answer) -> None:
         """Hand an answer to the handler that waits for it, past the messages before it."""
@@ -159,8 +168,9 @@ class Inboxes:
     def _forget(self, connection: Connection) -> None:
         inbox = self._inboxes.pop(connection, None)
         if inbox is not None:
-            for _, cost_bytes in inbox.messages:
+            for message, cost_bytes in inbox.messages:
                 self.inbound.release(connection, cost_bytes)
+                _drop(message)
             inbox.messages.clear()
 
     async def _work(self, connection: Connection, inbox: _Inbox) -> None:
@@ -185,6 +195,8 @@ class Inboxes:
             await self._handle(connection, message)
         except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
             _log.exception("message failed", connection=connection.id)
+            if isinstance(message, Posted):
+                message.answer(BARE.error(message.ref, "internal", "the message failed"))
             connection.close(close_codes.INTERNAL_ERROR)
 
     async def _handle(self, connection: Connection, message: ClientMessage) -> None:
@@ -201,7 +213,7 @@ class Inboxes:
         route = self._handlers.find(message.type)
         if route is None:
             known = ", ".join(sorted(self._handlers.types)) or "none"
-            self._error(connection, ref, "unknown_type", f"expected a type out of: {known}")
+            self._error(connection, message, "unknown_type", f"expected a type out of: {known}")
             return
         context = Context(
             connection.id,
@@ -214,9 +226,12 @@ class Inboxes:
         )
         outcome = await self._answer(route, message.data, context)
         if isinstance(outcome, Refusal):
-            self._error(connection, ref, outcome.code, outcome.message)
+            self._error(connection, message, outcome.code, outcome.message)
+            return
+        self._metrics.messages.labels("handled").inc()
+        if isinstance(message, Posted):
+            message.answer(BARE.reply(ref, outcome))
         else:
-            self._metrics.messages.labels("handled").inc()
             connection.write(connection.format.reply(ref, outcome))
 
     async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
@@ -248,7 +263,16 @@ class Inboxes:
             self._metrics.handler_seconds.observe(time.perf_counter() - started)
         return reply.data
 
-    def _error(self, connection: Connection, ref: bytes, code: str, message: str) -> None:
+    def _error(self, connection: Connection, message: Message, code: str, words: str) -> None:
         label = code if code in MESSAGE_OUTCOMES else "refused"
         self._metrics.messages.labels(label).inc()
-        connection.write(connection.format.error(ref, code, message))
+        if isinstance(message, Posted):
+            message.answer(BARE.error(message.ref, code, words))
+        else:
+            connection.write(connection.format.error(message.ref, code, words))
+
+
+def _drop(message: ClientMessage) -> None:
+    """Tell those that wait for the answer to a message that no handler has begun with it."""
+    if isinstance(message, Posted):
+        message.answer(None)

@@ -161,15 +161,30 @@ class Sessions:
         """Take one message off the connection's budget; close the connection if it is used up."""
         if connection.state is State.CLOSED:
             return False
-        now = self._clock()
-        received = self._received.get(connection)
-        if received is None:
-            received = self._received[connection] = _Received(TokenBucket(self._burst, now))
-        if received.bucket.take(now, rate=self._rate, burst=self._burst):
+        if self._affords(connection):
             return True
         self.metrics.messages.labels("rate_limited").inc()
         connection.close(close_codes.RATE_LIMITED)
         return False
+
+    def may_post(self, connection: Connection) -> bool:
+        """Whether a message for the connection that came by a request of its own is to be taken.
+
+        It counts against the connection's budget. The stream stays open past it, since the
+        request can be refused.
+        """
+        if not self._inboxes.is_full(connection) and self._affords(connection):
+            return True
+        self.metrics.messages.labels("rate_limited").inc()
+        return False
+
+    def _affords(self, connection: Connection) -> bool:
+        """Take one message off the connection's budget; False: it is used up."""
+        now = self._clock()
+        received = self._received.get(connection)
+        if received is None:
+            received = self._received[connection] = _Received(TokenBucket(self._burst, now))
+        return received.bucket.take(now, rate=self._rate, burst=self._burst)
 
     def succeed(self, before: Connection, after: Connection) -> None:
         """Let a connection go on with the budget of the one before it on the same transport."""

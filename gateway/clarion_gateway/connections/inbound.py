@@ -55,6 +55,20 @@ class Inbound:
         else:
             self._held.pop(connection, None)
 
+    def take(self, size_bytes: int) -> bool:
+        """Count memory of a request that has no connection yet, if there is room for it.
+
+        `give_back` it then.
+        """
+        if self.used_bytes + size_bytes > self._max_bytes:
+            return False
+        self.used_bytes += size_bytes
+        return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Count less memory, of `take`."""
+        self.used_bytes -= size_bytes
+
     def _make_room(self) -> None:
         """Close the connections with the most memory; messages in handlers stay until their end."""
         goal_bytes = self._max_bytes * (1 - _FREED_SHARE)

@@ -38,6 +38,11 @@ MESSAGE_OUTCOMES: Final = (
     "unavailable",
     "unknown_type",
 )
+POST_OUTCOMES: Final = (
+    "answered", "forbidden_origin", "inbound_full", "issued_too_soon", "malformed", "no_answer",
+    "other_user", "rate_limited", "revoked", "too_large", "unauthenticated", "unavailable",
+    "unknown_connection",
+)  # fmt: skip
 # What the application's functions for connecting and ended clients came to.
 _HOOKS: Final = (
     ("connect", "done"), ("connect", "refused"), ("connect", "internal"), ("connect", "timeout"),
@@ -95,6 +100,17 @@ class Metrics:
             "clarion_messages_received_total",
             "Messages from clients, by outcome.",
             ["outcome"],
+            registry=registry,
+        )
+        self.posts = Counter(
+            "clarion_posts_total",
+            "Messages that clients of event streams sent by POST, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.posts_relayed = Counter(
+            "clarion_posts_relayed_total",
+            "Messages by POST that came to another pod than the one with the stream.",
             registry=registry,
         )
         self.handler_seconds = Histogram(
@@ -262,6 +278,7 @@ class Metrics:
             (self.identities, ("login", "refresh", "logout")),
             (self.messages, MESSAGE_OUTCOMES),
             (self.asks, _ASKS),
+            (self.posts, POST_OUTCOMES),
             (self.pod_deletion_cost_patches, ("written", "failed")),
             (
                 self.topics_refused,

@@ -17,9 +17,9 @@ from clarion_contract.service.headers import members
 from clarion_contract.service.http_port import refusal_response
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.paths import within
-from clarion_gateway.clients.origins import forwarded_hosts, readable_by
+from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
-from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.request import ConnectionRequest, allows
 from clarion_gateway.transports.routes import Route, Routes, routes_of
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.wire.format import default_of
@@ -35,6 +35,12 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
     sessions: Sessions  # set on the subclass that `gateway_protocol` makes
     routes: Routes
     keeps_alive = False  # clients send one request per TCP connection to this port
+
+    def on_headers_complete(self) -> None:
+        """The head is complete. The endpoint of messages has to know from whom they come."""
+        if self.parser.get_method() == b"POST":
+            self.scope["client"] = (peer_of(self.transport), 0)
+        super().on_headers_complete()
 
     def serves_itself(self) -> bool:
         """Whether the request asks for an event stream, which the app must not see."""
@@ -111,7 +117,9 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         request = self._request()
         wire_format = default_of(route.formats)
         origin = request.header("origin")
-        if origin is not None and not self._allows(origin, request):
+        if origin is not None and not allows(
+            self.sessions, origin, request, peer_of(self.transport)
+        ):
             self.sessions.metrics.handshakes.labels(wire_format.name, "forbidden_origin").inc()
             detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
             self.turn_away(403, "forbidden_origin", detail, headers=readable_by(origin))
@@ -123,20 +131,6 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             self.end_with(close.label, response)
             return None
         return request
-
-    def _allows(self, origin: str, request: ConnectionRequest) -> bool:
-        """Whether pages of that origin may connect."""
-        hosts = forwarded_hosts(
-            request.header("x-forwarded-host"), request.header("x-forwarded-port")
-        )
-        if hosts and not self.sessions.addresses.trusts(_peer(self.transport)):
-            hosts = []
-        return self.sessions.origins.allows(
-            origin,
-            request.header("host"),
-            scheme=request.header("x-forwarded-proto"),
-            forwarded_hosts=hosts,
-        )
 
     def _request(self) -> ConnectionRequest:
         url = httptools.parse_url(self.url)
@@ -186,7 +180,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
         self.end_with(reason, refusal_response(status, detail, headers=headers))
 
 
-def _peer(transport: asyncio.Transport) -> str:
+def peer_of(transport: asyncio.Transport) -> str:
     """The address of a TCP connection's other side; empty: it is no internet address."""
     name = transport.get_extra_info("peername")
     return str(name[0]) if isinstance(name, tuple) else ""

@@ -26,6 +26,7 @@ from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.posts import Posts
 from clarion_gateway.transports.routes import routes_of
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
@@ -36,18 +37,21 @@ _DEV_PAGE: Final = "clarion_dev_page"
 _NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-def public_app(settings: GatewaySettings, draining: Callable[[], bool]) -> ASGIApp:
+def public_app(
+    settings: GatewaySettings, draining: Callable[[], bool], posts: Posts | None = None
+) -> ASGIApp:
     """Build the ASGI app behind the public port's protocol.
 
     Args:
         draining: whether the pod sends its clients elsewhere.
+        posts: takes messages for event streams; None: clients cannot send them.
     """
     app = Starlette(exception_handlers={HTTPException: _problem}, middleware=_cors(settings))
     # Such a redirect would lead to any host that the client names in its Host header.
     app.router.redirect_slashes = False
     app.router.routes += health_routes(settings.health_path, draining)
     app.router.routes += [
-        _besides_connections(path.decode(), route.transport)
+        _besides_connections(path.decode(), route.transport, posts)
         for path, route in routes_of(settings).items()
     ]
     if settings.profile == "dev":
@@ -55,12 +59,14 @@ def public_app(settings: GatewaySettings, draining: Callable[[], bool]) -> ASGIA
     return _ResponseHeaders(Prefixed(app, settings.path_prefix))
 
 
-def _besides_connections(path: str, transport: type[TcpSocket]) -> Route:
+def _besides_connections(path: str, transport: type[TcpSocket], posts: Posts | None) -> Route:
     """The answer to requests for a path of connections that ask for none."""
     if issubclass(transport, SocketIoWebSocket):
         return Route(path, _no_polling, methods=["GET", *_NOT_GET])
     if transport.upgrades:
         return Route(path, _expects_upgrade)
+    if posts is not None:
+        return Route(path, posts.answer, methods=_NOT_GET)
     return Route(path, _expects_get, methods=_NOT_GET)
 
 
@@ -109,8 +115,8 @@ def _cors(settings: GatewaySettings) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=allowed,
-            allow_methods=["GET"],
-            allow_headers=["authorization", "cache-control", "last-event-id"],
+            allow_methods=["GET", "POST"] if settings.sse_messages else ["GET"],
+            allow_headers=["authorization", "cache-control", "content-type", "last-event-id"],
         )
     ]
 

@@ -10,6 +10,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from clarion_gateway.clients.admission import Opening
+from clarion_gateway.clients.origins import forwarded_hosts
+from clarion_gateway.clients.sessions import Sessions
 
 BEARER_PREFIX: Final = "clarion.bearer."
 """Begins a subprotocol that carries a token: browsers can send a WebSocket no other header."""
@@ -115,6 +117,23 @@ class ConnectionRequest:
             if offer.startswith(BEARER_PREFIX):
                 return offer.removeprefix(BEARER_PREFIX)
         return None
+
+
+def allows(sessions: Sessions, origin: str, request: ConnectionRequest, peer: str) -> bool:
+    """Whether pages of that origin may send this request.
+
+    Args:
+        peer: the address of the TCP connection's other side.
+    """
+    hosts = forwarded_hosts(request.header("x-forwarded-host"), request.header("x-forwarded-port"))
+    if hosts and not sessions.addresses.trusts(peer):
+        hosts = []
+    return sessions.origins.allows(
+        origin,
+        request.header("host"),
+        scheme=request.header("x-forwarded-proto"),
+        forwarded_hosts=hosts,
+    )
 
 
 def _fields(query: str) -> tuple[dict[str, str], tuple[str, ...]]:

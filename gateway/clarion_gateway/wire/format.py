@@ -136,6 +136,7 @@ class Welcome:
         ping_interval: seconds between two pings (`WireFormat.visible_ping`).
         heard: its topics; None if it has none and asked for none.
         recovers: what the client asked to recover by, if it may; see `wire.socketio.recovery`.
+        takes_posts: whether clients of event streams may send messages by POST.
     """
 
     connection: str
@@ -147,6 +148,7 @@ class Welcome:
     ping_interval: int
     heard: TopicsHeard | None = None
     recovers: str | None = None
+    takes_posts: bool = False
 
 
 class WireFormat(Protocol):

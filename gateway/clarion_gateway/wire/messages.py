@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
@@ -26,6 +27,17 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     type: str
     data: bytes
     ref: bytes
+
+
+class Posted(Message, frozen=True, gc=True):
+    """A message that came by a request of its own, and not by its connection.
+
+    Attributes:
+        answer: takes the reply or error, as JSON of the native format; None: the connection has
+            ended, and no handler has begun with the message.
+    """
+
+    answer: Callable[[bytes | None], None]
 
 
 class Authenticate(msgspec.Struct, frozen=True, gc=False):

@@ -216,6 +216,8 @@ class NativeFormat:
 PLAIN: Final = NativeFormat("websocket", frames.text)
 DEFLATED: Final = NativeFormat("websocket-deflate", frames.deflated_text)
 NATIVE: Final = Framed(PLAIN, DEFLATED)
+BARE: Final = NativeFormat("bare", bytes)
+"""Messages without frames, in HTTP bodies. No connection has this format."""
 
 
 def _event(event: Event) -> bytes:

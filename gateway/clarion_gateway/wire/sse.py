@@ -20,7 +20,7 @@ _json = msgspec.json.Encoder()
 
 
 class SseFormat:
-    """The format of event streams. Clients cannot send messages, so there are no replies."""
+    """The format of event streams. Clients send nothing by them, so there are no replies."""
 
     name = "sse"
     # No id, so that it moves no position. Some clients watch for the comment.
@@ -28,7 +28,7 @@ class SseFormat:
 
     def decode(self, message: bytes) -> NoReturn:  # noqa: ARG002
         """Refuse: a client cannot send messages on an event stream."""
-        raise Malformed("expected no messages: clients cannot send on an event stream")
+        raise Malformed("expected no messages on the stream itself: send them by POST")
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`.
@@ -56,6 +56,7 @@ class SseFormat:
             "resumed": welcome.resumed,
             "expires_in": welcome.expires_in,
             "ping_interval": welcome.ping_interval,
+            **({"messages": "post"} if welcome.takes_posts else {}),
             **(welcome.heard.fields if welcome.heard else {}),
         }
         return b"id: %d\n%b" % (welcome.position, _named("$welcome", fields))

@@ -87,14 +87,22 @@ async def test_a_gateway_that_hangs_is_left(
     assert any(report.get("reason") == "the gateway went silent" for report in client.reports)
 
 
-async def test_a_message_gets_the_handlers_reply(stack: Stack, address: str, drive: Drive) -> None:
-    async with drive(url=address) as client:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_message_gets_the_handlers_reply(
+    stack: Stack, address: str, drive: Drive, transport: str
+) -> None:
+    """By POST, the balancer takes each message to the next gateway."""
+    async with drive(url=address, transport=transport) as client:
         answer = await client.command(send=["chat.message", {"text": "hi"}])
         assert answer["reply"]["text"] == "hi"
         refused = await client.command(send=["chat.message", {"text": ""}])
         assert (refused["name"], refused["code"]) == ("RefusalError", "invalid")
         unknown = await client.command(send=["no.such", None])
         assert unknown["code"] == "unknown_type"
+        for number in range(4):
+            answer = await client.command(send=["chat.message", {"text": f"{number}"}])
+            assert answer["reply"]["text"] == f"{number}"
+    assert client.data == [], "its own message comes as the reply only"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -38,7 +38,7 @@ def test_an_event_that_follows_an_older_one_than_the_last_is_a_fork(
 def test_of_a_stream_that_is_apart_the_pod_finds_out_first_where_it_ends(
     positions: Positions, at_once: bool
 ) -> None:
-    streams = Streams(positions, control=False)
+    streams = Streams(positions)
     stream = streams.of(ALICE)
     streams.hear(stream.name, 3)
     assert stream.confirmed is at_once
@@ -48,13 +48,13 @@ def test_of_a_stream_that_is_apart_the_pod_finds_out_first_where_it_ends(
 
 
 def test_what_redis_confirms_after_it_was_given_up_is_nothing() -> None:
-    streams = Streams(ONE_CLOCK, control=False)
+    streams = Streams(ONE_CLOCK)
     streams.hear("user:gone", 0)
     assert set(streams.by_name) == {"all", "authenticated"}
 
 
 def test_what_was_heard_never_goes_back_but_with_the_ids() -> None:
-    streams = Streams(ONE_CLOCK, control=False)
+    streams = Streams(ONE_CLOCK)
     streams.hear_up_to(7)
     streams.hear_up_to(5)
     assert streams.heard == 7
@@ -68,7 +68,7 @@ async def test_streams_that_are_joined_at_once_are_asked_for_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_WANTED_AT_ONCE", 2)
-    streams = Streams(ONE_CLOCK, control=False)
+    streams = Streams(ONE_CLOCK)
     for name in "abcde":
         streams.of(topic_audience(name))
     parts = [[stream.name for stream in await streams.wanted()] for _ in range(3)]
@@ -78,7 +78,7 @@ async def test_streams_that_are_joined_at_once_are_asked_for_in_parts(
 def test_of_streams_without_members_only_so_many_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that subscribes to ever new topics must not fill the pod's memory."""
     monkeypatch.setattr(module, "_IDLE_MAX", 2)
-    streams = Streams(ONE_CLOCK, control=False)
+    streams = Streams(ONE_CLOCK)
     gone = []
     for moment, name in enumerate("abcde"):
         streams.confirm(streams.of(topic_audience(name)), 0)
