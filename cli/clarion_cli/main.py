@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from clarion_cli.asyncapi import asyncapi
 from clarion_cli.bench import bench
 from clarion_cli.check import check
 from clarion_cli.conformance.command import conformance
@@ -23,6 +24,7 @@ from clarion_cli.publish import publish
 from clarion_cli.send import send
 from clarion_cli.tail import tail
 from clarion_cli.token import token
+from clarion_cli.typescript.command import types
 from clarion_cli.up import up
 from clarion_cli.users import connections, disconnect, topics, users
 
@@ -49,6 +51,8 @@ app.command()(topics)
 app.command()(check)
 app.command()(conformance)
 app.command()(events)
+app.command()(asyncapi)
+app.command()(types)
 app.command()(health)
 app.add_typer(outbox)
 app.command(

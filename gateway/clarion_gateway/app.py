@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,6 +22,7 @@ from clarion_contract.service.redis_at_start import refuse_old_redis
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
 from clarion_gateway.application.scope import LifespanFailed, living
+from clarion_gateway.asyncapi.document import asyncapi_document
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.jobs import ESSENTIAL, jobs_of
@@ -89,6 +92,7 @@ def _gateway(parts: Parts) -> Gateway:
         public_app(
             parts.settings,
             lambda: parts.drain.begun,
+            functools.partial(_asyncapi, parts),
             Posts(parts.posting, parts.sessions) if parts.settings.sse_messages else None,
         ),
         internal_app(
@@ -102,6 +106,13 @@ def _gateway(parts: Parts) -> Gateway:
         parts.drain,
         parts.supervisor.given_up,
     )
+
+
+def _asyncapi(parts: Parts, url: str) -> dict[str, Any]:
+    """The AsyncAPI document as of now: the catalogue may have changed since the start."""
+    declared = parts.answers.declared
+    catalogue = None if declared is None else declared.catalogue
+    return asyncapi_document(parts.answers.handlers, catalogue, url=url)
 
 
 def _observe(parts: Parts, configured_connections: int) -> None:

@@ -141,6 +141,7 @@ async def running(
             Services(_users(settings, bus), callers, bodies, metrics),
             keys,
             lambda: drain.begun,
+            declared,
         ),
         *_outbox(settings, metrics),
         *sources,

@@ -135,6 +135,7 @@ def test_everything_starts_is_found_by_the_other_commands_and_stops(tmp_path: Pa
             with stream as response:
                 welcome = next(line for line in response.iter_lines() if line.startswith("data:"))
             assert json.loads(welcome.removeprefix("data:"))["user"] == user
+        assert '"chat.message": ChatReply;' in clarion.run("types").stdout
         assert clarion.fails("up", *ports(1)).startswith("`clarion up` already runs here")
 
         running.interrupt()

@@ -196,7 +196,10 @@ def _lasting() -> tuple[GatewaySettings, Config, Metrics]:
         request_head_max_bytes=2_048,
     )
     config = Config(
-        public_app(settings, lambda: False), log_config=None, access_log=False, ws="none"
+        public_app(settings, lambda: False, lambda _: {}),
+        log_config=None,
+        access_log=False,
+        ws="none",
     )
     config.load()
     return settings, config, Metrics(CollectorRegistry())

@@ -74,9 +74,15 @@ class Catalogue:
 
     Args:
         declarations: a type, or a pattern, stands in one of them only.
+        documents: plain JSON values by their addresses, for references.
     """
 
-    def __init__(self, declarations: Sequence[Declaration] = ()) -> None:
+    def __init__(
+        self,
+        declarations: Sequence[Declaration] = (),
+        documents: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._documents = documents or {}
         self._exact = {each.type: each for each in declarations if "*" not in each.type}
         self._patterns = sorted(
             (each for each in declarations if "*" in each.type), key=_by_precision
@@ -104,6 +110,10 @@ class Catalogue:
             self._known[type_] = found
             return found
 
+    def document(self, uri: str) -> Any:  # noqa: ANN401 - any JSON
+        """The document at an address (`document_uri`, or its own ``$id``); None: there is none."""
+        return self._documents.get(uri)
+
     def wrong_examples(self) -> list[str]:
         """One line for each example that does not fit its own schema."""
         return [
@@ -128,7 +138,8 @@ def parse_catalogue(documents: Mapping[str, Any]) -> Catalogue:
     """
     found: dict[str, Declaration] = {}
     problems: list[str] = []
-    retrieve = _retriever(documents)
+    known = _by_uri(documents)
+    retrieve = _retriever(known)
     for file, document in documents.items():
         for declaration in _declarations(file, document, problems):
             same = found.get(declaration.type)
@@ -139,15 +150,25 @@ def parse_catalogue(documents: Mapping[str, Any]) -> Catalogue:
     compiled = [_compiled(each, retrieve, problems) for each in found.values()]
     if problems:
         raise InvalidCatalogue(problems)
-    return Catalogue(compiled)
+    return Catalogue(compiled, known)
 
 
-def _retriever(documents: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Finds documents by the names of their files, and by their own ``$id``; fetches nothing."""
-    known = {_uri(file): document for file, document in documents.items()}
+def document_uri(file: str) -> str:
+    """The address of a document of a catalogue, by the name of its file."""
+    return _BASE + quote(file)
+
+
+def _by_uri(documents: Mapping[str, Any]) -> dict[str, Any]:
+    """Documents by the names of their files, and by their own ``$id``."""
+    known = {document_uri(file): document for file, document in documents.items()}
     for document in documents.values():
         if isinstance(document, dict) and isinstance(document.get("$id"), str):
             known[document["$id"]] = document
+    return known
+
+
+def _retriever(known: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Finds documents by their addresses, and fetches nothing."""
 
     def retrieve(uri: str) -> Any:  # noqa: ANN401 - the library's type
         if uri not in known:
@@ -245,16 +266,12 @@ def _compiled(
             schema if isinstance(schema, bool) else dict(schema),
             validate_formats=True,
             retriever=retrieve,
-            base_uri=_uri(declaration.source),
+            base_uri=document_uri(declaration.source),
         )
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         problems.append(f"{where}: {_reason(error)}")
         return declaration
     return dataclasses.replace(declaration, validator=validator)
-
-
-def _uri(file: str) -> str:
-    return _BASE + quote(file)
 
 
 def _reason(error: Exception) -> str:

@@ -42,6 +42,7 @@ class DeclaredEvents:
     """The catalogue in force.
 
     Attributes:
+        catalogue: the declarations.
         problem: why the files as they are now are not in force; None: they are.
 
     Args:
@@ -67,11 +68,11 @@ class DeclaredEvents:
         self._count = count
         self._look_seconds = look_seconds
         self._seen = _signature(path)
-        self._catalogue = read_catalogue(path)
+        self.catalogue = read_catalogue(path)
         self._logged: set[tuple[str, str]] = set()
 
     def __len__(self) -> int:
-        return len(self._catalogue)
+        return len(self.catalogue)
 
     @property
     def warnings(self) -> list[str]:
@@ -84,7 +85,7 @@ class DeclaredEvents:
         Args:
             data: JSON text in UTF-8.
         """
-        declaration = self._catalogue.find(type_)
+        declaration = self.catalogue.find(type_)
         if declaration is None:
             return self._undeclared_type(type_)
         if declaration.deprecated:
@@ -106,7 +107,7 @@ class DeclaredEvents:
         if seen == self._seen:
             return
         try:
-            self._catalogue = read_catalogue(self._path)
+            self.catalogue = read_catalogue(self._path)
         except InvalidCatalogue as error:
             self.problem = str(error)
             _log.error(
@@ -114,7 +115,7 @@ class DeclaredEvents:
             )
         else:
             self.problem = None
-            _log.info("catalogue reloaded", events=len(self._catalogue))
+            _log.info("catalogue reloaded", events=len(self.catalogue))
         self._seen = seen
 
     def _undeclared_type(self, type_: str) -> Sequence[Violation]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clarion_gateway.application.codec import Decode, encode
+from clarion_gateway.application.codec import UNKNOWN, Decode, Signature, encode
 from clarion_gateway.application.context import Context, Reply
 from clarion_gateway.application.scope import HasState
 
@@ -35,12 +35,17 @@ class Interceptor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, the decoder of its messages, the interceptors around it, and its scope."""
+    """A handler, the decoder of its messages, the interceptors around it, and its scope.
+
+    Attributes:
+        signature: for documents; it changes nothing about the handler.
+    """
 
     call: Callable[[Any, Context], Awaitable[Any]]
     decode: Decode
     interceptors: Sequence[Interceptor]
     scope: HasState
+    signature: Signature = UNKNOWN
 
 
 async def answer(route: Route, data: bytes, context: Context) -> Reply:

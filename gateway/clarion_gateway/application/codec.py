@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -36,8 +36,20 @@ def encode(value: object) -> bytes:
     return _json.encode(value)
 
 
-def decoder_of(handler: Callable[..., Any]) -> Decode:
-    """The decoder of a handler's messages, by the annotation of its first parameter.
+class Signature(NamedTuple):
+    """The types of a handler's messages and replies, and what its docstring says of it."""
+
+    takes: Any = Any
+    returns: Any = Any
+    about: str = ""
+
+
+UNKNOWN: Final = Signature()
+"""The signature of a handler that is not a function: it may take and return any JSON."""
+
+
+def signature_of(handler: Callable[..., Any]) -> Signature:
+    """The signature of a handler: the annotations of its first parameter and of its reply.
 
     Raises:
         ValueError: the handler does not take a message and a context.
@@ -45,7 +57,18 @@ def decoder_of(handler: Callable[..., Any]) -> Decode:
     parameters = list(inspect.signature(handler).parameters)
     if len(parameters) != 2:
         raise ValueError(f"expected a handler of (message, context), got {parameters}")
-    kind = get_type_hints(handler).get(parameters[0], Any)
+    hints = get_type_hints(handler)
+    about = inspect.getdoc(handler) or ""
+    return Signature(hints.get(parameters[0], Any), hints.get("return", Any), about)
+
+
+def decoder_of(handler: Callable[..., Any]) -> Decode:
+    """The decoder of a handler's messages, by the annotation of its first parameter.
+
+    Raises:
+        ValueError: the handler does not take a message and a context.
+    """
+    kind = signature_of(handler).takes
     if kind is bytes:
         return bytes
     if inspect.isclass(kind) and issubclass(kind, BaseModel):

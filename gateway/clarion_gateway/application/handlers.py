@@ -24,7 +24,7 @@ from typing import Any, TypeVar, overload
 from clarion_contract.events.event import check_type
 from clarion_contract.events.topic import check_pattern
 from clarion_gateway.application.answering import Interceptor, Route
-from clarion_gateway.application.codec import decoder_of
+from clarion_gateway.application.codec import decoder_of, signature_of
 from clarion_gateway.application.hooks import (
     ConnectHook,
     DisconnectHook,
@@ -74,7 +74,8 @@ class Handlers:
 
         def register(handler: Handler) -> Handler:
             call = self._threads.awaitable(handler)
-            self._add(type_, Route(call, decoder_of(handler), interceptors, self._scope))
+            signature = signature_of(handler)
+            self._add(type_, Route(call, decoder_of(handler), interceptors, self._scope, signature))
             return handler
 
         return register

@@ -7,6 +7,7 @@ sender gets it, so handlers need not know on which pod the recipients are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
@@ -16,7 +17,9 @@ from clarion_gateway.application.refusal import Refusal
 
 Chooser = Callable[[Context, Reply], Audience]
 
-_NAMED: Final = {"all": ALL, "authenticated": AUTHENTICATED}
+_SHARED: Final = {"all": ALL, "authenticated": AUTHENTICATED}
+_USER: Final = "user"
+_NAMES: Final = (*_SHARED, _USER)
 _NO_USER: Final = "expected a logged-in sender"
 
 
@@ -39,33 +42,33 @@ def propagate(
     Raises:
         ValueError: ``to`` is a text that names no audience.
     """
-    if to == "user":
-        return _propagate_to_user(history=history)
-    if isinstance(to, str) and to not in _NAMED:
-        expected = ", ".join(sorted([*_NAMED, "user"]))
+    if isinstance(to, str) and to not in _NAMES:
+        expected = ", ".join(sorted(_NAMES))
         raise ValueError(f"expected an audience, a function, or one of {expected}; got {to!r}")
-
-    async def interceptor(context: Context, proceed: Proceed) -> None:
-        reply = await proceed()
-        if isinstance(to, str):
-            audience = _NAMED[to]
-        elif isinstance(to, Audience):
-            audience = to
-        else:
-            audience = to(context, reply)
-        await context.propagate(audience, reply, history=history)
-
-    return interceptor
+    return Propagation(to, history=history)
 
 
-def _propagate_to_user(*, history: bool) -> Interceptor:
-    async def interceptor(context: Context, proceed: Proceed) -> None:
-        if context.user is None:
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """The interceptor that `propagate` makes; its attributes are that function's arguments."""
+
+    to: str | Audience | Chooser
+    history: bool
+
+    async def __call__(self, context: Context, proceed: Proceed) -> None:
+        """Publish the reply of the handler."""
+        sender = context.user
+        if self.to == _USER and sender is None:
             raise Refusal("unauthenticated", _NO_USER)
-        audience = user_audience(context.user)
-        await context.propagate(audience, await proceed(), history=history)
+        reply = await proceed()
+        await context.propagate(self._audience(context, reply, sender), reply, history=self.history)
 
-    return interceptor
+    def _audience(self, context: Context, reply: Reply, sender: str | None) -> Audience:
+        if isinstance(self.to, Audience):
+            return self.to
+        if not isinstance(self.to, str):
+            return self.to(context, reply)
+        return _SHARED[self.to] if self.to in _SHARED else user_audience(sender or "")
 
 
 def authenticated_only() -> Interceptor:

@@ -1,4 +1,6 @@
-"""The public port's answers to requests that open no connection: refusals, and the dev page.
+"""The public port's answers to requests that open no connection.
+
+They are refusals, and in the dev profile the page and the AsyncAPI document.
 
 `clarion_gateway.transports.http` hands such requests to the ASGI app that is built here.
 """
@@ -9,7 +11,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.applications import Starlette
@@ -38,12 +40,16 @@ _NOT_GET: Final = ("HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def public_app(
-    settings: GatewaySettings, draining: Callable[[], bool], posts: Posts | None = None
+    settings: GatewaySettings,
+    draining: Callable[[], bool],
+    asyncapi: Callable[[str], dict[str, Any]],
+    posts: Posts | None = None,
 ) -> ASGIApp:
     """Build the ASGI app behind the public port's protocol.
 
     Args:
         draining: whether the pod sends its clients elsewhere.
+        asyncapi: makes the AsyncAPI document, by the gateway's URL; the dev profile serves it.
         posts: takes messages for event streams; None: clients cannot send them.
     """
     app = Starlette(exception_handlers={HTTPException: _problem}, middleware=_cors(settings))
@@ -55,6 +61,7 @@ def public_app(
         for path, route in routes_of(settings).items()
     ]
     if settings.profile == "dev":
+        app.router.routes.append(_asyncapi_route(settings, asyncapi))
         app.router.routes.extend(_dev_page(settings))
     return _ResponseHeaders(Prefixed(app, settings.path_prefix))
 
@@ -74,6 +81,14 @@ async def _no_polling(_request: Request) -> Response:
     """Refuse Engine.IO's other transport, as its protocol says."""
     error = errors.UNKNOWN_TRANSPORT
     return Response(error.body, error.status, media_type="application/json")
+
+
+def _asyncapi_route(settings: GatewaySettings, asyncapi: Callable[[str], dict[str, Any]]) -> Route:
+    async def answer(request: Request) -> Response:
+        url = f"{request.url.scheme}://{request.url.netloc}{settings.path_prefix}"
+        return JSONResponse(asyncapi(url), headers={"Cache-Control": "no-store"})
+
+    return Route("/asyncapi.json", answer)
 
 
 def _dev_page(settings: GatewaySettings) -> Sequence[Route]:

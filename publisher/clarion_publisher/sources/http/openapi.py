@@ -17,8 +17,10 @@ from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
 from clarion_contract.events.audience import namings
+from clarion_contract.events.catalogue import Catalogue
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.http.cloudevents import BATCH_TYPE, STRUCTURED_TYPE, CloudEvent
+from clarion_publisher.sources.http.declared import add_declared_events
 from clarion_publisher.sources.http.problems import CONTENT_TYPE, Problem, Row
 from clarion_publisher.sources.http.routes import BATCH_PATH, EVENTS_PATH, HEADER_KEY_PATTERN
 from clarion_publisher.sources.http.schemas import (
@@ -108,13 +110,19 @@ _EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
 
 
 def openapi_document(
-    app: FastAPI, *, version: str, batch_max_events: int, path_prefix: str = ""
+    app: FastAPI,
+    *,
+    version: str,
+    batch_max_events: int,
+    path_prefix: str = "",
+    catalogue: Catalogue | None = None,
 ) -> dict[str, Any]:
     """The document for ``/openapi.json``.
 
     Args:
         app: its routes must be complete.
         path_prefix: the beginning of all paths as clients see them.
+        catalogue: of declared events; None: there is none.
     """
     document = get_openapi(
         title=app.title,
@@ -134,6 +142,8 @@ def openapi_document(
         **document["paths"],
     }
     document["components"]["schemas"].update(components)
+    if catalogue is not None:
+        add_declared_events(document, catalogue, path=EVENTS_PATH)
     return document
 
 

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clarion_contract.events.catalogue import Catalogue
+from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
@@ -42,14 +44,16 @@ def public_app(
     ingestion: Ingestion,
     services: Services,
     draining: Callable[[], bool],
+    declared: DeclaredEvents | None = None,
 ) -> ASGIApp:
     """The app of one publisher.
 
     Args:
         draining: whether the pod tells load balancers to send no more requests.
+        declared: the declared events; None: there is no catalogue.
     """
     routes = _publishing_routes(settings, ingestion, services)
-    fastapi = _fastapi(settings, services, routes)
+    fastapi = _fastapi(settings, services, routes, declared)
     fastapi.router.routes += health_routes(settings.health_path, draining)
     app: ASGIApp = _Entrance(routes, fastapi)
     if settings.path_prefix:
@@ -90,7 +94,10 @@ def _publishing_routes(
 
 
 def _fastapi(
-    settings: PublisherSettings, services: Services, routes: Mapping[str, Route]
+    settings: PublisherSettings,
+    services: Services,
+    routes: Mapping[str, Route],
+    declared: DeclaredEvents | None,
 ) -> FastAPI:
     app = FastAPI(
         title="Clarion publisher",
@@ -107,19 +114,44 @@ def _fastapi(
     app.router.redirect_slashes = False
     app.state.services = services
     app.include_router(router)
-    document = openapi_document(
-        app,
-        version=metadata.version("clarion"),
-        batch_max_events=settings.batch_max_events,
-        path_prefix=settings.path_prefix,
-    )
-    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = _Openapi(app, settings, declared)  # type: ignore[method-assign]  # FastAPI's way
     for path, route in routes.items():
         # With other methods, the router answers 405 with Allow.
         app.router.routes.append(StarletteRoute(path, route, methods=["POST"]))
     if settings.profile == "dev":
         add_docs_page(app, settings.path_prefix)
     return app
+
+
+class _Openapi:
+    """The OpenAPI document, made anew for a new catalogue."""
+
+    def __init__(
+        self, app: FastAPI, settings: PublisherSettings, declared: DeclaredEvents | None
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._declared = declared
+        self._catalogue = self._current()
+        self._document = self._make()
+
+    def __call__(self) -> dict[str, Any]:
+        if self._current() is not self._catalogue:
+            self._catalogue = self._current()
+            self._document = self._make()
+        return self._document
+
+    def _current(self) -> Catalogue | None:
+        return None if self._declared is None else self._declared.catalogue
+
+    def _make(self) -> dict[str, Any]:
+        return openapi_document(
+            self._app,
+            version=metadata.version("clarion"),
+            batch_max_events=self._settings.batch_max_events,
+            path_prefix=self._settings.path_prefix,
+            catalogue=self._catalogue,
+        )
 
 
 class _Entrance:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from clarion_contract.identity.keys import Keys
+from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.http_port import Port
 from clarion_contract.service.http_protocol import protocol_class
 from clarion_contract.service.serving import Server
@@ -28,6 +29,7 @@ class HttpSource:
         services: Services,
         keys: Keys,
         draining: Callable[[], bool],
+        declared: DeclaredEvents | None = None,
     ) -> None:
         """Set up.
 
@@ -36,6 +38,7 @@ class HttpSource:
             port: the connections of that port, and their limits.
             keys: the keys for callers' tokens.
             draining: whether load balancers should send no more requests.
+            declared: the declared events; None: there is no catalogue.
         """
         self._settings = settings
         self._listener = listener
@@ -43,6 +46,7 @@ class HttpSource:
         self._services = services
         self._keys = keys
         self._draining = draining
+        self._declared = declared
 
     async def run(self, ingestion: Ingestion) -> None:
         """Serve until cancelled; then take no new connection and finish the current requests."""
@@ -68,7 +72,7 @@ class HttpSource:
     def _server(self, ingestion: Ingestion) -> Server:
         settings = self._settings
         return Server(
-            public_app(settings, ingestion, self._services, self._draining),
+            public_app(settings, ingestion, self._services, self._draining, self._declared),
             self._listener,
             http=protocol_class(PublisherHttpProtocol, self._port),
             ws="none",

@@ -1,0 +1,1 @@
+"""`clarion types`: TypeScript types of an application's events, messages and replies."""

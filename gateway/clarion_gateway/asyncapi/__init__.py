@@ -1,0 +1,1 @@
+"""The AsyncAPI document of a gateway: its application's messages and its declared events."""
