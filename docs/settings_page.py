@@ -182,6 +182,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.upstream_secret": "Set it with `GATEWAY_UPSTREAM_URL`, to the secret that the backend verifies.",
     "gateway.upstream_types": "Name the types if a typing error of a client should not reach the backend.",
     "gateway.upstream_hooks": "Set `connect` if the backend decides who may connect. Then nobody can while it is away.",
+    "gateway.upstream_offline_seconds": "Raise it if clients often lose their network for longer. Lower it if the backend "
+    "must know sooner. After a pod's sudden death, `GATEWAY_HEARTBEAT_SECONDS` come on top.",
     "gateway.upstream_topics": "Name the topics that it knows, so that a request for any other costs no call.",
     "gateway.upstream_seconds": "Raise it, and `GATEWAY_HANDLER_SECONDS`, if the backend needs longer.",
     "gateway.upstream_retries": "Set 0 if the backend cannot recognise a message that it has seen before.",

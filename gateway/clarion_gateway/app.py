@@ -80,6 +80,8 @@ async def running(
             yield _gateway(parts)
             # Handlers under way are cancelled too: they had time to end while the pod drained.
             await parts.presence.leave()
+            if parts.transitions is not None:
+                await parts.transitions.leave()
     finally:
         await parts.bus.aclose()
         await parts.keys.aclose()

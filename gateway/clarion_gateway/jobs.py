@@ -40,6 +40,8 @@ def _optional(parts: Parts) -> Iterator[tuple[str, Job]]:
         yield "catalogue", parts.answers.declared.run
     if settings.rules.have_presence:
         yield "topic_presence", parts.topic_presence.run
+    if parts.transitions is not None:
+        yield "transitions", parts.transitions.run
     if settings.socketio:
         yield "recovery_key", RecoveryKey(parts.bus, settings.keyspace, parts.sessions.recovery).run
     if settings.rebalance:

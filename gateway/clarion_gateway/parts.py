@@ -19,6 +19,7 @@ from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
 from clarion_contract.bus.topic_presence import TopicRegister
+from clarion_contract.bus.transitions import TransitionRegister
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import TokenVerifier, verifier_of
 from clarion_contract.redis.cluster import RedisCluster
@@ -62,6 +63,7 @@ from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.fleet.health import PodHealth
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.topic_presence import TopicPresence
+from clarion_gateway.fleet.transitions import Transitions
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.upstream.answering import Answering
@@ -351,9 +353,30 @@ class Parts:
     @cached_property
     def presence(self) -> Presence:
         register = PresenceRegister(self.bus, self.settings.keyspace)
+        transitions = self.transitions
         return Presence(
-            register, self.hub, self.metrics, self.settings, lambda: self.health().sound
+            register,
+            self.hub,
+            self.metrics,
+            self.settings,
+            lambda: self.health().sound,
+            note=None if transitions is None else transitions.note,
         )
+
+    @cached_property
+    def transitions(self) -> Transitions | None:
+        """Tell the upstream who is online, if it wants to know."""
+        if self.answers.presence is None:
+            return None
+        transitions = Transitions(
+            TransitionRegister(self.bus, self.settings.keyspace),
+            PresenceRegister(self.bus, self.settings.keyspace),
+            self.answers.presence.tell,
+            self.metrics.upstream,
+            self.settings,
+        )
+        self.metrics.upstream.observe_transitions(lambda: transitions.waiting)
+        return transitions
 
     @cached_property
     def topic_presence(self) -> TopicPresence:

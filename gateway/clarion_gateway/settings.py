@@ -26,7 +26,7 @@ from clarion_contract.service.settings import (
 )
 from clarion_contract.service.webhooks import Signer
 
-_HOOKS: Final = frozenset({"connect", "disconnect", "subscribe"})
+_HOOKS: Final = frozenset({"connect", "disconnect", "presence", "subscribe"})
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
 _BEHIND_MIN_BYTES: Final = 4_096
@@ -90,7 +90,15 @@ class GatewaySettings(ContractSettings):
         (),
         description="What else the backend is told of: `connect` asks it whether a client may "
         "connect, `disconnect` tells it of each connection that has ended, `subscribe` asks it "
-        "about topics that clients' tokens do not grant.",
+        "about topics that clients' tokens do not grant, `presence` tells it of users that come "
+        "online and go offline.",
+    )
+    upstream_offline_seconds: float = Field(
+        10,
+        ge=0,
+        le=3_600,
+        description="How long a user must be without a connection to any pod before the backend is "
+        "told that they are offline.",
     )
     upstream_topics: Names = Field(
         ("**",),

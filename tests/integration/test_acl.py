@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.ports import free_ports
 from tests.integration.pod import started, token
 from tests.integration.sockets import opened
+from tests.integration.upstream import SECRET as SIGNING
 from tests.publisher.service import serving
 from tests.redis_topologies import Node, cluster, replicated, sentinels, wait_until
 
@@ -128,6 +129,10 @@ async def test_it_is_enough_for_both_services(installation: Installation) -> Non
             probe_interval_seconds=0.1,
             heartbeat_seconds=1,
             wait_replicas=replicas,
+            upstream_url="http://127.0.0.1:1/",
+            upstream_secret=SIGNING,
+            upstream_hooks=("presence",),
+            upstream_retries=0,
         ) as pod:
             async with opened(pod, token=token("alice")) as alice:
                 for _ in range(2):

@@ -2,13 +2,16 @@
 --
 -- KEYS[1] presence    hash: "<pod>:<number>" -> "<connections> <since, seconds>"
 --
--- ARGV[1] pod
+-- ARGV[1] pod; empty: only return the fields and values of all pods
 -- ARGV[2] connections; 0: the user has left the pod
 -- ARGV[3] since
 -- ARGV[4] seconds after which Redis forgets the hash unless a pod writes it again
 --
 -- Returns the hash's other fields and values in turn; nothing if the pod has no connections.
 
+if ARGV[1] == '' then
+  return redis.call('HGETALL', KEYS[1])
+end
 if ARGV[2] == '0' then
   redis.call('HDEL', KEYS[1], ARGV[1])
   return {}

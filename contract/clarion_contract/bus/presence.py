@@ -154,6 +154,16 @@ class PresenceRegister:
         there = (await self.pods()).loads
         return {name: entry for name, entry in entries.items() if name in there}
 
+    async def users(self, users: Sequence[str]) -> list[dict[str, PresenceEntry]]:
+        """The entries of users, in one pipeline, also those at pods that are gone.
+
+        Ask for `pods` afterwards: a pod registers before it writes entries.
+        """
+        if not users:
+            return []
+        calls = [self._call(user, "", _NONE) for user in users]
+        return [_entries(_pairs(fields)) for fields in await self._bus.run(self._presence, calls)]
+
     async def _beat(
         self, name: str, load: PodLoad | None, timeout_seconds: float, *, begin: int = 0
     ) -> Pods:

@@ -131,6 +131,10 @@ class Keyspace:
         """The hash of the gateway pods that are alive."""
         return f"{self.namespace}:{{pods}}:alive"
 
+    def transitions(self, name: str) -> str:
+        """A key about users that come online and go offline; all of them share a slot."""
+        return f"{self.namespace}:{{transitions}}:{name}"
+
     @property
     def recovery_key(self) -> str:
         """The string with which gateways sign what clients of Socket.IO recover by."""

@@ -70,6 +70,9 @@ class Register(Protocol):
         ...
 
 
+Note = Callable[[str, Sequence[tuple[str, bool]]], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class _Written:
     """The presence entry that was last written of a user on this pod.
@@ -87,6 +90,8 @@ class Presence:
 
     Args:
         ready: returns whether the pod takes new clients.
+        note: called after each write with the pod's name and the users of the write, each with
+            whether it is connected to the pod; None: nobody needs to know.
     """
 
     def __init__(
@@ -98,7 +103,9 @@ class Presence:
         ready: Callable[[], bool],
         *,
         clock: Callable[[], float] = time.time,
+        note: Note | None = None,
     ) -> None:
+        self._note_users = note
         self._register = register
         self._hub = hub
         self._metrics = metrics
@@ -273,6 +280,9 @@ class Presence:
         entries = [(user, self._entry(user, now)) for user in users]
         try:
             answers = await self._register.write(name, entries)
+            if self._note_users is not None:
+                here = [(user, bool(entry.connections)) for user, entry in entries]
+                await self._note_users(name, here)
             pods = self._pods
             excesses = list(map(self._excess, entries, answers, itertools.repeat(pods)))
             if any(excesses):

@@ -17,6 +17,7 @@ OUTCOMES: Final = (
     "timeout",
     "unreachable",
 )
+STATES: Final = ("offline", "online")
 
 
 class UpstreamMetrics:
@@ -50,13 +51,35 @@ class UpstreamMetrics:
             "1 while calls to the upstream fail at once because many before them failed.",
             registry=registry,
         )
+        self._transitions = Counter(
+            "clarion_upstream_transitions_total",
+            "Users that came online or went offline, and of whom the upstream was told.",
+            ["state"],
+            registry=registry,
+        )
+        self._transitions_waiting = Gauge(
+            "clarion_upstream_transitions_waiting",
+            "Users that came online or went offline, and of whom the upstream was not told yet.",
+            registry=registry,
+        )
         for outcome in OUTCOMES:
             self._calls.labels(outcome)
+        for state in STATES:
+            self._transitions.labels(state)
 
     def observe(self, under_way: Callable[[], int], circuit_open: Callable[[], bool]) -> None:
         """Read the gauges from their owner at each scrape."""
         self._under_way.set_function(under_way)
         self._circuit_open.set_function(circuit_open)
+
+    def observe_transitions(self, waiting: Callable[[], int]) -> None:
+        """Read the gauge from its owner at each scrape."""
+        self._transitions_waiting.set_function(waiting)
+
+    def told(self, online: int, all_: int) -> None:
+        """The upstream has taken transitions; so many of them of users that came online."""
+        self._transitions.labels("online").inc(online)
+        self._transitions.labels("offline").inc(all_ - online)
 
     def call(self, outcome: str, seconds: float) -> None:
         """One call has ended."""

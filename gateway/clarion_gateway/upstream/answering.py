@@ -15,6 +15,7 @@ from clarion_gateway.upstream.backend import Backend
 from clarion_gateway.upstream.exchange import Exchange
 from clarion_gateway.upstream.hooks import UpstreamHooks
 from clarion_gateway.upstream.messages import UpstreamMessages
+from clarion_gateway.upstream.presence import UpstreamPresence
 
 
 class Answering:
@@ -24,6 +25,7 @@ class Answering:
         handlers: the application's, and behind them the upstream.
         publisher: of what they publish.
         declared: the catalogue; None: there is none.
+        presence: tells the upstream who is online; None: it does not want to know.
 
     Raises:
         InvalidSettings: the catalogue has a mistake.
@@ -39,11 +41,14 @@ class Answering:
         )
         self._backend = _backend(settings, metrics)
         self._hooks: UpstreamHooks | None = None
+        self.presence: UpstreamPresence | None = None
         if self._backend is not None:
             source = f"/clarion/gateway/{settings.pod}"
             exchange = Exchange(self._backend, self.publisher, source=source)
             handlers.fall_back(UpstreamMessages(exchange, settings.upstream_types).find)
             self._hooks = UpstreamHooks(exchange, settings.upstream_hooks, settings.upstream_topics)
+            if "presence" in settings.upstream_hooks:
+                self.presence = UpstreamPresence(exchange)
 
     @property
     def connects(self) -> Sequence[ConnectHook]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -48,7 +48,12 @@ class Exchange:
             BusUnavailable: Redis does not take an event of the answer.
         """
         id_ = f"msg_{os.urandom(12).hex()}"
-        body = cloudevent(id_, self._source, kind, context, data, type_)
+        about = {"clarionconnection": context.connection}
+        if type_ is not None:
+            about["clariontype"] = type_
+        if context.user is not None:
+            about["clarionuser"] = context.user
+        body = cloudevent(id_, self._source, kind, about, data)
         client = context.connection if context.user is None else f"user:{context.user}"
         answer = await self._backend.call(client, id_, body)
         if answer.refuse is not None:
@@ -59,6 +64,23 @@ class Exchange:
             await context.subscribe(*answer.subscribe)
         await self._publish(answer.publish)
         return answer.reply
+
+    async def tell(self, id_: str, kind: str, client: str, data: bytes) -> None:
+        """Send one event that is not about a client's connection, and publish what comes back.
+
+        Args:
+            id_: of the event; the same if it is sent again.
+            kind: the CloudEvent's type.
+            client: calls for one client share a bound.
+            data: JSON text.
+
+        Raises:
+            UpstreamFailed: there is no usable answer.
+            BusUnavailable: Redis does not take an event of the answer.
+        """
+        body = cloudevent(id_, self._source, kind, {}, data)
+        answer = await self._backend.call(client, id_, body)
+        await self._publish(answer.publish)
 
     async def _publish(self, events: Sequence[ToPublish]) -> None:
         for each in events:
@@ -76,10 +98,12 @@ class Exchange:
                 raise UpstreamFailed("invalid_answer", str(error), temporary=False) from None
 
 
-def cloudevent(
-    id_: str, source: str, kind: str, context: ClientContext, data: bytes, type_: str | None
-) -> bytes:
-    """An event about a client's connection, as a CloudEvent in JSON."""
+def cloudevent(id_: str, source: str, kind: str, about: Mapping[str, str], data: bytes) -> bytes:
+    """A CloudEvent in JSON.
+
+    Args:
+        about: extension attributes.
+    """
     event: dict[str, object] = {
         "specversion": "1.0",
         "id": id_,
@@ -87,13 +111,9 @@ def cloudevent(
         "type": kind,
         "time": _time(int(time.time())),
         "datacontenttype": "application/json",
-        "clarionconnection": context.connection,
+        **about,
+        "data": Raw(data),
     }
-    if type_ is not None:
-        event["clariontype"] = type_
-    if context.user is not None:
-        event["clarionuser"] = context.user
-    event["data"] = Raw(data)
     return msgspec.json.encode(event)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -25,6 +25,7 @@ from clarion_contract.bus.presence import (
     PresenceRegister,
     pod_of,
 )
+from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.redis import server as redis_server
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_gateway.connections import close_codes
@@ -53,6 +54,8 @@ class Pod:
         self.metrics = metrics()
         self.ready = True
         self.hub = Hub()
+        self.noted: list[tuple[str, bool]] = []
+        self.notes_fail = 0
         options = {"heartbeat_seconds": 60, "max_connections_per_user": LIMIT, **overrides}
         self.presence = Presence(
             register,
@@ -61,8 +64,16 @@ class Pod:
             settings(pod=name, **options),
             lambda: self.ready,
             clock=lambda: NOW,
+            note=self._note,
         )
         self.hub.changed = self.presence.changed
+
+    async def _note(self, name: str, users: Sequence[tuple[str, bool]]) -> None:
+        assert name == self.presence.pods.name
+        if self.notes_fail:
+            self.notes_fail -= 1
+            raise BusUnavailable("not now")
+        self.noted += users
 
     def connect(self, user: str | None = "alice") -> Recorder:
         connection = Socket(self.hub, user)
@@ -128,6 +139,23 @@ async def entries_are(register: PresenceRegister, user: str = "alice", **expecte
         return {pod_of(name): entry.connections for name, entry in entries.items()} == expected
 
     await eventually(known)
+
+
+async def test_comings_and_goings_are_noted_until_that_has_worked(start: Start) -> None:
+    async with start("a") as pod:
+        pod.notes_fail = 1
+
+        async def is_noted() -> bool:
+            return ("alice", True) in pod.noted
+
+        connection = pod.connect()
+        await eventually(is_noted)
+        connection.close(close_codes.NORMAL)
+
+        async def has_gone() -> bool:
+            return pod.noted[-1] == ("alice", False)
+
+        await eventually(has_gone)
 
 
 async def test_redis_knows_who_comes_and_goes(register: PresenceRegister, start: Start) -> None:
