@@ -232,6 +232,11 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.pending_max_bytes": "As above. It bounds a pod's memory while the pod falls behind, or after it was away from Redis.",
     "gateway.trusted_proxies": "Set it if your proxies have public addresses. Set it to an empty list if clients reach the "
     "gateway without a proxy, from private addresses.",
+    "gateway.address_handshakes_per_second": "Raise it if very many clients share one address, such as an office or a "
+    "mobile network. The log names an address that reaches the limit; if it is a proxy, name that in "
+    "`GATEWAY_TRUSTED_PROXIES`. Each pod counts by itself.",
+    "gateway.address_handshake_burst": "Above the number of clients of one address that come back to one pod at once.",
+    "gateway.address_max_opening": "As above. Handshakes take milliseconds, and longer while Redis or the issuer is slow.",
     "gateway.replays_max_bytes": "Raise it, with the pod's memory, if clients start anew because of it "
     '(`clarion_resumes_total{outcome="busy"}`).',
     "gateway.replay_max_events": "Raise it if clients that missed more should not start anew.",

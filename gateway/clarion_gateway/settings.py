@@ -155,7 +155,29 @@ class GatewaySettings(ContractSettings):
         description="Networks of the proxies in front of the gateway. If a connection comes from "
         "one of them, `X-Forwarded-For` says where the client is, and `X-Forwarded-Host` the host "
         "that its page came from. Anonymous clients of one address "
-        "share a part of what the pod has for clients that resume.",
+        "share a part of what the pod has for clients that resume, and all clients of one address "
+        "its limits on handshakes.",
+    )
+    address_handshakes_per_second: float = Field(
+        200,
+        ge=0,
+        le=100_000,
+        description="How many handshakes per second one client address may begin on average; 0: no "
+        "limit. A CONNECT of Socket.IO counts as well. All addresses of an IPv6 network of 64 bits "
+        "count as one. Those in `GATEWAY_TRUSTED_PROXIES` have no limit. Past it, the answer is "
+        "429.",
+    )
+    address_handshake_burst: int = Field(
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="How many handshakes one client address may begin at once.",
+    )
+    address_max_opening: int = Field(
+        1_000,
+        ge=0,
+        le=1_000_000,
+        description="How many handshakes of one client address may be under way; 0: no limit.",
     )
     max_connections: int = Field(
         20_000,

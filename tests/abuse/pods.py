@@ -26,6 +26,9 @@ from tests.valkey import Valkey
 NAMESPACE = "abuse"
 DEADLINE_SECONDS = 5
 """The services' time limits for a handshake, a request, and an idle connection."""
+ADDRESS_PER_SECOND = 20
+ADDRESS_BURST = 50
+"""Of handshakes of one client address. Clients without a proxy are on this machine: no limit."""
 
 _SCALE = 10
 """By which the pods are smaller than the chart's: connections, and all budgets for memory."""
@@ -44,6 +47,8 @@ def _scaled(scale: int) -> dict[str, str]:
 
 
 _SETTINGS = {
+    "GATEWAY_ADDRESS_HANDSHAKES_PER_SECOND": str(ADDRESS_PER_SECOND),
+    "GATEWAY_ADDRESS_HANDSHAKE_BURST": str(ADDRESS_BURST),
     "GATEWAY_HANDSHAKE_SECONDS": str(DEADLINE_SECONDS),
     "GATEWAY_INBOUND_MAX_BYTES": str(128 * MIB // _SCALE),
     "GATEWAY_OUTBOUND_MAX_BYTES": str(192 * MIB // _SCALE),

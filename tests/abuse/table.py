@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.abuse.attack import Attack
 from tests.abuse.kinds import (
+    addresses,
     announced,
     bodies,
     crowds,
@@ -56,6 +57,7 @@ KINDS = {
         Kind("targets", targets.attack),
         Kind("line_ends", line_ends.attack),
         Kind("handshakes", handshakes.attack),
+        Kind("addresses", addresses.attack),
         Kind("upgrades", upgrades.attack),
         Kind("floods", floods.attack),
         Kind("fragments", fragments.attack),

@@ -21,6 +21,7 @@ from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUna
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
+from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.resumption import Resumption, Sent
@@ -95,7 +96,7 @@ class Opening:
         token: a JWT; None for an anonymous connection.
         since: the id of the last event that the client has; None if it has none yet.
         resumes: the id of the connection on which the client had that event.
-        address: where the client is, if it has an event; None: not known.
+        address: where the client is; None: not known.
         topics: those that the client asks for.
         query: of the request, as it was sent.
         headers: of the request: (name, value), names in lower case.
@@ -117,6 +118,7 @@ class Admission:
 
     Attributes:
         topics: the rules for the topics that a client may hear.
+        address_limits: the limits on the handshakes of one address.
         draining: whether the pod takes no new clients, since it ends.
     """
 
@@ -148,6 +150,11 @@ class Admission:
         self._metrics = metrics
         self._settings = settings
         self.topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
+        self.address_limits = AddressLimits(
+            per_second=settings.address_handshakes_per_second,
+            burst=settings.address_handshake_burst,
+            max_opening=settings.address_max_opening,
+        )
         self._clock = clock
         self._opening = 0
         self.draining = False
@@ -173,9 +180,10 @@ class Admission:
             return close_codes.AT_CAPACITY
         return None
 
-    def begin(self) -> None:
+    def begin(self, address: str | None = None) -> None:
         """Count a handshake before it is waited for: else a burst could exceed the limits."""
         self._opening += 1
+        self.address_limits.begin(address)
 
     async def open(self, connection: Connection, opening: Opening) -> None:
         """Admit a connection, or close it and say why. Call `begin` before. Never raises."""
@@ -214,6 +222,7 @@ class Admission:
             connection.close(close_codes.INTERNAL_ERROR)
         finally:
             self._opening -= 1
+            self.address_limits.end(opening.address)
             seconds = time.perf_counter() - started
             self._metrics.handshake(connection.format.name, outcome, seconds)
         return missed

@@ -114,13 +114,18 @@ class Sessions:
         self._clock = clock
         self._received: dict[Connection, _Received] = {}
 
-    def refuse_early(self) -> Close | None:
-        """The close for every new client while the pod takes none; None: the pod takes clients."""
-        return self._admission.refuse_early(self.unconnected)
+    def refuse_early(self, address: str | None) -> Close | None:
+        """The close for a new client before any work is spent on it; None: it may go on.
+
+        Args:
+            address: where the client is; None: not known.
+        """
+        close = self._admission.refuse_early(self.unconnected)
+        return close or self._admission.address_limits.refusal(address)
 
     def open(self, connection: Connection, opening: Opening) -> None:
         """Begin to admit a connection. Its messages wait in its inbox until it is live."""
-        self._admission.begin()
+        self._admission.begin(opening.address)
         self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:

@@ -23,6 +23,7 @@ class Close:
         label: of the metric ``clarion_closes_total``.
         status: HTTP status of the answer if an event stream is refused before it begins.
         reconnect: whether the client should come back by itself.
+        retry_seconds: how long a client that is turned away should wait at least.
     """
 
     code: int
@@ -30,6 +31,7 @@ class Close:
     label: str
     status: int
     reconnect: bool
+    retry_seconds: int = 1
 
 
 NORMAL: Final = Close(1000, "closed by the client", "normal", 200, reconnect=False)
@@ -97,6 +99,13 @@ NO_CONNECT: Final = Close(
 )
 RATE_LIMITED: Final = Close(
     4429, "too many messages, reconnect later", "rate_limited", 429, reconnect=True
+)
+ADDRESS_LIMITED: Final = Close(
+    4429,
+    "too many handshakes from one address, reconnect later",
+    "address_limited",
+    429,
+    reconnect=True,
 )
 TOO_MANY_CONNECTIONS: Final = Close(
     4429, "too many connections of this user", "too_many_connections", 429, reconnect=True

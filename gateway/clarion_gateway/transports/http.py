@@ -124,7 +124,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
             self.turn_away(403, "forbidden_origin", detail, headers=readable_by(origin))
             return None
-        close = self.sessions.refuse_early()
+        close = self.sessions.refuse_early(request.address)
         if close is not None:
             self.sessions.metrics.handshakes.labels(wire_format.name, close.label).inc()
             response = route.transport.turned_away(close, origin, wire_format)
@@ -134,10 +134,15 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
 
     def _request(self) -> ConnectionRequest:
         url = httptools.parse_url(self.url)
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers
+        ]
+        forwarded_for = [value for name, value in headers if name == "x-forwarded-for"]
         return ConnectionRequest(
             url.path.decode("latin-1"),
             (url.query or b"").decode("latin-1"),
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers],
+            headers,
+            self.sessions.addresses.client(_peer(self.transport), forwarded_for),
         )
 
     def _path(self) -> bytes:

@@ -31,23 +31,27 @@ class ConnectionRequest:
         path: as it was sent, without the query.
         query: without the question mark.
         headers: (name, value) in the order in which they came; names in lower case.
+        address: where the client is; None: not known.
     """
 
     path: str
     query: str
     headers: list[tuple[str, str]]
+    address: str | None = None
 
     def packed(self) -> bytes:
         """The request in one piece, for a session that may need it again: a fifth of the memory."""
-        lines = [self.path, self.query, *(f"{name}:{value}" for name, value in self.headers)]
+        first = [self.path, self.query, self.address or ""]
+        lines = [*first, *(f"{name}:{value}" for name, value in self.headers)]
         return "\n".join(lines).encode("latin-1")
 
     @staticmethod
     def unpacked(packed: bytes) -> ConnectionRequest:
         """The request that `packed` has packed."""
-        path, query, *lines = packed.decode("latin-1").split("\n")
+        path, query, address, *lines = packed.decode("latin-1").split("\n")
         headers = [line.partition(":") for line in lines]
-        return ConnectionRequest(path, query, [(name, value) for name, _, value in headers])
+        pairs = [(name, value) for name, _, value in headers]
+        return ConnectionRequest(path, query, pairs, address or None)
 
     def header(self, name: str) -> str | None:
         """The first value of a header; None: the request does not have it.
@@ -102,6 +106,7 @@ class ConnectionRequest:
             token,
             since,
             fields.get("connection"),
+            self.address,
             topics=topics,
             query=self.query,
             headers=self.headers,

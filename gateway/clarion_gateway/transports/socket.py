@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from clarion_gateway.clients.sessions import Sessions
@@ -74,14 +73,7 @@ class TcpSocket(asyncio.Protocol, ABC):
         The head of the HTTP response leaves with the first write.
         """
         self._transport.set_write_buffer_limits(high=self._sessions.behind_bytes)
-        opening = request.opening()
-        if opening.since is not None:  # looking it up costs a system call
-            opening = replace(opening, address=self._address(request))
-        self._sessions.open(self._connection, opening)
-
-    def _address(self, request: ConnectionRequest) -> str | None:
-        peer = self._transport.get_extra_info("peername") or ("",)
-        return self._sessions.addresses.client(peer[0], request.values("x-forwarded-for"))
+        self._sessions.open(self._connection, request.opening())
 
     def write(self, data: bytes) -> None:
         """Write for the first time; later writes go from the connection straight to TCP."""

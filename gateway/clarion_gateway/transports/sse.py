@@ -52,7 +52,7 @@ class EventStream(TcpSocket):
 
         The status is 200, not the close's own: an EventSource never comes back after another one.
         """
-        after_ms = _RETRY_MS + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
+        after_ms = max(_RETRY_MS, close.retry_seconds * 1_000) + random.randrange(_RETRY_MS)  # noqa: S311 - spreads load, no secret
         closing = wire_format.closing(close.label, close.reason)
         return _response_head(origin) + b"retry: %d\n" % after_ms + closing
 

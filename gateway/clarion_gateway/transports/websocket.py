@@ -85,7 +85,7 @@ class WebSocket(TcpSocket):
     @staticmethod
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:  # noqa: ARG004
         """See `TcpSocket`."""
-        retry = (("retry-after", "1"),)
+        retry = (("retry-after", str(close.retry_seconds)),)
         return refusal_response(close.status, close.reason, headers=retry)
 
     def handshake(self, request: ConnectionRequest, formats: Formats) -> bytes | None:

@@ -63,17 +63,6 @@ def test_never_more_than_burst_and_rate_and_one_batch(steps: list[tuple[float, i
     assert passed <= 7 + 3 * clock.now + 50
 
 
-def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clarion_publisher.ingestion.rate_limit._BUCKETS_MAX", 2)
-    clock = Clock()
-    limit = RateLimit(events_per_second=1, burst_events=2, clock=clock)
-    limit.take("a", 1)
-    limit.take("b", 10)
-    clock.now = 5
-    limit.take("c", 1)
-    assert set(limit._buckets) == {"b", "c"}
-
-
 def test_over_http(redis_url: str, namespace: str) -> None:
     limits = {"rate_events_per_second": 0.1, "rate_burst_events": 2}
     event = {"audience": "all", "type": "t", "data": 1}

@@ -65,11 +65,6 @@ class Carrier(Protocol):
         """See `clarion_gateway.connections.connection.Socket`."""
         ...
 
-    @property
-    def address(self) -> str | None:
-        """The address of the client's side of TCP; None: it is not known."""
-        ...
-
     def write(self, data: bytes) -> None:
         """Send frames to the client (`clarion_gateway.wire.frames`)."""
         ...
@@ -278,11 +273,11 @@ class Session:
             raise Malformed("expected one CONNECT for each namespace")
         self._is_connected = True
         self._uncount()
-        refused = self._sessions.refuse_early()
+        request = ConnectionRequest.unpacked(self._request)
+        refused = self._sessions.refuse_early(request.address)
         if refused is not None:
             self.carrier.end(refused)
             return
-        request = ConnectionRequest.unpacked(self._request)
         try:
             opening = opening_of(packet.fields, request)
         except Refused as refused_token:
@@ -294,10 +289,7 @@ class Session:
             self.connection.format = sessions.recoverable
             recovering = recovering_of(packet.fields, sessions.recovery)
             if recovering is not None:
-                address = sessions.addresses.client(
-                    self.carrier.address or "", request.values("x-forwarded-for")
-                )
-                opening = replace(opening, recovering=recovering, address=address)
+                opening = replace(opening, recovering=recovering)
         sessions.open(self.connection, opening)
 
     def _begin_anew(self, close: Close) -> None:

@@ -66,12 +66,6 @@ class SocketIoWebSocket(WebSocket):
 
     # Carrier
 
-    @property
-    def address(self) -> str | None:
-        """See `clarion_gateway.transports.socketio.session.Carrier`."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if peer else None
-
     def carry(self, after: Connection) -> bool:
         """See `clarion_gateway.transports.socketio.session.Carrier`."""
         if self._backlog is not None:
