@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from clarion_contract.bus.orders import decode_order, encode_order, split_message
 from clarion_contract.events.audience import ALL, InvalidUserId, check_user_id
 from clarion_contract.events.errors import InvalidToken
-from clarion_contract.events.event import InvalidMessage, parse_message
+from clarion_contract.events.event import InvalidMessage, Publication, parse_message
 from clarion_contract.identity import jws, key_set
 from clarion_contract.identity.tokens import TokenVerifier, verifier_of
 from clarion_contract.redis.url import FORMS, parse_redis_url
@@ -25,6 +25,7 @@ from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.upstream.answers import InvalidAnswer, decode_answer
 from clarion_gateway.wire.native import PLAIN
 from clarion_gateway.wire.sse import SSE
 from clarion_publisher.settings import PublisherSettings
@@ -104,6 +105,23 @@ def parse_orders(data: bytes) -> None:
     revocations.hear(data)
     revocations.hear(data)
     revocations.forget_ended()
+
+
+def parse_upstream(data: bytes) -> None:
+    """A backend's answer to a client's message."""
+    try:
+        answer = decode_answer(data)
+    except InvalidAnswer:
+        return
+    json.loads(bytes(answer.reply))
+    for event in answer.publish:
+        publication = Publication(
+            event.recipients(), event.type, bytes(event.data), None, event.exclude
+        )
+        header = f"1 0 {publication.header}".encode()
+        parsed = parse_message(publication.audience, b"%b\n%b" % (header, publication.data))
+        if (parsed.type, parsed.data) != (event.type, bytes(event.data)):
+            raise Broken(f"{publication!r} came out as {parsed!r}")
 
 
 def parse_url(data: bytes) -> None:

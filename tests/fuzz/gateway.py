@@ -136,7 +136,7 @@ class Gateway:
 
 def parse_head(data: bytes) -> None:
     """A request, or what stands in its place, on a new connection."""
-    with _gateway() as gateway:
+    with running_gateway() as gateway:
         gateway.transport.say(data[1:], piece_bytes(data))
         if gateway.is_http:
             gateway.loop.advance(LONG_SECONDS)
@@ -148,7 +148,7 @@ def parse_head(data: bytes) -> None:
 def parse_frames(data: bytes) -> None:
     """Whatever comes in on an open WebSocket."""
     extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if data[:1] >= b"\x80" else b""
-    with _gateway() as gateway:
+    with running_gateway() as gateway:
         gateway.transport.say(_HANDSHAKE % extensions, 1 << 20)
         gateway.transport.say(data[1:], piece_bytes(data))
         check_answer(bytes(gateway.transport.written))
@@ -175,7 +175,8 @@ _HANDSHAKE = (
 
 
 @contextlib.contextmanager
-def _gateway() -> Iterator[Gateway]:
+def running_gateway() -> Iterator[Gateway]:
+    """A gateway for one input; nothing in it may fail."""
     gateway = Gateway()
     try:
         with nothing_fails(gateway.loop):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import documents, gateway, publisher
+from tests.fuzz import documents, gateway, operator, publisher, socketio
 from tests.fuzz.target import Target
 
 TARGETS = {
@@ -11,6 +11,9 @@ TARGETS = {
         Target("heads", gateway.parse_head),
         Target("frames", gateway.parse_frames),
         Target("messages", gateway.parse_message),
+        Target("packets", socketio.parse_packets),
+        Target("socketio", socketio.parse_session),
+        Target("pids", socketio.parse_pid),
         Target("requests", publisher.parse_request),
         Target("bodies", publisher.parse_bodies),
         Target("cloudevents", publisher.parse_cloudevents),
@@ -18,6 +21,9 @@ TARGETS = {
         Target("keys", documents.parse_keys),
         Target("bus", documents.parse_bus_message),
         Target("orders", documents.parse_orders),
+        Target("upstream", documents.parse_upstream),
+        Target("rules", operator.parse_rules),
+        Target("catalogue", operator.parse_catalogue),
         Target("urls", documents.parse_url),
         Target("settings", documents.parse_settings),
     )

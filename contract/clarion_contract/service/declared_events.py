@@ -183,8 +183,11 @@ def _document(file: Path) -> Any:  # noqa: ANN401 - any JSON
     text = file.read_bytes().decode()
     if file.suffix == ".json":
         return parse_json(text)
-    # Through JSON: YAML has values that JSON does not have, such as dates and keys of numbers.
-    return json.loads(json.dumps(parse_yaml(text), allow_nan=False))
+    try:
+        # Through JSON: YAML has values that JSON does not have, such as sets and keys of numbers.
+        return json.loads(json.dumps(parse_yaml(text), allow_nan=False))
+    except TypeError as error:
+        raise ValueError(f"expected values that JSON has: {error}") from None
 
 
 def _signature(path: Path) -> Mapping[str, tuple[int, int, int]]:

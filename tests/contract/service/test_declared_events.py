@@ -41,6 +41,20 @@ class TestReading:
         (tmp_path / "catalogue").write_text("events:\n  b:\n")
         assert [each.type for each in read_catalogue(tmp_path / "catalogue")] == ["b"]
 
+    def test_a_date_without_quotes_is_a_text(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text("events:\n  a: {example: 2024-01-01}\n")
+        (declaration,) = read_catalogue(tmp_path)
+        assert declaration.examples == ("2024-01-01",)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["events: !!set {a, b}", "events: !!binary AA==", "? !!timestamp 2024-01-01\n: 1"],
+    )
+    def test_values_that_json_does_not_have(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "a.yaml").write_text(text)
+        with pytest.raises(InvalidCatalogue, match=r"^a\.yaml: expected values that JSON has: "):
+            read_catalogue(tmp_path)
+
     @pytest.mark.parametrize(
         "text",
         ["events: [", "events:\n  a: !!python/object:os.system {}", "\x00", "events: {1: .nan}"],
