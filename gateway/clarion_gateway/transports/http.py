@@ -142,7 +142,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             url.path.decode("latin-1"),
             (url.query or b"").decode("latin-1"),
             headers,
-            self.sessions.addresses.client(_peer(self.transport), forwarded_for),
+            self.sessions.addresses.client(peer_of(self.transport), forwarded_for),
         )
 
     def _path(self) -> bytes:
