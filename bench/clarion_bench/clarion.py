@@ -7,7 +7,6 @@ subscriptions as sockets.
 
 import asyncio
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import hiredis
 import jwt
 
+from clarion_bench.checkout import INSTALLED, Checkout
 from clarion_bench.launch import Launch
 from clarion_bench.processes import answers_ok, free_port
 from clarion_bench.publishers import EVENT_TYPE
@@ -55,7 +55,7 @@ def queries(connections: int) -> list[str]:
     return [f"?token={token(user(index))}" for index in range(connections)]
 
 
-def gateway(port: int, redis_url: str) -> Launch:
+def gateway(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:
     """One gateway pod with its default settings."""
     internal = free_port()
     env = {
@@ -67,10 +67,10 @@ def gateway(port: int, redis_url: str) -> Launch:
         "GATEWAY_DRAIN_PAUSE_SECONDS": "0",
         "GATEWAY_DRAIN_SPREAD_SECONDS": "0",
     }
-    return _launch("gateway", env, internal, redis_url)
+    return _launch("gateway", env, internal, redis_url, code)
 
 
-def publisher(port: int, redis_url: str) -> Launch:
+def publisher(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:
     """One publisher pod with its default settings."""
     internal = free_port()
     env = {
@@ -79,18 +79,20 @@ def publisher(port: int, redis_url: str) -> Launch:
         "PUBLISHER_INTERNAL_HOST": "127.0.0.1",
         "PUBLISHER_INTERNAL_PORT": str(internal),
     }
-    return _launch("publisher", env, internal, redis_url)
+    return _launch("publisher", env, internal, redis_url, code)
 
 
-def _launch(service: str, env: dict[str, str], internal: int, redis_url: str) -> Launch:
+def _launch(
+    service: str, env: dict[str, str], internal: int, redis_url: str, code: Checkout
+) -> Launch:
     shared = {
         "CLARION_REDIS_URL": redis_url,
         "CLARION_NAMESPACE": NAMESPACE,
         "CLARION_JWT_SECRET": SECRET,
     }
     return Launch(
-        [sys.executable, "-m", f"clarion_{service}"],
-        env={**shared, **env},
+        [code.python, "-m", f"clarion_{service}"],
+        env={**code.env, **shared, **env},
         ready=lambda: answers_ok(f"http://127.0.0.1:{internal}/readyz"),
     )
 

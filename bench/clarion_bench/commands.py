@@ -13,7 +13,10 @@ from rich.console import Console
 from clarion_bench.avalanche import POLICIES, AvalancheOptions, avalanche
 from clarion_bench.broker import NoBrokerError
 from clarion_bench.callers import CallError
+from clarion_bench.checkout import CheckoutError, checkout
 from clarion_bench.clarion import RefusedError
+from clarion_bench.compare import MEASUREMENTS, CompareOptions, compare
+from clarion_bench.comparison import Comparison
 from clarion_bench.contenders import CONTENDERS, DEFAULT_SERVERS
 from clarion_bench.crowd import LoadError
 from clarion_bench.fanout import FanoutOptions, fanout
@@ -49,13 +52,14 @@ app = typer.Typer(
 )
 console = Console()
 
-Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox
-Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox)
+Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Comparison
+Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Comparison)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (
     psycopg.Error,
     CallError,
+    CheckoutError,
     LoadError,
     NoBrokerError,
     PackagesError,
@@ -169,6 +173,42 @@ def soak_command(
     _run("soak", lambda bench, announce: soak(options, bench, announce), output)
 
 
+@app.command("compare")
+def compare_command(
+    old: Annotated[Path, typer.Argument(help="A checkout of Clarion.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+    old_python: Annotated[
+        Path | None, typer.Option(help="Without: the checkout's .venv, or this Python.")
+    ] = None,
+    new_python: Annotated[
+        Path | None, typer.Option(help="Without: the checkout's .venv, or this Python.")
+    ] = None,
+    measure: Annotated[str, typer.Option(help=f"Of {', '.join(MEASUREMENTS)}.")] = ",".join(
+        MEASUREMENTS
+    ),
+    turns: Annotated[int, typer.Option(min=3, max=50, help="Of each checkout.")] = 5,
+    connections: Annotated[int, typer.Option(min=20, max=60_000)] = 1_000,
+    seconds: Seconds = 4,
+    output: Output = None,
+) -> None:
+    """Run two checkouts in turns. The exit code is 1 if something got slower beyond the noise."""
+
+    def measured(bench: Laboratory, announce: Callable[[str], None]) -> Iterable[Comparison]:
+        options = CompareOptions(
+            old=checkout(old, old_python),
+            new=checkout(new, new_python),
+            measurements=_names(measure, MEASUREMENTS),
+            turns=turns,
+            connections=connections,
+            seconds=seconds,
+        )
+        return compare(options, bench, announce)
+
+    report = _run("compare", measured, output)
+    if any(comparison.slower for comparison in report.comparisons):
+        raise typer.Exit(1)
+
+
 @app.command("show")
 def show_command(results: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Print the tables of earlier results, and draw their plot again beside them."""
@@ -185,7 +225,7 @@ def _names(text: str, known: Iterable[str]) -> list[str]:
     return names
 
 
-def _run(name: str, measure: Measurement, output: Path | None) -> None:
+def _run(name: str, measure: Measurement, output: Path | None) -> Report:
     """Run a measurement, print its results, and write them to the output folder, if any."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -204,6 +244,7 @@ def _run(name: str, measure: Measurement, output: Path | None) -> None:
         except ImportError:
             console.print("no plot: it needs matplotlib (`pip install matplotlib`)")
         console.print(f"written to {output}")
+    return report
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -223,6 +264,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         avalanche=_of(Avalanche, found),
         soak=_of(Soak, found),
         outbox=_of(Outbox, found),
+        comparisons=_of(Comparison, found),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clarion_bench import clarion, payload
 from clarion_bench.callers import Callers, Calls, request
+from clarion_bench.checkout import INSTALLED, Checkout
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.processes import ServerProcess, free_port, running
 from clarion_bench.publishers import EVENT_TYPE
@@ -34,11 +35,14 @@ class PublishingOptions:
 
 
 def publishing(
-    options: PublishingOptions, bench: Laboratory, announce: Callable[[str], None]
+    options: PublishingOptions,
+    bench: Laboratory,
+    announce: Callable[[str], None],
+    code: Checkout = INSTALLED,
 ) -> Iterator[Publishing]:
     """Measure each batch size against one publisher."""
     port = free_port()
-    launch = clarion.publisher(port, bench.broker.url)
+    launch = clarion.publisher(port, bench.broker.url, code)
     with running(
         "publisher",
         launch.command,

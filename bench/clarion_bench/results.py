@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from clarion_bench.comparison import Comparison
+
 _DISTURBED = 0.15
 
 
@@ -207,6 +209,7 @@ class Report:
     avalanche: list[Avalanche] = field(default_factory=list)
     soak: list[Soak] = field(default_factory=list)
     outbox: list[Outbox] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
 
     @property
     def fanout(self) -> list[Trial]:

@@ -1,10 +1,12 @@
 """Results as tables on a terminal."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from clarion_bench.comparison import Comparison
 from clarion_bench.contenders import CONTENDERS
 from clarion_bench.results import (
     Avalanche,
@@ -39,6 +41,8 @@ def tables(report: Report) -> list[Table]:
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
     made += [_soak(result) for result in report.soak]
+    if report.comparisons:
+        made.append(_comparisons(report.comparisons))
     return made
 
 
@@ -92,6 +96,22 @@ def _received(result: Trial) -> str:
     if not result.kept_up and not wrong:
         wrong.append("all, late")
     return ", ".join(wrong) or "all"
+
+
+def _comparisons(results: Sequence[Comparison]) -> Table:
+    turns = len(results[0].old)
+    title = f"Two checkouts, medians of {turns} turns each"
+    table = _table(title, ["", "old", "new", "change", "noise", ""], busy=False)
+    for result in results:
+        table.add_row(
+            result.figure,
+            f"{median(result.old):.2f}",
+            f"{median(result.new):.2f}",
+            f"{result.change:+.1%}",
+            f"{result.noise:.1%}",
+            result.verdict,
+        )
+    return table
 
 
 def _outbox(results: Sequence[Outbox]) -> Table:
