@@ -37,11 +37,9 @@ class RefusedError(RuntimeError):
     """The bus did not take an event."""
 
 
-def token(subject: str, scope: str | None = None) -> str:
-    """Return an HS256 token for a user or, with a scope, for a publishing service."""
-    claims: dict[str, str | int] = {"sub": subject, "exp": int(time.time()) + _TOKEN_SECONDS}
-    if scope is not None:
-        claims["scope"] = scope
+def token(subject: str, **claims: object) -> str:
+    """Return an HS256 token for a user or, with a `scope`, for a publishing service."""
+    claims = {"sub": subject, "exp": int(time.time()) + _TOKEN_SECONDS, **claims}
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 

@@ -26,7 +26,7 @@ from clarion_bench.outbox import OutboxOptions, outbox
 from clarion_bench.packages import PackagesError
 from clarion_bench.plot import draw
 from clarion_bench.processes import StartError
-from clarion_bench.publishing import PublishingOptions, publishing
+from clarion_bench.publishing import INTAKES, PublishingOptions, publishing
 from clarion_bench.results import (
     Avalanche,
     Idle,
@@ -113,11 +113,15 @@ def publish_command(
     batch: Annotated[list[int] | None, typer.Option(help="Events per request; repeatable.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1_000)] = 64,
     seconds: Seconds = 10,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(INTAKES)}.")] = "clarion",
     output: Output = None,
 ) -> None:
     """Events over HTTP into one publisher: how many it accepts."""
     options = PublishingOptions(
-        batches=batch or (1, 100, 1_000), concurrency=concurrency, seconds=seconds
+        servers=_names(servers, INTAKES),
+        batches=batch or (1, 100, 1_000),
+        concurrency=concurrency,
+        seconds=seconds,
     )
     _run("publish", lambda bench, announce: publishing(options, bench, announce), output)
 

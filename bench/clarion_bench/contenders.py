@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clarion_bench import clarion, packages
+from clarion_bench import centrifugo, clarion, packages
 from clarion_bench.broker import Broker
 from clarion_bench.cores import Cores
 from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, Dialect
@@ -80,6 +80,14 @@ CONTENDERS: Mapping[str, Contender] = {
         _peer("socketio", "socket.io", _node("socketio.mjs"), SOCKET_IO),
         _peer("uws", "uWebSockets", _node("uws.mjs")),
         _peer("fastapi", "FastAPI route", _fastapi),
+        Contender(
+            "centrifugo",
+            "Centrifugo",
+            centrifugo.DIALECT,
+            centrifugo.node,
+            centrifugo.CentrifugoPublisher,
+            centrifugo.queries,
+        ),
     )
 }
 DEFAULT_SERVERS = ("clarion", "ws", "socketio", "uws", "fastapi")

@@ -1,13 +1,15 @@
 """Publishing over HTTP: how much one publisher on one core accepts, singly and in batches."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from clarion_bench import clarion, payload
+from clarion_bench import centrifugo, clarion, payload
 from clarion_bench.callers import Callers, Calls, request
 from clarion_bench.checkout import INSTALLED, Checkout
 from clarion_bench.laboratory import Laboratory
+from clarion_bench.launch import Launch
 from clarion_bench.processes import ServerProcess, free_port, running
 from clarion_bench.publishers import EVENT_TYPE
 from clarion_bench.results import Publishing, percentile
@@ -24,6 +26,7 @@ class PublishingOptions:
     Redis (PUBLISHER_MAX_PENDING, 10,000 events) would refuse them.
     """
 
+    servers: Sequence[str] = ("clarion",)
     batches: Sequence[int] = (1, 100, 1_000)
     concurrency: int = 64
     seconds: float = 10.0
@@ -40,11 +43,25 @@ def publishing(
     announce: Callable[[str], None],
     code: Checkout = INSTALLED,
 ) -> Iterator[Publishing]:
-    """Measure each batch size against one publisher."""
+    """Measure each batch size against one publisher of each server."""
+    for name in options.servers:
+        intake = INTAKES[name]
+        if name == "clarion":
+            intake = Intake(functools.partial(clarion.publisher, code=code), message)
+        yield from _publishing(name, intake, options, bench, announce)
+
+
+def _publishing(
+    name: str,
+    intake: "Intake",
+    options: PublishingOptions,
+    bench: Laboratory,
+    announce: Callable[[str], None],
+) -> Iterator[Publishing]:
     port = free_port()
-    launch = clarion.publisher(port, bench.broker.url, code)
+    launch = intake.launch(port, bench.broker.url)
     with running(
-        "publisher",
+        f"{name}-publisher",
         launch.command,
         cores=bench.cores.server,
         directory=bench.directory,
@@ -52,39 +69,61 @@ def publishing(
     ) as server:
         server.wait_ready(launch.ready)
         for batch in options.batches:
-            announce(f"publisher: {batch:,} events per request, {options.callers(batch)} callers")
-            yield _measure(batch, options, port, server, bench)
+            announce(f"{name}: {batch:,} events per request, {options.callers(batch)} callers")
+            with contextlib.closing(
+                Callers(port, intake.message(port, batch), options.callers(batch))
+            ) as callers:
+                yield _measure(name, batch, options, callers, server, bench)
 
 
 def message(port: int, batch: int) -> bytes:
     """Return the request for a batch; for 1, the request of the endpoint for single events."""
-    token = clarion.token("bench", clarion.SCOPES)
+    bearer = f"Authorization: Bearer {clarion.token('bench', scope=clarion.SCOPES)}"
     event = b'{"audience":"all","type":"%b","data":%b}' % (EVENT_TYPE.encode(), payload.encode(0))
     if batch == 1:
-        return request(port, "/v1/events", token, event)
-    return request(port, "/v1/events:batch", token, b'{"events":[%b]}' % b",".join([event] * batch))
+        return request(port, "/v1/events", bearer, event)
+    events = b'{"events":[%b]}' % b",".join([event] * batch)
+    return request(port, "/v1/events:batch", bearer, events)
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How to start a server that takes events over HTTP, and the request with a batch of them."""
+
+    launch: Callable[[int, str], Launch]
+    message: Callable[[int, int], bytes]
+
+
+INTAKES: Mapping[str, Intake] = {
+    "clarion": Intake(clarion.publisher, message),
+    "centrifugo": Intake(
+        centrifugo.node, lambda port, batch: centrifugo.message(port, batch, payload.encode(0))
+    ),
+}
 
 
 def _measure(
+    name: str,
     batch: int,
     options: PublishingOptions,
-    port: int,
+    callers: Callers,
     server: ServerProcess,
     bench: Laboratory,
 ) -> Publishing:
-    concurrency = options.callers(batch)
-    with contextlib.closing(Callers(port, message(port, batch), concurrency)) as callers:
-        callers.run(options.warmup_seconds)
-        before = clock(server, bench.broker, 0.0)
-        calls = callers.run(options.seconds)
-        after = clock(server, bench.broker, 0.0)
-    return _result(batch, concurrency, calls, before, after)
+    callers.run(options.warmup_seconds)
+    before = clock(server, bench.broker, 0.0)
+    calls = callers.run(options.seconds)
+    after = clock(server, bench.broker, 0.0)
+    return _result(name, batch, options.callers(batch), calls, before, after)
 
 
-def _result(batch: int, concurrency: int, calls: Calls, before: Clock, after: Clock) -> Publishing:
+def _result(
+    name: str, batch: int, concurrency: int, calls: Calls, before: Clock, after: Clock
+) -> Publishing:
     seconds = after.at - before.at
     events = (calls.answered - calls.refusals) * batch
     return Publishing(
+        server=name,
         batch=batch,
         concurrency=concurrency,
         seconds=seconds,

@@ -90,8 +90,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Publishing:
-    """Events accepted over HTTP by one publisher; `batch` events per request."""
+    """Events accepted over HTTP by one publisher of a server; `batch` events per request."""
 
+    server: str
     batch: int
     concurrency: int
     seconds: float

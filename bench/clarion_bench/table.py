@@ -180,18 +180,20 @@ def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
 
 def _publishing(results: Sequence[Publishing]) -> Table:
     columns = [
+        "",
         "batch",
-        "callers",
-        "requests\n/s",
+        "call-\ners",
+        "req.\n/s",
         "events\n/s",
-        "CPU µs\neach",
+        "CPU\nµs",
         "p50\nms",
         "p99\nms",
     ]
-    columns += ["refused"]
+    columns += ["re-\nfused"]
     table = _table("Publishing over HTTP", columns)
     for result in results:
         table.add_row(
+            label(result.server),
             f"{result.batch:,}",
             f"{result.concurrency}",
             f"{result.requests_per_second:,.0f}",

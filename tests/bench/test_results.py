@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from clarion_bench.comparison import Comparison
 from clarion_bench.results import (
     Busy,
     Idle,
     Machine,
     Outbox,
+    Publishing,
     Report,
     Trial,
     percentile,
@@ -60,7 +62,18 @@ def report() -> Report:
     idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, Busy(0.97, 0.4, 0.0))
     results = [fanout("clarion", 200.0), fanout("ws", 200.0, kept_up=False), fanout("ws", None)]
     outbox = Outbox(45_000, 8_000.0, 30.0, 200.0, 9.0, 55.0, Busy(0.5, 0.4, 0.0))
-    return Report(MACHINE, idle=[idle], trials=results, outbox=[outbox])
+    publishing = Publishing(
+        "centrifugo", 1_000, 64, 10.0, 38_600.0, 386_000.0, 26.4, 12.1, 40.2, 0, Busy(1.0, 0.4, 0.0)
+    )
+    comparison = Comparison("publish, 100 a request: CPU µs", [100.0] * 5, [120.0] * 5)
+    return Report(
+        MACHINE,
+        idle=[idle],
+        trials=results,
+        publishing=[publishing],
+        outbox=[outbox],
+        comparisons=[comparison],
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])
