@@ -177,6 +177,10 @@ class Metrics:
         for (outcome, audience), count in counts.items():
             self._event_count(outcome, audience).inc(count)
 
+    def event(self, outcome: str, audience: str) -> None:
+        """One event was published or refused."""
+        self._event_count(outcome, audience).inc()
+
     def operation(self, operation: str, outcome: str) -> None:
         """One request other than publishing has been answered."""
         self._operations.labels(operation, outcome).inc()

@@ -8,8 +8,9 @@ is no timer: a publish never waits for others to join it.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from clarion_contract.bus.bus import Answer
@@ -41,11 +42,15 @@ class PublishingBus(Protocol):
         ...
 
 
+Answered = Callable[[list[Answer]], None]
+"""Takes the answers of one call, in the order of its publications. It must not raise."""
+
+
 class _Call(NamedTuple):
     """One caller's publications, answered together: a future per event would cost 3 µs each."""
 
     publications: Sequence[Publication]
-    answers: asyncio.Future[list[Answer]]
+    answered: Answered
 
 
 class PublishQueue:
@@ -93,13 +98,28 @@ class PublishQueue:
         """
         if self._closed:
             return [BusUnavailable("shutting down") for _ in publications]
-        if self._pending + len(publications) > self._max_pending:
+        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self.submit(publications, functools.partial(_resolve, answers))
+        return await answers
+
+    def takes(self, count: int) -> bool:
+        """Whether there is room for so many publications."""
+        return not self._closed and self._pending + count <= self._max_pending
+
+    def submit(self, publications: Sequence[Publication], answered: Answered) -> None:
+        """Publish as `publish_all` does, for callers that wait in no coroutine.
+
+        Args:
+            answered: called once, and never before `submit` has returned.
+
+        Raises:
+            QueueFull: the queue took none of the publications.
+        """
+        if not self.takes(len(publications)):
             raise QueueFull(f"{self._pending} publishes wait for Redis already")
-        call = _Call(publications, asyncio.get_running_loop().create_future())
-        self._calls.append(call)
+        self._calls.append(_Call(publications, answered))
         self._pending += len(publications)
         self._filled.set()
-        return await call.answers
 
     async def run(self) -> None:
         """Empty the queue for ever. When cancelled, fail all publishes that still wait.
@@ -130,8 +150,7 @@ class PublishQueue:
         start = 0
         for call in calls:
             end = start + len(call.publications)
-            if not call.answers.done():
-                call.answers.set_result(answers[start:end])
+            call.answered(answers[start:end])
             start = end
 
     async def _publish(self, publications: Sequence[Publication]) -> list[Answer]:
@@ -175,7 +194,9 @@ class PublishQueue:
 
 def _fail(calls: Iterable[_Call], error: BusUnavailable) -> None:
     for call in calls:
-        if not call.answers.done():
-            call.answers.set_result(
-                [BusUnavailable(str(error), error.fault) for _ in call.publications]
-            )
+        call.answered([BusUnavailable(str(error), error.fault) for _ in call.publications])
+
+
+def _resolve(future: asyncio.Future[list[Answer]], answers: list[Answer]) -> None:
+    if not future.done():
+        future.set_result(answers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -30,6 +29,7 @@ from clarion_contract.events.errors import BusUnavailable, BusUnreachable
 from clarion_contract.redis.connections import COMMAND_TIMEOUT_SECONDS
 from clarion_contract.redis.faults import unavailable, unreachable
 from clarion_contract.redis.pool import CheckedPool
+from clarion_contract.redis.replies import read_replies
 
 Call = tuple[str | bytes | int, ...]
 """A command, or the arguments of EVALSHA after the script: number of keys, keys, arguments."""
@@ -260,8 +260,7 @@ class RedisServer:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
                 await connection.send_packed_command(b"".join(commands))
-                for _ in commands:
-                    replies.append(await _reply(connection))
+                await read_replies(connection, len(commands), replies)
         finally:
             # Unread replies, also after a cancellation, would reach the connection's next user.
             if (
@@ -301,10 +300,3 @@ def _pack(command: Call) -> bytes:
 
 
 _ASKING: Final = _pack(("ASKING",))
-
-
-async def _reply(connection: AbstractConnection) -> object:
-    try:
-        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-    except ResponseError as error:
-        return error

@@ -7,7 +7,7 @@ another to a proxy in front.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -24,9 +24,14 @@ _UPGRADE_HEADERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
-def fault(target: bytes, version: str, headers: Headers) -> str | None:
-    """The fault of a head: expected and found values, in words. None: it has no fault."""
-    by_name = dict(headers)
+def fault(
+    target: bytes, version: str, headers: Headers, by_name: Mapping[bytes, bytes]
+) -> str | None:
+    """The fault of a head: expected and found values, in words. None: it has no fault.
+
+    Args:
+        by_name: the same headers as a mapping.
+    """
     if version not in {"1.1", "1.0"}:
         return f"expected HTTP/1.1, got HTTP/{version}"
     if version == "1.0" and b"transfer-encoding" in by_name:  # RFC 9112, section 6.1

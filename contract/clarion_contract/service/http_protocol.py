@@ -6,6 +6,8 @@ Two rules hold everywhere:
 - Each connection has one deadline at any moment: `clarion_contract.service.http_deadline`.
 - Every byte counts: `clarion_contract.service.http_bytes`.
 
+Small requests may be answered without an app: `clarion_contract.service.http_shortcut`.
+
 A client that breaks a limit gets an answer, is counted, and loses its connection.
 """
 
@@ -35,11 +37,20 @@ from clarion_contract.service.http_deadline import (
     Deadline,
 )
 from clarion_contract.service.http_port import Breach, HttpLimits, Port, refusal_response
+from clarion_contract.service.http_shortcut import (
+    AnswerHeads,
+    DefaultHeaders,
+    ShortAnswer,
+    Shortcut,
+)
 
 _log = structlog.get_logger(__name__)
 
 # Requests that may wait behind the current one: each costs a few kilobytes of memory.
 _PIPELINED_MAX: Final = 16
+# A shortcut waits for bodies of up to this share of a head's limit, so that a connection that has
+# sent half a request holds about as much memory as one that has sent half a head.
+_SHORT_BODY_SHARE: Final = 4
 _INTERNAL_SOCKETS_MAX: Final = 100
 
 
@@ -57,6 +68,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     port: Port  # set on the subclass that `protocol_class` makes
+    heads: AnswerHeads  # likewise
+    shortcut: Shortcut | None = None
     keeps_alive = True
     """Whether a connection may carry more than one request."""
 
@@ -84,6 +97,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_held = False
         self._would_keep_alive = False
         self._is_early = False  # the app answered before the body was complete
+        # The request for the shortcut: headers by name. None: the app serves the current one.
+        self._short: dict[bytes, bytes] | None = None
+        self._short_body: list[bytes] = []
 
     # asyncio.Protocol
 
@@ -153,6 +169,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: finish the current requests, and take no more."""
         if self.due.phase != LAST:
+            if self._short is not None:
+                self._take_the_long_way()
             self._would_keep_alive = False
             super().shutdown()
 
@@ -187,7 +205,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             or (cycle is not None and not cycle.keep_alive)
         ):
             raise _Stop
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_message = True
         self._begun += 1
         self._bytes.message_begins()
@@ -199,33 +219,91 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """
         if not self._in_head:
             return
-        if len(self.headers) >= http_head.MAX_HEADERS:
+        headers = self.headers
+        if len(headers) >= http_head.MAX_HEADERS:
             detail = f"expected at most {http_head.MAX_HEADERS} header lines"
             self._breach = Breach.HEAD_TOO_LARGE, detail
             raise _Stop
         name, value = name.lower(), bare(value)
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
-        self.headers.append((name, value))
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: check it, and start the app."""
-        self._check_head()
+        """The head is complete: check it, and start the app or wait for the shortcut's body."""
+        by_name = self._checked_head()
         if self.parser.should_upgrade():
             return  # `data_received` handles it
         if self.serves_itself():
             self.is_claimed = True
             return
+        if self.shortcut is not None and self._may_be_short(self.shortcut, by_name):
+            self._short = by_name
+        else:
+            self._start_app()
+        self._in_head = False
+        self._bytes.head = 0
+
+    def _may_be_short(self, shortcut: Shortcut, headers: dict[bytes, bytes]) -> bool:
+        """Whether the request is alone on its connection, and as plain as a shortcut needs it."""
+        cycle, parser = self.cycle, self.parser
+        return (
+            self.url in shortcut.targets
+            and len(headers) == len(self.headers)
+            and (cycle is None or cycle.response_complete)
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and self.keeps_alive
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and shortcut.wants(headers)
+        )
+
+    def _start_app(self) -> None:
+        """Start the app as uvicorn does, whose two callbacks make the scope and the cycle."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise self._broken("expected a path in printable ASCII as the target") from None
-        self._in_head = False
-        self._bytes.head = 0
         # The app owns the old list. Trailers arrive like headers, and must not be added to it.
         self.headers = []
         if not self.keeps_alive:
             self.cycle.keep_alive = False
+
+    def _wait_for_body(self, headers: dict[bytes, bytes]) -> None:
+        """Wait for the rest of a small body, as for the rest of a head; let the app read others."""
+        length = headers.get(b"content-length")
+        if length is not None and int(length) <= self._head_max_bytes // _SHORT_BODY_SHARE:
+            self._in_head = True
+        else:
+            self._take_the_long_way()
+
+    def _take_the_long_way(self) -> None:
+        """Start the app for the request that waited for its body, with what has come of it."""
+        self._short = None
+        self._in_head = False
+        body, self._short_body = self._short_body, []
+        self._start_app()
+        for piece in body:
+            super().on_body(piece)
+
+    def _taken(self, shortcut: Shortcut, headers: dict[bytes, bytes]) -> bool:
+        """Whether the shortcut takes the request, which is complete."""
+        before, pieces = self.cycle, self._short_body
+        answer = ShortAnswer(self, self.transport)
+        self.cycle = answer  # type: ignore[assignment]  # it has what is used of uvicorn's
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not shortcut.take(headers, body, answer):
+            self.cycle = before
+            return False
+        self._short = None
+        self._short_body = []
+        return True
 
     def serves_itself(self) -> bool:
         """Whether the request is not for the app. If so, `took_over` is called next."""
@@ -234,7 +312,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._bytes.body += len(body)
-        if not self._in_head:
+        if self._short is not None:
+            self._short_body.append(body)
+        elif not self._in_head:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -243,10 +323,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._in_message = False
         self._bytes.head = 0
-        if self._in_head:
+        if self._in_head and self._short is None:
             return  # the app did not get this request
         self._in_head = True
         self._bytes.message_ends()
+        if self._short is not None and self.shortcut is not None:
+            if self._taken(self.shortcut, self._short):
+                return
+            self._take_the_long_way()
+            self._in_head = True
         cycle = self.cycle
         if self._is_held:
             self._is_held = False
@@ -276,6 +361,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.due.wait_idle(self.loop.time())
         else:
             self._settle()
+
+    @property
+    def default_headers(self) -> DefaultHeaders:
+        """Headers of every answer: the service's, and uvicorn's date."""
+        return self.server_state.default_headers
 
     # Deadlines
 
@@ -333,7 +423,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         begun, in_message = self._begun, self._in_message
         in_body, body_bytes = in_message and not self._in_head, self._bytes.body
         try:
-            self.parser.feed_data(piece)
+            self._parse(piece)
         except httptools.HttpParserUpgrade as upgrade:
             ends: int = upgrade.args[0]
             return ends
@@ -348,7 +438,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._in_message:
             if not began and not in_message:
                 self._count_stray(len(piece))
-        elif self.is_claimed:
+        elif self.is_claimed or self._short is not None:
             pass
         elif self._in_head:
             # If a request begins inside the piece, counting its head begins with the next piece.
@@ -356,6 +446,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif in_body and not began:
             self._count_framing(len(piece), self._bytes.body - body_bytes)
         return None
+
+    def _parse(self, piece: bytes | memoryview) -> None:
+        try:
+            self.parser.feed_data(piece)
+        finally:
+            if self._short is not None:
+                self._wait_for_body(self._short)
 
     def _count_head(self, size: int) -> None:
         most = self.port.limits.head_max_bytes
@@ -382,15 +479,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # The head
 
-    def _check_head(self) -> None:
-        """Check what must hold for every request.
+    def _checked_head(self) -> dict[bytes, bytes]:
+        """The headers by name, after the checks of what must hold for every request.
 
         Raises:
             _Stop: the request breaks a rule.
         """
-        detail = http_head.fault(self.url, self.parser.get_http_version(), self.headers)
+        by_name = dict(self.headers)
+        version = self.parser.get_http_version()
+        detail = http_head.fault(self.url, version, self.headers, by_name)
         if detail is not None:
             raise self._broken(detail)
+        return by_name
 
     def _broken(self, detail: str) -> _Stop:
         self._breach = Breach.MALFORMED, detail
@@ -518,7 +618,8 @@ class _Answering:
 
 def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> type[AnyProtocol]:
     """The class for uvicorn's ``http`` setting, which makes one object of it per connection."""
-    return type(f"{cls.__name__}OfPort", (cls,), {"port": port, **attributes})
+    own = {"port": port, "heads": AnswerHeads(), **attributes}
+    return type(f"{cls.__name__}OfPort", (cls,), own)
 
 
 def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:

@@ -39,7 +39,7 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete. The endpoint of messages has to know from whom they come."""
         if self.parser.get_method() == b"POST":
-            self.scope["client"] = (peer_of(self.transport), 0)
+            self.client = (peer_of(self.transport), 0)  # uvicorn puts it into the scope
         super().on_headers_complete()
 
     def serves_itself(self) -> bool:

@@ -6,7 +6,7 @@ in the same place. Nothing here knows HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from clarion_contract.bus.bus import Answer
@@ -24,7 +24,7 @@ from clarion_publisher.ingestion.refusal import (
     Refusal,
     bus_failure,
 )
-from clarion_publisher.ingestion.tracing import PublishSpan, PublishTracer
+from clarion_publisher.ingestion.tracing import PublishSpan, PublishTracer, passed_on
 from clarion_publisher.metrics import Metrics
 
 BATCH: Final = "batch"
@@ -103,6 +103,33 @@ class Ingestion:
         self._count(events, outcomes)
         return outcomes
 
+    def submit(
+        self,
+        caller: Claims,
+        event: IncomingEvent,
+        answered: Callable[[Outcome], None],
+        *,
+        traceparent: bytes | None = None,
+    ) -> bool:
+        """Publish one event as `publish` does, for a source that waits in no coroutine.
+
+        Args:
+            answered: called once, and never before `submit` has returned; it must not raise.
+
+        Returns:
+            Whether the event was taken. Where it was not, `publish` does it, or has the refusal.
+
+        Raises:
+            Refusal: the event was not taken, and nothing was counted.
+        """
+        if self._tracer.records or not self._queue.takes(1):
+            return False
+        trace = passed_on(traceparent)
+        publication = self._admission.admit(caller, event, trace=trace)
+        self._rate_limit.take(caller.subject, 1)
+        self._queue.submit((publication,), _Submitted(event, answered, self._metrics).answered)
+        return True
+
     def _admit(
         self, caller: Claims, events: Sequence[IncomingEvent | Refusal], trace: str | None
     ) -> tuple[list[Publication], dict[int, Refusal]]:
@@ -127,6 +154,25 @@ class Ingestion:
             labels = label_of(outcome), _kind(event)
             counts[labels] = counts.get(labels, 0) + 1
         self._metrics.events(counts)
+
+
+class _Submitted:
+    """One event that was submitted, until the bus has answered."""
+
+    __slots__ = ("_done", "_event", "_metrics")
+
+    def __init__(
+        self, event: IncomingEvent, done: Callable[[Outcome], None], metrics: Metrics
+    ) -> None:
+        self._event = event
+        self._done = done
+        self._metrics = metrics
+
+    def answered(self, answers: list[Answer]) -> None:
+        """Count the outcome and hand it on."""
+        (outcome,) = _in_place(answers, {})
+        self._metrics.event(label_of(outcome), self._event.audience.kind)
+        self._done(outcome)
 
 
 def label_of(outcome: Outcome) -> str:

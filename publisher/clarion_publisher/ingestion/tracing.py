@@ -37,6 +37,11 @@ class PublishTracer:
     def __init__(self, tracer: Tracer | None) -> None:
         self._tracer = tracer
 
+    @property
+    def records(self) -> bool:
+        """Whether there may be spans."""
+        return self._tracer is not None
+
     def begin(self, traceparent: bytes | None, audience: str, *, events: int) -> PublishSpan:
         """A span for the publishing of some events, used as a context manager.
 
@@ -45,10 +50,10 @@ class PublishTracer:
             audience: an audience's kind, or ``batch``.
             events: number of events published together.
         """
-        parent = read_traceparent(traceparent)
-        sampled = parent is None or is_sampled(parent)
+        parent = passed_on(traceparent)
+        sampled = parent is not None or read_traceparent(traceparent) is None
         if self._tracer is None or not sampled:
-            return PublishSpan(None, parent if sampled else None)
+            return PublishSpan(None, parent)
         span = self._tracer.start_span(
             f"publish {audience}",
             context=Context() if parent is None else context_of(parent),
@@ -63,6 +68,12 @@ class PublishTracer:
         )
         own = span.get_span_context()
         return PublishSpan(span, traceparent_of(own) if own.trace_flags.sampled else None)
+
+
+def passed_on(traceparent: bytes | None) -> str | None:
+    """The traceparent for the gateways where no span is made: the producer's, if it samples."""
+    parent = read_traceparent(traceparent)
+    return None if parent is None or not is_sampled(parent) else parent
 
 
 class PublishSpan:

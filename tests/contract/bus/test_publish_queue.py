@@ -298,3 +298,32 @@ async def test_waiters_are_told_when_the_queue_ends() -> None:
         await turn()
         task.cancel()
         assert not await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_submitted_call_is_answered_by_a_call() -> None:
+    bus = GatedBus(is_open=True)
+    queue = PublishQueue(bus, max_pending=3)
+    answers: list[list[Answer]] = []
+    async with running(queue):
+        queue.submit([event(b"1"), event(b"2", "reused")], answers.append)
+        assert queue.takes(1)
+        assert not queue.takes(2)
+        with pytest.raises(QueueFull):
+            queue.submit([event(), event()], answers.append)
+        assert answers == []
+        await turn()
+        ((first, second),) = answers
+        assert first == Published(1, duplicate=False, gateways=0)
+        assert isinstance(second, IdempotencyKeyReused)
+    assert not queue.takes(1)
+
+
+async def test_a_submitted_call_is_answered_when_the_queue_ends() -> None:
+    queue = PublishQueue(GatedBus(), max_pending=10)
+    answers: list[list[Answer]] = []
+    async with running(queue):
+        queue.submit([event()], answers.append)
+        await turn()
+        queue.submit([event(), event()], answers.append)
+    assert [len(each) for each in answers] == [1, 2]
+    assert all(isinstance(answer, BusUnavailable) for each in answers for answer in each)

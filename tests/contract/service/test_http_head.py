@@ -36,7 +36,7 @@ HOST = (b"host", b"a")
     ],
 )
 def test_heads(target: bytes, version: str, headers: Headers, wrong: str | None) -> None:
-    assert fault(target, version, headers) == wrong
+    assert fault(target, version, headers, dict(headers)) == wrong
 
 
 def test_a_head_without_its_upgrade_keeps_everything_else() -> None:

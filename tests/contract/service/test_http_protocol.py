@@ -15,6 +15,7 @@ import pytest
 from clarion_contract.service import http_deadline, http_protocol
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
+from clarion_contract.service.http_shortcut import Shortcut
 from clarion_contract.service.serving import Server, bind
 
 SECONDS = 20.0
@@ -114,34 +115,37 @@ class Client:
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Service]]
 
 
+@contextlib.asynccontextmanager
+async def bounded(
+    app: Any = echo,
+    *,
+    max_sockets: int = 1_000,
+    cls: type[BoundedHttpProtocol] = BoundedHttpProtocol,
+    shortcut: Shortcut | None = None,
+    grace_seconds: int = 1,
+    **limits: Any,
+) -> AsyncIterator[Service]:
+    """A server with one bounded port."""
+    refusals: Counter[str] = Counter()
+
+    def refused(reason: str) -> None:
+        refusals[reason] += 1
+
+    port = Port(HttpLimits(**limits), max_sockets=max_sockets, refused=refused)
+    listener = bind("127.0.0.1", 0)
+    http = protocol_class(cls, port, shortcut=shortcut)
+    server = Server(app, listener, http=http, ws="none", timeout_graceful_shutdown=grace_seconds)
+    serving = asyncio.create_task(server.run_until_stopped())
+    try:
+        yield Service(port, listener.getsockname()[1], refusals)
+    finally:
+        server.stop()
+        await serving
+
+
 @pytest.fixture
 def start() -> Start:
-    @contextlib.asynccontextmanager
-    async def start(
-        app: Any = echo,
-        *,
-        max_sockets: int = 1_000,
-        cls: type[BoundedHttpProtocol] = BoundedHttpProtocol,
-        **limits: Any,
-    ) -> AsyncIterator[Service]:
-        refusals: Counter[str] = Counter()
-
-        def refused(reason: str) -> None:
-            refusals[reason] += 1
-
-        port = Port(HttpLimits(**limits), max_sockets=max_sockets, refused=refused)
-        listener = bind("127.0.0.1", 0)
-        server = Server(
-            app, listener, http=protocol_class(cls, port), ws="none", timeout_graceful_shutdown=1
-        )
-        serving = asyncio.create_task(server.run_until_stopped())
-        try:
-            yield Service(port, listener.getsockname()[1], refusals)
-        finally:
-            server.stop()
-            await serving
-
-    return start
+    return bounded
 
 
 # Deadlines

@@ -48,15 +48,22 @@ class Callers:
         if authorization is None:
             self._metrics.token_refused("missing")
             raise HttpRefusal(UNAUTHENTICATED, "expected the header Authorization: Bearer <token>")
+        remembered = self.remembered(authorization)
+        if remembered is not None:
+            return remembered
         now = self._clock()
-        remembered = self._remembered.get(authorization)
-        if remembered is not None and now < remembered[1]:
-            return remembered[0]
         claims = await self._verify(authorization)
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
         self._remembered[authorization] = claims, min(now + REMEMBERED_SECONDS, claims.expires_at)
         return claims
+
+    def remembered(self, authorization: bytes) -> Claims | None:
+        """The claims of the token in an Authorization header, if it was verified a moment ago."""
+        remembered = self._remembered.get(authorization)
+        if remembered is None or self._clock() >= remembered[1]:
+            return None
+        return remembered[0]
 
     async def _verify(self, authorization: bytes) -> Claims:
         scheme, _, token = authorization.decode("latin-1").partition(" ")

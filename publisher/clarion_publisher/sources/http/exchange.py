@@ -7,11 +7,11 @@ them whole.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from clarion_contract.identity.claims import Claims
@@ -47,9 +47,8 @@ class Disconnected(Exception):
     """The client went away before its whole body had arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The response to a client.
+class Answer(Struct, frozen=True):
+    """The response to a client. A struct, because making a frozen data class costs 1 µs more.
 
     Attributes:
         outcome: metric label: ``published``, ``duplicate``, ``partial``, ``done`` or a problem's
@@ -103,8 +102,13 @@ async def answered(work: Awaitable[Answer], audience: str, scope: Scope) -> Answ
     except Exception:  # noqa: BLE001 - the edge: one request's bug is no other's
         with traced_logs(read_traceparent(dict(scope["headers"]).get(b"traceparent"))):
             _log.exception("request failed by a bug", path=scope["path"])
-        bug = HttpRefusal(INTERNAL, "the publisher failed; it may have carried out the request")
-        return refused(bug, audience)
+        return bug_in(audience)
+
+
+def bug_in(audience: str) -> Answer:
+    """The answer to a request that failed by a bug."""
+    bug = HttpRefusal(INTERNAL, "the publisher failed; it may have carried out the request")
+    return refused(bug, audience)
 
 
 def read_headers(scope: Scope) -> Headers:
@@ -139,7 +143,11 @@ class Bodies:
 
     def hold(self, caller: Claims) -> Body:
         """A context for reading one body; its memory counts until the context ends."""
-        return Body(self._budget.hold(owner_of(caller)))
+        return Body(self.share(caller))
+
+    def share(self, caller: Claims) -> Share:
+        """The memory of one body; end it with `Share.let_go`."""
+        return self._budget.hold(owner_of(caller))
 
 
 class Body:

@@ -121,18 +121,14 @@ class Publishing:
             Refusal: the body is not an event.
         """
         event = decode_event(body)
-        audience = audience_of(event.audience)
         try:
-            key = choose_key(headers.get(b"idempotency-key"), event.key)
+            incoming = _incoming(event, headers.get(b"idempotency-key"))
         except Refusal as refusal:
-            return refused(refusal, audience.kind)
-        incoming = IncomingEvent(
-            audience, event.type, bytes(event.data), key, event.exclude, event.history
-        )
+            return refused(refusal, audience_of(event.audience).kind)
         (outcome,) = await self._ingestion.publish(
             caller, (incoming,), traceparent=headers.get(b"traceparent")
         )
-        return _answer_to_one(outcome, audience.kind)
+        return answer_to_one(outcome, incoming.audience.kind)
 
     async def publish_batch(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
         """Publish a batch: 200 if all events were published, 207 if some were not.
@@ -171,7 +167,7 @@ class Publishing:
         (outcome,) = await self._ingestion.publish(
             caller, (event,), traceparent=traceparent if own is None else own.encode()
         )
-        return _answer_to_one(outcome, event.audience.kind)
+        return answer_to_one(outcome, event.audience.kind)
 
 
 def choose_key(header: bytes | None, key: str | None) -> str | None:
@@ -196,14 +192,36 @@ def choose_key(header: bytes | None, key: str | None) -> str | None:
     return text
 
 
-def _incoming(event: NewEvent) -> IncomingEvent:
-    audience = audience_of(event.audience)
+def event_of(headers: Headers, body: bytes) -> IncomingEvent:
+    """The event of a request for a single one.
+
+    Raises:
+        Refusal: the body is not an event, or its key is not the header's.
+    """
+    return _incoming(decode_event(body), headers.get(b"idempotency-key"))
+
+
+def _incoming(event: NewEvent, key: bytes | None = None) -> IncomingEvent:
+    """The event that a caller sent.
+
+    Args:
+        key: the request's Idempotency-Key.
+
+    Raises:
+        Refusal: the key is not valid, or not the event's.
+    """
     return IncomingEvent(
-        audience, event.type, bytes(event.data), event.key, event.exclude, event.history
+        audience_of(event.audience),
+        event.type,
+        bytes(event.data),
+        event.key if key is None else choose_key(key, event.key),
+        event.exclude,
+        event.history,
     )
 
 
-def _answer_to_one(outcome: Outcome, kind: str) -> Answer:
+def answer_to_one(outcome: Outcome, kind: str) -> Answer:
+    """The answer to a request for a single event."""
     if isinstance(outcome, Refusal):
         return refused(outcome, kind)
     receipt = Receipt(str(outcome.id), outcome.duplicate, outcome.gateways)

@@ -16,6 +16,8 @@ from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http.dependencies import Services
 from clarion_publisher.sources.http.protocol import PublisherHttpProtocol
 from clarion_publisher.sources.http.public import public_app, response_headers
+from clarion_publisher.sources.http.routes import EVENTS_PATH
+from clarion_publisher.sources.http.shortcut import EventShortcut
 
 
 class HttpSource:
@@ -70,11 +72,18 @@ class HttpSource:
         return ()
 
     def _server(self, ingestion: Ingestion) -> Server:
-        settings = self._settings
+        settings, services = self._settings, self._services
+        shortcut = EventShortcut(
+            settings.path_prefix + EVENTS_PATH,
+            ingestion,
+            services.callers,
+            services.bodies,
+            services.metrics,
+        )
         return Server(
-            public_app(settings, ingestion, self._services, self._draining, self._declared),
+            public_app(settings, ingestion, services, self._draining, self._declared),
             self._listener,
-            http=protocol_class(PublisherHttpProtocol, self._port),
+            http=protocol_class(PublisherHttpProtocol, self._port, shortcut=shortcut),
             ws="none",
             proxy_headers=False,
             headers=response_headers(settings),
