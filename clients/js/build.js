@@ -9,9 +9,13 @@ import { build } from "esbuild";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 const page = join(here, "../page/clarion_dev_page/static/client.js");
-// Names of the core's own, which nothing outside it uses: shorter ones keep it small.
-const mangleProps = /^(missing|surplus|unanswered|settle|awake|frozen|thawed|subscriptions)$/;
-const common = { bundle: true, minify: true, target: "es2022", mangleProps };
+// Names that nothing outside the package uses: shorter ones keep the core small. Those that the other files
+// use too have the same short name everywhere.
+const mangleCache = { afterMs: "_a", isForeign: "_f", isLogout: "_l", relay: "_r", verdict: "_v" };
+const own =
+  "missing surplus unanswered settle awake frozen thawed subscriptions flush hidden received heard begin emit fail remove promise";
+const mangleProps = new RegExp(`^(${[...own.split(" "), ...Object.keys(mangleCache)].join("|")})$`);
+const common = { bundle: true, minify: true, target: "es2022", mangleProps, mangleCache };
 const core = join(here, "src/index.ts");
 // Each becomes a file of its own. The others import it from there.
 const ENTRIES = ["index", "sse", "tabs", "react", "testing"];

@@ -3,7 +3,7 @@ import { Emitter } from "./emitter.js";
 import { NoAnswerError, RefusalError, Stop } from "./errors.js";
 import { watchPage } from "./page.js";
 import { Kept, type StorageLike } from "./position.js";
-import type { Beginning, ClarionEvent, Connection, End, Listener, ServerMessage } from "./protocol.js";
+import type { Beginning, ClarionEvent, Connection, End, Listener, Presence, ServerMessage } from "./protocol.js";
 import { Seen } from "./seen.js";
 import type { Tab } from "./tabs.js";
 import { Topics } from "./topics.js";
@@ -147,6 +147,7 @@ export class Client<
   readonly #onAny = new Emitter<[ClarionEvent]>();
   readonly #onStatus = new Emitter<[Status]>();
   readonly #onRefresh = new Emitter<[Refresh]>();
+  readonly #presence = new Map<string, Presence>();
   readonly #asked = new Map<number, Asked>();
   readonly #answers = new Map<string, (data: any) => unknown>();
   readonly #waiting = new Set<() => void>(); // for an open connection
@@ -183,7 +184,7 @@ export class Client<
     this.#shares = options.share && globalThis.navigator?.locks && globalThis.BroadcastChannel;
     if (!this.#WebSocket && !this.#usesSse) {
       if (options.transport === "websocket") {
-        throw new TypeError("expected a global WebSocket, or the option WebSocket");
+        throw new TypeError("expected the option WebSocket");
       }
       this.#usesSse = true;
     }
@@ -239,6 +240,17 @@ export class Client<
   /** Hear messages of a type that a handler sends to this connection only; returns a function that stops. */
   onMessage(type: string, handler: (data: any) => void): () => void {
     return this.#handle(` ${type}`, handler); // no event's type begins so
+  }
+
+  /**
+   * Hear who receives a topic, now and at each change; returns a function that stops.
+   *
+   * Subscribe to the topic as well. The gateway tells it where a rule of the topic says so.
+   */
+  onPresence(topic: string, handler: (presence: Presence) => void): () => void {
+    const now = this.#presence.get(topic);
+    if (now) handler(now);
+    return this.#handle(`$${topic}`, handler); // nor so
   }
 
   /**
@@ -505,11 +517,19 @@ export class Client<
         return this.#report(message.status);
       case "unanswered":
         return this.#asked.get(message.ref)?.fail(new NoAnswerError(message.message, message.sent));
+      case "presence": {
+        const { topic, users, connections, joined = [], left = [] } = message;
+        const { members = this.#presence.get(topic)?.members?.filter((user) => !left.includes(user)).concat(joined).sort() ?? null } = message;
+        const now = { topic, users, connections, members };
+        this.#presence.set(topic, now);
+        return this.#byType.get(`$${topic}`)?.emit(now, message as any);
+      }
       case "subscribed":
         this.#moveTo(message.id);
         this.#topicsHeard([...this.#topics.received, ...message.topics], [...message.topics, ...(message.forbidden ?? [])]);
         return this.#asked.get(message.ref)?.settle(message);
       case "unsubscribed":
+        message.topics.forEach((topic) => this.#presence.delete(topic));
         this.#topicsHeard(this.#topics.received.filter((topic) => !message.topics.includes(topic)), []);
       case "reply":
       case "error":
@@ -522,6 +542,7 @@ export class Client<
     this.#tokenReason = "connect";
     const { id, connection, user, pod, resumed, topics = [] } = welcome;
     if (resumed !== true) this.#position.value = { id, connection };
+    this.#presence.clear(); // it is told anew
     this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
     this.#watchSilence();
     this.#refreshLater(welcome.expires_in);
@@ -632,9 +653,9 @@ export class Client<
     this.#refresh = setTimeout(refresh, afterMs);
   }
 
-  #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
+  async #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
     const send = this.#connection?.send;
-    if (!send) return Promise.reject(new NoAnswerError(`${BY_SSE}, to a gateway that takes no messages then`, false));
+    if (!send) throw new NoAnswerError(`${BY_SSE}; the gateway takes no messages`, false);
     const ref = ++this.#ref;
     return new Promise((resolve, reject) => {
       const done = () => {

@@ -1,4 +1,4 @@
-import type { Client, ClarionEvent, Refresh } from "./index.js";
+import type { Client, ClarionEvent, Presence, Refresh } from "./index.js";
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LAST_MS = 30_000;
@@ -19,7 +19,12 @@ export interface TopicState<State> {
   readonly isLoading: boolean;
   /** Why the topic cannot be received, or why its state could not be loaded. */
   readonly error: Error | null;
+  /** Who receives the topic, if a rule of the topic lets clients know; null until it is told. */
+  readonly presence: Presence | null;
 }
+
+/** Before anything has come. */
+export const NOTHING_YET: TopicState<never> = { state: undefined, isLoading: true, error: null, presence: null };
 
 /**
  * Keep the state of a topic; returns a function that stops.
@@ -33,7 +38,7 @@ export function followTopic<State>(
   options: () => TopicOptions<State>,
   show: (now: TopicState<State>) => void,
 ): () => void {
-  let now: TopicState<State> = { state: undefined, isLoading: true, error: null };
+  let now: TopicState<State> = NOTHING_YET;
   let came: ClarionEvent[] = []; // while the state is loaded
   let loading: AbortController | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
@@ -70,6 +75,7 @@ export function followTopic<State>(
       if (loading) came.push(event);
       else if (wasAsked) become({ state: options().reduce(now.state as State, event) });
     }),
+    client.onPresence(topic, (presence) => become({ presence })),
     client.onRefresh(({ reason, topic: only }) => {
       if (only === undefined || only === topic) void load(reason);
     }),

@@ -202,6 +202,9 @@ export class Hub {
     if (message.kind === "ask") {
       const open = [...this.#tabs.values()].filter(({ isOpen }) => isOpen);
       this.#asks.set(message.ref, { left: open.length, answer });
+    } else if (message.kind === "presence") {
+      for (const [to, tab] of this.#tabs) if (tab.isOpen && tab.told.has(message.topic)) this.#tell(to, tab, message);
+      return false; // the client keeps it, for tabs that come later
     } else if (message.kind !== "message") return false;
     this.#post({ message });
     return true;
@@ -226,9 +229,11 @@ export class Hub {
     for (const [to, tab] of this.#tabs) {
       if (!tab.isOpen) continue;
       const topics = this.#topicsOf(tab, status);
+      const added = topics.filter((topic) => !tab.told.has(topic));
       tab.told = new Set(topics);
       const message = { kind: "identity" as const, ref: null, user: status.user, expires_in: null, topics };
-      this.#post({ to, attempt: tab.attempt, message });
+      this.#tell(to, tab, message);
+      this.#tellPresence(to, tab, added);
     }
   }
 
@@ -279,6 +284,19 @@ export class Hub {
     for (const event of missed ?? []) this.#post({ to, attempt, message: { kind: "event", ...event } });
     tab.isOpen = tab.isKnown = true;
     tab.told = new Set(topics);
+    this.#tellPresence(to, tab, topics);
+  }
+
+  #tell(to: string, { attempt }: Follower, message: ServerMessage): void {
+    this.#post({ to, attempt, message });
+  }
+
+  /** Who receives these topics, as far as that is known. */
+  #tellPresence(to: string, tab: Follower, topics: readonly string[]): void {
+    for (const topic of topics) {
+      const stop = this.#inner.onPresence(topic, (now) => this.#tell(to, tab, { kind: "presence", ...now }));
+      stop(); // later changes are told as they come
+    }
   }
 
   // What a tab asks

@@ -15,6 +15,17 @@ export interface ClarionEvent<Type extends string = string, Data = unknown> {
   readonly topic?: string;
 }
 
+/** Who receives a topic, on all gateways. */
+export interface Presence {
+  readonly topic: string;
+  /** Users with a connection that receives the topic. */
+  readonly users: number;
+  /** Their connections, and those of anonymous clients. */
+  readonly connections: number;
+  /** The ids of these users, in order; null: they are too many to be named. */
+  readonly members: readonly string[] | null;
+}
+
 /** What a gateway sends, as far as the client reads it: docs/protocol.md. */
 export type ServerMessage =
   | {
@@ -55,6 +66,16 @@ export type ServerMessage =
       events?: ClarionEvent[];
     }
   | { kind: "unsubscribed"; ref: number; topics: string[] }
+  // With `members`: everything; without: what has changed.
+  | {
+      kind: "presence";
+      topic: string;
+      users: number;
+      connections: number;
+      members?: readonly string[] | null;
+      joined?: string[];
+      left?: string[];
+    }
   | { kind: "ping" };
 
 /** Why a connection ended. */

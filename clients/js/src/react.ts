@@ -1,7 +1,7 @@
 /** Hooks for React 18 and newer. A client is an ordinary value: pass it by props or a context of your own. */
 import { useCallback, useEffect, useInsertionEffect, useRef, useState, useSyncExternalStore } from "react";
 import { Client, type Calls, type ClarionEvent, type Options, type Status } from "./index.js";
-import { followTopic, type TopicOptions, type TopicState } from "./follow.js";
+import { followTopic, NOTHING_YET, type TopicOptions, type TopicState } from "./follow.js";
 
 export type { TopicOptions, TopicState } from "./follow.js";
 
@@ -76,7 +76,7 @@ export function useTopic<State>(
     return followTopic(client, topic, () => latest.current, shown);
   }, [client, topic, latest]);
   const isCurrent = followed?.topic === topic && followed.client === client;
-  return isCurrent ? followed.now : { state: undefined, isLoading: true, error: null };
+  return isCurrent ? followed.now : NOTHING_YET;
 }
 
 function useLatest<Value>(value: Value): { readonly current: Value } {

@@ -98,6 +98,12 @@ export class Gateway {
     return id;
   }
 
+  /** Tell the clients that receive a topic who does, as a gateway does where the topic's rule says so. */
+  tellPresence(topic: string, members: readonly string[]): void {
+    const told = { kind: "presence", topic, users: members.length, connections: members.length, members };
+    for (const socket of this.#connections) if (socket.topics.has(topic)) socket.hear(told);
+  }
+
   /** End all connections, as a lost network does; the clients come back. */
   drop(): void {
     this.#end(1006, "");

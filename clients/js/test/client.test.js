@@ -489,6 +489,41 @@ test("a topic that a later token allows is to be fetched then", async () => {
   assert.deepEqual(refreshes.at(-1), { reason: "first", id: "3", topic: "a" });
 });
 
+test("the client keeps who receives a topic, and tells each change", async () => {
+  const told = (fields) => ({ kind: "presence", topic: "room", ...fields });
+  const done = promised();
+  const url = await gateway((socket) => {
+    say(
+      socket,
+      welcome({ topics: ["room"] }),
+      told({ users: 2, connections: 3, members: ["alice", "carol"] }),
+      told({ users: 2, connections: 2, joined: ["bob"], left: ["carol"] }),
+      told({ users: 2, connections: 5 }),
+      told({ users: 3, connections: 3, members: null }),
+      { ...told({ users: 1, connections: 1, members: ["zoe"] }), topic: "other" },
+      event(2),
+    );
+    socket.on("message", (data) => say(socket, { kind: "unsubscribed", ref: JSON.parse(data).ref, topics: ["room"] }));
+  });
+  const client = connect(url, { topics: ["room"] });
+  const heard = [];
+  client.onPresence("room", ({ topic, users, connections, members }) => heard.push([topic, users, connections, members]));
+  client.onAny(done.resolve);
+  await done;
+  assert.deepEqual(heard, [
+    ["room", 2, 3, ["alice", "carol"]],
+    ["room", 2, 2, ["alice", "bob"]],
+    ["room", 2, 5, ["alice", "bob"]],
+    ["room", 3, 3, null],
+  ]);
+  const late = [];
+  client.onPresence("room", ({ users }) => late.push(users));
+  client.unsubscribe("room");
+  await status(client, ({ topics }) => topics && !topics.includes("room"));
+  client.onPresence("room", () => late.push("of a topic that it does not receive"));
+  assert.deepEqual(late, [3]);
+});
+
 test("two topics may have an event with the same id", async () => {
   const done = promised();
   const on = (id, topic) => ({ ...event(id), audience: "topic", topic });

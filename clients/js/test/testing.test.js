@@ -83,6 +83,14 @@ test("topics follow the tokens", async () => {
   assert.equal(client.status.user, null);
 });
 
+test("presence is told to those that receive the topic", async () => {
+  const gateway = createGateway();
+  const { client } = await follow(gateway, "alice", { topics: ["room"] });
+  const told = new Promise((resolve) => client.onPresence("room", resolve));
+  gateway.tellPresence("room", ["alice", "bob"]);
+  assert.deepEqual(await told, { topic: "room", users: 2, connections: 2, members: ["alice", "bob"] });
+});
+
 test("a refusal closes, or is tried again", async () => {
   const gateway = createGateway({ userOf: (token) => (token === "bad" ? null : token) });
   const { client } = await follow(gateway, "alice");

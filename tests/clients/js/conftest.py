@@ -64,6 +64,7 @@ def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> It
         "js",
         handlers="tests.clients.js.handlers:handlers",
         GATEWAY_DRAIN_SPREAD_SECONDS="0.2",
+        CLARION_TOPIC_RULES='{"topics": [{"pattern": "room.*", "presence": true}]}',
     )
     with made.running():
         yield made

@@ -11,6 +11,7 @@ client.onStatus((status) => report("status", status));
 client.onRefresh((refresh) => report("refresh", refresh));
 client.onAny(({ id, type, topic, data }) => report("event", { id, type, topic, data }));
 client.onMessage("note", (data) => report("message", { data }));
+for (const topic of options.presence ?? []) client.onPresence(topic, (presence) => report("presence", presence));
 client.onAsk("confirm", async ({ text }) => `yes to ${text}`);
 
 const commands = {

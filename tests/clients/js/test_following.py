@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -171,6 +172,40 @@ async def test_a_subscription_brings_the_past_of_its_topic(
     assert [event["data"] for event in past] == [2, 3, 4]
     assert [event["data"] for event in again] == [4, 5]
     assert client.data == [5]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_topics_clients_know_one_another(
+    stack: Stack, address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str], transport: str
+) -> None:
+    """On both gateways, over the death of one of them."""
+    tokens, url = endpoint
+    room = f"room.{transport}"
+    claims = {"subscribe": ["room.*"]}
+    tokens.answers = [(200, stack.token("alice", **claims)), (200, stack.token("bob", **claims))]
+    options = {"url": address, "tokenUrl": url, "transport": transport, "presence": [room]}
+
+    def has(*members: str) -> Callable[[dict[str, Any]], bool]:
+        return lambda report: report.get("members") == list(members)
+
+    async with drive(**options, topics=[room]) as alice:
+        await alice.reported(has("alice"))
+        async with drive(**options) as bob:
+            await bob.status("open")
+            await bob.command(subscribe=[room])
+            for client in (alice, bob):
+                both = await client.reported(has("alice", "bob"))
+                assert (both["topic"], both["users"], both["connections"]) == (room, 2, 2)
+            tokens.answers = [(200, stack.token("alice", **claims))]  # she alone comes back
+            begin = len(alice.reports)
+            await bob.command(unsubscribe=[room])
+            await alice.reported(has("alice"), begin)
+        for gateway in stack.gateways:
+            begin = len(alice.reports)
+            gateway.kill()
+            gateway.start()
+            gateway.wait_until_ready()
+        await alice.reported(has("alice"), begin)
 
 
 class TokenEndpoint:

@@ -46,7 +46,7 @@ async def page(stack: Stack, folder: Path, request: pytest.FixtureRequest) -> As
     """The page of alice, whose client is open."""
     given = {
         "url": stack.gateways[0].url,
-        "token": stack.token("alice", subscribe=["order.*"]),
+        "token": stack.token("alice", subscribe=["order.*", "room.*"]),
         "transport": request.param,
     }
     script = f"<script>window.given = {json.dumps(given)}</script>"
@@ -109,6 +109,13 @@ async def test_another_topic_begins_anew_and_the_old_one_ends(stack: Stack, page
     await shows(page, "#status", "alice order.2")
 
 
-async def test_a_forbidden_topic_is_an_error(page: Page) -> None:
+async def test_a_topics_state_says_who_receives_it(page: Page) -> None:
+    await expect(page.locator("#order")).not_to_have_attribute("data-members", "alice")
     await page.evaluate("open('room.1')")
+    order = page.locator("#order")
+    await expect(order).to_have_attribute("data-members", "alice", timeout=SECONDS * 1_000)
+
+
+async def test_a_forbidden_topic_is_an_error(page: Page) -> None:
+    await page.evaluate("open('secret.1')")
     await expect(page.locator("#order")).to_contain_text("does not allow", timeout=SECONDS * 1_000)

@@ -259,6 +259,32 @@ async def test_a_tab_gets_the_past_of_a_topic(stack: Stack, tabs: Tabs) -> None:
     assert await tabs.hears(second, 5) == [5]
 
 
+async def test_each_tab_knows_who_receives_its_topics(stack: Stack, tabs: Tabs) -> None:
+    await tabs.be(stack.token("alice", subscribe=["room.*"]))
+    members = """
+    (topic) => {
+      (window.members ??= {})[topic] = null;
+      client.onPresence(topic, (now) => { members[topic] = now.members });
+    }
+    """
+    leader, other = [await tabs.open(topics=["room.tabs"]) for _ in range(2)]
+    late = await tabs.open(topics=["room.tabs"])
+    without = await tabs.open()
+    for page in (leader, other, late, without):
+        await page.evaluate(members, "room.tabs")
+    for page in (leader, other, late):
+        await tabs.wait(page, "String(members['room.tabs']) === 'alice'")
+    await other.evaluate("client.subscribe('room.more')")
+    await other.evaluate(members, "room.more")
+    await tabs.wait(other, "String(members['room.more']) === 'alice'")
+    await leader.close()
+    for page in (other, late):
+        await tabs.wait(page, "client.status.state === 'open'")
+        await page.evaluate(members, "room.tabs")
+        await tabs.wait(page, "String(members['room.tabs']) === 'alice'")
+    assert await without.evaluate("members['room.tabs']") is None
+
+
 async def test_a_refusal_closes_all_tabs(tabs: Tabs) -> None:
     first, second = [await tabs.open() for _ in range(2)]
     await first.evaluate("localStorage.setItem('token', 'bad')")

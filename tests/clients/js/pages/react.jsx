@@ -33,7 +33,7 @@ function Page() {
 }
 
 function Order({ client, topic, id }) {
-  const { state, isLoading, error } = useTopic(client, topic, {
+  const { state, isLoading, error, presence } = useTopic(client, topic, {
     async load({ reason }) {
       loads.push([id, topic, reason]);
       const response = await fetch(`/state/${topic}`);
@@ -41,7 +41,7 @@ function Order({ client, topic, id }) {
     },
     reduce: (all, event) => [...all, event.data],
   });
-  return <p id={id}>{error ? error.message : isLoading ? "loading" : state.join(" ")}</p>;
+  return <p id={id} data-members={presence?.members}>{error ? error.message : isLoading ? "loading" : state.join(" ")}</p>;
 }
 
 createRoot(document.getElementById("root")).render(
