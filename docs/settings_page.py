@@ -284,6 +284,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.pod_deletion_cost_interval_seconds": "Raise it for hundreds of pods: each write goes to "
     "the cluster's database.",
     "gateway.dev_gateway_urls": "`clarion up` sets it.",
+    "gateway.dev_kill": "Set `true` where something starts a gateway again that ends; `clarion up` does both.",
     "gateway.dev_publisher_url": "Set it if the page of the dev profile should publish elsewhere.",
     # publisher
     "publisher.host": "Set `127.0.0.1` behind a proxy on the same machine, and `0.0.0.0` for IPv4 only.",

@@ -123,6 +123,7 @@ class Plan:
             "GATEWAY_PATH_PREFIX": self.gateway_path_prefix,
             "GATEWAY_DEV_PUBLISHER_URL": self.addresses.publisher,
             "GATEWAY_DEV_GATEWAY_URLS": ",".join(self.addresses.gateways),
+            "GATEWAY_DEV_KILL": "true",
         }
         if self.handlers is not None:
             environment["GATEWAY_HANDLERS"] = self.handlers

@@ -485,6 +485,11 @@ class GatewaySettings(ContractSettings):
     dev_gateway_urls: Names = Field(
         (), description="In the dev profile: pages of the gateways that the page links to."
     )
+    dev_kill: bool = Field(
+        False,
+        description="In the dev profile: whether the page may kill its gateway, to show that no "
+        "event is lost.",
+    )
 
     @property
     def listing_claims(self) -> dict[str, str]:

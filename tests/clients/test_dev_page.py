@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
 from email.message import Message
 from importlib import metadata, resources
+from typing import Any
 
 import httpx
 import jwt
@@ -21,9 +24,9 @@ FOLDER = resources.files("clarion_dev_page") / "static"
 TEXTS = {file.name: file.read_text() for file in FOLDER.iterdir()}
 
 
-def client(**settings: object) -> httpx.AsyncClient:
+def client(end_at_once: Callable[[], None] = lambda: None, **settings: object) -> httpx.AsyncClient:
     made = GatewaySettings(**{"jwt_secret": SECRET, "profile": "dev", **settings})
-    transport = httpx.ASGITransport(app=Starlette(routes=routes(made)))
+    transport = httpx.ASGITransport(app=Starlette(routes=routes(made, end_at_once=end_at_once)))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
@@ -127,6 +130,44 @@ async def test_has_no_tokens_to_give_where_somebody_else_signs() -> None:
     page = client(jwt_secret=None, jwt_jwks_url="https://issuer.example/jwks")
     assert (await page.get("/dev/session")).status_code == 501
     assert (await page.post("/dev/token", json={"user": "alice"})).status_code == 501
+
+
+async def test_ends_its_gateway_if_a_setting_says_so() -> None:
+    ended = asyncio.Event()
+    page = client(ended.set, dev_kill=True, pod="gateway-1")
+    assert (await page.get("/dev/links")).json()["can_kill"] is True
+    answer = await page.post("/dev/kill", json={"pod": "gateway-1"})
+    assert answer.json() == {"pod": "gateway-1"}
+    await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (415, {"content": '{"pod": "gateway-1"}'}),
+        (415, {"content": '{"pod": "gateway-1"}', "headers": {"content-type": "text/plain"}}),
+        (403, {"json": {"pod": "gateway-1"}, "headers": {"origin": "http://127.0.0.1:9"}}),
+        (403, {"json": {"pod": "gateway-1"}, "headers": {"origin": "null"}}),
+        (421, {"json": {"pod": "gateway-1"}, "headers": {"host": "evil.example"}}),
+        (409, {"json": {"pod": "gateway-2"}}),
+        (400, {"json": {}}),
+        (413, {"json": {"pod": "x" * 5_000}}),
+    ],
+)
+async def test_nobody_else_ends_its_gateway(status: int, request_: dict[str, Any]) -> None:
+    def end() -> None:
+        raise AssertionError("the gateway ended")
+
+    page = client(end, dev_kill=True, pod="gateway-1")
+    refused = await page.post("/dev/kill", **request_)
+    assert refused.status_code == status
+    assert "expected" in refused.json()["detail"] or status == 409
+
+
+async def test_cannot_end_its_gateway_otherwise() -> None:
+    page = client()
+    assert (await page.get("/dev/links")).json()["can_kill"] is False
+    assert (await page.post("/dev/kill", json={"pod": "gateway-1"})).status_code == 404
 
 
 PATHS = ("/", *(f"/dev/{name}" for name in FILES), "/dev/links", "/dev/session")

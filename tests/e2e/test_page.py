@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, make_stack
+from tests.valkey import Valkey
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -33,6 +36,13 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+def killable(shared_valkey: Valkey, tmp_path: Path, namespace: str) -> Iterator[Stack]:
+    made = make_stack(tmp_path, shared_valkey.url, namespace)
+    with made.running():
+        yield made
 
 
 class Window:
@@ -148,10 +158,11 @@ async def test_server_sent_events_carry_the_same(windows: tuple[Window, Window])
     one, other = windows
     await one.choose("Server-sent events")
     await one.shows("resumed where it broke")
-    button = (await one.panel("Send")).get_by_role("button")
-    await expect(button).to_be_disabled()
     await other.say("over a stream")
     await one.shows("sse", "over a stream")
+    await one.say("by POST")
+    await one.shows("reply", "by POST")
+    await other.shows("by POST")
 
 
 async def test_mistakes_are_explained_where_they_were_made(
@@ -196,6 +207,28 @@ async def test_a_dropped_connection_comes_back(windows: tuple[Window, Window]) -
     await expect(one.page.locator("#state")).to_contain_text("back in")
     await other.say("dropped meanwhile")
     await one.shows("dropped meanwhile", "caught up")
+
+
+async def test_a_gateway_is_killed_from_its_page_while_events_flow(
+    browser: Browser, killable: Stack
+) -> None:
+    gateway = killable.gateways[0]
+    window = Window(await browser.new_page())
+    await window.open(gateway.url)
+    panel = await window.panel("Connection")
+    told = window.page.locator("#flow-outcome")
+    await panel.get_by_role("button", name="Let events flow").click()
+    await expect(told).to_contain_text(re.compile("[1-9][0-9]* came"))
+    await panel.get_by_role("button", name="Kill this gateway").click()
+    await expect(window.page.locator("#kill-outcome")).to_have_text("gateway-1 is killed")
+    assert await asyncio.to_thread(gateway.wait) == 137
+    gateway.start()
+    await asyncio.to_thread(gateway.wait_until_ready)
+    await window.shows("resumed where it broke")
+    await panel.get_by_role("button", name="Stop the flow").click()
+    await expect(told).to_contain_text("none missing, none twice")
+    assert not await told.get_by_text("not published").count()
+    await window.page.close()
 
 
 async def test_it_links_to_the_other_gateway_and_to_the_api(

@@ -8,7 +8,9 @@ must come from the issuer.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import os
 import time
 from collections.abc import Awaitable, Callable, Collection
 from importlib import metadata, resources
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 
 import jwt
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -27,11 +30,16 @@ from clarion_gateway.settings import GatewaySettings
 
 TOKEN_SECONDS: Final = 3_600
 PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user publish:topic"
-FILES: Final = ("page.js", "rows.js", "requests.js", "client.js", "page.css", "icon.svg")
+FILES: Final = ("page.js", "flow.js", "rows.js", "requests.js", "client.js", "page.css", "icon.svg")
 _EVERY_TOPIC: Final = ("**",)
 _DISTRIBUTION: Final = "clarion"
 _BODY_MAX_BYTES: Final = 4_096
 _HOST_SHOWN_CHARACTERS: Final = 100
+_JSON: Final = "application/json"
+# The exit status of a process that SIGKILL ends, as shells show it.
+_KILLED: Final = 137
+# In it, the answer leaves.
+_KILL_SECONDS: Final = 0.05
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -42,16 +50,37 @@ class TokenRequest(msgspec.Struct):
     user: str
 
 
-def routes(settings: GatewaySettings) -> list[Route]:
-    """The page, its files, ``GET /dev/links``, ``GET /dev/session`` and ``POST /dev/token``."""
-    page = DevPage(settings)
+class KillRequest(msgspec.Struct):
+    """The body of ``POST /dev/kill``. A load balancer may take it to another pod than meant."""
+
+    pod: str
+
+
+def _end_at_once() -> None:
+    """End the process as SIGKILL does, which a container's first process cannot send itself."""
+    os._exit(_KILLED)
+
+
+def routes(
+    settings: GatewaySettings, *, end_at_once: Callable[[], None] = _end_at_once
+) -> list[Route]:
+    """The page, its files, ``GET /dev/links``, ``GET /dev/session`` and ``POST /dev/token``.
+
+    With `GATEWAY_DEV_KILL`, also ``POST /dev/kill``.
+
+    Args:
+        end_at_once: ends the process.
+    """
+    page = DevPage(settings, end_at_once)
     hosts = frozenset(urlsplit(origin).hostname for origin in settings.allowed_origins)
 
     def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
         return Route(path, _for_own_hosts(endpoint, hosts), methods=[method])
 
+    killing = [route("/dev/kill", page.kill, "POST")] if settings.dev_kill else []
     return [
         route("/", page.show),
+        *killing,
         *(route(f"/dev/{name}", page.file) for name in FILES),
         route("/dev/links", page.links),
         route("/dev/session", page.session),
@@ -62,8 +91,9 @@ def routes(settings: GatewaySettings) -> list[Route]:
 class DevPage:
     """The endpoints, for one gateway's settings."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, end_at_once: Callable[[], None]) -> None:
         self._settings = settings
+        self._end_at_once = end_at_once
         self._folder = Path(str(resources.files("clarion_dev_page") / "static"))
         self._headers = {
             "Cache-Control": "no-store",
@@ -88,6 +118,7 @@ class DevPage:
                 "publisher_url": self._settings.dev_publisher_url,
                 "gateway_urls": self._settings.dev_gateway_urls,
                 "docs_url": _docs_url(),
+                "can_kill": self._settings.dev_kill,
             }
         )
 
@@ -104,17 +135,32 @@ class DevPage:
         """A token for any user, with which the page may ask for any topic."""
         if self._settings.jwt_secret is None:
             return _refusal(501, "the page's tokens need CLARION_JWT_SECRET")
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BODY_MAX_BYTES:
-                return _refusal(413, f"expected at most {_BODY_MAX_BYTES} bytes")
         try:
-            user = check_user_id(msgspec.json.decode(body, type=TokenRequest).user)
+            user = check_user_id(msgspec.json.decode(await _body(request), type=TokenRequest).user)
+        except HTTPException as error:
+            return _refusal(error.status_code, error.detail)
         except (msgspec.DecodeError, InvalidUserId) as error:
             return _refusal(400, f'expected {{"user": "alice"}}: {error}')
         grants = {self._settings.subscribe_claim: _EVERY_TOPIC}
         return self._answer({"token": self._sign({"sub": user, **grants})})
+
+    async def kill(self, request: Request) -> Response:
+        """End this gateway as a crash does: nothing is drained, no client is told."""
+        # A page from elsewhere cannot send this type without a preflight, which CORS refuses.
+        if request.headers.get("content-type") != _JSON:
+            return _refusal(415, f"expected {_JSON}")
+        if not _is_own_page(request):
+            return _refusal(403, "expected a request of this gateway's own page")
+        try:
+            pod = msgspec.json.decode(await _body(request), type=KillRequest).pod
+        except HTTPException as error:
+            return _refusal(error.status_code, error.detail)
+        except msgspec.DecodeError as error:
+            return _refusal(400, f'expected {{"pod": "gateway-1"}}: {error}')
+        if pod != self._settings.pod:
+            return _refusal(409, f"this is {self._settings.pod}: try again")
+        asyncio.get_running_loop().call_later(_KILL_SECONDS, self._end_at_once)
+        return self._answer({"pod": pod})
 
     def _answer(self, value: dict[str, Any]) -> Response:
         return JSONResponse(value, headers={"Cache-Control": "no-store"})
@@ -149,6 +195,21 @@ def _for_own_hosts(endpoint: Endpoint, hosts: Collection[str | None]) -> Endpoin
         return _refusal(421, f"{detail}, got {host[:_HOST_SHOWN_CHARACTERS]}")
 
     return answer
+
+
+def _is_own_page(request: Request) -> bool:
+    """Whether no page of another origin sends the request. Programs send no Origin."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _BODY_MAX_BYTES:
+            raise HTTPException(413, f"expected at most {_BODY_MAX_BYTES} bytes")
+    return body
 
 
 def _is_own_host(host: str, hosts: Collection[str | None]) -> bool:

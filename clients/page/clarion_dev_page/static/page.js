@@ -1,10 +1,13 @@
 // The development page: lets a person try everything on a connection of the JavaScript client.
 
 import { createClient } from "./client.js";
+import { Flow } from "./flow.js";
 import { getJson, postJson, sendJson } from "./requests.js";
 import { addEvent, addNotice, clearRows, element } from "./rows.js";
 
 const DROP_MS = 5_000;
+// A load balancer may take the request to another gateway than the one to kill.
+const KILL_ATTEMPTS = 20;
 // If an event is older than this when it arrives, it was missed before, not delivered late.
 const LIVE_MS = 10_000;
 
@@ -84,6 +87,7 @@ function showOpen({ user, pod, connection, resumed, topics: received, expiresAt:
 
 function showEvent(event) {
   show("position", event.id);
+  if (flow.hear(event)) return;
   const age = Date.now() - Date.parse(event.time);
   const isLive = Date.parse(event.time) >= openedAt || age < 0;
   if (isLive && age < LIVE_MS) show("latency", `${Math.max(0, age)} ms`);
@@ -115,6 +119,34 @@ find("drop").addEventListener("click", () => {
   dropped = setTimeout(() => client.connect(), DROP_MS);
 });
 
+const flow = new Flow(
+  (type, data) => publish(JSON.stringify({ audience: "all", type, data })),
+  (text, isOk) => showOutcome("flow", text, isOk),
+);
+
+find("flow").addEventListener("click", () => {
+  if (flow.flows) flow.stop();
+  else flow.start();
+  find("flow").textContent = flow.flows ? "Stop the flow" : "Let events flow";
+});
+
+find("kill").addEventListener("click", async () => {
+  const { pod } = client.status;
+  try {
+    for (let left = KILL_ATTEMPTS; ; left--) {
+      try {
+        await postJson("dev/kill", { pod });
+        break;
+      } catch (error) {
+        if (error.status !== 409 || left === 0) throw error;
+      }
+    }
+    showOutcome("kill", `${pod} is killed`, true);
+  } catch ({ message }) {
+    showOutcome("kill", message, false);
+  }
+});
+
 find("clear").addEventListener("click", clearRows);
 
 find("audience").addEventListener("change", showAudience);
@@ -131,13 +163,23 @@ onSubmit("publish", async ({ audience: kind, type, data, ...names }) => {
   const audience = kind in names ? { [kind]: names[kind] } : kind;
   // The text is inserted, not parsed and written again, so numbers stay as they were typed.
   const head = JSON.stringify({ audience, type }).slice(0, -1);
-  const { publisher_url, publish_token } = await getJson("dev/session");
-  const answer = await sendJson(`${publisher_url}/v1/events`, `${head},"data":${data}}`, {
-    Authorization: `Bearer ${publish_token}`,
-  });
+  const answer = await publish(`${head},"data":${data}}`);
   const pods = `${answer.gateways} gateway${answer.gateways === 1 ? "" : "s"}`;
   return `published ${answer.id} to ${pods}`;
 });
+
+let session = null; // kept, since the gateway that gives it may be away
+
+async function publish(event) {
+  session ??= await getJson("dev/session");
+  const { publisher_url, publish_token } = session;
+  try {
+    return await sendJson(`${publisher_url}/v1/events`, event, { Authorization: `Bearer ${publish_token}` });
+  } catch (error) {
+    if (error.status === 401) session = null; // the token has ended
+    throw error;
+  }
+}
 
 onSubmit("topics", async ({ topic }) => {
   if (topics.has(topic)) return `already subscribed to ${topic}`;
@@ -150,15 +192,17 @@ onSubmit("topics", async ({ topic }) => {
 function onSubmit(id, act) {
   find(id).addEventListener("submit", async (submit) => {
     submit.preventDefault();
-    const outcome = find(`${id}-outcome`);
     try {
-      outcome.textContent = await act(Object.fromEntries(new FormData(find(id))));
-      outcome.dataset.ok = true;
+      showOutcome(id, await act(Object.fromEntries(new FormData(find(id)))), true);
     } catch ({ code, message }) {
-      outcome.textContent = code ? `${code}: ${message}` : message;
-      outcome.dataset.ok = false;
+      showOutcome(id, code ? `${code}: ${message}` : message, false);
     }
   });
+}
+
+function showOutcome(id, text, isOk) {
+  find(`${id}-outcome`).textContent = text;
+  find(`${id}-outcome`).dataset.ok = isOk;
 }
 
 function openTab(chosenTab) {
@@ -218,11 +262,8 @@ function showTopics(received = []) {
 }
 
 function showSendable() {
-  const { state, transport } = client.status;
-  const canSend = state === "open" && transport === "websocket";
-  const button = find("send").querySelector("button");
-  button.disabled = !canSend;
-  button.title = canSend ? "" : "Needs a WebSocket: server-sent events go one way";
+  const isOpen = client.status.state === "open";
+  find("send").querySelector("button").disabled = find("kill").disabled = !isOpen;
 }
 
 function showAudience() {
@@ -236,7 +277,8 @@ function show(fact, text) {
 }
 
 async function showLinks() {
-  const { publisher_url, gateway_urls, docs_url } = await getJson("dev/links");
+  const { publisher_url, gateway_urls, docs_url, can_kill } = await getJson("dev/links");
+  find("kill").hidden = !can_kill;
   const others = gateway_urls.filter((url) => new URL(url).port !== location.port);
   const links = [
     ...others.map((url, index) => [others.length > 1 ? `Gateway ${index + 1}` : "The other gateway", url]),

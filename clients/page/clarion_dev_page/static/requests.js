@@ -18,6 +18,7 @@ async function answerOf(request, url) {
     throw new Error(`no answer from ${new URL(url, location).host}`);
   }
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.detail ?? body.title ?? `status ${response.status}`);
+  const { status } = response;
+  if (!response.ok) throw Object.assign(new Error(body.detail ?? body.title ?? `status ${status}`), { status });
   return body;
 }
