@@ -35,12 +35,14 @@ from clarion_bench.results import (
     Report,
     Soak,
     Trial,
+    Upstream,
     read,
     write,
 )
 from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
 from clarion_bench.targeted import TargetedOptions, targeted
+from clarion_bench.upstream import UpstreamOptions, upstream
 
 app = typer.Typer(
     help="Measure Clarion beside its peers on this machine.",
@@ -52,8 +54,8 @@ app = typer.Typer(
 )
 console = Console()
 
-Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Comparison
-Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Comparison)
+Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Upstream | Comparison
+Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Upstream, Comparison)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (
@@ -143,6 +145,22 @@ def outbox_command(
     """Rows of a PostgreSQL outbox through one publisher: how many, and how soon."""
     options = OutboxOptions(url=url, rows=rows, rate=rate, seconds=seconds)
     _run("outbox", lambda bench, announce: outbox(options, bench, announce), output)
+
+
+@app.command("upstream")
+def upstream_command(
+    senders: Annotated[int, typer.Option(min=1, max=10_000, help="Clients that send.")] = 64,
+    waiting: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Clients that a hanging backend does not answer.")
+    ] = 300,
+    others: Annotated[int, typer.Option(min=2, max=10_000, help="Clients that get events.")] = 200,
+    rate: Annotated[float, typer.Option(min=1, max=1_000, help="Events/s to them.")] = 50,
+    seconds: Seconds = 10,
+    output: Output = None,
+) -> None:
+    """Messages to an HTTP backend: how many, and what others feel while it hangs."""
+    options = UpstreamOptions(senders, waiting, others, rate, seconds)
+    _run("upstream", lambda bench, announce: upstream(options, bench, announce), output)
 
 
 @app.command("avalanche")
@@ -269,6 +287,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         soak=_of(Soak, found),
         outbox=_of(Outbox, found),
         comparisons=_of(Comparison, found),
+        upstream=_of(Upstream, found),
     )
 
 

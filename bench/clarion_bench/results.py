@@ -123,6 +123,32 @@ class Outbox:
 
 
 @dataclass(frozen=True)
+class Upstream:
+    """Messages through one gateway to a local backend, and other clients while it hangs.
+
+    - `messages_per_second`: from `senders` clients with one message under way each; `busy` and
+      `p99_ms` are of that time. `refusals` counts messages without a reply among them.
+    - `others_p99_ms`, `others_hanging_p99_ms`: from publish to receipt, on sockets that only get
+      events, while `waiting` clients send messages that the backend answers, or never answers.
+    """
+
+    senders: int
+    messages_per_second: float
+    cpu_us_per_message: float
+    p99_ms: float
+    refusals: int
+    waiting: int
+    others_p99_ms: float
+    others_hanging_p99_ms: float
+    busy: Busy
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long others wait for an event while the backend hangs."""
+        return self.others_hanging_p99_ms / self.others_p99_ms if self.others_p99_ms else 0.0
+
+
+@dataclass(frozen=True)
 class Avalanche:
     """Every client of one server loses it and returns to another one.
 
@@ -211,6 +237,7 @@ class Report:
     soak: list[Soak] = field(default_factory=list)
     outbox: list[Outbox] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    upstream: list[Upstream] = field(default_factory=list)
 
     @property
     def fanout(self) -> list[Trial]:
@@ -231,6 +258,7 @@ class Report:
                 *(result.busy.others for result in self.trials),
                 *(result.busy.others for result in self.publishing),
                 *(result.busy.others for result in self.outbox),
+                *(result.busy.others for result in self.upstream),
                 *(result.others_busy for result in self.avalanche),
                 *(result.others_busy for result in self.soak),
             ],

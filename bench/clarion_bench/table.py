@@ -17,6 +17,7 @@ from clarion_bench.results import (
     Report,
     Soak,
     Trial,
+    Upstream,
 )
 
 # A server that used less of its core than this was waiting for the load client.
@@ -38,6 +39,8 @@ def tables(report: Report) -> list[Table]:
         made.append(_publishing(report.publishing))
     if report.outbox:
         made.append(_outbox(report.outbox))
+    if report.upstream:
+        made.append(_upstream(report.upstream))
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
     made += [_soak(result) for result in report.soak]
@@ -125,6 +128,22 @@ def _outbox(results: Sequence[Outbox]) -> Table:
             f"{result.commits_per_second:g}",
             _milliseconds(result.p50_ms),
             _milliseconds(result.p99_ms),
+            _busy(result.busy),
+        )
+    return table
+
+
+def _upstream(results: Sequence[Upstream]) -> Table:
+    columns = ["msgs/s", "CPU µs", "p99 ms", "others, p99 ms", "it hangs", "ratio"]
+    table = _table("Messages to an upstream, and the clients beside them", columns)
+    for result in results:
+        table.add_row(
+            f"{result.messages_per_second:,.0f}",
+            f"{result.cpu_us_per_message:.1f}",
+            _milliseconds(result.p99_ms),
+            _milliseconds(result.others_p99_ms),
+            _milliseconds(result.others_hanging_p99_ms),
+            f"{result.ratio:.2f}",
             _busy(result.busy),
         )
     return table

@@ -17,6 +17,7 @@ from clarion_bench.results import (
     Publishing,
     Report,
     Trial,
+    Upstream,
     percentile,
     read,
     write,
@@ -62,6 +63,7 @@ def report() -> Report:
     idle = Idle("clarion", 10_000, 4_000.0, 240.0, 5.7, Busy(0.97, 0.4, 0.0))
     results = [fanout("clarion", 200.0), fanout("ws", 200.0, kept_up=False), fanout("ws", None)]
     outbox = Outbox(45_000, 8_000.0, 30.0, 200.0, 9.0, 55.0, Busy(0.5, 0.4, 0.0))
+    upstream = Upstream(64, 2_600.0, 370.0, 31.0, 0, 300, 12.0, 15.0, Busy(0.9, 0.6, 0.0))
     publishing = Publishing(
         "centrifugo", 1_000, 64, 10.0, 38_600.0, 386_000.0, 26.4, 12.1, 40.2, 0, Busy(1.0, 0.4, 0.0)
     )
@@ -72,6 +74,7 @@ def report() -> Report:
         trials=results,
         publishing=[publishing],
         outbox=[outbox],
+        upstream=[upstream],
         comparisons=[comparison],
     )
 

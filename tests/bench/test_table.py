@@ -29,6 +29,11 @@ def test_an_outbox_shows_its_rate_its_cost_and_its_latency() -> None:
     assert line.split()[:6] == ["45,000", "8,000", "30.0", "200", "9.0", "55.0"]
 
 
+def test_an_upstream_shows_what_others_feel_while_it_hangs() -> None:
+    (line,) = [line for line in shown().splitlines() if "2,600" in line]
+    assert line.split()[:6] == ["2,600", "370.0", "31.0", "12.0", "15.0", "1.25"]
+
+
 def test_a_server_that_fell_behind_is_named_so() -> None:
     (line,) = [line for line in shown().splitlines() if "late" in line]
     assert line.split()[0] == "ws"
