@@ -122,6 +122,7 @@ def _observe(parts: Parts, configured_connections: int) -> None:
     hub, subscription = parts.hub, parts.subscription
     parts.metrics.observe_pod(
         held=lambda: hub.held,
+        carriers=lambda: parts.sessions.carriers,
         unsent_bytes=lambda: hub.unsent_bytes,
         outbound_bytes=lambda: hub.outbound.waiting.used_bytes,
         inbound_bytes=lambda: parts.inbound.used_bytes,

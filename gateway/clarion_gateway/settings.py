@@ -430,8 +430,7 @@ class GatewaySettings(ContractSettings):
     )
     socketio: bool = Field(
         True,
-        description="Whether clients of Socket.IO may connect, by WebSocket "
-        '(`transports: ["websocket"]`).',
+        description="Whether clients of Socket.IO may connect, by WebSocket and by long polling.",
     )
     socketio_path: str = Field(
         "/socket.io",

@@ -194,15 +194,6 @@ async def test_requests_of_no_session_are_refused_by_code(pod: Pod, query: str, 
     assert await pod.metric("clarion_handshakes_total", wire="socketio", outcome="malformed") == 1
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-async def test_polling_is_refused_as_the_protocol_says(pod: Pod, method: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        url = pod.url("/socket.io/?EIO=4&transport=polling")
-        response = await client.request(method, url, content=b"" if method == "GET" else b"40")
-    assert response.status_code == 400
-    assert response.json() == {"code": 0, "message": "Transport unknown"}
-
-
 async def test_pings_come_from_the_gateway_as_often_as_it_says(start: Start) -> None:
     """Within 100 ms on a machine that has time."""
     async with (

@@ -21,7 +21,7 @@ import httptools
 import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from clarion_contract.service import http_head
@@ -71,7 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     heads: AnswerHeads  # likewise
     shortcut: Shortcut | None = None
     keeps_alive = True
-    """Whether a connection may carry more than one request."""
+    """Whether a connection may carry more than one request for the app."""
 
     def __init__(
         self,
@@ -176,6 +176,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # Methods that a service may override
 
+    def keeps(self, cycle: RequestResponseCycle) -> bool:  # noqa: ARG002 - for those who override
+        """Whether another request may follow this one on the connection."""
+        return self.keeps_alive
+
     def took_over(self) -> bool:
         """Whether the connection now speaks another protocol; called once it is claimed."""
         return False
@@ -272,7 +276,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise self._broken("expected a path in printable ASCII as the target") from None
         # The app owns the old list. Trailers arrive like headers, and must not be added to it.
         self.headers = []
-        if not self.keeps_alive:
+        if not self.keeps(self.cycle):
             self.cycle.keep_alive = False
 
     def _wait_for_body(self, headers: dict[bytes, bytes]) -> None:

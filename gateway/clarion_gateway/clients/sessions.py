@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,7 @@ from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.heartbeat import Timing
+from clarion_gateway.wire.engineio.sids import Sids
 from clarion_gateway.wire.messages import Answer, ClientMessage, Malformed, Message, Subscribe
 from clarion_gateway.wire.socketio.format import SOCKETIO
 from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
@@ -61,6 +63,9 @@ class Sessions:
         heartbeats: of the sessions of Engine.IO.
         unconnected: sessions of Engine.IO that no connection has been asked for on. They count as
             connections do.
+        carriers: sessions of Engine.IO by the transport that carries them.
+        polled: sessions that were polled once, by their secret ids.
+        sids: makes and reads these ids.
         recovery: makes and reads what clients of Socket.IO recover by.
         recoverable: the format of those that can.
     """
@@ -100,7 +105,10 @@ class Sessions:
             Timing(settings.socketio_ping_interval_seconds, settings.socketio_ping_timeout_seconds)
         )
         self.unconnected = 0
+        self.carriers: Counter[str] = Counter()
+        self.polled: dict[str, object] = {}
         self.recovery = Recovery()
+        self.sids = Sids(lambda: self.recovery.key)
         self.recoverable = RecoverableFormat(SOCKETIO.name, frames.text, self.recovery)
         self.addresses = Addresses(settings.trusted_proxies)
         self._admission = admission
@@ -196,6 +204,10 @@ class Sessions:
         received = self._received.pop(before, None)
         if received is not None:
             self._received[after] = received
+
+    def forget(self, connection: Connection) -> None:
+        """Forget a connection that was never opened."""
+        self._received.pop(connection, None)
 
     def ended(self, connection: Connection, close: Close) -> None:
         """Forget a connection that closes or is gone, and count it: the first call only."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -23,6 +24,7 @@ from clarion_gateway.metrics.upstream import UpstreamMetrics
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WIRES: Final = ("websocket", "websocket-deflate", "sse", "socketio")
+_TRANSPORTS: Final = ("polling", "websocket")
 _IDENTITIES: Final = ("anonymous", "authenticated")
 # The outcomes of a client's message. `refused` stands for all codes of the application's own.
 MESSAGE_OUTCOMES: Final = (
@@ -262,6 +264,18 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.engineio_refused = Counter(
+            "clarion_socketio_requests_refused_total",
+            "Requests of Socket.IO clients refused by an error of Engine.IO, by error.",
+            ["error"],
+            registry=registry,
+        )
+        self.engineio_upgrades = Counter(
+            "clarion_socketio_upgrades_total",
+            "WebSockets that were to take over a session from polling, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
         self.catalogue = CatalogueMetrics(registry, "clarion")
         self.upstream = UpstreamMetrics(registry)
 
@@ -294,6 +308,20 @@ class Metrics:
                 ),
             ),
             (self.topic_changes, ("subscribe", "unsubscribe", "give", "take")),
+            (self.engineio_upgrades, ("completed", "failed")),
+            (
+                self.engineio_refused,
+                (
+                    "transport",
+                    "session",
+                    "method",
+                    "request",
+                    "too_large",
+                    "forbidden",
+                    "unavailable",
+                    "version",
+                ),
+            ),
             (self.orders, ("revoke_token", "revoke_user", "disconnect", "topics")),
         ):
             for label in labels:
@@ -368,6 +396,7 @@ class Metrics:
         self,
         *,
         held: Callable[[], Mapping[tuple[str, str], int]],
+        carriers: Callable[[], Mapping[str, int]],
         unsent_bytes: Callable[[], int],
         outbound_bytes: Callable[[], int],
         inbound_bytes: Callable[[], int],
@@ -390,8 +419,9 @@ class Metrics:
         """Register the gauges whose values are read when the pod is scraped.
 
         Args:
-            held: returns connections by (wire, identity). The other functions return the value of
-                the gauge with their name.
+            held: returns connections by (wire, identity).
+            carriers: returns sessions of Engine.IO by the transport that carries them. The other
+                functions return the value of the gauge with their name.
         """
         observe_faults(fault_gauge(self.registry, "clarion_bus_fault"), fault)
         gauges = {
@@ -455,6 +485,18 @@ class Metrics:
         for name, (documentation, read) in gauges.items():
             Gauge(name, documentation, registry=self.registry).set_function(read)
         self.registry.register(_Connections(held))
+        sessions = Gauge(
+            "clarion_socketio_sessions",
+            "Sessions of Socket.IO clients, by the transport that carries them now.",
+            ["transport"],
+            registry=self.registry,
+        )
+        for transport in _TRANSPORTS:
+            sessions.labels(transport).set_function(partial(_count, carriers, transport))
+
+
+def _count(counts: Callable[[], Mapping[str, int]], name: str) -> int:
+    return counts().get(name, 0)
 
 
 class _Connections(Collector):

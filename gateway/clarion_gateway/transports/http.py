@@ -1,8 +1,9 @@
 """The HTTP protocol of the gateway's public port, where every client comes in.
 
 It adds two things to `clarion_contract.service.http_protocol`: WebSocket handshakes and event
-streams. A request for a path of `clarion_gateway.transports.routes` becomes a connection; all
-other requests go to the ASGI app. A TCP connection carries one request.
+streams. A request for a path of `clarion_gateway.transports.routes` becomes a connection, or
+belongs to a session that is polled (`clarion_gateway.transports.socketio.server`); all other
+requests go to the ASGI app. A TCP connection carries one request, but for polling.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import httptools
 
 from clarion_contract.service.headers import members
 from clarion_contract.service.http_port import refusal_response
-from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
+from clarion_contract.service.http_protocol import protocol_class
 from clarion_contract.service.paths import within
 from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest, allows
 from clarion_gateway.transports.routes import Route, Routes, routes_of
 from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.transports.socketio.exchange import Exchange
+from clarion_gateway.transports.socketio.server import PollingHttpProtocol
+from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
+from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.format import default_of
 
 # Headers that may come once only. With two different values, a proxy in front might have checked
@@ -29,12 +34,38 @@ from clarion_gateway.wire.format import default_of
 _SINGLE: Final = (b"authorization", b"origin", b"last-event-id")
 
 
-class GatewayHttpProtocol(BoundedHttpProtocol):
+class GatewayHttpProtocol(PollingHttpProtocol):
     """Reads the request on one TCP connection, then hands the connection on or answers."""
 
-    sessions: Sessions  # set on the subclass that `gateway_protocol` makes
-    routes: Routes
-    keeps_alive = False  # clients send one request per TCP connection to this port
+    routes: Routes  # set on the subclass that `gateway_protocol` makes
+    keeps_alive = False  # clients that do not poll send one request per TCP connection
+
+    # Long polling
+
+    def polls(self, path: bytes) -> bool:
+        """See `PollingHttpProtocol`."""
+        route = self.routes.get(self._below_prefix(path))
+        return route is not None and route.transport is SocketIoWebSocket
+
+    def admits(self, exchange: Exchange) -> bool:
+        """See `PollingHttpProtocol`: pages of other origins may not."""
+        request = exchange.request
+        for name in _SINGLE:
+            if len(request.values(name.decode())) > 1:
+                self.refuse(exchange, errors.BAD_REQUEST)
+                return False
+        origin = request.header("origin")
+        if origin is not None and not self._allows(origin, request):
+            self.sessions.refused_origins.refuse(origin, request.header("host"))
+            self.refuse(exchange, errors.FORBIDDEN)
+            return False
+        return True
+
+    def pass_on(self, exchange: Exchange, sid: str) -> bool:  # noqa: ARG002
+        """See `PollingHttpProtocol`."""
+        return False
+
+    # Connections
 
     def on_headers_complete(self) -> None:
         """The head is complete. The endpoint of messages has to know from whom they come."""
@@ -151,6 +182,9 @@ class GatewayHttpProtocol(BoundedHttpProtocol):
             path: bytes = httptools.parse_url(self.url).path
         except httptools.HttpParserInvalidURLError:
             return b""
+        return self._below_prefix(path)
+
+    def _below_prefix(self, path: bytes) -> bytes:
         prefix = self.sessions.settings.path_prefix
         if prefix:
             return (within(prefix, path.decode("latin-1")) or "").encode("latin-1")

@@ -29,10 +29,8 @@ from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.posts import Posts
-from clarion_gateway.transports.routes import routes_of
+from clarion_gateway.transports.routes import ROUTES
 from clarion_gateway.transports.socket import TcpSocket
-from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
-from clarion_gateway.wire.engineio import errors
 
 _log = structlog.get_logger(__name__)
 _DEV_PAGE: Final = "clarion_dev_page"
@@ -58,7 +56,7 @@ def public_app(
     app.router.routes += health_routes(settings.health_path, draining)
     app.router.routes += [
         _besides_connections(path.decode(), route.transport, posts)
-        for path, route in routes_of(settings).items()
+        for path, route in ROUTES.items()
     ]
     if settings.profile == "dev":
         app.router.routes.append(_asyncapi_route(settings, asyncapi))
@@ -68,19 +66,11 @@ def public_app(
 
 def _besides_connections(path: str, transport: type[TcpSocket], posts: Posts | None) -> Route:
     """The answer to requests for a path of connections that ask for none."""
-    if issubclass(transport, SocketIoWebSocket):
-        return Route(path, _no_polling, methods=["GET", *_NOT_GET])
     if transport.upgrades:
         return Route(path, _expects_upgrade)
     if posts is not None:
         return Route(path, posts.answer, methods=_NOT_GET)
     return Route(path, _expects_get, methods=_NOT_GET)
-
-
-async def _no_polling(_request: Request) -> Response:
-    """Refuse Engine.IO's other transport, as its protocol says."""
-    error = errors.UNKNOWN_TRANSPORT
-    return Response(error.body, error.status, media_type="application/json")
 
 
 def _asyncapi_route(settings: GatewaySettings, asyncapi: Callable[[str], dict[str, Any]]) -> Route:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 _FIN_TEXT: Final = 0x81
 _FIN_CLOSE: Final = 0x88
 _FIN_PONG: Final = 0x8A
 _RSV1: Final = 0x40
+# In place of a short length: the real one follows in so many bits (section 5.2).
+_LENGTH_16: Final = 126
+_LENGTH_64: Final = 127
 _TAIL: Final = b"\x00\x00\xff\xff"
 
 PING: Final = b"\x89\x00"
@@ -58,9 +62,29 @@ def pong(payload: bytes | bytearray | memoryview) -> bytes:
     return _header(_FIN_PONG, len(payload)) + bytes(payload)
 
 
+def messages(buffer: bytes) -> Iterator[tuple[bool, bytes]]:
+    """The messages in a buffer of whole frames that this module has made, uncompressed.
+
+    Yields:
+        Whether the message is text, and its payload.
+    """
+    start = 0
+    while start < len(buffer):
+        first, length = buffer[start], buffer[start + 1]
+        start += 2
+        if length == _LENGTH_16:
+            (length,) = struct.unpack_from("!H", buffer, start)
+            start += 2
+        elif length == _LENGTH_64:
+            (length,) = struct.unpack_from("!Q", buffer, start)
+            start += 8
+        yield first == _FIN_TEXT, buffer[start : start + length]
+        start += length
+
+
 def _header(first: int, length: int) -> bytes:
-    if length < 126:
+    if length < _LENGTH_16:
         return bytes((first, length))
     if length < 65_536:
-        return struct.pack("!BBH", first, 126, length)
-    return struct.pack("!BBQ", first, 127, length)
+        return struct.pack("!BBH", first, _LENGTH_16, length)
+    return struct.pack("!BBQ", first, _LENGTH_64, length)

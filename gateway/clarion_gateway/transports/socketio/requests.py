@@ -12,18 +12,60 @@ from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.errors import EngineError
 from clarion_gateway.wire.engineio.packets import VERSION
 
+POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
+
+_METHODS: Final = "GET, POST, OPTIONS"
+_PREFLIGHT_SECONDS: Final = 600
+_ASKED_MAX_CHARACTERS: Final = 1_000
 
 
 def refused(request: ConnectionRequest) -> EngineError | None:
-    """Why a WebSocket cannot begin a session; None: it can."""
+    """Why a WebSocket can neither begin nor go on with a session; None: it may."""
     if request.field("transport") != WEBSOCKET:
         return errors.UNKNOWN_TRANSPORT
     if request.field("EIO") != VERSION:
         return errors.UNSUPPORTED_VERSION
-    if request.field("sid") is not None:
-        return errors.UNKNOWN_SESSION
     return None
+
+
+def refused_poll(request: ConnectionRequest, method: str) -> EngineError | None:
+    """Why a request without an upgrade can neither begin nor go on with a session; None: it may."""
+    transport = request.field("transport")
+    if transport not in {POLLING, WEBSOCKET}:
+        return errors.UNKNOWN_TRANSPORT
+    if request.field("EIO") != VERSION:
+        return errors.UNSUPPORTED_VERSION
+    begins = request.field("sid") is None
+    if begins and method != "GET":
+        return errors.NOT_GET
+    if transport == WEBSOCKET or method not in {"GET", "POST"}:
+        return errors.BAD_REQUEST
+    return None
+
+
+def readable(origin: str | None) -> list[tuple[str, str]]:
+    """Headers by which a page of an allowed origin may read an answer, also one with credentials.
+
+    Many pages ask for credentials because other servers need cookies. The gateway has none.
+    """
+    if origin is None:
+        return []
+    return [*readable_by(origin), ("access-control-allow-credentials", "true")]
+
+
+def preflight(request: ConnectionRequest) -> list[tuple[str, str]]:
+    """Headers of the answer to ``OPTIONS``: a page of an allowed origin may send what it asks."""
+    origin = request.header("origin")
+    if origin is None:
+        return [("allow", _METHODS)]
+    asked = (request.header("access-control-request-headers") or "")[:_ASKED_MAX_CHARACTERS]
+    return [
+        *readable(origin),
+        ("access-control-allow-methods", _METHODS),
+        ("access-control-allow-headers", asked or "content-type"),
+        ("access-control-max-age", str(_PREFLIGHT_SECONDS)),
+    ]
 
 
 def response(error: EngineError, origin: str | None = None) -> bytes:
@@ -39,6 +81,6 @@ def response(error: EngineError, origin: str | None = None) -> bytes:
         f"content-length: {len(body)}",
         *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
         "connection: close",
-        *(f"{name}: {value}" for name, value in readable_by(origin)),
+        *(f"{name}: {value}" for name, value in readable(origin)),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body

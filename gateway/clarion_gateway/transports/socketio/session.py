@@ -13,7 +13,7 @@ changes the carrier and nothing else. Decoding is sans I/O (`clarion_gateway.wir
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -56,6 +56,11 @@ class Carrier(Protocol):
     """The transport below a session."""
 
     @property
+    def name(self) -> str:
+        """Name of the transport in the protocol."""
+        ...
+
+    @property
     def unsent_bytes(self) -> int:
         """See `clarion_gateway.connections.connection.Socket`."""
         ...
@@ -92,6 +97,40 @@ class Carrier(Protocol):
     def cut(self, close: Close) -> None:
         """Drop what waits, and end the session at once; call `Session.ended`."""
         ...
+
+
+class _NoCarrier:
+    """The carrier of a session that has ended. It does nothing."""
+
+    name = ""
+    unsent_bytes = 0
+    is_reading = False
+    address = None
+
+    def write(self, data: bytes) -> None:
+        """See `Carrier`."""
+
+    async def drained(self) -> None:
+        """See `Carrier`."""
+
+    def pause_reading(self) -> None:
+        """See `Carrier`."""
+
+    def resume_reading(self) -> None:
+        """See `Carrier`."""
+
+    def carry(self, after: Connection) -> bool:  # noqa: ARG002
+        """See `Carrier`."""
+        return False
+
+    def end(self, close: Close, *, message: bytes = b"") -> None:
+        """See `Carrier`."""
+
+    def cut(self, close: Close) -> None:
+        """See `Carrier`."""
+
+
+NO_CARRIER: Final[Carrier] = _NoCarrier()
 
 
 class Session:
@@ -138,6 +177,7 @@ class Session:
         connection.socket = self
         self._await_connect(now)
         sessions.heartbeats.add(self, self._due_at)
+        sessions.carriers[carrier.name] += 1
 
     def handshake(self, sid: str, upgrades: tuple[str, ...]) -> bytes:
         """The packet that opens the session.
@@ -376,7 +416,20 @@ class Session:
         self.connection.write = discard
         self._sessions.ended(self.connection, close)
         self._uncount()
+        if self.slot >= 0:  # the first call
+            self._sessions.carriers[self.carrier.name] -= 1
         self._sessions.heartbeats.remove(self)
+
+    def move(self, carrier: Carrier, write: Callable[[bytes], None]) -> None:
+        """Let another carrier carry the session from here on.
+
+        Args:
+            write: sends frames on it.
+        """
+        self._sessions.carriers[self.carrier.name] -= 1
+        self._sessions.carriers[carrier.name] += 1
+        self.carrier = carrier
+        self.connection.write = write
 
     def drop_kept(self) -> None:
         """Drop the packet that is not whole."""

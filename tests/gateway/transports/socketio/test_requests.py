@@ -10,7 +10,7 @@ import pytest
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio.auth import opening_of
-from clarion_gateway.transports.socketio.requests import refused, response
+from clarion_gateway.transports.socketio.requests import preflight, refused, refused_poll, response
 from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.errors import EngineError
 
@@ -32,13 +32,41 @@ REQUEST = ConnectionRequest(
         ("EIO=4", errors.UNKNOWN_TRANSPORT),
         ("EIO=4&transport=polling", errors.UNKNOWN_TRANSPORT),
         ("", errors.UNKNOWN_TRANSPORT),
-        ("EIO=4&transport=websocket&sid=abc", errors.UNKNOWN_SESSION),
+        ("EIO=4&transport=websocket&sid=abc", None),
     ],
 )
 def test_requests_that_begin_no_session_are_refused_by_code(
     query: str, refusal: EngineError | None
 ) -> None:
     assert refused(ConnectionRequest("/socket.io/", query, [])) == refusal
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "refusal"),
+    [
+        ("GET", "EIO=4&transport=polling", None),
+        ("GET", "EIO=4&transport=polling&sid=abc&t=Pabc&b64=1", None),
+        ("POST", "EIO=4&transport=polling&sid=abc", None),
+        ("POST", "EIO=4&transport=polling", errors.NOT_GET),
+        ("PATCH", "EIO=4&transport=polling&sid=abc", errors.BAD_REQUEST),
+        ("GET", "EIO=4&transport=websocket", errors.BAD_REQUEST),
+        ("GET", "EIO=4&transport=websocket&sid=abc", errors.BAD_REQUEST),
+        ("GET", "EIO=3&transport=polling", errors.UNSUPPORTED_VERSION),
+        ("GET", "EIO=4&transport=", errors.UNKNOWN_TRANSPORT),
+    ],
+)
+def test_requests_that_poll_no_session_are_refused_by_code(
+    method: str, query: str, refusal: EngineError | None
+) -> None:
+    assert refused_poll(ConnectionRequest("/socket.io/", query, []), method) == refusal
+
+
+def test_a_preflight_allows_what_the_page_asks_for() -> None:
+    asked = [("origin", "https://a.example"), ("access-control-request-headers", "x-mine")]
+    headers = dict(preflight(ConnectionRequest("/socket.io/", "", asked)))
+    assert headers["access-control-allow-headers"] == "x-mine"
+    assert headers["access-control-allow-origin"] == "https://a.example"
+    assert dict(preflight(ConnectionRequest("/socket.io/", "", [])))["allow"]
 
 
 def test_a_refusal_is_json_and_pages_may_read_it() -> None:

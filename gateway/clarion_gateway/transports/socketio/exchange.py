@@ -1,0 +1,151 @@
+"""One HTTP request of long polling, until it is answered. It needs no task."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.socketio.requests import readable
+from clarion_gateway.wire.engineio.errors import EngineError
+
+TEXT: Final = "text/plain; charset=UTF-8"
+JSON: Final = "application/json"
+PEER: Final = "x-clarion-peer"
+"""A request that another pod passes on says the client's address by this header."""
+
+_COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in RESPONSE_HEADERS.items())
+
+
+class Awaiting(Protocol):
+    """The carrier that an exchange belongs to."""
+
+    def grown(self, exchange: Exchange) -> None:
+        """More of its body has come."""
+        ...
+
+    def posted(self, exchange: Exchange) -> None:
+        """All of it has come."""
+        ...
+
+    def broken(self, exchange: Exchange) -> None:
+        """The client's side of the request is gone."""
+        ...
+
+    def stop(self) -> None:
+        """The server stops."""
+        ...
+
+
+class Exchange:
+    """A request and its answer.
+
+    Attributes:
+        method: in upper case.
+        request: path, query and headers.
+        carrier: the one that has the session; None: no session has it yet.
+        address: of the client's side of TCP; None: it is not known.
+        held_bytes: memory of the body that counts for the carrier's connection.
+    """
+
+    __slots__ = ("_cycle", "address", "carrier", "held_bytes", "method", "request")
+
+    def __init__(
+        self, cycle: RequestResponseCycle, transport: asyncio.Transport, *, is_passed_on: bool
+    ) -> None:
+        """Begin with the head.
+
+        Args:
+            is_passed_on: whether another pod has passed the request on.
+        """
+        scope = cycle.scope
+        self._cycle = cycle
+        self.method: str = scope["method"]
+        self.request = ConnectionRequest(
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+        )
+        self.carrier: Awaiting | None = None
+        self.held_bytes = 0
+        peer = transport.get_extra_info("peername")
+        self.address: str | None = str(peer[0]) if isinstance(peer, tuple) else None
+        if is_passed_on:
+            self.address = self.request.header(PEER)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a client that waits for the answer."""
+        return not (self._cycle.response_complete or self._cycle.disconnected)
+
+    @property
+    def body_bytes(self) -> int:
+        """The length of the body as far as it has come."""
+        return len(self._cycle.body)
+
+    def body(self) -> bytes:
+        """Take the body."""
+        body, self._cycle.body = bytes(self._cycle.body), bytearray()
+        return body
+
+    def belongs_to(self, cycle: RequestResponseCycle | None) -> bool:
+        """Whether it is the exchange of that request."""
+        return self._cycle is cycle
+
+    def go_on(self) -> None:
+        """Ask for the body, if the client waits for that (``Expect: 100-continue``)."""
+        cycle = self._cycle
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def answer(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        content_type: str = TEXT,
+        headers: list[tuple[str, str]] | None = None,
+    ) -> None:
+        """Write the whole response; nothing if the client is gone."""
+        if headers is None:
+            headers = readable(self.request.header("origin"))
+        connection = "keep-alive" if self._cycle.keep_alive else "close"
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n"
+            f"connection: {connection}\r\n{_COMMON}"
+            + "".join(f"{name}: {value}\r\n" for name, value in headers)
+            + "\r\n"
+        )
+        self.write(head.encode("latin-1") + body)
+
+    def write(self, response: bytes) -> None:
+        """Write a whole response, whose head says whether the TCP connection goes on."""
+        cycle = self._cycle
+        if not self.is_waiting:
+            return
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(response)
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        on_response, cycle.on_response = cycle.on_response, _nothing  # breaks a cycle of references
+        on_response()
+
+    def refuse(self, error: EngineError) -> None:
+        """Answer with an error of the protocol."""
+        self.answer(error.body, status=error.status, content_type=JSON)
+
+    def end_with(self, response: bytes) -> None:
+        """Write a whole response that says ``connection: close``."""
+        self._cycle.keep_alive = False
+        self.write(response)
+
+
+def _nothing() -> None:
+    """Do nothing."""

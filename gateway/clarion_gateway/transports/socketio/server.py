@@ -1,0 +1,172 @@
+"""Long polling on an HTTP port: each request goes to its session, without a task.
+
+The ports' protocols bound what a request may cost (`clarion_contract.service.http_protocol`). Two
+of their deadlines are not for polling: a poll may hang as long as its session lives, which the
+heartbeat bounds; and a TCP connection may wait for the client's next request.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from clarion_contract.service.http_deadline import ANSWER, IDLE
+from clarion_contract.service.http_protocol import BoundedHttpProtocol
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.transports.socketio import polling, requests
+from clarion_gateway.transports.socketio.exchange import Exchange
+from clarion_gateway.wire.engineio import errors
+from clarion_gateway.wire.engineio.errors import EngineError
+
+# Longer than proxies keep their connections: they must be the ones that close, since a request
+# under way would be lost.
+_IDLE_SECONDS: Final = 75.0
+
+
+class PollingHttpProtocol(BoundedHttpProtocol):
+    """A port that serves long polling, beside the requests for its app."""
+
+    sessions: Sessions  # set on the subclass of the port
+    is_passed_on = False
+    """Whether other pods pass requests on to this port."""
+
+    _exchange: Exchange | None = None
+
+    def polls(self, path: bytes) -> bool:
+        """Whether a path is that of Engine.IO."""
+        raise NotImplementedError
+
+    def admits(self, exchange: Exchange) -> bool:
+        """Whether the sender may send this; refuses the request if not."""
+        raise NotImplementedError
+
+    def pass_on(self, exchange: Exchange, sid: str) -> bool:
+        """Let another pod have the request if the session is there; says whether it may be."""
+        raise NotImplementedError
+
+    # A request's way
+
+    def keeps(self, cycle: RequestResponseCycle) -> bool:
+        """See `BoundedHttpProtocol`."""
+        return self.polls(cycle.scope["raw_path"]) or super().keeps(cycle)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not self.polls(cycle.scope["raw_path"]):
+            super()._start_asgi_task(cycle, app)
+            return
+        self._idle_seconds = _IDLE_SECONDS
+        exchange = Exchange(cycle, self.transport, is_passed_on=self.is_passed_on)
+        self._exchange = exchange
+        # Not at once: the parser is at work, and the answer may close the connection.
+        self.loop.call_soon(self._begin, exchange, not cycle.more_body)
+
+    def _begin(self, exchange: Exchange, is_complete: bool) -> None:
+        if exchange is not self._exchange or not exchange.is_waiting or not self.admits(exchange):
+            return
+        if exchange.method == "OPTIONS":
+            exchange.answer(b"", status=204, headers=requests.preflight(exchange.request))
+            return
+        error = requests.refused_poll(exchange.request, exchange.method)
+        if error is None:
+            error = self._serve(exchange, exchange.request.field("sid"))
+        if error is not None:
+            self.refuse(exchange, error)
+        elif is_complete:  # it had to wait for earlier ones
+            self._complete(exchange)
+
+    def _serve(self, exchange: Exchange, sid: str | None) -> EngineError | None:
+        if sid is None:
+            return self._open(exchange)
+        session = polling.find(self.sessions, sid)
+        if session is None:
+            return None if self.pass_on(exchange, sid) else errors.UNKNOWN_SESSION
+        if exchange.method == "GET":
+            session.poll(exchange)
+        else:
+            session.begin_post(exchange)
+        return None
+
+    def _open(self, exchange: Exchange) -> EngineError | None:
+        sessions = self.sessions
+        close = sessions.refuse_early()
+        sid = sessions.sids.new()
+        if close is not None or sid is None:
+            label = "unavailable" if close is None else close.label
+            sessions.metrics.handshakes.labels("socketio", label).inc()
+            return errors.UNAVAILABLE
+        exchange.answer(polling.open_session(sessions, sid, exchange.request))
+        return None
+
+    def refuse(self, exchange: Exchange, error: EngineError) -> None:
+        """Answer with an error of the protocol, and count it."""
+        self.sessions.metrics.engineio_refused.labels(error.label).inc()
+        exchange.refuse(error)
+
+    def _complete(self, exchange: Exchange) -> None:
+        if exchange.carrier is not None and exchange.method == "POST":
+            exchange.carrier.posted(exchange)
+
+    # httptools' callbacks
+
+    def on_body(self, body: bytes) -> None:
+        """See `BoundedHttpProtocol`."""
+        super().on_body(body)
+        exchange = self._exchange
+        if exchange is not None and exchange.belongs_to(self.cycle):
+            self.flow.resume_reading()  # the carrier bounds bodies
+            self.loop.call_soon(self._grown, exchange)
+
+    def _grown(self, exchange: Exchange) -> None:
+        if exchange.carrier is not None:
+            exchange.carrier.grown(exchange)
+
+    def on_message_complete(self) -> None:
+        """See `BoundedHttpProtocol`."""
+        super().on_message_complete()
+        exchange = self._exchange
+        if exchange is not None and exchange.belongs_to(self.cycle):
+            self.loop.call_soon(self._complete, exchange)
+
+    def on_response_complete(self) -> None:
+        """See `BoundedHttpProtocol`."""
+        polled, self._exchange = self._exchange is not None, None
+        super().on_response_complete()
+        if polled and self.due.phase == IDLE:
+            self.due.at = self.loop.time() + _IDLE_SECONDS
+
+    # The end of a request or a connection
+
+    def expire(self, now: float) -> None:
+        """See `BoundedHttpProtocol`: a request that its session has is not late."""
+        exchange = self._exchange
+        if exchange is not None and exchange.carrier is not None and self.due.phase in _SERVED:
+            self._enter(ANSWER)
+        else:
+            super().expire(now)
+
+    def end_with(self, reason: str | None, response: bytes) -> None:
+        """See `BoundedHttpProtocol`."""
+        if not self._in_head:
+            self._lose_exchange()
+        super().end_with(reason, response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `BoundedHttpProtocol`."""
+        super().connection_lost(exc)
+        self._lose_exchange()
+
+    def shutdown(self) -> None:
+        """See `BoundedHttpProtocol`: a poll would hang for ever."""
+        super().shutdown()
+        if self._exchange is not None and self._exchange.carrier is not None:
+            self._exchange.carrier.stop()
+
+    def _lose_exchange(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and exchange.carrier is not None:
+            exchange.carrier.broken(exchange)
+
+
+_SERVED: Final = frozenset({IDLE, ANSWER})
