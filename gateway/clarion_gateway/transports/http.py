@@ -55,7 +55,9 @@ class GatewayHttpProtocol(PollingHttpProtocol):
                 self.refuse(exchange, errors.BAD_REQUEST)
                 return False
         origin = request.header("origin")
-        if origin is not None and not self._allows(origin, request):
+        if origin is not None and not allows(
+            self.sessions, origin, request, peer_of(self.transport)
+        ):
             self.sessions.refused_origins.refuse(origin, request.header("host"))
             self.refuse(exchange, errors.FORBIDDEN)
             return False
