@@ -87,6 +87,7 @@ def gateway_metrics() -> set[str]:
     registry = CollectorRegistry()
     GatewayMetrics(registry).observe_pod(
         held=dict,
+        carriers=dict,
         unsent_bytes=lambda: 0,
         outbound_bytes=lambda: 0,
         inbound_bytes=lambda: 0,
