@@ -8,7 +8,6 @@ requests go to the ASGI app. A TCP connection carries one request, but for polli
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,7 +19,7 @@ from clarion_contract.service.http_protocol import protocol_class
 from clarion_contract.service.paths import within
 from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
-from clarion_gateway.transports.request import ConnectionRequest, allows
+from clarion_gateway.transports.request import ConnectionRequest, allows, peer_of
 from clarion_gateway.transports.routes import Route, Routes, routes_of
 from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.transports.socketio.exchange import Exchange
@@ -219,12 +218,6 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             headers: names and values that the answer has besides its own.
         """
         self.end_with(reason, refusal_response(status, detail, headers=headers))
-
-
-def peer_of(transport: asyncio.Transport) -> str:
-    """The address of a TCP connection's other side; empty: it is no internet address."""
-    name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def gateway_protocol(sessions: Sessions, routes: Routes | None = None) -> type[GatewayHttpProtocol]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
@@ -122,6 +123,12 @@ class ConnectionRequest:
             if offer.startswith(BEARER_PREFIX):
                 return offer.removeprefix(BEARER_PREFIX)
         return None
+
+
+def peer_of(transport: asyncio.Transport) -> str:
+    """The address of a TCP connection's other side; empty: it is no internet address."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def allows(sessions: Sessions, origin: str, request: ConnectionRequest, peer: str) -> bool:

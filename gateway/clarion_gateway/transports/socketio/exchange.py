@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -15,8 +14,6 @@ from clarion_gateway.wire.engineio.errors import EngineError
 
 TEXT: Final = "text/plain; charset=UTF-8"
 JSON: Final = "application/json"
-PEER: Final = "x-clarion-peer"
-"""A request that another pod passes on says the client's address by this header."""
 
 _COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in RESPONSE_HEADERS.items())
 
@@ -48,20 +45,12 @@ class Exchange:
         method: in upper case.
         request: path, query and headers.
         carrier: the one that has the session; None: no session has it yet.
-        address: of the client's side of TCP; None: it is not known.
         held_bytes: memory of the body that counts for the carrier's connection.
     """
 
-    __slots__ = ("_cycle", "address", "carrier", "held_bytes", "method", "request")
+    __slots__ = ("_cycle", "carrier", "held_bytes", "method", "request")
 
-    def __init__(
-        self, cycle: RequestResponseCycle, transport: asyncio.Transport, *, is_passed_on: bool
-    ) -> None:
-        """Begin with the head.
-
-        Args:
-            is_passed_on: whether another pod has passed the request on.
-        """
+    def __init__(self, cycle: RequestResponseCycle) -> None:
         scope = cycle.scope
         self._cycle = cycle
         self.method: str = scope["method"]
@@ -72,10 +61,6 @@ class Exchange:
         )
         self.carrier: Awaiting | None = None
         self.held_bytes = 0
-        peer = transport.get_extra_info("peername")
-        self.address: str | None = str(peer[0]) if isinstance(peer, tuple) else None
-        if is_passed_on:
-            self.address = self.request.header(PEER)
 
     @property
     def is_waiting(self) -> bool:

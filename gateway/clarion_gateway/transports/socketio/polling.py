@@ -293,11 +293,6 @@ class Polling:
         """See `clarion_gateway.connections.connection.Socket`."""
         return self._closing is None and not self._is_paused and not self.session.must_wait
 
-    @property
-    def address(self) -> str | None:
-        """See `clarion_gateway.transports.socketio.session.Carrier`."""
-        return None if self._post is None else self._post.address
-
     def pause_reading(self) -> None:
         """See `clarion_gateway.transports.socketio.session.Carrier`."""
         self._is_paused = True

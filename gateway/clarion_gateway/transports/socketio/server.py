@@ -7,6 +7,7 @@ heartbeat bounds; and a TCP connection may wait for the client's next request.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from uvicorn._types import ASGI3Application
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from clarion_contract.service.http_deadline import ANSWER, IDLE
 from clarion_contract.service.http_protocol import BoundedHttpProtocol
 from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.transports.request import ConnectionRequest, peer_of
 from clarion_gateway.transports.socketio import polling, requests
 from clarion_gateway.transports.socketio.exchange import Exchange
 from clarion_gateway.wire.engineio import errors
@@ -29,9 +31,6 @@ class PollingHttpProtocol(BoundedHttpProtocol):
     """A port that serves long polling, beside the requests for its app."""
 
     sessions: Sessions  # set on the subclass of the port
-    is_passed_on = False
-    """Whether other pods pass requests on to this port."""
-
     _exchange: Exchange | None = None
 
     def polls(self, path: bytes) -> bool:
@@ -57,7 +56,7 @@ class PollingHttpProtocol(BoundedHttpProtocol):
             super()._start_asgi_task(cycle, app)
             return
         self._idle_seconds = _IDLE_SECONDS
-        exchange = Exchange(cycle, self.transport, is_passed_on=self.is_passed_on)
+        exchange = Exchange(cycle)
         self._exchange = exchange
         # Not at once: the parser is at work, and the answer may close the connection.
         self.loop.call_soon(self._begin, exchange, not cycle.more_body)
@@ -90,14 +89,19 @@ class PollingHttpProtocol(BoundedHttpProtocol):
 
     def _open(self, exchange: Exchange) -> EngineError | None:
         sessions = self.sessions
-        close = sessions.refuse_early()
+        request = replace(exchange.request, address=self._address(exchange.request))
+        close = sessions.refuse_early(request.address)
         sid = sessions.sids.new()
         if close is not None or sid is None:
             label = "unavailable" if close is None else close.label
             sessions.metrics.handshakes.labels("socketio", label).inc()
             return errors.UNAVAILABLE
-        exchange.answer(polling.open_session(sessions, sid, exchange.request))
+        exchange.answer(polling.open_session(sessions, sid, request))
         return None
+
+    def _address(self, request: ConnectionRequest) -> str | None:
+        forwarded_for = request.values("x-forwarded-for")
+        return self.sessions.addresses.client(peer_of(self.transport), forwarded_for)
 
     def refuse(self, exchange: Exchange, error: EngineError) -> None:
         """Answer with an error of the protocol, and count it."""

@@ -105,7 +105,6 @@ class _NoCarrier:
     name = ""
     unsent_bytes = 0
     is_reading = False
-    address = None
 
     def write(self, data: bytes) -> None:
         """See `Carrier`."""
