@@ -27,6 +27,7 @@ from tests.redis_topologies import wait_until
 from tests.valkey import Valkey
 
 SECONDS = 90
+TRANSPORTS = ["websocket", "sse"]
 
 
 class Heard:
@@ -83,10 +84,14 @@ class Heard:
                 self._changed.set()
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("ending", ["kill", "terminate"])
-async def test_gateways_go_and_nothing_is_lost_or_doubled(own_stack: Stack, ending: str) -> None:
+async def test_gateways_go_and_nothing_is_lost_or_doubled(
+    own_stack: Stack, ending: str, transport: str
+) -> None:
     audiences = ["all", "authenticated", {"user": "zoe"}, {"topic": "news"}]
-    heard = Heard(own_stack, "zoe", topics=["news"], claims={"subscribe": ["news"]})
+    claims = {"subscribe": ["news"]}
+    heard = Heard(own_stack, "zoe", topics=["news"], claims=claims, transport=transport)
     async with heard.following():
         for turn in range(4):
             gateway = own_stack.gateways[turn % 2]
@@ -133,6 +138,21 @@ async def test_a_token_that_ends_is_replaced_in_band(
     assert not any(isinstance(status, Connecting) for status in heard.statuses[1:])
 
 
+async def test_a_token_that_ends_is_replaced_by_a_new_stream(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "RENEW_MIN_SECONDS", 0.05)
+    heard = Heard(stack, "eva", claims={"expires_seconds": 2}, transport="sse")
+    async with heard.following():
+        for number in range(30):
+            await stack.publish({"user": "eva"}, "tick", number)
+            await asyncio.sleep(0.1)
+        await heard.until(lambda: heard.data[-1:] == [29])
+        await heard.until(lambda: heard.reasons.count("expiring") >= 2)
+    assert heard.data == [*range(30)]
+    assert set(heard.reasons) == {"connect", "expiring"}
+
+
 async def test_a_revoked_token_is_replaced_and_nothing_is_lost(stack: Stack) -> None:
     heard = Heard(stack, "rita")
     async with heard.following():
@@ -173,8 +193,11 @@ async def test_a_barred_user_is_told_so(stack: Stack) -> None:
             await anext(items)
 
 
-async def test_talks_to_the_applications_handlers(stack: Stack) -> None:
-    client = Client(stack.gateways[0].url, get_token=lambda _: stack.token("ada"))
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_talks_to_the_applications_handlers(stack: Stack, transport: Any) -> None:
+    client = Client(
+        stack.gateways[0].url, get_token=lambda _: stack.token("ada"), transport=transport
+    )
     async with asyncio.timeout(SECONDS), client:
         reply = await client.send("chat.message", {"text": "hi"})
         assert reply["text"] == "hi"
@@ -183,10 +206,11 @@ async def test_talks_to_the_applications_handlers(stack: Stack) -> None:
     assert error.value.code == "unknown_type"
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_topics_are_asked_for_on_the_open_connection_and_after_a_loss(
-    own_stack: Stack,
+    own_stack: Stack, transport: str
 ) -> None:
-    heard = Heard(own_stack, "tom", claims={"subscribe": ["room.*"]})
+    heard = Heard(own_stack, "tom", claims={"subscribe": ["room.*"]}, transport=transport)
     async with heard.following():
         await heard.client.subscribe("room.1", "room.2")
         with pytest.raises(RefusalError, match="not granted: secret"):

@@ -23,6 +23,7 @@ from clarion.client.link import Link
 from clarion.client.questions import Answerer
 from clarion.client.status import Status
 from clarion.client.tokens import TokenFunction, Tokens
+from clarion.client.transport import Transports, Wish
 from clarion_gateway.application.codec import encode
 
 
@@ -40,12 +41,16 @@ class Client:
             if it raises `Stop`, the client closes.
         topics: topics to receive, apart from those of the token.
         since: resume after this position.
+        transport: ``auto``: WebSocket, and server-sent events where something on the way lets no
+            WebSocket through; ``websocket``; ``sse``. Over server-sent events, messages go by
+            POST, if the gateway takes them; `subscribe`, `unsubscribe`, `login` and `logout`
+            connect anew; the application's questions do not come.
         on_status: is called with each change of the status.
         ssl: the TLS context; None: the system's.
         jitter: returns a number between 0 and 1; spreads reconnects.
 
     Raises:
-        ValueError: ``url`` is not the URL of a gateway.
+        ValueError: ``url`` is not the URL of a gateway, or there is no such transport.
 
     Example::
 
@@ -62,6 +67,7 @@ class Client:
         get_token: TokenFunction | None = None,
         topics: Sequence[str] = (),
         since: str | None = None,
+        transport: Wish = "auto",
         on_status: Callable[[Status], None] | None = None,
         ssl: tls.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
@@ -70,7 +76,13 @@ class Client:
         self._tokens = Tokens(get_token)
         self._inbox = Inbox(since)
         self._link = Link(
-            urls, self._tokens, topics, self._inbox, on_status or _ignore, ssl, jitter
+            urls,
+            self._tokens,
+            topics,
+            self._inbox,
+            on_status or _ignore,
+            Transports(transport, ssl),
+            jitter,
         )
         self._task: asyncio.Task[None] | None = None
 

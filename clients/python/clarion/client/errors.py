@@ -12,7 +12,8 @@ class ClosedError(Exception):
 
     Attributes:
         reason: for people.
-        code: a close code, an HTTP status, ``stopped`` (by `Stop`), or ``not_a_gateway``.
+        code: a close code, an HTTP status, the label of an event stream's ``$error``, ``stopped``
+            (by `Stop`), or ``not_a_gateway``.
     """
 
     def __init__(self, reason: str, code: int | str) -> None:

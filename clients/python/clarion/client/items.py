@@ -24,9 +24,10 @@ class Event:
         type: what happened, such as ``order.updated``.
         json: the data as JSON, as the producer wrote it.
         time: when it was published. RFC 3339, UTC, microseconds.
-        audience: ``all``, ``authenticated``, ``user`` or ``topic``.
+        audience: ``all``, ``authenticated``, ``user`` or ``topic``; empty: by server-sent events,
+            which say it of topics only.
         topic: the topic's name; None: the audience is another.
-        text: the whole message, as it came.
+        text: the whole message, as it comes on a WebSocket.
     """
 
     id: str

@@ -7,15 +7,14 @@ fresh token, or stop.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Final
 
 from clarion.client.address import with_query
 from clarion.client.calls import Calls
-from clarion.client.connection import Connection, End, NotConnected, connected
+from clarion.client.connection import Connection, End, NotConnected
 from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
 from clarion.client.inbox import Inbox
 from clarion.client.items import Message, Refresh, event_of
@@ -24,6 +23,7 @@ from clarion.client.questions import Questions
 from clarion.client.seen import Seen
 from clarion.client.status import Closed, Connecting, Open, Status
 from clarion.client.tokens import Reason, Tokens
+from clarion.client.transport import Transports
 from clarion_contract.protocol.backoff import backoff_seconds
 from clarion_contract.protocol.tables import verdict
 
@@ -31,6 +31,21 @@ from clarion_contract.protocol.tables import verdict
 RENEW_AT: Final = 0.8
 RENEW_MIN_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 12.0
+_BAD_REQUEST: Final = 400
+_BY_SSE: Final = "connected by server-sent events"
+
+
+@dataclass(slots=True)
+class Trial:
+    """A new stream with more topics, which the gateway may refuse: a bad name, or too many.
+
+    Attributes:
+        before: the topics of the stream before.
+        refusal: why the gateway refused; None: it has not.
+    """
+
+    before: list[str]
+    refusal: str | None = None
 
 
 class Link:
@@ -43,7 +58,7 @@ class Link:
         topics: Sequence[str],
         inbox: Inbox,
         report: Callable[[Status], None],
-        tls: ssl.SSLContext | None,
+        transports: Transports,
         jitter: Callable[[], float],
     ) -> None:
         self.status: Status = Closed("not connected yet", "closed")
@@ -54,7 +69,7 @@ class Link:
         self._topics = list(topics)
         self._inbox = inbox
         self._report_to = report
-        self._tls = tls
+        self._transports = transports
         self._jitter = jitter
         self._seen = Seen()
         # Where the connection has come to; the inbox holds what the application has not had.
@@ -68,6 +83,8 @@ class Link:
         self._connection: Connection | None = None
         self._changed = asyncio.Event()
         self._ended: str | None = None
+        self._again: str | None = None
+        self._trial: Trial | None = None
         self._stop: Stop | None = None
         self._renewal: asyncio.Task[None] | None = None
 
@@ -102,9 +119,15 @@ class Link:
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await self._opened()
+                if not connection.sends:
+                    raise NoAnswerError(
+                        f"{_BY_SSE}, to a gateway that takes no messages then", sent=False
+                    )
                 ref, answer = self.calls.begin()
                 await self._inbox.hurry()  # the answer must come through, whatever waits before it
-                await connection.send({**fields, "ref": ref})
+                settled = await connection.send({**fields, "ref": ref})
+                if settled is not None:
+                    self.calls.settle(settled)
                 return await answer
         except TimeoutError:
             raise NoAnswerError("no answer in time", sent=ref is not None) from None
@@ -113,6 +136,10 @@ class Link:
 
     async def identify(self, reason: Reason) -> None:
         """Speak for the user of a new token, or for nobody; raises what `ask` raises."""
+        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+            self._reason = reason
+            await self._anew("the token changes")
+            return
         token = await self._tokens.make(reason)
         await self.ask({"kind": "auth", "token": token}, ANSWER_SECONDS)
 
@@ -121,6 +148,8 @@ class Link:
     ) -> ServerMessage:
         """Ask for topics now, and name them at each connection from here on; raises as `ask`."""
         before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
+        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+            return await self._subscribe_anew(topics, before, last, since)
         try:
             fields = {"kind": "subscribe", "topics": topics, "last": last, "since": since}
             answer = await self.ask(fields, ANSWER_SECONDS)
@@ -133,7 +162,51 @@ class Link:
     async def unsubscribe(self, topics: Sequence[str]) -> None:
         """Give topics up, at later connections too; raises as `ask`."""
         self._topics = [topic for topic in self._topics if topic not in topics]
+        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+            await self._anew("the topics change")
+            return
         await self.ask({"kind": "unsubscribe", "topics": topics}, ANSWER_SECONDS)
+
+    async def _subscribe_anew(
+        self, topics: Sequence[str], before: list[str], last: int | None, since: str | None
+    ) -> ServerMessage:
+        """Ask for topics by a new request; its ``welcome`` says what came of it."""
+        if last is not None or since is not None:
+            raise NoAnswerError(f"{_BY_SSE}, without the past of topics", sent=False)
+        self._trial = Trial(before)
+        trial = self._trial
+        opened = await self._anew("the topics change")
+        if trial.refusal is not None:
+            raise RefusalError("invalid_topic", trial.refusal)
+        forbidden = tuple(topic for topic in opened.forbidden if topic in topics)
+        self._topics = [topic for topic in self._topics if topic not in forbidden]
+        return ServerMessage("subscribed", forbidden=forbidden)
+
+    def _withdraw(self, end: End) -> bool:
+        """Give up topics for which a new stream was refused; returns whether it was."""
+        trial, self._trial = self._trial, None
+        if trial is None or end.code != _BAD_REQUEST:
+            return False
+        self._topics, trial.refusal = trial.before, end.reason
+        return True
+
+    async def _anew(self, why: str) -> Open:
+        """End the connection, and wait for the next one; raises as `ask`."""
+        self._again = why
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        await self._opened_within(ANSWER_SECONDS)
+        if not isinstance(self.status, Open):
+            raise NoAnswerError(self.status.reason, sent=True)
+        return self.status
+
+    async def _opened_within(self, seconds: float) -> Connection:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._opened()
+        except TimeoutError:
+            raise NoAnswerError("not connected in time", sent=False) from None
 
     async def _opened(self) -> Connection:
         while self._connection is None:
@@ -150,6 +223,12 @@ class Link:
             url = self._urls[turn % len(self._urls)]
             self._report(Connecting(why, self._failures, None, url))
             end, was_open = await self._once(url)
+            if self._again is not None:
+                why, self._again = self._again, None
+                continue
+            if not was_open and self._withdraw(end):
+                continue
+            end = self._transports.judge(end, was_open=was_open)
             self.calls.fail(end.reason)
             why = end.reason
             turn += 1
@@ -184,9 +263,10 @@ class Link:
             return End(0, f"no token: {error or type(error).__name__}"), False
         address = with_query(url, self._topics, self._reached, self._origin)
         try:
-            async with connected(address, token, self._tls) as connection:
+            async with self._transports.open(address, token) as connection:
                 try:
-                    return await self._hear(connection), self._connection is not None
+                    end = await self._hear(connection)
+                    return end, self._connection is not None
                 finally:
                     self._connection = None
                     self._end_renewal()
@@ -223,6 +303,7 @@ class Link:
 
     async def _welcomed(self, welcome: ServerMessage, connection: Connection) -> None:
         self._failures = self._refused_tokens = 0
+        self._trial = None
         self._reason = "connect"
         connection.expect_pings(welcome.ping_interval)
         self._connection = connection
@@ -238,6 +319,7 @@ class Link:
                 welcome.topics,
                 welcome.forbidden,
                 welcome.not_resumed,
+                self._transports.current,
             )
         )
         if welcome.resumed is not True:

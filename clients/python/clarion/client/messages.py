@@ -32,6 +32,7 @@ class ServerMessage(msgspec.Struct):
     after_ms: float = 0
     reason: str = ""
     events: tuple[msgspec.Raw, ...] = ()
+    messages: str = ""  # of an event stream's `welcome`: `post`
 
 
 _decoder = msgspec.json.Decoder(ServerMessage)

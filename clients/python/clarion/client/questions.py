@@ -16,7 +16,7 @@ from clarion_gateway.application.codec import encode
 
 _log = logging.getLogger("clarion.client")
 Answerer = Callable[[Any], Any] | Callable[[Any], Awaitable[Any]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[dict[str, Any]], Awaitable[object]]
 
 
 class Questions:

@@ -35,6 +35,7 @@ class Open:
         topics: the topics that the client receives.
         forbidden: topics that it asked for and does not receive.
         not_resumed: of ``topics``: those of which events may be missing.
+        transport: ``sse``: by server-sent events.
     """
 
     reason: str
@@ -45,6 +46,7 @@ class Open:
     topics: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     not_resumed: tuple[str, ...] = ()
+    transport: Literal["websocket", "sse"] = "websocket"
     state: Literal["open"] = "open"
 
 

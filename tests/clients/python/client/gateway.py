@@ -10,7 +10,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request
 
-from clarion.client.connection import SUBPROTOCOL
+from clarion.client.websocket import SUBPROTOCOL
 
 Script = Callable[[ServerConnection], Awaitable[None]]
 

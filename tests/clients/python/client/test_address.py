@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clarion.client.address import websocket_url, with_query
+from clarion.client.address import event_stream_url, websocket_url, with_query
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,17 @@ from clarion.client.address import websocket_url, with_query
         ("http://127.0.0.1:8001/", "ws://127.0.0.1:8001/ws"),
         ("http://127.0.0.1:8001/realtime/", "ws://127.0.0.1:8001/realtime/ws"),
         ("https://events.example.com", "wss://events.example.com/ws"),
+        ("https://events.example.com/realtime/sse", "wss://events.example.com/realtime/ws"),
         ("wss://example.com/realtime/ws?tenant=7", "wss://example.com/realtime/ws?tenant=7"),
     ],
 )
 def test_a_gateways_url_is_that_of_its_socket(url: str, expected: str) -> None:
     assert websocket_url(url) == expected
+
+
+def test_the_event_stream_is_beside_the_socket() -> None:
+    assert event_stream_url("ws://g:8001/ws") == "http://g:8001/sse"
+    assert event_stream_url("wss://g/realtime/ws?topic=a") == "https://g/realtime/sse?topic=a"
 
 
 NO_URLS = [

@@ -262,7 +262,7 @@ def refusing(status: HTTPStatus, body: str = "", **headers: str) -> Any:
 async def test_ends_where_the_handshake_is_refused_for_good(status: int) -> None:
     async with refusing(HTTPStatus(status), '{"detail":"the reason"}') as server:
         url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-        error = await Heard(url, get_token=token).ends()
+        error = await Heard(url, get_token=token, transport="websocket").ends()
     assert error.code == status
     assert error.reason.endswith(f"refused with status {status}: the reason")
 
