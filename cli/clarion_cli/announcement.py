@@ -31,8 +31,14 @@ _STATEMENTS: Final = (
 )
 
 
-def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, object], Group]:
-    """Addresses, tokens and commands to try, as a record and as text."""
+def describe_stack(
+    addresses: Addresses, signer: Signer, handlers: str | None = None
+) -> tuple[dict[str, object], Group]:
+    """Addresses, tokens and commands to try, as a record and as text.
+
+    Args:
+        handlers: that the gateways have mounted; None: none.
+    """
     tokens = {
         user: signer.sign(user, expires_seconds=DEFAULT_EXPIRES_SECONDS)
         for user in ("alice", "bob")
@@ -43,6 +49,7 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
     record: dict[str, object] = {
         "kind": "up",
         **msgspec.structs.asdict(addresses),
+        "handlers": handlers,
         "tokens": tokens,
     }
     clarion = _command_name()
@@ -62,8 +69,12 @@ def describe_stack(addresses: Addresses, signer: Signer) -> tuple[dict[str, obje
         Text.assemble("\n", ("Clarion is up.", "bold"), (" Ctrl-C stops it.", "dim"), "\n"),
         Text("pages to open in a browser", style="bold"),
         *(_row(name, url, "bold cyan") for name, url in pages),
+        Text("\nhandlers that answer pages", style="bold"),
+        _row("mounted", handlers or "none", "bold cyan"),
+        _row("described", f"{addresses.gateways[0].rstrip('/')}/asyncapi.json", "bold cyan"),
         Text("\nto publish over HTTP", style="bold"),
         _row("publisher", f"{addresses.publisher}/v1/events", "bold cyan"),
+        _row("API page", f"{addresses.publisher}/docs", "bold cyan"),
         *([] if addresses.outbox is None else [_row("outbox", addresses.outbox, "bold cyan")]),
         Text("\ntokens, for 24 hours", style="bold"),
         *(_row(name, token) for name, token in tokens.items()),

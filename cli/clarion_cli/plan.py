@@ -14,6 +14,7 @@ from clarion_cli.state import Addresses
 from clarion_contract.service.secret_files import FILE
 
 HOST: Final = loopback()
+_ORIGINS: Final = "GATEWAY_ALLOWED_ORIGINS"
 # The stack signs tokens with the local secret, so no other key source may be set as well. It has
 # read all files of secrets, and the URL of its Redis has the login.
 _LEFT_OUT: Final = (
@@ -29,6 +30,7 @@ class Plan:
     Attributes:
         redis_url: an existing Redis; None: start a Valkey.
         handlers: the application's handlers for the gateways; None: none.
+        allowed_origins: whose pages may connect, apart from those of this machine.
         pretty: readable logs instead of JSON.
         reload: gateways restart when the application's code changes.
         gateway_path_prefix: beginning of all public paths of the gateways.
@@ -52,6 +54,7 @@ class Plan:
     outbox_url: str | None = None
     postgres_port: int | None = None
     reload: bool = False
+    allowed_origins: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> Addresses:
@@ -125,6 +128,11 @@ class Plan:
             "GATEWAY_DEV_GATEWAY_URLS": ",".join(self.addresses.gateways),
             "GATEWAY_DEV_KILL": "true",
         }
+        if self.allowed_origins:
+            from clarion_contract.service.settings import split_names  # noqa: PLC0415 - slow
+
+            others = split_names(environment.get(_ORIGINS, ""))
+            environment[_ORIGINS] = ",".join([*others, *self.allowed_origins])
         if self.handlers is not None:
             environment["GATEWAY_HANDLERS"] = self.handlers
         if self.reload:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ from clarion_cli.stack import Stack
 from clarion_cli.state import State, find_state
 from clarion_cli.token import Signer, make_signer, secret_of
 from clarion_cli.valkey import check_redis, find_redis, find_server, free_port
+from clarion_contract.service.origins import check_entries
 
 EXAMPLE_HANDLERS: Final = "clarion_examples.chat.handlers:handlers"
 MAX_GATEWAYS: Final = 16
@@ -40,7 +41,7 @@ def default_handlers() -> str:
     return EXAMPLE_HANDLERS if find_spec(package) else ""
 
 
-def up(
+def up(  # noqa: PLR0913, PLR0917 - the options of a command
     gateways: Annotated[
         int,
         typer.Option(min=1, max=MAX_GATEWAYS, metavar="N", help="How many gateways to start."),
@@ -80,6 +81,15 @@ def up(
             help="Your application's handlers. The gateways import them from the current folder.",
         ),
     ] = default_handlers(),
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Let pages of this origin connect too, such as https://app.test; may be repeated. "
+            "Pages of this machine may always.",
+            show_default=False,
+        ),
+    ] = None,
     outbox: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +113,7 @@ def up(
     commands to try. Set CLARION_REDIS_URL to use a running Redis instead of Valkey.
     """
     check_handlers(handlers)
+    check_origins(allow_origin or ())
     if reload:
         check_reload(handlers)
     state = find_state(Path.cwd())
@@ -124,6 +135,7 @@ def up(
             pretty=sys.stderr.isatty(),
             gateway_path_prefix=os.environ.get("GATEWAY_PATH_PREFIX", "").rstrip("/"),
             reload=reload,
+            allowed_origins=tuple(allow_origin or ()),
             publisher_path_prefix=os.environ.get("PUBLISHER_PATH_PREFIX", "").rstrip("/"),
             outbox_url=outbox_url,
             postgres_port=postgres_port,
@@ -168,6 +180,18 @@ def check_handlers(path: str) -> None:
         )
 
 
+def check_origins(origins: Sequence[str]) -> None:
+    """Return if pages can have these origins.
+
+    Raises:
+        Failure: one is no origin.
+    """
+    try:
+        check_entries(origins)
+    except ValueError as error:
+        raise Failure(f"--allow-origin: {error}", ExitCode.USAGE) from None
+
+
 async def run(plan: Plan, signer: Signer, state: State, screen: Screen) -> None:
     """Start the stack, serve until a signal comes, and stop it.
 
@@ -202,7 +226,7 @@ async def _serve(stack: Stack, plan: Plan, signer: Signer, state: State, screen:
         raise
     with state.announced(plan.addresses):
         reloading = await _watching(stack, plan, screen) if plan.reload else None
-        record, text = describe_stack(plan.addresses, signer)
+        record, text = describe_stack(plan.addresses, signer, plan.handlers)
         screen.up(record, text)
         ended = await _first_exit(stack, reloading)
     raise Failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from rich.console import Console
 
 from clarion_cli.announcement import describe_stack
@@ -24,6 +25,19 @@ def test_prints_every_gateways_page() -> None:
     for number, url in enumerate(ADDRESSES.gateways, start=1):
         assert f"gateway-{number} {url}" in lines
     assert record["gateways"] == ADDRESSES.gateways
+
+
+@pytest.mark.parametrize("handlers", ["shop.live:handlers", None])
+def test_prints_the_handlers_and_where_the_interfaces_are_described(handlers: str | None) -> None:
+    record, text = describe_stack(ADDRESSES, Signer(SECRET), handlers)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(text, soft_wrap=True)
+    lines = [" ".join(line.split()) for line in capture.get().splitlines()]
+    assert f"mounted {handlers or 'none'}" in lines
+    assert "described http://127.0.0.1:8001/asyncapi.json" in lines
+    assert "API page http://127.0.0.1:8080/docs" in lines
+    assert record["handlers"] == handlers
 
 
 def test_prints_how_to_try_the_outbox_where_there_is_one() -> None:

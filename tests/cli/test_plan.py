@@ -59,6 +59,15 @@ def test_every_process_listens_on_this_machine_only() -> None:
     assert gateway["CLARION_POD"] == "gateway-2"
 
 
+@pytest.mark.parametrize("inherited", ["https://a.test", '["https://a.test"]'])
+def test_origins_are_added_to_those_of_the_shell(inherited: str) -> None:
+    shell = {"GATEWAY_ALLOWED_ORIGINS": inherited}
+    plan = make_plan(allowed_origins=("https://b.test", "null"))
+    allowed = plan.gateway(0, "r", shell).environment["GATEWAY_ALLOWED_ORIGINS"]
+    assert allowed == "https://a.test,https://b.test,null"
+    assert make_plan().gateway(0, "r", shell).environment["GATEWAY_ALLOWED_ORIGINS"] == inherited
+
+
 def test_what_the_stack_has_read_is_not_read_again() -> None:
     """A service takes a secret from one place only."""
     inherited = {
