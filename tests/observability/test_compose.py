@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,11 +29,26 @@ from tests.valkey import Valkey
 COMPOSE = ROOT / "compose.yaml"
 NGINX = ROOT / "deploy/compose/nginx.conf"
 SERVICES: dict[str, Fields] = load_yaml(COMPOSE)["services"]
+ENV_FILES = {path.stem: path for path in sorted((ROOT / "deploy/compose").glob("*.env"))}
+PROFILES = {"observability": {"prometheus", "grafana", "jaeger"}, "database": {"postgres"}}
 OURS: dict[str, type[ContractSettings]] = {
     "publisher": PublisherSettings,
     "gateway-1": GatewaySettings,
     "gateway-2": GatewaySettings,
 }
+
+
+def of_env_file(name: str) -> dict[str, str]:
+    """The variables of an env file; none has no name."""
+    if not name:
+        return {}
+    lines = ENV_FILES[name].read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def interpolated(text: str, variables: Mapping[str, str]) -> str:
+    """The text with values in the place of ``${NAME:-default}``."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: variables.get(found[1], found[2]), text)
 
 
 def compose_command() -> list[str] | None:
@@ -52,12 +67,14 @@ def compose_command() -> list[str] | None:
     return None
 
 
-def test_compose_finds_it_valid() -> None:
+@pytest.mark.parametrize("chosen", ["", *ENV_FILES])
+def test_compose_finds_it_valid(chosen: str) -> None:
     command = compose_command()
     if command is None:
         pytest.skip("compose is not here; on Debian and Ubuntu: apt-get install docker-compose")
+    options = ["--env-file", str(ENV_FILES[chosen])] if chosen else []
     completed = subprocess.run(
-        [*command, "--file", str(COMPOSE), "config", "--quiet"],
+        [*command, "--file", str(COMPOSE), *options, "config", "--quiet"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=600,
@@ -90,15 +107,60 @@ def test_nothing_listens_beyond_this_machine() -> None:
             assert port.startswith("127.0.0.1:"), port
 
 
+def test_every_port_of_this_machine_is_a_variable_and_no_two_are_the_same() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == 7
+    forms = [re.fullmatch(r"127\.0\.0\.1:\$\{(PORT_[A-Z]+):-(\d+)\}:\d+", port) for port in ports]
+    named = [form and form.groups() for form in forms]
+    assert None not in named, ports
+    assert len(set(named)) == len({form[2] for form in forms if form}) == len(ports)
+    said = COMPOSE.read_text().partition("x-clarion")[0]
+    for form in forms:
+        assert form
+        assert re.search(rf"{form[1]} +(http://)?127\.0\.0\.1:{form[2]}\b", said), form[1]
+
+
+def test_pages_find_each_other_at_other_ports() -> None:
+    other = {"PORT_GATEWAY": "18000", "PORT_PUBLISHER": "18080"}
+    gateway = interpolated(SERVICES["gateway-1"]["environment"]["GATEWAY_DEV_PUBLISHER_URL"], other)
+    assert gateway == "http://127.0.0.1:18080"
+    origins = SERVICES["publisher"]["environment"]["PUBLISHER_ALLOWED_ORIGINS"]
+    assert interpolated(origins, other) == "http://127.0.0.1:18000,http://localhost:18000"
+
+
+def test_what_one_watches_with_and_the_database_have_profiles() -> None:
+    for profile, names in PROFILES.items():
+        assert {n for n, fields in SERVICES.items() if fields.get("profiles") == [profile]} == names
+    behind = set.union(*PROFILES.values())
+    for name in SERVICES.keys() - behind:
+        assert not behind & set(SERVICES[name].get("depends_on", {})), name
+
+
+def test_env_files_choose_profiles_and_tell_our_services() -> None:
+    assert of_env_file("all").pop("COMPOSE_PROFILES") == "observability,database"
+    assert set(ENV_FILES) == {"all", *PROFILES}
+    text = COMPOSE.read_text()
+    for name, path in ENV_FILES.items():
+        for variable_name, value in of_env_file(name).items():
+            assert variable_name == "COMPOSE_PROFILES" or f"${{{variable_name}:-}}" in text
+            assert of_env_file("all")[variable_name] == value or variable_name == "COMPOSE_PROFILES"
+        assert f"--env-file {path.relative_to(ROOT)}" in text
+
+
+@pytest.mark.parametrize("chosen", ["", "all"])
 @pytest.mark.parametrize("name", OURS)
-def test_our_settings_exist_and_are_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_settings_exist_and_are_accepted(
+    name: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = OURS[name]
     known = {variable(settings, field) for field in settings.model_fields}
     for key, value in SERVICES[name]["environment"].items():
         assert key in known or key.startswith("OTEL_"), key
-        # ${NAME:-default}: the default
-        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
-    assert load(settings).pod == name
+        monkeypatch.setenv(key, interpolated(value, of_env_file(chosen)))
+    loaded = load(settings)
+    assert loaded.pod == name
+    if isinstance(loaded, PublisherSettings):
+        assert bool(loaded.outbox_address) == (chosen == "all")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -167,17 +229,13 @@ def _here(command: list[str], name: str, replacement: str) -> list[str]:
 
 def _environment(name: str, valkey: Valkey, ports: int) -> dict[str, str]:
     """The environment in compose.yaml, with addresses of this machine."""
-    given = {
-        key: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
-        for key, value in SERVICES[name]["environment"].items()
-    }
+    given = {key: interpolated(value, {}) for key, value in SERVICES[name]["environment"].items()}
     assert given["CLARION_REDIS_URL"] == "redis://redis:6379/0"
     prefix = "GATEWAY" if name.startswith("gateway") else "PUBLISHER"
     return {
         **given,
         "PATH": os.environ["PATH"],
         "CLARION_REDIS_URL": valkey.url,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "",  # nobody is there to be told
         f"{prefix}_HOST": "127.0.0.1",
         f"{prefix}_PORT": str(ports),
         f"{prefix}_INTERNAL_PORT": str(ports + 1),
