@@ -70,8 +70,8 @@ SIGNATURES: Final = {
         "user": "(user)",
     },
     "clarion.client": {
-        "Client": "(url, *, get_token=None, topics=(), since=None, on_status=None, ssl=None,"
-        " jitter=<random>)",
+        "Client": "(url, *, get_token=None, topics=(), since=None, transport='auto', on_status=None,"
+        " ssl=None, jitter=<random>)",
         "Client.close": "async (self)",
         "Client.connect": "(self)",
         "Client.login": "async (self)",
@@ -89,7 +89,7 @@ SIGNATURES: Final = {
         "Message": "(type, json)",
         "NoAnswerError": "(message, *, sent=False)",
         "Open": "(reason, user, connection, pod, resumed, topics=(), forbidden=(), not_resumed=(),"
-        " state='open')",
+        " transport='websocket', state='open')",
         "Past": "(events=(), not_resumed=())",
         "Refresh": "(reason, id, topics=())",
         "RefusalError": "(code, message)",
