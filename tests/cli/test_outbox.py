@@ -48,8 +48,8 @@ def empty(postgres: Postgres) -> Outbox:
 
 def test_it_makes_the_tables_once(clarion: Clarion, empty: Outbox) -> None:
     first, again = (clarion.run("outbox", "init", empty.url) for _ in range(2))
-    assert json.loads(first.stdout) == {"kind": "outbox", "version": 1, "was": None}
-    assert json.loads(again.stdout) == {"kind": "outbox", "version": 1, "was": 1}
+    assert json.loads(first.stdout) == {"kind": "outbox", "version": 2, "was": None}
+    assert json.loads(again.stdout) == {"kind": "outbox", "version": 2, "was": 2}
     empty.execute("SELECT clarion_publish('all', 'tick')")
     assert empty.waiting == 1
 
@@ -63,7 +63,7 @@ def test_the_url_and_a_password_in_a_file_come_from_the_environment(
         PUBLISHER_OUTBOX_URL=empty.url,
         PUBLISHER_OUTBOX_PASSWORD_FILE=str(tmp_path / "password"),
     )  # fmt: skip
-    assert done.stdout == "made the outbox, version 1\n", done.stderr
+    assert done.stdout == "made the outbox, version 2\n", done.stderr
     assert empty.rows("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == [(1,)]
 
 
@@ -72,7 +72,7 @@ def test_what_it_prints_can_be_run_by_hand(clarion: Clarion, empty: Outbox) -> N
     assert printed.returncode == 0, printed.stderr
     for _ in range(2):
         empty.execute(printed.stdout)
-    assert empty.rows("SELECT version FROM clarion_outbox_version") == [(1,)]
+    assert empty.rows("SELECT version FROM clarion_outbox_version") == [(2,)]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,9 @@ def test_check_tries_the_outbox(clarion: Clarion, empty: Outbox) -> None:
     clarion.run("outbox", "init", empty.url)
     empty.execute("UPDATE clarion_outbox_version SET version = 0")
     assert "version 0" in messages(checked(clarion, code=ExitCode.UNREACHABLE, **options))
+    empty.execute("UPDATE clarion_outbox_version SET version = 1")
+    older = checked(clarion, code=ExitCode.UNREACHABLE, **options)
+    assert "of version 1; `clarion outbox init` brings it to 2" in messages(older, "warning")
     clarion.run("outbox", "init", empty.url)
     empty.execute(
         "INSERT INTO clarion_outbox_refused "

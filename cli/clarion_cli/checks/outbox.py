@@ -21,7 +21,7 @@ async def check_outbox(address: str) -> AsyncIterator[Finding]:
     try:
         import psycopg  # noqa: PLC0415 - an extra
 
-        from clarion_publisher.sources.outbox import database, fault  # noqa: PLC0415
+        from clarion_publisher.sources.outbox import database, fault, schema  # noqa: PLC0415
     except ImportError as error:
         message = f"not tried: Clarion's extra `postgres` is missing here: {error}"
         yield doubtful(_URL, message, "publisher")
@@ -30,7 +30,7 @@ async def check_outbox(address: str) -> AsyncIterator[Finding]:
     try:
         async with database.connected(database.conninfo_of(address)) as outbox:
             backlog = await outbox.backlog()
-            listens = outbox.listens
+            listens, version = outbox.listens, outbox.version
     except ValueError as error:
         yield wrong(_URL, str(error), "publisher")
         return
@@ -38,6 +38,12 @@ async def check_outbox(address: str) -> AsyncIterator[Finding]:
         code = ExitCode.REFUSED if fault.lasts(error) else ExitCode.UNREACHABLE
         yield wrong(_URL, f"{shown}: {fault.reason(error)}", "publisher", code=code)
         return
+    if version < schema.VERSION:
+        message = (
+            f"the outbox is of version {version}; `clarion outbox init` brings it to "
+            f"{schema.VERSION}"
+        )
+        yield doubtful(_URL, message, "publisher")
     if not listens:
         message = "a pooler is between, so publishers look for rows and hear no NOTIFY"
         yield doubtful(_URL, message, "publisher")

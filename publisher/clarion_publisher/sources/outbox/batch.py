@@ -51,7 +51,7 @@ async def hand_in(
     """Publish rows in their order.
 
     Args:
-        identity: of the outbox, see `clarion_publisher.sources.outbox.schema.identity_of`.
+        identity: of the outbox, see `clarion_publisher.sources.outbox.schema.find`.
     """
     events = [event_of(row, identity, data_max_bytes=data_max_bytes) for row in rows]
     result = Result(outcomes=await ingestion.publish(caller_of(identity), events))

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
 
 from clarion_publisher.sources.outbox.rows import Row
-from clarion_publisher.sources.outbox.schema import identity_of
+from clarion_publisher.sources.outbox.schema import TRACED, find
 
 CHANNEL: Final = "clarion_outbox"
 COUNTED_MAX: Final = 100_000
@@ -58,7 +58,7 @@ SELECT pg_try_advisory_xact_lock(1129070930, 'clarion_outbox'::regclass::oid::in
 
 _READ: Final = b"""
 SELECT id, created_at, audience, type, key, exclude, history,
-    CASE WHEN size <= %(data_max)s THEN data END, size
+    CASE WHEN size <= %(data_max)s THEN data END, size, traceparent
 FROM (
     SELECT *, sum(read) OVER (ORDER BY id) - read AS before FROM (
         SELECT *, CASE WHEN size <= %(data_max)s THEN size ELSE 0 END AS read FROM (
@@ -73,11 +73,16 @@ WHERE before < %(bytes)s ORDER BY id
 _SET_ASIDE: Final = b"""
 WITH gone AS (DELETE FROM clarion_outbox WHERE id = ANY (%(ids)s) RETURNING *)
 INSERT INTO clarion_outbox_refused
-    (id, audience, type, data, key, exclude, history, created_at, reason)
-SELECT gone.id, audience, type, data, key, exclude, history, created_at, given.reason
+    (id, audience, type, data, key, exclude, history, created_at, traceparent, reason)
+SELECT gone.id, audience, type, data, key, exclude, history, created_at, traceparent, given.reason
 FROM gone JOIN unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS given (id, reason)
     ON given.id = gone.id
 """
+
+_WITHOUT_TRACES: Final = (
+    (_READ, (b"size, traceparent", b"size, NULL::text")),
+    (_SET_ASIDE, (b"created_at, traceparent, ", b"created_at, ")),
+)
 
 _BACKLOG: Final = f"""
 SELECT
@@ -139,12 +144,20 @@ class Database:
     """A connection; made by `connected`.
 
     Attributes:
-        identity: of the outbox, see `clarion_publisher.sources.outbox.schema.identity_of`.
+        identity: of the outbox, see `clarion_publisher.sources.outbox.schema.find`.
+        version: of the outbox's tables.
         listens: whether NOTIFY wakes this connection. Not behind a pooler.
     """
 
-    def __init__(self, connection: AsyncConnection[tuple[Any, ...]], identity: str) -> None:
+    def __init__(
+        self, connection: AsyncConnection[tuple[Any, ...]], identity: str, version: int
+    ) -> None:
         self.identity = identity
+        self.version = version
+        self._read, self._set_aside = (
+            statement if version >= TRACED else statement.replace(*without)
+            for statement, without in _WITHOUT_TRACES
+        )
         self.listens = False
         self._connection = connection
         self._woken = asyncio.Event()
@@ -173,7 +186,7 @@ class Database:
             "held": list(held),
         }
         cursor = self._connection.cursor(binary=True)
-        await self._answer(cursor.execute(_READ, parameters))
+        await self._answer(cursor.execute(self._read, parameters))
         return [Row(*row) for row in await cursor.fetchall()]
 
     async def finish(self, done: Sequence[int], refused: Mapping[int, str]) -> None:
@@ -184,7 +197,7 @@ class Database:
         """
         if refused:
             parameters = {"ids": list(refused), "reasons": list(refused.values())}
-            await self._answer(self._connection.execute(_SET_ASIDE, parameters))
+            await self._answer(self._connection.execute(self._set_aside, parameters))
         end = b"COMMIT"
         if done:  # in one round trip
             ids = ",".join(map(str, done)).encode()
@@ -285,7 +298,7 @@ async def connected(conninfo: str) -> AsyncIterator[Database]:
         for name in ("text", "json"):
             connection.adapters.register_loader(name, _Bytes)
         connection.adapters.register_loader("timestamptz", _Microseconds)
-        database = Database(connection, await identity_of(connection))
+        database = Database(connection, *await find(connection))
         await database.listen()
         yield database
     finally:

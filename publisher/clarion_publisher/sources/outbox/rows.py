@@ -12,6 +12,7 @@ import msgspec
 
 from clarion_contract.events import surrogates
 from clarion_contract.events.audience import KINDS, Audience
+from clarion_contract.service.telemetry import is_sampled, read_traceparent
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.refusal import (
     DATA_TOO_LARGE,
@@ -34,6 +35,7 @@ class Row(NamedTuple):
         created: microseconds, by the database's clock.
         data: JSON text; None: it is too large, and was not read.
         size: of the data, in bytes.
+        traceparent: as the application gave it.
     """
 
     id: int
@@ -45,6 +47,7 @@ class Row(NamedTuple):
     history: bool
     data: bytes | None
     size: int
+    traceparent: bytes | None = None
 
 
 def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent | Refusal:
@@ -55,7 +58,7 @@ def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent |
     second time. No other key begins with NUL, because PostgreSQL's text cannot hold it.
 
     Args:
-        identity: of the outbox, see `schema.identity_of`.
+        identity: of the outbox, see `schema.find`.
         data_max_bytes: beyond it, data are not read.
     """
     if row.data is None:
@@ -67,12 +70,28 @@ def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent |
         audience = _audience(row.audience)
         key = f"\0{identity}:{row.id}:{row.created}" if row.key is None else row.key.decode()
         exclude = None if row.exclude is None else row.exclude.decode()
-        event = IncomingEvent(audience, row.type.decode(), row.data, key, exclude, row.history)
+        event = IncomingEvent(
+            audience,
+            row.type.decode(),
+            row.data,
+            key,
+            exclude,
+            row.history,
+            _trace(row.traceparent),
+        )
     except Refusal as refusal:
         return refusal
     except UnicodeDecodeError:
         return invalid_event(FieldError("", "text in UTF-8", "other bytes"))
     return _bad_json(row.data) or event
+
+
+def _trace(traceparent: bytes | None) -> str | None:
+    """The row's own trace; empty: the application does not sample. A bad one is none."""
+    if traceparent is None:
+        return None
+    trace = read_traceparent(traceparent)
+    return trace if trace is None or is_sampled(trace) else ""
 
 
 @lru_cache(maxsize=4_096)

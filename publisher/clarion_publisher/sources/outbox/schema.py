@@ -9,8 +9,14 @@ from psycopg import AsyncConnection
 
 from clarion_publisher.sources.outbox.fault import OutboxFault
 
-VERSION: Final = 1
-"""The version that `schema.sql` makes. Publishers work with this one and newer ones."""
+VERSION: Final = 2
+"""The version that `schema.sql` makes. Publishers work with newer ones, too."""
+
+OLDEST: Final = 1
+"""The oldest version that publishers work with, so that they may be updated before it is."""
+
+TRACED: Final = 2
+"""The first version whose rows have a trace."""
 
 OLDEST_SERVER: Final = 140_000
 """PostgreSQL 14: the first one with SQL functions that are bound to their tables."""
@@ -66,8 +72,8 @@ async def version_of(connection: AsyncConnection[tuple[object, ...]]) -> int | N
     return version if isinstance(version, int) else None
 
 
-async def identity_of(connection: AsyncConnection[tuple[object, ...]]) -> str:
-    """The identity of the outbox in a database, once its version and the rights are good.
+async def find(connection: AsyncConnection[tuple[object, ...]]) -> tuple[str, int]:
+    """The identity and version of the outbox in a database, once it and the rights are good.
 
     Raises:
         OutboxFault: the outbox is missing or too old, or the user may not read it.
@@ -79,14 +85,14 @@ async def identity_of(connection: AsyncConnection[tuple[object, ...]]) -> str:
             "there is no table clarion_outbox in this database, or not in the user's search_path; "
             + _INIT
         )
-    if version < VERSION:
+    if version < OLDEST:
         raise OutboxFault(
-            f"the outbox is of version {version}, and this publisher needs {VERSION}; "
+            f"the outbox is of version {version}, and this publisher needs {OLDEST} or newer; "
             "`clarion outbox init` brings it up to date"
         )
     await _check_rights(connection)
     (identity,) = await _row(connection, "SELECT identity::text FROM clarion_outbox_version")
-    return str(identity)
+    return str(identity), version
 
 
 def _check_server(connection: AsyncConnection[tuple[object, ...]]) -> None:

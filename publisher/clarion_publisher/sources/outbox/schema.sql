@@ -1,4 +1,4 @@
--- Clarion's outbox, version 1. PostgreSQL 14 or newer. Running it again changes nothing; running it
+-- Clarion's outbox, version 2. PostgreSQL 14 or newer. Running it again changes nothing; running it
 -- where an older version is brings that up to date. It runs in one transaction.
 
 -- Two deployments that begin at the same moment wait for each other.
@@ -26,7 +26,10 @@ CREATE TABLE IF NOT EXISTS clarion_outbox (
     exclude    text        CHECK (octet_length(exclude) <= 1024),
     -- whether clients that come back later get the event
     history    boolean     NOT NULL DEFAULT true,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- the trace of the transaction, as W3C Trace Context has it
+    traceparent text       DEFAULT left(nullif(current_setting('clarion.traceparent', true), ''), 100)
+                           CHECK (octet_length(traceparent) <= 1024)
 );
 
 -- Rows that can never be published, each with the reason. docs/outbox.md says how to send them again.
@@ -41,9 +44,25 @@ CREATE TABLE IF NOT EXISTS clarion_outbox_refused (
     created_at timestamptz NOT NULL,
     refused_at timestamptz NOT NULL DEFAULT now(),
     reason     text        NOT NULL,
+    traceparent text,
     -- not the id alone: a database that was restored gives ids a second time
     PRIMARY KEY (id, created_at)
 );
+
+-- From version 1 to 2. The lock lasts for a moment, but waits for open transactions, and inserts wait
+-- behind it: give up after 10 seconds rather than hold them up. Then run this again.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'clarion_outbox'::regclass AND attname = 'traceparent'
+    ) THEN
+        PERFORM set_config('lock_timeout', '10s', true);
+        ALTER TABLE clarion_outbox ADD COLUMN traceparent text
+            DEFAULT left(nullif(current_setting('clarion.traceparent', true), ''), 100)
+            CHECK (octet_length(traceparent) <= 1024);
+        ALTER TABLE clarion_outbox_refused ADD COLUMN traceparent text;
+    END IF;
+END $$;
 
 -- Many rows come and go: clean up by count, not by a share of a table that is empty most of the time.
 ALTER TABLE clarion_outbox SET (
@@ -62,5 +81,5 @@ BEGIN ATOMIC
     RETURNING clarion_outbox.id;
 END;
 
-INSERT INTO clarion_outbox_version (version) VALUES (1)
+INSERT INTO clarion_outbox_version (version) VALUES (2)
 ON CONFLICT (one) DO UPDATE SET version = excluded.version WHERE clarion_outbox_version.version < excluded.version;

@@ -41,6 +41,21 @@ def test_a_row_is_its_own_key_also_where_ids_come_again() -> None:
     assert len({*keys, other.key}) == 4
 
 
+@pytest.mark.parametrize(
+    ("traceparent", "trace"),
+    [
+        (None, None),
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",) * 2,
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", b""),
+        (b"00-00000000000000000000000000000000-b7ad6b7169203331-01", None),
+        (b"nonsense \xff", None),
+        (b"", None),
+    ],
+)
+def test_a_row_has_a_trace_of_its_own(traceparent: bytes | None, trace: bytes | None) -> None:
+    assert accepted(traceparent=traceparent).trace == (None if trace is None else trace.decode())
+
+
 def test_a_key_of_the_applications_own_counts_instead() -> None:
     assert accepted(key=b"order-42").key == "order-42"
 

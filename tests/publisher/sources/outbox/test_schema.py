@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import psycopg
 import pytest
 
+from clarion_contract.events.audience import ALL
 from clarion_publisher.sources.outbox import fault, schema
 from clarion_publisher.sources.outbox.database import connected, conninfo_of
 from tests.postgres import Outbox, Postgres
+from tests.publisher.sources.outbox.reading import reading, wait_for
+from tests.redis_topologies import wait_until
 
 
 async def applied(outbox: Outbox, *, notify: bool | None = None) -> int | None:
@@ -31,6 +37,71 @@ async def test_an_older_outbox_is_brought_up_to_date(outbox: Outbox) -> None:
     assert await applied(outbox) == 0
     async with connected(conninfo_of(outbox.url)):
         pass
+
+
+def test_the_first_version_is_read_and_brought_up_to_date(
+    outbox: Outbox, redis_url: str, namespace: str
+) -> None:
+    """Publishers may be updated before the tables are, and rows wait through the migration."""
+    outbox.execute(
+        "DROP TABLE clarion_outbox, clarion_outbox_refused, clarion_outbox_version CASCADE"
+    )
+    outbox.execute((Path(__file__).parent / "version_1.sql").read_text())
+    outbox.insert("all", "1")
+    outbox.insert("everybody", "2", "refused")
+    with reading(redis_url, outbox, namespace) as service:
+        wait_for(service, ALL, [1])
+        wait_until(lambda: [kind for kind, _ in outbox.refused] == ["refused"], "one is set aside")
+        outbox.execute("GRANT INSERT ON clarion_outbox TO PUBLIC")
+        assert asyncio.run(applied(outbox)) == 1
+        outbox.execute("SELECT clarion_publish('all', 'tick', '2')")
+        wait_for(service, ALL, [1, 2])
+    outbox.insert("all", "3")
+    with reading(redis_url, outbox, namespace) as service:
+        wait_for(service, ALL, [1, 2, 3])
+    assert asyncio.run(applied(outbox)) == schema.VERSION
+    (rights,) = outbox.rows(
+        "SELECT relacl::text LIKE '%=a/%' FROM pg_class WHERE relname = 'clarion_outbox'"
+    )
+    assert rights == (True,)
+
+
+async def test_a_migration_does_not_hold_the_application_up(outbox: Outbox) -> None:
+    outbox.execute(
+        "DROP TABLE clarion_outbox, clarion_outbox_refused, clarion_outbox_version CASCADE"
+    )
+    outbox.execute((Path(__file__).parent / "version_1.sql").read_text())
+    with outbox.connect() as application:
+        application.execute("SELECT clarion_publish('all', 'tick', '1')")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await applied(outbox)
+    assert outbox.waiting == 1
+    assert await applied(outbox) == 1
+
+
+def test_the_trace_is_that_of_the_transaction_or_the_rows_own(outbox: Outbox) -> None:
+    outbox.execute("SELECT clarion_publish('all', 'none')")
+    with outbox.connect() as connection:
+        connection.execute("SELECT set_config('clarion.traceparent', 'a-trace', true)")
+        connection.execute("SELECT clarion_publish('all', 'function')")
+        connection.execute("INSERT INTO clarion_outbox (audience, type) VALUES ('all', 'insert')")
+        connection.execute(
+            "INSERT INTO clarion_outbox (audience, type, traceparent) VALUES ('all', 'own', 'b')"
+        )
+        connection.commit()
+        connection.execute("SELECT clarion_publish('all', 'later')")
+        connection.execute("SELECT set_config('clarion.traceparent', repeat('x', 5000), true)")
+        connection.execute("SELECT clarion_publish('all', 'long')")
+        connection.commit()
+    found = outbox.rows("SELECT type, traceparent FROM clarion_outbox ORDER BY id")
+    assert found == [
+        ("none", None),
+        ("function", "a-trace"),
+        ("insert", "a-trace"),
+        ("own", "b"),
+        ("later", None),
+        ("long", "x" * 100),
+    ]
 
 
 async def test_a_newer_outbox_is_read_and_left_alone(outbox: Outbox) -> None:

@@ -25,6 +25,22 @@ def test_a_committed_row_is_published_byte_for_byte_and_deleted(
         assert service.metric("clarion_publisher_outbox_connected") == 1
 
 
+def test_the_trace_of_a_row_reaches_the_gateways(
+    redis_url: str, outbox: Outbox, namespace: str, user: str
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with outbox.connect() as connection:
+        connection.execute("SELECT set_config('clarion.traceparent', %s, true)", [trace])
+        connection.execute("SELECT clarion_publish(%s, 'tick', '1')", [f"user:{user}"])
+        connection.execute("SELECT clarion_publish('everybody', 'refused')")
+    with reading(redis_url, outbox, namespace) as service:
+        wait_until(lambda: bool(data_of(service, user_audience(user))), "it is published")
+        (event,) = service.published(user_audience(user))
+        assert event.trace == trace
+        wait_until(lambda: bool(outbox.refused), "the other one is set aside")
+    assert outbox.rows("SELECT traceparent FROM clarion_outbox_refused") == [(trace,)]
+
+
 def test_a_row_that_is_rolled_back_is_never_published(
     redis_url: str, outbox: Outbox, namespace: str
 ) -> None:
