@@ -1,6 +1,7 @@
 """`make abuse`: hostile clients of each kind beside honest ones, on processes of their own.
 
-With ``--costs``: measure what a request of each kind costs instead, for docs/security.md.
+With ``--costs``: measure what a request of each kind costs instead, for docs/security.md. With
+``--kernel``: what the kernel holds for connections.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.abuse import costs
+from tests.abuse import costs, kernel
 from tests.abuse.pods import Pods
 from tests.abuse.scenario import Force, Report, run
 from tests.abuse.table import KINDS
@@ -32,11 +33,14 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=Force.connections)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--costs", action="store_true", help="measure what requests cost instead")
+    parser.add_argument("--kernel", action="store_true", help="measure the kernel's memory instead")
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, _DESCRIPTORS)), hard))
     if options.costs:
         return costs.main()
+    if options.kernel:
+        return kernel.main()
     names = options.kinds.split(",") if options.kinds else list(KINDS)
     unknown = sorted(set(names) - set(KINDS))
     if unknown:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 import httpx
@@ -22,6 +25,24 @@ def test_a_port_that_is_taken() -> None:
         pytest.raises(PortInUse, match=r"127.0.0.1:\d+: Address already in use"),
     ):
         bind("127.0.0.1", first.getsockname()[1])
+
+
+def test_the_kernel_holds_little_for_a_client_that_does_not_read() -> None:
+    """Not sent yet, that is: what is in the client's own buffer is no memory of the service's."""
+    not_sent_request = 0x894B  # SIOCOUTQNSD of linux/sockios.h
+    if not hasattr(socket, "TCP_NOTSENT_LOWAT") or sys.platform != "linux":
+        pytest.skip("the kernel has no such bound, or does not say how much it holds")
+    with bind("127.0.0.1", 0) as listener, socket.socket() as client:
+        listener.setblocking(True)
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.send(bytes(1 << 16))
+            held = fcntl.ioctl(accepted, not_sent_request, bytes(4))
+            assert 0 < int.from_bytes(held, sys.byteorder) <= 2 * 131_072
 
 
 def _reaches(family: int, host: str, port: int) -> bool:
