@@ -139,6 +139,12 @@ _ADVICE: Final[dict[str, str]] = {
     "history_max_age_seconds": "Raise it if clients stay away longer (phones in pockets). It costs "
     "memory in Redis, and in each gateway's ring.",
     "topic_rules": "Some topics need less history than others. With the chart, use its value `topicRules`.",
+    "text_flush_seconds": "Raise it if a pod writes or delivers thousands of texts at once: fewer events "
+    "for each. Lower it if tokens must appear one by one.",
+    "text_max_bytes": "Your texts are longer, such as the logs of builds. Raise GATEWAY_MAX_UNSENT_BYTES "
+    "with it.",
+    "text_lease_seconds": "Lower it if clients must learn of dead producers sooner. Keep it at 3 or more "
+    "for producers that write over HTTP: they say each second that they live.",
     "idempotency_seconds": "Raise it if producers retry for longer than a day. Lower it if there are "
     "many keys: each costs memory in Redis.",
     "wait_replicas": "Redis has replicas that may be promoted: set it to their number.",

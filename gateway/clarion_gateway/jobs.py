@@ -28,6 +28,7 @@ def jobs_of(parts: Parts) -> dict[str, Job]:
         "presence": parts.presence.run,
         "given_topics": parts.given_topics.run,
         "keys": parts.keys.run,
+        "silent_texts": parts.silent_texts.run,
         "prune": _pruning(parts),
         **dict(_optional(parts)),
     }

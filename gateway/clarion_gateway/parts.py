@@ -18,6 +18,7 @@ from clarion_contract.bus.clocks import BucketClocks
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.bus.texts import Texts
 from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.bus.transitions import TransitionRegister
 from clarion_contract.identity.keys import Keys
@@ -62,6 +63,7 @@ from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.fleet.health import PodHealth
 from clarion_gateway.fleet.presence import Presence
+from clarion_gateway.fleet.silent_texts import SilentTexts
 from clarion_gateway.fleet.topic_presence import TopicPresence
 from clarion_gateway.fleet.transitions import Transitions
 from clarion_gateway.metrics.registry import Metrics
@@ -227,7 +229,26 @@ class Parts:
     @cached_property
     def host(self) -> GatewayHost:
         asks = Asks(self.metrics, max_per_connection=self.settings.max_asks_per_connection)
-        return GatewayHost(self.answers.publisher, asks, self.inbound)
+        return GatewayHost(
+            self.answers.publisher,
+            asks,
+            self.inbound,
+            self.texts,
+            text_flush_seconds=self.settings.text_flush_seconds,
+            text_lease_seconds=self.settings.text_lease_seconds,
+        )
+
+    @cached_property
+    def texts(self) -> Texts:
+        settings = self.settings
+        return Texts(
+            self.bus,
+            settings.keyspace,
+            settings.history,
+            max_bytes=settings.text_max_bytes,
+            lease_seconds=settings.text_lease_seconds,
+            check=None if self.answers.declared is None else self.answers.declared.check,
+        )
 
     @cached_property
     def hooks(self) -> ConnectionHooks:
@@ -274,6 +295,7 @@ class Parts:
             revocations=self.revocations,
             hooks=self.hooks,
             grants=self.grants,
+            recall=self._recall,
         )
 
     @cached_property
@@ -299,6 +321,7 @@ class Parts:
             max_events=self.settings.replay_max_events,
             max_bytes=self.settings.recall_bytes,
             positions=self.settings.positions,
+            rules=self.settings.rules,
         )
 
     @cached_property
@@ -388,6 +411,10 @@ class Parts:
             self.settings.rules,
             lambda: self.presence.pods,
         )
+
+    @cached_property
+    def silent_texts(self) -> SilentTexts:
+        return SilentTexts(self.texts, self.metrics)
 
     @cached_property
     def drain(self) -> Drain:

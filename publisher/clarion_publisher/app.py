@@ -17,6 +17,7 @@ from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.bus.texts import Texts as KeptTexts
 from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
@@ -34,7 +35,7 @@ from clarion_contract.service.redis_at_start import refuse_old_redis
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
-from clarion_publisher.ingestion.admission import Admission
+from clarion_publisher.ingestion.admission import Admission, CheckDeclared
 from clarion_publisher.ingestion.bus_probe import BusProbe
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.ingestion.rate_limit import RateLimit
@@ -46,6 +47,7 @@ from clarion_publisher.sources.http.callers import Callers
 from clarion_publisher.sources.http.dependencies import Services
 from clarion_publisher.sources.http.exchange import Bodies
 from clarion_publisher.sources.http.source import HttpSource
+from clarion_publisher.sources.http.texts import Texts
 from clarion_publisher.sources.http.users import Users
 from clarion_publisher.sources.source import Source
 
@@ -116,15 +118,17 @@ async def running(
     bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
     probe = _bus_probe(settings, bus, redis)
     queue = PublishQueue(WatchedBus(bus, metrics, probe), max_pending=settings.max_pending)
+    rate_limit = RateLimit(
+        events_per_second=settings.rate_events_per_second,
+        burst_events=settings.rate_burst_events,
+    )
+    check = None if declared is None else declared.check
     ingestion = Ingestion(
         Admission(
             data_max_bytes=settings.data_max_bytes,
-            check_declared=None if declared is None else declared.check,
+            check_declared=check,
         ),
-        RateLimit(
-            events_per_second=settings.rate_events_per_second,
-            burst_events=settings.rate_burst_events,
-        ),
+        rate_limit,
         queue,
         PublishTracer(provider.get_tracer("clarion.publisher") if provider else None),
         metrics,
@@ -138,7 +142,13 @@ async def running(
             settings,
             public_port,
             port,
-            Services(_users(settings, bus), callers, bodies, metrics),
+            Services(
+                _users(settings, bus),
+                callers,
+                bodies,
+                metrics,
+                Texts(_texts(settings, bus, check), rate_limit),
+            ),
             keys,
             lambda: drain.begun,
             declared,
@@ -220,6 +230,17 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
         disconnect_seconds=settings.history_max_age_seconds,
         topics=TopicRegister(bus, settings.keyspace),
         rules=settings.rules,
+    )
+
+
+def _texts(settings: PublisherSettings, bus: Bus, check: CheckDeclared | None = None) -> KeptTexts:
+    return KeptTexts(
+        bus,
+        settings.keyspace,
+        settings.history,
+        max_bytes=settings.text_max_bytes,
+        lease_seconds=settings.text_lease_seconds,
+        check=check,
     )
 
 

@@ -7,15 +7,18 @@ only the URL. Nothing checks tokens: whoever reaches Redis may do anything.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.publish_queue import PublishQueue
+from clarion_contract.bus.texts import Texts as KeptTexts
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.settings import variable
@@ -27,11 +30,20 @@ from clarion_publisher.ingestion.refusal import Refusal, bus_failure
 from clarion_publisher.ingestion.tracing import PublishTracer
 from clarion_publisher.metrics import Metrics
 from clarion_publisher.settings import PublisherSettings
+from clarion_publisher.sources.http.decoder import decode_body
 from clarion_publisher.sources.http.problems import document_of, problem_of, row_of
-from clarion_publisher.sources.http.schemas import BatchReceipt, BatchResult, NamedAudience, Receipt
+from clarion_publisher.sources.http.schemas import (
+    BatchReceipt,
+    BatchResult,
+    NamedAudience,
+    Receipt,
+    WritePiece,
+)
 from clarion_publisher.sources.http.schemas import audience_of as audience_in
+from clarion_publisher.sources.http.texts import Texts
 
 POSITION: Final = "/v1/position"
+_TEXT: Final = re.compile(r"/v1/topics/([^/]+)/texts/([^/]+?)(/stop)?")
 BATCH: Final = "/v1/events:batch"
 
 
@@ -86,9 +98,20 @@ class Direct:
             settings.replication,
         )
         self._queue = PublishQueue(self._bus, max_pending=settings.max_pending)
+        rate_limit = RateLimit(events_per_second=0, burst_events=0)
+        self._texts = Texts(
+            KeptTexts(
+                self._bus,
+                settings.keyspace,
+                settings.history,
+                max_bytes=settings.text_max_bytes,
+                lease_seconds=settings.text_lease_seconds,
+            ),
+            rate_limit,
+        )
         self._ingestion = Ingestion(
             Admission(data_max_bytes=settings.data_max_bytes),
-            RateLimit(events_per_second=0, burst_events=0),
+            rate_limit,
             self._queue,
             PublishTracer(None),
             Metrics(CollectorRegistry()),
@@ -101,6 +124,9 @@ class Direct:
         """The status and the content with which the HTTP API would answer this request."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._queue.run(), name="clarion-publish-queue")
+        text = _TEXT.fullmatch(path)
+        if text is not None:
+            return await self._write(caller, text, body)
         try:
             if path == POSITION:
                 return 200, msgspec.json.encode({"id": str(await self._bus.position())})
@@ -123,6 +149,18 @@ class Direct:
             self._running.cancel()
             await asyncio.wait([self._running])
         await self._bus.aclose()
+
+    async def _write(self, caller: Claims, text: re.Match[str], body: bytes) -> tuple[int, bytes]:
+        topic, name = unquote(text[1]), text[2]
+        try:
+            if text[3]:
+                status = await self._texts.stop(caller, topic, name)
+            else:
+                piece = decode_body(WritePiece, body)
+                status = await self._texts.write(caller, topic, name, piece)
+        except Refusal as refusal:
+            return row_of(refusal).status, document_of(refusal)
+        return 200, msgspec.json.encode(status)
 
     async def _publish(
         self, events: Sequence[_Event], caller: Claims, headers: Mapping[str, str]

@@ -29,6 +29,7 @@ const STREAMS: Record<number | string, Verdict> = {
   431: "stop",
   barred: "stop",
   expired: "token",
+  invalid_last: "stop",
   invalid_since: "stop",
   invalid_topic: "stop",
   malformed: "stop",

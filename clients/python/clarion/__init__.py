@@ -24,6 +24,8 @@ from clarion_contract.events.audience import user_audience as user
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import InvalidEvent, InvalidType, Published
 from clarion_contract.events.topic import InvalidTopic
+from clarion_contract.texts.piece import InvalidText
+from clarion_contract.texts.writer import TextEnded, TextWriter
 from clarion_gateway.application.answering import Interceptor, Proceed
 from clarion_gateway.application.context import (
     ConnectContext,
@@ -49,6 +51,7 @@ __all__ = [
     "Handlers",
     "Interceptor",
     "InvalidEvent",
+    "InvalidText",
     "InvalidTopic",
     "InvalidType",
     "InvalidUserId",
@@ -57,6 +60,8 @@ __all__ = [
     "Refusal",
     "Reply",
     "SubscribeContext",
+    "TextEnded",
+    "TextWriter",
     "authenticated_only",
     "propagate",
     "topic",

@@ -13,15 +13,18 @@ async def test_a_bid_reaches_everybody() -> None:
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from clarion_contract.events.audience import Audience
+from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.event import Published
 from clarion_contract.events.topic import covers
+from clarion_contract.texts.piece import Piece
+from clarion_contract.texts.writer import Standing, Step, TextWriter
 from clarion_gateway.application.answering import answer
 from clarion_gateway.application.codec import encode
 from clarion_gateway.application.context import (
@@ -65,6 +68,7 @@ class Answer:
         asked: type and data of each ``context.ask``, in order.
         subscribed: the topics of each ``context.subscribe``, in order.
         unsubscribed: the topics of each ``context.unsubscribe``, in order.
+        stopped: the names of the texts of each ``context.stop_stream``, in order.
     """
 
     data: Any
@@ -73,6 +77,7 @@ class Answer:
     asked: Sequence[tuple[str, Any]] = ()
     subscribed: Sequence[str] = ()
     unsubscribed: Sequence[str] = ()
+    stopped: Sequence[str] = ()
 
 
 @contextlib.asynccontextmanager
@@ -119,11 +124,18 @@ class _Recording:
         self.asked: list[tuple[str, Any]] = []
         self.subscribed: list[str] = []
         self.unsubscribed: list[str] = []
+        self.stopped: list[str] = []
         self._answers = answers or {}
 
     def answer(self, data: Any = None) -> Answer:  # noqa: ANN401
         return Answer(
-            data, self.published, self.sent, self.asked, self.subscribed, self.unsubscribed
+            data,
+            self.published,
+            self.sent,
+            self.asked,
+            self.subscribed,
+            self.unsubscribed,
+            self.stopped,
         )
 
     async def subscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
@@ -140,6 +152,25 @@ class _Recording:
         if type_ not in self._answers:
             raise AskFailed("ask_timeout", f"no answer within {seconds:g} seconds")
         return encode(self._answers[type_])
+
+    def text(self, topic: str, type_: str, name: str | None) -> TextWriter:
+        name = secrets.token_urlsafe(12) if name is None else name
+
+        async def carry(step: Step) -> Standing:
+            if name in self.stopped:
+                return Standing("stopped")
+            if step.seq:
+                piece = Piece(name, step.seq, step.seq == 1, step.state, "", step.reason)
+                text = msgspec.json.decode(b'"%b"' % step.piece, type=str)
+                data = msgspec.to_builtins(msgspec.structs.replace(piece, text=text))
+                self.published.append(PublishedEvent(topic_audience(topic), type_, data))
+            return Standing(step.state, step.reason)
+
+        return TextWriter(carry, name)
+
+    async def stop_text(self, topic: str, name: str) -> str | None:  # noqa: ARG002
+        self.stopped.append(name)
+        return "stopped"
 
     async def publish(
         self,

@@ -88,8 +88,8 @@ class Bus:
         self._keys = keyspace
         self._publish_command = keyspace.publish_command
         self._limits = limits
-        self._publish = Script("publish.lua")
-        self._history = Script("history.lua")
+        self._publish = Script("event.lua", "publish.lua")
+        self._history = Script("floor.lua", "history.lua")
         self._proofs: tuple[Proof, ...] = ()
         self._proven_until = 0.0
 
@@ -336,24 +336,22 @@ class Bus:
         limits: LogLimits | None = None,
     ) -> Call:
         keys = self._stream_keys(stream)
-        max_events, max_age_seconds = limits or (
-            self._limits.max_events,
-            self._limits.max_age_seconds,
-        )
+        limits = limits or LogLimits(self._limits.max_events, self._limits.max_age_seconds)
         return (
             4,
             *keys,
             key or keys[1],
             self._keys.channel(stream),
             header,
-            data.lstrip(b" "),  # a space before it has a meaning on the bus
-            max_events,
+            data.lstrip(b" \t"),  # these have a meaning on the bus before it
+            limits.max_events,
             self._limits.max_age_seconds * 1000,
             fingerprint,
             ttl_milliseconds or self._limits.key_ttl_seconds * 1000,
             self._publish_command,
             self._keys.lane(stream),
-            max_age_seconds * 1000,
+            limits.max_age_seconds * 1000,
+            limits.keep_seconds * 1000,
         )
 
     def _whole(self, replies: list[Any]) -> list[Any]:

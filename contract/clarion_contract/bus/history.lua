@@ -1,4 +1,5 @@
 -- Reads the events of one stream after a position, and how far back the log is whole; atomically.
+-- It follows floor.lua.
 --
 -- KEYS[1] log, KEYS[2] meta, KEYS[3] clock: see publish.lua
 --
@@ -16,6 +17,23 @@
 -- Read at first: what an event's size is shows only then, and it may be as large as Redis takes.
 local FIRST_STEP = 16
 
+-- The bytes of an entry's data. An entry of a growing text gets its data here, with everything so far.
+local function complete(entry)
+  local fields = entry[2]
+  local head, name
+  for i = 1, #fields, 2 do
+    if fields[i] == 'd' then return #fields[i + 1] end
+    if fields[i] == 'w' then head = fields[i + 1] end
+    if fields[i] == 't' then name = fields[i + 1] end
+  end
+  -- In the same slot as the log, since its name begins in the same way.
+  local text = head and name and redis.call('GET', string.sub(KEYS[1], 1, -4) .. 'text:' .. name)
+  if not text then return 0 end
+  fields[#fields + 1] = 'd'
+  fields[#fields + 1] = '\t' .. head .. text .. '"}'
+  return #fields[#fields]
+end
+
 -- Entries after since, in steps that hold about max_bytes together, so that neither the script nor
 -- its reply takes the memory of a whole log.
 local function read(since, limit, max_bytes)
@@ -25,9 +43,7 @@ local function read(since, limit, max_bytes)
     local found = redis.call('XRANGE', KEYS[1], '(' .. since .. '-0', '+', 'COUNT', count)
     for _, entry in ipairs(found) do
       entries[#entries + 1] = entry
-      for i = 1, #entry[2], 2 do
-        if entry[2][i] == 'd' then bytes = bytes + #entry[2][i + 1] end
-      end
+      bytes = bytes + complete(entry)
       since = string.match(entry[1], '^%d+')
       if bytes >= max_bytes then return entries, since end
     end
@@ -47,9 +63,7 @@ local function read_newest(since, limit, max_bytes)
       if bytes >= max_bytes then break end
       entries[#entries + 1] = entry
       before = '(' .. entry[1]
-      for i = 1, #entry[2], 2 do
-        if entry[2][i] == 'd' then bytes = bytes + #entry[2][i + 1] end
-      end
+      bytes = bytes + complete(entry)
     end
     if #found < count then break end
     step = math.ceil((max_bytes - bytes) * #entries / math.max(bytes, 1))
@@ -60,22 +74,12 @@ local function read_newest(since, limit, max_bytes)
   return entries
 end
 
--- Before an entry, only logged events can be missing: those up to l, or else p.
-local function floor_before(entry)
-  local floor
-  for i = 1, #entry[2], 2 do
-    local name = entry[2][i]
-    if name == 'l' or name == 'p' and not floor then floor = entry[2][i + 1] end
-  end
-  return floor
-end
-
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local meta = redis.call('HMGET', KEYS[2], 'last', 'logged')
 local last = meta[1]
 local floor
 if first then
-  floor = floor_before(first)
+  floor = floor_of(first, KEYS[2])
 elseif last then
   local logged, at = string.match(meta[2] or '', '^(%d+) (%d+)$')
   floor = at == last and logged or last

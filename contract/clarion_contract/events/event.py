@@ -5,7 +5,8 @@ service parses that JSON again after the publisher:
 
     <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
 
-A space before the data says that the event has no history: no log holds it.
+A space before the data says that the event has no history: no log holds it. A tab says that it is a
+piece of a growing text (`clarion_contract.texts`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _TYPE: Final = re.compile(TYPE_PATTERN)
 _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
 _NO_HISTORY: Final = b" "
+_OF_TEXT: Final = b"\t"
 # Memory of the objects around an event's data.
 _OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
@@ -110,6 +112,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
             nothing of the stream.
         data: JSON text in UTF-8, as the producer wrote it.
         history: see `Publication`.
+        of_text: whether it is a piece of a growing text. Its data is then a
+            `clarion_contract.texts.piece.Piece`.
     """
 
     id: int
@@ -120,6 +124,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     exclude: str | None = None
     trace: str | None = None
     history: bool = True
+    of_text: bool = False
 
     @property
     def cost_bytes(self) -> int:
@@ -172,15 +177,17 @@ def parse_message(audience: Audience, message: bytes) -> Event:
         )
     event_id, prev, kind, exclude, trace = fields.groups()
     history = not data.startswith(_NO_HISTORY)
+    of_text = data.startswith(_OF_TEXT)
     return Event(
         int(event_id),
         int(prev),
         audience,
         kind.decode(),
-        data if history else data[1:],
+        data[1:] if of_text or not history else data,
         _some(exclude),
         _some(trace),
         history,
+        of_text,
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules for topics, by pattern: how much history a topic keeps, whether it has presence.
+"""Rules for topics, by pattern: history, presence, last value.
 
 Rules stand in a file that both services read (`clarion_contract.service.topic_rules_file`). The
 first rule whose pattern covers a topic counts, and no other. Topics without a rule keep as much
@@ -48,6 +48,30 @@ def _presence_or_none(value: object) -> object:
     raise ValueError("expected true, false, or a map of max_members")
 
 
+def _last_value_or_none(value: object) -> object:
+    """``false`` as None, ``true`` as all defaults; a map is left to `TopicLastValue`."""
+    if value is False:
+        return None
+    if value is True:
+        return {}
+    if isinstance(value, Mapping | TopicLastValue):
+        return value
+    raise ValueError("expected true, false, or a map of max_age_seconds")
+
+
+class TopicLastValue(BaseModel):
+    """The way in which new subscribers get the newest event of a topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_age_seconds: int = Field(
+        86_400,
+        ge=1,
+        le=30 * 86_400,
+        description="How long Redis keeps the newest event, about, if history is shorter.",
+    )
+
+
 class TopicPresence(BaseModel):
     """The way in which clients are told of a topic's members."""
 
@@ -79,6 +103,7 @@ class TopicRule(BaseModel):
     Attributes:
         history: None: the events are delivered and not kept.
         presence: None: clients are not told who receives the topic.
+        last_value: None: subscribers get nothing of the past that they do not ask for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -99,6 +124,11 @@ class TopicRule(BaseModel):
         BeforeValidator(_presence_or_none),
         WithJsonSchema({"anyOf": [{"type": "boolean"}, TopicPresence.model_json_schema()]}),
     ] = Field(None, description="Whether clients are told who receives the topic.")
+    last_value: Annotated[
+        TopicLastValue | None,
+        BeforeValidator(_last_value_or_none),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, TopicLastValue.model_json_schema()]}),
+    ] = Field(None, description="Whether clients get the topic's newest event when they subscribe.")
 
 
 EVERY_TOPIC: Final = TopicRule(pattern="**")
@@ -124,6 +154,11 @@ class TopicRules(BaseModel):
             if pattern is not None and pattern in patterns[:place]:
                 raise ValueError(f"expected one rule for {pattern!r}, got a second")
         return value
+
+    @property
+    def have_last_values(self) -> bool:
+        """Whether subscribers of some topics get the last value."""
+        return any(rule.last_value for rule in self.topics)
 
     @property
     def have_presence(self) -> bool:

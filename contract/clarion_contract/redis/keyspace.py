@@ -111,6 +111,19 @@ class Keyspace:
         """The string that remembers one idempotency key."""
         return f"{self._key(stream)}:key:{key}"
 
+    def text(self, stream: str, name: str) -> str:
+        """The string with everything of a growing text; history.lua knows this form."""
+        return f"{self._key(stream)}:text:{name}"
+
+    def text_state(self, stream: str, name: str) -> str:
+        """The hash with the state of a growing text."""
+        return f"{self._key(stream)}:text:{name}:state"
+
+    @property
+    def open_texts(self) -> str:
+        """The sorted set of growing texts that have not ended, by when to look after them."""
+        return f"{self.namespace}:{{texts}}:open"
+
     def clock(self, stream: str) -> str:
         """The hash with the last id issued and the epoch, for the clock of a stream."""
         if self.clustered:

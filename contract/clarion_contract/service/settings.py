@@ -35,6 +35,7 @@ from clarion_contract.redis.server import Replication
 from clarion_contract.redis.url import parse_redis_url, with_login
 from clarion_contract.service.secret_settings import MAY_HOLD_SECRET, BadFile, SecretFiles
 from clarion_contract.service.topic_rules_file import BadRules, read_topic_rules
+from clarion_contract.texts.writer import FLUSH_SECONDS, LEASE_SECONDS, MAX_BYTES
 
 SECRET_MIN_BYTES: Final = 32
 TOKEN_MAX_BYTES: Final = 24_576
@@ -148,6 +149,30 @@ class ContractSettings(BaseSettings):
         validation_alias="CLARION_TOPIC_RULES",
         description="Path of a YAML or JSON file with rules for topics, or the JSON itself. See "
         "[rules for topics](publishing.md#rules-for-topics).",
+    )
+    text_flush_seconds: float = Field(
+        FLUSH_SECONDS,
+        validation_alias="CLARION_TEXT_FLUSH_SECONDS",
+        ge=0.005,
+        le=5,
+        description="The least time between two events of one [growing text]"
+        "(publishing.md#growing-texts). What is written meanwhile leaves in one event.",
+    )
+    text_max_bytes: int = Field(
+        MAX_BYTES,
+        validation_alias="CLARION_TEXT_MAX_BYTES",
+        ge=1_024,
+        le=16 << 20,
+        description="The largest growing text, as it stands in JSON. A larger one fails. A client "
+        "gets it in one message, so keep it below half of GATEWAY_MAX_UNSENT_BYTES.",
+    )
+    text_lease_seconds: float = Field(
+        LEASE_SECONDS,
+        validation_alias="CLARION_TEXT_LEASE_SECONDS",
+        ge=1,
+        le=3_600,
+        description="How long the producer of a growing text may be silent. Then it counts as "
+        "dead, and clients are told that the text has failed.",
     )
     idempotency_seconds: int = Field(
         86_400,

@@ -15,6 +15,8 @@ import msgspec
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published, check_type
 from clarion_contract.events.topic import check_topic
+from clarion_contract.texts.piece import check_name
+from clarion_contract.texts.writer import TextWriter
 from clarion_gateway.application.codec import encode
 from clarion_gateway.application.scope import HasState
 
@@ -86,6 +88,14 @@ class Host(Protocol):
         """
         ...
 
+    def text(self, topic: str, type_: str, name: str | None) -> TextWriter:
+        """See `ClientContext.stream`."""
+        ...
+
+    async def stop_text(self, topic: str, name: str) -> str | None:
+        """See `ClientContext.stop_stream`."""
+        ...
+
 
 class ClientContext(msgspec.Struct, frozen=True, eq=False):
     """A client's connection, and ways to publish events.
@@ -142,6 +152,53 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
             BusUnavailable: Redis does not answer; the sender gets ``unavailable``.
         """
         return await self._host.publish(audience, check_type(type_), encode(data), history=history)
+
+    def stream(self, topic: str, type_: str = "text", *, id: str | None = None) -> TextWriter:  # noqa: A002
+        """A text that grows while it is written: an answer, a log. Clients get it piece by piece.
+
+            async with context.stream(f"answer.{question.id}") as out:
+                async for token in model(question.text):
+                    await out.write(token)
+
+        Clients that come late, or come back, get everything so far in one event, and then the rest.
+        An exception in the block ends the text as ``failed``. If somebody stops it (`stop_stream`),
+        the block is cancelled and left.
+
+        A handler has `GATEWAY_HANDLER_SECONDS`, and the client's next message waits for it. Write
+        longer texts in a task of your own, and keep a reference to it.
+
+        Args:
+            topic: the name of a topic that has history.
+            type_: of the events. Their data is ``{"stream": id, "seq": 3, "whole": false, "state":
+                "writing", "text": "…"}``, see docs/protocol.md.
+            id: the text's name, 1 to 64 letters, digits, ``-`` and ``_``. None: a random one.
+
+        Raises:
+            InvalidTopic: ``topic`` is no topic's name.
+            InvalidType: ``type_`` cannot be an event's type.
+            InvalidText: ``id`` cannot be a name, or the topic has no history.
+        """
+        return self._host.text(check_topic(topic), check_type(type_), id)
+
+    async def stop_stream(self, topic: str, id: str) -> str | None:  # noqa: A002 - as in `stream`
+        """Stop a growing text, wherever its producer runs. It is for you to decide who may do so.
+
+            @handlers.on("answer.stop", authenticated_only())
+            async def answer_stop(stop: Stop, context: Context) -> None:
+                await context.stop_stream(f"answer.{stop.question}", stop.stream)
+
+        Clients are told at once. The producer learns of it with its next event, or in a second.
+
+        Returns:
+            The text's state: ``stopped``, or ``done`` or ``failed`` if it had ended before. None:
+            there is no such text.
+
+        Raises:
+            InvalidTopic: ``topic`` is no topic's name.
+            InvalidText: ``id`` cannot be a text's name.
+            BusUnavailable: Redis does not answer.
+        """
+        return await self._host.stop_text(check_topic(topic), check_name(id))
 
     async def subscribe(self, *topics: str) -> None:
         """Let this connection receive topics, whatever its token says.

@@ -391,7 +391,11 @@ class Subscription:
 
     async def _accept(self, stream: Stream, event: Event) -> bool:
         """Whether an event counts, though it does not follow the last one heard."""
-        if self._positions.several_sources and not await self._bus.holds(stream.name, event.id):
+        if (
+            self._positions.several_sources
+            and not event.of_text  # later pieces of the text replace it in the log
+            and not await self._bus.holds(stream.name, event.id)
+        ):
             # A primary that hung while another took its place first carries out the commands that
             # it had got, and only then learns that it was replaced. Its messages reach the pod
             # through the other one, but the log has none of these events.

@@ -24,8 +24,9 @@ from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
+from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.resumption import Resumption, Sent
-from clarion_gateway.clients.topics import Asked, Topics, heard, kept
+from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -37,6 +38,7 @@ from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.messages import NO_REF
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +100,7 @@ class Opening:
         resumes: the id of the connection on which the client had that event.
         address: where the client is; None: not known.
         topics: those that the client asks for.
+        last: so many of the newest events of these, if the client does not resume.
         query: of the request, as it was sent.
         headers: of the request: (name, value), names in lower case.
         recovering: in place of ``since`` and ``resumes``; None: the client does not ask for it.
@@ -108,6 +111,7 @@ class Opening:
     resumes: str | None = None
     address: str | None = None
     topics: tuple[str, ...] = ()
+    last: str | None = None
     query: str = ""
     headers: Sequence[tuple[str, str]] = ()
     recovering: Recovering | None = None
@@ -136,12 +140,14 @@ class Admission:
         revocations: Revoking,
         hooks: ConnectionHooks | None = None,
         grants: Grants | None = None,
+        recall: Recall | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
         self._revocations = revocations
         self._hooks = hooks
         self._grants = grants
+        self._recall = recall
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -315,6 +321,7 @@ class Admission:
         asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
         audiences = list(dict.fromkeys([*audiences, *asked.granted]))
         self.topics.check(audiences)
+        past = self._past(opening.last, asked.granted, audiences)
         await self._subscription.join(audiences)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
@@ -323,11 +330,10 @@ class Admission:
         asked = replace(asked, granted=self._subscription.interned(asked.granted))
         self._replace_former(connection)
         if since is None:
-            self._hub.add(connection, identity, asked.granted)
-            topics = heard(connection, asked)
-            self._welcome(connection, self._delivery.position, topics, resumed=None)
+            self._hub.add(connection, identity, asked.granted, catching_up=past is not None)
+            await self._welcome_new(connection, asked, past, resumed=None)
             return []
-        return await self._resume(connection, identity, since, opening, asked)
+        return await self._resume(connection, identity, since, opening, asked, past)
 
     async def identified(self, token: str | None) -> tuple[Claims | None, Identity, list[Audience]]:
         """A token's claims, for whom they speak, and the audiences that take such a client in.
@@ -383,6 +389,7 @@ class Admission:
         since: int,
         opening: Opening,
         asked: Asked,
+        past: Past | None,
     ) -> list[Sent]:
         """Register the connection with new events held back; welcome it, return what it missed."""
         self._hub.add(connection, identity, asked.granted, catching_up=True)
@@ -397,9 +404,7 @@ class Admission:
             return []
         if missed is None:
             self._metrics.resumes.labels(outcome).inc()
-            self._hub.go_live(connection)
-            topics = heard(connection, asked)
-            self._welcome(connection, self._delivery.position, topics, resumed=False)
+            await self._welcome_new(connection, asked, past, resumed=False)
             return []
         self._metrics.resumes.labels("resumed").inc()
         self._metrics.topics_not_resumed.inc(len(missed.not_resumed))
@@ -407,6 +412,55 @@ class Admission:
         recovers = None if opening.recovering is None else opening.recovering.pid
         self._welcome(connection, since, topics, resumed=True, recovers=recovers)
         return missed.items
+
+    def _past(
+        self, last: str | None, asked: Sequence[Audience], audiences: Sequence[Audience]
+    ) -> Past | None:
+        """The past of topics that a client gets if it does not resume; None: nothing.
+
+        Raises:
+            Refused: it asks for a past that cannot be.
+        """
+        if self._recall is None:
+            return None
+        try:
+            topics = [audience for audience in audiences if audience.shown]
+            return self._recall.opening_past(last, asked, topics)
+        except InvalidPast as invalid:
+            raise Refused(close_codes.invalid_last(str(invalid))) from None
+
+    async def _welcome_new(
+        self, connection: Connection, asked: Asked, past: Past | None, *, resumed: bool | None
+    ) -> None:
+        """Welcome a client that begins here; the past of its topics follows its ``welcome``.
+
+        If there is a past, the connection holds new events back while it is read. What it holds was
+        delivered before the ``welcome``.
+        """
+        topics = [audience for audience in connection.audiences if audience.shown]
+        if past is None or self._recall is None:
+            if resumed is False:
+                self._hub.go_live(connection)
+            position = self._delivery.position
+            self._welcome(connection, position, heard(connection, asked), resumed=resumed)
+            return
+        try:
+            async with self._recall.between_rounds(
+                connection, topics, past, self._settings.handshake_seconds
+            ) as recalled:
+                if connection.state is State.CLOSED or recalled is None:
+                    return
+                found = self._recall.find(connection, topics, recalled)
+                self._hub.go_live(connection)
+                position = self._delivery.position
+                self._welcome(connection, position, heard(connection, asked), resumed=resumed)
+                if found.events:
+                    named = heard_of(Asked(tuple(ring.audience for ring in recalled.rings)), ())
+                    connection.write(
+                        connection.format.subscribed(NO_REF, position, named, found.events)
+                    )
+        except Busy:
+            raise BusUnavailable("too many clients ask for the past of topics") from None
 
     def _welcome(
         self,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from clarion_contract.events.audience import Audience
+from clarion_contract.bus.texts import Texts
+from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.event import Publication, Published
+from clarion_contract.texts.writer import FLUSH_SECONDS, LEASE_SECONDS, TextWriter
 from clarion_gateway.application.checked_queue import Publisher
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.asks import Asks
@@ -27,15 +30,28 @@ class GatewayHost:
         memberships: change what connections hear; set once they are built.
     """
 
-    def __init__(self, queue: Publisher, asks: Asks, inbound: Inbound) -> None:
+    def __init__(
+        self,
+        queue: Publisher,
+        asks: Asks,
+        inbound: Inbound,
+        texts: Texts | None = None,
+        *,
+        text_flush_seconds: float = FLUSH_SECONDS,
+        text_lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         """Begin with nothing that waits.
 
         Args:
+            texts: keeps growing texts.
             inbound: counts the memory of what waits for clients that are not welcomed yet.
         """
         self.asks = asks
         self.memberships: Memberships | None = None
         self._queue = queue
+        self._texts = texts
+        self._text_flush_seconds = text_flush_seconds
+        self._text_lease_seconds = text_lease_seconds
         self._inbound = inbound
         self._early: dict[Connection, list[bytes]] = {}
 
@@ -52,6 +68,25 @@ class GatewayHost:
         return await self._queue.publish(
             Publication(audience, type_, data, exclude=exclude, history=history)
         )
+
+    def text(self, topic: str, type_: str, name: str | None) -> TextWriter:
+        """See `clarion_gateway.application.context.Host`."""
+        name = secrets.token_urlsafe(12) if name is None else name
+        return TextWriter(
+            self._keeper().carrier(topic, type_, name),
+            name,
+            flush_seconds=self._text_flush_seconds,
+            lease_seconds=self._text_lease_seconds,
+        )
+
+    async def stop_text(self, topic: str, name: str) -> str | None:
+        """See `clarion_gateway.application.context.Host`."""
+        return (await self._keeper().stop(topic_audience(topic), name)).state
+
+    def _keeper(self) -> Texts:
+        if self._texts is None:
+            raise RuntimeError("expected a gateway with growing texts")
+        return self._texts
 
     async def send(self, peer: Connection, type_: str, data: bytes) -> None:
         """See `clarion_gateway.application.context.Host`."""

@@ -28,8 +28,6 @@ from clarion_gateway.wire.messages import NO_REF, Subscribe, Unsubscribe
 # So many topics at once may wait for Redis to confirm them, on behalf of messages. They keep Redis
 # busy for some milliseconds.
 _UNCONFIRMED_MAX: Final = 4_096
-# So often the past is read again if the pod loses events meanwhile.
-_ATTEMPTS: Final = 3
 _POLL_SECONDS: Final = 0.05
 
 
@@ -92,6 +90,8 @@ class Memberships:
                 asked = await self._grants.ask(connection, connection.user, asked)
             self._topics.count(asked)
             self._topics.check({*connection.audiences, *asked.granted})
+            if past is None:
+                past = self._recall.last_values(asked.granted)
             async with self._heard(connection, asked.granted, past) as recalled:
                 self._begin(connection, message.ref, asked, recalled)
         except InvalidPast as invalid:
@@ -135,8 +135,9 @@ class Memberships:
         if not new:
             return
         try:
-            async with self._heard(connection, new, None):
-                self._begin(connection, NO_REF, Asked(new), None)
+            past = self._recall.last_values(new)
+            async with self._heard(connection, new, past) as recalled:
+                self._begin(connection, NO_REF, Asked(new), recalled)
         except (TimeoutError, Busy):
             raise BusUnavailable("the topics were not confirmed in time") from None
 
@@ -188,16 +189,9 @@ class Memberships:
                         # The log may hold events that were published before the pod subscribed.
                         self._subscription.joined(audiences, whole=past is not None)
                     )
-            for _ in range(_ATTEMPTS):
-                recalled = None
-                if past is not None:
-                    async with asyncio.timeout(self._wait_seconds):
-                        recalled = await self._recall.read(connection, audiences, past)
-                async with self._delivery.between_rounds():
-                    if recalled is None or self._recall.is_whole(recalled):
-                        yield recalled
-                        return
-            raise BusUnavailable("events were lost while they were read")
+            yield await stack.enter_async_context(
+                self._recall.between_rounds(connection, audiences, past, self._wait_seconds)
+            )
 
     def _room(
         self, connection: Connection, unconfirmed: int

@@ -6,14 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Protocol
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidPosition, parse_position
+from clarion_contract.events.topic_rules import NO_RULES, TopicRules
+from clarion_contract.texts.piece import newest
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.rounds import Delivery
@@ -22,6 +28,9 @@ from clarion_gateway.delivery.topic_rings import TopicRing, TopicRings, Want
 from clarion_gateway.wire.messages import Subscribe
 
 _by_id: Final = attrgetter("id")
+_COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+# So often the past is read again if the pod loses events meanwhile.
+_ATTEMPTS: Final = 3
 
 
 class InvalidPast(ValueError):
@@ -47,10 +56,15 @@ class Refreshing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The part of the past that a client asks for: the last events, or those since an id."""
+    """The part of the past that a client asks for: the last events, or those since an id.
+
+    Attributes:
+        topics: the names of the topics that have it; None: all that the client asks for.
+    """
 
     last: int = 0
     since: int = 0
+    topics: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ class Recall:
         room: bounds the reads of Redis, together with those for clients that resume.
         max_events: the most events in one answer.
         max_bytes: the most memory of these.
+        rules: name the topics whose last value every subscriber gets.
     """
 
     def __init__(
@@ -98,7 +113,9 @@ class Recall:
         max_events: int,
         max_bytes: int,
         positions: Positions = ONE_CLOCK,
+        rules: TopicRules = NO_RULES,
     ) -> None:
+        self._rules = rules
         self._rings = rings
         self._subscription = subscription
         self._delivery = delivery
@@ -116,18 +133,76 @@ class Recall:
         if message.last is not None and message.since is not None:
             raise InvalidPast("invalid_last", "expected last or since, got both")
         if message.last is not None:
-            if not 1 <= message.last <= self._max_events:
-                raise InvalidPast(
-                    "invalid_last",
-                    f"expected last to be 1 to {self._max_events}, got {message.last}",
-                )
-            return Past(last=message.last)
+            return Past(last=self._checked(message.last))
         if message.since is not None:
             try:
                 return Past(since=parse_position(message.since))
             except InvalidPosition:
                 raise InvalidPast("invalid_since", "expected since to be an event's id") from None
         return None
+
+    def last_values(self, audiences: Sequence[Audience]) -> Past | None:
+        """The past that subscribers of these topics get without asking; None: nothing."""
+        if not self._rules.have_last_values:
+            return None
+        names = frozenset(each.name for each in audiences if self._rules.of(each.name).last_value)
+        return Past(last=1, topics=names) if names else None
+
+    def opening_past(
+        self, last: str | None, asked: Sequence[Audience], heard: Sequence[Audience]
+    ) -> Past | None:
+        """The past that a client gets with its ``welcome``; None: nothing.
+
+        Args:
+            last: so many of the newest events of the topics that it asked for, as it wrote it.
+            heard: all topics that it hears.
+
+        Raises:
+            InvalidPast: there is no such past.
+        """
+        past = self.last_values(heard)
+        if last is None:
+            return past
+        if not _COUNT.fullmatch(last):
+            raise InvalidPast("invalid_last", "expected last to be a number")
+        names = frozenset(each.name for each in asked)
+        if past is not None and past.topics is not None:
+            names |= past.topics
+        count = self._checked(int(last))
+        return Past(last=count, topics=names) if names else None
+
+    def _checked(self, last: int) -> int:
+        if not 1 <= last <= self._max_events:
+            raise InvalidPast(
+                "invalid_last", f"expected last to be 1 to {self._max_events}, got {last}"
+            )
+        return last
+
+    @contextlib.asynccontextmanager
+    async def between_rounds(
+        self,
+        connection: Connection,
+        audiences: Sequence[Audience],
+        past: Past | None,
+        wait_seconds: float,
+    ) -> AsyncIterator[Recalled | None]:
+        """Read the past of topics, and yield it between two rounds; None: nothing was asked for.
+
+        Raises:
+            BusUnavailable: Redis does not answer, or loses events again and again.
+            Busy: too many other clients want something of the past.
+            TimeoutError: Redis does not answer in time.
+        """
+        for _ in range(_ATTEMPTS):
+            recalled = None
+            if past is not None:
+                async with asyncio.timeout(wait_seconds):
+                    recalled = await self.read(connection, audiences, past)
+            async with self._delivery.between_rounds():
+                if recalled is None or self.is_whole(recalled):
+                    yield recalled
+                    return
+        raise BusUnavailable("events were lost while they were read")
 
     async def read(
         self, connection: Connection, audiences: Sequence[Audience], past: Past
@@ -146,18 +221,20 @@ class Recall:
         wants = [
             Want(audience, self._positions.user_since(past.since), past.last)
             for audience in audiences
+            if past.topics is None or audience.name in past.topics
         ]
         async with self._room.turn(Party(connection.user)):
             rings = await self._rings.get(wants)
-        if not self._positions.exact:
+        if not self._positions.exact or self._is_ahead(rings):
             # The pod's position says nothing about topics. Wait until everything that was read has
-            # been delivered to those that are subscribed already.
+            # been delivered to those that are subscribed already. So also for a growing text that
+            # was read ahead of the pod: it holds pieces that the pod has delivered.
             await self._subscription.refresh()
         return Recalled(past, rings)
 
     def is_whole(self, recalled: Recalled) -> bool:
         """Whether nothing has been lost to the rings since they were read."""
-        return self._rings.hold(recalled.rings)
+        return self._rings.hold(recalled.rings) and not self._is_ahead(recalled.rings)
 
     def find(
         self, connection: Connection, audiences: Sequence[Audience], recalled: Recalled
@@ -180,6 +257,13 @@ class Recall:
             else:
                 not_resumed.append(ring.audience.name)
         return Found(sorted(found, key=_by_id), not_resumed)
+
+    def _is_ahead(self, rings: Sequence[TopicRing]) -> bool:
+        """Whether a growing text was read further than the pod has delivered it."""
+        position = self._delivery.position
+        return any(
+            not self._positions.is_delivered(newest(ring.events), position) for ring in rings
+        )
 
     def _delivered(self, connection: Connection, ring: TopicRing, past: Past) -> list[Event]:
         position = self._delivery.position

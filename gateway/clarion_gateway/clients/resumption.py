@@ -94,9 +94,11 @@ class Resumption:
         if not await self._reaches(since):
             return None
         missed = await self._replay.missed(connection, since, address)
-        if connection.named_streams and not self._positions.exact:
+        is_ahead = missed.newest_piece > self._delivery.position
+        if is_ahead or (connection.named_streams and not self._positions.exact):
             # The pod's position says nothing about streams that are apart. Wait until everything
-            # that was read from their logs has come in by subscription too.
+            # that was read from their logs has come in by subscription too. So also for a growing
+            # text that was read ahead of the pod: it holds pieces that the pod has delivered.
             await self._subscription.refresh()
         if connection.state is State.CLOSED or not missed.whole:
             return None

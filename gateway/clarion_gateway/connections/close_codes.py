@@ -63,6 +63,9 @@ INVALID_SINCE: Final = Close(
 INVALID_TOPIC: Final = Close(
     4400, "expected names of topics in the query", "invalid_topic", 400, reconnect=False
 )
+INVALID_LAST: Final = Close(
+    4400, "expected last to be a number of events", "invalid_last", 400, reconnect=False
+)
 TOO_MANY_TOPICS: Final = Close(
     4400, "too many topics for one connection", "too_many_topics", 400, reconnect=False
 )
@@ -130,6 +133,11 @@ class Refused(Exception):
 def invalid_topic(detail: str) -> Close:
     """`INVALID_TOPIC` with a reason that says what was wrong with the name; cut to 123 bytes."""
     return replace(INVALID_TOPIC, reason=_fitting(detail))
+
+
+def invalid_last(detail: str) -> Close:
+    """`INVALID_LAST` with a reason that says which numbers may be."""
+    return replace(INVALID_LAST, reason=_fitting(detail))
 
 
 def too_many_topics(limit: int, count: int) -> Close:

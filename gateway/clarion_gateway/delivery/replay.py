@@ -8,11 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_contract.texts.piece import newest, whole_pieces
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.logs import HistoryBus
 from clarion_gateway.delivery.replay_room import ReplayRoom
@@ -21,6 +23,7 @@ from clarion_gateway.delivery.shares import Party
 from clarion_gateway.delivery.topic_rings import TopicRings, Want
 from clarion_gateway.metrics.registry import Metrics
 
+_by_id: Final = attrgetter("id")
 # The most events of one stream in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
 
@@ -48,6 +51,11 @@ class Missed:
     exact: Collection[str] = ()
     since: int = 0
     not_resumed: Sequence[Audience] = ()
+
+    @property
+    def newest_piece(self) -> int:
+        """The highest id of the pieces of growing texts; 0: there are none."""
+        return newest(self.events)
 
     def lacks(self, event: Event) -> bool:
         """Whether the client lacks an event, which is not in the segments."""
@@ -285,8 +293,12 @@ def merge(
         (key(event), event)
         for event in held
         if event.audience.named or event.id > in_ring or not event.history
+        # The missed piece holds the whole text.
+        if not event.of_text or key(event) not in events
     )
     singles = [event for event in events.values() if missed.lacks(event)]
+    if any(event.of_text for event in singles):
+        singles, _ = whole_pieces(sorted(singles, key=_by_id))
     ids = sorted(event.id for event in singles)
     items: list[Event | Segment] = []
     for segment in missed.segments:

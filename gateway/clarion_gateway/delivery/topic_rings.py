@@ -2,7 +2,8 @@
 
 A ring begins when a client asks for a topic's past. From then on, rounds add the topic's new events
 to it, and its log is read once. So many clients that come back at once cost Redis one or two reads
-of each topic, and no event falls between the log and the rounds.
+of each topic, and no event falls between the log and the rounds. The pieces of a growing text are
+one event in a ring, as in the log.
 
 The pod must be subscribed to a topic as long as there is a ring of it. The subscription drops rings
 of topics that it gives up, and all rings after a loss.
@@ -19,6 +20,7 @@ from typing import Final
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_contract.texts.piece import whole_pieces
 from clarion_gateway.delivery.logs import LogBus
 
 # A topic of which a client missed more than so much is read as far back as its ring has room.
@@ -55,17 +57,29 @@ class TopicRing:
         is_deep: whether to read the log again would bring nothing more: there is nothing before, or
             the ring has no room for it.
         events: in id order.
+        is_short: whether it has pieces of a text whose beginning it lacks. They are of no use to
+            clients that want the last events.
         cost_bytes: memory of all of it.
         reading: set while a client reads the log; the others wait for it.
     """
 
-    __slots__ = ("audience", "begins", "cost_bytes", "events", "floor", "is_deep", "reading")
+    __slots__ = (
+        "audience",
+        "begins",
+        "cost_bytes",
+        "events",
+        "floor",
+        "is_deep",
+        "is_short",
+        "reading",
+    )
 
     def __init__(self, audience: Audience) -> None:
         self.audience = audience
         self.floor: int | None = None
         self.begins = False
         self.is_deep = False
+        self.is_short = False
         self.events: list[Event] = []
         self.cost_bytes = _RING_BYTES
         self.reading: asyncio.Event | None = None
@@ -74,7 +88,9 @@ class TopicRing:
         """Whether it holds all of the past that a client wants."""
         if self.floor is None:
             return False
-        return len(self.events) >= want.last if want.last else self.floor <= want.since
+        if want.last:
+            return len(self.events) >= want.last and not self.is_short
+        return self.floor <= want.since
 
     def has(self, id_: int) -> bool:
         """Whether it holds the event with an id."""
@@ -87,7 +103,9 @@ class TopicRing:
 
     def append(self, event: Event) -> None:
         """Add an event that leaves in a round; it may have been read from the log before."""
-        if not self.events or event.id > self.events[-1].id:
+        if event.of_text:
+            self._merge([event])
+        elif not self.events or event.id > self.events[-1].id:
             self.events.append(event)
             self.cost_bytes += event.cost_bytes
         elif self.floor is None or event.id > self.floor:
@@ -95,13 +113,16 @@ class TopicRing:
 
     def begin(self, events: Iterable[Event], floor: int, *, begins: bool, is_deep: bool) -> None:
         """Add the events that were read from the log, which are all above ``floor``."""
-        self._merge(events)
+        self._merge(events, from_log=True)
         self.floor = floor if self.floor is None else min(floor, self.floor)
         self.begins, self.is_deep = begins, is_deep
 
     def expire(self, id_: int) -> None:
-        """Drop the events up to an id: they are older than history reaches."""
-        self._drop(bisect_right(self.events, id_, key=_by_id))
+        """Drop the events up to an id, which are older than history reaches, but the newest one.
+
+        It may be the topic's last value.
+        """
+        self._drop(min(bisect_right(self.events, id_, key=_by_id), max(0, len(self.events) - 1)))
 
     def shrink(self, max_bytes: int) -> None:
         """Drop the oldest events until the ring takes no more than so much."""
@@ -113,9 +134,15 @@ class TopicRing:
             self.begins, self.is_deep = False, True
             self._drop(count)
 
-    def _merge(self, events: Iterable[Event]) -> None:
-        merged = {event.id: event for event in (*self.events, *events)}
+    def _merge(self, events: Iterable[Event], *, from_log: bool = False) -> None:
+        merged = {event.id: event for event in self.events}
+        for event in events:
+            # A piece from the log holds the whole text, one from a round does not.
+            if from_log or event.id not in merged:
+                merged[event.id] = event
         self.events = sorted(merged.values(), key=_by_id)
+        if any(event.of_text for event in self.events):
+            self.events, self.is_short = whole_pieces(self.events)
         self.cost_bytes = _RING_BYTES + sum(event.cost_bytes for event in self.events)
 
     def _drop(self, count: int) -> None:
@@ -169,6 +196,9 @@ class TopicRings:
             before = ring.cost_bytes
             ring.append(event)
             self._count(ring, before)
+            if ring.is_short and ring.reading is None:
+                # Read anew for the next client, the text is one event, however long it grows.
+                self.forget([event.audience.stream])
 
     def hold(self, rings: Iterable[TopicRing]) -> bool:
         """Whether rounds still add to all these rings, so that none of them lacks an event."""

@@ -195,6 +195,11 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.texts_lost = Counter(
+            "clarion_texts_lost_total",
+            "Growing texts that this pod ended because their producers were silent.",
+            registry=registry,
+        )
         self.topic_changes = Counter(
             "clarion_topic_changes_total",
             "Topics that open connections began to receive, or gave up, by messages or by orders.",

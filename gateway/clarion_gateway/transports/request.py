@@ -109,6 +109,7 @@ class ConnectionRequest:
             fields.get("connection"),
             self.address,
             topics=topics,
+            last=fields.get("last"),
             query=self.query,
             headers=self.headers,
         )

@@ -317,3 +317,19 @@ Formats = Mapping[str | None, Framed]
 def default_of(formats: Formats) -> WireFormat:
     """The format of a client that has not agreed on any."""
     return (formats.get(None) or next(iter(formats.values()))).plain
+
+
+def event_object(event: Event) -> bytes:
+    """An event as the JSON object that native clients get."""
+    audience = event.audience
+    shown = f'"{audience.kind}":"{audience.name}",' if audience.shown else ""
+    head = (
+        f'{{"kind":"event","id":"{event.id}","audience":"{audience.kind}",{shown}'
+        f'"type":"{event.type}","time":"{event.time}","data":'
+    )
+    return b"%b%b}" % (head.encode(), event.data)
+
+
+def past_fields(past: Sequence[Event] | None) -> dict[str, list[msgspec.Raw]]:
+    """The field with the past of topics; none if the client does not get any."""
+    return {} if past is None else {"events": [msgspec.Raw(event_object(each)) for each in past]}

@@ -15,7 +15,14 @@ import msgspec
 from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.format import Framed, PresenceTold, TopicsHeard, Welcome
+from clarion_gateway.wire.format import (
+    Framed,
+    PresenceTold,
+    TopicsHeard,
+    Welcome,
+    event_object,
+    past_fields,
+)
 from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
@@ -123,7 +130,7 @@ class NativeFormat:
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
-        return self._frame(_event(event))
+        return self._frame(event_object(event))
 
     def welcome(self, welcome: Welcome) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -189,8 +196,7 @@ class NativeFormat:
     ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
         head = {"kind": "subscribed", "ref": _raw(ref), "id": str(position)}
-        events = {} if past is None else {"events": [msgspec.Raw(_event(each)) for each in past]}
-        return self._object({**head, **heard.fields, **events})
+        return self._object({**head, **heard.fields, **past_fields(past)})
 
     def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -218,16 +224,6 @@ DEFLATED: Final = NativeFormat("websocket-deflate", frames.deflated_text)
 NATIVE: Final = Framed(PLAIN, DEFLATED)
 BARE: Final = NativeFormat("bare", bytes)
 """Messages without frames, in HTTP bodies. No connection has this format."""
-
-
-def _event(event: Event) -> bytes:
-    audience = event.audience
-    shown = f'"{audience.kind}":"{audience.name}",' if audience.shown else ""
-    head = (
-        f'{{"kind":"event","id":"{event.id}","audience":"{audience.kind}",{shown}'
-        f'"type":"{event.type}","time":"{event.time}","data":'
-    )
-    return b"%b%b}" % (head.encode(), event.data)
 
 
 def _reason(message: bytes, error: msgspec.MsgspecError) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.format import PresenceTold, TopicsHeard, Welcome
+from clarion_gateway.wire.format import PresenceTold, TopicsHeard, Welcome, past_fields
 from clarion_gateway.wire.messages import Malformed
 
 _json = msgspec.json.Encoder()
@@ -96,10 +96,11 @@ class SseFormat:
         ref: bytes,  # noqa: ARG002 - a client of an event stream asks nothing
         position: int,
         heard: TopicsHeard,
-        past: Sequence[Event] | None = None,  # noqa: ARG002
+        past: Sequence[Event] | None = None,
     ) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`: the application has subscribed it."""
-        return b"id: %d\n%b" % (position, _named("$subscribed", heard.fields))
+        """See `clarion_gateway.wire.format.WireFormat`: nothing answers it."""
+        fields = {**heard.fields, **past_fields(past)}
+        return b"id: %d\n%b" % (position, _named("$subscribed", fields))
 
     def unsubscribed(
         self,

@@ -36,6 +36,8 @@ SIGNATURES: Final = {
         "Context.publish": "async (self, audience, type_, data, *, history=True)",
         "Context.send": "async (self, type_, data=None)",
         "Context.state": "property",
+        "Context.stop_stream": "async (self, topic, id)",
+        "Context.stream": "(self, topic, type_='text', *, id=None)",
         "Context.subscribe": "async (self, *topics)",
         "Context.unsubscribe": "async (self, *topics)",
         "DisconnectContext": "(connection, user, pod, _host, _scope, _peer, reason, code)",
@@ -56,6 +58,7 @@ SIGNATURES: Final = {
         "Handlers.types": "property",
         "Interceptor": "protocol (self, context, proceed)",
         "InvalidEvent": "exception ValueError",
+        "InvalidText": "exception ValueError",
         "InvalidTopic": "exception ValueError",
         "InvalidType": "exception ValueError",
         "InvalidUserId": "exception ValueError",
@@ -64,6 +67,8 @@ SIGNATURES: Final = {
         "Refusal": "(code, message)",
         "Reply": "(type, data)",
         "SubscribeContext": "(connection, user, pod, _host, _scope, _peer, topic)",
+        "TextEnded": "(state, reason)",
+        "TextWriter": "(carry, name=None, *, flush_seconds=0.04, lease_seconds=10)",
         "authenticated_only": "()",
         "propagate": "(to, *, history=True)",
         "topic": "(name)",
@@ -107,6 +112,8 @@ SIGNATURES: Final = {
         "AsyncPublisher.publish": "async (self, audience, type_, data=None, *, key=None,"
         " exclude=None, history=True)",
         "AsyncPublisher.publish_batch": "async (self, events)",
+        "AsyncPublisher.stop_stream": "async (self, topic, id)",
+        "AsyncPublisher.stream": "(self, topic, type_='text', *, id=None, flush_seconds=0.04)",
         "AsyncPublisher.submit": "async (self, audience, type_, data=None, *, key=None,"
         " exclude=None, history=True)",
         "Bounds": "(seconds=0.01, events=500, bytes=524288, waiting_bytes=16777216)",
@@ -126,10 +133,13 @@ SIGNATURES: Final = {
         "Publisher.publish": "(self, audience, type_, data=None, *, key=None, exclude=None,"
         " history=True)",
         "Publisher.publish_batch": "(self, events)",
+        "Publisher.stop_stream": "(self, topic, id)",
+        "Publisher.stream": "(self, topic, type_='text', *, id=None, flush_seconds=0.04)",
         "Publisher.submit": "(self, audience, type_, data=None, *, key=None, exclude=None,"
         " history=True)",
         "Receipt": "(id, duplicate, gateways)",
         "ServiceToken": "(secret, service, scopes, audience=None, issuer=None, seconds=3600)",
+        "Text": "(writer)",
         "TooLarge": "exception Problem",
         "Unavailable": "exception PublishError",
     },
@@ -142,7 +152,8 @@ SIGNATURES: Final = {
         "running_gateway": "(handlers='')",
     },
     "clarion.testing": {
-        "Answer": "(data, published, sent=(), asked=(), subscribed=(), unsubscribed=())",
+        "Answer": "(data, published, sent=(), asked=(), subscribed=(), unsubscribed=(),"
+        " stopped=())",
         "PublishedEvent": "(audience, type, data, exclude=None, history=True)",
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
         " pod='pod-1', state=None, context_data=None, answers=None)",

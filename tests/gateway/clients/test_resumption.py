@@ -6,15 +6,21 @@ tests/gateway/clients/test_admission.py has the rest, from the handshake on.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
 import pytest
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
-from clarion_contract.events.event import Publication
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
+from clarion_contract.events.event import Event, Publication
+from clarion_contract.texts.piece import Piece
 from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.delivery.replay import Missed
 from tests.gateway.clients.test_admission import Door
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import node_of
@@ -164,3 +170,30 @@ def test_a_loss_lies_before_the_shared_events_above_it(
     items = resumption._with_gaps(events, [Gap(2)])
     apart = positions is not ONE_CLOCK
     assert items.index(Gap(2)) == (2 if apart else 1)
+
+
+async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it() -> None:
+    """It holds pieces that the pod has yet to deliver, and that no log has by themselves."""
+    topic = topic_audience("answer")
+    data = msgspec.json.encode(Piece("a", 2, True, "writing", "ab"))
+    text = Event(9, 8, topic, "answer", data, of_text=True)
+    connection = Recorder(None)
+    hub = Hub()
+    hub.add(connection, asked=(topic,), catching_up=True)
+    delivery = SimpleNamespace(position=5)
+
+    async def refresh() -> None:
+        delivery.position = 9
+
+    async def missed(*_: object) -> Missed:
+        return Missed(True, [text])
+
+    resumption = Resumption(
+        hub,
+        SimpleNamespace(refresh=refresh),
+        cast("Any", delivery),
+        cast("Any", SimpleNamespace(missed=missed)),
+    )
+    collected = await resumption.collect(connection, 3, None)
+    assert collected is not None
+    assert collected.items == [text]

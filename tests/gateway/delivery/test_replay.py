@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion_contract.bus.history import History
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
+from clarion_contract.texts.piece import Piece, piece_of
 from clarion_gateway.delivery.replay import Missed, Replay, merge
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
@@ -250,3 +252,18 @@ def test_held_events_without_history_are_kept_though_the_ring_is_ahead_of_them()
     held = [event(2, history=False), event(3, AUTHENTICATED, history=False)]
     merged = merge(Missed(True, [event(5)], segments=segments), held, 5)
     assert expanded(merged) == [1, 2, 3, 4, 5]
+
+
+def text_piece(id_: int, seq: int, text: str, *, whole: bool = False) -> Event:
+    data = msgspec.json.encode(Piece("a", seq, whole, "writing", text))
+    return Event(id_, id_ - 1, topic_audience("answer"), "answer", data, of_text=True)
+
+
+def test_a_growing_text_is_one_event_with_the_pieces_that_came_in_meanwhile() -> None:
+    """The missed text holds pieces that were held back, too; its entry has the newest one's id."""
+    missed = Missed(True, [text_piece(5, 5, "abcde", whole=True)])
+    held = [text_piece(4, 4, "d"), text_piece(5, 5, "e"), text_piece(6, 6, "f")]
+    (merged,) = merge(missed, held, 6)
+    assert isinstance(merged, Event)
+    assert merged.id == 6
+    assert piece_of(merged) == Piece("a", 6, True, "writing", "abcdef")

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from clarion_contract.bus.history import History
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
+from clarion_contract.texts.piece import Piece, piece_of
 from clarion_gateway.delivery.topic_rings import TopicRings, Want
 from tests.gateway.memory_bus import MAX_AGE_MICROSECONDS, MemoryBus
 
@@ -191,3 +193,31 @@ async def test_the_last_events_are_as_many_as_asked_for(count: int) -> None:
     ids = past.publish(A, 4)
     assert await past.last(A, count) == ids[-count:]
     assert await past.last(A, 4) == ids
+
+
+def text_piece(id_: int, seq: int, text: str, *, whole: bool = False) -> Event:
+    data = msgspec.json.encode(Piece("a", seq, whole, "writing", text))
+    return Event(id_, id_ - 1, A, "answer", data, of_text=True)
+
+
+async def test_a_growing_text_is_one_event_of_its_ring() -> None:
+    past = Past()
+    (ring,) = await past.rings.get([Want(A)])
+    for piece in (
+        text_piece(11, 1, "a", whole=True),
+        text_piece(12, 2, "b"),
+        text_piece(13, 3, "c"),
+    ):
+        past.rings.append(piece)
+    assert [(each.id, piece_of(each).text) for each in ring.events] == [(13, "abc")]
+    assert past.rings.hold([ring])
+    assert past.rings.cost_bytes == ring.cost_bytes
+
+
+async def test_a_ring_without_the_beginning_of_a_text_is_read_anew() -> None:
+    past = Past()
+    (ring,) = await past.rings.get([Want(A)])
+    past.rings.append(text_piece(12, 2, "b"))
+    assert not past.rings.hold([ring])
+    (again,) = await past.rings.get([Want(A)])
+    assert again is not ring

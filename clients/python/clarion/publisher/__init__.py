@@ -26,6 +26,7 @@ from clarion.publisher.problems import (
     Unavailable,
 )
 from clarion.publisher.synchronous import Publisher
+from clarion.publisher.texts import Text
 from clarion.publisher.tokens import ServiceToken
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Publisher",
     "Receipt",
     "ServiceToken",
+    "Text",
     "TooLarge",
     "Unavailable",
 ]

@@ -122,7 +122,7 @@ def read_receipt(content: bytes) -> Receipt:
     Raises:
         NotAPublisher: the answer is something else.
     """
-    return _read(content, Receipt)
+    return read(content, Receipt)
 
 
 def read_position(content: bytes) -> str:
@@ -131,7 +131,7 @@ def read_position(content: bytes) -> str:
     Raises:
         NotAPublisher: the answer is something else.
     """
-    return _read(content, _Position).id
+    return read(content, _Position).id
 
 
 def read_results(content: bytes, count: int) -> list[Receipt | PublishError]:
@@ -140,13 +140,18 @@ def read_results(content: bytes, count: int) -> list[Receipt | PublishError]:
     Raises:
         NotAPublisher: the answer is something else.
     """
-    results = _read(content, _Results).results
+    results = read(content, _Results).results
     if len(results) != count:
         raise NotAPublisher(f"expected a publisher's results for {count} events")
     return [_outcome(result) for result in results]
 
 
-def _read(content: bytes, answer: type[AnyAnswer]) -> AnyAnswer:
+def read(content: bytes, answer: type[AnyAnswer]) -> AnyAnswer:
+    """The publisher's answer.
+
+    Raises:
+        NotAPublisher: the content is something else.
+    """
     try:
         return msgspec.json.decode(content, type=answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

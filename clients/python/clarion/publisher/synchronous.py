@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -27,8 +29,10 @@ from clarion.publisher.delivery import (
 from clarion.publisher.direct import RedisThread
 from clarion.publisher.events import NewEvent, Receipt, new_event
 from clarion.publisher.problems import PublishError
+from clarion.publisher.texts import Delivering, Text, carrier, deliver_stop
 from clarion.publisher.tokens import TokenSource
 from clarion_contract.events.audience import Audience
+from clarion_contract.texts.writer import FLUSH_SECONDS, Standing, TextWriter
 
 AnyResult = TypeVar("AnyResult")
 
@@ -159,6 +163,47 @@ class Publisher:
         See docs/publishing.md, "State first, then live".
         """
         return self._run(deliver_position(self._with.attempts))
+
+    def stream(
+        self,
+        topic: str,
+        type_: str = "text",
+        *,
+        id: str | None = None,  # noqa: A002 - as in the events
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> Text:
+        """A text that grows while it is written: an answer, a log. Clients get it piece by piece.
+
+            with publisher.stream("build.7", "log") as out:
+                for line in build.stdout:
+                    out.write(line)
+
+        Args:
+            topic: the name of a topic that has history.
+            type_: of the text's events.
+            id: the text's name, 1 to 64 letters, digits, ``-`` and ``_``. None: a random one.
+            flush_seconds: the least time between two events. The publisher counts each as one.
+
+        Raises:
+            InvalidTopic: ``topic`` is no topic's name.
+            InvalidText: ``id`` cannot be a name.
+        """
+        name = secrets.token_urlsafe(12) if id is None else id
+
+        async def run(steps: Delivering) -> Standing:
+            return await asyncio.to_thread(self._run, steps)
+
+        carry = carrier(run, topic, type_, name)
+        return Text(TextWriter(carry, name, flush_seconds=flush_seconds))
+
+    def stop_stream(self, topic: str, id: str) -> str | None:  # noqa: A002
+        """Stop a growing text, wherever its producer runs; clients are told at once.
+
+        Returns:
+            Its state: ``stopped``, or ``done`` or ``failed`` if it had ended before. None: there is
+            no such text.
+        """
+        return self._run(deliver_stop(self._with.attempts, topic, id)).state
 
     def close(self) -> None:
         """Send what waits, then close the connections. A later call of `publish` opens new ones."""

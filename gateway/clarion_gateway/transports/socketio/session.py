@@ -45,6 +45,7 @@ _TOLD: Final = frozenset(
         close_codes.BARRED.label,
         close_codes.REFUSED.label,
         close_codes.INVALID_TOPIC.label,
+        close_codes.INVALID_LAST.label,
         close_codes.TOO_MANY_TOPICS.label,
     }
 )

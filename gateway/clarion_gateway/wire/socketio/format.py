@@ -17,7 +17,13 @@ import msgspec
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
-from clarion_gateway.wire.format import Framed, PresenceTold, TopicsHeard, Welcome
+from clarion_gateway.wire.format import (
+    Framed,
+    PresenceTold,
+    TopicsHeard,
+    Welcome,
+    past_fields,
+)
 from clarion_gateway.wire.messages import (
     NO_REF,
     Answer,
@@ -38,6 +44,9 @@ GAP: Final = "$gap"
 
 PRESENCE: Final = "$presence"
 """Name of the event that tells of the members of a topic."""
+
+SUBSCRIBED: Final = "$subscribed"
+"""Name of the event that tells the past of topics which the client did not ask for."""
 
 SUBSCRIBE: Final = "$subscribe"
 UNSUBSCRIBE: Final = "$unsubscribe"
@@ -133,10 +142,13 @@ class SocketIoFormat:
         ref: bytes,
         position: int,  # noqa: ARG002
         heard: TopicsHeard,
-        past: Sequence[Event] | None = None,  # noqa: ARG002 - no client of this format asks
+        past: Sequence[Event] | None = None,
     ) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""
-        return self._acked(ref, heard.fields)
+        fields = {**heard.fields, **past_fields(past)}
+        if ref == NO_REF and past:
+            return self._named(SUBSCRIBED, fields)
+        return self._acked(ref, fields)
 
     def unsubscribed(self, ref: bytes, topics: Sequence[str], kept: Sequence[str]) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. The ack tells the topics."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -166,3 +166,15 @@ class AllConnections:
     anonymous: _Count
     authenticated: _Count
     pods: list[ConnectionsOnPod]
+
+
+@dataclass(frozen=True, slots=True)
+class TextStatus:
+    """The state of a growing text."""
+
+    stream: Annotated[str, Field(description="The text's name.", examples=["a1"])]
+    state: Annotated[
+        Literal["writing", "done", "failed", "stopped"] | None,
+        Field(description="A producer writes on only while it is `writing`. null: no such text."),
+    ]
+    reason: Annotated[str, Field(description="Why it failed, in one word; else empty.")] = ""

@@ -25,6 +25,7 @@ from clarion_contract.events.audience import (
 from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, InvalidTopic, check_topic
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.telemetry import read_traceparent, traced_logs
+from clarion_contract.texts.piece import NAME_PATTERN, InvalidText, check_name
 from clarion_publisher.ingestion.authorise import (
     CHANGE_TOPICS,
     DISCONNECT_USERS,
@@ -38,6 +39,7 @@ from clarion_publisher.sources.http.callers import Callers
 from clarion_publisher.sources.http.decoder import decode_body
 from clarion_publisher.sources.http.exchange import Bodies, Disconnected, Headers, read_headers
 from clarion_publisher.sources.http.problems import INTERNAL, INVALID_REQUEST, HttpRefusal
+from clarion_publisher.sources.http.texts import Texts
 from clarion_publisher.sources.http.users import Users
 
 TOKEN_ID_MAX_BYTES: Final = 256
@@ -63,6 +65,7 @@ class Services:
     callers: Callers
     bodies: Bodies
     metrics: Metrics
+    texts: Texts
 
 
 def services(request: Request) -> Services:
@@ -192,6 +195,27 @@ async def topic_in_path(
         return check_topic(_decoded(topic))
     except InvalidTopic:
         raise _not_in_path(namings()["topic"].expected) from None
+
+
+async def text_in_path(
+    text: Annotated[
+        str,
+        Path(
+            description="The text's name, which its producer chooses.",
+            examples=["a1"],
+            json_schema_extra={"pattern": NAME_PATTERN},
+        ),
+    ],
+) -> str:
+    """The growing text named in the path.
+
+    Raises:
+        Refusal: the name cannot be a text's.
+    """
+    try:
+        return check_name(_decoded(text))
+    except InvalidText:
+        raise _not_in_path(f"a name of the form {NAME_PATTERN}") from None
 
 
 async def token_id_in_path(

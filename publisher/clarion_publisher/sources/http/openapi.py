@@ -32,6 +32,7 @@ from clarion_publisher.sources.http.schemas import (
     Receipt,
     RevokeToken,
     RevokeUser,
+    WritePiece,
 )
 
 _DESCRIPTION: Final = (
@@ -104,6 +105,7 @@ _EXAMPLES: Final[dict[type[Struct], dict[str, Any]]] = {
     BatchReceipt: {"results": [{"status": 201, **_RECEIPT}]},
     DisconnectUser: {"reason": "your plan has changed", "reconnect": True},
     ChangeTopics: {"add": ["order.42"], "remove": ["order.7"]},
+    WritePiece: {"seq": 1, "text": "Hello", "type": "answer"},
     RevokeUser: {"issued_before": 1_732_440_000},
     RevokeToken: {"expires_at": 1_732_443_600},
 }

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Security
 
+from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.authorise import CHANGE_TOPICS, DISCONNECT_USERS, READ_USERS
 from clarion_publisher.sources.http import problems, schemas
 from clarion_publisher.sources.http.answers import (
@@ -18,6 +19,7 @@ from clarion_publisher.sources.http.answers import (
     OrderReceipt,
     Position,
     RevocationReceipt,
+    TextStatus,
     TopicPresence,
     UserPresence,
 )
@@ -28,6 +30,7 @@ from clarion_publisher.sources.http.dependencies import (
     counted,
     producer_or_reader,
     services,
+    text_in_path,
     token_id_in_path,
     topic_in_path,
     user_in_path,
@@ -43,6 +46,8 @@ from clarion_publisher.sources.http.openapi import (
 User = Annotated[str, Depends(user_in_path)]
 TokenId = Annotated[str, Depends(token_id_in_path)]
 Topic = Annotated[str, Depends(topic_in_path)]
+Text = Annotated[str, Depends(text_in_path)]
+Caller = Annotated[Claims, Security(caller)]
 Served = Annotated[Services, Depends(services)]
 
 _MAY_READ = Security(caller, scopes=[READ_USERS])
@@ -83,6 +88,23 @@ _GATEWAYS: Final = {
     "pods": [{"pod": "gateway-0", **_GATEWAY, "users": 2, "ready": True}],
 }
 
+_TEXTS: Final[dict[str, Any]] = {
+    "tags": ["events"],
+    "description": "Needs the scope publish:topic, or a narrower one that covers the topic. "
+    "Sending the request again is safe.",
+    "response_description": "The text's state.",
+}
+_TEXT: Final = {"stream": "a1", "state": "writing", "reason": ""}
+_TEXT_REFUSALS: Final = refusals(
+    (
+        *WITH_BODY,
+        problems.INSUFFICIENT_SCOPE,
+        problems.INVALID_REQUEST,
+        problems.INVALID_EVENT,
+        problems.RATE_LIMITED,
+    )
+)
+
 router = APIRouter(prefix="/v1", dependencies=[Depends(counted, scope="function")])
 
 
@@ -118,6 +140,37 @@ async def read_user(served: Served, user: User) -> UserPresence:
 async def read_topic(served: Served, topic: Topic) -> TopicPresence:
     """See `clarion_publisher.sources.http.users.Users.read_topic`."""
     return await served.users.read_topic(topic)
+
+
+@router.post(
+    "/topics/{topic}/texts/{text}",
+    operation_id="writePiece",
+    summary="Write a piece of a growing text",
+    openapi_extra=request_body(schemas.WritePiece, required=False),
+    responses={**success(_TEXT), **_TEXT_REFUSALS},
+    **_TEXTS,
+)
+async def write_piece(
+    served: Served,
+    producer: Caller,
+    topic: Topic,
+    text: Text,
+    wanted: Annotated[schemas.WritePiece, Depends(body_of(schemas.WritePiece))],
+) -> TextStatus:
+    """See `clarion_publisher.sources.http.texts.Texts.write`."""
+    return await served.texts.write(producer, topic, text, wanted)
+
+
+@router.post(
+    "/topics/{topic}/texts/{text}/stop",
+    operation_id="stopText",
+    summary="Stop a growing text, wherever its producer runs",
+    responses={**success({**_TEXT, "state": "stopped"}), **_TEXT_REFUSALS},
+    **_TEXTS,
+)
+async def stop_text(served: Served, producer: Caller, topic: Topic, text: Text) -> TextStatus:
+    """See `clarion_publisher.sources.http.texts.Texts.stop`."""
+    return await served.texts.stop(producer, topic, text)
 
 
 @router.head("/connections", dependencies=[_MAY_READ], include_in_schema=False)

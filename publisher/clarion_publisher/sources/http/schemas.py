@@ -22,6 +22,7 @@ from clarion_contract.events.event import (
 )
 from clarion_contract.events.naming import Naming
 from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, TOPIC_REGEX
+from clarion_contract.texts.piece import REASON_PATTERN
 from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TYPE_EXPECTED
 from clarion_publisher.sources.http.problems import Problem
 
@@ -285,3 +286,52 @@ class RevokeToken(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": "seconds since 1970"},
         ),
     ] = None
+
+
+class WritePiece(Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of a growing text. Without a number: the news that its producer lives."""
+
+    seq: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="The piece's number: 1 begins the text, and each further piece has the "
+            "next one. A piece that is sent again with its number changes nothing. 0: no piece.",
+            examples=[1],
+            extra={"expected": "a number from 0"},
+        ),
+    ] = 0
+    text: Annotated[
+        str,
+        Meta(
+            description="What to append.",
+            examples=["Hello"],
+            extra={"expected": "a string"},
+        ),
+    ] = ""
+    state: Annotated[
+        Literal["writing", "done", "failed"],
+        Meta(
+            description="The text's state from this piece on.",
+            extra={"expected": "writing, done or failed"},
+        ),
+    ] = "writing"
+    reason: Annotated[
+        str,
+        Meta(
+            pattern=to_the_end(REASON_PATTERN),
+            description="Why it failed: one word, for the clients' program.",
+            examples=["model_overloaded"],
+            extra={"expected": "one word of a to z, 0 to 9 and _"},
+        ),
+    ] = ""
+    type: Annotated[
+        str,
+        Meta(
+            pattern=to_the_end(TYPE_PATTERN),
+            description="The type of the text's events; the first piece decides.",
+            examples=["answer"],
+            extra={"expected": TYPE_EXPECTED},
+        ),
+    ] = "text"

@@ -49,6 +49,7 @@ def source_on(port: Any, **settings: Any) -> HttpSource:
         Callers(verifier, metrics),
         Bodies(max_bytes=1_000, total_max_bytes=1_000),
         metrics,
+        None,  # type: ignore[arg-type]
     )
     return HttpSource(built, port, publisher_port(built, metrics), services, keys, lambda: False)
 

@@ -1,0 +1,1 @@
+"""Answers that grow: a page that shows a text while a program writes it."""

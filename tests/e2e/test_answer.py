@@ -1,0 +1,118 @@
+"""The example of growing answers in a browser: reloads, killed gateways, a stop from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from clarion_examples.answer.app import Question, tokens
+from tests.cli.clarion import ROOT, SECRET, environment
+from tests.e2e.ports import free_port
+from tests.e2e.stack import Stack
+from tests.e2e.test_page import CHROMIUM, FLAGS
+from tests.redis_topologies import wait_until
+
+pytestmark = [
+    pytest.mark.timeout(600),  # it starts gateways several times, beside a browser
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
+    ),
+]
+SECONDS = 60_000
+QUESTION = Question(text="What is a gateway?", tokens=300)
+WHOLE = "".join(tokens(QUESTION))
+
+
+@pytest.fixture
+def address(own_stack: Stack) -> Iterator[str]:
+    """The example, run as its README says."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "clarion_examples.answer.app:app", "--port", str(port)],
+        env=environment(
+            CLARION_JWT_SECRET=SECRET,
+            GATEWAY_URL=own_stack.gateways[0].url,
+            PUBLISHER_URL=own_stack.publisher.url,
+        ),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(address), "the example answers")
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, trust_env=False).is_success
+    except httpx.ConnectError:
+        return False
+
+
+@pytest_asyncio.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def grown(page: Page, characters: int) -> None:
+    """Wait until the page shows more than so much, and all of it is right."""
+    await page.wait_for_function(
+        f"document.getElementById('text').textContent.length > {characters}", timeout=SECONDS
+    )
+    assert WHOLE.startswith(await page.locator("#text").text_content() or "-")
+
+
+async def test_an_answer_grows_over_reloads_and_killed_gateways(
+    own_stack: Stack, browser: Browser, address: str
+) -> None:
+    page = await browser.new_page()
+    await page.goto(address)
+    await page.get_by_label("Words").fill("300")
+    await page.get_by_role("button", name="Ask").click()
+    await grown(page, 50)
+    gateway = own_stack.gateways[0]
+    for _ in range(2):
+        shown = len(await page.locator("#text").text_content() or "")
+        before = min(shown, len(WHOLE) - 1)  # on a slow machine it may have ended
+        await asyncio.to_thread(gateway.kill)
+        await asyncio.to_thread(gateway.start)
+        await asyncio.to_thread(gateway.wait_until_ready)
+        await grown(page, before)
+        await page.reload()
+        await grown(page, before)
+    other = await browser.new_page()
+    await other.goto(page.url)
+    for each in (page, other):
+        await expect(each.locator("#state")).to_have_text("done", timeout=SECONDS)
+        assert await each.locator("#text").text_content() == WHOLE
+    await other.reload()  # it has ended, and is there all the same
+    await expect(other.locator("#text")).to_have_text(WHOLE)
+
+
+async def test_another_page_stops_it(browser: Browser, address: str) -> None:
+    page, other = await browser.new_page(), await browser.new_page()
+    await page.goto(address)
+    await page.get_by_label("Words").fill("300")
+    await page.get_by_role("button", name="Ask").click()
+    await grown(page, 20)
+    await other.goto(page.url)
+    await grown(other, 20)
+    await other.get_by_role("button", name="Stop").click()
+    for each in (page, other):
+        await expect(each.locator("#state")).to_have_text("stopped", timeout=SECONDS)
+    shown = [await each.locator("#text").text_content() for each in (page, other)]
+    assert shown[0] == shown[1] != WHOLE
