@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from clarion_cli.postgres import make_cluster, new_folder, process_options, url_of
+from clarion_cli.postgres import PostgresCluster, make_cluster, new_folder, process_options, url_of
 from clarion_publisher.sources.outbox.schema import migration
 from tests.e2e.ports import free_port
 
@@ -35,8 +35,10 @@ def postgresql() -> Iterator[Postgres]:
 class Postgres:
     """One server process. Its data survive `kill`."""
 
-    def __init__(self, *, options: Sequence[str] = ()) -> None:
-        self.cluster = make_cluster(new_folder())
+    def __init__(
+        self, *, options: Sequence[str] = (), cluster: PostgresCluster | None = None
+    ) -> None:
+        self.cluster = cluster or make_cluster(new_folder())
         self.port = free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,6 +63,20 @@ class Postgres:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+
+    def replica(self) -> Postgres:
+        """A standby with a copy of the data, which follows this server; not running yet."""
+        folder = new_folder()
+        options = process_options()
+        if options:
+            os.chown(folder, options["user"], options["group"])
+        cluster = PostgresCluster(folder, self.cluster.bin)
+        command = [cluster.bin / "pg_basebackup", "--pgdata", cluster.data, "--dbname", self.url()]
+        settings = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        subprocess.run(
+            [*command, *settings], check=True, capture_output=True, cwd=folder, **options
+        )
+        return Postgres(cluster=cluster)
 
     def stop(self) -> None:
         """End it as an administrator does: connections are cut, and all is written."""
