@@ -317,17 +317,19 @@ class Admission:
             )
         asked = await self._ask_application(connection, identity, asked)
         self.topics.count(asked)
-        # The application may have subscribed the connection when it let it in.
-        asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
-        audiences = list(dict.fromkeys([*audiences, *asked.granted]))
-        self.topics.check(audiences)
+        if connection.asked:  # the application subscribed the connection when it let it in
+            asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
+        if asked.granted:
+            audiences = list(dict.fromkeys([*audiences, *asked.granted]))
+            self.topics.check(audiences)
         past = self._past(opening.last, asked.granted, audiences)
         await self._subscription.join(audiences)
         self._check_user(identity.user, None)  # again: others may have come during the join
         self._check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
-        asked = replace(asked, granted=self._subscription.interned(asked.granted))
+        if asked.granted:
+            asked = replace(asked, granted=self._subscription.interned(asked.granted))
         self._replace_former(connection)
         if since is None:
             self._hub.add(connection, identity, asked.granted, catching_up=past is not None)

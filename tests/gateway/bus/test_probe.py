@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from clarion_contract.events.errors import BusUnavailable
-from clarion_gateway.bus.probe import Prober
+from clarion_gateway.bus.probe import GAP_SECONDS, Prober
 from tests.gateway.clockwork import ClockworkLoop
 
 SEVERAL = ["pod:p", "shard:0:p", "shard:1:p"]
@@ -76,6 +76,12 @@ class Probed:
         return self.running.exception() if self.running.done() else None
 
 
+@pytest.fixture
+def gap() -> float:
+    """The time between two probes, which other tests do without."""
+    return GAP_SECONDS
+
+
 @pytest.fixture(params=[SEVERAL, SEVERAL[:1]], ids=["several", "one"])
 def probed(request: pytest.FixtureRequest) -> Iterator[Probed]:
     probed = Probed(request.param)
@@ -136,3 +142,24 @@ def test_a_subscription_that_delivers_again_after_redis_hung_is_kept() -> None:
     assert probed.failure is None
     assert probed.prober.verified_age_seconds < 1
     probed.loop.finish()
+
+
+def test_callers_of_a_storm_share_probes(gap: float) -> None:
+    """The first one on a quiet pod has its probe at once, and the next ones share another."""
+    probed = Probed(SEVERAL[:1])
+    try:
+        probed.loop.advance(gap)
+        first = probed.prober.sent
+        waiting = [probed.loop.create_task(probed.prober.after(first))]
+        probed.loop.settle()
+        assert waiting[0].done()
+        assert probed.prober.sent == first + 1
+        for _ in range(10):
+            waiting.append(probed.loop.create_task(probed.prober.after(probed.prober.sent)))
+            probed.loop.advance(gap / 20)
+        assert not any(each.done() for each in waiting[1:])
+        probed.loop.advance(gap)
+        assert all(each.done() for each in waiting)
+        assert probed.prober.sent == first + 2
+    finally:
+        probed.loop.finish()
