@@ -119,3 +119,14 @@ def test_a_model_that_is_written_otherwise_than_it_is_read() -> None:
     )
     assert read != written
     assert sorted(components.schemas) == ["MadeInput", "MadeOutput"]
+
+
+def test_a_model_within_a_data_class_is_as_it_is_written() -> None:
+    class Counted(BaseModel):
+        @computed_field  # type: ignore[prop-decorator]
+        @property
+        def n(self) -> int:
+            return 1
+
+    _, schemas = made(list[Counted], mode="serialization")
+    assert list(schemas["Counted"]["properties"]) == ["n"]

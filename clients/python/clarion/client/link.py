@@ -147,8 +147,12 @@ class Link:
         self, topics: Sequence[str], last: int | None, since: str | None
     ) -> ServerMessage:
         """Ask for topics now, and name them at each connection from here on; raises as `ask`."""
-        before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
-        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+        try:
+            # First: a name that the gateway refuses must not stand in the request to connect.
+            connection = await self._opened_within(ANSWER_SECONDS)
+        finally:
+            before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
+        if not connection.changes:
             return await self._subscribe_anew(topics, before, last, since)
         try:
             fields = {"kind": "subscribe", "topics": topics, "last": last, "since": since}

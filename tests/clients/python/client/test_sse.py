@@ -177,6 +177,27 @@ async def test_subscribes_and_logs_in_by_a_new_stream() -> None:
         await client.login()
         assert client.status.user == "bob"
     assert {request.query.get("since", ["10"])[0] for request in gateway.requests} == {"10"}
+    asked = ["secret" in request.query.get("topic", []) for request in gateway.requests]
+    assert asked.count(True) == 1, "a forbidden topic is not asked for again"
+
+
+@pytest.mark.parametrize("before", [[], ["a"]])
+async def test_a_topic_that_is_refused_does_not_end_the_client(before: list[str]) -> None:
+    def answer(request: Request) -> tuple[str, str]:
+        topics = request.query.get("topic", [])
+        if "*" in topics:
+            return "400 Bad Request", '{"detail":"expected a topic"}'
+        return OK, welcome(topics=topics)
+
+    async with (
+        Streams(answer=answer).running() as gateway,
+        asyncio.timeout(SECONDS),
+        Client(gateway.url, transport="sse", topics=before) as client,
+    ):
+        with pytest.raises(RefusalError, match=r"invalid_topic: .*expected a topic"):
+            await client.subscribe("*")
+        assert isinstance(client.status, Open)
+        assert client.status.topics == tuple(before)
 
 
 @pytest.mark.parametrize(
