@@ -29,6 +29,8 @@ PAGES: Final = {
     "deploy/helm/clarion/README.md": "chart.md",
     "examples/clarion_examples/chat/README.md": "examples/clarion_examples/chat.md",
     "examples/clarion_examples/orders/README.md": "examples/clarion_examples/orders.md",
+    "examples/clarion_examples/answer/README.md": "examples/clarion_examples/answer.md",
+    "examples/clarion_examples/auction/README.md": "examples/clarion_examples/auction.md",
     "examples/clarion_examples/upstream/README.md": "examples/clarion_examples/upstream.md",
     "examples/upstream-express/README.md": "examples/upstream-express.md",
     "README.md": "index.md",
