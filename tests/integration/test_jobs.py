@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.fleet.pod_deletion_cost import PodDeletionCost
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.rebalancing import Rebalancing
+from clarion_gateway.fleet.silent_texts import SilentTexts
 from clarion_gateway.fleet.topic_presence import TopicPresence
+from clarion_gateway.fleet.transitions import Transitions
 from clarion_gateway.jobs import ESSENTIAL
 from tests.integration.conftest import Start
 from tests.integration.pod import token
@@ -50,6 +53,8 @@ JOBS: dict[str, tuple[type, str]] = {
     "keys": (FixedKey, "run"),
     "given_topics": (GivenTopics, "run"),
     "topic_presence": (TopicPresence, "run"),
+    "silent_texts": (SilentTexts, "run"),
+    "transitions": (Transitions, "run"),
     "catalogue": (DeclaredEvents, "run"),
     "prune": (Subscription, "prune"),
     "recovery_key": (RecoveryKey, "run"),
@@ -58,6 +63,12 @@ JOBS: dict[str, tuple[type, str]] = {
 }
 
 
+# Nothing listens at this port.
+NOBODYS_UPSTREAM = {
+    "upstream_url": "http://127.0.0.1:9/",
+    "upstream_secret": "whsec_" + base64.b64encode(bytes(32)).decode(),
+    "upstream_hooks": ("presence",),
+}
 RULES = '{"topics": [{"pattern": "room.*", "presence": true}]}'
 
 
@@ -114,6 +125,7 @@ async def test_a_bug_in_a_job_closes_no_socket(
         "linger_seconds": 4.0,
         "catalogue": tmp_path if job == "catalogue" else None,
         "topic_rules": RULES if job == "topic_presence" else None,
+        **(NOBODYS_UPSTREAM if job == "transitions" else {}),
     }
     async with (
         start(**options) as pod,
