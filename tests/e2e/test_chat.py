@@ -12,7 +12,7 @@ from tests.e2e.stack import Stack
 async def test_the_session_that_its_readme_shows(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = (f"{gateway.url.replace('http', 'ws')}/ws" for gateway in stack.gateways)
+    first, second = (gateway.url for gateway in stack.gateways)
     await session.run(stack.token("alice"), stack.token("bob"), (first, second))
     said = capsys.readouterr().out
     assert "alice  is at gateway-1 as alice" in said

@@ -219,7 +219,7 @@ async def test_a_gateway_is_killed_from_its_page_while_events_flow(
     told = window.page.locator("#flow-outcome")
     await panel.get_by_role("button", name="Let events flow").click()
     await expect(told).to_contain_text(re.compile("[1-9][0-9]* came"))
-    await panel.get_by_role("button", name="Kill this gateway").click()
+    await panel.get_by_role("button", name="Kill gateway").click()
     await expect(window.page.locator("#kill-outcome")).to_have_text("gateway-1 is killed")
     assert await asyncio.to_thread(gateway.wait) == 137
     gateway.start()

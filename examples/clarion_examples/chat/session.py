@@ -11,16 +11,14 @@ The script ends with an error if anything is missing, doubled, or sent back to i
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from types import TracebackType
 from typing import Any, Self
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from clarion.client import Client, ClosedError, Event, NoAnswerError, Open, Status
 
-GATEWAYS = ("ws://127.0.0.1:8001/ws", "ws://127.0.0.1:8002/ws")
-REPLY_SECONDS = 5.0
+GATEWAYS = ("http://127.0.0.1:8001", "http://127.0.0.1:8002")
+HEARS_SECONDS = 5.0
 # Long enough for an unwanted event to arrive.
 QUIET_SECONDS = 0.5
 
@@ -30,24 +28,16 @@ class Surprise(Exception):
 
 
 class Person:
-    """A person at one gateway. Speaks the protocol of docs/protocol.md."""
+    """A person at one gateway."""
 
     def __init__(self, name: str, url: str, token: str | None) -> None:
         self.name = name
-        self._url = url
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._ref = 0
-        self._socket: ClientConnection
+        self._client = Client(url, get_token=lambda _: token, on_status=self._tell)
+        self._items = aiter(self._client)
 
     async def __aenter__(self) -> Self:
-        self._socket = await connect(
-            self._url,
-            subprotocols=[Subprotocol("clarion.v1")],
-            additional_headers=self._headers,
-            proxy=None,
-        )
-        welcome = await self.receive()
-        self._say(f"is at {welcome['pod']} as {welcome['user'] or 'nobody in particular'}")
+        await self._client.__aenter__()
+        await anext(self._items)  # says to fetch the state: the connection is open
         return self
 
     async def __aexit__(
@@ -56,42 +46,34 @@ class Person:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._socket.close()
+        await self._client.__aexit__(kind, error, trace)
 
     async def send(self, type_: str, data: dict[str, Any]) -> dict[str, Any]:
         """Send a message; return the reply's data."""
-        self._ref += 1
-        message = {"kind": "message", "ref": self._ref, "type": type_, "data": data}
-        await self._socket.send(json.dumps(message))
         self._say(f"sends  {type_} {data}")
-        reply = await self.receive()
-        if reply["kind"] != "reply" or reply["ref"] != self._ref:
-            raise Surprise(f"{self.name} expected reply {self._ref}, got {reply}")
-        self._say(f"reply  {reply['data']}")
-        return dict(reply["data"])
-
-    async def receive(self) -> dict[str, Any]:
-        """The next message from the gateway."""
-        text = await asyncio.wait_for(self._socket.recv(decode=True), REPLY_SECONDS)
-        message: dict[str, Any] = json.loads(text)
-        if message["kind"] == "event":
-            self._say(f"hears  {message['type']} {message['data']}")
-        return message
+        reply: dict[str, Any] = await self._client.send(type_, data)
+        self._say(f"reply  {reply}")
+        return reply
 
     async def hears(self, type_: str, data: dict[str, Any]) -> None:
         """Expect this event next."""
-        event = await self.receive()
-        if (event.get("type"), event.get("data")) != (type_, data):
+        event = await asyncio.wait_for(anext(self._items), HEARS_SECONDS)
+        if not isinstance(event, Event) or (event.type, event.data) != (type_, data):
             raise Surprise(f"{self.name} expected {type_} {data}, got {event}")
+        self._say(f"hears  {type_} {data}")
 
     async def hears_nothing(self) -> None:
         """Expect silence."""
         try:
-            message = await asyncio.wait_for(self._socket.recv(decode=True), QUIET_SECONDS)
+            item = await asyncio.wait_for(anext(self._items), QUIET_SECONDS)
         except TimeoutError:
             self._say("hears  nothing more")
         else:
-            raise Surprise(f"{self.name} expected silence, got {message!r}")
+            raise Surprise(f"{self.name} expected silence, got {item}")
+
+    def _tell(self, status: Status) -> None:
+        if isinstance(status, Open):
+            self._say(f"is at {status.pod} as {status.user or 'nobody in particular'}")
 
     def _say(self, what: str) -> None:
         print(f"{self.name:6} {what}", flush=True)
@@ -126,7 +108,7 @@ def main() -> None:
         sys.exit("usage: python -m clarion_examples.chat.session ALICE_TOKEN BOB_TOKEN")
     try:
         asyncio.run(run(sys.argv[1], sys.argv[2]))
-    except (Surprise, OSError, TimeoutError) as error:
+    except (Surprise, ClosedError, NoAnswerError, TimeoutError) as error:
         sys.exit(f"session failed: {error or type(error).__name__}")
 
 
