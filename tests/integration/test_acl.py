@@ -138,6 +138,9 @@ async def test_it_is_enough_for_both_services(installation: Installation) -> Non
                 for _ in range(2):
                     status = await asyncio.to_thread(post, "/v1/events", **EVENT)
                     assert status in (200, 201)
+                for seq in (1, 2):  # a growing text, which replaces its entry in the log
+                    path = "/v1/topics/answer.1/texts/a"
+                    assert await asyncio.to_thread(post, path, seq=seq, text="a") == 200
                 (event,) = await alice.events(1)
             async with opened(pod, since=event["id"], token=token("alice")) as alice:
                 # On a cluster that has just begun, a resume would reach back before its first event.
