@@ -356,6 +356,7 @@ class Parts:
             self.supervisor.spawn,
             settings,
             hooks=self.hooks,
+            namespaces=self.answers.namespaces,
         )
 
     @cached_property

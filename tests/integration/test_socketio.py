@@ -36,6 +36,21 @@ handlers = Handlers()
 def echo(data, context):
     return [data, context.user]
 
+@handlers.on("photo")
+async def photo(data, context):
+    await context.send("photo", {"n": 1}, bytes([255]), "end")
+    return {"bits": bytes(1)}
+
+@handlers.on_connect
+async def check(context):
+    if context.auth.get("device") == "stolen":
+        raise Refusal("stolen", "this device is locked")
+    context.data["auth"] = context.auth
+
+@handlers.on("auth")
+def auth(data, context):
+    return context.data["auth"]
+
 @handlers.on("connection")
 def connection(data, context):
     return context.connection
@@ -78,9 +93,9 @@ class Client:
     async def receive(self) -> str:
         """The next message that is no ping."""
         async with asyncio.timeout(SECONDS):
-            while (message := await self.connection.recv(decode=True)) == "2":
+            while (message := await self.connection.recv()) == "2":
                 await self.connection.send("3")
-        return message
+        return message  # type: ignore[return-value]  # bytes only where a test asks for them
 
     async def event(self) -> list[Any]:
         message = await self.receive()
@@ -334,6 +349,34 @@ async def test_attachments_reach_handlers_as_base64(pod: Pod) -> None:
         await client.send('451-9["echo",{"file":{"_placeholder":true,"num":0}}]', b"\x00\xff4")
         (reply,) = json.loads((await client.receive()).removeprefix("439"))
         assert base64.b64decode(reply[0]["file"]) == b"\x00\xff4"
+
+
+async def test_bytes_and_several_arguments_reach_clients_as_such(pod: Pod) -> None:
+    async with joined(pod) as client, opened(pod) as native:
+        await client.send('425["photo"]')
+        text = '451-["photo",{"n":1},{"_placeholder":true,"num":0},"end"]'
+        assert [await client.receive() for _ in range(4)] == [
+            text, b"\xff", '461-5[{"bits":{"_placeholder":true,"num":0}}]', b"\x00"
+        ]  # fmt: skip
+        await native.send(kind="message", type="photo", ref=1)
+        assert (await native.receive("message"))["data"] == [{"n": 1}, "/w==", "end"]
+        assert (await native.receive("reply"))["data"] == {"bits": "AA=="}
+
+
+async def test_the_application_sees_what_a_client_says_of_itself(pod: Pod) -> None:
+    async with session(pod) as client:
+        await client.send('40{"device":"stolen"}')
+        refused = json.loads((await client.receive()).removeprefix("44"))
+        assert (refused["message"], refused["data"]) == (
+            "stolen: this device is locked", {"code": "refused"}
+        )  # fmt: skip
+        await client.log_in("alice", device={"id": 7}, __proto__={"a": 1}, recovery=False)
+        await client.send('425["auth"]')
+        reply = json.loads((await client.receive()).removeprefix("435"))
+        assert reply == [{"device": {"id": 7}, "__proto__": {"a": 1}}], "not the token"
+        deep = "[" * 100_000 + "]" * 100_000
+        await client.send("41", f'40{{"device":{deep}}}')
+        await client.closed()
 
 
 async def test_a_client_asks_for_topics_and_gives_them_up(pod: Pod) -> None:

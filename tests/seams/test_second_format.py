@@ -23,6 +23,7 @@ from clarion_gateway.transports.routes import ROUTES, Route
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import Framed, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import Authenticate, Malformed, Message
+from clarion_gateway.wire.parts import Parts
 from tests.integration.pod import SECONDS, Pod, started, token
 from tests.integration.sockets import opened
 
@@ -45,6 +46,8 @@ class LineFormat:
     """``test.v1``: one line of words for each message, the ref behind its first word."""
 
     name = "line"
+    namespace = "/"
+    carries_parts = False
     visible_ping = frames.text(b"BEAT")
     ping = frames.PING + visible_ping
 
@@ -64,13 +67,13 @@ class LineFormat:
         resumed = {None: "new", True: "resumed", False: "lost"}[welcome.resumed]
         return self._line("HELLO", str(welcome.position), resumed, welcome.user or "-")
 
-    def reply(self, ref: bytes, data: bytes) -> bytes:
+    def reply(self, ref: bytes, data: bytes, parts: Parts | None = None) -> bytes:
         return self._line("REPLY", ref.decode(), data.decode())
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         return self._line("MESSAGE", type_, data.decode())
 
-    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+    def ask(self, ref: bytes, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         return b""
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:

@@ -105,6 +105,7 @@ class _Peer:
     """The connection of a test's client."""
 
     data: dict[str, Any] | None
+    carries_parts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +145,23 @@ class _Recording:
     async def unsubscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
         self.unsubscribed += topics
 
-    async def send(self, peer: object, type_: str, data: bytes) -> None:  # noqa: ARG002
+    async def send(
+        self,
+        peer: object,  # noqa: ARG002
+        type_: str,
+        data: bytes,
+        parts: object = None,  # noqa: ARG002
+    ) -> None:
         self.sent.append((type_, msgspec.json.decode(data)))
 
-    async def ask(self, peer: object, type_: str, data: bytes, seconds: float) -> bytes:  # noqa: ARG002
+    async def ask(
+        self,
+        peer: object,  # noqa: ARG002
+        type_: str,
+        data: bytes,
+        seconds: float,
+        parts: object = None,  # noqa: ARG002
+    ) -> bytes:
         self.asked.append((type_, msgspec.json.decode(data)))
         if type_ not in self._answers:
             raise AskFailed("ask_timeout", f"no answer within {seconds:g} seconds")
@@ -235,6 +249,7 @@ async def connect(
     user: str | None = None,
     connection: str = "connection-1",
     claims: Mapping[str, Any] | None = None,
+    auth: Mapping[str, Any] | None = None,
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     state: object = None,
@@ -246,6 +261,7 @@ async def connect(
         user: of the client; None: an anonymous client.
         connection: id of the client's connection.
         claims: of the client's token; None: only ``sub``, if there is a user.
+        auth: of a client of Socket.IO, without the token.
         query: the fields of the client's query.
         headers: of the client. A function sees only those that it asked for.
         state: see `ask`.
@@ -266,7 +282,7 @@ async def connect(
         seen = {name: value for name, value in sent.items() if name in hook.headers}
         scope = _scope(hook.scope, state)
         context = ConnectContext(
-            connection, user, "pod-1", host, scope, peer, claims, query or {}, seen
+            connection, user, "pod-1", host, scope, peer, claims, auth or {}, query or {}, seen
         )
         await hook.call(context)
     return host.answer()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clarion_gateway.application.codec import UNKNOWN, Decode, Signature, encode
+from clarion_gateway.application.codec import UNKNOWN, Decode, Signature
 from clarion_gateway.application.context import Context, Reply
 from clarion_gateway.application.scope import HasState
 
@@ -80,7 +80,7 @@ class _Run:
         if self._outcome is None:
             try:
                 value = await self._route.call(self._message, self._context)
-                self._outcome = Reply(self._context.type, encode(value))
+                self._outcome = self._context.reply(value)
             except Exception as error:  # noqa: BLE001 - raised below, and by `outcome` once more
                 self._outcome = error
         return self.outcome()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
 from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.wire.parts import ATTACHMENTS_MAX, Parts
 
 Decode = Callable[[bytes], Any]
 """Decodes a message's data for a handler; raises `Refusal` if they do not fit it."""
@@ -24,6 +26,10 @@ def _plain(value: object) -> object:
 
 _json = msgspec.json.Encoder(enc_hook=_plain)
 
+_BYTES: Final = frozenset({bytes, bytearray, memoryview})
+_KEPT: Final = (bytes, bytearray, memoryview)
+_WITHOUT_BYTES: Final = frozenset({type(None), bool, int, float, str, msgspec.Raw})
+
 
 def encode(value: object) -> bytes:
     """Encode plain values, dataclasses, structs and pydantic models as JSON.
@@ -34,6 +40,57 @@ def encode(value: object) -> bytes:
     if isinstance(value, BaseModel):
         return value.model_dump_json().encode()
     return _json.encode(value)
+
+
+def encode_all(values: Sequence[object]) -> bytes:
+    """Encode the arguments of a message: one as it is, several as an array, none as ``null``.
+
+    Raises:
+        TypeError: see `encode`.
+    """
+    if len(values) == 1:
+        return encode(values[0])
+    return _json.encode(values) if values else b"null"
+
+
+def parts_of(values: Sequence[object]) -> Parts | None:
+    """The arguments of a message for clients that take several, and bytes; None: one without bytes.
+
+    Bytes are found in plain values, data classes and structs.
+
+    Raises:
+        TypeError: see `encode`.
+        ValueError: more than `ATTACHMENTS_MAX` values of bytes.
+    """
+    attachments: list[bytes] = []
+    detached = [_detached(value, attachments) for value in values]
+    if len(values) <= 1 and not attachments:
+        return None
+    if len(attachments) > ATTACHMENTS_MAX:
+        raise ValueError(
+            f"expected at most {ATTACHMENTS_MAX} values of bytes in one message, got "
+            f"{len(attachments)}"
+        )
+    return Parts(b",".join(map(encode, detached)), tuple(attachments))
+
+
+def _detached(value: object, attachments: list[bytes]) -> object:
+    """The value with a placeholder for each of its bytes, which are added to the attachments."""
+    kind = type(value)
+    if kind in _WITHOUT_BYTES or isinstance(value, BaseModel):
+        return value
+    if kind in _BYTES:
+        attachments.append(bytes(value))  # type: ignore[call-overload]  # see _BYTES
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    if isinstance(value, Mapping):
+        return {name: _detached(each, attachments) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_detached(each, attachments) for each in value]
+    if isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
+        return _detached(
+            msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=_plain), attachments
+        )
+    return value
 
 
 class Signature(NamedTuple):

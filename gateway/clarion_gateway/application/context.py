@@ -17,8 +17,9 @@ from clarion_contract.events.event import Published, check_type
 from clarion_contract.events.topic import check_topic
 from clarion_contract.texts.piece import check_name
 from clarion_contract.texts.writer import TextWriter
-from clarion_gateway.application.codec import encode
+from clarion_gateway.application.codec import encode, encode_all, parts_of
 from clarion_gateway.application.scope import HasState
+from clarion_gateway.wire.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class Reply:
 
     Attributes:
         type: of the message that the reply answers.
-        data: JSON in UTF-8.
+        data: JSON in UTF-8, with bytes in base64.
+        parts: the same with its bytes, for clients that can take them; None: it has none.
     """
 
     type: str
     data: bytes
+    parts: Parts | None = None
 
 
 class Peer(Protocol):
@@ -43,15 +46,33 @@ class Peer(Protocol):
 
     data: dict[str, Any] | None
 
+    @property
+    def carries_parts(self) -> bool:
+        """Whether its client takes several arguments and bytes as such."""
+        ...
+
 
 class Host(Protocol):
     """Does for handlers what they ask of the gateway."""
 
-    async def send(self, peer: Any, type_: str, data: bytes) -> None:  # noqa: ANN401 - its own
+    async def send(
+        self,
+        peer: Any,  # noqa: ANN401 - its own
+        type_: str,
+        data: bytes,
+        parts: Parts | None = None,
+    ) -> None:
         """See `ClientContext.send`."""
         ...
 
-    async def ask(self, peer: Any, type_: str, data: bytes, seconds: float) -> bytes:  # noqa: ANN401
+    async def ask(
+        self,
+        peer: Any,  # noqa: ANN401 - its own
+        type_: str,
+        data: bytes,
+        seconds: float,
+        parts: Parts | None = None,
+    ) -> bytes:
         """See `ClientContext.ask`.
 
         Returns:
@@ -230,10 +251,11 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
         """
         await self._host.unsubscribe(self._peer, [check_topic(name) for name in topics])
 
-    async def send(self, type_: str, data: object = None) -> None:
+    async def send(self, type_: str, *data: object) -> None:
         """Send a message to this connection, and to no other.
 
             await context.send("room.history", history)
+            await context.send("photo", {"width": 640}, jpeg)
 
         It is no event: it has no id, and a client that resumes does not get it again. A client
         that is not welcomed yet gets it behind its ``welcome``. If the connection has ended,
@@ -241,14 +263,16 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
 
         Args:
             type_: of the message.
-            data: as for `publish`.
+            data: as for `publish`. Clients of Socket.IO get several as so many arguments, and bytes
+                as bytes. Other clients get an array, and bytes in base64.
 
         Raises:
             InvalidType: ``type_`` cannot be a message's type.
+            ValueError: more than 10 values of bytes for a client of Socket.IO.
         """
-        await self._host.send(self._peer, check_type(type_), encode(data))
+        await self._host.send(self._peer, check_type(type_), encode_all(data), self._parts(data))
 
-    async def ask(self, type_: str, data: object = None, timeout: float = 10) -> Any:  # noqa: ANN401, ASYNC109 - the answer is the client's own, and the limit is passed on
+    async def ask(self, type_: str, *data: object, timeout: float = 10) -> Any:  # noqa: ANN401, ASYNC109 - the answer is the client's own, and the limit is passed on
         """Ask this connection's client, and return its answer.
 
             if not await context.ask("confirm", {"text": "Really?"}, timeout=30):
@@ -258,18 +282,24 @@ class ClientContext(msgspec.Struct, frozen=True, eq=False):
 
         Args:
             type_: of the question.
-            data: as for `publish`.
+            data: as for `send`.
             timeout: seconds to wait for the answer.
 
         Returns:
-            The answer's data, as plain values.
+            The answer's data, as plain values; bytes are base64.
 
         Raises:
             AskFailed: there is no answer; ``code`` says why.
             InvalidType: ``type_`` cannot be a question's type.
+            ValueError: see `send`.
         """
-        answer = await self._host.ask(self._peer, check_type(type_), encode(data), timeout)
+        answer = await self._host.ask(
+            self._peer, check_type(type_), encode_all(data), timeout, self._parts(data)
+        )
         return msgspec.json.decode(answer)
+
+    def _parts(self, values: Sequence[object]) -> Parts | None:
+        return parts_of(values) if self._peer.carries_parts else None
 
 
 class Context(ClientContext, frozen=True, eq=False):
@@ -280,6 +310,10 @@ class Context(ClientContext, frozen=True, eq=False):
     """
 
     type: str
+
+    def reply(self, value: object) -> Reply:
+        """The reply to the message, if its handler returns this value."""
+        return Reply(self.type, encode(value), self._parts([value]))
 
     async def propagate(
         self, audience: Audience, reply: Reply, *, history: bool = True
@@ -302,11 +336,14 @@ class ConnectContext(ClientContext, frozen=True, eq=False):
 
     Attributes:
         claims: all claims of the client's token, as its issuer wrote them; empty without a token.
+        auth: what a client of Socket.IO gave as ``auth``, without the token; empty for others. The
+            client can write anything there: check it.
         query: the fields of the client's query, the first value of each; without the token.
         headers: those of the client's headers that the handler asked for, by names in lower case.
     """
 
     claims: Mapping[str, Any]
+    auth: Mapping[str, Any]
     query: Mapping[str, str]
     headers: Mapping[str, str]
 

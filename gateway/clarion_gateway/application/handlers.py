@@ -17,12 +17,12 @@ audience that an interceptor propagates them to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 from clarion_contract.events.event import check_type
-from clarion_contract.events.topic import check_pattern
+from clarion_contract.events.topic import check_pattern, check_topic
 from clarion_gateway.application.answering import Interceptor, Route
 from clarion_gateway.application.codec import decoder_of, signature_of
 from clarion_gateway.application.hooks import (
@@ -50,6 +50,7 @@ class Handlers:
     """
 
     def __init__(self, *, interceptors: Sequence[Interceptor] = (), threads: int = 40) -> None:
+        self._namespaces: dict[str, Handlers] = {}
         self._interceptors = tuple(interceptors)
         self._routes: dict[str, Route] = {}
         self._connects: list[ConnectHook] = []
@@ -89,7 +90,8 @@ class Handlers:
         of its own lifespan if it has one, or else of this one's.
 
         Args:
-            prefix: put before each of its types: ``join`` becomes ``room.join``.
+            prefix: put before each of its types: ``join`` becomes ``room.join``. Those of its
+                namespaces keep theirs.
 
         Raises:
             ValueError: both have a handler for a type, or ``other`` includes these handlers.
@@ -98,10 +100,47 @@ class Handlers:
             raise ValueError("expected other handlers to include, got handlers that include these")
         for type_, route in other._routes.items():
             self._include(prefix + type_, route)
+        for name, each in other._namespaces.items():
+            self.namespace(name).include(each)
         other._including.append((self, prefix))
         self._included.append(other)
         for each in other._family():
             each._threads.slots = self._threads.slots  # noqa: SLF001 - of this class
+
+    def namespace(self, name: str) -> Handlers:
+        """The handlers of a namespace of Socket.IO, made at the first call.
+
+            admin = handlers.namespace("/admin")
+
+            @admin.on_connect
+            async def check(context: ConnectContext) -> None:
+                if "admin" not in context.claims.get("roles", []):
+                    raise Refusal("no_admin", "expected an admin")
+
+            @admin.on("user.close")
+            async def close(user: str, context: Context) -> None: ...
+
+        Its clients are connections of their own (``io("/admin")``), with an id and a token of
+        their own. They receive the topic of the namespace's name, here ``/admin``, and the topics
+        that they ask for there, but no events of other audiences. Only these handlers and hooks
+        concern them. The interceptors of these `Handlers` stand around those of the namespace, and
+        ``context.state`` is the same unless the namespace has a lifespan of its own.
+
+        Args:
+            name: begins with a slash, and is a topic's name.
+
+        Raises:
+            ValueError: the name is none.
+        """
+        known = self._namespaces.get(name)
+        if known is not None:
+            return known
+        made = self._namespaces[_checked(name)] = Handlers(interceptors=self._interceptors)
+        made._scope = Scope(self._scope)
+        made._threads.slots = self._threads.slots
+        for including, _ in self._including:
+            including.namespace(name).include(made)
+        return made
 
     def lifespan(self, function: OfLifespan) -> OfLifespan:
         """Register what the handlers need for as long as the gateway runs.
@@ -215,6 +254,11 @@ class Handlers:
         self._otherwise = find
 
     @property
+    def namespaces(self) -> Mapping[str, Handlers]:
+        """The handlers of each `namespace`, by its name."""
+        return self._namespaces
+
+    @property
     def types(self) -> Sequence[str]:
         """The message types that have a handler."""
         return tuple(self._routes)
@@ -239,7 +283,7 @@ class Handlers:
 
     @property
     def scopes(self) -> Sequence[Scope]:
-        """The scopes of these handlers and of all that they include, in order, each once."""
+        """The scopes of these handlers, of all that they include and of namespaces, each once."""
         return tuple(each._scope for each in self._family())  # noqa: SLF001 - of this class
 
     def limit_threads(self, threads: int) -> None:
@@ -249,9 +293,9 @@ class Handlers:
             each._threads.slots = slots  # noqa: SLF001 - of this class
 
     def _family(self) -> dict[Handlers, None]:
-        """These handlers, and all that they include, each once."""
+        """These handlers, all that they include, and those of namespaces, each once."""
         family: dict[Handlers, None] = {self: None}
-        for each in self._included:
+        for each in (*self._included, *self._namespaces.values()):
             family |= each._family()  # noqa: SLF001 - of this class
         return family
 
@@ -269,3 +313,9 @@ class Handlers:
 
     def _around(self, included: Route | ConnectHook | DisconnectHook | SubscribeHook) -> Inside:
         return Inside(included.scope, self._scope)
+
+
+def _checked(namespace: str) -> str:
+    if namespace[:1] != "/" or namespace == "/":
+        raise ValueError(f"expected a namespace such as '/admin', got {namespace!r}")
+    return check_topic(namespace)

@@ -45,22 +45,28 @@ class Scope:
     Attributes:
         lifespan: opens what the handlers need; None: they need nothing.
         value: what the lifespan gave; None until it has begun.
+
+    Args:
+        outer: counts where there is no lifespan of its own; None: nothing does.
     """
 
-    __slots__ = ("lifespan", "value")
+    __slots__ = ("_outer", "lifespan", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, outer: HasState | None = None) -> None:
         self.lifespan: Lifespan | None = None
         self.value: Any = None
+        self._outer = outer
 
     @property
     def lives(self) -> bool:
         """See `HasState`."""
-        return self.lifespan is not None
+        return self.lifespan is not None or (self._outer is not None and self._outer.lives)
 
     @property
     def state(self) -> Any:  # noqa: ANN401
         """See `HasState`."""
+        if self.lifespan is None and self._outer is not None:
+            return self._outer.state
         return self.value
 
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import msgspec
 import structlog
 
-from clarion_contract.events.audience import Audience, audiences_of, check_user_id
+from clarion_contract.events.audience import Audience, check_user_id
 from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
-from clarion_gateway.clients.hooks import ConnectionHooks
+from clarion_gateway.clients.hooks import ConnectionHooks, Said
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
@@ -31,13 +32,13 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.connections.identity import ANONYMOUS, Identity, identity_of
+from clarion_gateway.connections.identity import ANONYMOUS, Identity, audiences_in, identity_of
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.format import MAIN, TopicsHeard, Welcome
 from clarion_gateway.wire.messages import NO_REF
 
 _log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ class Opening:
         last: so many of the newest events of these, if the client does not resume.
         query: of the request, as it was sent.
         headers: of the request: (name, value), names in lower case.
+        auth: more that the client said of itself, without the token: JSON by name.
         recovering: in place of ``since`` and ``resumes``; None: the client does not ask for it.
     """
 
@@ -114,6 +116,7 @@ class Opening:
     last: str | None = None
     query: str = ""
     headers: Sequence[tuple[str, str]] = ()
+    auth: Mapping[str, msgspec.Raw] = field(default_factory=dict)
     recovering: Recovering | None = None
 
 
@@ -243,7 +246,7 @@ class Admission:
             ref: of the client's message.
         """
         try:
-            claims, identity, audiences = await self.identified(token)
+            claims, identity, audiences = await self.identified(token, connection.format.namespace)
             self._check_user(identity.user, connection.user)
             keeps = await self._kept(connection, identity)
             self.topics.check({*audiences, *keeps})
@@ -302,7 +305,9 @@ class Admission:
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
-        claims, identity, audiences = await self.identified(opening.token)
+        claims, identity, audiences = await self.identified(
+            opening.token, connection.format.namespace
+        )
         self._check_user(identity.user, None)
         if opening.recovering is not None:
             recovered = opening.recovering.read(identity.user)
@@ -312,9 +317,8 @@ class Admission:
         asked = self.topics.ask(identity, opening.topics)
         self.topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:
-            await self._hooks.connect(
-                connection, identity.user, claims, opening.query, opening.headers
-            )
+            said = Said(opening.query, opening.headers, opening.auth)
+            await self._hooks.connect(connection, identity.user, claims, said)
         asked = await self._ask_application(connection, identity, asked)
         self.topics.count(asked)
         if connection.asked:  # the application subscribed the connection when it let it in
@@ -337,23 +341,26 @@ class Admission:
             return []
         return await self._resume(connection, identity, since, opening, asked, past)
 
-    async def identified(self, token: str | None) -> tuple[Claims | None, Identity, list[Audience]]:
+    async def identified(
+        self, token: str | None, namespace: str = MAIN
+    ) -> tuple[Claims | None, Identity, list[Audience]]:
         """A token's claims, for whom they speak, and the audiences that take such a client in.
 
         Args:
             token: a JWT; None for an anonymous client.
+            namespace: that the client connects to.
 
         Raises:
             Refused: the token is not valid, or revoked.
             KeysUnavailable: the issuer did not give its keys.
         """
         if token is None:
-            return None, ANONYMOUS, audiences_of(ANONYMOUS)
+            return None, ANONYMOUS, audiences_in(namespace, ANONYMOUS)
         try:
             claims = await self._verifier.verify_fetching(token)
             check_user_id(claims.subject)
             identity = identity_of(claims)
-            audiences = audiences_of(identity)
+            audiences = audiences_in(namespace, identity)
         except InvalidToken as invalid:
             self._metrics.tokens_refused.labels(invalid.reason).inc()
             raise Refused(close_codes.unauthenticated(str(invalid))) from None

@@ -13,6 +13,7 @@ from clarion_gateway.application.refusal import AskFailed
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.wire.messages import Answer
+from clarion_gateway.wire.parts import Parts
 
 
 def _tell_nobody(connection: Connection) -> None:
@@ -40,18 +41,26 @@ class Asks:
         """Whether a question waits for the connection's client."""
         return connection in self._pending
 
-    async def ask(self, connection: Connection, type_: str, data: bytes, seconds: float) -> bytes:
+    async def ask(
+        self,
+        connection: Connection,
+        type_: str,
+        data: bytes,
+        seconds: float,
+        parts: Parts | None = None,
+    ) -> bytes:
         """Ask a client, and return the data of its answer.
 
         Args:
             data: JSON.
             seconds: to wait for the answer.
+            parts: see `clarion_gateway.wire.format.WireFormat.ask`.
 
         Raises:
             AskFailed: there is no answer.
         """
         try:
-            answer = await self._ask(connection, type_, data, seconds)
+            answer = await self._ask(connection, type_, data, seconds, parts)
         except AskFailed as failed:
             self._metrics.asks.labels(failed.code.replace("ask_", "")).inc()
             raise
@@ -74,14 +83,21 @@ class Asks:
             if not future.done():
                 future.set_exception(_closed())
 
-    async def _ask(self, connection: Connection, type_: str, data: bytes, seconds: float) -> bytes:
+    async def _ask(
+        self,
+        connection: Connection,
+        type_: str,
+        data: bytes,
+        seconds: float,
+        parts: Parts | None,
+    ) -> bytes:
         if connection.state is State.CLOSED:
             raise _closed()
         if connection.state is not State.LIVE:
             raise AskFailed("ask_too_early", "expected a client that has been welcomed")
         self._last += 1
         ref = b"%d" % self._last
-        question = connection.format.ask(ref, type_, data)
+        question = connection.format.ask(ref, type_, data, parts)
         if not question:
             raise AskFailed("ask_unsupported", "expected a client that can send, got a stream")
         pending = self._pending.get(connection, {})

@@ -24,7 +24,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.metrics.registry import Metrics
-from clarion_gateway.wire.format import TopicsHeard
+from clarion_gateway.wire.format import MAIN, TopicsHeard
 from clarion_gateway.wire.messages import NO_REF
 
 # So many changes, each of one connection, are made between two rounds: a few milliseconds of work.
@@ -67,10 +67,14 @@ class GivenTopics:
         self._arrived = asyncio.Event()
 
     def order(self, order: ChangeTopics) -> None:
-        """Take an order, for the connections that the user has here now."""
+        """Take an order, for the connections that the user has here now.
+
+        Those to other namespaces than the main one have topics of their own.
+        """
         for connection in self._hub.of_user(order.user):
-            self._changes.append((connection, order))
-            self._arrived.set()
+            if connection.format.namespace == MAIN:
+                self._changes.append((connection, order))
+                self._arrived.set()
 
     async def run(self) -> None:
         """Carry out orders, for ever."""

@@ -8,7 +8,7 @@ hangs refuses its one topic.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,13 +25,18 @@ from clarion_gateway.clients.hooks import guarded
 from clarion_gateway.clients.topics import Asked
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.metrics.registry import Metrics
-from clarion_gateway.wire.format import RefusedTopic
+from clarion_gateway.wire.format import MAIN, RefusedTopic
 
 _log = structlog.get_logger(__name__)
 
 
 class Deciding(Protocol):
     """An owner of functions to ask, such as `clarion_gateway.application.handlers.Handlers`."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Deciding]:
+        """The owners of the functions for other namespaces than the main one, by name."""
+        ...
 
     @property
     def subscribes(self) -> Sequence[SubscribeHook]:
@@ -50,7 +55,8 @@ class Grants:
     def __init__(
         self, handlers: Deciding, host: Host, metrics: Metrics, *, pod: str, seconds: float
     ) -> None:
-        self._hooks = handlers.subscribes
+        owners = {MAIN: handlers, **handlers.namespaces}
+        self._hooks = {name: owner.subscribes for name, owner in owners.items()}
         self._host = host
         self._metrics = metrics
         self._pod = pod
@@ -66,7 +72,8 @@ class Grants:
         Returns:
             The same, with those that the application grants, and those that it refuses.
         """
-        asking = {name: hook for name in asked.forbidden if (hook := self._hook(name))}
+        hooks = self._hooks[connection.format.namespace]
+        asking = {name: hook for name in asked.forbidden if (hook := _of(hooks, name))}
         if not asking:
             return asked
         decisions = await asyncio.gather(
@@ -84,10 +91,6 @@ class Grants:
                 if isinstance(said, Refusal)
             ),
         )
-
-    def _hook(self, topic: str) -> SubscribeHook | None:
-        """The first function whose pattern covers a topic."""
-        return next((hook for hook in self._hooks if covers(hook.pattern, topic)), None)
 
     async def _decide(
         self, hook: SubscribeHook, connection: Connection, user: str | None, topic: str
@@ -125,3 +128,8 @@ class Grants:
             )
         self._metrics.hooks.labels("subscribe", outcome).inc()
         return decision
+
+
+def _of(hooks: Iterable[SubscribeHook], topic: str) -> SubscribeHook | None:
+    """The first function whose pattern covers a topic."""
+    return next((hook for hook in hooks if covers(hook.pattern, topic)), None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -32,6 +32,7 @@ from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire.format import MAIN
 
 _log = structlog.get_logger(__name__)
 
@@ -44,8 +45,27 @@ _SHARE_OF_HANDSHAKE: Final = 0.5
 _Ended = tuple[Connection, str | None, Close]
 
 
+class Said(NamedTuple):
+    """What a client said of itself when it connected.
+
+    Attributes:
+        query: of its request.
+        headers: of its request, names in lower case.
+        auth: see `clarion_gateway.clients.admission.Opening`.
+    """
+
+    query: str
+    headers: Sequence[tuple[str, str]]
+    auth: Mapping[str, msgspec.Raw]
+
+
 class Hooked(Protocol):
     """An owner of functions to run, such as `clarion_gateway.application.handlers.Handlers`."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Hooked]:
+        """The owners of the functions for other namespaces than the main one, by name."""
+        ...
 
     @property
     def connects(self) -> Sequence[ConnectHook]:
@@ -74,9 +94,11 @@ class ConnectionHooks:
         settings: GatewaySettings,
     ) -> None:
         self.running = 0
-        self._connects = handlers.connects
-        self._disconnects = handlers.disconnects
-        self._headers = frozenset[str]().union(*(hook.headers for hook in self._connects))
+        owners = {MAIN: handlers, **handlers.namespaces}
+        self._connects = {name: owner.connects for name, owner in owners.items()}
+        self._disconnects = {name: owner.disconnects for name, owner in owners.items()}
+        every = [hook for hooks in self._connects.values() for hook in hooks]
+        self._headers = frozenset[str]().union(*(hook.headers for hook in every))
         self._host = host
         self._metrics = metrics
         self._spawn = spawn
@@ -96,7 +118,7 @@ class ConnectionHooks:
     @property
     def mounted(self) -> bool:
         """Whether the application has any such functions."""
-        return bool(self._connects or self._disconnects)
+        return any(self._connects.values()) or any(self._disconnects.values())
 
     @property
     def unfinished(self) -> int:
@@ -108,27 +130,25 @@ class ConnectionHooks:
         connection: Connection,
         user: str | None,
         claims: Claims | None,
-        query: str,
-        headers: Sequence[tuple[str, str]],
+        said: Said,
     ) -> None:
         """Ask the application whether it lets a client in.
 
         Args:
             claims: of the client's token; None without a token.
-            query: of the client's request.
-            headers: of the client's request, names in lower case.
 
         Raises:
             Refused: it does not, or it failed.
             BusUnavailable: it published, and Redis does not answer.
         """
+        namespace = connection.format.namespace
         self._asking[connection] = None
         try:
-            if self._connects:
-                await self._ask_all(connection, user, claims, query, headers)
+            if self._connects[namespace]:
+                await self._ask_all(connection, user, claims, said)
         finally:
             gone = self._asking.pop(connection)
-        if not self._disconnects:
+        if not self._disconnects[namespace]:
             return
         if gone is None:
             self._let_in[connection] = user
@@ -151,13 +171,13 @@ class ConnectionHooks:
         connection: Connection,
         user: str | None,
         claims: Claims | None,
-        query: str,
-        headers: Sequence[tuple[str, str]],
+        said: Said,
     ) -> None:
         payload = {} if claims is None else msgspec.json.decode(claims.payload)
-        fields = _fields(query)
-        seen = {name: value for name, value in reversed(headers) if name in self._headers}
-        for hook in self._connects:
+        fields = _fields(said.query)
+        auth = {name: msgspec.json.decode(value) for name, value in said.auth.items()}
+        seen = {name: value for name, value in reversed(said.headers) if name in self._headers}
+        for hook in self._connects[connection.format.namespace]:
             context = ConnectContext(
                 connection.id,
                 user,
@@ -166,6 +186,7 @@ class ConnectionHooks:
                 hook.scope,
                 connection,
                 payload,
+                auth,
                 fields,
                 {name: value for name, value in seen.items() if name in hook.headers},
             )
@@ -201,7 +222,7 @@ class ConnectionHooks:
         try:
             while self._waiting:
                 connection, user, close = self._waiting.popleft()
-                for hook in self._disconnects:
+                for hook in self._disconnects[connection.format.namespace]:
                     await self._tell(hook, connection, user, close)
         finally:
             self.running -= 1

@@ -17,6 +17,7 @@ from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
+from clarion_gateway.wire.parts import Parts
 
 # Memory of a waiting message beside its bytes.
 _ENTRY_BYTES: Final = 200
@@ -88,9 +89,11 @@ class GatewayHost:
             raise RuntimeError("expected a gateway with growing texts")
         return self._texts
 
-    async def send(self, peer: Connection, type_: str, data: bytes) -> None:
+    async def send(
+        self, peer: Connection, type_: str, data: bytes, parts: Parts | None = None
+    ) -> None:
         """See `clarion_gateway.application.context.Host`."""
-        message = peer.format.message(type_, data)
+        message = peer.format.message(type_, data, parts)
         if peer.state is State.LIVE:
             peer.write(message)
         elif not _has_ended(peer):
@@ -99,9 +102,16 @@ class GatewayHost:
             if _has_ended(peer):
                 self.forget(peer)
 
-    async def ask(self, peer: Connection, type_: str, data: bytes, seconds: float) -> bytes:
+    async def ask(
+        self,
+        peer: Connection,
+        type_: str,
+        data: bytes,
+        seconds: float,
+        parts: Parts | None = None,
+    ) -> bytes:
         """See `clarion_gateway.application.context.Host`."""
-        return await self.asks.ask(peer, type_, data, seconds)
+        return await self.asks.ask(peer, type_, data, seconds, parts)
 
     async def subscribe(self, peer: Connection, topics: Sequence[str]) -> None:
         """See `clarion_gateway.application.context.Host`."""

@@ -17,7 +17,7 @@ import structlog
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.service.supervisor import Spawn
 from clarion_gateway.application.answering import Route, answer
-from clarion_gateway.application.context import Context
+from clarion_gateway.application.context import Context, Reply
 from clarion_gateway.application.faults import at_the_applications_line
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.refusal import Refusal
@@ -29,6 +29,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.wire.format import MAIN
 from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
@@ -81,7 +82,7 @@ class Inboxes:
     ) -> None:
         self._admission = admission
         self._memberships = memberships
-        self._handlers = handlers
+        self._handlers = {MAIN: handlers, **handlers.namespaces}
         self._host = host
         self._metrics = metrics
         self._spawn = spawn
@@ -210,9 +211,10 @@ class Inboxes:
         if isinstance(message, Unsubscribe):
             await self._memberships.unsubscribe(connection, message)
             return
-        route = self._handlers.find(message.type)
+        handlers = self._handlers[connection.format.namespace]
+        route = handlers.find(message.type)
         if route is None:
-            known = ", ".join(sorted(self._handlers.types)) or "none"
+            known = ", ".join(sorted(handlers.types)) or "none"
             self._error(connection, message, "unknown_type", f"expected a type out of: {known}")
             return
         context = Context(
@@ -230,15 +232,15 @@ class Inboxes:
             return
         self._metrics.messages.labels("handled").inc()
         if isinstance(message, Posted):
-            message.answer(BARE.reply(ref, outcome))
+            message.answer(BARE.reply(ref, outcome.data))
         else:
-            connection.write(connection.format.reply(ref, outcome))
+            connection.write(connection.format.reply(ref, outcome.data, outcome.parts))
 
-    async def _answer(self, route: Route, data: bytes, context: Context) -> bytes | Refusal:
+    async def _answer(self, route: Route, data: bytes, context: Context) -> Reply | Refusal:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._handler_seconds) as deadline:
-                reply = await answer(route, data, context)
+                return await answer(route, data, context)
         except Refusal as refusal:
             return refusal
         except BusUnavailable:
@@ -261,7 +263,6 @@ class Inboxes:
             return Refusal("internal", "the handler failed")
         finally:
             self._metrics.handler_seconds.observe(time.perf_counter() - started)
-        return reply.data
 
     def _error(self, connection: Connection, message: Message, code: str, words: str) -> None:
         label = code if code in MESSAGE_OUTCOMES else "refused"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from clarion_contract.service.http_port import HttpLimits, Port
@@ -32,7 +32,7 @@ from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.heartbeat import Timing
 from clarion_gateway.wire.engineio.sids import Sids
 from clarion_gateway.wire.messages import Answer, ClientMessage, Malformed, Message, Subscribe
-from clarion_gateway.wire.socketio.format import SOCKETIO
+from clarion_gateway.wire.socketio.format import SOCKETIO, SocketIoFormat
 from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
 
 # A connection may send so many malformed messages: the author of a client with a bug should see
@@ -68,6 +68,7 @@ class Sessions:
         sids: makes and reads these ids.
         recovery: makes and reads what clients of Socket.IO recover by.
         recoverable: the format of those that can.
+        namespaces: the formats of the application's namespaces of Socket.IO, by name.
     """
 
     def __init__(  # noqa: PLR0913 - all that a client meets, joined in app.py
@@ -82,6 +83,7 @@ class Sessions:
         settings: GatewaySettings,
         *,
         hooks: ConnectionHooks | None = None,
+        namespaces: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closing = 0
@@ -110,6 +112,9 @@ class Sessions:
         self.recovery = Recovery()
         self.sids = Sids(lambda: self.recovery.key)
         self.recoverable = RecoverableFormat(SOCKETIO.name, frames.text, self.recovery)
+        self.namespaces = {
+            name: SocketIoFormat(SOCKETIO.name, frames.text, name) for name in namespaces
+        }
         self.addresses = Addresses(settings.trusted_proxies)
         self._admission = admission
         self._hub = hub
@@ -194,10 +199,14 @@ class Sessions:
     def _affords(self, connection: Connection) -> bool:
         """Take one message off the connection's budget; False: it is used up."""
         now = self._clock()
+        received = self._received_of(connection, now)
+        return received.bucket.take(now, rate=self._rate, burst=self._burst)
+
+    def _received_of(self, connection: Connection, now: float) -> _Received:
         received = self._received.get(connection)
         if received is None:
             received = self._received[connection] = _Received(TokenBucket(self._burst, now))
-        return received.bucket.take(now, rate=self._rate, burst=self._burst)
+        return received
 
     def succeed(self, before: Connection, after: Connection) -> None:
         """Let a connection go on with the budget of the one before it on the same transport."""
@@ -231,7 +240,7 @@ class Sessions:
         """Take topics off the connection's budget; refuse the message if it is used up."""
         settings, now = self.settings, self._clock()
         rate, burst = settings.subscribes_per_second, settings.subscribe_burst
-        received = self._received[connection]  # `spend` has made it
+        received = self._received_of(connection, now)
         if received.topics is None:
             received.topics = TokenBucket(burst, now)
         # What can only be refused costs no more than what may be done.

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from clarion_contract.events.audience import Audience, audiences_of
+from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
-from clarion_gateway.connections.identity import ANONYMOUS, Identity
-from clarion_gateway.wire.format import WireFormat
+from clarion_gateway.connections.identity import ANONYMOUS, Identity, audiences_in
+from clarion_gateway.wire.format import MAIN, WireFormat
 
 _ID_BYTES: Final = 12
 # A tuple of so few streams takes less memory than a set, and is searched as fast.
@@ -177,7 +177,7 @@ class Connection:
     @property
     def audiences(self) -> list[Audience]:
         """The audiences that take it in: its identity's, those it asked for, those it was given."""
-        audiences = audiences_of(self.identity)
+        audiences = audiences_in(self.format.namespace, self.identity)
         if not (self.asked or self.given):
             return audiences
         return list(dict.fromkeys([*audiences, *self.asked, *self.given]))
@@ -185,7 +185,7 @@ class Connection:
     @property
     def topics(self) -> list[str]:
         """The topics that it hears."""
-        if not (self.identity.lists or self.asked or self.given):
+        if self.format.namespace == MAIN and not (self.identity.lists or self.asked or self.given):
             return []
         return [audience.name for audience in self.audiences if audience.shown]
 
@@ -200,6 +200,11 @@ class Connection:
         return event.exclude != self.id and (
             stream in self.shared_streams or stream in self.named_streams
         )
+
+    @property
+    def carries_parts(self) -> bool:
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        return self.format.carries_parts
 
     @property
     def user(self) -> str | None:

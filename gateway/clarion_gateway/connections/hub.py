@@ -39,9 +39,11 @@ class Group:
     named: dict[str, Members] = field(default_factory=dict)
 
     @property
-    def authenticated(self) -> bool:
-        """Whether its members have logged in."""
-        return AUTHENTICATED.stream in self.streams
+    def authenticated_members(self) -> int:
+        """The number of members that have logged in."""
+        if not self.streams:  # of a namespace, which anonymous clients hear as others do
+            return sum(member.user is not None for member in self.members)
+        return len(self.members) if AUTHENTICATED.stream in self.streams else 0
 
     def add(self, connection: Connection) -> None:
         """Let rounds write to a connection."""
@@ -137,9 +139,10 @@ class Hub:
         """Live connections by (wire, identity)."""
         counts: Counter[tuple[str, str]] = Counter()
         for group in self._groups.values():
-            identity = "authenticated" if group.authenticated else "anonymous"
-            counts[group.format.name, identity] += len(group.members)
-        return counts
+            name, known = group.format.name, group.authenticated_members
+            counts[name, "authenticated"] += known
+            counts[name, "anonymous"] += len(group.members) - known
+        return +counts  # without zeros
 
     @property
     def unsent_bytes(self) -> int:

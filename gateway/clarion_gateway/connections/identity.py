@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from clarion_contract.events.audience import Audience, audiences_of
 from clarion_contract.identity.claims import Claims, no_lists
+from clarion_gateway.wire.format import MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,19 @@ class Identity:
 
 
 ANONYMOUS: Final = Identity(None)
+
+
+def audiences_in(namespace: str, identity: Identity) -> list[Audience]:
+    """Every audience that takes in the connections of an identity to a namespace.
+
+    In other namespaces than the main one, that is the topic of the namespace's name. Else an event
+    for all would reach a client once in each namespace that it has connected to.
+
+    Raises:
+        InvalidName: a name in the token is none.
+    """
+    every = audiences_of(identity)
+    return every if namespace == MAIN else [Audience("topic", namespace)]
 
 
 def identity_of(claims: Claims | None) -> Identity:

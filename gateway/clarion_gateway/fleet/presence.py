@@ -257,7 +257,7 @@ class Presence:
 
     def _load(self) -> PodLoad:
         catching_up = sum(each.user is not None for each in self._hub.catching_up)
-        live = sum(len(group.members) for group in self._hub.groups if group.authenticated)
+        live = sum(group.authenticated_members for group in self._hub.groups)
         authenticated = live + catching_up
         anonymous = len(self._hub) - authenticated
         return PodLoad(anonymous, authenticated, len(self._hub.users), self._ready())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clarion_contract.service.declaring import declared_events
 from clarion_contract.service.webhooks import Signer
@@ -64,6 +64,11 @@ class Answering:
     def subscribes(self) -> Sequence[SubscribeHook]:
         """The functions that decide about topics: the application's own, then the upstream."""
         return (*self.handlers.subscribes, *(self._hooks.subscribes if self._hooks else ()))
+
+    @property
+    def namespaces(self) -> Mapping[str, Handlers]:
+        """The application's namespaces; the upstream has none."""
+        return self.handlers.namespaces
 
     @property
     def warnings(self) -> Sequence[str]:

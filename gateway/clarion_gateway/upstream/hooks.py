@@ -64,7 +64,10 @@ class UpstreamHooks:
             BusUnavailable: the backend cannot say now, so the client should come back.
             UpstreamFailed: the backend's answer is none.
         """
-        data = msgspec.json.encode({"claims": context.claims, "query": context.query})
+        fields = {"claims": context.claims, "query": context.query}
+        if context.auth:
+            fields["auth"] = context.auth
+        data = msgspec.json.encode(fields)
         try:
             await self._exchange.ask(CONNECT, context, data)
         except UpstreamFailed as failed:

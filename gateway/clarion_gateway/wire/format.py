@@ -15,13 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from clarion_contract.events.event import Event
 from clarion_contract.events.topic_members import TopicMembers
 from clarion_gateway.wire.messages import Answer, ClientMessage
+from clarion_gateway.wire.parts import Parts
+
+MAIN: Final = "/"
+"""The namespace that every client has; formats without namespaces have no other."""
 
 
 class RefusedTopic(msgspec.Struct, frozen=True, gc=False):
@@ -164,6 +168,16 @@ class WireFormat(Protocol):
         ...
 
     @property
+    def namespace(self) -> str:
+        """The part of the application that its clients speak to, such as ``/admin``."""
+        ...
+
+    @property
+    def carries_parts(self) -> bool:
+        """Whether it sends several arguments and bytes as such; else it is given no `Parts`."""
+        ...
+
+    @property
     def visible_ping(self) -> bytes:
         """A message that the client's program sees, and that moves no position.
 
@@ -196,29 +210,32 @@ class WireFormat(Protocol):
         """Encode the first message; see `Welcome`."""
         ...
 
-    def reply(self, ref: bytes, data: bytes) -> bytes:
+    def reply(self, ref: bytes, data: bytes, parts: Parts | None = None) -> bytes:
         """Encode a handler's reply.
 
         Args:
             ref: of the message that it answers.
             data: JSON.
+            parts: the same with its bytes; None: it has none.
         """
         ...
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """Encode a message of the application to this connection only.
 
         Args:
             data: JSON.
+            parts: the same as several arguments, or with bytes; None: it is one without any.
         """
         ...
 
-    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+    def ask(self, ref: bytes, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """Encode a question of the application.
 
         Args:
             ref: the digits by which the client's answer is found.
             data: JSON.
+            parts: see `message`.
         """
         ...
 

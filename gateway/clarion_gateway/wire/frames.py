@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _FIN_TEXT: Final = 0x81
+_FIN_BINARY: Final = 0x82
 _FIN_CLOSE: Final = 0x88
 _FIN_PONG: Final = 0x8A
 _RSV1: Final = 0x40
@@ -31,6 +32,11 @@ _DEFLATE_MIN_BYTES: Final = 64
 def text(payload: bytes) -> bytes:
     """Put a whole text message into one frame."""
     return _header(_FIN_TEXT, len(payload)) + payload
+
+
+def binary(payload: bytes) -> bytes:
+    """Put a whole binary message into one frame."""
+    return _header(_FIN_BINARY, len(payload)) + payload
 
 
 def deflated_text(payload: bytes) -> bytes:

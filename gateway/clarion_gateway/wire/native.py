@@ -16,6 +16,7 @@ from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import (
+    MAIN,
     Framed,
     PresenceTold,
     TopicsHeard,
@@ -32,6 +33,7 @@ from clarion_gateway.wire.messages import (
     Subscribe,
     Unsubscribe,
 )
+from clarion_gateway.wire.parts import Parts
 
 SUBPROTOCOL: Final = "clarion.v1"
 REF_MAX_BYTES: Final = 64
@@ -97,6 +99,9 @@ _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 class NativeFormat:
     """The format in one framing. There is one object for plain and one for compressed frames."""
 
+    namespace = MAIN
+    carries_parts = False
+
     def __init__(self, name: str, frame: Callable[[bytes], bytes]) -> None:
         self.name = name
         self.visible_ping = frame(_VISIBLE_PING)
@@ -148,15 +153,15 @@ class NativeFormat:
             }
         )
 
-    def reply(self, ref: bytes, data: bytes) -> bytes:
+    def reply(self, ref: bytes, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._frame(b'{"kind":"reply","ref":%b,"data":%b}' % (ref, data))
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._frame(b'{"kind":"message","type":"%b","data":%b}' % (type_.encode(), data))
 
-    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+    def ask(self, ref: bytes, type_: str, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """See `clarion_gateway.wire.format.WireFormat`."""
         head = (ref, type_.encode(), data)
         return self._frame(b'{"kind":"ask","ref":%b,"type":"%b","data":%b}' % head)

@@ -13,8 +13,9 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from clarion_contract.events.event import Event
-from clarion_gateway.wire.format import PresenceTold, TopicsHeard, Welcome, past_fields
+from clarion_gateway.wire.format import MAIN, PresenceTold, TopicsHeard, Welcome, past_fields
 from clarion_gateway.wire.messages import Malformed
+from clarion_gateway.wire.parts import Parts
 
 _json = msgspec.json.Encoder()
 
@@ -23,6 +24,8 @@ class SseFormat:
     """The format of event streams. Clients send nothing by them, so there are no replies."""
 
     name = "sse"
+    namespace = MAIN
+    carries_parts = False
     # No id, so that it moves no position. Some clients watch for the comment.
     visible_ping = ping = b":\n\nevent: $ping\ndata: {}\n\n"
 
@@ -61,15 +64,15 @@ class SseFormat:
         }
         return b"id: %d\n%b" % (welcome.position, _named("$welcome", fields))
 
-    def reply(self, ref: bytes, data: bytes) -> bytes:  # noqa: ARG002
+    def reply(self, ref: bytes, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """Never called: a client cannot ask anything on an event stream."""
         raise AssertionError("SSE carries no replies")
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """See `clarion_gateway.wire.format.WireFormat`. Without an id, so it moves no position."""
         return b"event: %b\ndata: %b\n\n" % (type_.encode(), _one_line_each(data))
 
-    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:  # noqa: ARG002
+    def ask(self, ref: bytes, type_: str, data: bytes, parts: Parts | None = None) -> bytes:  # noqa: ARG002
         """Return nothing: a client cannot answer on an event stream."""
         return b""
 

@@ -28,13 +28,16 @@ SIGNATURES: Final = {
         "Audience": "(kind, name='')",
         "BusUnavailable": "(message='', fault=None)",
         "Chooser": "type",
-        "ConnectContext": "(connection, user, pod, _host, _scope, _peer, claims, query, headers)",
+        "ConnectContext": (
+            "(connection, user, pod, _host, _scope, _peer, claims, auth, query, headers)"
+        ),
         "Context": "(connection, user, pod, _host, _scope, _peer, type)",
-        "Context.ask": "async (self, type_, data=None, timeout=10)",
+        "Context.ask": "async (self, type_, *data, timeout=10)",
         "Context.data": "property",
         "Context.propagate": "async (self, audience, reply, *, history=True)",
         "Context.publish": "async (self, audience, type_, data, *, history=True)",
-        "Context.send": "async (self, type_, data=None)",
+        "Context.reply": "(self, value)",
+        "Context.send": "async (self, type_, *data)",
         "Context.state": "property",
         "Context.stop_stream": "async (self, topic, id)",
         "Context.stream": "(self, topic, type_='text', *, id=None)",
@@ -49,6 +52,8 @@ SIGNATURES: Final = {
         "Handlers.include": "(self, other, *, prefix='')",
         "Handlers.lifespan": "(self, function)",
         "Handlers.limit_threads": "(self, threads)",
+        "Handlers.namespace": "(self, name)",
+        "Handlers.namespaces": "property",
         "Handlers.on": "(self, type_, *interceptors)",
         "Handlers.on_connect": "(self, function=None, *, headers=())",
         "Handlers.on_disconnect": "(self, function)",
@@ -65,7 +70,7 @@ SIGNATURES: Final = {
         "Proceed": "type",
         "Published": "(id, duplicate, gateways)",
         "Refusal": "(code, message)",
-        "Reply": "(type, data)",
+        "Reply": "(type, data, parts=None)",
         "SubscribeContext": "(connection, user, pod, _host, _scope, _peer, topic)",
         "TextEnded": "(state, reason)",
         "TextWriter": "(carry, name=None, *, flush_seconds=0.04, lease_seconds=10)",
@@ -158,7 +163,7 @@ SIGNATURES: Final = {
         "ask": "async (handlers, type_, data=None, *, user=None, connection='connection-1',"
         " pod='pod-1', state=None, context_data=None, answers=None)",
         "connect": "async (handlers, *, user=None, connection='connection-1', claims=None,"
-        " query=None, headers=None, state=None, context_data=None)",
+        " auth=None, query=None, headers=None, state=None, context_data=None)",
         "disconnect": "async (handlers, *, user=None, connection='connection-1', reason='normal',"
         " code=1000, state=None, context_data=None)",
         "running": "(handlers)",

@@ -39,6 +39,11 @@ async def quiz(data, context):
     await context.send("hint", {"n": 1})
     return await context.ask("question", data)
 
+@handlers.on("photo")
+async def photo(data: list[bytes], context):
+    await context.send("photo", {"n": 1}, data[0], "end")
+    return {"bits": data[0] + data[1]}
+
 @handlers.on("refuse")
 def refuse(data, context):
     raise Refusal("closed", "the room is closed")
@@ -105,6 +110,14 @@ async def test_bytes_reach_handlers_as_base64(drive: Drive, pod: Pod) -> None:
         await client.write(bytes=["echo", [1, 2, 255]])
         (reply,) = (await client.told("ack"))["reply"]
         assert base64.b64decode(reply) == bytes([1, 2, 255])
+
+
+async def test_bytes_reach_clients_as_bytes(drive: Drive, pod: Pod) -> None:
+    async with connected(drive, pod) as client:
+        await client.write(bytes=["photo", [1, 2], [255]])
+        (reply,) = (await client.told("ack"))["reply"]
+        assert reply == {"bits": {"type": "Buffer", "data": [1, 2, 255]}}
+        assert await client.event("photo") == [{"n": 1}, {"type": "Buffer", "data": [1, 2]}, "end"]
 
 
 async def test_a_refusal_is_heard_as_exception_and_as_ack(drive: Drive, pod: Pod) -> None:

@@ -8,13 +8,15 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Published
 from clarion_gateway.application.context import Context
 from clarion_gateway.application.scope import Scope
+from clarion_gateway.wire.parts import Parts
 
 
 class Peer:
     """A connection, as far as a context knows it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, carries_parts: bool = False) -> None:
         self.data: dict[str, Any] | None = None
+        self.carries_parts = carries_parts
 
 
 class Outbox:
@@ -23,13 +25,18 @@ class Outbox:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.asked: list[tuple[str, bytes, float]] = []
+        self.parts: list[Parts | None] = []
         self.published: list[tuple[Audience, str, bytes, str | None]] = []
         self.histories: list[bool] = []
 
-    async def send(self, peer: Any, type_: str, data: bytes) -> None:
+    async def send(self, peer: Any, type_: str, data: bytes, parts: Parts | None = None) -> None:
         self.sent.append((type_, data))
+        self.parts.append(parts)
 
-    async def ask(self, peer: Any, type_: str, data: bytes, seconds: float) -> bytes:
+    async def ask(
+        self, peer: Any, type_: str, data: bytes, seconds: float, parts: Parts | None = None
+    ) -> bytes:
+        self.parts.append(parts)
         self.asked.append((type_, data, seconds))
         return b'{"yes":true}'
 

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
-from clarion_gateway.application.codec import decoder_of, encode
+from clarion_gateway.application.codec import decoder_of, encode, parts_of
 from clarion_gateway.application.context import Context
 from clarion_gateway.application.refusal import Refusal
+from clarion_gateway.wire.parts import ATTACHMENTS_MAX
 from tests.gateway.application.host import context
 
 
@@ -154,3 +155,62 @@ def test_what_has_no_json_form_is_an_error_not_nonsense(value: object) -> None:
 def test_a_handler_takes_message_and_context(handler: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"expected a handler of \(message, context\)"):
         decoder_of(handler)
+
+
+@dataclass
+class Picture:
+    name: str
+    at: datetime | None
+    bits: bytes
+
+
+class Album(msgspec.Struct):
+    pictures: list[Picture]
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "json", "attachments"),
+    [
+        (b"a", '{"_placeholder":true,"num":0}', [b"a"]),
+        (bytearray(b"a"), '{"_placeholder":true,"num":0}', [b"a"]),
+        (memoryview(b"a"), '{"_placeholder":true,"num":0}', [b"a"]),
+        (
+            {"b": (1, b"x", [b"", None])},
+            '{"b":[1,{"_placeholder":true,"num":0},[{"_placeholder":true,"num":1},null]]}',
+            [b"x", b""],
+        ),
+        (
+            Album([Picture("a", None, b"x")]),
+            '{"pictures":[{"name":"a","at":null,"bits":{"_placeholder":true,"num":0}}]}',
+            [b"x"],
+        ),
+    ],
+)
+def test_bytes_leave_placeholders(value: object, json: str, attachments: list[bytes]) -> None:
+    parts = parts_of([value])
+    assert parts is not None
+    assert parts.arguments.decode() == json
+    assert list(parts.attachments) == attachments
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "a", {"a": [1.5, NOON]}, Chat(text="a"), Struct("a"), Mood.GOOD, msgspec.Raw(b"{}")],
+)
+def test_a_single_value_without_bytes_needs_no_parts(value: object) -> None:
+    assert parts_of([value]) is None
+    parts = parts_of([value, 1])
+    assert parts is not None
+    assert parts.arguments == encode(value) + b",1"
+    assert not parts.attachments
+
+
+def test_there_are_as_many_attachments_as_clients_take() -> None:
+    parts = parts_of([[b"a"] * ATTACHMENTS_MAX])
+    assert parts is not None
+    assert len(parts.attachments) == ATTACHMENTS_MAX
+    with pytest.raises(ValueError, match="at most 10 values of bytes in one message, got 11"):
+        parts_of([[b"a"] * (ATTACHMENTS_MAX + 1)])

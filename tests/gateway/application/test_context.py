@@ -7,6 +7,7 @@ import pytest
 from clarion_contract.events.audience import ALL
 from clarion_contract.events.event import InvalidType
 from clarion_gateway.application.scope import Scope
+from clarion_gateway.wire.parts import Parts
 from tests.gateway.application.host import Outbox, Peer, context
 
 
@@ -44,9 +45,30 @@ def test_a_context_cannot_be_changed() -> None:
 async def test_what_is_sent_and_asked_is_json_under_a_valid_type() -> None:
     outbox = Outbox()
     await context(outbox).send("note", {"a": 1})
-    assert await context(outbox).ask("sure", [1], 3) == {"yes": True}
+    assert await context(outbox).ask("sure", [1], timeout=3) == {"yes": True}
     assert outbox.sent == [("note", b'{"a":1}')]
     assert outbox.asked == [("sure", b"[1]", 3)]
     for call in (context(outbox).send, context(outbox).ask):
         with pytest.raises(InvalidType):
             await call("two words")
+
+
+async def test_several_values_are_an_array_and_arguments_for_clients_that_take_them() -> None:
+    outbox = Outbox()
+    await context(outbox).send("photo", {"n": 1}, b"\xff")
+    await context(outbox).send("nothing")
+    assert outbox.sent == [("photo", b'[{"n":1},"/w=="]'), ("nothing", b"null")]
+    assert outbox.parts == [None, None], "the client does not take them"
+    peer = Peer(carries_parts=True)
+    await context(outbox, peer=peer).send("photo", {"n": 1}, b"\xff")
+    await context(outbox, peer=peer).ask("sure", b"\xff")
+    await context(outbox, peer=peer).send("note", {"a": 1})
+    placeholder = b'{"_placeholder":true,"num":0}'
+    assert outbox.parts[2:] == [
+        Parts(b'{"n":1},' + placeholder, (b"\xff",)),
+        Parts(placeholder, (b"\xff",)),
+        None,
+    ]
+    reply = context(peer=peer).reply([b"a"])
+    assert (reply.data, reply.parts) == (b'["YQ=="]', Parts(b"[%b]" % placeholder, (b"a",)))
+    assert context().reply([b"a"]).parts is None

@@ -184,3 +184,34 @@ def test_what_cannot_decide_about_topics_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a function of \\(context\\)"):
         handlers.on_subscribe("room.*")(lambda: True)
     assert handlers.subscribes == ()
+
+
+async def test_a_namespace_has_handlers_of_its_own() -> None:
+    notes: list[str] = []
+    handlers = Handlers(interceptors=(noting("all", notes),))
+    admin = handlers.namespace("/admin")
+    assert handlers.namespace("/admin") is admin
+    handlers.on("a")(echo)
+    admin.on("a", noting("own", notes))(state)
+    handlers._scope.value = "outer"
+    assert await ask(handlers, "a", b"1") == b"1"
+    assert await ask(admin, "a") == b'"outer"'
+    assert notes == ["all", "all", "own"]
+    assert dict(handlers.namespaces) == {"/admin": admin}
+    assert admin._scope in handlers.scopes, "its lifespan is entered, too"
+
+
+async def test_namespaces_of_included_handlers_are_those_of_the_outer_ones() -> None:
+    inner, outer = Handlers(), Handlers()
+    inner.namespace("/before").on("a")(echo)
+    outer.include(inner, prefix="b.")
+    inner.namespace("/after").on("a")(echo)
+    inner.namespace("/before").on("b")(echo)
+    for name, types in (("/before", ("a", "b")), ("/after", ("a",))):
+        assert outer.namespaces[name].types == types
+
+
+@pytest.mark.parametrize("name", ["", "/", "admin", "/two words", "/a,b", "/" + "a" * 128])
+def test_a_namespace_begins_with_a_slash_and_is_a_topics_name(name: str) -> None:
+    with pytest.raises(ValueError, match="expected a"):
+        Handlers().namespace(name)

@@ -37,6 +37,7 @@ from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.shares import Party
 from clarion_gateway.delivery.topic_rings import TopicRings
+from clarion_gateway.wire.format import MAIN
 from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop
@@ -138,7 +139,7 @@ class Door(Listening):
 
         def register(function: Any) -> Any:
             self.handlers.on_subscribe(pattern)(function)
-            self.grants._hooks = self.handlers.subscribes
+            self.grants._hooks[MAIN] = self.handlers.subscribes
             return function
 
         return register

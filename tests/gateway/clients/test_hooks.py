@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from clarion_contract.events.errors import BusUnavailable
@@ -13,7 +14,7 @@ from clarion_contract.identity.claims import Claims
 from clarion_gateway.application.context import ConnectContext, DisconnectContext, Host
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.refusal import Refusal
-from clarion_gateway.clients.hooks import ConnectionHooks
+from clarion_gateway.clients.hooks import ConnectionHooks, Said
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import State
@@ -21,6 +22,7 @@ from clarion_gateway.connections.identity import Identity
 from tests.gateway.recorder import Recorder, metrics, sample, settings
 
 HEADERS = [("x-tenant", "shop"), ("cookie", "secret"), ("x-tenant", "other")]
+SAID = Said("page=home&page=x&token=t&empty=", HEADERS, {"device": msgspec.Raw(b'{"id":7}')})
 
 
 class Application:
@@ -64,7 +66,7 @@ async def connect(
 ) -> Recorder:
     connection = connection or Recorder()
     claims = Claims(user, frozenset(), 0, payload=b'{"sub":"alice","plan":"pro"}') if user else None
-    await hooks.connect(connection, user, claims, "page=home&page=x&token=t&empty=", HEADERS)
+    await hooks.connect(connection, user, claims, SAID)
     return connection
 
 
@@ -94,6 +96,7 @@ async def test_a_function_sees_claims_query_and_the_headers_that_it_asked_for(
     assert (first.connection, first.user, first.pod) == (connection.id, "alice", "pod-test")
     assert first.claims == {"sub": "alice", "plan": "pro"}
     assert first.query == {"page": "home", "empty": ""}
+    assert first.auth == {"device": {"id": 7}}
     assert first.headers == {"x-tenant": "shop"}
     assert second.headers == {}
     assert (anonymous.user, anonymous.claims) == (None, {})
@@ -323,5 +326,5 @@ async def test_functions_of_included_handlers_come_last_in_their_own_scope() -> 
     outer.on_connect(note)
     outer.scopes[0].value, inner.scopes[0].value = "outer", "inner"
     hooks = ConnectionHooks(outer, cast("Host", None), metrics(), lambda *_: None, settings())
-    await hooks.connect(Recorder(), None, None, "", ())
+    await hooks.connect(Recorder(), None, None, Said("", (), {}))
     assert states == ["outer", "inner"]

@@ -527,7 +527,7 @@ async def test_a_connections_data_are_there_for_all_its_messages_and_for_no_othe
 async def test_an_answer_passes_the_messages_before_it(app: Application) -> None:
     @app.handlers.on("order")
     async def order(message: Any, context: Context) -> Any:
-        return await context.ask("sure", message, 60)
+        return await context.ask("sure", message, timeout=60)
 
     alice = app.connect("alice")
     app.say(alice, "order", {"tea": 1}, ref="a")
@@ -549,7 +549,7 @@ async def test_reading_pauses_again_when_no_question_waits_any_more(app: Applica
 
     @app.handlers.on("order")
     async def order(message: Any, context: Context) -> None:
-        await context.ask("sure", None, 60)
+        await context.ask("sure", None, timeout=60)
         await gate.wait()
 
     alice = app.connect("alice")
@@ -569,7 +569,7 @@ async def test_reading_pauses_again_when_no_question_waits_any_more(app: Applica
 async def test_an_unanswered_question_is_a_refusal_to_the_sender(app: Application) -> None:
     @app.handlers.on("order")
     async def order(message: Any, context: Context) -> Any:
-        return await context.ask("sure", None, 0.01)
+        return await context.ask("sure", None, timeout=0.01)
 
     alice = app.connect("alice")
     app.say(alice, "order")

@@ -16,9 +16,10 @@ def grouped(hub: Hub) -> dict[tuple[str, str], list[Recorder]]:
     """Members of each non-empty group, by wire and identity."""
     groups = {}
     for group in hub.groups:
-        identity = "authenticated" if group.authenticated else "anonymous"
-        groups[group.format.name, identity] = list(group.members)
-    return {name: members for name, members in groups.items() if members}  # type: ignore[misc]
+        if group.members:
+            identity = "authenticated" if group.authenticated_members else "anonymous"
+            groups[group.format.name, identity] = list(group.members)
+    return groups  # type: ignore[return-value]
 
 
 def test_a_connection_stands_in_one_group_of_its_wire_and_identity() -> None:

@@ -17,6 +17,8 @@ from clarion_gateway.wire.socketio.recovery import Recovery
 
 _TOKEN: Final = "token"  # noqa: S105 - a name
 _SCHEME: Final = "bearer "
+# Fields of the payload that the gateway itself reads.
+_OWN: Final = frozenset({_TOKEN, "pid", "offset", "recovery"})
 _NULL: Final = b"null"
 _TRUE: Final = b"true"
 
@@ -36,7 +38,8 @@ def opening_of(fields: Mapping[str, msgspec.Raw] | None, request: ConnectionRequ
     Raises:
         Refused: the token is no string.
     """
-    opening = replace(request.opening(), since=None, resumes=None)
+    auth = {name: value for name, value in (fields or {}).items() if name not in _OWN}
+    opening = replace(request.opening(), since=None, resumes=None, auth=auth)
     raw = None if fields is None else fields.get(_TOKEN)
     if raw is None or bytes(raw) == _NULL:
         return opening

@@ -2,7 +2,8 @@
 
 The session begins with the handshake of Engine.IO. The connection of the main namespace begins
 with the client's CONNECT, and ends with its DISCONNECT or the session. Until then, and between two
-of them, the session has a `Connection` that is not open: the next CONNECT opens it.
+of them, the session has a `Connection` that is not open: the next CONNECT opens it. Those of other
+namespaces stand in `clarion_gateway.transports.socketio.namespaces`.
 
 A *carrier* is the transport below: `clarion_gateway.transports.socketio.websocket` or
 `clarion_gateway.transports.socketio.polling`. Both take the frames that rounds write, so an upgrade
@@ -27,13 +28,15 @@ from clarion_gateway.transports.socketio.auth import (
     opening_of,
     recovering_of,
 )
+from clarion_gateway.transports.socketio.namespaces import Namespaces
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio import packets as engine
 from clarion_gateway.wire.engineio.heartbeat import Beat, Heartbeat
+from clarion_gateway.wire.format import MAIN
 from clarion_gateway.wire.messages import Malformed
 from clarion_gateway.wire.socketio.assembly import Assembly
 from clarion_gateway.wire.socketio.format import SOCKETIO, answer_of, invalid_namespace, message_of
-from clarion_gateway.wire.socketio.packets import MAIN, Packet, PacketType
+from clarion_gateway.wire.socketio.packets import Packet, PacketType
 
 _PING: Final = frames.text(b"%d" % engine.PacketType.PING)
 # The refusals of admission after which the client must not come back by itself: it is told by
@@ -144,8 +147,8 @@ class Session:
     """
 
     __slots__ = (
-        "_assembly", "_connect_by", "_heartbeat", "_is_connected", "_is_counted", "_refused",
-        "_request", "_sessions", "awaiting_pong", "carrier", "connection", "slot",
+        "_assembly", "_connect_by", "_heartbeat", "_is_connected", "_is_counted", "_others",
+        "_refused", "_request", "_sessions", "awaiting_pong", "carrier", "connection", "slot",
     )  # fmt: skip
 
     def __init__(
@@ -173,6 +176,7 @@ class Session:
         self._connect_by = 0.0
         self._is_connected = False  # a CONNECT has come; its answer may still be due
         self._is_counted = False  # among the sessions without a connection
+        self._others: Namespaces | None = None  # since a CONNECT to one of them
         self._refused = 0
         connection.socket = self
         self._await_connect(now)
@@ -200,11 +204,11 @@ class Session:
     @property
     def _due_at(self) -> float:
         due_at = self._heartbeat.due_at
-        return due_at if self._is_connected else min(due_at, self._connect_by)
+        return min(due_at, self._connect_by) if self._is_counted else due_at
 
     def beat(self, now: float) -> float | None:
         """See `clarion_gateway.connections.heartbeats.Beating`."""
-        if not self._is_connected and now >= self._connect_by:
+        if self._is_counted and now >= self._connect_by:
             self.close(close_codes.NO_CONNECT)
             return None
         beat = self._heartbeat.beat(now, is_reading=self.is_reading)
@@ -220,7 +224,9 @@ class Session:
     @property
     def must_wait(self) -> bool:
         """Whether nothing is to be taken from the client now: a CONNECT is being answered."""
-        return self._is_connected and self.connection.state is not State.LIVE
+        if self._is_connected and self.connection.state is not State.LIVE:
+            return True
+        return self._others is not None and self._others.must_wait
 
     @property
     def held_bytes(self) -> int:
@@ -290,9 +296,7 @@ class Session:
         if packet is None:
             return
         if packet.namespace != MAIN:
-            if packet.type is not PacketType.CONNECT:
-                raise Malformed("expected a namespace that is connected")
-            self.connection.write(frames.text(invalid_namespace(packet.namespace)))
+            self._take_other(packet, size_bytes)
         elif packet.type is PacketType.CONNECT:
             self._connect(packet)
         elif not self._is_connected:
@@ -306,24 +310,46 @@ class Session:
         else:
             self._sessions.take(self.connection, answer_of(packet), size_bytes)
 
+    def _take_other(self, packet: Packet, size_bytes: int) -> None:
+        """Take a packet for another namespace. No state is made for one that there is not."""
+        if packet.type is PacketType.CONNECT:
+            wire_format = self._sessions.namespaces.get(packet.namespace)
+            if wire_format is None:
+                self.connection.write(frames.text(invalid_namespace(packet.namespace)))
+                return
+            if self._others is None:
+                self._others = Namespaces(self._sessions, self)
+            self._others.connect(packet, wire_format)
+        elif self._others is None:
+            raise Malformed("expected a namespace that is connected")
+        else:
+            self._others.take(packet, size_bytes)
+
     # The connection
 
     def _connect(self, packet: Packet) -> None:
         if self._is_connected:
             raise Malformed("expected one CONNECT for each namespace")
         self._is_connected = True
+        self.open(self.connection, packet)
+
+    def open(self, connection: Connection, packet: Packet) -> None:
+        """Begin to admit a connection as its CONNECT asks."""
         self._uncount()
+        sessions = self._sessions
         request = ConnectionRequest.unpacked(self._request)
-        refused = self._sessions.refuse_early(request.address)
+        refused = sessions.refuse_early(request.address)
         if refused is not None:
             self.carrier.end(refused)
             return
         try:
             opening = opening_of(packet.fields, request)
         except Refused as refused_token:
-            self.close(refused_token.close)
+            connection.close(refused_token.close)
             return
-        sessions = self._sessions
+        if connection is not self.connection:  # it has topics of its own, and does not recover
+            sessions.open(connection, replace(opening, topics=()))
+            return
         wanted = sessions.settings.socketio_recovery or asks_to_recover(packet.fields)
         if wanted and sessions.recovery.key is not None:
             self.connection.format = sessions.recoverable
@@ -346,8 +372,13 @@ class Session:
         before.write = discard
         before.socket = NO_SOCKET
         self._is_connected = False
-        self._await_connect(asyncio.get_running_loop().time())
+        self.left()
         self.resume_reading()
+
+    def left(self) -> None:
+        """A namespace has been left: without another one, the client has time for a CONNECT."""
+        if not (self._is_connected or self._others or self._is_counted):
+            self._await_connect(asyncio.get_running_loop().time())
 
     def _await_connect(self, now: float) -> None:
         """Give the client time for a CONNECT; the session counts as a connection meanwhile."""
@@ -385,10 +416,28 @@ class Session:
 
     def pause_reading(self) -> None:
         """See `clarion_gateway.connections.connection.Socket`."""
-        self.carrier.pause_reading()
+        self.pause(MAIN)
 
     def resume_reading(self) -> None:
         """See `clarion_gateway.connections.connection.Socket`."""
+        self.resume(MAIN)
+
+    def send(self, data: bytes) -> None:
+        """Send frames of another namespace, in order with those of the main one."""
+        self.connection.write(data)
+
+    def pause(self, namespace: str) -> None:
+        """Read no more until this namespace, too, lets the session read."""
+        if self._others is not None:
+            self._others.paused.add(namespace)
+        self.carrier.pause_reading()
+
+    def resume(self, namespace: str) -> None:
+        """Read again, unless another namespace has paused reading."""
+        if self._others is not None:
+            self._others.paused.discard(namespace)
+            if self._others.paused:
+                return
         self.carrier.resume_reading()
 
     def cut(self, close: Close) -> None:
@@ -401,20 +450,31 @@ class Session:
         A refused CONNECT ends the connection, and the client is told to stay away. Everything else
         ends the session, and the client comes back by itself, unless the user is barred.
         """
-        if self._is_connected and self.connection.state is State.OPENING and close.label in _TOLD:
-            self._refused += 1
-            if self._refused < _REFUSED_MAX:
-                self.connection.write(SOCKETIO.refused(close.label, close.reason))
-                self._begin_anew(close)
-                return
+        if self._is_connected and self.refuse(self.connection, close):
+            self._begin_anew(close)
+            return
         if close.label == close_codes.BARRED.label:
             message += SOCKETIO.disconnect
+            message += b"" if self._others is None else self._others.disconnects
         self.carrier.end(close, message=message)
+
+    def refuse(self, connection: Connection, close: Close) -> bool:
+        """Tell the client that a CONNECT is refused; False: the session must end in its place."""
+        if connection.state is not State.OPENING or close.label not in _TOLD:
+            return False
+        self._refused += 1
+        if self._refused >= _REFUSED_MAX:
+            return False
+        wire_format = self._sessions.namespaces.get(connection.format.namespace, SOCKETIO)
+        self.connection.write(wire_format.refused(close.label, close.reason))
+        return True
 
     def ended(self, close: Close) -> None:
         """Forget the session, and count the close. Carriers call it, maybe more than once."""
         self.connection.write = discard
         self._sessions.ended(self.connection, close)
+        if self._others is not None:
+            self._others.end(close)
         self._uncount()
         if self.slot >= 0:  # the first call
             self._sessions.carriers[self.carrier.name] -= 1

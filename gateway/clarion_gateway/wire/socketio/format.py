@@ -18,6 +18,7 @@ from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.engineio.packets import PacketType as EnginePacketType
 from clarion_gateway.wire.format import (
+    MAIN,
     Framed,
     PresenceTold,
     TopicsHeard,
@@ -33,8 +34,9 @@ from clarion_gateway.wire.messages import (
     Subscribe,
     Unsubscribe,
 )
+from clarion_gateway.wire.parts import Parts
 from clarion_gateway.wire.socketio import packets
-from clarion_gateway.wire.socketio.packets import MAIN, RESERVED, Packet, PacketType, prefix
+from clarion_gateway.wire.socketio.packets import RESERVED, Packet, PacketType, prefix
 
 _json = msgspec.json.Encoder()
 _topics: msgspec.json.Decoder[tuple[str, ...] | str] = msgspec.json.Decoder(tuple[str, ...] | str)
@@ -66,9 +68,11 @@ class SocketIoFormat:
     """
 
     visible_ping = ping = b""  # the transport keeps the heartbeat of Engine.IO
+    carries_parts = True
 
     def __init__(self, name: str, frame: Callable[[bytes], bytes], namespace: str = MAIN) -> None:
         self.name = name
+        self.namespace = namespace
         self._frame = frame
         message = b"%d" % EnginePacketType.MESSAGE
         place = prefix(namespace)
@@ -76,6 +80,9 @@ class SocketIoFormat:
         self._connect_error = message + b"%d" % PacketType.CONNECT_ERROR + place
         self._event = message + b"%d" % PacketType.EVENT + place
         self._ack = message + b"%d" % PacketType.ACK + place
+        self._place = place
+        self._binary_event = message + b"%d" % PacketType.BINARY_EVENT
+        self._binary_ack = message + b"%d" % PacketType.BINARY_ACK
         self.disconnect = frame(message + b"%d" % PacketType.DISCONNECT + place)
 
     def decode(self, message: bytes) -> ClientMessage:
@@ -106,17 +113,21 @@ class SocketIoFormat:
         fields = {"message": message, "data": {"code": code}}
         return self._frame(self._connect_error + _json.encode(fields))
 
-    def reply(self, ref: bytes, data: bytes) -> bytes:
+    def reply(self, ref: bytes, data: bytes, parts: Parts | None = None) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. Without an ack id, nobody waits for it."""
-        return self._frame(b"%b%b[%b]" % (self._ack, ref, data)) if ref else b""
+        if not ref:
+            return b""
+        if parts is not None and parts.attachments:
+            return self._attached(self._binary_ack, ref, parts.arguments, parts.attachments)
+        return self._frame(b"%b%b[%b]" % (self._ack, ref, data))
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: an event, to this client only."""
-        return self._emitted(b"", type_, data)
+        return self._said(b"", type_, data, parts)
 
-    def ask(self, ref: bytes, type_: str, data: bytes) -> bytes:
+    def ask(self, ref: bytes, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: an event that wants an ack."""
-        return self._emitted(ref, type_, data)
+        return self._said(ref, type_, data, parts)
 
     def error(self, ref: bytes | None, code: str, message: str) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: an event, and the ack if one is wanted."""
@@ -170,13 +181,32 @@ class SocketIoFormat:
         """An ack; nothing if the application changed the topics, since nobody asked."""
         return self.reply(b"" if ref == NO_REF else ref, _json.encode(fields))
 
-    def _emitted(self, ref: bytes, type_: str, data: bytes) -> bytes:
-        """An event. Clients would close on a reserved name: it becomes ``$<name>``."""
-        mark = b"$" if type_ in RESERVED else b""
-        return self._frame(b'%b%b["%b%b",%b]' % (self._event, ref, mark, type_.encode(), data))
+    def _said(self, ref: bytes, type_: str, data: bytes, parts: Parts | None) -> bytes:
+        """An event of the application to one client."""
+        if parts is None:
+            return self._emitted(ref, type_, data)
+        if not parts.attachments:
+            return self._emitted(ref, type_, parts.arguments)
+        arguments = b'"%b",%b' % (_name(type_), parts.arguments)
+        return self._attached(self._binary_event, ref, arguments, parts.attachments)
+
+    def _emitted(self, ref: bytes, type_: str, arguments: bytes) -> bytes:
+        return self._frame(b'%b%b["%b",%b]' % (self._event, ref, _name(type_), arguments))
+
+    def _attached(
+        self, head: bytes, ref: bytes, arguments: bytes, attachments: Sequence[bytes]
+    ) -> bytes:
+        """A packet and its attachments, in one piece: nothing may come between them."""
+        text = b"%b%d-%b%b[%b]" % (head, len(attachments), self._place, ref, arguments)
+        return self._frame(text) + b"".join(map(frames.binary, attachments))
 
     def _named(self, name: str, fields: dict[str, Any]) -> bytes:
         return self._frame(self._event + _json.encode([name, fields]))
+
+
+def _name(type_: str) -> bytes:
+    """The name of an event. Clients would close on a reserved name: it becomes ``$<name>``."""
+    return b"%b%b" % (b"$" if type_ in RESERVED else b"", type_.encode())
 
 
 def message_of(packet: Packet) -> ClientMessage:

@@ -17,13 +17,9 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events import surrogates
+from clarion_gateway.wire.format import MAIN
 from clarion_gateway.wire.messages import Malformed
-
-MAIN: Final = "/"
-"""The namespace that every client has."""
-
-ATTACHMENTS_MAX: Final = 10
-"""The most binary messages that may belong to one packet."""
+from clarion_gateway.wire.parts import ATTACHMENTS_MAX
 
 RESERVED: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}

@@ -19,6 +19,7 @@ import msgspec
 
 from clarion_contract.events.event import Event, InvalidPosition, parse_position
 from clarion_gateway.wire.format import Welcome
+from clarion_gateway.wire.parts import Parts
 from clarion_gateway.wire.socketio.format import GAP, SocketIoFormat
 
 _SIGNATURE_BYTES: Final = 15
@@ -89,11 +90,19 @@ class RecoverableFormat(SocketIoFormat):
         """See `clarion_gateway.wire.format.WireFormat`."""
         return self._emitted(b"", event.type, b'%b,"%d"' % (event.data, event.id))
 
-    def message(self, type_: str, data: bytes) -> bytes:
+    def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. It moves no offset."""
-        return super().message(type_, data + b",null" if data.lstrip()[:1] == b'"' else data)
+        if parts is None:
+            return super().message(type_, _moving_none(data))
+        arguments = _moving_none(parts.arguments)
+        return super().message(type_, data, Parts(arguments, parts.attachments))
 
     def gap(self, position: int) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
         arguments = [GAP, {"id": str(position)}, str(position)]
         return self._frame(self._event + _json.encode(arguments))
+
+
+def _moving_none(arguments: bytes) -> bytes:
+    """Arguments of which the last one is no string."""
+    return arguments + b",null" if arguments.rstrip()[-1:] == b'"' else arguments

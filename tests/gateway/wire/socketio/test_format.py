@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.frames import Opcode
 
 from clarion_contract.events.event import TYPE_PATTERN
+from clarion_gateway.application.codec import parts_of
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.messages import (
@@ -20,6 +23,8 @@ from clarion_gateway.wire.messages import (
     Subscribe,
     Unsubscribe,
 )
+from clarion_gateway.wire.parts import Parts
+from clarion_gateway.wire.socketio.assembly import Assembly
 from clarion_gateway.wire.socketio.format import (
     SOCKETIO,
     SocketIoFormat,
@@ -116,6 +121,43 @@ def test_a_handler_sends_an_event_and_asks_for_an_ack() -> None:
     assert told(SOCKETIO.ask(b"5", "sure", b"{}")) == ['425["sure",{}]']
     for text, data in ((b"35[]", b"null"), (b"35[1]", b"1"), (b"35[1,2]", b"[1,2]")):
         assert answer_of(decode(text)) == Answer(b"5", data)
+
+
+def test_several_arguments_and_bytes_keep_their_places() -> None:
+    placeholder = b'{"_placeholder":true,"num":0}'
+    several = Parts(b'1,"two"')
+    assert told(SOCKETIO.message("news", b"", several)) == ['42["news",1,"two"]']
+    assert told(SOCKETIO.ask(b"5", "sure", b"", several)) == ['425["sure",1,"two"]']
+    attached = Parts(placeholder, (b"\xff",))
+    for format_, place in ((SOCKETIO, ""), (ADMIN, "/admin,")):
+        for message, text in (
+            (format_.message("news", b"", attached), f'451-{place}["news",%b]'),
+            (format_.message("connect", b"", attached), f'451-{place}["$connect",%b]'),
+            (format_.ask(b"5", "sure", b"", attached), f'451-{place}5["sure",%b]'),
+            (format_.reply(b"5", b"", attached), f"461-{place}5[%b]"),
+        ):
+            first, second = frames_of(message)
+            assert (first.opcode, bytes(first.data)) == (Opcode.TEXT, text.encode() % placeholder)
+            assert (second.opcode, bytes(second.data)) == (Opcode.BINARY, b"\xff")
+    assert SOCKETIO.reply(b"", b"", attached) == b"", "nobody waits for it"
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=10))
+def test_what_is_sent_with_bytes_can_be_joined_again(values: list[bytes]) -> None:
+    parts = parts_of([{"values": values}, "end"])
+    text, *attachments = frames_of(SOCKETIO.message("news", b"", parts))
+    assembly = Assembly(max_bytes=10_000)
+    packet = assembly.text(bytes(text.data)[1:])
+    for attachment in attachments:
+        assert packet is None
+        packet = assembly.binary(bytes(attachment.data))
+    assert packet is not None
+    encoded = [base64.b64encode(value).decode() for value in values]
+    assert [json.loads(bytes(each)) for each in packet.arguments] == [
+        "news",
+        {"values": encoded},
+        "end",
+    ]
 
 
 def test_topics_are_told_by_the_ack() -> None:

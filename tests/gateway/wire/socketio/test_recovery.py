@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.parts import Parts
 from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
 from tests.gateway.recorder import event, frames_of
 
@@ -75,6 +76,8 @@ def test_events_end_with_their_offset_and_nothing_else_ends_with_a_string() -> N
     assert told(wire_format.gap(18)) == ['42["$gap",{"id":"18"},"18"]']
     assert told(wire_format.message("news", b' "text"')) == ['42["news", "text",null]']
     assert told(wire_format.message("news", b"{}")) == ['42["news",{}]']
+    several = wire_format.message("news", b"", Parts(b'1,"text"'))
+    assert told(several) == ['42["news",1,"text",null]']
     for message in told(wire_format.error(b"", "closed", "no")):
         assert not isinstance(json.loads(message[2:])[-1], str)
 
