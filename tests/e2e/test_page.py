@@ -224,7 +224,9 @@ async def test_a_gateway_is_killed_from_its_page_while_events_flow(
     assert await asyncio.to_thread(gateway.wait) == 137
     gateway.start()
     await asyncio.to_thread(gateway.wait_until_ready)
-    await window.shows("resumed where it broke")
+    resumed = window.page.locator("#events li", has_text="resumed where it broke")
+    # The client waits for up to 10 s between two attempts.
+    await expect(resumed).to_have_count(1, timeout=60_000)
     await panel.get_by_role("button", name="Stop the flow").click()
     await expect(told).to_contain_text("none missing, none twice")
     assert not await told.get_by_text("not published").count()
