@@ -181,6 +181,8 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.path_prefix": "Another application has `/` on the same host name.",
     "gateway.internal_host": "As above.",
     "gateway.internal_port": "Change it if the port is taken. Never expose this port.",
+    "gateway.pod_ip": "Several gateways serve Socket.IO outside the chart, and the host's name does not "
+    "lead to this one.",
     "gateway.handlers": "Set it if the application has its own [handlers](handlers.md).",
     "gateway.undeclared": "As for `PUBLISHER_UNDECLARED`.",
     "gateway.upstream_url": "Set it if a backend in another language, or another process, should "

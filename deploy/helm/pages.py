@@ -29,6 +29,7 @@ SCHEMA: Final = CHART / "values.schema.json"
 
 ELSEWHERE: Final = {
     "CLARION_POD": "the pod's name",
+    "GATEWAY_POD_IP": "the pod's address",
     "CLARION_TOPIC_RULES": "topicRules",
     "CLARION_REDIS_URL": "redis",
     "CLARION_REDIS_USERNAME": "redis.login.existingSecret",

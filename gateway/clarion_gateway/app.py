@@ -30,6 +30,7 @@ from clarion_gateway.parts import Parts
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.posts import Posts
 from clarion_gateway.transports.public import public_app
+from clarion_gateway.transports.socketio.hops import Hops
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Gateway:
         public: the ASGI app behind the public port, for all paths but /ws and /sse.
         internal: the ASGI app of the internal port.
         sessions: take the connections of the public port's protocol.
+        hops: pass on to other pods what belongs to their sessions.
         drain: empties the pod before it ends.
         given_up: set when a job that the gateway needs fails for good: drain and end then.
     """
@@ -49,6 +51,7 @@ class Gateway:
     public: ASGIApp
     internal: Starlette
     sessions: Sessions
+    hops: Hops
     drain: Drain
     given_up: asyncio.Event
 
@@ -105,6 +108,7 @@ def _gateway(parts: Parts) -> Gateway:
             about=described("gateway", parts.settings),
         ),
         parts.sessions,
+        parts.hops,
         parts.drain,
         parts.supervisor.given_up,
     )

@@ -62,12 +62,14 @@ from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.fleet.health import PodHealth
+from clarion_gateway.fleet.pod_addresses import PodAddresses, own_address
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.silent_texts import SilentTexts
 from clarion_gateway.fleet.topic_presence import TopicPresence
 from clarion_gateway.fleet.transitions import Transitions
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
+from clarion_gateway.transports.socketio.hops import Hops
 from clarion_gateway.upstream.answering import Answering
 
 
@@ -385,7 +387,14 @@ class Parts:
             self.settings,
             lambda: self.health().sound,
             note=None if transitions is None else transitions.note,
+            mark=lambda: self.sessions.sids.mark,
+            address=own_address(self.settings),
         )
+
+    @cached_property
+    def hops(self) -> Hops:
+        register = PresenceRegister(self.bus, self.settings.keyspace)
+        return Hops(self.sessions, PodAddresses(lambda: self.presence.pods, register.pods))
 
     @cached_property
     def transitions(self) -> Transitions | None:

@@ -25,6 +25,7 @@ from clarion_contract.service.serving import (
 from clarion_gateway.app import running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import gateway_protocol
+from clarion_gateway.transports.socketio.internal import internal_protocol
 
 _log = structlog.get_logger(__name__)
 
@@ -78,11 +79,15 @@ async def serve_on(
         public = Server(
             gateway.public,
             public_port,
-            http=gateway_protocol(gateway.sessions),
+            http=gateway_protocol(gateway.sessions, hops=gateway.hops),
             ws="none",
             proxy_headers=False,
         )
-        internal = InternalServer(gateway.internal, internal_port, gateway.sessions.port.refused)
+        internal = InternalServer(
+            gateway.internal,
+            internal_port,
+            internal_protocol(gateway.sessions, gateway.sessions.port.refused),
+        )
         settle_memory()
         async with asyncio.TaskGroup() as group:
             group.create_task(public.run_until_stopped())
@@ -98,5 +103,6 @@ async def serve_on(
             await gateway.drain.run()
             public.stop()
             internal.stop()
+            gateway.hops.close()
     if gateway.given_up.is_set():
         raise GaveUp("ends because a job that it needs does not run; see the log")

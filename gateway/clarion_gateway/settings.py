@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -56,6 +56,12 @@ class GatewaySettings(ContractSettings):
     internal_host: str = Field("::", description=f"Address of the internal port. {EVERY_ADDRESS}")
     internal_port: int = Field(
         9090, ge=0, le=65_535, description="Internal port: /metrics, /healthz, /readyz."
+    )
+    pod_ip: str | None = Field(
+        None,
+        description="IP address at which other gateways reach the internal port, to pass on what "
+        "Socket.IO clients send for a session that this pod has. Unset: that of "
+        "`GATEWAY_INTERNAL_HOST`, or of the host's name.",
     )
     handlers: str | None = Field(
         None,
@@ -567,6 +573,12 @@ class GatewaySettings(ContractSettings):
         # back late until the next one is given up. See `Prober.run`.
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
         return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
+
+    @field_validator("pod_ip")
+    @classmethod
+    def _is_address(cls, address: str | None) -> str | None:
+        """Check that it is an address: names are looked up nowhere."""
+        return None if address is None else str(ip_address(address))
 
     @field_validator("trusted_proxies")
     @classmethod

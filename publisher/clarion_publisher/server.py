@@ -12,6 +12,7 @@ import structlog
 
 from clarion_contract.service import descriptors
 from clarion_contract.service.help import answer
+from clarion_contract.service.http_protocol import internal_protocol
 from clarion_contract.service.internal_server import InternalServer
 from clarion_contract.service.serving import (
     GaveUp,
@@ -73,7 +74,9 @@ async def serve_on(
         sources: sources of events besides HTTP.
     """
     async with running(settings, public_port, sources=sources) as publisher:
-        internal = InternalServer(publisher.internal, internal_port, publisher.port.refused)
+        internal = InternalServer(
+            publisher.internal, internal_port, internal_protocol(publisher.port.refused)
+        )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(internal.run_until_stopped())
             try:

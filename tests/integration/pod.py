@@ -15,11 +15,13 @@ import jwt
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Publication, Published
+from clarion_contract.service.internal_server import InternalServer
 from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.transports.http import gateway_protocol
 from clarion_gateway.transports.routes import Routes
+from clarion_gateway.transports.socketio.internal import internal_protocol
 from tests.conftest import SECRET
 
 SECONDS = 30.0
@@ -139,18 +141,33 @@ async def started(
     *,
     wait: bool = True,
     routes: Routes | None = None,
+    reachable: bool = False,
     **overrides: Any,
 ) -> AsyncIterator[Pod]:
-    """A gateway until the context ends; with ``wait``, a ready one."""
+    """A gateway until the context ends; with ``wait``, a ready one.
+
+    Args:
+        reachable: whether it has an internal port, so that other gateways reach it.
+    """
+    internal_listener = bind("127.0.0.1", 0) if reachable else None
+    if internal_listener is not None:
+        overrides["internal_host"], overrides["internal_port"] = internal_listener.getsockname()
     settings = settings_of(redis_url, namespace, **overrides)
     listener = bind("127.0.0.1", 0, unread_seconds=settings.unread_seconds)
     bus = Bus(redis_from_url(redis_url), settings.keyspace, settings.history)
     try:
         async with running(settings) as gateway:
             server = Server(
-                gateway.public, listener, http=gateway_protocol(gateway.sessions, routes), ws="none"
+                gateway.public,
+                listener,
+                http=gateway_protocol(gateway.sessions, routes, gateway.hops),
+                ws="none",
             )
-            serving = asyncio.create_task(server.run_until_stopped())
+            servers = [server]
+            if internal_listener is not None:
+                protocol = internal_protocol(gateway.sessions, lambda reason: None)
+                servers.append(InternalServer(gateway.internal, internal_listener, protocol))
+            serving = asyncio.gather(*(each.run_until_stopped() for each in servers))
             transport = httpx.ASGITransport(gateway.internal)
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://internal"
@@ -162,7 +179,9 @@ async def started(
                     yield pod
                 finally:
                     await gateway.drain.run()
-                    server.stop()
+                    for each in servers:
+                        each.stop()
+                    gateway.hops.close()
                     await serving
     finally:
         await bus.aclose()

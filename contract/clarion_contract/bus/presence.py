@@ -34,12 +34,16 @@ class PodLoad(msgspec.Struct, frozen=True):
     Attributes:
         users: number of users with a connection to the pod.
         ready: whether the pod takes new clients.
+        mark: names the process in the ids of sessions; empty: it has none.
+        address: at which other gateways reach it, as ``ip:port``; empty: they cannot.
     """
 
     anonymous: int
     authenticated: int
     users: int
     ready: bool = True
+    mark: str = ""
+    address: str = ""
 
     @property
     def connections(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from clarion_contract.service import descriptors
-from clarion_contract.service.http_protocol import internal_protocol
+from clarion_contract.service.http_protocol import BoundedHttpProtocol
 from clarion_contract.service.serving import Server
 
 _AT_ONCE: Final = 64
@@ -32,16 +32,14 @@ class InternalServer(Server):
         self,
         app: Any,  # noqa: ANN401 - uvicorn's type
         listener: socket.socket,
-        refused: Callable[[str], None],
+        protocol: type[BoundedHttpProtocol],
     ) -> None:
         """Set up.
 
         Args:
-            refused: called with the reason of each refusal, to count it.
+            protocol: of its connections, such as `internal_protocol` makes.
         """
-        super().__init__(
-            app, listener, http=internal_protocol(refused), ws="none", proxy_headers=False
-        )
+        super().__init__(app, listener, http=protocol, ws="none", proxy_headers=False)
         self._internal = listener
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002

@@ -90,6 +90,8 @@ class Presence:
 
     Args:
         ready: returns whether the pod takes new clients.
+        mark: returns the mark; see `clarion_contract.bus.presence.PodLoad`.
+        address: see there.
         note: called after each write with the pod's name and the users of the write, each with
             whether it is connected to the pod; None: nobody needs to know.
     """
@@ -102,6 +104,8 @@ class Presence:
         settings: GatewaySettings,
         ready: Callable[[], bool],
         *,
+        mark: Callable[[], str] = str,
+        address: str = "",
         clock: Callable[[], float] = time.time,
         note: Note | None = None,
     ) -> None:
@@ -111,6 +115,8 @@ class Presence:
         self._metrics = metrics
         self._pod = settings.pod
         self._ready = ready
+        self._mark = mark
+        self._address = address
         self._timeout_seconds = settings.heartbeat_seconds
         self._beat_seconds = settings.beat_seconds
         self._max_connections = settings.max_connections_per_user
@@ -260,7 +266,14 @@ class Presence:
         live = sum(group.authenticated_members for group in self._hub.groups)
         authenticated = live + catching_up
         anonymous = len(self._hub) - authenticated
-        return PodLoad(anonymous, authenticated, len(self._hub.users), self._ready())
+        return PodLoad(
+            anonymous,
+            authenticated,
+            len(self._hub.users),
+            self._ready(),
+            self._mark(),
+            self._address,
+        )
 
     async def _gather_and_write(self) -> None:
         await self._named.wait()

@@ -281,6 +281,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.engineio_hops = Counter(
+            "clarion_socketio_hops_total",
+            "Requests and upgrades of Socket.IO clients whose session another pod has, by outcome.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
         self.catalogue = CatalogueMetrics(registry, "clarion")
         self.upstream = UpstreamMetrics(registry)
 
@@ -331,6 +337,9 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
+        for kind in ("request", "upgrade"):
+            for outcome in ("passed_on", "lost", "full"):
+                self.engineio_hops.labels(kind, outcome)
         for hook, outcome in _HOOKS:
             self.hooks.labels(hook, outcome)
         # Looked up once, since every microsecond counts when many clients connect at once.

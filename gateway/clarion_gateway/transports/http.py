@@ -21,8 +21,9 @@ from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest, allows, peer_of
 from clarion_gateway.transports.routes import Route, Routes, routes_of
-from clarion_gateway.transports.socket import TcpSocket
 from clarion_gateway.transports.socketio.exchange import Exchange
+from clarion_gateway.transports.socketio.hops import Hops
+from clarion_gateway.transports.socketio.relay import Relay
 from clarion_gateway.transports.socketio.server import PollingHttpProtocol
 from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
 from clarion_gateway.wire.engineio import errors
@@ -36,6 +37,7 @@ _SINGLE: Final = (b"authorization", b"origin", b"last-event-id")
 class GatewayHttpProtocol(PollingHttpProtocol):
     """Reads the request on one TCP connection, then hands the connection on or answers."""
 
+    hops: Hops | None = None
     routes: Routes  # set on the subclass that `gateway_protocol` makes
     keeps_alive = False  # clients that do not poll send one request per TCP connection
 
@@ -62,9 +64,9 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             return False
         return True
 
-    def pass_on(self, exchange: Exchange, sid: str) -> bool:  # noqa: ARG002
+    def pass_on(self, exchange: Exchange, sid: str) -> bool:
         """See `PollingHttpProtocol`."""
-        return False
+        return self.hops is not None and self.hops.pass_on(exchange, sid)
 
     # Connections
 
@@ -126,6 +128,8 @@ class GatewayHttpProtocol(PollingHttpProtocol):
         request = self._admissible(route)
         if request is None:
             return
+        if self._relays(request, rest):
+            return
         socket = route.transport(self.sessions, self.transport)
         refused = socket.handshake(request, route.formats)
         if refused is not None:
@@ -133,10 +137,23 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             self.sessions.metrics.handshakes.labels(wire, "malformed").inc()
             self.end_with(None, refused)
             return
-        self._hand_over(socket)
+        self.hand_over(socket)
         socket.open(request)
         if rest:
             socket.data_received(rest)
+
+    def _relays(self, request: ConnectionRequest, rest: bytes) -> bool:
+        """Let another pod have a WebSocket whose session is there; says whether it may be."""
+        sid = request.field("sid")
+        if self.hops is None or sid is None or not self.polls(request.path.encode("latin-1")):
+            return False
+        mark = self.hops.mark_elsewhere(sid)
+        if mark is None:
+            return False
+        relay = Relay(self.hops, self.transport)
+        self.hand_over(relay)
+        relay.begin(request, mark, rest)
+        return True
 
     def _admissible(self, route: Route) -> ConnectionRequest | None:
         """The request for a connection. None means that it was refused here."""
@@ -156,7 +173,9 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
             self.turn_away(403, "forbidden_origin", detail, headers=readable_by(origin))
             return None
-        close = self.sessions.refuse_early(request.address)
+        close = None
+        if route.transport.begins(request):
+            close = self.sessions.refuse_early(request.address)
         if close is not None:
             self.sessions.metrics.handshakes.labels(wire_format.name, close.label).inc()
             response = route.transport.turned_away(close, origin, wire_format)
@@ -197,15 +216,6 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             for name, value in self.headers
         )
 
-    def _hand_over(self, socket: TcpSocket) -> None:
-        """Give the TCP connection to the socket, so that this object is freed at once."""
-        self.connections.discard(self)
-        self.port.forget(self)
-        self.transport.set_protocol(socket)
-        # The parser is written in C: only the garbage collector would free this cycle.
-        self.parser = None  # type: ignore[assignment]
-        self.transport = self.flow = None  # type: ignore[assignment]
-
     def turn_away(
         self, status: int, reason: str, detail: str, *, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
@@ -220,13 +230,18 @@ class GatewayHttpProtocol(PollingHttpProtocol):
         self.end_with(reason, refusal_response(status, detail, headers=headers))
 
 
-def gateway_protocol(sessions: Sessions, routes: Routes | None = None) -> type[GatewayHttpProtocol]:
+def gateway_protocol(
+    sessions: Sessions, routes: Routes | None = None, hops: Hops | None = None
+) -> type[GatewayHttpProtocol]:
     """Make the protocol class for uvicorn's ``http`` setting on the public port.
 
     Args:
         sessions: the pod's; they take each new connection.
         routes: routes by path; None: those that the settings ask for.
+        hops: pass on what belongs to other pods; None: nothing is passed on.
     """
     if routes is None:
         routes = routes_of(sessions.settings)
-    return protocol_class(GatewayHttpProtocol, sessions.port, sessions=sessions, routes=routes)
+    return protocol_class(
+        GatewayHttpProtocol, sessions.port, sessions=sessions, routes=routes, hops=hops
+    )

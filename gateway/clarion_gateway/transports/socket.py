@@ -55,6 +55,11 @@ class TcpSocket(asyncio.Protocol, ABC):
         self._backlog: Backlog | None = None
 
     @staticmethod
+    def begins(request: ConnectionRequest) -> bool:  # noqa: ARG004 - for those who override
+        """Whether a request asks for a new connection, as nearly all do."""
+        return True
+
+    @staticmethod
     @abstractmethod
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:
         """The whole HTTP response for a client that is refused now and should come back later."""

@@ -129,6 +129,12 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- if eq .component "gateway" }}
+- name: GATEWAY_POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- end }}
 - name: CLARION_REDIS_URL
   valueFrom:
     secretKeyRef:

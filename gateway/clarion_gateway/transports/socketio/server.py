@@ -7,6 +7,7 @@ heartbeat bounds; and a TCP connection may wait for the client's next request.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -166,6 +167,15 @@ class PollingHttpProtocol(BoundedHttpProtocol):
         super().shutdown()
         if self._exchange is not None and self._exchange.carrier is not None:
             self._exchange.carrier.stop()
+
+    def hand_over(self, socket: asyncio.Protocol) -> None:
+        """Give the TCP connection to the socket, so that this object is freed at once."""
+        self.connections.discard(self)
+        self.port.forget(self)
+        self.transport.set_protocol(socket)
+        # The parser is written in C: only the garbage collector would free this cycle.
+        self.parser = None  # type: ignore[assignment]
+        self.transport = self.flow = None  # type: ignore[assignment]
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -44,6 +44,11 @@ class SocketIoWebSocket(WebSocket):
         self._polling: Polling | None = None  # that it probes, or has taken over from
         self._is_binary = False
 
+    @staticmethod
+    def begins(request: ConnectionRequest) -> bool:
+        """See `TcpSocket`."""
+        return request.field("sid") is None
+
     def handshake(self, request: ConnectionRequest, formats: Formats) -> bytes | None:
         """See `TcpSocket`."""
         error, sid = requests.refused(request), request.field("sid")

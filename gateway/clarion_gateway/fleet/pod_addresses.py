@@ -1,0 +1,100 @@
+"""The addresses at which gateways reach each other, out of the heartbeats in Redis.
+
+A pod is known by its *mark* (`clarion_gateway.wire.engineio.sids`). Only pods that are alive have
+an address here, so a request is never passed on to any other host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from clarion_contract.bus.presence import NO_PODS, Pods
+from clarion_contract.events.errors import BusUnavailable
+from clarion_gateway.settings import GatewaySettings
+
+_LOOK_SECONDS: Final = 1.0
+
+Address = tuple[str, int]
+"""IP address and port."""
+
+
+def own_address(settings: GatewaySettings) -> str:
+    """The address of this pod's internal port, as ``ip:port``; empty: others cannot reach it."""
+    ip = settings.pod_ip or settings.internal_host
+    try:
+        if ipaddress.ip_address(ip).is_unspecified:
+            ip = socket.gethostbyname(socket.gethostname())
+        is_ipv6 = ipaddress.ip_address(ip).version == 6
+    except (OSError, ValueError):
+        return ""
+    if not settings.internal_port:  # any free one
+        return ""
+    return f"[{ip}]:{settings.internal_port}" if is_ipv6 else f"{ip}:{settings.internal_port}"
+
+
+def parse(address: str) -> Address | None:
+    """An address that `own_address` has made; None: it is none. Names of hosts are none.
+
+    >>> parse("[::1]:9090")
+    ('::1', 9090)
+    """
+    ip, _, port = address.rpartition(":")
+    ip = ip.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(ip)
+        return (ip, int(port)) if 0 < int(port) < 1 << 16 else None
+    except ValueError:
+        return None
+
+
+class PodAddresses:
+    """Finds the address of the pod with a mark.
+
+    Args:
+        pods: returns the pods as of the last heartbeat.
+        look: asks Redis for the pods now.
+    """
+
+    def __init__(self, pods: Callable[[], Pods], look: Callable[[], Awaitable[Pods]]) -> None:
+        self._pods = pods
+        self._look = look
+        self._seen = NO_PODS
+        self._addresses: Mapping[str, Address] = {}
+        self._late: Mapping[str, Address] = {}  # as of the last look
+        self._looked_at = -math.inf
+        self._looking = asyncio.Lock()
+
+    def known(self, mark: str) -> Address | None:
+        """The address as of the last heartbeat; None: no pod with that mark was alive."""
+        pods = self._pods()
+        if pods is not self._seen:
+            self._see(pods)
+        return self._addresses.get(mark)
+
+    async def find(self, mark: str) -> Address | None:
+        """The address now: a pod may have come after the last heartbeat. Asks once a second."""
+        async with self._looking:
+            address = self.known(mark)
+            now = asyncio.get_running_loop().time()
+            if address is not None or now - self._looked_at < _LOOK_SECONDS:
+                return address or self._late.get(mark)
+            self._looked_at = now
+            try:
+                self._late = _addresses(await self._look())
+            except BusUnavailable:
+                self._late = {}
+        return self._late.get(mark)
+
+    def _see(self, pods: Pods) -> None:
+        self._seen = pods
+        self._addresses = _addresses(pods)
+
+
+def _addresses(pods: Pods) -> dict[str, Address]:
+    found = {load.mark: parse(load.address) for load in pods.loads.values() if load.mark}
+    return {mark: address for mark, address in found.items() if address is not None}

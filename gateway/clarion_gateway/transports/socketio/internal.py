@@ -1,0 +1,99 @@
+"""The internal port of a gateway: besides its app, it takes what other pods pass on.
+
+Only requests that a pod of the same key has signed reach a session
+(`clarion_gateway.wire.engineio.hop`). They count among the connections of the public port, which
+they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import httptools
+
+from clarion_contract.service.http_port import HttpLimits, Port
+from clarion_contract.service.http_protocol import protocol_class
+from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.socketio.exchange import Exchange
+from clarion_gateway.transports.socketio.requests import response
+from clarion_gateway.transports.socketio.server import PollingHttpProtocol
+from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
+from clarion_gateway.wire.engineio import errors
+from clarion_gateway.wire.engineio.hop import PATH, SIGNATURE, Hop
+from clarion_gateway.wire.socketio.format import FRAMED
+
+# Connections whose first request has not come: kubelets, scrapers, and pods that pass something on.
+_SOCKETS_MAX: Final = 1_000
+
+
+class InternalHttpProtocol(PollingHttpProtocol):
+    """One TCP connection to the internal port."""
+
+    hop: Hop  # set on the subclass that `internal_protocol` makes
+
+    def polls(self, path: bytes) -> bool:
+        """See `PollingHttpProtocol`."""
+        return path == PATH
+
+    def admits(self, exchange: Exchange) -> bool:
+        """See `PollingHttpProtocol`: only other pods may."""
+        request = exchange.request
+        is_theirs = request.field("sid") is not None and self.hop.is_genuine(
+            exchange.method, request.query, request.header(SIGNATURE)
+        )
+        if is_theirs:
+            self._change_port()
+        else:
+            self.refuse(exchange, errors.FORBIDDEN)
+        return is_theirs
+
+    def pass_on(self, exchange: Exchange, sid: str) -> bool:  # noqa: ARG002
+        """See `PollingHttpProtocol`: nothing is passed on twice."""
+        return False
+
+    def upgraded(self, rest: bytes | memoryview) -> bool:
+        """See `BoundedHttpProtocol`: take over a WebSocket that another pod relays."""
+        url = httptools.parse_url(self.url)
+        if url.path != PATH:
+            return super().upgraded(rest)
+        request = ConnectionRequest(
+            PATH.decode(),
+            (url.query or b"").decode("latin-1"),
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers],
+        )
+        signature, sid = request.header(SIGNATURE), request.field("sid")
+        if sid is None or not self.hop.is_genuine("GET", request.query, signature):
+            self.end_with("forbidden_hop", response(errors.FORBIDDEN))
+            return False
+        socket = SocketIoWebSocket(self.sessions, self.transport)
+        refused = socket.handshake(request, {None: FRAMED})
+        if refused is not None:
+            self.end_with(None, refused)
+            return False
+        self._change_port()
+        self.hand_over(socket)
+        socket.open(request)
+        if rest:
+            socket.data_received(bytes(rest))
+        return False
+
+    def _change_port(self) -> None:
+        """Count the connection among those of clients from here on."""
+        public = self.sessions.port
+        if self.port is not public:
+            self.port.open -= 1
+            self.port.forget(self)
+            self.port = public
+            public.open += 1
+            public.watch(self)
+
+
+def internal_protocol(
+    sessions: Sessions, refused: Callable[[str], None]
+) -> type[InternalHttpProtocol]:
+    """Make the protocol class of a gateway's internal port."""
+    port = Port(HttpLimits(), max_sockets=_SOCKETS_MAX, refused=refused, takes_last=True)
+    hop = Hop(lambda: sessions.recovery.key)
+    return protocol_class(InternalHttpProtocol, port, sessions=sessions, hop=hop)

@@ -1,0 +1,115 @@
+"""Relays a WebSocket to the pod that has its session, byte for byte.
+
+Each side stops reading while the other one takes no more, so a slow client is slow for the pod that
+has its session, which bounds what waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.socketio import requests
+from clarion_gateway.transports.socketio.hops import CONNECT_SECONDS, Hops
+from clarion_gateway.wire.engineio import errors
+
+# What a relay holds for a slow side, beside what the kernel does.
+_HIGH_BYTES: Final = 16_384
+
+
+class Relay(asyncio.Protocol):
+    """One side of a relayed WebSocket.
+
+    Attributes:
+        other: the other side; None: it is not there yet, or is gone.
+        transport: of this side; None: the same.
+    """
+
+    def __init__(self, hops: Hops, transport: asyncio.Transport | None = None) -> None:
+        self.other: Relay | None = None
+        self._hops = hops
+        self.transport = transport
+
+    def begin(self, request: ConnectionRequest, mark: str, rest: bytes) -> None:
+        """Lead the client's side, whose request this is, to the pod with a mark.
+
+        Args:
+            rest: bytes behind the request.
+        """
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self._hops.spawn(self._connect(request, mark, rest))
+
+    async def _connect(self, request: ConnectionRequest, mark: str, rest: bytes) -> None:
+        hops, origin = self._hops, request.header("origin")
+        head = hops.hop.request("GET", request.query, request.headers, upgrades=True)
+        address = hops.addresses.known(mark) or await hops.addresses.find(mark)
+        client = self.transport
+        if client is None or client.is_closing():
+            return
+        if head is None or address is None or hops.is_full:
+            hops.count("upgrade", "full" if hops.is_full else "lost")
+            error = errors.UNAVAILABLE if hops.is_full else errors.UNKNOWN_SESSION
+            client.write(requests.response(error, origin))
+            client.close()
+            return
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, far = await asyncio.get_running_loop().create_connection(
+                    lambda: Relay(hops), *address
+                )
+        except (OSError, TimeoutError):
+            hops.count("upgrade", "lost")
+            client.write(requests.response(errors.UNKNOWN_SESSION, origin))
+            client.close()
+            return
+        self._join(far, head + rest)
+
+    def _join(self, far: Relay, first: bytes) -> None:
+        client, pod = self.transport, far.transport
+        if client is None or pod is None or client.is_closing():
+            far.abort()
+            return
+        self._hops.count("upgrade", "passed_on")
+        self.other, far.other = far, self
+        pod.write(first)
+        client.resume_reading()
+
+    def abort(self) -> None:
+        """End this side."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`: only the pod's side begins here."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._hops.sessions.port.open += 1
+        self.transport.set_write_buffer_limits(high=_HIGH_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """See `asyncio.Protocol`: the other side gets what was written, and ends."""
+        self._hops.sessions.port.open -= 1
+        self.transport = None
+        other, self.other = self.other, None
+        if other is not None:
+            other.other = None
+            if other.transport is not None:
+                other.transport.close()

@@ -1,0 +1,60 @@
+"""A load balancer that sends each request to another gateway than the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+from collections.abc import AsyncIterator, Sequence
+
+_CHUNK_BYTES = 65_536
+_CONNECTION = re.compile(rb"\r\nconnection: *keep-alive", re.IGNORECASE)
+
+
+@contextlib.asynccontextmanager
+async def scattered(ports: Sequence[int]) -> AsyncIterator[str]:
+    """Balance over ports of this host; yields the address, ``http://127.0.0.1:PORT``.
+
+    Each TCP connection carries one request: the gateway is told that it is the last one.
+    """
+    turns = itertools.cycle(ports)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_serve(reader, writer, next(turns)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"pgrade: websocket" not in head:
+            head = _CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n"
+        answers, requests = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.closing(requests):
+            requests.write(head)
+            ways = [_pass_on(reader, requests), _pass_on(answers, writer)]
+            tasks = [asyncio.ensure_future(way) for way in ways]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(_CHUNK_BYTES):
+            writer.write(chunk)
+            await writer.drain()
