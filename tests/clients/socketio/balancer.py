@@ -22,7 +22,7 @@ async def scattered(ports: Sequence[int]) -> AsyncIterator[str]:
     tasks: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_serve(reader, writer, next(turns)))
+        task = asyncio.create_task(_serve(reader, writer, [next(turns), *ports]))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -36,12 +36,14 @@ async def scattered(ports: Sequence[int]) -> AsyncIterator[str]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+async def _serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ports: Sequence[int]
+) -> None:
     with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
         head = await reader.readuntil(b"\r\n\r\n")
         if b"pgrade: websocket" not in head:
             head = _CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n"
-        answers, requests = await asyncio.open_connection("127.0.0.1", port)
+        answers, requests = await _opened(ports)
         with contextlib.closing(requests):
             requests.write(head)
             ways = [_pass_on(reader, requests), _pass_on(answers, writer)]
@@ -51,6 +53,16 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, por
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+async def _opened(
+    ports: Sequence[int],
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first of these gateways that is there."""
+    for port in ports[:-1]:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection("127.0.0.1", port)
+    return await asyncio.open_connection("127.0.0.1", ports[-1])
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
