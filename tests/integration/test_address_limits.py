@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
+
 from clarion import ConnectContext, Handlers
 from tests.integration.conftest import Start
 from tests.integration.pod import Pod, eventually
@@ -109,3 +111,16 @@ async def test_a_connect_of_socketio_counts(start: Start) -> None:
         assert b"expected at most 0.01 handshakes a second" in said
         assert (4429).to_bytes(2, "big") in said, "in a close frame"
         assert await pod.metric("clarion_closes_total", code="4429", reason="address_limited") == 1
+
+
+async def test_a_session_of_polling_counts(start: Start) -> None:
+    path = "/socket.io/?EIO=4&transport=polling"
+    async with (
+        start(address_handshake_burst=1, **SLOWLY) as pod,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert (await client.get(pod.url(path), headers=OFFICE)).status_code == 200
+        refused = await client.get(pod.url(path), headers=OFFICE)
+        assert (refused.status_code, refused.json()["code"]) == (503, 4)
+        assert (await client.get(pod.url(path), headers=OTHER)).status_code == 200
+        assert await pod.metric("clarion_handshakes_total", wire="socketio", **LIMITED) == 1
