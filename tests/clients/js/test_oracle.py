@@ -48,7 +48,7 @@ class World:
         self.valkey = valkey
         self.url = url
         self.origin = origin
-        self.published: list[int] = []
+        self._numbers_by_id: dict[int, int] = {}
         self._numbers = itertools.count()
 
     async def publish(self) -> int:
@@ -56,10 +56,15 @@ class World:
         number = next(self._numbers)
         audience = AUDIENCES[number % len(AUDIENCES)]
         event = {"audience": audience, "type": "tick", "data": number, "key": f"k-{number}"}
-        while not (await self.stack.attempt(event)).is_success:
+        while not (answer := await self.stack.attempt(event)).is_success:
             await asyncio.sleep(0.05)
-        self.published.append(number)
+        self._numbers_by_id[int(answer.json()["id"])] = number
         return number
+
+    @property
+    def published(self) -> list[int]:
+        """The numbers of all events, in the order of their ids: publishers may run at once."""
+        return [number for _, number in sorted(self._numbers_by_id.items())]
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
