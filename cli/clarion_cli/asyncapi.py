@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import httpx
 import msgspec
 import typer
 
+from clarion_cli.application import load_handlers
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.output import print_line
 from clarion_cli.state import find_state
@@ -80,14 +79,12 @@ def find_document(
         InvalidCatalogue,
     )
     from clarion_contract.service.declared_events import read_catalogue  # noqa: PLC0415
-    from clarion_gateway.application.loading import load  # noqa: PLC0415
     from clarion_gateway.asyncapi.document import asyncapi_document  # noqa: PLC0415
 
     check_handlers(handlers or "")
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does for a gateway
     try:
         return asyncapi_document(
-            None if handlers is None else load(handlers),
+            None if handlers is None else load_handlers(handlers),
             None if catalogue is None else read_catalogue(catalogue),
             title=title,
             version=version,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from clarion_cli.checks.redis import describe, judge
 from clarion_cli.failure import ExitCode
-from tests.cli.clarion import ROOT, Clarion
+from tests.cli.clarion import ROOT, Clarion, environment
 from tests.contract.identity.issuer import jwk, serving
 from tests.e2e.ports import free_port
 from tests.redis_topologies import cluster
@@ -144,6 +146,22 @@ def test_handlers_that_cannot_be_imported(clarion: Clarion) -> None:
         GATEWAY_HANDLERS="no_such_module:handlers",
     )
     assert about(findings, "error") == {"GATEWAY_HANDLERS"}
+
+
+def test_handlers_of_the_current_folder_are_found(clarion: Clarion) -> None:
+    """By the installed command, too: unlike `python -m`, it does not look there by itself."""
+    (clarion.folder / "mine.py").write_text("import clarion\nhandlers = clarion.Handlers()\n")
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("clarion"), "check", "--offline", "--service", "gateway"],
+        cwd=clarion.folder,
+        env=environment(CLARION_JWT_SECRET=SECRET, GATEWAY_HANDLERS="mine:handlers"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "GATEWAY_HANDLERS" not in checked.stdout + checked.stderr
+    assert checked.returncode == ExitCode.DONE
 
 
 def test_a_dotenv_file_and_not_the_environment(clarion: Clarion) -> None:

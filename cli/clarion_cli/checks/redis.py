@@ -24,7 +24,7 @@ _URL: Final = "CLARION_REDIS_URL"
 _SECONDS: Final = 5.0
 _CATEGORIES: Final = (
     (r"X", "@stream"), (r"H", "@hash"), (r"Z", "@sortedset"), (r"S?PUBLISH$", "@pubsub"),
-    (r"(GET|SET)$", "@string"), (r"P?EXPIRE", "@keyspace"), (r"TIME$", "@fast"),
+    (r"(GET|SET|APPEND|STRLEN)$", "@string"), (r"P?EXPIRE", "@keyspace"), (r"TIME$", "@fast"),
 )  # fmt: skip
 
 Redis = RedisServer | RedisCluster

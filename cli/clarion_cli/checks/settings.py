@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from clarion_cli.application import load_handlers
 from clarion_cli.checks.configuration import Environment, as_environment
 from clarion_cli.checks.finding import Finding, doubtful, wrong
 from clarion_contract.identity.tokens import verifier_of
@@ -196,8 +197,6 @@ def check_handlers(settings: ContractSettings) -> Iterator[Finding]:
     path = getattr(settings, "handlers", None)
     if path is None:
         return
-    from clarion_gateway.application.loading import load as load_handlers  # noqa: PLC0415
-
     try:
         load_handlers(path)
     except ValueError as error:
