@@ -41,7 +41,7 @@ async def gone(context: DisconnectContext) -> None:
 async def order(message: Any, context: Context) -> Any:
     await context.send("order.begun", message)
     try:
-        return await context.ask("sure", message, 60)
+        return await context.ask("sure", message, timeout=60)
     except AskFailed as failed:
         GONE.append((context.user, failed.code))
         raise

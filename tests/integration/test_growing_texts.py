@@ -19,8 +19,13 @@ from tests.integration.pod import SECONDS, Pod, eventually, started, token
 from tests.integration.sockets import Client, opened
 
 TOPIC = "answer.1"
-READER = {"token": token("alice", subscribe=["answer.*"]), "topic": TOPIC}
 RULES = '{"topics":[{"pattern":"price.*","history":false,"last_value":true}]}'
+
+
+def reader_of_the_topic() -> dict[str, Any]:
+    """The query of a client that receives the topic. Tokens end, so each test makes its own."""
+    return {"token": token("alice", subscribe=["answer.*"]), "topic": TOPIC}
+
 
 handlers = Handlers()
 tasks: set[asyncio.Task[None]] = set()
@@ -118,7 +123,7 @@ async def test_a_late_client_gets_everything_so_far_in_one_event(pods: list[Pod]
         for letter in "Hello, ":
             await out.write(letter)
             await asyncio.sleep(0.01)
-        async with opened(pod, last=1, **READER) as late:
+        async with opened(pod, last=1, **reader_of_the_topic()) as late:
             told = await late.receive("subscribed")
             (event,) = told["events"]
             assert event["data"]["whole"]
@@ -148,7 +153,7 @@ async def test_pages_that_come_back_and_come_late_have_each_piece_once(pods: lis
             where = {"since": since} if since else {"last": 1}
             if chance.random() < 0.2:  # a reload, or another device
                 page, where = Page(), {"last": 1}
-            async with opened(chance.choice(pods), **READER, **where) as client:
+            async with opened(chance.choice(pods), **reader_of_the_topic(), **where) as client:
                 since = client.welcome["id"]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(chance.random() / 3):
@@ -174,14 +179,14 @@ async def test_a_client_that_was_away_gets_one_event_for_all_that_it_missed(
 ) -> None:
     async with writer(pods[0]) as out:
         await out.write("a")
-        async with opened(pods[0], last=1, **READER) as client:
+        async with opened(pods[0], last=1, **reader_of_the_topic()) as client:
             page = Page()
             since = await read(client, page, 1)
         for _ in range(50):
             await out.write("b")
             await asyncio.sleep(0.006)
     for pod in pods:
-        async with opened(pod, since=since, **READER) as client:
+        async with opened(pod, since=since, **reader_of_the_topic()) as client:
             assert client.welcome["resumed"] is True
             page = Page()
             await read(client, page)
@@ -192,7 +197,9 @@ async def test_an_event_source_gets_the_same(pods: list[Pod]) -> None:
     async with writer(pods[0]) as out, httpx.AsyncClient(trust_env=False) as http:
         await out.write("a")
         url = pods[1].url("/sse")
-        async with http.stream("GET", url, params={**READER, "last": 1}, timeout=SECONDS) as stream:
+        async with http.stream(
+            "GET", url, params={**reader_of_the_topic(), "last": 1}, timeout=SECONDS
+        ) as stream:
             page = Page()
             lines = stream.aiter_lines()
             name, wrote = "", False
@@ -212,7 +219,7 @@ async def test_an_event_source_gets_the_same(pods: list[Pod]) -> None:
 
 async def test_anybody_may_stop_a_text_wherever_it_is_written(pods: list[Pod]) -> None:
     first, second = pods
-    async with opened(first) as producer, opened(second, last=1, **READER) as reader:
+    async with opened(first) as producer, opened(second, last=1, **reader_of_the_topic()) as reader:
         outcomes.clear()
         assert (await producer.ask("ask", "b"))["data"] == "b"
         page = Page()
@@ -239,7 +246,7 @@ async def test_anybody_may_stop_a_text_wherever_it_is_written(pods: list[Pod]) -
 async def test_a_producer_that_dies_is_told(redis_url: str, namespace: str) -> None:
     async with started(redis_url, namespace, text_lease_seconds=1) as pod:
         carry = texts_of(pod).carrier(TOPIC, "answer", "a")
-        async with opened(pod, **READER) as reader:
+        async with opened(pod, **reader_of_the_topic()) as reader:
             await carry(Step(1, b"a"))
             page = Page()
             await read(reader, page)
@@ -275,6 +282,6 @@ async def test_a_subscriber_gets_the_last_value_without_asking(pods: list[Pod]) 
 @pytest.mark.parametrize("last", ["0", "x", "-1", "1000000", "9" * 40])
 async def test_a_past_that_cannot_be_is_refused(pods: list[Pod], last: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.get(pods[0].url("/sse"), params={**READER, "last": last})
+        answer = await http.get(pods[0].url("/sse"), params={**reader_of_the_topic(), "last": last})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("expected last to be")

@@ -20,6 +20,8 @@ OPERATIONS = {
     "read_topic",
     "change_topics",
     "read_position",
+    "write_piece",
+    "stop_text",
 }
 AUDIENCES = {"all", "authenticated", "user", "topic", "batch", "unknown"}
 

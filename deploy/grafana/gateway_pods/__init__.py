@@ -8,6 +8,7 @@ from deploy.grafana.dashboard import Dashboard
 from deploy.grafana.gateway_pods.capacity import CAPACITY
 from deploy.grafana.gateway_pods.fanout import FANOUT
 from deploy.grafana.gateway_pods.health import HEALTH
+from deploy.grafana.gateway_pods.other_ways import OTHER_WAYS
 from deploy.grafana.gateway_pods.returns import RETURNS
 from deploy.grafana.gateway_pods.slow_clients import SLOW_CLIENTS
 from deploy.grafana.process import processes
@@ -23,6 +24,7 @@ GATEWAY_PODS: Final = Dashboard(
         SLOW_CLIENTS,
         HEALTH,
         RETURNS,
+        OTHER_WAYS,
         processes("Gateway processes", GATEWAYS, of_gateways, "clarion_connections"),
     ],
     drains=DRAINING,

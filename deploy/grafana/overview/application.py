@@ -106,5 +106,21 @@ APPLICATION: Final = Row(
             _CATALOGUE,
             width=6,
         ),
+        Panel(
+            "Users told online or offline",
+            "Per second: changes that the upstream has taken.",
+            "ops",
+            [Query(rate("clarion_upstream_transitions_total", by="state"), "{{state}}")],
+            _UPSTREAM,
+            width=12,
+        ),
+        Panel(
+            "Users yet to be told",
+            "Users that came online or went offline, and of whom the upstream does not know yet.",
+            "short",
+            [Query(f"sum ({gauge('clarion_upstream_transitions_waiting')})", "users")],
+            _UPSTREAM,
+            width=12,
+        ),
     ],
 )

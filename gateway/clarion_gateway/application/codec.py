@@ -63,7 +63,11 @@ def parts_of(values: Sequence[object]) -> Parts | None:
         ValueError: more than `ATTACHMENTS_MAX` values of bytes.
     """
     attachments: list[bytes] = []
-    detached = [_detached(value, attachments) for value in values]
+    try:
+        detached = [_detached(value, attachments) for value in values]
+    except RecursionError:  # nested deeper than any bytes are looked for
+        attachments.clear()
+        detached = list(values)
     if len(values) <= 1 and not attachments:
         return None
     if len(attachments) > ATTACHMENTS_MAX:
