@@ -73,6 +73,12 @@ class _NoBus:
     def past(self, message: object) -> None:
         return None
 
+    def last_values(self, audiences: object) -> None:
+        return None
+
+    def opening_past(self, *_: object) -> None:
+        return None
+
     async def collect(self, *_: Any) -> None:
         return None
 
@@ -83,7 +89,7 @@ class _NoBus:
         return None
 
     @contextlib.asynccontextmanager
-    async def between_rounds(self) -> AsyncIterator[None]:
+    async def between_rounds(self, *_: object) -> AsyncIterator[None]:
         yield
 
     def end(self, connection: Connection) -> None:

@@ -162,15 +162,14 @@ async def test_gateways_die_and_drain_redis_restarts_and_tokens_end(
             await world.has_all(page)
 
 
-@pytest.mark.parametrize("transport", ["websocket", "sse"])
 @pytest.mark.parametrize("name", BROWSERS)
 async def test_a_laptop_that_slept_leaves_a_connection_that_is_dead(
-    world: World, tmp_path: Path, name: str, transport: str
+    world: World, tmp_path: Path, name: str
 ) -> None:
     """Timers stand still while it sleeps, the clock on the wall does not."""
     async with running(name, tmp_path) as browser:
         page = await browser.page(f"{world.origin}/page.html")
-        await world.opened(page, transport=transport)
+        await world.opened(page, transport="websocket")
         hanging = world.stack.gateways[0].process  # the balancer's first: nothing closes it
         assert hanging is not None
         hanging.send_signal(signal.SIGSTOP)
