@@ -12,8 +12,12 @@ _CHUNK_BYTES = 65_536
 
 @contextlib.asynccontextmanager
 async def balanced(ports: Sequence[int]) -> AsyncIterator[str]:
-    """Balance over ports of this host; yields the address, ``http://127.0.0.1:PORT``."""
-    turns = itertools.cycle(range(len(ports)))
+    """Balance over ports of this host; yields the address, ``http://127.0.0.1:PORT``.
+
+    Args:
+        ports: may change meanwhile, as after a health check.
+    """
+    turns = itertools.count()
     tasks: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
