@@ -12,8 +12,7 @@ import structlog
 
 from clarion_contract.service import descriptors
 from clarion_contract.service.help import answer
-from clarion_contract.service.http_protocol import internal_protocol
-from clarion_contract.service.internal_server import InternalServer
+from clarion_contract.service.internal_server import InternalServer, internal_protocol
 from clarion_contract.service.serving import (
     GaveUp,
     bind,

@@ -6,15 +6,12 @@ Two rules hold everywhere:
 - Each connection has one deadline at any moment: `clarion_contract.service.http_deadline`.
 - Every byte counts: `clarion_contract.service.http_bytes`.
 
-Small requests may be answered without an app: `clarion_contract.service.http_shortcut`.
-
 A client that breaks a limit gets an answer, is counted, and loses its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import httptools
@@ -36,22 +33,12 @@ from clarion_contract.service.http_deadline import (
     RATE_WINDOW_SECONDS,
     Deadline,
 )
-from clarion_contract.service.http_port import Breach, HttpLimits, Port, refusal_response
-from clarion_contract.service.http_shortcut import (
-    AnswerHeads,
-    DefaultHeaders,
-    ShortAnswer,
-    Shortcut,
-)
+from clarion_contract.service.http_port import Breach, Port, refusal_response
 
 _log = structlog.get_logger(__name__)
 
 # Requests that may wait behind the current one: each costs a few kilobytes of memory.
 _PIPELINED_MAX: Final = 16
-# A shortcut waits for bodies of up to this share of a head's limit, so that a connection that has
-# sent half a request holds about as much memory as one that has sent half a head.
-_SHORT_BODY_SHARE: Final = 4
-_INTERNAL_SOCKETS_MAX: Final = 100
 
 
 class _Stop(Exception):
@@ -68,8 +55,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     port: Port  # set on the subclass that `protocol_class` makes
-    heads: AnswerHeads  # likewise
-    shortcut: Shortcut | None = None
     keeps_alive = True
     """Whether a connection may carry more than one request for the app."""
 
@@ -97,9 +82,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_held = False
         self._would_keep_alive = False
         self._is_early = False  # the app answered before the body was complete
-        # The request for the shortcut: headers by name. None: the app serves the current one.
-        self._short: dict[bytes, bytes] | None = None
-        self._short_body: list[bytes] = []
 
     # asyncio.Protocol
 
@@ -169,8 +151,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: finish the current requests, and take no more."""
         if self.due.phase != LAST:
-            if self._short is not None:
-                self._take_the_long_way()
             self._would_keep_alive = False
             super().shutdown()
 
@@ -179,6 +159,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def keeps(self, cycle: RequestResponseCycle) -> bool:  # noqa: ARG002 - for those who override
         """Whether another request may follow this one on the connection."""
         return self.keeps_alive
+
+    def begin(self, headers: dict[bytes, bytes]) -> None:  # noqa: ARG002 - for those who override
+        """Begin to serve a request whose head is complete, and good.
+
+        Args:
+            headers: by name in lower case; of repeated ones the last.
+        """
+        self._start_app()
 
     def took_over(self) -> bool:
         """Whether the connection now speaks another protocol; called once it is claimed."""
@@ -234,35 +222,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: check it, and start the app or wait for the shortcut's body."""
+        """The head is complete: check it, and serve the request."""
         by_name = self._checked_head()
         if self.parser.should_upgrade():
             return  # `data_received` handles it
         if self.serves_itself():
             self.is_claimed = True
             return
-        if self.shortcut is not None and self._may_be_short(self.shortcut, by_name):
-            self._short = by_name
-        else:
-            self._start_app()
+        self.begin(by_name)
         self._in_head = False
         self._bytes.head = 0
-
-    def _may_be_short(self, shortcut: Shortcut, headers: dict[bytes, bytes]) -> bool:
-        """Whether the request is alone on its connection, and as plain as a shortcut needs it."""
-        cycle, parser = self.cycle, self.parser
-        return (
-            self.url in shortcut.targets
-            and len(headers) == len(self.headers)
-            and (cycle is None or cycle.response_complete)
-            and parser.get_method() == b"POST"
-            and parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and self.keeps_alive
-            and not self.expect_100_continue
-            and not self.flow.write_paused
-            and shortcut.wants(headers)
-        )
 
     def _start_app(self) -> None:
         """Start the app as uvicorn does, whose two callbacks make the scope and the cycle."""
@@ -279,36 +248,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.keeps(self.cycle):
             self.cycle.keep_alive = False
 
-    def _wait_for_body(self, headers: dict[bytes, bytes]) -> None:
-        """Wait for the rest of a small body, as for the rest of a head; let the app read others."""
-        length = headers.get(b"content-length")
-        if length is not None and int(length) <= self._head_max_bytes // _SHORT_BODY_SHARE:
-            self._in_head = True
-        else:
-            self._take_the_long_way()
-
-    def _take_the_long_way(self) -> None:
-        """Start the app for the request that waited for its body, with what has come of it."""
-        self._short = None
-        self._in_head = False
-        body, self._short_body = self._short_body, []
-        self._start_app()
-        for piece in body:
-            super().on_body(piece)
-
-    def _taken(self, shortcut: Shortcut, headers: dict[bytes, bytes]) -> bool:
-        """Whether the shortcut takes the request, which is complete."""
-        before, pieces = self.cycle, self._short_body
-        answer = ShortAnswer(self, self.transport)
-        self.cycle = answer  # type: ignore[assignment]  # it has what is used of uvicorn's
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if not shortcut.take(headers, body, answer):
-            self.cycle = before
-            return False
-        self._short = None
-        self._short_body = []
-        return True
-
     def serves_itself(self) -> bool:
         """Whether the request is not for the app. If so, `took_over` is called next."""
         return False
@@ -316,26 +255,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._bytes.body += len(body)
-        if self._short is not None:
-            self._short_body.append(body)
-        elif not self._in_head:
+        if not self._in_head:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         if self.parser.should_upgrade():
             return
-        self._in_message = False
-        self._bytes.head = 0
-        if self._in_head and self._short is None:
+        in_head = self._in_head
+        self._end_message()
+        if in_head:
             return  # the app did not get this request
-        self._in_head = True
-        self._bytes.message_ends()
-        if self._short is not None and self.shortcut is not None:
-            if self._taken(self.shortcut, self._short):
-                return
-            self._take_the_long_way()
-            self._in_head = True
         cycle = self.cycle
         if self._is_held:
             self._is_held = False
@@ -343,6 +273,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 cycle.transport = self.transport
                 cycle.keep_alive = self._would_keep_alive
         super().on_message_complete()
+
+    def _end_message(self) -> None:
+        self._in_message = False
+        self._in_head = True
+        self._bytes.head = 0
+        self._bytes.message_ends()
 
     def on_response_complete(self) -> None:
         """An answer has been written: start the next request or set the next deadline."""
@@ -365,11 +301,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.due.wait_idle(self.loop.time())
         else:
             self._settle()
-
-    @property
-    def default_headers(self) -> DefaultHeaders:
-        """Headers of every answer: the service's, and uvicorn's date."""
-        return self.server_state.default_headers
 
     # Deadlines
 
@@ -442,7 +373,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._in_message:
             if not began and not in_message:
                 self._count_stray(len(piece))
-        elif self.is_claimed or self._short is not None:
+        elif self.is_claimed:
             pass
         elif self._in_head:
             # If a request begins inside the piece, counting its head begins with the next piece.
@@ -452,11 +383,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return None
 
     def _parse(self, piece: bytes | memoryview) -> None:
-        try:
-            self.parser.feed_data(piece)
-        finally:
-            if self._short is not None:
-                self._wait_for_body(self._short)
+        self.parser.feed_data(piece)
 
     def _count_head(self, size: int) -> None:
         most = self.port.limits.head_max_bytes
@@ -622,11 +549,4 @@ class _Answering:
 
 def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> type[AnyProtocol]:
     """The class for uvicorn's ``http`` setting, which makes one object of it per connection."""
-    own = {"port": port, "heads": AnswerHeads(), **attributes}
-    return type(f"{cls.__name__}OfPort", (cls,), own)
-
-
-def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:
-    """A `protocol_class` for an internal port, which kubelets and scrapers use."""
-    port = Port(HttpLimits(), max_sockets=_INTERNAL_SOCKETS_MAX, refused=refused, takes_last=True)
-    return protocol_class(BoundedHttpProtocol, port)
+    return type(f"{cls.__name__}OfPort", (cls,), {"port": port, **attributes})

@@ -15,7 +15,6 @@ import pytest
 from clarion_contract.service import http_deadline, http_protocol
 from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
-from clarion_contract.service.http_shortcut import Shortcut
 from clarion_contract.service.serving import Server, bind
 
 SECONDS = 20.0
@@ -121,7 +120,6 @@ async def bounded(
     *,
     max_sockets: int = 1_000,
     cls: type[BoundedHttpProtocol] = BoundedHttpProtocol,
-    shortcut: Shortcut | None = None,
     grace_seconds: int = 1,
     **limits: Any,
 ) -> AsyncIterator[Service]:
@@ -133,7 +131,7 @@ async def bounded(
 
     port = Port(HttpLimits(**limits), max_sockets=max_sockets, refused=refused)
     listener = bind("127.0.0.1", 0)
-    http = protocol_class(cls, port, shortcut=shortcut)
+    http = protocol_class(cls, port)
     server = Server(app, listener, http=http, ws="none", timeout_graceful_shutdown=grace_seconds)
     serving = asyncio.create_task(server.run_until_stopped())
     try:

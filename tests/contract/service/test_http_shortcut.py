@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
 from clarion_contract.service.http_shortcut import AnswerHeads, ShortAnswer
+from clarion_contract.service.http_shortcut_protocol import ShortcutHttpProtocol
 from tests.contract.service.test_http_protocol import Client, Service, bounded
 
 SECONDS = 20.0
@@ -52,9 +54,19 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+def served(recorder: Recorder, **limits: Any) -> contextlib.AbstractAsyncContextManager[Service]:
+    """A server whose port has this shortcut."""
+
+    class OfRecorder(ShortcutHttpProtocol):
+        shortcut = recorder
+        heads = AnswerHeads()
+
+    return bounded(cls=OfRecorder, **limits)
+
+
 @contextlib.asynccontextmanager
 async def connected(recorder: Recorder) -> AsyncIterator[tuple[Service, Client]]:
-    async with bounded(shortcut=recorder) as service, service.client() as client:
+    async with served(recorder) as service, service.client() as client:
         yield service, client
 
 
@@ -123,7 +135,7 @@ async def test_the_app_gets_other_bodies_that_come_in_pieces(
 @pytest.mark.parametrize("first", [False, True])
 async def test_a_body_that_does_not_come_is_too_slow(recorder: Recorder, first: bool) -> None:
     async with (
-        bounded(shortcut=recorder, request_seconds=0.5) as service,
+        served(recorder, request_seconds=0.5) as service,
         service.client() as client,
     ):
         if not first:
@@ -140,7 +152,7 @@ async def test_a_body_that_does_not_come_is_too_slow(recorder: Recorder, first: 
 
 async def test_a_server_that_stops_waits_for_the_body(recorder: Recorder) -> None:
     async with contextlib.AsyncExitStack() as clients:
-        async with bounded(shortcut=recorder, grace_seconds=60) as service:
+        async with served(recorder, grace_seconds=60) as service:
             client = await clients.enter_async_context(service.client())
             await client.send(WHOLE)
             await recorder.holds(1)
@@ -249,7 +261,7 @@ async def test_a_broken_body_is_refused(recorder: Recorder) -> None:
 
 
 async def test_a_client_that_left_gets_no_answer(recorder: Recorder) -> None:
-    async with bounded(shortcut=recorder) as service:
+    async with served(recorder) as service:
         async with service.client() as client:
             await client.send(WHOLE)
             await recorder.holds(1)
@@ -262,7 +274,7 @@ async def test_a_client_waits_for_its_answer_no_longer_than_for_an_apps(
 ) -> None:
     monkeypatch.setattr("clarion_contract.service.http_deadline._ANSWER_SECONDS", 0.3)
     async with (
-        bounded(shortcut=recorder, request_seconds=0.3, idle_seconds=0.3) as service,
+        served(recorder, request_seconds=0.3, idle_seconds=0.3) as service,
         service.client() as client,
     ):
         await client.send(WHOLE)
@@ -273,7 +285,7 @@ async def test_a_client_waits_for_its_answer_no_longer_than_for_an_apps(
 
 async def test_a_server_that_stops_answers_first(recorder: Recorder) -> None:
     async with contextlib.AsyncExitStack() as clients:
-        async with bounded(shortcut=recorder, grace_seconds=60) as service:
+        async with served(recorder, grace_seconds=60) as service:
             client = await clients.enter_async_context(service.client())
             await client.send(WHOLE)
             await recorder.holds(1)

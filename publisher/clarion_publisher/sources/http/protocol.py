@@ -12,7 +12,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from clarion_contract.service.http_port import Breach
-from clarion_contract.service.http_protocol import BoundedHttpProtocol
+from clarion_contract.service.http_shortcut_protocol import ShortcutHttpProtocol
 from clarion_publisher.ingestion.refusal import RETRY_SECONDS
 from clarion_publisher.sources.http.problems import (
     CONTENT_TYPE,
@@ -32,7 +32,7 @@ _ROWS: Final = {
 }
 
 
-class PublisherHttpProtocol(BoundedHttpProtocol):
+class PublisherHttpProtocol(ShortcutHttpProtocol):
     """One TCP connection to the public port."""
 
     def refusal(self, breach: Breach, detail: str) -> tuple[str, bytes]:

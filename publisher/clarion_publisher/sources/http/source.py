@@ -10,6 +10,7 @@ from clarion_contract.identity.keys import Keys
 from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.http_port import Port
 from clarion_contract.service.http_protocol import protocol_class
+from clarion_contract.service.http_shortcut import AnswerHeads
 from clarion_contract.service.serving import Server
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.settings import PublisherSettings
@@ -83,7 +84,9 @@ class HttpSource:
         return Server(
             public_app(settings, ingestion, services, self._draining, self._declared),
             self._listener,
-            http=protocol_class(PublisherHttpProtocol, self._port, shortcut=shortcut),
+            http=protocol_class(
+                PublisherHttpProtocol, self._port, shortcut=shortcut, heads=AnswerHeads()
+            ),
             ws="none",
             proxy_headers=False,
             headers=response_headers(settings),
