@@ -19,7 +19,7 @@ from clarion_cli.typescript.schemas import (
     type_of,
     union,
 )
-from clarion_contract.events.components import component_name
+from clarion_contract.events.components import component_name, free_name
 
 _HEAD: Final = """\
 // Written by `clarion types`. Do not edit.
@@ -117,7 +117,7 @@ class _File:
                 yield operation
 
     def _at(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """What a reference within the document leads to, through all that are on the way."""
+        """The value at the end of a chain of references within the document."""
         while isinstance(value, Mapping) and isinstance(value.get("$ref"), str):
             found: Any = self._document
             for step in value["$ref"].removeprefix("#/").split("/"):
@@ -127,11 +127,8 @@ class _File:
 
     def _name(self, reference: str) -> str:
         if reference not in self._names:
-            wished = name = component_name(reference.rpartition("/")[2])
-            number = 2
-            while name in _TAKEN or name in self._names.values():
-                name, number = f"{wished}{number}", number + 1
-            self._names[reference] = name
+            wished = component_name(reference.rpartition("/")[2])
+            self._names[reference] = free_name(wished, _TAKEN.union(self._names.values()))
         return self._names[reference]
 
 

@@ -86,16 +86,11 @@ class Components:
     def _component(self, found: Found) -> str:
         name = self._names.get(found.key)
         if name is None:
-            name = self._names[found.key] = self._free(component_name(found.name))
+            taken = self.schemas.keys() | self._taken
+            name = self._names[found.key] = free_name(component_name(found.name), taken)
             self.schemas[name] = {}  # it may refer to itself
             self.schemas[name] = self.add(found.schema, found.source)
         return f"{_REFERENCE}{name}"
-
-    def _free(self, name: str) -> str:
-        free, number = name, 2
-        while free in self.schemas or free in self._taken:
-            free, number = f"{name}{number}", number + 1
-        return free
 
 
 class Definitions:
@@ -128,3 +123,14 @@ def component_name(text: str) -> str:
     spelt = re.sub(r"\*+", lambda stars: ".All." if len(stars[0]) > 1 else ".Any.", text)
     name = "".join(word[0].upper() + word[1:] for word in _WORD.findall(spelt))
     return name if name and not name[0].isdigit() else f"Of{name}"
+
+
+def free_name(wished: str, taken: Collection[str]) -> str:
+    """The wished name, with a number if it is taken.
+
+    Example: ``free_name("Order", {"Order"}) == "Order2"``.
+    """
+    free, number = wished, 2
+    while free in taken:
+        free, number = f"{wished}{number}", number + 1
+    return free

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from clarion_contract.events.catalogue import Catalogue
-from clarion_contract.events.components import Components, component_name
+from clarion_contract.events.components import Components, component_name, free_name
 from clarion_contract.events.declared_schemas import declared_data
 from clarion_gateway.application.answering import Route
 from clarion_gateway.application.handlers import Handlers
@@ -207,11 +207,7 @@ def _names(texts: Iterable[str]) -> dict[str, str]:
     """A name for each text that no other has, although ``a.b`` and ``a-b`` make the same."""
     names: dict[str, str] = {}
     for text in texts:
-        wished = name = component_name(text)
-        number = 2
-        while name in names.values():
-            name, number = f"{wished}{number}", number + 1
-        names[text] = name
+        names[text] = free_name(component_name(text), names.values())
     return names
 
 
