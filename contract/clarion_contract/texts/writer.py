@@ -26,6 +26,7 @@ _WAITING_MAX_BYTES: Final = 64 * 1024
 # A text that is silent for so long gets an empty piece, so that history does not forget it.
 _REFRESH_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 0.25
+_RANDOM_BYTES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,15 @@ Carrier = Callable[[Step], Awaitable[Standing]]
 
 Raises `BusUnavailable` if the step may be tried again.
 """
+
+
+def name_or_random(name: str | None) -> str:
+    """Return ``name`` unchanged when it can be a text's name; None: make a random one.
+
+    Raises:
+        InvalidText: it cannot.
+    """
+    return secrets.token_urlsafe(_RANDOM_BYTES) if name is None else check_name(name)
 
 
 class TextEnded(Exception):
@@ -102,7 +112,7 @@ class TextWriter:
         flush_seconds: float = FLUSH_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self.id = secrets.token_urlsafe(12) if name is None else check_name(name)
+        self.id = name_or_random(name)
         self.state: State = "writing"
         self.reason = ""
         self._carry = carry

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from clarion_contract.bus.texts import Texts
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.event import Publication, Published
-from clarion_contract.texts.writer import FLUSH_SECONDS, LEASE_SECONDS, TextWriter
+from clarion_contract.texts.writer import (
+    FLUSH_SECONDS,
+    LEASE_SECONDS,
+    TextWriter,
+    name_or_random,
+)
 from clarion_gateway.application.checked_queue import Publisher
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.clients.asks import Asks
@@ -72,7 +76,7 @@ class GatewayHost:
 
     def text(self, topic: str, type_: str, name: str | None) -> TextWriter:
         """See `clarion_gateway.application.context.Host`."""
-        name = secrets.token_urlsafe(12) if name is None else name
+        name = name_or_random(name)
         return TextWriter(
             self._keeper().carrier(topic, type_, name),
             name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import secrets
 from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -33,7 +32,7 @@ from clarion.publisher.delivery import (
 from clarion.publisher.direct import Carrier, ask_redis, carrier_to
 from clarion.publisher.events import NewEvent, Receipt, new_event
 from clarion.publisher.problems import PublishError
-from clarion.publisher.texts import carrier, deliver_stop
+from clarion.publisher.texts import deliver_stop, text_writer
 from clarion.publisher.tokens import TokenSource
 from clarion_contract.events.audience import Audience
 from clarion_contract.texts.writer import FLUSH_SECONDS, TextWriter
@@ -144,24 +143,13 @@ class AsyncPublisher:
         id: str | None = None,  # noqa: A002 - as in the events
         flush_seconds: float = FLUSH_SECONDS,
     ) -> TextWriter:
-        """A text that grows while it is written: an answer, a log. Clients get it piece by piece.
+        """A text that grows while it is written. See `Publisher.stream`.
 
-            async with publisher.stream("answer.42", "answer") as out:
-                async for token in model(prompt):
-                    await out.write(token)
-
-        Args:
-            topic: the name of a topic that has history.
-            type_: of the text's events.
-            id: the text's name, 1 to 64 letters, digits, ``-`` and ``_``. None: a random one.
-            flush_seconds: the least time between two events. The publisher counts each as one.
-
-        Raises:
-            InvalidTopic: ``topic`` is no topic's name.
-            InvalidText: ``id`` cannot be a name.
+        async with publisher.stream("answer.42", "answer") as out:
+            async for token in model(prompt):
+                await out.write(token)
         """
-        name = secrets.token_urlsafe(12) if id is None else id
-        return TextWriter(carrier(self._run, topic, type_, name), name, flush_seconds=flush_seconds)
+        return text_writer(self._run, topic, type_, id, flush_seconds)
 
     async def stop_stream(self, topic: str, id: str) -> str | None:  # noqa: A002
         """Stop a growing text. See `Publisher.stop_stream`."""

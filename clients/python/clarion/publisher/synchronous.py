@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -29,10 +28,10 @@ from clarion.publisher.delivery import (
 from clarion.publisher.direct import RedisThread
 from clarion.publisher.events import NewEvent, Receipt, new_event
 from clarion.publisher.problems import PublishError
-from clarion.publisher.texts import Delivering, Text, carrier, deliver_stop
+from clarion.publisher.texts import Delivering, Text, deliver_stop, text_writer
 from clarion.publisher.tokens import TokenSource
 from clarion_contract.events.audience import Audience
-from clarion_contract.texts.writer import FLUSH_SECONDS, Standing, TextWriter
+from clarion_contract.texts.writer import FLUSH_SECONDS, Standing
 
 AnyResult = TypeVar("AnyResult")
 
@@ -188,13 +187,11 @@ class Publisher:
             InvalidTopic: ``topic`` is no topic's name.
             InvalidText: ``id`` cannot be a name.
         """
-        name = secrets.token_urlsafe(12) if id is None else id
 
         async def run(steps: Delivering) -> Standing:
             return await asyncio.to_thread(self._run, steps)
 
-        carry = carrier(run, topic, type_, name)
-        return Text(TextWriter(carry, name, flush_seconds=flush_seconds))
+        return Text(text_writer(run, topic, type_, id, flush_seconds))
 
     def stop_stream(self, topic: str, id: str) -> str | None:  # noqa: A002
         """Stop a growing text, wherever its producer runs; clients are told at once.

@@ -17,7 +17,7 @@ from clarion.publisher.problems import Unavailable
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.topic import check_topic
 from clarion_contract.texts.piece import State, check_name
-from clarion_contract.texts.writer import Carrier, Standing, Step, TextWriter
+from clarion_contract.texts.writer import Standing, Step, TextWriter, name_or_random
 
 AnyResult = TypeVar("AnyResult")
 Delivering = Generator[Ask | Pause, Answer | NoAnswer | None, Standing]
@@ -52,23 +52,30 @@ def deliver_stop(attempts: Attempts, topic: str, name: str) -> Delivering:
     return _standing((yield from attempts.deliver(ask, attempts.begin())))
 
 
-def carrier(
-    run: Callable[[Delivering], Awaitable[Standing]], topic: str, type_: str, name: str
-) -> Carrier:
-    """The way of a text's pieces to the publisher.
+def text_writer(
+    run: Callable[[Delivering], Awaitable[Standing]],
+    topic: str,
+    type_: str,
+    id_: str | None,
+    flush_seconds: float,
+) -> TextWriter:
+    """A text whose pieces go to the publisher.
 
     Args:
         run: does what a delivery asks for.
+        id_: the text's name; None: a random one.
 
     Raises:
         InvalidTopic: ``topic`` is no topic's name.
+        InvalidText: ``id_`` cannot be a name.
     """
     check_topic(topic)
+    name = name_or_random(id_)
 
     async def carry(step: Step) -> Standing:
         return await run(deliver_step(topic, type_, name, step))
 
-    return carry
+    return TextWriter(carry, name, flush_seconds=flush_seconds)
 
 
 def _path(topic: str, name: str) -> str:
