@@ -20,7 +20,7 @@ from clarion.client import (
     RefusalError,
     Status,
     TokenContext,
-    link,
+    renewal,
 )
 from tests.e2e.stack import Stack, make_stack
 from tests.redis_topologies import wait_until
@@ -128,7 +128,7 @@ async def test_a_client_that_is_restarted_goes_on_where_it_was(stack: Stack) -> 
 async def test_a_token_that_ends_is_replaced_in_band(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "RENEW_MIN_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_MIN_SECONDS", 0.05)
     heard = Heard(stack, "eve", claims={"expires_seconds": 2})
     async with heard.following():
         await heard.until(lambda: heard.reasons.count("expiring") >= 2)
@@ -141,7 +141,7 @@ async def test_a_token_that_ends_is_replaced_in_band(
 async def test_a_token_that_ends_is_replaced_by_a_new_stream(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "RENEW_MIN_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_MIN_SECONDS", 0.05)
     heard = Heard(stack, "eva", claims={"expires_seconds": 2}, transport="sse")
     async with heard.following():
         for number in range(30):

@@ -1,6 +1,6 @@
 """The client's task: connects, hears, resumes, and decides what to do after each end.
 
-What to do stands in one table, `clarion_contract.protocol.tables`: come back, come back with a
+It reads in one table, `clarion_contract.protocol.tables`, what to do: come back, come back with a
 fresh token, or stop.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from functools import partial
 from typing import Any, Final
 
 from clarion.client.address import with_query
@@ -20,6 +20,7 @@ from clarion.client.inbox import Inbox
 from clarion.client.items import Message, Refresh, event_of
 from clarion.client.messages import NotAGateway, ServerMessage
 from clarion.client.questions import Questions
+from clarion.client.renewal import Renewal
 from clarion.client.seen import Seen
 from clarion.client.status import Closed, Connecting, Open, Status
 from clarion.client.tokens import Reason, Tokens
@@ -27,9 +28,6 @@ from clarion.client.transport import Transports
 from clarion_contract.protocol.backoff import backoff_seconds
 from clarion_contract.protocol.tables import verdict
 
-# A token is renewed after this part of its life, so that it does not expire on a slow network.
-RENEW_AT: Final = 0.8
-RENEW_MIN_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 12.0
 _BAD_REQUEST: Final = 400
 _BY_SSE: Final = "connected by server-sent events"
@@ -72,7 +70,7 @@ class Link:
         self._transports = transports
         self._jitter = jitter
         self._seen = Seen()
-        # Where the connection has come to; the inbox holds what the application has not had.
+        # The position of the connection; the inbox holds what the application has not had.
         self._reached = inbox.position
         # The connection that came there. Events that exclude it must not come back to the client.
         self._origin: str | None = None
@@ -86,7 +84,7 @@ class Link:
         self._again: str | None = None
         self._trial: Trial | None = None
         self._stop: Stop | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal = Renewal(partial(self.identify, "expiring"), self._stop_for, jitter)
 
     async def run(self) -> None:
         """Stay connected, until it makes no sense any more.
@@ -273,7 +271,7 @@ class Link:
                     return end, self._connection is not None
                 finally:
                     self._connection = None
-                    self._end_renewal()
+                    self._renewal.end()
                     self.questions.end()
         except NotConnected as error:
             return error.end, False
@@ -362,36 +360,13 @@ class Link:
             self._report(replace(self.status, topics=change(self.status.topics)))
 
     def _renew_later(self, expires_in: float | None) -> None:
-        """Replace the token before it ends."""
-        if self._renewal is not asyncio.current_task():
-            self._end_renewal()
-        if expires_in is not None and self._tokens.can_renew:
-            self._renewal = asyncio.create_task(self._renew(expires_in), name="clarion-renewal")
+        """Replace the token before it ends; the gateway's answer comes here again."""
+        self._renewal.begin(expires_in if self._tokens.can_renew else None)
 
-    async def _renew(self, expires_in: float) -> None:
-        """Bring a fresh token; `identity` begins the next renewal.
-
-        If it fails, the gateway ends the connection when the token has ended, and the next
-        connection asks for a token again.
-        """
-        await asyncio.sleep(max(RENEW_MIN_SECONDS, expires_in * RENEW_AT))
-        for failures in count():
-            try:
-                await self.identify("expiring")
-            except Stop as stop:
-                self._stop = stop
-                if self._connection is not None:
-                    await self._connection.close()
-                return
-            except Exception:  # noqa: BLE001 - of the application, or a refusal: try again
-                await asyncio.sleep(RENEW_MIN_SECONDS + backoff_seconds(failures, self._jitter()))
-            else:
-                return
-
-    def _end_renewal(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
+    async def _stop_for(self, stop: Stop) -> None:
+        self._stop = stop
+        if self._connection is not None:
+            await self._connection.close()
 
     def _report(self, status: Status) -> None:
         self.status = status

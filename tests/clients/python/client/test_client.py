@@ -28,7 +28,7 @@ from clarion.client import (
     Status,
     Stop,
     TokenContext,
-    link,
+    renewal,
 )
 from clarion.client.inbox import MAX_ITEMS
 from clarion_contract.protocol import tables
@@ -221,14 +221,14 @@ async def renewing(socket: ServerConnection) -> None:
 
 
 async def test_renews_its_token_in_band_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "RENEW_MIN_SECONDS", 0.01)
+    monkeypatch.setattr(renewal, "RENEW_MIN_SECONDS", 0.01)
     async with Gateway(renewing).running() as gateway:
         await Heard(gateway.url, get_token=lambda context: context.reason).until("11")
     assert len(gateway.requests) == 1
 
 
 async def test_tries_again_to_renew_and_may_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "RENEW_MIN_SECONDS", 0.01)
+    monkeypatch.setattr(renewal, "RENEW_MIN_SECONDS", 0.01)
     calls = []
 
     def make(context: TokenContext) -> str:
