@@ -13,18 +13,14 @@ async def test_a_bid_reaches_everybody() -> None:
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from clarion_contract.events.audience import Audience, topic_audience
-from clarion_contract.events.event import Published
+from clarion.recording import Answer, PublishedEvent, Recording
 from clarion_contract.events.topic import covers
-from clarion_contract.texts.piece import Piece
-from clarion_contract.texts.writer import Standing, Step, TextWriter
 from clarion_gateway.application.answering import answer
 from clarion_gateway.application.codec import encode
 from clarion_gateway.application.context import (
@@ -34,50 +30,9 @@ from clarion_gateway.application.context import (
     SubscribeContext,
 )
 from clarion_gateway.application.handlers import Handlers
-from clarion_gateway.application.refusal import AskFailed
 from clarion_gateway.application.scope import HasState, living
 
 __all__ = ["Answer", "PublishedEvent", "ask", "connect", "disconnect", "running", "subscribe"]
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedEvent:
-    """An event published by a handler, or by an interceptor such as `clarion.propagate`.
-
-    Attributes:
-        data: decoded from its JSON.
-        exclude: id of the connection that does not receive the event; None: all receive it.
-        history: whether clients that come back later get the event.
-    """
-
-    audience: Audience
-    type: str
-    data: Any
-    exclude: str | None = None
-    history: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The result of a message.
-
-    Attributes:
-        data: the reply's data, decoded from its JSON.
-        published: the published events, in order.
-        sent: type and data of each ``context.send``, in order.
-        asked: type and data of each ``context.ask``, in order.
-        subscribed: the topics of each ``context.subscribe``, in order.
-        unsubscribed: the topics of each ``context.unsubscribe``, in order.
-        stopped: the names of the texts of each ``context.stop_stream``, in order.
-    """
-
-    data: Any
-    published: Sequence[PublishedEvent]
-    sent: Sequence[tuple[str, Any]] = ()
-    asked: Sequence[tuple[str, Any]] = ()
-    subscribed: Sequence[str] = ()
-    unsubscribed: Sequence[str] = ()
-    stopped: Sequence[str] = ()
 
 
 @contextlib.asynccontextmanager
@@ -116,91 +71,6 @@ class _State:
     lives: bool = True
 
 
-class _Recording:
-    """A host that publishes and sends to lists, and answers questions from a mapping."""
-
-    def __init__(self, answers: Mapping[str, object] | None = None) -> None:
-        self.published: list[PublishedEvent] = []
-        self.sent: list[tuple[str, Any]] = []
-        self.asked: list[tuple[str, Any]] = []
-        self.subscribed: list[str] = []
-        self.unsubscribed: list[str] = []
-        self.stopped: list[str] = []
-        self._answers = answers or {}
-
-    def answer(self, data: Any = None) -> Answer:  # noqa: ANN401
-        return Answer(
-            data,
-            self.published,
-            self.sent,
-            self.asked,
-            self.subscribed,
-            self.unsubscribed,
-            self.stopped,
-        )
-
-    async def subscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
-        self.subscribed += topics
-
-    async def unsubscribe(self, peer: object, topics: Sequence[str]) -> None:  # noqa: ARG002
-        self.unsubscribed += topics
-
-    async def send(
-        self,
-        peer: object,  # noqa: ARG002
-        type_: str,
-        data: bytes,
-        parts: object = None,  # noqa: ARG002
-    ) -> None:
-        self.sent.append((type_, msgspec.json.decode(data)))
-
-    async def ask(
-        self,
-        peer: object,  # noqa: ARG002
-        type_: str,
-        data: bytes,
-        seconds: float,
-        parts: object = None,  # noqa: ARG002
-    ) -> bytes:
-        self.asked.append((type_, msgspec.json.decode(data)))
-        if type_ not in self._answers:
-            raise AskFailed("ask_timeout", f"no answer within {seconds:g} seconds")
-        return encode(self._answers[type_])
-
-    def text(self, topic: str, type_: str, name: str | None) -> TextWriter:
-        name = secrets.token_urlsafe(12) if name is None else name
-
-        async def carry(step: Step) -> Standing:
-            if name in self.stopped:
-                return Standing("stopped")
-            if step.seq:
-                piece = Piece(name, step.seq, step.seq == 1, step.state, "", step.reason)
-                text = msgspec.json.decode(b'"%b"' % step.piece, type=str)
-                data = msgspec.to_builtins(msgspec.structs.replace(piece, text=text))
-                self.published.append(PublishedEvent(topic_audience(topic), type_, data))
-            return Standing(step.state, step.reason)
-
-        return TextWriter(carry, name)
-
-    async def stop_text(self, topic: str, name: str) -> str | None:  # noqa: ARG002
-        self.stopped.append(name)
-        return "stopped"
-
-    async def publish(
-        self,
-        audience: Audience,
-        type_: str,
-        data: bytes,
-        *,
-        exclude: str | None = None,
-        history: bool = True,
-    ) -> Published:
-        self.published.append(
-            PublishedEvent(audience, type_, msgspec.json.decode(data), exclude, history)
-        )
-        return Published(id=len(self.published), duplicate=False, gateways=1)
-
-
 async def ask(
     handlers: Handlers,
     type_: str,
@@ -236,7 +106,7 @@ async def ask(
     if route is None:
         known = ", ".join(sorted(handlers.types)) or "none"
         raise LookupError(f"expected a type that has a handler ({known}), got {type_!r}")
-    host, peer = _Recording(answers), _Peer(context_data)
+    host, peer = Recording(answers), _Peer(context_data)
     scope = _scope(route.scope, state)
     context = Context(connection, user, pod, host, scope, peer, type_)
     reply = await answer(route, encode(data), context)
@@ -274,7 +144,7 @@ async def connect(
         Refusal: a function refused the client.
         Exception: an exception of a function; a gateway would close with 1011.
     """
-    host, peer = _Recording(), _Peer(context_data)
+    host, peer = Recording(), _Peer(context_data)
     sent = {name.lower(): value for name, value in (headers or {}).items()}
     if claims is None:
         claims = {} if user is None else {"sub": user}
@@ -313,7 +183,7 @@ async def subscribe(
         Refusal: the function refused the topic.
         Exception: an exception of the function; a gateway would refuse the topic.
     """
-    host, peer = _Recording(), _Peer(context_data)
+    host, peer = Recording(), _Peer(context_data)
     hook = next((hook for hook in handlers.subscribes if covers(hook.pattern, topic)), None)
     if hook is None:
         return host.answer(data=False)
@@ -349,7 +219,7 @@ async def disconnect(
     Raises:
         Exception: an exception of a function; a gateway would log it and run the next one.
     """
-    host, peer = _Recording(), _Peer(context_data)
+    host, peer = Recording(), _Peer(context_data)
     for hook in handlers.disconnects:
         scope = _scope(hook.scope, state)
         context = DisconnectContext(connection, user, "pod-1", host, scope, peer, reason, code)
