@@ -25,7 +25,7 @@ class Source(Protocol):
     """Knows the schemas that a schema's references name."""
 
     def find(self, reference: str) -> Found | None:
-        """What a reference names; None: nothing that is known."""
+        """The schema that a reference names; None: it is not known."""
         ...
 
 

@@ -46,7 +46,7 @@ class _Resource:
         return None if document is None else _Resource(self._catalogue, uri, document).at(pointer)
 
     def at(self, pointer: str) -> Found | None:
-        """What a JSON pointer leads to."""
+        """The schema that a JSON pointer leads to."""
         schema = _at(self._root, pointer)
         if schema is None:
             return None
@@ -71,7 +71,7 @@ def _join(base: str, reference: str) -> str:
 
 
 def _at(root: Any, pointer: str) -> Schema | None:  # noqa: ANN401 - any JSON
-    """What a JSON pointer (RFC 6901) in a fragment names."""
+    """The schema that a JSON pointer (RFC 6901) in a fragment names."""
     value = root
     for part in unquote(pointer).split("/")[1:]:
         step = part.replace("~1", "/").replace("~0", "~")

@@ -156,7 +156,7 @@ class ContractSettings(BaseSettings):
         ge=0.005,
         le=5,
         description="The least time between two events of one [growing text]"
-        "(publishing.md#growing-texts). What is written meanwhile leaves in one event.",
+        "(publishing.md#growing-texts). All that is written meanwhile leaves in one event.",
     )
     text_max_bytes: int = Field(
         MAX_BYTES,

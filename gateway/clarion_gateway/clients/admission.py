@@ -443,16 +443,16 @@ class Admission:
     ) -> None:
         """Welcome a client that begins here; the past of its topics follows its ``welcome``.
 
-        If there is a past, the connection holds new events back while it is read. What it holds was
+        If there is a past, the connection holds new events back while it is read. These were
         delivered before the ``welcome``.
         """
-        topics = [audience for audience in connection.audiences if audience.shown]
         if past is None or self._recall is None:
             if resumed is False:
                 self._hub.go_live(connection)
             position = self._delivery.position
             self._welcome(connection, position, heard(connection, asked), resumed=resumed)
             return
+        topics = [audience for audience in connection.audiences if audience.shown]
         try:
             async with self._recall.between_rounds(
                 connection, topics, past, self._settings.handshake_seconds

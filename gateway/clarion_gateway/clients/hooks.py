@@ -46,7 +46,7 @@ _Ended = tuple[Connection, str | None, Close]
 
 
 class Said(NamedTuple):
-    """What a client said of itself when it connected.
+    """The words of a client about itself when it connected.
 
     Attributes:
         query: of its request.

@@ -243,7 +243,7 @@ class Sessions:
         received = self._received_of(connection, now)
         if received.topics is None:
             received.topics = TokenBucket(burst, now)
-        # What can only be refused costs no more than what may be done.
+        # Topics that can only be refused cost no more than those that may be heard.
         count = min(len(message.topics), settings.max_topics_per_connection)
         if received.topics.take(now, rate=rate, burst=burst, amount=count):
             return True

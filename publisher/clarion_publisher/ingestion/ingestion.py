@@ -14,6 +14,7 @@ from clarion_contract.bus.publish_queue import PublishQueue, QueueFull
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication, Published
 from clarion_contract.identity.claims import Claims
+from clarion_contract.service.telemetry import read_traceparent
 from clarion_publisher.ingestion.admission import Admission
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.rate_limit import RateLimit
@@ -117,14 +118,14 @@ class Ingestion:
             answered: called once, and never before `submit` has returned; it must not raise.
 
         Returns:
-            Whether the event was taken. Where it was not, `publish` does it, or has the refusal.
+            Whether the event was taken. If not, `publish` does it, or has the refusal.
 
         Raises:
             Refusal: the event was not taken, and nothing was counted.
         """
         if self._tracer.records or not self._queue.takes(1):
             return False
-        trace = passed_on(traceparent)
+        trace = passed_on(read_traceparent(traceparent))
         publication = self._admission.admit(caller, event, trace=trace)
         self._rate_limit.take(caller.subject, 1)
         self._queue.submit((publication,), _Submitted(event, answered, self._metrics).answered)

@@ -50,10 +50,9 @@ class PublishTracer:
             audience: an audience's kind, or ``batch``.
             events: number of events published together.
         """
-        parent = passed_on(traceparent)
-        sampled = parent is not None or read_traceparent(traceparent) is None
-        if self._tracer is None or not sampled:
-            return PublishSpan(None, parent)
+        parent = read_traceparent(traceparent)
+        if self._tracer is None or not (parent is None or is_sampled(parent)):
+            return PublishSpan(None, passed_on(parent))
         span = self._tracer.start_span(
             f"publish {audience}",
             context=Context() if parent is None else context_of(parent),
@@ -70,9 +69,8 @@ class PublishTracer:
         return PublishSpan(span, traceparent_of(own) if own.trace_flags.sampled else None)
 
 
-def passed_on(traceparent: bytes | None) -> str | None:
+def passed_on(parent: str | None) -> str | None:
     """The traceparent for the gateways where no span is made: the producer's, if it samples."""
-    parent = read_traceparent(traceparent)
     return None if parent is None or not is_sampled(parent) else parent
 
 

@@ -17,7 +17,7 @@ Wish = Literal["auto", "websocket", "sse"]
 
 # WebSockets in a row that something on the way seems to have blocked.
 _BLOCKED_MAX: Final = 2
-# Answers that no gateway gives at `/sse`. Where a stream was a second try, they decide nothing.
+# Answers that no gateway gives at `/sse`. They decide nothing if a stream was a second try.
 _NO_STREAM: Final = frozenset({404, 405, 426, "not_a_gateway"})
 
 

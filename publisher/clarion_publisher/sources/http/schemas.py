@@ -305,7 +305,7 @@ class WritePiece(Struct, frozen=True, forbid_unknown_fields=True):
     text: Annotated[
         str,
         Meta(
-            description="What to append.",
+            description="The text to append.",
             examples=["Hello"],
             extra={"expected": "a string"},
         ),

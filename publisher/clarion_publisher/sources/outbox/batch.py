@@ -17,7 +17,7 @@ _REASON_MAX_CHARACTERS: Final = 500
 
 
 def caller_of(identity: str) -> Claims:
-    """The caller in whose name rows are published. Who may insert a row may publish it."""
+    """The caller in whose name rows are published. Anybody that may insert a row may publish it."""
     return Claims(f"outbox:{identity}", frozenset(SCOPES.values()), _FOREVER)
 
 
