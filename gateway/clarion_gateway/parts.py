@@ -42,6 +42,7 @@ from clarion_gateway.clients.given_topics import GivenTopics
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
+from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -281,6 +282,10 @@ class Parts:
         )
 
     @cached_property
+    def identification(self) -> Identification:
+        return Identification(self.verifier, self.revocations, self.metrics)
+
+    @cached_property
     def admission(self) -> Admission:
         resumption = Resumption(
             self.hub, self.subscription, self.delivery, self.replay, self.settings.positions
@@ -290,11 +295,10 @@ class Parts:
             self.subscription,
             self.delivery,
             resumption,
-            self.verifier,
+            self.identification,
             self.metrics,
             self.settings,
             sweeper=self.sweeper,
-            revocations=self.revocations,
             hooks=self.hooks,
             grants=self.grants,
             recall=self._recall,
@@ -364,7 +368,12 @@ class Parts:
     @cached_property
     def posting(self) -> Posting:
         return Posting(
-            self.admission, self.hub, self.sessions, self.relay, self.metrics, self.settings
+            self.identification,
+            self.hub,
+            self.sessions,
+            self.relay,
+            self.metrics,
+            self.settings,
         )
 
     @cached_property

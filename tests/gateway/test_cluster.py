@@ -10,7 +10,7 @@ import pytest
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
 from clarion_contract.events.event import Publication
-from clarion_gateway.clients.admission import Opening
+from clarion_gateway.clients.opening import Opening
 from tests.gateway.clients.test_admission import Door
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import node_of

@@ -33,9 +33,11 @@ from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.bus.subscription import Subscription
-from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.grants import Grants
+from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.memberships import Memberships
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
@@ -165,11 +167,10 @@ class Pod:
                 ),
                 settings.positions,
             ),
-            Verifier(),
+            Identification(Verifier(), Revocations(MemoryOrders(), self.hub, of), of),
             of,
             settings,
             sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
-            revocations=Revocations(MemoryOrders(), self.hub, of),
         )
         self.grants = Grants(Handlers(), self, of, pod=name, seconds=1)  # type: ignore[arg-type]
         self.memberships = Memberships(

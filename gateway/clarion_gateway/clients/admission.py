@@ -10,21 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-import msgspec
 import structlog
 
-from clarion_contract.events.audience import Audience, check_user_id
-from clarion_contract.events.errors import BusUnavailable, InvalidToken, KeysUnavailable
+from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable, KeysUnavailable
 from clarion_contract.events.event import InvalidPosition, parse_position
-from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks, Said
+from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
@@ -32,24 +32,16 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.connections.identity import ANONYMOUS, Identity, audiences_in, identity_of
+from clarion_gateway.connections.identity import Identity
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import MAIN, TopicsHeard, Welcome
+from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.messages import NO_REF
 
 _log = structlog.get_logger(__name__)
-
-
-class Verifier(Protocol):
-    """The part of `clarion_contract.identity.tokens.TokenVerifier` that admission uses."""
-
-    async def verify_fetching(self, token: str) -> Claims:
-        """Return the claims of a valid token; fetches the issuer's keys if need be."""
-        ...
 
 
 class Joining(Protocol):
@@ -70,56 +62,6 @@ class Joining(Protocol):
         ...
 
 
-class Revoking(Protocol):
-    """The part of `clarion_gateway.clients.revocations.Revocations` that admission uses."""
-
-    def refusal(self, claims: Claims) -> Close | None:
-        """The close for a token that is revoked; None: no revocation concerns the token."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Recovering:
-    """A client's wish to go on with an earlier connection, under the same id.
-
-    Attributes:
-        pid: the words of the client, for its `welcome`.
-        read: returns the connection and the position; None: they are not that user's.
-    """
-
-    pid: str
-    read: Callable[[str | None], tuple[str, int] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The wishes of a client in its handshake.
-
-    Attributes:
-        token: a JWT; None for an anonymous connection.
-        since: the id of the last event that the client has; None if it has none yet.
-        resumes: the id of the connection on which the client had that event.
-        address: where the client is; None: not known.
-        topics: those that the client asks for.
-        last: so many of the newest events of these, if the client does not resume.
-        query: of the request, as it was sent.
-        headers: of the request: (name, value), names in lower case.
-        auth: more that the client said of itself, without the token: JSON by name.
-        recovering: in place of ``since`` and ``resumes``; None: the client does not ask for it.
-    """
-
-    token: str | None
-    since: str | None
-    resumes: str | None = None
-    address: str | None = None
-    topics: tuple[str, ...] = ()
-    last: str | None = None
-    query: str = ""
-    headers: Sequence[tuple[str, str]] = ()
-    auth: Mapping[str, msgspec.Raw] = field(default_factory=dict)
-    recovering: Recovering | None = None
-
-
 class Admission:
     """Opens connections and changes their identity.
 
@@ -135,19 +77,17 @@ class Admission:
         subscription: Joining,
         delivery: Delivery,
         resumption: Resumption,
-        verifier: Verifier,
+        identification: Identification,
         metrics: Metrics,
         settings: GatewaySettings,
         *,
         sweeper: Sweeper,
-        revocations: Revoking,
         hooks: ConnectionHooks | None = None,
         grants: Grants | None = None,
         recall: Recall | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
-        self._revocations = revocations
         self._hooks = hooks
         self._grants = grants
         self._recall = recall
@@ -155,7 +95,7 @@ class Admission:
         self._subscription = subscription
         self._delivery = delivery
         self._resumption = resumption
-        self._verifier = verifier
+        self._identification = identification
         self._metrics = metrics
         self._settings = settings
         self.topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
@@ -246,7 +186,9 @@ class Admission:
             ref: of the client's message.
         """
         try:
-            claims, identity, audiences = await self.identified(token, connection.format.namespace)
+            claims, identity, audiences = await self._identification.identify(
+                token, connection.format.namespace
+            )
             self._check_user(identity.user, connection.user)
             keeps = await self._kept(connection, identity)
             self.topics.check({*audiences, *keeps})
@@ -291,7 +233,7 @@ class Admission:
             return
         user, former = identity.user, connection.user
         self._check_user(user, former)  # again: others may have come meanwhile
-        self._check_revoked(claims)
+        self._identification.check_revoked(claims)
         before = heard(connection)
         asked = tuple(each for each in connection.asked if each in keeps)
         self._hub.identify(connection, identity, asked)
@@ -305,7 +247,7 @@ class Admission:
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
         since = _since(opening.since)
-        claims, identity, audiences = await self.identified(
+        claims, identity, audiences = await self._identification.identify(
             opening.token, connection.format.namespace
         )
         self._check_user(identity.user, None)
@@ -329,7 +271,7 @@ class Admission:
         past = self._past(opening.last, asked.granted, audiences)
         await self._subscription.join(audiences)
         self._check_user(identity.user, None)  # again: others may have come during the join
-        self._check_revoked(claims)
+        self._identification.check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
         if asked.granted:
@@ -340,46 +282,6 @@ class Admission:
             await self._welcome_new(connection, asked, past, resumed=None)
             return []
         return await self._resume(connection, identity, since, opening, asked, past)
-
-    async def identified(
-        self, token: str | None, namespace: str = MAIN
-    ) -> tuple[Claims | None, Identity, list[Audience]]:
-        """A token's claims, for whom they speak, and the audiences that take such a client in.
-
-        Args:
-            token: a JWT; None for an anonymous client.
-            namespace: that the client connects to.
-
-        Raises:
-            Refused: the token is not valid, or revoked.
-            KeysUnavailable: the issuer did not give its keys.
-        """
-        if token is None:
-            return None, ANONYMOUS, audiences_in(namespace, ANONYMOUS)
-        try:
-            claims = await self._verifier.verify_fetching(token)
-            check_user_id(claims.subject)
-            identity = identity_of(claims)
-            audiences = audiences_in(namespace, identity)
-        except InvalidToken as invalid:
-            self._metrics.tokens_refused.labels(invalid.reason).inc()
-            raise Refused(close_codes.unauthenticated(str(invalid))) from None
-        except InvalidName as invalid:
-            self._metrics.tokens_refused.labels("claims").inc()
-            raise Refused(close_codes.unauthenticated(str(invalid))) from None
-        self._check_revoked(claims)
-        return claims, identity, audiences
-
-    def _check_revoked(self, claims: Claims | None) -> None:
-        """Refuse a revoked token.
-
-        Called twice: before anything else is spent on the token, and again after the join. A
-        revocation that comes between the two would otherwise be missed.
-        """
-        close = None if claims is None else self._revocations.refusal(claims)
-        if close is not None:
-            self._metrics.tokens_refused.labels("revoked").inc()
-            raise Refused(close)
 
     def _check_user(self, user: str | None, before: str | None) -> None:
         if user is None:

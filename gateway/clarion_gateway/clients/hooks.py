@@ -51,7 +51,7 @@ class Said(NamedTuple):
     Attributes:
         query: of its request.
         headers: of its request, names in lower case.
-        auth: see `clarion_gateway.clients.admission.Opening`.
+        auth: see `clarion_gateway.clients.opening.Opening`.
     """
 
     query: str

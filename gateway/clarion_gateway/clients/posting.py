@@ -14,7 +14,7 @@ import msgspec
 
 from clarion_contract.events.errors import BusUnavailable, KeysUnavailable
 from clarion_gateway.bus.relay import NobodyListens, Relay
-from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.hub import Hub
@@ -91,14 +91,14 @@ class Posting:
 
     def __init__(
         self,
-        admission: Admission,
+        identification: Identification,
         hub: Hub,
         sessions: Sessions,
         relay: Relay,
         metrics: Metrics,
         settings: GatewaySettings,
     ) -> None:
-        self._admission = admission
+        self._identification = identification
         self._hub = hub
         self._sessions = sessions
         self._relay = relay
@@ -109,7 +109,7 @@ class Posting:
     async def answer(self, post: Post) -> PostAnswer:
         """Hand a message to its handler; returns the reply, or why there is none."""
         try:
-            _, identity, _ = await self._admission.identified(post.token)
+            _, identity, _ = await self._identification.identify(post.token)
             message = _message(post.body)
             question = _Question(
                 post.connection, identity.user, message.type, message.data, message.ref

@@ -16,9 +16,10 @@ from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.supervisor import Spawn
 from clarion_contract.service.token_bucket import TokenBucket
 from clarion_gateway.clients.addresses import Addresses
-from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.inbox import Inboxes
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.origins import Origins, RefusedOrigins
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
 
-from clarion_gateway.clients.admission import Opening
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.origins import forwarded_hosts
 from clarion_gateway.clients.sessions import Sessions
 

@@ -21,11 +21,13 @@ from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients import resumption as module
-from clarion_gateway.clients.admission import Admission, Opening
+from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
+from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
@@ -125,11 +127,10 @@ class Door(Listening):
                 ),
                 configured.positions,
             ),
-            self.verifier,
+            Identification(self.verifier, self.revocations, self.metrics),
             self.metrics,
             configured,
             sweeper=self.sweeper,
-            revocations=self.revocations,
             grants=self.grants,
             clock=loop.time,
         )

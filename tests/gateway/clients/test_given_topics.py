@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from clarion_contract.bus.orders import ChangeTopics, encode_order
-from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.given_topics import GivenTopics
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from tests.gateway.clients.test_admission import topic_events

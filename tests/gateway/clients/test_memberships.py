@@ -17,8 +17,8 @@ from clarion_gateway.application.context import Context, SubscribeContext
 from clarion_gateway.application.refusal import Refusal
 from clarion_gateway.application.scope import Scope
 from clarion_gateway.clients import memberships as module
-from clarion_gateway.clients.admission import Opening
 from clarion_gateway.clients.memberships import Memberships
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from clarion_gateway.wire.sse import SSE

@@ -16,7 +16,7 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.texts.piece import Piece
-from clarion_gateway.clients.admission import Opening
+from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events.event import InvalidPosition, parse_position
-from clarion_gateway.clients.admission import Opening, Recovering
+from clarion_gateway.clients.opening import Opening, Recovering
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.transports.request import ConnectionRequest
