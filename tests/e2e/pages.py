@@ -67,7 +67,7 @@ def files(of: Sequence[Block]) -> dict[str, str]:
 
 
 def addresses(record: Mapping[str, Any]) -> dict[str, str]:
-    """What stands on a page, and the same in the stack of `clarion up` that runs."""
+    """The addresses on a page, and the same in the stack of `clarion up` that runs."""
     return {
         "127.0.0.1:8001": record["gateways"][0].removeprefix("http://"),
         "127.0.0.1:8002": record["gateways"][1].removeprefix("http://"),

@@ -66,7 +66,7 @@ def test_every_primary_dies_once_and_clients_change_gateways_and_nothing_is_lost
         watch.wait(published=len(AUDIENCES))
     seen = watch.seen
     assert (seen.lost, seen.misplaced, seen.foreign) == (0, 0, 0), seen
-    # What only the dead primary had may have been heard: it is published again, and clients are
-    # told.
+    # Clients may have heard events that only the dead primary had. These are published again, and
+    # clients are told.
     assert seen.told or not seen.doubled, seen
     assert seen.reconnects >= 24

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.integration.sockets import request_of
 from tests.processes import SECONDS, Process, running
 
-# What is left of 400: 32 are set aside, and half of the rest are for Redis and others.
+# Of 400, 32 are set aside. Half of the rest are for Redis and others, half for sockets.
 FILES = (64, 400)
 SOCKETS = 184
 CONNECTIONS = 167

@@ -112,7 +112,7 @@ async def listening(port: int) -> None:
 
 @dataclass
 class Heard:
-    """What a client has heard so far."""
+    """The events that a client has heard so far."""
 
     pods: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)

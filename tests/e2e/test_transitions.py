@@ -124,7 +124,7 @@ async def test_once_over_all_pods_also_when_they_die(fleet: Fleet, upstream: Ups
         await until(upstream, "alice", True)
         async with fleet.socket("b", "alice"), fleet.socket("b", "bob"):
             await until(upstream, "bob", True)
-    # Both left both pods. Whatever a second connection or its end would have told came before.
+    # Both left both pods. Transitions of a second connection, or of its end, would have come before.
     await until(upstream, "bob", True, False)
     await until(upstream, "alice", True, False)
 

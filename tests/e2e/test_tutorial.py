@@ -127,7 +127,7 @@ def test_the_page_has_these_files() -> None:
 
 @linux_only
 async def test_the_commands_print_what_the_page_shows(project: Project) -> None:
-    """Where no browser is installed, two clients stand for the two windows."""
+    """Two clients stand for the two windows, so no browser need be installed."""
     secret = (project.folder / ".clarion" / "dev-secret").read_text().strip()
 
     def token(_: TokenContext) -> str:

@@ -55,7 +55,7 @@ async def careless() -> AsyncIterator[str]:
 
 
 async def test_a_careless_server_is_found_out(careless: str) -> None:
-    """Whatever needs no publisher; a server that is this careless may serve without subprotocol."""
+    """All that needs no publisher; a server that is this careless may serve without subprotocol."""
     server = Server(careless, SIGNER)
     found = {each.rule: each async for each in run_checks(CHECKS, server, seconds=1.0)}
     outcomes = {outcome: [r for r in found.values() if r.outcome == outcome] for outcome in

@@ -86,7 +86,7 @@ def service(redis_url: str, namespace: str) -> Iterator[Service]:
 
 
 def run(service: Service, folder: Path, code: str, **changes: str) -> list[str]:
-    """What a program prints that uses the files of the page."""
+    """The output of a program that uses the files of the page."""
     for name, block in FILES.items():
         (folder / name).write_text(block)
     (folder / "urls.py").write_text(URLS)
