@@ -11,13 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -38,9 +34,8 @@ from clarion_contract.redis.server import (
     Replication,
     Script,
 )
+from clarion_contract.redis.topology import Topology, slot_of, topology_of
 from clarion_contract.redis.url import Host, RedisUrl
-
-_SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 
 # How long one node may take to report slots, or that it is alive, before the next node is asked.
 _ANSWER_SECONDS: Final = 1.0
@@ -54,45 +49,6 @@ _RECOVERY_SECONDS: Final = 0.5
 # A call with such an error did nothing and may succeed elsewhere or later. MovedError is an
 # AskError.
 _ELSEWHERE_OR_LATER: Final = (AskError, TryAgainError, ClusterDownError)
-
-
-def slot_of(key: str) -> int:
-    """The slot of a key or a channel, from its hash tag if it has one."""
-    return _slot_of(key.partition("{")[2].partition("}")[0] or key)
-
-
-@lru_cache(maxsize=1_024)
-def _slot_of(tag: str) -> int:
-    """Cached, because there are few buckets, and every call of a pipeline asks for its slot."""
-    slot: int = key_slot(tag.encode())
-    return slot
-
-
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """The primary of each slot.
-
-    Attributes:
-        ranges: first slot, last slot and their primary, in the order of the slots.
-    """
-
-    ranges: tuple[tuple[int, int, Host], ...]
-
-    @property
-    def primaries(self) -> set[Host]:
-        """The nodes that hold slots."""
-        return {host for _, _, host in self.ranges}
-
-    def primary(self, slot: int) -> Host:
-        """The node that holds a slot.
-
-        Raises:
-            BusUnavailable: no node holds it.
-        """
-        at = bisect_right(self.ranges, (slot, _SLOTS)) - 1
-        if at < 0 or self.ranges[at][1] < slot:
-            raise BusUnavailable(f"no node of the cluster holds slot {slot}")
-        return self.ranges[at][2]
 
 
 class RedisCluster:
@@ -225,7 +181,7 @@ class RedisCluster:
                     failure = error
                 else:
                     self._asked = host
-                    return await self._take(_topology(reply, host))
+                    return await self._take(topology_of(reply, host))
             raise BusUnreachable(
                 f"no node of the cluster answers: {failure or 'no answer in time'}",
                 failure.fault if isinstance(failure, BusUnavailable) else None,
@@ -341,13 +297,3 @@ def _proofs_of(host: Host, topology: Topology | None, proofs: Sequence[Proof]) -
     if not theirs:
         raise FormerPrimary(f"{host[0]}:{host[1]} is none of the primaries that are subscribed to")
     return theirs
-
-
-def _topology(reply: Sequence[Any], asked: Host) -> Topology:
-    """Parse CLUSTER SLOTS: ranges of slots, each with its primary and then its replicas."""
-    ranges = []
-    for first, last, (name, port, *_), *_replicas in reply:
-        # A node that does not know its own address leaves it out: it is the node that was asked.
-        host = name.decode() if name else asked[0]
-        ranges.append((int(first), int(last), (host, int(port))))
-    return Topology(tuple(sorted(ranges)))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from clarion_contract.events.errors import BusUnavailable
-from clarion_contract.redis.cluster import RedisCluster, Topology, slot_of
+from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.keyspace import (
     BUCKET_NAMES,
     SHARED_BUCKET,
@@ -23,6 +23,7 @@ from clarion_contract.redis.keyspace import (
     shard_stream,
 )
 from clarion_contract.redis.subscriber import Message, Subscribed, Subscriber
+from clarion_contract.redis.topology import Topology, slot_of
 from clarion_contract.redis.url import Host
 
 # Received items that nobody has taken yet. At this number, reading pauses.

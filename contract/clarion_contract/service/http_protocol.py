@@ -33,6 +33,7 @@ from clarion_contract.service.http_deadline import (
     RATE_WINDOW_SECONDS,
     Deadline,
 )
+from clarion_contract.service.http_held_answer import HeldAnswer
 from clarion_contract.service.http_port import Breach, Port, refusal_response
 
 _log = structlog.get_logger(__name__)
@@ -79,8 +80,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.is_claimed = False
         self.is_deaf = False
         self._last_words: bytes | None = None  # written after the answers to earlier requests
-        self._is_held = False
-        self._would_keep_alive = False
+        self._held: HeldAnswer | None = None
         self._is_early = False  # the app answered before the body was complete
 
     # asyncio.Protocol
@@ -151,7 +151,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: finish the current requests, and take no more."""
         if self.due.phase != LAST:
-            self._would_keep_alive = False
+            if self._held is not None:
+                self._held.keeps_alive = False
             super().shutdown()
 
     # Methods that a service may override
@@ -266,12 +267,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._end_message()
         if in_head:
             return  # the app did not get this request
-        cycle = self.cycle
-        if self._is_held:
-            self._is_held = False
-            if not cycle.response_started:
-                cycle.transport = self.transport
-                cycle.keep_alive = self._would_keep_alive
+        if self._held is not None:
+            self._held.let_go()
+            self._held = None
         super().on_message_complete()
 
     def _end_message(self) -> None:
@@ -495,19 +493,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._hold()
 
     def _hold(self) -> None:
-        """End the connection after the newest request's answer, in two steps.
+        """End the connection after the newest request's answer, in two steps."""
+        if self._held is None:
+            self._held = HeldAnswer(self.cycle, self.transport, self._finish_answer)
 
-        uvicorn alone would keep it open, or close it while the client still sends.
-        """
-        if self._is_held:
-            return
-        self._is_held = True
-        cycle = self.cycle
-        self._would_keep_alive = cycle.keep_alive
-        cycle.keep_alive = False
-        cycle.transport = _Answering(self, self.transport)  # type: ignore[assignment]
-
-    def finish_answer(self) -> None:
+    def _finish_answer(self) -> None:
         """The last answer is written, while the client may still be sending."""
         if self.due.phase != LAST:
             self._is_early = not self._in_head
@@ -531,20 +521,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 AnyProtocol = TypeVar("AnyProtocol", bound=BoundedHttpProtocol)
-
-
-class _Answering:
-    """The transport for an app's answer to a request that is not complete yet."""
-
-    def __init__(self, protocol: BoundedHttpProtocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self._transport = transport
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-
-    def close(self) -> None:
-        """Do not close at once: see `BoundedHttpProtocol.finish_answer`."""
-        self._protocol.finish_answer()
 
 
 def protocol_class(cls: type[AnyProtocol], port: Port, **attributes: object) -> type[AnyProtocol]:

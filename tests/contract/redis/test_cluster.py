@@ -20,7 +20,7 @@ from clarion_contract.bus.presence import PodLoad, PresenceEntry, PresenceRegist
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.events.errors import BusUnavailable, IdempotencyKeyReused
 from clarion_contract.events.event import Publication, Published
-from clarion_contract.redis.cluster import RedisCluster, Topology, slot_of
+from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.keyspace import (
     BUCKET_NAMES,
@@ -31,6 +31,7 @@ from clarion_contract.redis.keyspace import (
 )
 from clarion_contract.redis.server import NotReplicated, Replication
 from clarion_contract.redis.subscriber import Message, Subscribed
+from clarion_contract.redis.topology import Topology, slot_of
 from tests.e2e.ports import free_port
 from tests.integration.pod import eventually
 from tests.redis_topologies import Cluster, Node, cluster, wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clarion_contract.redis.cluster import slot_of
 from clarion_contract.redis.keyspace import CONTROL_STREAM, Keyspace, pod_stream, shard_stream
+from clarion_contract.redis.topology import slot_of
 
 USER = "user:al%7Bice"
 
