@@ -17,7 +17,6 @@ from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Orders
 from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.bus.texts import Texts as KeptTexts
 from clarion_contract.bus.topic_presence import TopicRegister
 from clarion_contract.identity.keys import Keys
 from clarion_contract.identity.tokens import verifier_of
@@ -35,7 +34,7 @@ from clarion_contract.service.redis_at_start import refuse_old_redis
 from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Supervisor
 from clarion_contract.service.telemetry import exports_traces, tracer_provider
-from clarion_publisher.ingestion.admission import Admission, CheckDeclared
+from clarion_publisher.ingestion.admission import Admission
 from clarion_publisher.ingestion.bus_probe import BusProbe
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.ingestion.rate_limit import RateLimit
@@ -47,7 +46,7 @@ from clarion_publisher.sources.http.callers import Callers
 from clarion_publisher.sources.http.dependencies import Services
 from clarion_publisher.sources.http.exchange import Bodies
 from clarion_publisher.sources.http.source import HttpSource
-from clarion_publisher.sources.http.texts import Texts
+from clarion_publisher.sources.http.texts import texts_of
 from clarion_publisher.sources.http.users import Users
 from clarion_publisher.sources.source import Source
 
@@ -147,7 +146,7 @@ async def running(
                 callers,
                 bodies,
                 metrics,
-                Texts(_texts(settings, bus, check), rate_limit),
+                texts_of(settings, bus, rate_limit, check),
             ),
             keys,
             lambda: drain.begun,
@@ -230,17 +229,6 @@ def _users(settings: PublisherSettings, bus: Bus) -> Users:
         disconnect_seconds=settings.history_max_age_seconds,
         topics=TopicRegister(bus, settings.keyspace),
         rules=settings.rules,
-    )
-
-
-def _texts(settings: PublisherSettings, bus: Bus, check: CheckDeclared | None = None) -> KeptTexts:
-    return KeptTexts(
-        bus,
-        settings.keyspace,
-        settings.history,
-        max_bytes=settings.text_max_bytes,
-        lease_seconds=settings.text_lease_seconds,
-        check=check,
     )
 
 

@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.publish_queue import PublishQueue
-from clarion_contract.bus.texts import Texts as KeptTexts
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.identity.claims import Claims
 from clarion_contract.service.settings import variable
@@ -40,7 +39,7 @@ from clarion_publisher.sources.http.schemas import (
     WritePiece,
 )
 from clarion_publisher.sources.http.schemas import audience_of as audience_in
-from clarion_publisher.sources.http.texts import Texts
+from clarion_publisher.sources.http.texts import texts_of
 
 POSITION: Final = "/v1/position"
 _TEXT: Final = re.compile(r"/v1/topics/([^/]+)/texts/([^/]+?)(/stop)?")
@@ -99,16 +98,7 @@ class Direct:
         )
         self._queue = PublishQueue(self._bus, max_pending=settings.max_pending)
         rate_limit = RateLimit(events_per_second=0, burst_events=0)
-        self._texts = Texts(
-            KeptTexts(
-                self._bus,
-                settings.keyspace,
-                settings.history,
-                max_bytes=settings.text_max_bytes,
-                lease_seconds=settings.text_lease_seconds,
-            ),
-            rate_limit,
-        )
+        self._texts = texts_of(settings, self._bus, rate_limit)
         self._ingestion = Ingestion(
             Admission(data_max_bytes=settings.data_max_bytes),
             rate_limit,

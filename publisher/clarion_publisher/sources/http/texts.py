@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from clarion_contract.bus import texts
+from clarion_contract.bus.bus import Bus
 from clarion_contract.bus.texts import MissingPieces
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
@@ -13,9 +14,11 @@ from clarion_contract.events.event import InvalidEvent
 from clarion_contract.identity.claims import Claims
 from clarion_contract.texts.piece import InvalidText, check_name, in_json
 from clarion_contract.texts.writer import Standing, Step
+from clarion_publisher.ingestion.admission import CheckDeclared
 from clarion_publisher.ingestion.authorise import authorise
 from clarion_publisher.ingestion.rate_limit import RateLimit
 from clarion_publisher.ingestion.refusal import INVALID_EVENT, FieldError, Refusal, bus_failure
+from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http.answers import TextStatus
 from clarion_publisher.sources.http.problems import INVALID_REQUEST, HttpRefusal, invalid
 from clarion_publisher.sources.http.schemas import WritePiece
@@ -73,6 +76,25 @@ class Texts:
         audience = topic_audience(topic)
         authorise(caller, audience)
         return audience
+
+
+def texts_of(
+    settings: PublisherSettings, bus: Bus, rate_limit: RateLimit, check: CheckDeclared | None = None
+) -> Texts:
+    """The handlers as settings have them.
+
+    Args:
+        check: the faults of an event by its declaration; None: nothing is declared.
+    """
+    keeper = texts.Texts(
+        bus,
+        settings.keyspace,
+        settings.history,
+        max_bytes=settings.text_max_bytes,
+        lease_seconds=settings.text_lease_seconds,
+        check=check,
+    )
+    return Texts(keeper, rate_limit)
 
 
 def _step(wanted: WritePiece) -> Step:
