@@ -35,7 +35,8 @@ from clarion_contract.service.supervisor import Supervisor
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.loading import load
 from clarion_gateway.bus.relay import Relay
-from clarion_gateway.bus.subscription import SubscriberConnection, Subscription
+from clarion_gateway.bus.subscriber_connection import SubscriberConnection
+from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.given_topics import GivenTopics

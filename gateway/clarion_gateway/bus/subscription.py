@@ -27,7 +27,6 @@ from collections.abc import (
     Collection,
     Iterable,
     Iterator,
-    Mapping,
 )
 from typing import Final, Protocol
 
@@ -43,6 +42,11 @@ from clarion_contract.redis.subscriber import Message, Subscribed
 from clarion_gateway.bus.probe import STAYED_AWAY, Clocks, Prober, ProbingBus
 from clarion_gateway.bus.repair import Repair, TellGap
 from clarion_gateway.bus.streams import Stream, Streams
+from clarion_gateway.bus.subscriber_connection import (
+    SubscriberConnection,
+    come_back,
+    subscribed,
+)
 from clarion_gateway.delivery.logs import HistoryBus
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
@@ -53,36 +57,6 @@ from clarion_gateway.settings import GatewaySettings
 _SUBSCRIBE_SECONDS: Final = 15.0
 
 _log = structlog.get_logger(__name__)
-
-
-class SubscriberConnection(Protocol):
-    """A connection that hears the bus: `clarion_contract.redis.subscriber.Subscriber`, or
-    `clarion_contract.redis.cluster_subscriber.ClusterSubscriber`.
-    """
-
-    async def connect(self) -> None:
-        """Open the connection."""
-        ...
-
-    def probe_streams(self, pod: str) -> list[str]:
-        """The streams of a pod's probes; one event on each shows that the connection works."""
-        ...
-
-    async def subscribe(self, streams: Iterable[str]) -> None:
-        """Ask Redis for streams; confirmations come by `receive`."""
-        ...
-
-    async def unsubscribe(self, streams: Iterable[str]) -> None:
-        """Give streams up."""
-        ...
-
-    async def receive(self) -> Message | Subscribed:
-        """Wait for the next message or confirmation."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        ...
 
 
 class Control(Protocol):
@@ -304,7 +278,7 @@ class Subscription:
         streams = self._streams.begin(probes)
         try:
             async with asyncio.timeout(_SUBSCRIBE_SECONDS):
-                early = await _subscribed(subscriber, {stream.name for stream in streams})
+                early = await subscribed(subscriber, {stream.name for stream in streams})
         except TimeoutError:
             raise BusUnavailable("Redis did not confirm the subscription in time") from None
         if self._clocks is not None:
@@ -316,7 +290,7 @@ class Subscription:
         # Until it has come back, it may have gone to another server than the subscription.
         try:
             async with asyncio.timeout(self._probe_timeout_seconds):
-                early += await _come_back(subscriber, probe)
+                early += await come_back(subscriber, probe)
         except TimeoutError:
             raise BusUnavailable(STAYED_AWAY) from None
         self._bus.believe(probe)
@@ -412,29 +386,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield from _leaves(each)
         else:
             yield each
-
-
-async def _come_back(subscriber: SubscriberConnection, probe: Mapping[str, int]) -> list[Message]:
-    """The messages that come in until a probe has, on each of its streams."""
-    early: list[Message] = []
-    missing = {(stream, b"%d" % id_) for stream, id_ in probe.items()}
-    while missing:
-        item = await subscriber.receive()
-        if isinstance(item, Message):
-            missing.discard((item.stream, item.payload.partition(b" ")[0]))
-            early.append(item)
-    return early
-
-
-async def _subscribed(subscriber: SubscriberConnection, names: Collection[str]) -> list[Message]:
-    """Subscribe, and return the messages that came in before Redis had confirmed every stream."""
-    await subscriber.subscribe(names)
-    early: list[Message] = []
-    missing = set(names)
-    while missing:
-        item = await subscriber.receive()
-        if isinstance(item, Subscribed):
-            missing.discard(item.stream)
-        else:
-            early.append(item)
-    return early
