@@ -148,6 +148,7 @@ async def test_ends_its_gateway_if_a_setting_says_so() -> None:
         (415, {"content": '{"pod": "gateway-1"}', "headers": {"content-type": "text/plain"}}),
         (403, {"json": {"pod": "gateway-1"}, "headers": {"origin": "http://127.0.0.1:9"}}),
         (403, {"json": {"pod": "gateway-1"}, "headers": {"origin": "null"}}),
+        (403, {"json": {"pod": "gateway-1"}, "headers": {"origin": "http://[no-address"}}),
         (421, {"json": {"pod": "gateway-1"}, "headers": {"host": "evil.example"}}),
         (409, {"json": {"pod": "gateway-2"}}),
         (400, {"json": {}}),

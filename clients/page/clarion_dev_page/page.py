@@ -26,6 +26,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from clarion_contract.events.audience import InvalidUserId, check_user_id
+from clarion_contract.service.origins import is_own
 from clarion_gateway.settings import GatewaySettings
 
 TOKEN_SECONDS: Final = 3_600
@@ -200,7 +201,7 @@ def _for_own_hosts(endpoint: Endpoint, hosts: Collection[str | None]) -> Endpoin
 def _is_own_page(request: Request) -> bool:
     """Whether no page of another origin sends the request. Programs send no Origin."""
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return origin is None or is_own(origin, request.headers.get("host", ""), tls=False)
 
 
 async def _body(request: Request) -> bytes:
