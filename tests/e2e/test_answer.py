@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from clarion_examples.answer.app import Question, tokens
-from tests.cli.clarion import ROOT, SECRET, environment
-from tests.e2e.ports import free_port
+from tests.cli.clarion import SECRET
+from tests.e2e.backend import example
 from tests.e2e.stack import Stack
 from tests.e2e.test_page import CHROMIUM, FLAGS
-from tests.redis_topologies import wait_until
 
 pytestmark = [
     pytest.mark.timeout(600),  # it starts gateways several times, beside a browser
@@ -32,32 +28,13 @@ WHOLE = "".join(tokens(QUESTION))
 
 @pytest.fixture
 def address(own_stack: Stack) -> Iterator[str]:
-    """The example, run as its README says."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "clarion_examples.answer.app:app", "--port", str(port)],
-        env=environment(
-            CLARION_JWT_SECRET=SECRET,
-            GATEWAY_URL=own_stack.gateways[0].url,
-            PUBLISHER_URL=own_stack.publisher.url,
-        ),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(address), "the example answers")
-        yield address
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(address, trust_env=False).is_success
-    except httpx.ConnectError:
-        return False
+    with example(
+        "clarion_examples.answer.app:app",
+        CLARION_JWT_SECRET=SECRET,
+        GATEWAY_URL=own_stack.gateways[0].url,
+        PUBLISHER_URL=own_stack.publisher.url,
+    ) as url:
+        yield url
 
 
 @pytest_asyncio.fixture

@@ -19,10 +19,10 @@ from clarion.client import Client, Open, Refresh
 from tests.cli.clarion import ROOT, SECRET
 from tests.contract.identity.issuer import serving as serving_issuer
 from tests.contract.identity.test_providers import CASES, signed
+from tests.e2e.backend import serving
 from tests.e2e.pages import SECONDS, blocks, files
 from tests.e2e.ports import free_port
 from tests.processes import running
-from tests.redis_topologies import wait_until
 
 BLOCKS = blocks((ROOT / "docs" / "issuing-tokens.md").read_text())
 FILES = files(BLOCKS)
@@ -55,26 +55,11 @@ def ran(script: str, folder: Path) -> None:
 
 
 @contextmanager
-def serving(command: list[str], folder: Path, port: int, **env: str) -> Iterator[str]:
-    """A backend of the page; yields the URL of its endpoint."""
+def endpoint(command: list[str], folder: Path, port: int, **env: str) -> Iterator[str]:
+    """A backend of the page; yields the URL of its endpoint, which asks to log in first."""
     url = f"http://127.0.0.1:{port}/clarion-token"
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, env={**os.environ, "PORT": str(port), **env}
-    )
-
-    def answers() -> bool:
-        assert process.poll() is None
-        try:
-            return httpx.get(url, trust_env=False).status_code == 401
-        except httpx.ConnectError:
-            return False
-
-    try:
-        wait_until(answers, "the backend answers", SECONDS)
+    with serving(command, folder, {**os.environ, "PORT": str(port), **env}, url, status=401):
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 def fetched(url: str) -> str:
@@ -106,7 +91,7 @@ def uvicorn(folder: Path, source: str) -> tuple[list[str], int]:
 async def test_the_token_of_the_fastapi_backend(tmp_path: Path, redis_url: str) -> None:
     command, port = uvicorn(tmp_path, FILES["tokens.py"])
     with (
-        serving(command, tmp_path, port, CLARION_JWT_SECRET=SECRET) as url,
+        endpoint(command, tmp_path, port, CLARION_JWT_SECRET=SECRET) as url,
         running("gateway", tmp_path, redis_url, CLARION_JWT_SECRET=SECRET) as gateway,
     ):
         token = fetched(url)
@@ -127,7 +112,7 @@ async def test_with_a_pair_of_keys(tmp_path: Path, redis_url: str) -> None:
     public = str(tmp_path / "clarion-public.pem")
     keys = {"CLARION_JWT_SECRET": "", "CLARION_JWT_PUBLIC_KEY": public}
     with (
-        serving(command, tmp_path, port, CLARION_JWT_SECRET=private) as url,
+        endpoint(command, tmp_path, port, CLARION_JWT_SECRET=private) as url,
         running("gateway", tmp_path, redis_url, **keys) as gateway,
     ):
         await taken(gateway.url, fetched(url))
@@ -139,7 +124,7 @@ async def test_the_token_of_the_express_backend(tmp_path: Path, redis_url: str) 
     ran(commands("npm install"), tmp_path)
     (tmp_path / "tokens.mjs").write_text(FILES["tokens.mjs"])
     with (
-        serving(["node", "tokens.mjs"], tmp_path, free_port(), CLARION_JWT_SECRET=SECRET) as url,
+        endpoint(["node", "tokens.mjs"], tmp_path, free_port(), CLARION_JWT_SECRET=SECRET) as url,
         running("gateway", tmp_path, redis_url, CLARION_JWT_SECRET=SECRET) as gateway,
     ):
         await taken(gateway.url, fetched(url))

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from tests.cli.clarion import ROOT, environment
-from tests.e2e.ports import free_port
+from tests.e2e.backend import example
 from tests.e2e.test_up import linux_only, up
-from tests.redis_topologies import wait_until
 
 
 @contextmanager
 def shop(database: str, secret: str) -> Iterator[httpx.Client]:
-    """The example, run as its README says."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "clarion_examples.orders.app:app", "--port", str(port)],
-        env=environment(DATABASE_URL=database, CLARION_JWT_SECRET=secret),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            wait_until(lambda: answers(client), "the shop answers")
-            yield client
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/orders").is_success
-    except httpx.ConnectError:
-        return False
+    app = "clarion_examples.orders.app:app"
+    with (
+        example(app, "/orders", DATABASE_URL=database, CLARION_JWT_SECRET=secret) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        yield client
 
 
 @linux_only
