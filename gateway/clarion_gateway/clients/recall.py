@@ -19,7 +19,6 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidPosition, parse_position
 from clarion_contract.events.topic_rules import NO_RULES, TopicRules
-from clarion_contract.texts.piece import newest
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.rounds import Delivery
@@ -261,9 +260,13 @@ class Recall:
     def _is_ahead(self, rings: Sequence[TopicRing]) -> bool:
         """Whether a growing text was read further than the pod has delivered it."""
         position = self._delivery.position
-        return any(
-            not self._positions.is_delivered(newest(ring.events), position) for ring in rings
-        )
+        for ring in rings:
+            for event in reversed(ring.events):  # nearly always, the pod has delivered the newest
+                if self._positions.is_delivered(event.id, position):
+                    break
+                if event.of_text:
+                    return True
+        return False
 
     def _delivered(self, connection: Connection, ring: TopicRing, past: Past) -> list[Event]:
         position = self._delivery.position

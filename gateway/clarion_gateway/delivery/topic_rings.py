@@ -20,7 +20,7 @@ from typing import Final
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
-from clarion_contract.texts.piece import whole_pieces
+from clarion_contract.texts.piece import piece_of, whole_pieces
 from clarion_gateway.delivery.logs import LogBus
 
 # A topic of which a client missed more than so much is read as far back as its ring has room.
@@ -103,9 +103,12 @@ class TopicRing:
 
     def append(self, event: Event) -> None:
         """Add an event that leaves in a round; it may have been read from the log before."""
-        if event.of_text:
+        is_newest = not self.events or event.id > self.events[-1].id
+        if event.of_text and (self.is_short or not is_newest):
             self._merge([event])
-        elif not self.events or event.id > self.events[-1].id:
+        elif event.of_text:
+            self._append_piece(event)
+        elif is_newest:
             self.events.append(event)
             self.cost_bytes += event.cost_bytes
         elif self.floor is None or event.id > self.floor:
@@ -133,6 +136,30 @@ class TopicRing:
         if count:
             self.begins, self.is_deep = False, True
             self._drop(count)
+
+    def _append_piece(self, event: Event) -> None:
+        """Join a newest piece with its text, of which the ring has one event or none.
+
+        Only the events since are looked at: to merge the whole ring would cost each piece as much
+        time as the topic has history.
+        """
+        place = self._place_of_text(piece_of(event).stream)
+        before = [] if place is None else [self.events[place]]
+        joined, self.is_short = whole_pieces([*before, event])
+        if joined == before:
+            return  # the ring has this piece
+        if place is not None:
+            del self.events[place]
+        self.events += joined
+        self.cost_bytes += sum(each.cost_bytes for each in joined)
+        self.cost_bytes -= sum(each.cost_bytes for each in before)
+
+    def _place_of_text(self, name: str) -> int | None:
+        for place in reversed(range(len(self.events))):
+            event = self.events[place]
+            if event.of_text and piece_of(event).stream == name:
+                return place
+        return None
 
     def _merge(self, events: Iterable[Event], *, from_log: bool = False) -> None:
         merged = {event.id: event for event in self.events}

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clarion_contract.bus.history import History
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
-from clarion_contract.texts.piece import Piece, piece_of
-from clarion_gateway.delivery.topic_rings import TopicRings, Want
+from clarion_contract.texts.piece import Piece, piece_of, whole_pieces
+from clarion_gateway.delivery.topic_rings import TopicRing, TopicRings, Want
 from tests.gateway.memory_bus import MAX_AGE_MICROSECONDS, MemoryBus
 
 A, B = topic_audience("a"), topic_audience("b")
@@ -195,8 +197,8 @@ async def test_the_last_events_are_as_many_as_asked_for(count: int) -> None:
     assert await past.last(A, 4) == ids
 
 
-def text_piece(id_: int, seq: int, text: str, *, whole: bool = False) -> Event:
-    data = msgspec.json.encode(Piece("a", seq, whole, "writing", text))
+def text_piece(id_: int, seq: int, text: str, *, whole: bool = False, name: str = "a") -> Event:
+    data = msgspec.json.encode(Piece(name, seq, whole, "writing", text))
     return Event(id_, id_ - 1, A, "answer", data, of_text=True)
 
 
@@ -212,6 +214,22 @@ async def test_a_growing_text_is_one_event_of_its_ring() -> None:
     assert [(each.id, piece_of(each).text) for each in ring.events] == [(13, "abc")]
     assert past.rings.hold([ring])
     assert past.rings.cost_bytes == ring.cost_bytes
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(1, 4)), max_size=20))
+def test_a_piece_joins_its_text_as_if_the_ring_were_read_anew(
+    said: list[tuple[str | None, int]],
+) -> None:
+    ring, joined = TopicRing(A), list[Event]()
+    empty_bytes = ring.cost_bytes
+    for id_, (name, seq) in enumerate(said, 11):
+        event = Event(id_, id_ - 1, A, "t", b"{}")
+        if name is not None:
+            event = text_piece(id_, seq, f"{id_}.", whole=seq == 1, name=name)
+        ring.append(event)
+        joined, _ = whole_pieces([*joined, event])
+        assert ring.events == joined
+        assert ring.cost_bytes == empty_bytes + sum(each.cost_bytes for each in joined)
 
 
 async def test_a_ring_without_the_beginning_of_a_text_is_read_anew() -> None:
