@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -25,25 +25,12 @@ from clarion.client.seen import Seen
 from clarion.client.status import Closed, Connecting, Open, Status
 from clarion.client.tokens import Reason, Tokens
 from clarion.client.transport import Transports
+from clarion.client.wanted import WantedTopics
 from clarion_contract.protocol.backoff import backoff_seconds
 from clarion_contract.protocol.tables import verdict
 
 ANSWER_SECONDS: Final = 12.0
-_BAD_REQUEST: Final = 400
 _BY_SSE: Final = "connected by server-sent events"
-
-
-@dataclass(slots=True)
-class Trial:
-    """A new stream with more topics, which the gateway may refuse: a bad name, or too many.
-
-    Attributes:
-        before: the topics of the stream before.
-        refusal: why the gateway refused; None: it has not.
-    """
-
-    before: list[str]
-    refusal: str | None = None
 
 
 class Link:
@@ -64,7 +51,7 @@ class Link:
         self.questions = Questions()
         self._urls = urls
         self._tokens = tokens
-        self._topics = list(topics)
+        self._wanted = WantedTopics(topics)
         self._inbox = inbox
         self._report_to = report
         self._transports = transports
@@ -82,7 +69,6 @@ class Link:
         self._changed = asyncio.Event()
         self._ended: str | None = None
         self._again: str | None = None
-        self._trial: Trial | None = None
         self._stop: Stop | None = None
         self._renewal = Renewal(partial(self.identify, "expiring"), self._stop_for, jitter)
 
@@ -149,48 +135,39 @@ class Link:
             # First: a name that the gateway refuses must not stand in the request to connect.
             connection = await self._opened_within(ANSWER_SECONDS)
         finally:
-            before, self._topics = self._topics, list(dict.fromkeys([*self._topics, *topics]))
+            before = self._wanted.add(topics)
         if not connection.changes:
             return await self._subscribe_anew(topics, before, last, since)
         try:
             fields = {"kind": "subscribe", "topics": topics, "last": last, "since": since}
             answer = await self.ask(fields, ANSWER_SECONDS)
         except RefusalError:
-            self._topics = before  # the next connection would be refused as well
+            self._wanted.names = before  # the next connection would be refused as well
             raise
-        self._topics = [topic for topic in self._topics if topic not in answer.forbidden]
+        self._wanted.drop(answer.forbidden)
         return answer
 
     async def unsubscribe(self, topics: Sequence[str]) -> None:
         """Give topics up, at later connections too; raises as `ask`."""
-        self._topics = [topic for topic in self._topics if topic not in topics]
+        self._wanted.drop(topics)
         if not (await self._opened_within(ANSWER_SECONDS)).changes:
             await self._anew("the topics change")
             return
         await self.ask({"kind": "unsubscribe", "topics": topics}, ANSWER_SECONDS)
 
     async def _subscribe_anew(
-        self, topics: Sequence[str], before: list[str], last: int | None, since: str | None
+        self, topics: Sequence[str], before: Sequence[str], last: int | None, since: str | None
     ) -> ServerMessage:
         """Ask for topics by a new request; its ``welcome`` says what came of it."""
         if last is not None or since is not None:
             raise NoAnswerError(f"{_BY_SSE}, without the past of topics", sent=False)
-        self._trial = Trial(before)
-        trial = self._trial
+        trial = self._wanted.on_trial(before)
         opened = await self._anew("the topics change")
         if trial.refusal is not None:
             raise RefusalError("invalid_topic", trial.refusal)
         forbidden = tuple(topic for topic in opened.forbidden if topic in topics)
-        self._topics = [topic for topic in self._topics if topic not in forbidden]
+        self._wanted.drop(forbidden)
         return ServerMessage("subscribed", forbidden=forbidden)
-
-    def _withdraw(self, end: End) -> bool:
-        """Give up topics for which a new stream was refused; returns whether it was."""
-        trial, self._trial = self._trial, None
-        if trial is None or end.code != _BAD_REQUEST:
-            return False
-        self._topics, trial.refusal = trial.before, end.reason
-        return True
 
     async def _anew(self, why: str) -> Open:
         """End the connection, and wait for the next one; raises as `ask`."""
@@ -228,7 +205,7 @@ class Link:
             if self._again is not None:
                 why, self._again = self._again, None
                 continue
-            if not was_open and self._withdraw(end):
+            if not was_open and self._wanted.refused(end):
                 continue
             end = self._transports.judge(end, was_open=was_open)
             self.calls.fail(end.reason)
@@ -263,7 +240,7 @@ class Link:
             raise _stopped(stop) from stop
         except Exception as error:  # noqa: BLE001 - the application's own, reported in the status
             return End(0, f"no token: {error or type(error).__name__}"), False
-        address = with_query(url, self._topics, self._reached, self._origin)
+        address = with_query(url, self._wanted.names, self._reached, self._origin)
         try:
             async with self._transports.open(address, token) as connection:
                 try:
@@ -305,7 +282,7 @@ class Link:
 
     async def _welcomed(self, welcome: ServerMessage, connection: Connection) -> None:
         self._failures = self._refused_tokens = 0
-        self._trial = None
+        self._wanted.accepted()
         self._reason = "connect"
         connection.expect_pings(welcome.ping_interval)
         self._connection = connection
