@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.clients.js.balancer import balanced
+from tests.clients.balancer import balanced
 from tests.clients.js.conftest import Drive, Driven
 from tests.e2e.stack import Service, Stack, make_stack
 from tests.valkey import Valkey

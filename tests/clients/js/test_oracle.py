@@ -17,7 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.clients.js.balancer import balanced
+from tests.clients.balancer import balanced
 from tests.clients.js.browsers import BROWSERS, ChromiumPage, Page, running, until
 from tests.clients.js.web import served
 from tests.e2e.stack import Stack, make_stack

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, async_playwright
 
-from tests.clients.js.balancer import balanced
+from tests.clients.balancer import balanced
 from tests.e2e.stack import Stack
 from tests.e2e.test_page import CHROMIUM, FLAGS
 from tests.integration.pod import SECONDS

@@ -13,7 +13,7 @@ import pytest
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_gateway.connections import close_codes
-from tests.clients.js.balancer import balanced
+from tests.clients.balancer import balanced
 from tests.clients.socketio.conftest import Drive, Driven
 from tests.integration.pod import Pod, eventually, started, token
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clarion_contract.events.audience import ALL, Audience
-from tests.clients.socketio.balancer import scattered
+from tests.clients.balancer import scattered
 from tests.clients.socketio.conftest import Drive
 from tests.clients.socketio.test_node import HANDLERS
 from tests.clients.socketio.test_polling import QUICK, TRANSPORTS

@@ -1,4 +1,4 @@
-"""A load balancer that sends each request to another gateway than the one before."""
+"""A load balancer in front of gateways on this host."""
 
 from __future__ import annotations
 
@@ -7,22 +7,41 @@ import contextlib
 import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
 _CHUNK_BYTES = 65_536
 _CONNECTION = re.compile(rb"\r\nconnection: *keep-alive", re.IGNORECASE)
 
 
-@contextlib.asynccontextmanager
-async def scattered(ports: Sequence[int]) -> AsyncIterator[str]:
-    """Balance over ports of this host; yields the address, ``http://127.0.0.1:PORT``.
+def balanced(ports: Sequence[int]) -> AbstractAsyncContextManager[str]:
+    """Each new TCP connection goes to the next gateway that takes it.
+
+    Args:
+        ports: may change meanwhile, as after a health check.
+
+    Returns:
+        A context that yields the address, ``http://127.0.0.1:PORT``.
+    """
+    return _listening(ports, scatters=False)
+
+
+def scattered(ports: Sequence[int]) -> AbstractAsyncContextManager[str]:
+    """As `balanced`, but each request goes to another gateway than the one before.
 
     Each TCP connection carries one request: the gateway is told that it is the last one.
     """
-    turns = itertools.cycle(ports)
+    return _listening(ports, scatters=True)
+
+
+@contextlib.asynccontextmanager
+async def _listening(ports: Sequence[int], *, scatters: bool) -> AsyncIterator[str]:
+    turns = itertools.count()
     tasks: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_serve(reader, writer, [next(turns), *ports]))
+        turn = next(turns) % len(ports)
+        in_order = [*ports[turn:], *ports[:turn]]
+        task = asyncio.create_task(_serve(reader, writer, in_order, scatters=scatters))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -37,12 +56,14 @@ async def scattered(ports: Sequence[int]) -> AsyncIterator[str]:
 
 
 async def _serve(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ports: Sequence[int]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    ports: Sequence[int],
+    *,
+    scatters: bool,
 ) -> None:
     with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b"pgrade: websocket" not in head:
-            head = _CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n"
+        head = await _last_head(reader) if scatters else b""
         answers, requests = await _opened(ports)
         with contextlib.closing(requests):
             requests.write(head)
@@ -53,6 +74,14 @@ async def _serve(
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+async def _last_head(reader: asyncio.StreamReader) -> bytes:
+    """The head of a request, which says that no other one follows it."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"pgrade: websocket" in head:
+        return head
+    return _CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n"
 
 
 async def _opened(
