@@ -26,8 +26,7 @@ def _plain(value: object) -> object:
 
 _json = msgspec.json.Encoder(enc_hook=_plain)
 
-_BYTES: Final = frozenset({bytes, bytearray, memoryview})
-_KEPT: Final = (bytes, bytearray, memoryview)
+_BYTES: Final = (bytes, bytearray, memoryview)
 _WITHOUT_BYTES: Final = frozenset({type(None), bool, int, float, str, msgspec.Raw})
 
 
@@ -92,7 +91,7 @@ def _detached(value: object, attachments: list[bytes]) -> object:
         return [_detached(each, attachments) for each in value]
     if isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
         return _detached(
-            msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=_plain), attachments
+            msgspec.to_builtins(value, builtin_types=_BYTES, enc_hook=_plain), attachments
         )
     return value
 

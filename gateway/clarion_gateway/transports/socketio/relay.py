@@ -14,7 +14,7 @@ from clarion_gateway.transports.socketio import requests
 from clarion_gateway.transports.socketio.hops import CONNECT_SECONDS, Hops
 from clarion_gateway.wire.engineio import errors
 
-# What a relay holds for a slow side, beside what the kernel does.
+# A relay holds so much for a slow side, beside the kernel's buffers.
 _HIGH_BYTES: Final = 16_384
 
 

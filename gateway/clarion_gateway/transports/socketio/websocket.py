@@ -130,7 +130,7 @@ class SocketIoWebSocket(WebSocket):
     def carry(self, after: Connection) -> bool:
         """See `clarion_gateway.transports.socketio.session.Carrier`."""
         if self._backlog is not None:
-            # What waits is counted for the connection before, and takes memory until it is read.
+            # Frames that wait count for the connection before, and take memory until they are read.
             return False
         self._sessions.inbound.release(self._connection, self._kept_bytes)
         self._kept_bytes = 0

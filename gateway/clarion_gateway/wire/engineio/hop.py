@@ -1,8 +1,8 @@
 """A request that one gateway passes on to the one that has the session. No I/O.
 
 It goes to the internal port over HTTP, and is signed with the key that all pods share: nobody else
-reaches sessions by that port. The signature covers method and query, so it names the session. Who
-repeats a request can do no more than its client, who knows the session's secret id.
+reaches sessions by that port. The signature covers method and query, so it names the session. A
+repeated request can do no more than its client, which knows the session's secret id.
 """
 
 from __future__ import annotations

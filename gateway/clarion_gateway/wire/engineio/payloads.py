@@ -3,7 +3,7 @@
 A binary message is ``b`` and base64, without the digit of its type.
 (https://socket.io/docs/v4/engine-io-protocol)
 
-What is to be sent waits as frames of WebSockets, which rounds share between all sessions. They
+Messages to the client wait as frames of WebSockets, which rounds share between all sessions. They
 become a payload when a poll comes.
 """
 
