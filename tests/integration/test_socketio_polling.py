@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -188,11 +190,21 @@ async def test_pings_come_as_answers_and_a_silent_client_is_closed(start: Start)
         await pod.counted("clarion_closes_total", reason="keep_alive_timeout")
 
 
+async def half_request(pod: Pod) -> None:
+    """Send half a request; returns when the pod has ended it, after the time that one may take."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", pod.port)
+    writer.write(b"GET /")
+    async with asyncio.timeout(SECONDS):
+        assert b"408" in await reader.readline()
+    writer.close()
+
+
 async def test_a_poll_may_hang_longer_than_a_request_may_take(start: Start) -> None:
     async with start(handshake_seconds=0.5) as pod, polling(pod) as poller:
         await poller.log_in("alice")
         poll = await hanging(pod, poller)
-        await asyncio.sleep(1.5)
+        for _ in range(2):
+            await half_request(pod)
         assert not poll.done()
         await pod.publish(Audience("user", "alice"), "mail", b"1")
         assert (await poll).text == '42["mail",1]'
@@ -346,6 +358,46 @@ async def test_a_pod_short_of_memory_cuts_those_that_do_not_poll(start: Start) -
             await pod.publish(Audience("user", "alice"), "bulk", b'"%b"' % (b"x" * 16_000))
         await pod.counted("clarion_closes_total", reason="outbound_full")
         await unknown(poller)
+
+
+async def test_the_body_of_a_poll_is_not_kept(pod: Pod) -> None:
+    sent_bytes = 4 << 20
+    async with polling(pod) as poller:
+        await poller.log_in("alice")
+        session: Any = pod.gateway.sessions.polled[poller.sid]
+        _, writer = await asyncio.open_connection("127.0.0.1", pod.port)
+        path = f"/socket.io/?EIO=4&transport=polling&sid={poller.sid}"
+        head = f"GET {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {2 * sent_bytes}\r\n\r\n"
+        writer.write(head.encode() + bytes(sent_bytes))
+
+        async def has_come() -> bool:
+            ports: Any = pod.gateway.sessions.port._watched
+            return any(each._bytes.body >= sent_bytes for each in ports)
+
+        await eventually(has_come)
+        kept_bytes = session._poll.body_bytes
+        writer.close()
+        assert kept_bytes == 0
+
+
+async def test_polls_whose_answers_are_not_read_end_their_connection(pod: Pod) -> None:
+    large = b'"%b"' % (b"x" * 50_000)
+    async with polling(pod) as poller:
+        await poller.log_in("alice")
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", pod.port))
+        _, writer = await asyncio.open_connection(sock=connection, limit=4_096)
+        path = f"/socket.io/?EIO=4&transport=polling&sid={poller.sid}"
+        refused = "clarion_socketio_requests_refused_total"
+        for _ in range(400):  # far more than the kernel keeps
+            await pod.publish(Audience("user", "alice"), "bulk", large)
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            if await pod.metric(refused, error="request"):
+                break
+        else:
+            pytest.fail("each answer was written behind all others")
+        writer.close()
 
 
 async def test_posts_wait_for_handlers_that_are_behind(start: Start, mounted: str) -> None:

@@ -126,10 +126,9 @@ class Exchange:
         """Answer with an error of the protocol."""
         self.answer(error.body, status=error.status, content_type=JSON)
 
-    def end_with(self, response: bytes) -> None:
-        """Write a whole response that says ``connection: close``."""
+    def close_afterwards(self) -> None:
+        """End the TCP connection with the answer."""
         self._cycle.keep_alive = False
-        self.write(response)
 
 
 def _nothing() -> None:

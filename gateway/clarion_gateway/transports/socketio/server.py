@@ -8,6 +8,7 @@ heartbeat bounds; and a TCP connection may wait for the client's next request.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Final
 
@@ -28,23 +29,23 @@ from clarion_gateway.wire.engineio.errors import EngineError
 _IDLE_SECONDS: Final = 75.0
 
 
-class PollingHttpProtocol(BoundedHttpProtocol):
+class PollingHttpProtocol(BoundedHttpProtocol, ABC):
     """A port that serves long polling, beside the requests for its app."""
 
     sessions: Sessions  # set on the subclass of the port
     _exchange: Exchange | None = None
 
+    @abstractmethod
     def polls(self, path: bytes) -> bool:
         """Whether a path is that of Engine.IO."""
-        raise NotImplementedError
 
+    @abstractmethod
     def admits(self, exchange: Exchange) -> bool:
         """Whether the sender may send this; refuses the request if not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pass_on(self, exchange: Exchange, sid: str) -> bool:
         """Let another pod have the request if the session is there; says whether it may be."""
-        raise NotImplementedError
 
     # A request's way
 
@@ -63,7 +64,13 @@ class PollingHttpProtocol(BoundedHttpProtocol):
         self.loop.call_soon(self._begin, exchange, not cycle.more_body)
 
     def _begin(self, exchange: Exchange, is_complete: bool) -> None:
-        if exchange is not self._exchange or not exchange.is_waiting or not self.admits(exchange):
+        if exchange is not self._exchange or not exchange.is_waiting:
+            return
+        if self.flow.write_paused:  # the client asks on without reading its answers
+            exchange.close_afterwards()
+            self.refuse(exchange, errors.BAD_REQUEST)
+            return
+        if not self.admits(exchange):
             return
         if exchange.method == "OPTIONS":
             exchange.answer(b"", status=204, headers=requests.preflight(exchange.request))
@@ -119,9 +126,13 @@ class PollingHttpProtocol(BoundedHttpProtocol):
         """See `BoundedHttpProtocol`."""
         super().on_body(body)
         exchange = self._exchange
-        if exchange is not None and exchange.belongs_to(self.cycle):
-            self.flow.resume_reading()  # the carrier bounds bodies
+        if exchange is None or not exchange.belongs_to(self.cycle):
+            return
+        self.flow.resume_reading()  # the carrier bounds bodies
+        if exchange.method == "POST":
             self.loop.call_soon(self._grown, exchange)
+        else:
+            exchange.body()  # nothing reads it
 
     def _grown(self, exchange: Exchange) -> None:
         if exchange.carrier is not None:
