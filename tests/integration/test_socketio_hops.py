@@ -110,7 +110,7 @@ async def test_a_body_that_is_too_large_stays_here(pods: Pods) -> None:
         assert answer.status_code == 413
         await poller.say('421["echo",1]')
         assert await poller.receive() == '431[[1,"alice"]]'
-        assert pods[1].gateway.hops._held_bytes == 0
+        assert pods[1].gateway.sessions.inbound.used_bytes == 0
 
 
 async def test_an_upgrade_reaches_the_pod_of_the_session(pods: Pods) -> None:

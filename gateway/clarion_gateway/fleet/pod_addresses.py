@@ -80,14 +80,15 @@ class PodAddresses:
         """The address now: a pod may have come after the last heartbeat. Asks once a second."""
         async with self._looking:
             address = self.known(mark)
-            now = asyncio.get_running_loop().time()
-            if address is not None or now - self._looked_at < _LOOK_SECONDS:
+            loop = asyncio.get_running_loop()
+            if address is not None or loop.time() - self._looked_at < _LOOK_SECONDS:
                 return address or self._late.get(mark)
-            self._looked_at = now
             try:
                 self._late = _addresses(await self._look())
             except BusUnavailable:
                 self._late = {}
+            # The answer may take long: those that waited for this look must not ask again in turn.
+            self._looked_at = loop.time()
         return self._late.get(mark)
 
     def _see(self, pods: Pods) -> None:

@@ -11,9 +11,8 @@ waits for the next one for a while. No request takes a task, but for a link that
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine
-from typing import Final, cast
+from collections.abc import Callable, Coroutine
+from typing import Final, TypeVar, cast
 
 import httptools
 
@@ -24,11 +23,13 @@ from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.errors import EngineError
 from clarion_gateway.wire.engineio.hop import Hop
 
-CONNECT_SECONDS: Final = 3.0
+_CONNECT_SECONDS: Final = 3.0
 # Shorter than the other side keeps a link, so that no request meets one that is being closed.
 _IDLE_SECONDS: Final = 30.0
 # An answer is this much late before the pod counts as lost.
 _LATE_SECONDS: Final = 5.0
+
+AnyProtocol = TypeVar("AnyProtocol", bound=asyncio.Protocol)
 
 
 class Hops:
@@ -45,8 +46,8 @@ class Hops:
         self.hop = Hop(lambda: sessions.recovery.key)
         self.addresses = addresses
         self.tasks: set[asyncio.Task[None]] = set()
-        self._idle: dict[Address, deque[_Link]] = {}
-        self._held_bytes = 0
+        self._idle: dict[Address, dict[_Link, None]] = {}  # the newest one last
+        self._opening = 0
 
     def mark_elsewhere(self, sid: str) -> str | None:
         """The mark of the other pod that has made a sid; None: no other pod has."""
@@ -56,7 +57,8 @@ class Hops:
     @property
     def is_full(self) -> bool:
         """Whether the pod has as many TCP connections as it may have."""
-        return self.sessions.port.open >= self.sessions.port.max_sockets
+        port = self.sessions.port
+        return port.open + self._opening >= port.max_sockets
 
     def pass_on(self, exchange: Exchange, sid: str) -> bool:
         """Pass a request on; returns whether its sid is that of another pod."""
@@ -75,21 +77,20 @@ class Hops:
         """Count a request that was passed on, or was not."""
         self.sessions.metrics.engineio_hops.labels(kind, outcome).inc()
 
-    def hold(self, size_bytes: int) -> bool:
-        """Count memory of bodies; returns whether there was room for it."""
-        self._held_bytes += size_bytes
-        return size_bytes < 0 or self._held_bytes <= self.sessions.settings.inbound_bytes
-
     # Links
 
     def idle(self, address: Address) -> _Link | None:
         """A link that is open and free; None: there is none."""
         links = self._idle.get(address)
-        return links.pop() if links else None
+        while links:
+            link, _ = links.popitem()
+            if not link.is_closing:
+                return link
+        return None
 
     def open_for(self, address: Address, passed_on: PassedOn) -> None:
         """Open a link for a request."""
-        self.spawn(self._open(address, passed_on))
+        self.spawn(self._open(self.connect(address, lambda: _Link(self, address)), passed_on))
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine to its end."""
@@ -97,25 +98,46 @@ class Hops:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _open(self, address: Address, passed_on: PassedOn) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, link = await loop.create_connection(lambda: _Link(self, address), *address)
-        except (OSError, TimeoutError):
+    async def _open(
+        self, connecting: Coroutine[None, None, _Link | None], passed_on: PassedOn
+    ) -> None:
+        link = await connecting
+        if link is None:
             passed_on.lost()
-            return
-        passed_on.use(link)
+        else:
+            passed_on.use(link)
+
+    def connect(
+        self, address: Address, make: Callable[[], AnyProtocol]
+    ) -> Coroutine[None, None, AnyProtocol | None]:
+        """Open a TCP connection to another pod; None: it does not answer.
+
+        The connection counts as soon as this is called: many requests may come at once.
+        """
+        self._opening += 1
+        return self._connect(address, make)
+
+    async def _connect(
+        self, address: Address, make: Callable[[], AnyProtocol]
+    ) -> AnyProtocol | None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                loop = asyncio.get_running_loop()
+                _, protocol = await loop.create_connection(make, *address)
+        except (OSError, TimeoutError):
+            return None
+        finally:
+            self._opening -= 1
+        return protocol
 
     def give_back(self, link: _Link, address: Address) -> None:
         """A link is free again."""
-        self._idle.setdefault(address, deque()).append(link)
+        self._idle.setdefault(address, {})[link] = None
 
     def forget(self, link: _Link, address: Address) -> None:
         """A link is gone."""
-        links = self._idle.get(address)
-        if links is not None and link in links:
-            links.remove(link)
+        links = self._idle.get(address, {})
+        links.pop(link, None)
         if not links:
             self._idle.pop(address, None)
 
@@ -176,7 +198,7 @@ class PassedOn:
             exchange.request.headers,
             body=self._body,
         )
-        if request is None:
+        if request is None or link.is_closing:
             link.free()
             self.lost()
             return
@@ -204,7 +226,7 @@ class PassedOn:
         exchange, self._exchange = self._exchange, None
         self._link = None
         self._body = b""
-        self._hops.hold(-self._held_bytes)
+        self._hops.sessions.inbound.give_back(self._held_bytes)
         self._held_bytes = 0
         return exchange
 
@@ -215,11 +237,11 @@ class PassedOn:
         grown_bytes = exchange.body_bytes - self._held_bytes
         if self._exchange is None or grown_bytes <= 0:
             return
-        self._held_bytes += grown_bytes
-        has_room = self._hops.hold(grown_bytes)
         if exchange.body_bytes > self._hops.sessions.settings.message_max_bytes:
             self._refuse(errors.TOO_LARGE, "refused")
-        elif not has_room:
+        elif self._hops.sessions.inbound.take(grown_bytes):
+            self._held_bytes += grown_bytes
+        else:
             self._refuse(errors.UNAVAILABLE, "full")
 
     def posted(self, exchange: Exchange) -> None:
@@ -270,8 +292,15 @@ class _Link(asyncio.Protocol):
         self._late = asyncio.get_running_loop().call_later(seconds, self.abort)
         self._transport.write(request)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._transport.is_closing()
+
     def free(self) -> None:
-        """Wait for another request."""
+        """Wait for another request, if it is open."""
+        if self.is_closing:
+            return
         self._late = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self.close)
         self._hops.give_back(self, self._address)
 

@@ -11,8 +11,9 @@ from typing import Final, cast
 
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio import requests
-from clarion_gateway.transports.socketio.hops import CONNECT_SECONDS, Hops
+from clarion_gateway.transports.socketio.hops import Hops
 from clarion_gateway.wire.engineio import errors
+from clarion_gateway.wire.engineio.errors import EngineError
 
 # A relay holds so much for a slow side, beside the kernel's buffers.
 _HIGH_BYTES: Final = 16_384
@@ -42,29 +43,28 @@ class Relay(asyncio.Protocol):
         self._hops.spawn(self._connect(request, mark, rest))
 
     async def _connect(self, request: ConnectionRequest, mark: str, rest: bytes) -> None:
-        hops, origin = self._hops, request.header("origin")
+        hops = self._hops
         head = hops.hop.request("GET", request.query, request.headers, upgrades=True)
         address = hops.addresses.known(mark) or await hops.addresses.find(mark)
+        if self.transport is None or self.transport.is_closing():
+            return
+        far: Relay | None = None
+        if head is not None and address is not None:
+            if hops.is_full:
+                self._refuse(request, errors.UNAVAILABLE, "full")
+                return
+            far = await hops.connect(address, lambda: Relay(hops))
+        if head is None or far is None:
+            self._refuse(request, errors.UNKNOWN_SESSION, "lost")
+        else:
+            self._join(far, head + rest)
+
+    def _refuse(self, request: ConnectionRequest, error: EngineError, outcome: str) -> None:
         client = self.transport
-        if client is None or client.is_closing():
-            return
-        if head is None or address is None or hops.is_full:
-            hops.count("upgrade", "full" if hops.is_full else "lost")
-            error = errors.UNAVAILABLE if hops.is_full else errors.UNKNOWN_SESSION
-            client.write(requests.response(error, origin))
+        if client is not None and not client.is_closing():
+            self._hops.count("upgrade", outcome)
+            client.write(requests.response(error, request.header("origin")))
             client.close()
-            return
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, far = await asyncio.get_running_loop().create_connection(
-                    lambda: Relay(hops), *address
-                )
-        except (OSError, TimeoutError):
-            hops.count("upgrade", "lost")
-            client.write(requests.response(errors.UNKNOWN_SESSION, origin))
-            client.close()
-            return
-        self._join(far, head + rest)
 
     def _join(self, far: Relay, first: bytes) -> None:
         client, pod = self.transport, far.transport
