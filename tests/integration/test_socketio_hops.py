@@ -256,6 +256,21 @@ async def test_the_internal_port_takes_only_what_a_pod_has_signed(pods: Pods) ->
         assert answer.text == "ok"
 
 
+async def test_links_of_other_pods_count_against_the_connections_of_clients(pods: Pods) -> None:
+    """Else the clients of one pod could take all the descriptors of another."""
+    port = pods[0].gateway.sessions.port
+    async with away(pods) as poller:
+        port.max_sockets = taken = port.open
+        assert (await poller.get()).status_code == 503
+        url = f"ws://127.0.0.1:{pods[1].port}/socket.io/?EIO=4&transport=websocket"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{url}&sid={poller.sid}", proxy=None)
+        assert refused.value.response.status_code == 503
+        assert port.open == taken
+        port.max_sockets = taken + 1
+        assert (await poller.get()).status_code == 200
+
+
 async def test_a_relay_ends_with_either_side(pods: Pods) -> None:
     async with away(pods) as poller:
         await poller.log_in("alice")

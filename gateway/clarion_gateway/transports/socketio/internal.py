@@ -43,11 +43,13 @@ class InternalHttpProtocol(PollingHttpProtocol):
         is_theirs = request.field("sid") is not None and self.hop.is_genuine(
             exchange.method, request.query, request.header(SIGNATURE)
         )
-        if is_theirs:
-            self._change_port()
-        else:
+        if not is_theirs:
             self.refuse(exchange, errors.FORBIDDEN)
-        return is_theirs
+            return False
+        if not self._changed_port():
+            self.refuse(exchange, errors.UNAVAILABLE)
+            return False
+        return True
 
     def pass_on(self, exchange: Exchange, sid: str) -> bool:  # noqa: ARG002
         """See `PollingHttpProtocol`: nothing is passed on twice."""
@@ -67,27 +69,34 @@ class InternalHttpProtocol(PollingHttpProtocol):
         if sid is None or not self.hop.is_genuine("GET", request.query, signature):
             self.end_with("forbidden_hop", response(errors.FORBIDDEN))
             return False
+        if not self._changed_port():
+            self.end_with("too_many_sockets", response(errors.UNAVAILABLE))
+            return False
         socket = SocketIoWebSocket(self.sessions, self.transport)
         refused = socket.handshake(request, {None: FRAMED})
         if refused is not None:
             self.end_with(None, refused)
             return False
-        self._change_port()
         self.hand_over(socket)
         socket.open(request)
         if rest:
             socket.data_received(bytes(rest))
         return False
 
-    def _change_port(self) -> None:
-        """Count the connection among those of clients from here on."""
+    def _changed_port(self) -> bool:
+        """Count the connection among those of clients from here on; False: there are too many."""
         public = self.sessions.port
-        if self.port is not public:
-            self.port.open -= 1
-            self.port.forget(self)
-            self.port = public
-            public.open += 1
-            public.watch(self)
+        if self.port is public:
+            return True
+        public.open += 1
+        if public.refusal(self.transport) is not None:
+            public.open -= 1
+            return False
+        self.port.open -= 1
+        self.port.forget(self)
+        self.port = public
+        public.watch(self)
+        return True
 
 
 def internal_protocol(
