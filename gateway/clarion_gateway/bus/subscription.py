@@ -343,7 +343,7 @@ class Subscription:
             _log.warning("not an event on the bus", stream=stream.name, error=str(error))
             return
         joins = event.prev == stream.last  # true for nearly all events, which skip the checks below
-        if not joins and stream.forks_at(event) and not await self._accept(stream, event):
+        if not joins and not await self._accept(stream, event):
             return
         if event.id <= stream.last or (event.id <= self._caught_up_to and not stream.apart):
             return
@@ -365,17 +365,24 @@ class Subscription:
 
     async def _accept(self, stream: Stream, event: Event) -> bool:
         """Whether an event counts, though it does not follow the last one heard."""
-        if (
-            self._positions.several_sources
-            and not event.of_text  # later pieces of the text replace it in the log
-            and not await self._bus.holds(stream.name, event.id)
-        ):
-            # A primary that hung while another took its place first carries out the commands that
-            # it had got, and only then learns that it was replaced. Its messages reach the pod
-            # through the other one, but the log has none of these events.
-            _log.warning("an event of a former primary", stream=stream.name, id=event.id)
-            return False
-        if stream.audience is None:
+        if stream.forks_at(event):
+            if (
+                self._positions.several_sources
+                and not event.of_text  # later pieces of the text replace it in the log
+                and not await self._bus.holds(stream.name, event.id)
+            ):
+                # A primary that hung while another took its place first carries out the commands
+                # that it had got, and only then learns that it was replaced. Its messages reach the
+                # pod through the other one, but the log has none of these events.
+                _log.warning("an event of a former primary", stream=stream.name, id=event.id)
+                return False
+            forgotten = stream.audience is None
+        else:
+            # A probe came between that the pod did not hear. It may have gone to a new primary
+            # while the pod still heard the former one, and the new one lacks what was heard there.
+            passed_by = stream.audience is None and stream.lacks_before(event)
+            forgotten = passed_by and not await self._bus.holds(stream.name, stream.last)
+        if forgotten:
             await self._repair.failed_over()
         return True
 

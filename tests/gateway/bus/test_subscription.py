@@ -449,6 +449,21 @@ def test_a_failover_that_forgot_a_probe_is_told_once(pod: Listening) -> None:
     assert len(pod.gaps) == 1
 
 
+@pytest.mark.parametrize("forgotten", [1, 0], ids=["forgotten", "kept"])
+def test_a_forgotten_probe_shows_although_another_passed_by_the_pod(
+    pod: Listening, forgotten: int
+) -> None:
+    """The other one went to the new primary while the pod still heard the former one."""
+    pod.loop.advance(INTERVAL + 0.5)
+    pod.subscriber.cut()
+    pod.bus.lose_last(forgotten)
+    pod.loop.run_until_complete(pod.bus.probe([pod_stream("pod-test")]))
+    pod.loop.advance(1)
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}] * forgotten
+    pod.loop.advance(3 * INTERVAL)
+    assert len(pod.gaps) == forgotten
+
+
 def test_one_redis_is_believed_what_it_sends(pod: Listening) -> None:
     """Only a cluster passes on messages of a former primary. On one Redis, the log need not have
     the event."""
