@@ -94,7 +94,7 @@ class GatewaySettings(ContractSettings):
     )
     upstream_hooks: Names = Field(
         (),
-        description="Further calls of the backend: `connect` asks it whether a client may "
+        description="Further calls to the backend: `connect` asks it whether a client may "
         "connect, `disconnect` tells it of each connection that has ended, `subscribe` asks it "
         "about topics that clients' tokens do not grant, `presence` tells it of users that come "
         "online and go offline.",
