@@ -25,6 +25,7 @@ from clarion_gateway.application.scope import LifespanFailed, living
 from clarion_gateway.asyncapi.document import asyncapi_document
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.fleet.drain import Drain
+from clarion_gateway.fleet.pod_addresses import own_address
 from clarion_gateway.jobs import ESSENTIAL, jobs_of
 from clarion_gateway.parts import Parts
 from clarion_gateway.settings import GatewaySettings
@@ -73,7 +74,7 @@ async def running(
         provider = tracer_provider("clarion-gateway", settings.pod)
     redis = redis_from_url(settings.redis_address)
     await refuse_old_redis(redis)
-    parts = Parts(settings, redis, provider)
+    parts = Parts(settings, redis, await own_address(settings), provider)
     parts.connect()
     try:
         async with _alive(parts), parts.supervisor:

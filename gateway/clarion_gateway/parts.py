@@ -64,7 +64,7 @@ from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.fleet.drain import Drain
 from clarion_gateway.fleet.health import PodHealth
-from clarion_gateway.fleet.pod_addresses import PodAddresses, own_address
+from clarion_gateway.fleet.pod_addresses import PodAddresses
 from clarion_gateway.fleet.presence import Presence
 from clarion_gateway.fleet.silent_texts import SilentTexts
 from clarion_gateway.fleet.topic_presence import TopicPresence
@@ -80,6 +80,7 @@ class Parts:
 
     Args:
         redis: connects when it is first used.
+        address: of the internal port, for other pods; empty: they cannot reach it.
         provider: exports spans; None: nothing does.
 
     Raises:
@@ -90,10 +91,12 @@ class Parts:
         self,
         settings: GatewaySettings,
         redis: RedisServer | RedisCluster,
+        address: str,
         provider: TracerProvider | None,
     ) -> None:
         self.settings = settings
         self.redis = redis
+        self._address = address
         self._provider = provider
 
     # Beside the way of an event.
@@ -398,7 +401,7 @@ class Parts:
             lambda: self.health().sound,
             note=None if transitions is None else transitions.note,
             mark=lambda: self.sessions.sids.mark,
-            address=own_address(self.settings),
+            address=self._address,
         )
 
     @cached_property
@@ -443,6 +446,7 @@ class Parts:
             self.admission,
             lambda: self.inboxes.running + self.sessions.closing + self.hooks.unfinished,
             self.settings,
+            self.hops,
         )
 
     @cached_property

@@ -103,6 +103,6 @@ async def serve_on(
             await gateway.drain.run()
             public.stop()
             internal.stop()
-            gateway.hops.close()
+            await gateway.hops.aclose()
     if gateway.given_up.is_set():
         raise GaveUp("ends because a job that it needs does not run; see the log")

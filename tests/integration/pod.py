@@ -181,7 +181,7 @@ async def started(
                     await gateway.drain.run()
                     for each in servers:
                         each.stop()
-                    gateway.hops.close()
+                    await gateway.hops.aclose()
                     await serving
     finally:
         await bus.aclose()

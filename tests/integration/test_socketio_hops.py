@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from clarion_contract.bus.presence import PodLoad, PresenceRegister
-from clarion_contract.events.audience import Audience
+from clarion_contract.events.audience import ALL, Audience
+from clarion_contract.service import descriptors
+from clarion_gateway.transports.socketio import links
 from clarion_gateway.wire.engineio.hop import PATH as HOP_PATH
 from clarion_gateway.wire.engineio.hop import SIGNATURE, Hop
 from clarion_gateway.wire.engineio.sids import Sids
 from tests.integration.pod import SECONDS, Pod, eventually, started
 from tests.integration.poller import PATH, Poller, browser, hanging, keyed
+from tests.integration.sockets import Raw
 from tests.integration.test_socketio import HANDLERS
+from tests.integration.test_socketio_polling import SLOW
 
 Pods = tuple[Pod, Pod]
 
@@ -83,6 +88,22 @@ async def test_polls_and_posts_reach_the_pod_of_the_session(pods: Pods) -> None:
     passed_on = {"kind": "request", "outcome": "passed_on"}
     assert await pods[1].metric("clarion_socketio_hops_total", **passed_on) > 0
     assert await pods[0].metric("clarion_socketio_hops_total", **passed_on) == 0
+
+
+@contextlib.asynccontextmanager
+async def relayed(pod: Pod, poller: Poller) -> AsyncIterator[ClientConnection]:
+    """A session that has moved to a WebSocket, which this pod relays."""
+    url = f"ws://127.0.0.1:{pod.port}/socket.io/?EIO=4&transport=websocket&sid={poller.sid}"
+    async with connect(url, proxy=None, compression=None, close_timeout=2) as websocket:
+        await websocket.send("2probe")
+        assert await websocket.recv(decode=True) == "3probe"
+        await websocket.send("5")
+        yield websocket
+
+
+async def ended(websocket: ClientConnection) -> None:
+    async with asyncio.timeout(SECONDS):
+        await websocket.wait_closed()
 
 
 async def test_links_are_used_again(pods: Pods) -> None:
@@ -288,3 +309,160 @@ async def test_a_relay_ends_with_either_side(pods: Pods) -> None:
         return all(pod.gateway.sessions.port.open <= 2 for pod in pods)
 
     await eventually(all_closed)
+
+
+# What lasts
+
+
+async def test_a_post_may_last_as_long_as_handlers_are_behind(
+    redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_hop_handlers.py").write_text(HANDLERS + SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(links, "_LATE_SECONDS", 0.1)
+    short = {"socketio_ping_interval_seconds": 0.3, "socketio_ping_timeout_seconds": 0.2}
+    options = {"handlers": "slow_hop_handlers:handlers", "handler_backlog": 2, "reachable": True}
+    async with (
+        started(redis_url, namespace, pod="a", **options, **short) as first,
+        started(redis_url, namespace, pod="b", **options, **short) as second,
+    ):
+        from slow_hop_handlers import gate  # noqa: PLC0415 - made above
+
+        await keyed(first)
+        await keyed(second)
+        async with away((first, second)) as poller:
+            await poller.log_in()
+            gate.clear()
+            post = asyncio.create_task(poller.post(*(f'42{n}["slow",{n}]' for n in range(6))))
+            for _ in range(6):  # pings: the gateway takes no pong while it does not read
+                answer = await poller.get()
+                assert (answer.status_code, answer.text) == (200, "2")
+            assert not post.done()
+            gate.set()
+            assert (await post).text == "ok"
+
+
+async def test_the_kernel_notices_that_another_pod_has_vanished(pods: Pods) -> None:
+    async with away(pods) as poller:
+        await poller.log_in("alice")
+        hops = pods[1].gateway.hops
+        address = ("127.0.0.1", pods[0].settings.internal_port)
+
+        async def has_link() -> bool:
+            return hops.links.waiting > 0
+
+        await eventually(has_link)
+        link = hops.links.idle(address)
+        assert link is not None
+        async with relayed(pods[1], poller):
+            (relay,) = hops.relayed
+            for transport in (link._transport, relay.other.transport):  # type: ignore[attr-defined]
+                connection = transport.get_extra_info("socket")
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+        link.abort()
+
+
+async def test_links_that_wait_are_few(pods: Pods) -> None:
+    """Each takes the place of a client, on both pods."""
+    hops = pods[1].gateway.hops
+    async with contextlib.AsyncExitStack() as stack:
+        pollers = [await stack.enter_async_context(away(pods)) for _ in range(6)]
+        for poller in pollers:
+            await poller.log_in()
+        hops.sessions.port.max_sockets = 40
+        polls = [await hanging(pods[0], poller) for poller in pollers]
+        await pods[0].publish(ALL, "news", b"1")
+        for poll in polls:
+            assert (await poll).text == '42["news",1]'
+
+        async def are_few() -> bool:
+            return hops.links.waiting == 40 // links._IDLE_SHARE
+
+        await eventually(are_few)
+        for poller in pollers:
+            await poller.say('421["echo",1]')
+            assert await poller.receive() == "431[[1,null]]"
+
+
+async def test_connections_of_other_pods_beyond_those_kept_for_them_count_at_once(
+    pods: Pods,
+) -> None:
+    """The reserve of descriptors has room for so many and no more."""
+    port = pods[0].gateway.sessions.port
+    before = port.open
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def connection() -> Raw:
+            internal = ("127.0.0.1", pods[0].settings.internal_port)
+            reader, writer = await asyncio.open_connection(*internal)
+            stack.callback(writer.close)
+            return Raw(reader, writer)
+
+        waiting = [await connection() for _ in range(descriptors.INTERNAL + 5)]
+
+        async def has_counted() -> bool:
+            return port.open == before + 5
+
+        await eventually(has_counted)
+        port.max_sockets = port.open
+        assert (await (await connection()).response()).status == 503
+        port.max_sockets += 1
+        probe = await connection()
+        for each in (waiting[0], probe):
+            await each.send(b"GET /healthz HTTP/1.1\r\nHost: pod\r\n\r\n")
+            assert (await each.response()).status == 200
+
+
+# The end of a pod
+
+
+async def test_a_draining_pod_sends_relayed_clients_elsewhere(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hops, drain = pods[1].gateway.hops, pods[1].gateway.drain
+    monkeypatch.setattr(drain, "_spread_seconds", 0.3)
+    async with away(pods) as one, away(pods) as other:
+        await one.log_in("alice")
+        await other.log_in("bob")
+        async with relayed(pods[1], one) as first, relayed(pods[1], other) as second:
+            left = []
+            send_elsewhere = hops.send_elsewhere
+
+            def noted(count: int) -> None:
+                left.append((len(hops), count))
+                send_elsewhere(count)
+
+            monkeypatch.setattr(hops, "send_elsewhere", noted)
+            await drain.run()
+            await ended(first)
+            await ended(second)
+            assert left[0] == (2, 1), "not all at once"
+
+
+async def test_a_pod_that_ends_leaves_nothing_behind(pods: Pods) -> None:
+    hops = pods[1].gateway.hops
+    async with away(pods) as poller:
+        await poller.log_in("alice")
+        async with relayed(pods[1], poller) as websocket:
+
+            async def never() -> None:
+                await asyncio.Event().wait()
+
+            hops.spawn(never())  # as if it looked for a pod
+            (looking,) = hops._tasks
+            await hops.aclose()
+            assert looking.cancelled()
+            await ended(websocket)
+
+            async def has_none() -> bool:
+                return not (len(hops) or hops.links.waiting or hops._tasks)
+
+            await eventually(has_none)
+    async with away(pods) as late:
+        assert (await late.get()).status_code == 503
+        url = f"ws://127.0.0.1:{pods[1].port}/socket.io/?EIO=4&transport=websocket&sid={late.sid}"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, proxy=None)
+        assert refused.value.response.status_code == 503

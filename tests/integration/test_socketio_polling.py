@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_gateway.connections import close_codes
+from clarion_gateway.transports.socketio.polling import Polling
 from tests.integration.conftest import Start
 from tests.integration.pod import SECONDS, Pod, eventually, token
 from tests.integration.poller import PATH, Poller, browser, hanging, keyed, polling
@@ -558,6 +559,32 @@ async def test_a_websocket_that_says_something_else_is_closed(pod: Pod, said: st
             await upgraded(poller, socket)
             await socket.send('422["echo",2]')
             assert await heard(socket) == '432[[2,"alice"]]', "and may try again"
+
+
+async def test_each_upgrade_releases_polls_by_one_timer(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticking: list[asyncio.TimerHandle | None] = []
+    release = Polling._release
+
+    def noted(each: Polling) -> None:
+        release(each)
+        ticking.append(each._releasing)
+
+    monkeypatch.setattr(Polling, "_release", noted)
+    async with polling(pod) as poller:
+        await poller.log_in("alice")
+        for _ in range(5):
+            async with probing(pod, poller) as socket:
+                await socket.send("2probe")
+                assert await heard(socket) == "3probe"
+                await socket.send("nonsense")
+                with pytest.raises(ConnectionClosed):
+                    await heard(socket)
+        async with probing(pod, poller) as socket:
+            await socket.send("2probe")
+            assert await heard(socket) == "3probe"
+            assert [each for each in ticking if each and not each.cancelled()] == ticking[-1:]
 
 
 async def test_an_upgrade_left_open_is_ended(start: Start, mounted: str) -> None:

@@ -22,8 +22,11 @@ NONE_LEFT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 """The error numbers of `accept` and `open` for want of descriptors or memory."""
 
 _SET_ASIDE: Final = 32
-# 16 connections to each node of Redis, 100 of the internal port, and what handlers open.
-_OTHERS: Final = 256
+INTERNAL: Final = 100
+"""Connections of the internal port that descriptors are kept for."""
+
+# Those, 16 connections to each node of Redis, and what handlers open.
+_OTHERS: Final = INTERNAL + 156
 _LAST: Final = 64
 _UNLIMITED: Final = 1 << 30
 

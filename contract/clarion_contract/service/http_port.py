@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from clarion_contract.service import descriptors
-from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_contract.service.http_response import whole_response
 
 _TICK_MAX_SECONDS: Final = 1.0
 _TICKS_PER_LIMIT: Final = 10
@@ -168,12 +168,4 @@ def refusal_response(status: int, detail: str, *, headers: Sequence[tuple[str, s
     body = msgspec.json.encode(
         {"type": "about:blank", "title": title, "status": status, "detail": detail}
     )
-    lines = [
-        f"HTTP/1.1 {status} {title}",
-        "content-type: application/problem+json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
-        "connection: close",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+    return whole_response(status, "application/problem+json", body, headers)

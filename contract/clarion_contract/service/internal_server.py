@@ -20,17 +20,20 @@ from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.http_protocol import BoundedHttpProtocol, protocol_class
 from clarion_contract.service.serving import Server
 
-_MAX_SOCKETS: Final = 100
 _AT_ONCE: Final = 64
 _PAUSE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
 
 
+def internal_port(refused: Callable[[str], None]) -> Port:
+    """The connections of an internal port."""
+    return Port(HttpLimits(), max_sockets=descriptors.INTERNAL, refused=refused, takes_last=True)
+
+
 def internal_protocol(refused: Callable[[str], None]) -> type[BoundedHttpProtocol]:
     """A `protocol_class` for an internal port, which kubelets and scrapers use."""
-    port = Port(HttpLimits(), max_sockets=_MAX_SOCKETS, refused=refused, takes_last=True)
-    return protocol_class(BoundedHttpProtocol, port)
+    return protocol_class(BoundedHttpProtocol, internal_port(refused))
 
 
 class InternalServer(Server):

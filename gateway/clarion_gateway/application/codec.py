@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
@@ -63,18 +63,37 @@ def parts_of(values: Sequence[object]) -> Parts | None:
     """
     attachments: list[bytes] = []
     try:
-        detached = [_detached(value, attachments) for value in values]
+        has_bytes = any(map(_has_bytes, values))  # nearly no message has any, and no copy is needed
     except RecursionError:  # nested deeper than any bytes are looked for
-        attachments.clear()
-        detached = list(values)
-    if len(values) <= 1 and not attachments:
+        has_bytes = False
+    if len(values) <= 1 and not has_bytes:
         return None
+    detached = [_detached(value, attachments) for value in values] if has_bytes else values
     if len(attachments) > ATTACHMENTS_MAX:
         raise ValueError(
             f"expected at most {ATTACHMENTS_MAX} values of bytes in one message, got "
             f"{len(attachments)}"
         )
     return Parts(b",".join(map(encode, detached)), tuple(attachments))
+
+
+def _has_bytes(value: object) -> bool:
+    kind = type(value)
+    if kind in _WITHOUT_BYTES or isinstance(value, BaseModel):
+        return False
+    return kind in _BYTES or any(map(_has_bytes, _values_in(value)))
+
+
+def _values_in(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, msgspec.Struct):
+        return (getattr(value, name) for name in value.__struct_fields__)
+    if dataclasses.is_dataclass(value):
+        return (getattr(value, each.name) for each in dataclasses.fields(value))
+    return ()
 
 
 def _detached(value: object, attachments: list[bytes]) -> object:

@@ -25,7 +25,7 @@ from clarion_gateway.clients.hooks import guarded
 from clarion_gateway.clients.topics import Asked
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.metrics.registry import Metrics
-from clarion_gateway.wire.format import MAIN, RefusedTopic
+from clarion_gateway.wire.format import RefusedTopic, by_namespace
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Grants:
     def __init__(
         self, handlers: Deciding, host: Host, metrics: Metrics, *, pod: str, seconds: float
     ) -> None:
-        owners = {MAIN: handlers, **handlers.namespaces}
+        owners = by_namespace(handlers, handlers.namespaces)
         self._hooks = {name: owner.subscribes for name, owner in owners.items()}
         self._host = host
         self._metrics = metrics

@@ -32,7 +32,7 @@ from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import MAIN
+from clarion_gateway.wire.format import by_namespace
 
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class ConnectionHooks:
         settings: GatewaySettings,
     ) -> None:
         self.running = 0
-        owners = {MAIN: handlers, **handlers.namespaces}
+        owners = by_namespace(handlers, handlers.namespaces)
         self._connects = {name: owner.connects for name, owner in owners.items()}
         self._disconnects = {name: owner.disconnects for name, owner in owners.items()}
         every = [hook for hooks in self._connects.values() for hook in hooks]

@@ -29,7 +29,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.metrics.registry import MESSAGE_OUTCOMES, Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import MAIN
+from clarion_gateway.wire.format import by_namespace
 from clarion_gateway.wire.messages import (
     Answer,
     Authenticate,
@@ -82,7 +82,7 @@ class Inboxes:
     ) -> None:
         self._admission = admission
         self._memberships = memberships
-        self._handlers = {MAIN: handlers, **handlers.namespaces}
+        self._handlers = by_namespace(handlers, handlers.namespaces)
         self._host = host
         self._metrics = metrics
         self._spawn = spawn

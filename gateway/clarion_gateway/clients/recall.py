@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -270,12 +271,17 @@ class Recall:
 
     def _delivered(self, connection: Connection, ring: TopicRing, past: Past) -> list[Event]:
         position = self._delivery.position
-        events = [
+        events = (
             event
-            for event in ring.since(self._positions.user_since(past.since))
+            for event in reversed(ring.events)
             if self._positions.is_delivered(event.id, position) and event.exclude != connection.id
-        ]
-        return events[-past.last :] if past.last else events
+        )
+        if past.last:
+            newest = list(itertools.islice(events, past.last))
+        else:
+            since = self._positions.user_since(past.since)
+            newest = list(itertools.takewhile(lambda event: event.id > since, events))
+        return newest[::-1]
 
     def _reaches(self, ring: TopicRing, past: Past) -> bool:
         since = self._positions.user_since(past.since)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -26,6 +26,18 @@ from clarion_gateway.settings import GatewaySettings
 _SLICE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
+
+
+class Relayed(Protocol):
+    """The clients whose connections this pod only relays to the pods that have them."""
+
+    def __len__(self) -> int:
+        """The number of them."""
+        ...
+
+    def send_elsewhere(self, count: int) -> None:
+        """Close so many of them."""
+        ...
 
 
 class Drain:
@@ -44,11 +56,13 @@ class Drain:
         admission: Admission,
         busy: Callable[[], int],
         settings: GatewaySettings,
+        relayed: Relayed,
     ) -> None:
         self.begun = False
         self._hub = hub
         self._admission = admission
         self._busy = busy
+        self._relayed = relayed
         self._pause_seconds = settings.drain_pause_seconds
         self._spread_seconds = settings.drain_spread_seconds
         self._grace_seconds = settings.drain_grace_seconds
@@ -65,6 +79,7 @@ class Drain:
                 while self._busy() or len(self._hub) or self._admission.opening:
                     await asyncio.sleep(_SLICE_SECONDS)
                     self._close(len(self._hub))  # connections whose handshake was under way
+                    self._relayed.send_elsewhere(len(self._relayed))
         except TimeoutError:
             _log.warning("drain ended by its deadline", still_busy=self._busy())
         _log.info("drained")
@@ -72,9 +87,10 @@ class Drain:
     async def _close_all(self) -> None:
         slices = max(1, round(self._spread_seconds / _SLICE_SECONDS))
         for left in range(slices, 0, -1):
-            if not len(self._hub):
+            if not (len(self._hub) or len(self._relayed)):
                 return
             self._close(-(-len(self._hub) // left))
+            self._relayed.send_elsewhere(-(-len(self._relayed) // left))
             if left > 1:
                 await asyncio.sleep(_SLICE_SECONDS)
 

@@ -13,28 +13,45 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+import structlog
+
 from clarion_contract.bus.presence import NO_PODS, Pods
 from clarion_contract.events.errors import BusUnavailable
 from clarion_gateway.settings import GatewaySettings
 
 _LOOK_SECONDS: Final = 1.0
+_RESOLVE_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 Address = tuple[str, int]
 """IP address and port."""
 
 
-def own_address(settings: GatewaySettings) -> str:
-    """The address of this pod's internal port, as ``ip:port``; empty: others cannot reach it."""
+async def own_address(settings: GatewaySettings) -> str:
+    """The address of this pod's internal port, as ``ip:port``; empty: others cannot reach it.
+
+    Without a setting, the host's own name is looked up. A name server that does not answer must not
+    keep the pod from its start.
+    """
+    if not settings.internal_port:  # any free one
+        return ""
     ip = settings.pod_ip or settings.internal_host
     try:
         if ipaddress.ip_address(ip).is_unspecified:
-            ip = socket.gethostbyname(socket.gethostname())
+            async with asyncio.timeout(_RESOLVE_SECONDS):
+                ip = await _own_ip()
         is_ipv6 = ipaddress.ip_address(ip).version == 6
     except (OSError, ValueError):
-        return ""
-    if not settings.internal_port:  # any free one
+        _log.warning("other pods cannot pass requests on to this one: it knows no IP address of it")
         return ""
     return f"[{ip}]:{settings.internal_port}" if is_ipv6 else f"{ip}:{settings.internal_port}"
+
+
+async def _own_ip() -> str:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(socket.gethostname(), None, family=socket.AF_INET)
+    return str(found[0][4][0])
 
 
 def parse(address: str) -> Address | None:

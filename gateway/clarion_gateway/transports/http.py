@@ -19,7 +19,12 @@ from clarion_contract.service.http_protocol import protocol_class
 from clarion_contract.service.paths import within
 from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
-from clarion_gateway.transports.request import ConnectionRequest, allows, peer_of
+from clarion_gateway.transports.request import (
+    ConnectionRequest,
+    located,
+    peer_of,
+    refused_origin,
+)
 from clarion_gateway.transports.routes import Route, Routes, routes_of
 from clarion_gateway.transports.socketio.exchange import Exchange
 from clarion_gateway.transports.socketio.hops import Hops
@@ -55,11 +60,7 @@ class GatewayHttpProtocol(PollingHttpProtocol):
             if len(request.values(name.decode())) > 1:
                 self.refuse(exchange, errors.BAD_REQUEST)
                 return False
-        origin = request.header("origin")
-        if origin is not None and not allows(
-            self.sessions, origin, request, peer_of(self.transport)
-        ):
-            self.sessions.refused_origins.refuse(origin, request.header("host"))
+        if refused_origin(self.sessions, request, peer_of(self.transport)) is not None:
             self.refuse(exchange, errors.FORBIDDEN)
             return False
         return True
@@ -166,12 +167,10 @@ class GatewayHttpProtocol(PollingHttpProtocol):
         request = self._request()
         wire_format = default_of(route.formats)
         origin = request.header("origin")
-        if origin is not None and not allows(
-            self.sessions, origin, request, peer_of(self.transport)
-        ):
+        refused = refused_origin(self.sessions, request, peer_of(self.transport))
+        if refused is not None:
             self.sessions.metrics.handshakes.labels(wire_format.name, "forbidden_origin").inc()
-            detail = self.sessions.refused_origins.refuse(origin, request.header("host"))
-            self.turn_away(403, "forbidden_origin", detail, headers=readable_by(origin))
+            self.turn_away(403, "forbidden_origin", refused, headers=readable_by(origin))
             return None
         close = None
         if route.transport.begins(request):
@@ -185,16 +184,8 @@ class GatewayHttpProtocol(PollingHttpProtocol):
 
     def _request(self) -> ConnectionRequest:
         url = httptools.parse_url(self.url)
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers
-        ]
-        forwarded_for = [value for name, value in headers if name == "x-forwarded-for"]
-        return ConnectionRequest(
-            url.path.decode("latin-1"),
-            (url.query or b"").decode("latin-1"),
-            headers,
-            self.sessions.addresses.client(peer_of(self.transport), forwarded_for),
-        )
+        request = ConnectionRequest.decoded(url.path, url.query or b"", self.headers)
+        return located(self.sessions, request, peer_of(self.transport))
 
     def _path(self) -> bytes:
         """The path below the prefix; empty: there is none."""

@@ -20,7 +20,7 @@ from clarion_gateway.clients.posting import (
     too_large,
 )
 from clarion_gateway.clients.sessions import Sessions
-from clarion_gateway.transports.request import ConnectionRequest, allows
+from clarion_gateway.transports.request import ConnectionRequest, refused_origin
 
 _RETRY: Final = {"retry-after": "1"}
 
@@ -37,29 +37,19 @@ class Posts:
         """The reply of the message's handler, or a problem document."""
         if request.method != "POST":
             raise HTTPException(405, "expected GET or POST", {"Allow": "GET, POST"})
-        asked = ConnectionRequest(
-            request.url.path,
-            request.scope["query_string"].decode("latin-1"),
-            [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in request.headers.raw
-            ],
+        asked = ConnectionRequest.decoded(
+            request.scope["raw_path"], request.scope["query_string"], request.headers.raw
         )
-        origin = asked.header("origin")
-        answer = self._refused_origin(origin, asked, request) or await self._read(asked, request)
+        peer = request.client.host if request.client else ""
+        detail = refused_origin(self._sessions, asked, peer)
+        if detail is None:
+            answer = await self._read(asked, request)
+        else:
+            answer = PostAnswer(403, "forbidden_origin", detail)
         self._sessions.metrics.posts.labels(answer.outcome).inc()
         if answer.outcome == ANSWERED:
             return Response(answer.body, media_type="application/json")
-        return _problem(answer, origin)
-
-    def _refused_origin(
-        self, origin: str | None, asked: ConnectionRequest, request: Request
-    ) -> PostAnswer | None:
-        peer = request.client.host if request.client else ""
-        if origin is None or allows(self._sessions, origin, asked, peer):
-            return None
-        detail = self._sessions.refused_origins.refuse(origin, asked.header("host"))
-        return PostAnswer(403, "forbidden_origin", detail)
+        return _problem(answer, asked.header("origin"))
 
     async def _read(self, asked: ConnectionRequest, request: Request) -> PostAnswer:
         """Read the body, within the pod's budget for what clients send, and answer it."""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -39,6 +40,17 @@ class ConnectionRequest:
     query: str
     headers: list[tuple[str, str]]
     address: str | None = None
+
+    @staticmethod
+    def decoded(
+        path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]]
+    ) -> ConnectionRequest:
+        """A request out of the bytes that came; headers' names in lower case."""
+        return ConnectionRequest(
+            path.decode("latin-1"),
+            query.decode("latin-1"),
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
+        )
 
     def packed(self) -> bytes:
         """The request in one piece, for a session that may need it again: a fifth of the memory."""
@@ -132,21 +144,32 @@ def peer_of(transport: asyncio.Transport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def allows(sessions: Sessions, origin: str, request: ConnectionRequest, peer: str) -> bool:
-    """Whether pages of that origin may send this request.
+def located(sessions: Sessions, request: ConnectionRequest, peer: str) -> ConnectionRequest:
+    """The request with the address of its client, by the word of proxies that are trusted.
 
     Args:
         peer: the address of the TCP connection's other side.
     """
+    address = sessions.addresses.client(peer, request.values("x-forwarded-for"))
+    return replace(request, address=address)
+
+
+def refused_origin(sessions: Sessions, request: ConnectionRequest, peer: str) -> str | None:
+    """Why the page that sends a request may not, for people; None: it may. A refusal is logged.
+
+    Args:
+        peer: the address of the TCP connection's other side.
+    """
+    origin, host = request.header("origin"), request.header("host")
+    if origin is None:
+        return None
     hosts = forwarded_hosts(request.header("x-forwarded-host"), request.header("x-forwarded-port"))
     if hosts and not sessions.addresses.trusts(peer):
         hosts = []
-    return sessions.origins.allows(
-        origin,
-        request.header("host"),
-        scheme=request.header("x-forwarded-proto"),
-        forwarded_hosts=hosts,
-    )
+    scheme = request.header("x-forwarded-proto")
+    if sessions.origins.allows(origin, host, scheme=scheme, forwarded_hosts=hosts):
+        return None
+    return sessions.refused_origins.refuse(origin, host)
 
 
 def _fields(query: str) -> tuple[dict[str, str], tuple[str, ...]]:

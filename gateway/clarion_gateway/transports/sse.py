@@ -12,6 +12,7 @@ import random
 from typing import ClassVar, Final
 
 from clarion_contract.service.http_port import refusal_response
+from clarion_contract.service.http_response import lines, response_head
 from clarion_contract.service.serving import RESPONSE_HEADERS
 from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.clients.sessions import Sessions
@@ -24,7 +25,12 @@ from clarion_gateway.wire.format import Formats, WireFormat, default_of
 
 _RETRY_MS: Final = 2_000
 # Proxies that compress, such as those of development servers, would hold events back.
-_HEADERS: Final = {**RESPONSE_HEADERS, "cache-control": "no-store, no-transform"}
+_COMMON: Final = lines({**RESPONSE_HEADERS, "cache-control": "no-store, no-transform"}.items())
+_OWN: Final = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("x-accel-buffering", "no"),  # nginx would hold events back
+    ("connection", "close"),
+)
 
 
 class EventStream(TcpSocket):
@@ -88,12 +94,4 @@ class EventStream(TcpSocket):
 
 
 def _response_head(origin: str | None) -> bytes:
-    lines = [
-        "HTTP/1.1 200 OK",
-        "content-type: text/event-stream; charset=utf-8",
-        *(f"{name}: {value}" for name, value in _HEADERS.items()),
-        "x-accel-buffering: no",  # nginx would hold events back
-        "connection: close",
-        *(f"{name}: {value}" for name, value in readable_by(origin)),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return response_head(200, [*_OWN, *readable_by(origin)], common=_COMMON)

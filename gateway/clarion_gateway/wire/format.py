@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +26,13 @@ from clarion_gateway.wire.parts import Parts
 
 MAIN: Final = "/"
 """The namespace that every client has; formats without namespaces have no other."""
+
+Owner = TypeVar("Owner")
+
+
+def by_namespace(main: Owner, others: Mapping[str, Owner]) -> dict[str, Owner]:
+    """The owners of functions for each namespace, by its name."""
+    return {MAIN: main, **others}
 
 
 class RefusedTopic(msgspec.Struct, frozen=True, gc=False):

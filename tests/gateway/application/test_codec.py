@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import msgspec
 import pytest
@@ -206,6 +206,17 @@ def test_a_single_value_without_bytes_needs_no_parts(value: object) -> None:
     assert parts is not None
     assert parts.arguments == encode(value) + b",1"
     assert not parts.attachments
+
+
+def test_values_without_bytes_are_not_copied() -> None:
+    class Whole(dict[str, object]):
+        def items(self) -> NoReturn:
+            raise AssertionError("copied")
+
+    assert parts_of([{"a": [Whole(b=1)]}]) is None
+    parts = parts_of([[Whole(b=1)], 1])
+    assert parts is not None
+    assert parts.arguments == b'[{"b":1}],1'
 
 
 def test_there_are_as_many_attachments_as_clients_take() -> None:

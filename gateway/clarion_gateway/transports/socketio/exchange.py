@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_contract.service.http_response import whole_response
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.transports.socketio.requests import readable
+from clarion_gateway.transports.socketio.requests import JSON, readable
 from clarion_gateway.wire.engineio.errors import EngineError
 
 TEXT: Final = "text/plain; charset=UTF-8"
-JSON: Final = "application/json"
-
-_COMMON: Final = "".join(f"{name}: {value}\r\n" for name, value in RESPONSE_HEADERS.items())
 
 
 class Awaiting(Protocol):
@@ -54,10 +50,8 @@ class Exchange:
         scope = cycle.scope
         self._cycle = cycle
         self.method: str = scope["method"]
-        self.request = ConnectionRequest(
-            scope["raw_path"].decode("latin-1"),
-            scope["query_string"].decode("latin-1"),
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+        self.request = ConnectionRequest.decoded(
+            scope["raw_path"], scope["query_string"], scope["headers"]
         )
         self.carrier: Awaiting | None = None
         self.held_bytes = 0
@@ -99,15 +93,8 @@ class Exchange:
         """Write the whole response; nothing if the client is gone."""
         if headers is None:
             headers = readable(self.request.header("origin"))
-        connection = "keep-alive" if self._cycle.keep_alive else "close"
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n"
-            f"connection: {connection}\r\n{_COMMON}"
-            + "".join(f"{name}: {value}\r\n" for name, value in headers)
-            + "\r\n"
-        )
-        self.write(head.encode("latin-1") + body)
+        keeps_alive = self._cycle.keep_alive
+        self.write(whole_response(status, content_type, body, headers, keeps_alive=keeps_alive))
 
     def write(self, response: bytes) -> None:
         """Write a whole response, whose head says whether the TCP connection goes on."""

@@ -7,13 +7,13 @@ they come from.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Final
 
 import httptools
 
-from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.http_protocol import protocol_class
+from clarion_contract.service.internal_server import internal_port
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio.exchange import Exchange
@@ -24,14 +24,21 @@ from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.hop import PATH, SIGNATURE, Hop
 from clarion_gateway.wire.socketio.format import FRAMED
 
-# Connections whose first request has not come: kubelets, scrapers, and pods that pass something on.
-_SOCKETS_MAX: Final = 1_000
-
 
 class InternalHttpProtocol(PollingHttpProtocol):
     """One TCP connection to the internal port."""
 
     hop: Hop  # set on the subclass that `internal_protocol` makes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `BoundedHttpProtocol`.
+
+        Other pods may come by the hundred. Beyond the connections that this port has descriptors
+        for, one counts among those of clients at once.
+        """
+        if self.port.open >= self.port.max_sockets:
+            self.port = self.sessions.port
+        super().connection_made(transport)
 
     def polls(self, path: bytes) -> bool:
         """See `PollingHttpProtocol`."""
@@ -60,11 +67,7 @@ class InternalHttpProtocol(PollingHttpProtocol):
         url = httptools.parse_url(self.url)
         if url.path != PATH:
             return super().upgraded(rest)
-        request = ConnectionRequest(
-            PATH.decode(),
-            (url.query or b"").decode("latin-1"),
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers],
-        )
+        request = ConnectionRequest.decoded(PATH, url.query or b"", self.headers)
         signature, sid = request.header(SIGNATURE), request.field("sid")
         if sid is None or not self.hop.is_genuine("GET", request.query, signature):
             self.end_with("forbidden_hop", response(errors.FORBIDDEN))
@@ -103,6 +106,6 @@ def internal_protocol(
     sessions: Sessions, refused: Callable[[str], None]
 ) -> type[InternalHttpProtocol]:
     """Make the protocol class of a gateway's internal port."""
-    port = Port(HttpLimits(), max_sockets=_SOCKETS_MAX, refused=refused, takes_last=True)
+    port = internal_port(refused)
     hop = Hop(lambda: sessions.recovery.key)
     return protocol_class(InternalHttpProtocol, port, sessions=sessions, hop=hop)

@@ -56,8 +56,8 @@ class Polling:
 
     __slots__ = (
         "_backlog", "_closing", "_exchanges", "_is_flushing", "_is_paused", "_is_taking",
-        "_packets", "_poll", "_post", "_probe", "_sessions", "_taken", "_timer", "connection",
-        "session", "sid",
+        "_packets", "_poll", "_post", "_probe", "_releasing", "_sessions", "_taken", "_timer",
+        "connection", "session", "sid",
     )  # fmt: skip
 
     name = POLLING
@@ -80,6 +80,7 @@ class Polling:
         self._closing: Close | None = None
         self._probe: Probing | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.TimerHandle | None = None
 
     # Polls
 
@@ -251,7 +252,8 @@ class Polling:
         if self._exchanges.must_release:
             self._flush()
         if self._probe is not None and self._closing is None:
-            asyncio.get_running_loop().call_later(_RELEASE_SECONDS, self._release)
+            loop = asyncio.get_running_loop()
+            self._releasing = loop.call_later(_RELEASE_SECONDS, self._release)
 
     def probe_ended(self) -> None:
         """The WebSocket that probed is gone: polling goes on."""
@@ -280,6 +282,9 @@ class Polling:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._releasing is not None:
+            self._releasing.cancel()
+            self._releasing = None
 
     # Carrier
 

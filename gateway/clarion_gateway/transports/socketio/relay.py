@@ -10,6 +10,7 @@ import asyncio
 from typing import Final, cast
 
 from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.socket import CLOSE_SECONDS
 from clarion_gateway.transports.socketio import requests
 from clarion_gateway.transports.socketio.hops import Hops
 from clarion_gateway.wire.engineio import errors
@@ -38,6 +39,10 @@ class Relay(asyncio.Protocol):
         Args:
             rest: bytes behind the request.
         """
+        self._hops.relayed[self] = None
+        if self._hops.is_closed:
+            self._refuse(request, errors.UNAVAILABLE, "stopped")
+            return
         if self.transport is not None:
             self.transport.pause_reading()
         self._hops.spawn(self._connect(request, mark, rest))
@@ -50,10 +55,10 @@ class Relay(asyncio.Protocol):
             return
         far: Relay | None = None
         if head is not None and address is not None:
-            if hops.is_full:
+            if hops.links.is_full:
                 self._refuse(request, errors.UNAVAILABLE, "full")
                 return
-            far = await hops.connect(address, lambda: Relay(hops))
+            far = await hops.links.connect(address, lambda: Relay(hops))
         if head is None or far is None:
             self._refuse(request, errors.UNKNOWN_SESSION, "lost")
         else:
@@ -81,6 +86,15 @@ class Relay(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def close(self) -> None:
+        """End this side when what waits is sent, or after `CLOSE_SECONDS`; the other one follows.
+
+        A pod that has vanished would take it never.
+        """
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,9 +121,9 @@ class Relay(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """See `asyncio.Protocol`: the other side gets what was written, and ends."""
         self._hops.sessions.port.open -= 1
+        self._hops.relayed.pop(self, None)
         self.transport = None
         other, self.other = self.other, None
         if other is not None:
             other.other = None
-            if other.transport is not None:
-                other.transport.close()
+            other.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final
 
-from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_contract.service.http_response import whole_response
 from clarion_gateway.clients.origins import readable_by
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.wire.engineio import errors
@@ -14,6 +13,7 @@ from clarion_gateway.wire.engineio.packets import VERSION
 
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
+JSON: Final = "application/json"
 
 _METHODS: Final = "GET, POST, OPTIONS"
 _PREFLIGHT_SECONDS: Final = 600
@@ -74,13 +74,4 @@ def response(error: EngineError, origin: str | None = None) -> bytes:
     Args:
         origin: of the page that may read it; None: no page asked.
     """
-    body = error.body
-    lines = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in RESPONSE_HEADERS.items()),
-        "connection: close",
-        *(f"{name}: {value}" for name, value in readable(origin)),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+    return whole_response(error.status, JSON, error.body, readable(origin))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import Final
 
 from uvicorn._types import ASGI3Application
@@ -18,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from clarion_contract.service.http_deadline import ANSWER, IDLE
 from clarion_contract.service.http_protocol import BoundedHttpProtocol
 from clarion_gateway.clients.sessions import Sessions
-from clarion_gateway.transports.request import ConnectionRequest, peer_of
+from clarion_gateway.transports.request import located, peer_of
 from clarion_gateway.transports.socketio import polling, requests
 from clarion_gateway.transports.socketio.exchange import Exchange
 from clarion_gateway.wire.engineio import errors
@@ -97,7 +96,7 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
 
     def _open(self, exchange: Exchange) -> EngineError | None:
         sessions = self.sessions
-        request = replace(exchange.request, address=self._address(exchange.request))
+        request = located(sessions, exchange.request, peer_of(self.transport))
         close = sessions.refuse_early(request.address)
         sid = sessions.sids.new()
         if close is not None or sid is None:
@@ -106,10 +105,6 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
             return errors.UNAVAILABLE
         exchange.answer(polling.open_session(sessions, sid, request))
         return None
-
-    def _address(self, request: ConnectionRequest) -> str | None:
-        forwarded_for = request.values("x-forwarded-for")
-        return self.sessions.addresses.client(peer_of(self.transport), forwarded_for)
 
     def refuse(self, exchange: Exchange, error: EngineError) -> None:
         """Answer with an error of the protocol, and count it."""
