@@ -53,6 +53,13 @@ def queries(connections: int) -> list[str]:
     return [f"?token={token(user(index))}" for index in range(connections)]
 
 
+def topic_queries(topics: Sequence[Sequence[str]]) -> list[str]:
+    """Return one query string per socket, each with another user's token, which names topics."""
+    return [
+        f"?token={token(user(index), topics=list(names))}" for index, names in enumerate(topics)
+    ]
+
+
 def gateway(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:
     """One gateway pod with its default settings."""
     internal = free_port()
@@ -96,13 +103,18 @@ def _launch(
 
 
 class BusPublisher:
-    """Publishes through Clarion's bus; event number n goes to `audience_of(n)`."""
+    """Publishes through Clarion's bus; event number n goes to `audience_of(n)`.
+
+    Attributes:
+        position: the id of the newest event; 0: there is none.
+    """
 
     def __init__(self, redis_url: str, audience_of: Callable[[int], Audience]) -> None:
         self._runner = asyncio.Runner()
         self._bus = Bus(redis_from_url(redis_url), Keyspace(NAMESPACE), _HISTORY)
         self._audience_of = audience_of
         self._sequence = 0
+        self.position = 0
 
     def publish(self, payloads: Sequence[bytes]) -> None:
         """Publish events in one pipeline."""
@@ -114,6 +126,7 @@ class BusPublisher:
         for answer in self._runner.run(self._bus.publish(publications)):
             if not isinstance(answer, Published):
                 raise RefusedError(str(answer)) from answer
+            self.position = max(self.position, answer.id)
 
     def close(self) -> None:
         """Close the connection to Redis."""
@@ -134,10 +147,22 @@ class ChannelPublisher:
     therefore in no log, and a client could not resume from them.
     """
 
-    def __init__(self, redis_url: str, users: int) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        audiences: Sequence[Audience],
+        data_of: Callable[[int, bytes], bytes] = lambda _, payload: payload,
+    ) -> None:
+        """Connect to Redis.
+
+        Args:
+            audiences: they get the events in turn. One gateway listens to each of them.
+            data_of: makes the data of event number n out of the benchmark's payload.
+        """
         keys = Keyspace(NAMESPACE)
-        self._channels = [keys.channel(user_audience(user(i)).stream) for i in range(users)]
-        self._last = [0] * users
+        self._channels = [keys.channel(audience.stream) for audience in audiences]
+        self._data_of = data_of
+        self._last = [0] * len(audiences)
         self._id = 0
         self._sequence = 0
         self._replies = hiredis.Reader()
@@ -146,7 +171,7 @@ class ChannelPublisher:
         self._socket = socket.create_connection(address)
 
     def publish(self, payloads: Sequence[bytes]) -> None:
-        """Publish events in one write, to one user after another; return when Redis has them."""
+        """Publish events in one write, to each audience in turn; return when Redis has them."""
         self._socket.sendall(b"".join([self._command(payload) for payload in payloads]))
         replies = 0
         while replies < len(payloads):
@@ -158,9 +183,10 @@ class ChannelPublisher:
 
     def _command(self, payload: bytes) -> bytes:
         index = self._sequence % len(self._channels)
+        data = self._data_of(self._sequence, payload)
         self._sequence += 1
         self._id = max(time.time_ns() // 1_000, self._id + 1)
-        message = b"%d %d %b - -\n%b" % (self._id, self._last[index], _TYPE, payload)
+        message = b"%d %d %b - -\n%b" % (self._id, self._last[index], _TYPE, data)
         self._last[index] = self._id
         command = ("PUBLISH", self._channels[index], message)
         packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # see its stub
@@ -173,4 +199,4 @@ class ChannelPublisher:
 
 def to_users(redis_url: str, users: int) -> ChannelPublisher:
     """A publisher whose events go to single users, in turn."""
-    return ChannelPublisher(redis_url, users)
+    return ChannelPublisher(redis_url, [user_audience(user(index)) for index in range(users)])

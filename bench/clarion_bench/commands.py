@@ -42,6 +42,8 @@ from clarion_bench.results import (
 from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
 from clarion_bench.targeted import TargetedOptions, targeted
+from clarion_bench.topics import TopicsOptions, topics
+from clarion_bench.topics.figure import TopicFigure
 from clarion_bench.upstream import UpstreamOptions, upstream
 
 app = typer.Typer(
@@ -54,8 +56,10 @@ app = typer.Typer(
 )
 console = Console()
 
-Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Upstream | Comparison
-Kind = TypeVar("Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Upstream, Comparison)
+Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Upstream | TopicFigure | Comparison
+Kind = TypeVar(
+    "Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Upstream, TopicFigure, Comparison
+)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (
@@ -70,6 +74,7 @@ _EXPECTED = (
 )
 Output = Annotated[Path | None, typer.Option(help="Folder for results (JSON, PNG, SVG).")]
 Seconds = Annotated[float, typer.Option(min=1, max=600, help="Length of each measured window.")]
+Many = typer.Option(min=0, max=20_000, help="0: skip.")
 
 
 @app.command("fanout")
@@ -161,6 +166,30 @@ def upstream_command(
     """Messages to an HTTP backend: how many, and what others feel while it hangs."""
     options = UpstreamOptions(senders, waiting, others, rate, seconds)
     _run("upstream", lambda bench, announce: upstream(options, bench, announce), output)
+
+
+@app.command("topics")
+def topics_command(
+    sockets: Annotated[int, Many] = 2_000,
+    single: Annotated[int, Many] = 10_000,
+    subscribers: Annotated[int, Many] = 1_000,
+    returning: Annotated[int, Many] = 5_000,
+    texts: Annotated[int, Many] = 500,
+    turns: Annotated[int, typer.Option(min=1, max=50, help="Of each side of a ratio.")] = 5,
+    seconds: Seconds = 4,
+    output: Output = None,
+) -> None:
+    """Topics on one gateway: deliveries, subscribing, memory, returning clients, growing texts."""
+    options = TopicsOptions(
+        sockets=sockets,
+        single=single,
+        subscribers=subscribers,
+        returning=returning,
+        texts=texts,
+        turns=turns,
+        seconds=seconds,
+    )
+    _run("topics", lambda bench, announce: topics(options, bench, announce), output)
 
 
 @app.command("avalanche")
@@ -288,6 +317,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         outbox=_of(Outbox, found),
         comparisons=_of(Comparison, found),
         upstream=_of(Upstream, found),
+        topics=_of(TopicFigure, found),
     )
 
 

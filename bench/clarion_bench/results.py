@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from clarion_bench.comparison import Comparison
+from clarion_bench.topics.figure import TopicFigure
 
 _DISTURBED = 0.15
 
@@ -238,6 +239,7 @@ class Report:
     outbox: list[Outbox] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     upstream: list[Upstream] = field(default_factory=list)
+    topics: list[TopicFigure] = field(default_factory=list)
 
     @property
     def fanout(self) -> list[Trial]:
@@ -261,6 +263,7 @@ class Report:
                 *(result.busy.others for result in self.upstream),
                 *(result.others_busy for result in self.avalanche),
                 *(result.others_busy for result in self.soak),
+                *(result.others_busy for result in self.topics),
             ],
             default=0.0,
         )

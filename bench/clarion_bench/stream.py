@@ -21,13 +21,17 @@ _MOST_UNDER_WAY = 16_384
 
 
 class EventStream:
-    """Numbers, stamps and publishes events, and knows how many deliveries they should cause."""
+    """Numbers, stamps and publishes events, and knows how many deliveries they should cause.
+
+    Everything that the crowd received before belongs to earlier streams.
+    """
 
     def __init__(self, publisher: Publisher, crowd: Crowd, recipients: int) -> None:
         self._publisher = publisher
         self._crowd = crowd
         self.recipients = recipients
         self.published = 0
+        self._before = crowd.events
         self._under_way = _LEAST_UNDER_WAY
 
     @property
@@ -65,7 +69,7 @@ class EventStream:
     def settle(self, grace_seconds: float) -> bool:
         """Wait until all published events are received; say whether it was in time."""
         deadline = time.monotonic() + grace_seconds
-        while self._crowd.events < self.expected:
+        while self._crowd.events - self._before < self.expected:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -74,7 +78,7 @@ class EventStream:
     @property
     def _received(self) -> float:
         """Events received by all recipients, on average."""
-        return self._crowd.events / self.recipients
+        return (self._crowd.events - self._before) / self.recipients
 
     def _adapt(self, events_per_second: float) -> None:
         wanted = int(events_per_second * _WAITING_SECONDS)

@@ -19,6 +19,7 @@ from clarion_bench.results import (
     Trial,
     Upstream,
 )
+from clarion_bench.topics.figure import TopicFigure
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
@@ -41,6 +42,8 @@ def tables(report: Report) -> list[Table]:
         made.append(_outbox(report.outbox))
     if report.upstream:
         made.append(_upstream(report.upstream))
+    if report.topics:
+        made.append(_topics(report.topics))
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
     made += [_soak(result) for result in report.soak]
@@ -147,6 +150,26 @@ def _upstream(results: Sequence[Upstream]) -> Table:
             _busy(result.busy),
         )
     return table
+
+
+def _topics(results: Sequence[TopicFigure]) -> Table:
+    columns = ["", "topics", "beside", "ratio", "aim", "others %"]
+    table = _table("Topics on one gateway, medians of the turns", columns, busy=False)
+    for result in results:
+        bound = "≥" if result.at_least else "≤"
+        table.add_row(
+            result.figure,
+            _figure(median(result.values)),
+            _figure(median(result.beside)) if result.beside else "",
+            "" if result.ratio is None else f"{result.ratio:.2f}",
+            f"{'' if result.reached else 'missed: '}{bound} {result.aim:,g}",
+            f"{result.others_busy * 100:.0f}",
+        )
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _idle(results: Sequence[Idle]) -> Table:

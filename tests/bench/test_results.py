@@ -22,6 +22,7 @@ from clarion_bench.results import (
     read,
     write,
 )
+from clarion_bench.topics.figure import TopicFigure
 
 MACHINE = Machine(
     time="2026-01-01T00:00:00+00:00",
@@ -68,6 +69,7 @@ def report() -> Report:
         "centrifugo", 1_000, 64, 10.0, 38_600.0, 386_000.0, 26.4, 12.1, 40.2, 0, Busy(1.0, 0.4, 0.0)
     )
     comparison = Comparison("publish, 100 a request: CPU µs", [100.0] * 5, [120.0] * 5)
+    topics = TopicFigure("one topic of 2,000, 150/s: µs", [2.8, 3.1], [2.7, 3.0], 1.15)
     return Report(
         MACHINE,
         idle=[idle],
@@ -76,6 +78,7 @@ def report() -> Report:
         outbox=[outbox],
         upstream=[upstream],
         comparisons=[comparison],
+        topics=[topics],
     )
 
 

@@ -34,6 +34,11 @@ def test_an_upstream_shows_what_others_feel_while_it_hangs() -> None:
     assert line.split()[:6] == ["2,600", "370.0", "31.0", "12.0", "15.0", "1.25"]
 
 
+def test_a_figure_of_topics_shows_its_ratio_and_its_aim() -> None:
+    (line,) = [line for line in shown().splitlines() if "one topic of 2,000" in line]
+    assert line.split()[-7:] == ["µs", "2.95", "2.85", "1.04", "≤", "1.15", "0"]
+
+
 def test_a_server_that_fell_behind_is_named_so() -> None:
     (line,) = [line for line in shown().splitlines() if "late" in line]
     assert line.split()[0] == "ws"
