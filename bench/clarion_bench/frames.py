@@ -27,6 +27,12 @@ class Frame:
     opcode: int
     payload: bytes
 
+    @property
+    def close_reason(self) -> str:
+        """Code and reason of a close frame, such as ``4429 too many messages``."""
+        code = int.from_bytes(self.payload[:2], "big")
+        return f"{code} {self.payload[2:].decode()}"
+
 
 class UnexpectedFrameError(ValueError):
     """A server sent a frame that no server under test should send."""

@@ -104,6 +104,8 @@ class Senders:
         """Take incoming bytes; say whether the message under way has its answer."""
         done = False
         for frame in sender.parser.feed(self._read(sender.socket)):
+            if frame.opcode == Opcode.CLOSE:
+                raise CallError(f"the server closed a connection: {frame.close_reason}")
             refused = _ERROR in frame.payload
             if refused or _REPLY in frame.payload:
                 sent.answered += 1

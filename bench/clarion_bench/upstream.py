@@ -84,6 +84,8 @@ def _asking(launch: Launch, backend: int) -> Launch:
     env = {
         "GATEWAY_UPSTREAM_URL": f"http://127.0.0.1:{backend}/",
         "GATEWAY_UPSTREAM_SECRET": _SECRET,
+        # A sender stands for many clients, and is as fast as the answers.
+        "GATEWAY_MESSAGES_PER_SECOND": "10000",
     }
     return replace(launch, env={**launch.env, **env})
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clarion_bench.backend import ANSWERED, HANGING, Answering, request_size
+from clarion_bench.callers import CallError
 from clarion_bench.dialects import CLARION
 from clarion_bench.senders import Senders, Sent
 from tests.integration.pod import Pod, started
@@ -28,8 +29,8 @@ def test_a_cut_request_is_waited_for(size: int) -> None:
     assert request_size(REQUEST[:size]) is None
 
 
-@pytest.fixture
-async def pod(shared_valkey: Valkey, namespace: str) -> AsyncIterator[Pod]:
+@contextlib.asynccontextmanager
+async def asking(valkey: Valkey, namespace: str, **options: object) -> AsyncIterator[Pod]:
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     upstream = {
@@ -37,8 +38,15 @@ async def pod(shared_valkey: Valkey, namespace: str) -> AsyncIterator[Pod]:
         "upstream_secret": SECRET,
         "upstream_seconds": 0.05,
         "upstream_retries": 0,
+        **options,
     }
-    async with server, started(shared_valkey.url, namespace, **upstream) as running:
+    async with server, started(valkey.url, namespace, **upstream) as running:
+        yield running
+
+
+@pytest.fixture
+async def pod(shared_valkey: Valkey, namespace: str) -> AsyncIterator[Pod]:
+    async with asking(shared_valkey, namespace, messages_per_second=10_000) as running:
         yield running
 
 
@@ -60,3 +68,17 @@ async def test_senders_count_answers_and_errors(pod: Pod) -> None:
     assert len(answered.latencies_ns) == answered.answered
     hanging = await asyncio.to_thread(send, HANGING)
     assert hanging.refusals == hanging.answered
+
+
+async def test_senders_say_why_a_connection_was_closed(
+    shared_valkey: Valkey, namespace: str
+) -> None:
+    def send(port: int) -> None:
+        with contextlib.closing(Senders(port, CLARION, [""])) as senders:
+            senders.run(ANSWERED, 60)
+
+    async with asking(
+        shared_valkey, namespace, messages_per_second=0.01, message_burst=1
+    ) as running:
+        with pytest.raises(CallError, match="4429 too many messages"):
+            await asyncio.to_thread(send, running.port)
