@@ -66,6 +66,25 @@ def test_the_types_of_a_document(clarion: Clarion, application: Path, tmp_path: 
     assert by_code == by_file == by_input == by_url
 
 
+@pytest.mark.parametrize("option", ["--handlers", "--catalogue"])
+def test_a_document_and_an_option_that_it_leaves_without_effect(
+    clarion: Clarion, option: str
+) -> None:
+    said = clarion.fails("types", "asyncapi.json", option, "shop")
+    assert f"expected SOURCE or {option}, got both" in said
+
+
+def test_variables_of_the_shell_may_stand_beside_a_document(
+    clarion: Clarion, application: Path, tmp_path: Path
+) -> None:
+    document = clarion.run("asyncapi", "--handlers", "shop:handlers").stdout
+    (tmp_path / "asyncapi.json").write_text(document)
+    done = clarion.run(
+        "types", "asyncapi.json", GATEWAY_HANDLERS="none:none", CLARION_CATALOGUE="none"
+    )
+    assert "place" in done.stdout
+
+
 def test_handlers_that_cannot_be_imported(clarion: Clarion) -> None:
     assert "nothing_here" in clarion.fails("asyncapi", "--handlers", "nothing_here:handlers")
     assert "expected --handlers MODULE:NAME" in clarion.fails(

@@ -21,6 +21,7 @@ from clarion_cli.typescript.document import NotOfClarion, types_file
 
 
 def types(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -38,12 +39,25 @@ def types(
 
     Example: clarion types --handlers shop.live:handlers --catalogue events > src/events.ts
     """
+    if source is not None:
+        _check_alone(context)
     document = find_document(handlers, catalogue) if source is None else _read(source)
     try:
         text = types_file(document)
     except NotOfClarion as error:
         raise Failure(str(error), ExitCode.USAGE) from None
     print_line(text.rstrip())
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Refuse options that a document leaves without effect. Variables of the shell may stand."""
+    for name in ("handlers", "catalogue"):
+        given = context.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
+            raise Failure(
+                f"expected SOURCE or --{name}, got both: a document has its own handlers and events",
+                ExitCode.USAGE,
+            )
 
 
 def _read(source: str) -> dict[str, Any]:

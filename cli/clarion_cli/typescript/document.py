@@ -20,6 +20,7 @@ from clarion_cli.typescript.schemas import (
     union,
 )
 from clarion_contract.events.components import component_name, free_name
+from clarion_contract.events.pointers import path_of
 
 _HEAD: Final = """\
 // Written by `clarion types`. Do not edit.
@@ -120,14 +121,14 @@ class _File:
         """The value at the end of a chain of references within the document."""
         while isinstance(value, Mapping) and isinstance(value.get("$ref"), str):
             found: Any = self._document
-            for step in value["$ref"].removeprefix("#/").split("/"):
-                found = found[step.replace("~1", "/").replace("~0", "~")]
+            for step in path_of(value["$ref"]):
+                found = found[step]
             value = found
         return value
 
     def _name(self, reference: str) -> str:
         if reference not in self._names:
-            wished = component_name(reference.rpartition("/")[2])
+            wished = component_name(path_of(reference)[-1])
             self._names[reference] = free_name(wished, _TAKEN.union(self._names.values()))
         return self._names[reference]
 

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from clarion_contract.events.declaration import Declaration, check_allowed
 from clarion_contract.events.event import InvalidType, check_type
+from clarion_contract.events.pointers import json_pointer
 from clarion_contract.events.topic import InvalidTopic, check_pattern, covers
 
 _BASE: Final = "catalogue:///"
@@ -281,7 +282,7 @@ def _reason(error: Exception) -> str:
     if missing is not None:
         text = f"{missing[1].removeprefix(_BASE)} is not in the catalogue, and nothing is fetched"
     path = getattr(error, "instance_path", None)
-    return f"{text} at /{'/'.join(map(str, path))}" if path else text[:300]
+    return f"{text} at {json_pointer(*path)}" if path else text[:300]
 
 
 def _by_precision(declaration: Declaration) -> tuple[bool, int, int, str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from clarion_contract.events.pointers import path_of
 from clarion_contract.events.subschemas import Schema, with_subschemas
 
 _REFERENCE: Final = "#/components/schemas/"
@@ -106,7 +107,7 @@ class Definitions:
 
     def find(self, reference: str) -> Found | None:
         """The definition with that name."""
-        name = reference.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        *_, name = path_of(f"/{reference}")
         schema = self._definitions.get(name)
         return (
             None

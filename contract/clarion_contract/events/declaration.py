@@ -6,7 +6,7 @@ I/O: a schema never fetches anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +14,7 @@ import jsonschema_rs
 import msgspec
 
 from clarion_contract.events.audience import KINDS, Audience
+from clarion_contract.events.pointers import json_pointer
 from clarion_contract.events.topic import covers
 
 _SHOWN_MAX_CHARACTERS: Final = 80
@@ -139,7 +140,8 @@ def _violation(error: jsonschema_rs.ValidationError) -> Violation:
     elif keyword in {"additionalProperties", "unevaluatedProperties"} and value:
         path.append(value[0])
         got = "a field that the schema does not have"
-    return Violation(pointer_of(path), _expected(keyword, value), got)
+    pointer = json_pointer(*(_cut(str(step)) for step in path))
+    return Violation(pointer, _expected(keyword, value), got)
 
 
 def _expected(keyword: str, value: Any) -> str:  # noqa: ANN401 - any keyword's value
@@ -148,11 +150,6 @@ def _expected(keyword: str, value: Any) -> str:  # noqa: ANN401 - any keyword's 
     if keyword == "type":
         return f"a value of type {' or '.join(value if isinstance(value, list) else [value])}"
     return _cut(f"{keyword} {msgspec.json.encode(value, enc_hook=str).decode()}")
-
-
-def pointer_of(path: Sequence[str | int]) -> str:
-    """The JSON pointer of a path of names and positions (RFC 6901, section 3)."""
-    return "".join("/" + _cut(str(part)).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def describe(value: Any) -> str:  # noqa: ANN401 - any JSON

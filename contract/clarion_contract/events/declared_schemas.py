@@ -11,6 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from clarion_contract.events.catalogue import Catalogue, document_uri
 from clarion_contract.events.components import Components, Found
 from clarion_contract.events.declaration import Declaration
+from clarion_contract.events.pointers import path_of
 from clarion_contract.events.subschemas import Schema
 
 _EXTENSION: Final = re.compile(r"\.(json|ya?ml)$")
@@ -50,8 +51,8 @@ class _Resource:
         schema = _at(self._root, pointer)
         if schema is None:
             return None
-        name = PurePosixPath(unquote(pointer or self._uri)).name
-        name = name if pointer else _EXTENSION.sub("", name)
+        steps = path_of(unquote(pointer))
+        name = steps[-1] if steps else _EXTENSION.sub("", PurePosixPath(unquote(self._uri)).name)
         return Found(_key(self._root, pointer), name, schema, self)
 
 
@@ -73,8 +74,7 @@ def _join(base: str, reference: str) -> str:
 def _at(root: Any, pointer: str) -> Schema | None:  # noqa: ANN401 - any JSON
     """The schema that a JSON pointer (RFC 6901) in a fragment names."""
     value = root
-    for part in unquote(pointer).split("/")[1:]:
-        step = part.replace("~1", "/").replace("~0", "~")
+    for step in path_of(unquote(pointer)):
         if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif isinstance(value, list) and step.isdigit() and int(step) < len(value):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from clarion_contract.events.catalogue import Catalogue
 from clarion_contract.events.components import Components, component_name, free_name
 from clarion_contract.events.declared_schemas import declared_data
+from clarion_contract.events.pointers import json_pointer
 from clarion_gateway.application.answering import Route
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.asyncapi.annotations import Annotation, schemas_of
@@ -220,7 +221,7 @@ def _in_channel(channel: str, names: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _reference(*path: str) -> dict[str, str]:
-    return {"$ref": f"#/{'/'.join(path)}"}
+    return {"$ref": f"#{json_pointer(*path)}"}
 
 
 def _server(url: str) -> dict[str, Any]:

@@ -122,6 +122,10 @@ class TestMistakes:
             ({"events": {"a": {"audiences": ["all:x"]}}}, "expected all without a name"),
             ({"events": {"a": {"schema": {"type": "strin"}}}}, "strin"),
             ({"events": {"a": {"schema": {"pattern": "("}}}}, "e.yaml: a"),
+            (
+                {"events": {"a": {"schema": {"properties": {"a/b~": {"type": "strin"}}}}}},
+                "at /properties/a~1b~0/type",
+            ),
             ({"events": {"a": {"schema": {"$ref": "#/nowhere"}}}}, "nowhere"),
             ({"events": {"a": {"schema": {"$ref": "other.json"}}}}, "other.json"),
             (

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
 from clarion_contract.events import surrogates
+from clarion_contract.events.pointers import json_pointer
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.problems import (
     INVALID_BATCH,
@@ -310,10 +311,10 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
 
 
 def _pointer(name: str) -> str:
-    """The JSON pointer of a field name chosen by a client (RFC 6901, section 3)."""
+    """The JSON pointer of a field name chosen by a client."""
     if len(name) > _SHOWN_MAX_CHARACTERS:
         name = name[:_SHOWN_MAX_CHARACTERS] + "…"
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+    return json_pointer(name)
 
 
 def shown(raw: Raw) -> str:
