@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,10 +22,24 @@ from tests.e2e.ports import free_port
 _READY_SECONDS = 60.0
 
 
+_OF_DEBIAN = Path("/usr/lib/postgresql")
+_OLDEST = 14
+
+
+def system_programs() -> Path | None:
+    """The programs of the newest PostgreSQL of Debian's or Ubuntu's packages; None: there is none.
+
+    It is another one than the wheel's, and mostly older.
+    """
+    found = {int(each.parts[-3]): each.parent for each in _OF_DEBIAN.glob("[0-9]*/bin/initdb")}
+    newest = max(found, default=0)
+    return found[newest] if newest >= _OLDEST else None
+
+
 @contextmanager
-def postgresql() -> Iterator[Postgres]:
+def postgresql(cluster: PostgresCluster | None = None) -> Iterator[Postgres]:
     """A server that runs, and is removed at the end."""
-    server = Postgres()
+    server = Postgres(cluster=cluster)
     try:
         server.start()
         yield server
@@ -128,6 +143,7 @@ class Outbox:
 
     @property
     def url(self) -> str:
+        """For publishers and the application."""
         return self.server.url(self.name)
 
     def connect(self) -> psycopg.Connection[Any]:

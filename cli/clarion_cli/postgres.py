@@ -110,13 +110,16 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="clarion-postgres-"))
 
 
-def make_cluster(folder: Path) -> PostgresCluster:
+def make_cluster(folder: Path, programs: Path | None = None) -> PostgresCluster:
     """A new server in an empty folder, not running yet.
+
+    Args:
+        programs: the folder with `postgres` and `initdb`; None: find one.
 
     Raises:
         Failure: there are no programs, or the server cannot be made.
     """
-    programs = find_programs()
+    programs = programs or find_programs()
     options = process_options()
     if options:
         os.chown(folder, options["user"], options["group"])

@@ -55,7 +55,7 @@ def _check_alone(context: typer.Context) -> None:
         given = context.get_parameter_source(name)
         if given is not None and given.name == "COMMANDLINE":
             raise Failure(
-                f"expected SOURCE or --{name}, got both: a document has its own handlers and events",
+                f"expected SOURCE or --{name}, got both: a document has its own events",
                 ExitCode.USAGE,
             )
 

@@ -87,9 +87,11 @@ def test_connections_are_ended_again_and_again(
     end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
     with reading(redis_url, outbox, namespace, outbox_batch_rows=20) as service:
         for first in range(0, 500, 50):
-            with outbox.connect() as connection:
-                for number in range(first, first + 50):
-                    connection.execute("SELECT clarion_publish('all', 'tick', %s)", [str(number)])
+            outbox.execute(
+                "SELECT clarion_publish('all', 'tick', to_jsonb(n)) "
+                "FROM generate_series(%s::int, %s) AS n",
+                first, first + 49,
+            )  # fmt: skip
             outbox.server.execute(end, outbox.name)
         wait_for(service, ALL, range(500))
         assert service.metric(ERRORS) > 0
@@ -190,9 +192,10 @@ def test_a_roll_out_without_an_outbox_stops_until_there_is_one(
     ],
 )
 def test_a_wrong_url_is_told_without_the_password(
-    redis_url: str, outbox: Outbox, namespace: str, capfd: pytest.CaptureFixture[str],
+    redis_url: str, shared_postgres: Postgres, namespace: str, capfd: pytest.CaptureFixture[str],
     change: tuple[str, str], ready: bool | None, said: str,
 ) -> None:  # fmt: skip
+    outbox = shared_postgres.new_outbox()
     ports = {"port": outbox.server.port, "free": free_port()}
     old, new = (each.format(**ports) for each in change)
     url = outbox.url.replace(old, new).replace("@", ":very%20secret@")

@@ -149,7 +149,8 @@ async def test_a_database_without_an_outbox_is_told(shared_postgres: Postgres) -
             pass
 
 
-async def test_missing_rights_are_told_by_name(outbox: Outbox) -> None:
+async def test_missing_rights_are_told_by_name(shared_postgres: Postgres) -> None:
+    outbox = shared_postgres.new_outbox()
     user = f"reader_{outbox.name}"
     outbox.execute(f"CREATE USER {user}")
     outbox.execute(f"GRANT SELECT ON clarion_outbox_version, clarion_outbox TO {user}")
