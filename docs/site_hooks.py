@@ -31,6 +31,7 @@ PAGES: Final = {
     "examples/clarion_examples/orders/README.md": "examples/clarion_examples/orders.md",
     "examples/clarion_examples/answer/README.md": "examples/clarion_examples/answer.md",
     "examples/clarion_examples/auction/README.md": "examples/clarion_examples/auction.md",
+    "examples/clarion_examples/socketio/README.md": "examples/clarion_examples/socketio.md",
     "examples/clarion_examples/upstream/README.md": "examples/clarion_examples/upstream.md",
     "examples/upstream-express/README.md": "examples/upstream-express.md",
     "README.md": "index.md",

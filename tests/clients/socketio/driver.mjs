@@ -20,7 +20,27 @@ socket.on("question", (data, answer) => answer({ answer: data }));
 socket.onAny((name, ...args) =>
   report("event", { name, args: args.filter((each) => typeof each !== "function") }));
 
+// Other namespaces on the same session. Their reports have the namespace's name as `namespace`.
+const others = {};
+const open = (namespace, auth) => {
+  const other = socket.io.socket(namespace, { auth }); // connects at once
+  const say = (kind, fields) => report(kind, { namespace, ...fields });
+  other.on("connect", () => say("joined", { sid: other.id, recovered: other.recovered }));
+  other.on("disconnect", (reason) => say("left", { reason }));
+  other.on("connect_error", ({ message, data }) => say("barred", { message, data }));
+  other.onAny((name, ...args) => say("heard", { name, args }));
+  return other;
+};
+
 const commands = {
+  join: ([namespace, auth]) => {
+    const known = others[namespace];
+    if (known) Object.assign(known, { auth }).connect();
+    else others[namespace] = open(namespace, auth);
+  },
+  askIn: ([namespace, ...args]) =>
+    others[namespace].emit(...args, (...reply) => report("answered", { namespace, reply })),
+  leave: (namespace) => others[namespace].disconnect(),
   emit: ([name, ...args]) => socket.emit(name, ...args),
   ask: ([name, ...args]) => socket.emit(name, ...args, (...reply) => report("ack", { name, reply })),
   bytes: ([name, ...bytes]) =>

@@ -18,7 +18,7 @@ from tests.clients.socketio.conftest import Drive, Driven
 from tests.integration.pod import Pod, eventually, started, token
 
 HANDLERS = """
-from clarion import Handlers, Refusal, propagate
+from clarion import Handlers, Refusal, propagate, topic
 
 handlers = Handlers()
 
@@ -43,6 +43,25 @@ async def quiz(data, context):
 async def photo(data: list[bytes], context):
     await context.send("photo", {"n": 1}, data[0], "end")
     return {"bits": data[0] + data[1]}
+
+admin = handlers.namespace("/admin")
+
+@admin.on_connect
+def check(context):
+    if context.user != "alice":
+        raise Refusal("no_admin", "expected an admin")
+
+@admin.on("who")
+def who(data, context):
+    return [context.user, context.connection, data]
+
+@admin.on("notice", propagate(to=topic("/admin")))
+def notice(data, context):
+    return data
+
+@admin.on("note", propagate(to="user"))
+def note(data, context):
+    return data
 
 @handlers.on("refuse")
 def refuse(data, context):
@@ -120,6 +139,66 @@ async def test_bytes_reach_clients_as_bytes(drive: Drive, pod: Pod) -> None:
         assert await client.event("photo") == [{"n": 1}, {"type": "Buffer", "data": [1, 2]}, "end"]
 
 
+ADMIN = "/admin"
+
+
+@pytest.mark.parametrize(
+    "transports",
+    [["websocket"], ["polling"], ["polling", "websocket"]],
+    ids=["websocket", "polling", "upgrade"],
+)
+async def test_a_client_has_several_namespaces_on_one_session(
+    drive: Drive, pod: Pod, transports: list[str]
+) -> None:
+    async with connected(drive, pod, transports=transports) as client:
+        main = (await client.told("connect"))["sid"]
+        await client.write(join=[ADMIN, {"token": token("bob")}])
+        refused = await client.told("barred", namespace=ADMIN)
+        assert refused["data"] == {"code": "refused"}
+        await client.write(join=[ADMIN, {"token": token("alice")}])
+        admin = (await client.told("joined", namespace=ADMIN))["sid"]
+        assert admin != main
+        await client.write(askIn=[ADMIN, "who", 1])
+        answered = await client.told("answered", namespace=ADMIN)
+        assert answered["reply"] == [["alice", admin, 1]]
+        assert await client.ask("user") == [None], "each has a token of its own"
+        await pod.publish(Audience("topic", ADMIN), "notice", b"1")
+        assert (await client.told("heard", namespace=ADMIN))["args"] == [1]
+        await client.write(leave=ADMIN)
+        await client.told("left", namespace=ADMIN, reason="io client disconnect")
+        assert await client.ask("echo", 2) == [2], "the other namespace goes on"
+        assert not [each for each in client.reports if each["kind"] == "event"]
+
+
+async def test_a_reply_reaches_the_others_of_a_namespace_and_no_other_namespace(
+    drive: Drive, pod: Pod
+) -> None:
+    """Propagated to its topic: not to the sender's own connection, nor to its main one."""
+    as_alice = {"token": token("alice")}
+    async with connected(drive, pod, "alice") as first, connected(drive, pod, "alice") as second:
+        for each in (first, second):
+            await each.told("connect")
+            await each.write(join=[ADMIN, as_alice])
+            await each.told("joined")
+        await first.write(askIn=[ADMIN, "notice", "closed at six"])
+        assert (await first.told("answered"))["reply"] == ["closed at six"]
+        heard = await second.told("heard", name="notice")
+        assert heard["args"] == ["closed at six"]
+        await first.write(askIn=[ADMIN, "note", "for my other pages"])
+        await pod.publish(Audience("topic", ADMIN), "end")
+        await pod.publish(ALL, "end")
+        for each in (first, second):
+            await each.told("heard", name="end")
+            await each.event("end")
+        heard_by_first = [each["name"] for each in first.reports if each["kind"] == "heard"]
+        assert heard_by_first == ["end"]
+        # A user's events belong to the main namespace.
+        assert await first.event("note") == await second.event("note") == ["for my other pages"]
+        for each in (first, second):
+            names = [report["name"] for report in each.reports if report["kind"] == "event"]
+            assert sorted(names) == ["end", "note"]
+
+
 async def test_a_refusal_is_heard_as_exception_and_as_ack(drive: Drive, pod: Pod) -> None:
     refusal = {"status": "error", "code": "closed", "message": "the room is closed"}
     async with connected(drive, pod) as client:
@@ -162,7 +241,7 @@ async def test_a_closed_transport_brings_the_client_back_and_a_barred_user_stays
 
 
 async def test_an_unknown_namespace_is_a_connect_error(drive: Drive, pod: Pod) -> None:
-    async with drive(pod.url("/admin"), **WEBSOCKET) as client:
+    async with drive(pod.url("/nowhere"), **WEBSOCKET) as client:
         assert (await client.told("connect_error"))["message"] == "Invalid namespace"
 
 

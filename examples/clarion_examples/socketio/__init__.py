@@ -1,0 +1,1 @@
+"""A gateway of NestJS with a Redis propagator, written for Clarion."""
