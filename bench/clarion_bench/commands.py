@@ -42,8 +42,8 @@ from clarion_bench.results import (
 from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
 from clarion_bench.targeted import TargetedOptions, targeted
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics import TopicsOptions, topics
-from clarion_bench.topics.figure import TopicFigure
 from clarion_bench.upstream import UpstreamOptions, upstream
 
 app = typer.Typer(

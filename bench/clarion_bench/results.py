@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from clarion_bench.comparison import Comparison
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 
 _DISTURBED = 0.15
 

@@ -19,7 +19,7 @@ from clarion_bench.results import (
     Trial,
     Upstream,
 )
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9

@@ -22,7 +22,7 @@ from clarion_bench.results import (
     read,
     write,
 )
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 
 MACHINE = Machine(
     time="2026-01-01T00:00:00+00:00",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clarion_bench.laboratory import laboratory
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics import TopicsOptions, topics
-from clarion_bench.topics.figure import TopicFigure
 
 
 def test_every_part_yields_its_figures() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from clarion_bench.laboratory import Laboratory
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.deliveries import to_many, to_one
-from clarion_bench.topics.figure import TopicFigure
 from clarion_bench.topics.memberships import memberships
 from clarion_bench.topics.storm import storm
 from clarion_bench.topics.texts import texts

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from clarion_bench import clarion
 from clarion_bench.laboratory import Laboratory
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.turns import Side, alternate, crowd, gateway
 from clarion_bench.window import Instruments, Window
 from clarion_contract.events.audience import ALL, Audience, topic_audience, user_audience

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from clarion_bench import clarion
 from clarion_bench.crowd import LoadError
 from clarion_bench.laboratory import Laboratory
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.turns import Gateway, gateway
 from clarion_bench.window import clock
 

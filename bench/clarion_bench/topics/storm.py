@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from clarion_bench import clarion, payload
 from clarion_bench.crowd import Crowd, LoadError
 from clarion_bench.laboratory import Laboratory
-from clarion_bench.topics.figure import TopicFigure
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.turns import crowd, gateway
 from clarion_bench.window import Instruments, between
 from clarion_contract.events.audience import topic_audience

@@ -10,8 +10,8 @@ from typing import Final
 
 from clarion_bench import clarion
 from clarion_bench.laboratory import Laboratory
+from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.deliveries import others_busy
-from clarion_bench.topics.figure import TopicFigure
 from clarion_bench.topics.turns import Side, alternate, crowd, gateway
 from clarion_bench.window import Instruments
 from clarion_contract.events.audience import topic_audience
