@@ -60,6 +60,11 @@ def topic_queries(topics: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def more_queries(connections: int) -> list[str]:
+    """Return the same as `queries`, for paths that have a query already."""
+    return [query.replace("?", "&") for query in queries(connections)]
+
+
 def gateway(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:
     """One gateway pod with its default settings."""
     internal = free_port()

@@ -12,7 +12,7 @@ from pathlib import Path
 from clarion_bench import centrifugo, clarion, packages
 from clarion_bench.broker import Broker
 from clarion_bench.cores import Cores
-from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, Dialect
+from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, SOCKET_IO_POLLING, Dialect
 from clarion_bench.launch import Launch
 from clarion_bench.processes import ServerProcess, accepts, free_port, running
 from clarion_bench.publishers import CHANNEL, PlainPublisher, Publisher, SocketIoPublisher
@@ -63,12 +63,14 @@ def _fastapi(port: int, redis_url: str) -> Launch:
 def _peer(
     name: str, label: str, launch: Callable[[int, str], Launch], dialect: Dialect = PLAIN
 ) -> Contender:
-    publisher = SocketIoPublisher if dialect is SOCKET_IO else PlainPublisher
+    publisher = PlainPublisher if dialect is PLAIN else SocketIoPublisher
     return Contender(name, label, dialect, launch, publisher, _anonymous)
 
 
-def _clarion(name: str, label: str, queries: Callable[[int], list[str]]) -> Contender:
-    return Contender(name, label, CLARION, clarion.gateway, clarion.to_all, queries)
+def _clarion(
+    name: str, label: str, queries: Callable[[int], list[str]], dialect: Dialect = CLARION
+) -> Contender:
+    return Contender(name, label, dialect, clarion.gateway, clarion.to_all, queries)
 
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -76,8 +78,11 @@ CONTENDERS: Mapping[str, Contender] = {
     for contender in (
         _clarion("clarion", "Clarion", clarion.queries),
         _clarion("clarion-anonymous", "Clarion, open", _anonymous),
+        _clarion("clarion-socketio", "Clarion, Socket.IO", clarion.more_queries, SOCKET_IO),
+        _clarion("clarion-polling", "Clarion, polling", clarion.more_queries, SOCKET_IO_POLLING),
         _peer("ws", "ws", _node("ws.mjs")),
         _peer("socketio", "socket.io", _node("socketio.mjs"), SOCKET_IO),
+        _peer("socketio-polling", "socket.io, polling", _node("socketio.mjs"), SOCKET_IO_POLLING),
         _peer("uws", "uWebSockets", _node("uws.mjs")),
         _peer("fastapi", "FastAPI route", _fastapi),
         Contender(

@@ -6,14 +6,18 @@ latencies come from all of a server's order of delivery and not only from its fi
 
 import contextlib
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from ctypes import c_ulonglong
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from typing import cast
 
+from clarion_bench.cores import raise_file_limit
 from clarion_bench.dialects import Dialect
-from clarion_bench.load import Opened, Orders, Progress, Snapshot, main
+from clarion_bench.load import LoadProcess, Opened, Orders, Progress, Snapshot
+from clarion_bench.polls import PollingProcess
 
 _ANSWER_SECONDS = 90.0
 _PAUSE_SECONDS = 0.05
@@ -47,7 +51,7 @@ class Loader:
         self._pipe, theirs = context.Pipe()
         self._progress = cast("Progress", context.RawValue(c_ulonglong, 0))
         self._process = context.Process(
-            target=main, args=(orders, theirs, self._progress), daemon=True
+            target=_run, args=(orders, theirs, self._progress), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -141,3 +145,13 @@ class Crowd:
         """Close every socket and end both processes."""
         self._bulk.close()
         self._sample.close()
+
+
+def _run(orders: Orders, pipe: Pipe, progress: Progress) -> None:
+    """Run a load process. The parent handles Ctrl-C and then closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_file_limit()
+    if not orders.sampling:
+        os.nice(10)
+    process = PollingProcess if orders.dialect.polls else LoadProcess
+    process(orders, pipe, progress).run()

@@ -4,7 +4,7 @@ A dialect holds no state and does no I/O, so it can be passed to another process
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Servers accept a key that is not random (RFC 6455, section 4.1, demands a random one only of
 # clients). A constant makes a handshake cheaper for the load client.
@@ -17,13 +17,15 @@ class Dialect:
 
     `greeting` holds pairs: the first bytes of the next message after the handshake, and the answer
     to it (none if empty). A socket counts as open after the last of them. `answers` maps whole
-    messages to their replies, for engine.io's own ping and pong.
+    messages to their replies, for engine.io's own ping and pong. `polls` says that messages travel
+    by HTTP requests instead of a WebSocket (see `polls.py`).
     """
 
     path: str
     subprotocol: str | None = None
     greeting: tuple[tuple[bytes, bytes], ...] = ()
     answers: Mapping[bytes, bytes] = field(default_factory=dict)
+    polls: bool = False
 
     def request(self, port: int, query: str = "") -> bytes:
         """Return the handshake request to 127.0.0.1:`port`; `query` is appended to the path."""
@@ -47,3 +49,4 @@ SOCKET_IO = Dialect(
     greeting=((b"0{", b"40"), (b"40{", b"")),
     answers={b"2": b"3"},
 )
+SOCKET_IO_POLLING = replace(SOCKET_IO, path="/socket.io/?EIO=4&transport=polling", polls=True)

@@ -11,9 +11,7 @@ its sockets in one loop into one buffer. There are two kinds of sockets:
 """
 
 import contextlib
-import os
 import selectors
-import signal
 import socket
 import time
 from collections import deque
@@ -21,7 +19,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Protocol
 
-from clarion_bench.cores import raise_file_limit
 from clarion_bench.dialects import Dialect
 from clarion_bench.frames import Frame, FrameCounter, FrameParser, Opcode, encode_client
 from clarion_bench.payload import decode
@@ -75,7 +72,7 @@ class Snapshot:
     latencies_ns: list[int] = field(repr=False)
 
 
-class _Peer:
+class Peer:
     """One socket: first it is greeted, then counted or sampled."""
 
     __slots__ = ("counter", "greeted", "next_sequence", "parser", "socket", "upgraded")
@@ -99,8 +96,8 @@ class LoadProcess:
         self._selector = selectors.DefaultSelector()
         self._selector.register(pipe, selectors.EVENT_READ)
         self._buffer = bytearray(_BUFFER_BYTES)
-        self._peers: list[_Peer] = []
-        self._opening: set[_Peer] = set()
+        self._peers: list[Peer] = []
+        self._opening: set[Peer] = set()
         self._latencies_ns: list[int] = []
         self._closed = 0
         self._refusal = ""
@@ -172,17 +169,21 @@ class LoadProcess:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             connection.connect(("127.0.0.1", self._orders.port))
-            connection.send(self._orders.dialect.request(self._orders.port, query))
+            peer, request = self._dial(connection, query)
+            connection.send(request)
         except OSError:
             connection.close()
             raise
         connection.setblocking(False)
-        peer = _Peer(connection)
         self._peers.append(peer)
         self._opening.add(peer)
         self._selector.register(connection, selectors.EVENT_READ, peer)
 
-    def _read(self, peer: _Peer) -> None:
+    def _dial(self, connection: socket.socket, query: str) -> tuple[Peer, bytes]:
+        """The peer for a new connection, and its first request."""
+        return Peer(connection), self._orders.dialect.request(self._orders.port, query)
+
+    def _read(self, peer: Peer) -> None:
         try:
             size = peer.socket.recv_into(self._buffer)
         except BlockingIOError:
@@ -191,7 +192,12 @@ class LoadProcess:
             size = 0
         if size == 0:
             self._close(peer)
-        elif peer in self._opening:
+        else:
+            self._heard(peer, size)
+
+    def _heard(self, peer: Peer, size: int) -> None:
+        """Take the first `size` bytes of the buffer, which a socket has received."""
+        if peer in self._opening:
             self._greet(peer, bytes(self._buffer[:size]))
         elif self._orders.sampling:
             self._sample(peer, peer.parser.feed(bytes(self._buffer[:size])))
@@ -201,7 +207,7 @@ class LoadProcess:
                 self._answer(peer, frame)
             self._events += peer.counter.events - before
 
-    def _greet(self, peer: _Peer, data: bytes) -> None:
+    def _greet(self, peer: Peer, data: bytes) -> None:
         """Read the handshake's response and the dialect's greeting."""
         if peer.greeted < 0:
             peer.upgraded += data
@@ -225,7 +231,7 @@ class LoadProcess:
             self._opening.discard(peer)
             self._begin(peer, frames)
 
-    def _begin(self, peer: _Peer, frames: list[Frame]) -> None:
+    def _begin(self, peer: Peer, frames: list[Frame]) -> None:
         """Process the frames that arrived right after the greeting."""
         if self._orders.sampling:
             self._sample(peer, frames)
@@ -239,22 +245,26 @@ class LoadProcess:
         # A bulk socket is counted from here on. Its parser may still hold a part of a frame.
         peer.counter.feed(bytearray(peer.parser.rest), len(peer.parser.rest))
 
-    def _sample(self, peer: _Peer, frames: list[Frame]) -> None:
+    def _sample(self, peer: Peer, frames: list[Frame]) -> None:
         now = time.monotonic_ns()
         for frame in frames:
             if frame.opcode != Opcode.TEXT or len(frame.payload) < 126:
                 self._answer(peer, frame)
                 continue
-            sequence, at_ns = decode(frame.payload)
-            self._latencies_ns.append(now - at_ns)
-            if peer.next_sequence not in (-1, sequence):
-                self._misordered += 1
-            peer.next_sequence = sequence + self._orders.stride
-            peer.counter.events += 1
+            self._note(peer, frame.payload, now)
             peer.counter.frame_bytes = len(frame.payload) + 4
-            self._events += 1
 
-    def _answer(self, peer: _Peer, frame: Frame) -> None:
+    def _note(self, peer: Peer, event: bytes, now: int) -> None:
+        """Count an event that was read in full, and note its latency and its place."""
+        sequence, at_ns = decode(event)
+        self._latencies_ns.append(now - at_ns)
+        if peer.next_sequence not in (-1, sequence):
+            self._misordered += 1
+        peer.next_sequence = sequence + self._orders.stride
+        peer.counter.events += 1
+        self._events += 1
+
+    def _answer(self, peer: Peer, frame: Frame) -> None:
         reply = None
         if frame.opcode == Opcode.PING:
             reply = encode_client(Opcode.PONG, frame.payload)
@@ -264,7 +274,7 @@ class LoadProcess:
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 peer.socket.send(reply)
 
-    def _close(self, peer: _Peer) -> None:
+    def _close(self, peer: Peer) -> None:
         self._closed += 1
         self._opening.discard(peer)
         self._selector.unregister(peer.socket)
@@ -283,12 +293,3 @@ class LoadProcess:
             cpu_seconds=time.process_time(),
             latencies_ns=latencies_ns,
         )
-
-
-def main(orders: Orders, pipe: Pipe, progress: Progress) -> None:
-    """Run a load process. The parent handles Ctrl-C and then closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise_file_limit()
-    if not orders.sampling:
-        os.nice(10)
-    LoadProcess(orders, pipe, progress).run()

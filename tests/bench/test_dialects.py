@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clarion_bench.contenders import CONTENDERS
 from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO
 
 
@@ -16,6 +17,14 @@ def test_clarion_gets_its_subprotocol_and_the_token_in_the_query() -> None:
     request = CLARION.request(8001, "?token=abc").decode()
     assert request.startswith("GET /ws?token=abc HTTP/1.1\r\n")
     assert "\r\nSec-WebSocket-Protocol: clarion.v1\r\n" in request
+
+
+def test_a_token_follows_the_query_of_socket_io() -> None:
+    (query,) = CONTENDERS["clarion-socketio"].queries(1)
+    request = SOCKET_IO.request(8001, query).decode()
+    assert request.startswith("GET /socket.io/?EIO=4&transport=websocket&token=")
+    assert CONTENDERS["clarion-socketio"].dialect is CONTENDERS["socketio"].dialect
+    assert CONTENDERS["clarion-polling"].dialect is CONTENDERS["socketio-polling"].dialect
 
 
 def test_socket_io_is_asked_for_websocket_alone_and_its_pings_are_answered() -> None:

@@ -9,6 +9,22 @@ from clarion_bench.laboratory import laboratory
 from clarion_bench.results import Idle, Trial
 
 
+def test_every_session_that_polls_receives_every_event() -> None:
+    options = FanoutOptions(
+        servers=["clarion-polling"],
+        connections=30,
+        rates=[10.0],
+        seconds=1.0,
+        warmup_seconds=0.3,
+        idle=0,
+        burst=False,
+    )
+    with laboratory() as bench:
+        (steady,) = fanout(options, bench, lambda _: None)
+    assert isinstance(steady, Trial)
+    assert (steady.missing, steady.misordered, steady.closed) == (0, 0, 0)
+
+
 def test_every_socket_of_the_fastapi_route_receives_every_event() -> None:
     options = FanoutOptions(
         servers=["fastapi"],

@@ -14,7 +14,7 @@ const http = createServer();
 const io = new Server(http, {
   adapter: createAdapter(publisher, subscriber, { key: channel }),
   serveClient: false,
-  transports: ["websocket"],
+  transports: ["websocket", "polling"],
 });
 // The adapter does not report its subscription: ask the connection, which answers in order.
 await subscriber.ping();

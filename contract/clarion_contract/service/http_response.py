@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -17,8 +18,9 @@ def lines(headers: Iterable[tuple[str, str]]) -> str:
 _COMMON: Final = lines(RESPONSE_HEADERS.items())
 
 
+@lru_cache(maxsize=64)  # clients that wait for the same event get the same head
 def response_head(
-    status: int, headers: Iterable[tuple[str, str]], *, common: str = _COMMON
+    status: int, headers: tuple[tuple[str, str], ...], *, common: str = _COMMON
 ) -> bytes:
     """The head of a response, up to its empty line.
 

@@ -37,6 +37,7 @@ from clarion_gateway.wire.format import default_of
 # Headers that may come once only. With two different values, a proxy in front might have checked
 # one, and the gateway would obey the other.
 _SINGLE: Final = (b"authorization", b"origin", b"last-event-id")
+_SINGLE_NAMES: Final = tuple(name.decode() for name in _SINGLE)
 
 
 class GatewayHttpProtocol(PollingHttpProtocol):
@@ -56,10 +57,10 @@ class GatewayHttpProtocol(PollingHttpProtocol):
     def admits(self, exchange: Exchange) -> bool:
         """See `PollingHttpProtocol`: pages of other origins may not."""
         request = exchange.request
-        for name in _SINGLE:
-            if len(request.values(name.decode())) > 1:
-                self.refuse(exchange, errors.BAD_REQUEST)
-                return False
+        names = [name for name, _ in request.headers]
+        if any(names.count(name) > 1 for name in _SINGLE_NAMES):
+            self.refuse(exchange, errors.BAD_REQUEST)
+            return False
         if refused_origin(self.sessions, request, peer_of(self.transport)) is not None:
             self.refuse(exchange, errors.FORBIDDEN)
             return False

@@ -94,4 +94,4 @@ class EventStream(TcpSocket):
 
 
 def _response_head(origin: str | None) -> bytes:
-    return response_head(200, [*_OWN, *readable_by(origin)], common=_COMMON)
+    return response_head(200, (*_OWN, *readable_by(origin)), common=_COMMON)

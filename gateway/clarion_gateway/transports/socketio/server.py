@@ -79,7 +79,7 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
             error = self._serve(exchange, exchange.request.field("sid"))
         if error is not None:
             self.refuse(exchange, error)
-        elif is_complete:  # it had to wait for earlier ones
+        elif is_complete and exchange.method == "POST":  # it had to wait for earlier ones
             self._complete(exchange)
 
     def _serve(self, exchange: Exchange, sid: str | None) -> EngineError | None:
@@ -112,7 +112,7 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
         exchange.refuse(error)
 
     def _complete(self, exchange: Exchange) -> None:
-        if exchange.carrier is not None and exchange.method == "POST":
+        if exchange.carrier is not None:
             exchange.carrier.posted(exchange)
 
     # httptools' callbacks
@@ -137,7 +137,9 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
         """See `BoundedHttpProtocol`."""
         super().on_message_complete()
         exchange = self._exchange
-        if exchange is not None and exchange.belongs_to(self.cycle):
+        if exchange is None or exchange.method != "POST":  # a poll has begun with its head
+            return
+        if exchange.belongs_to(self.cycle):
             self.loop.call_soon(self._complete, exchange)
 
     def on_response_complete(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from clarion_gateway.wire import frames
@@ -56,8 +57,12 @@ def encode(buffers: Iterable[bytes]) -> bytes:
     >>> encode([frames.text(b"2"), frames.text(b"4hello")])
     b'2\\x1e4hello'
     """
+    return SEPARATOR.join(map(_payload, buffers))
+
+
+@lru_cache(maxsize=1)  # a round writes one buffer to all sessions
+def _payload(buffer: bytes) -> bytes:
     return SEPARATOR.join(
         payload if is_text else _BINARY + base64.b64encode(payload)
-        for buffer in buffers
         for is_text, payload in frames.messages(buffer)
     )
