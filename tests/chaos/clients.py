@@ -24,8 +24,8 @@ from websockets.typing import Subprotocol
 from tests.chaos.handlers import TYPES
 from tests.chaos.ledger import Entry, Ledger, number_of
 from tests.chaos.moments import now_us
-from tests.chaos.revoking import Token
-from tests.chaos.session import Event, Gap, Heard, Identity, Session
+from tests.chaos.revoking import ROOMS, Token
+from tests.chaos.session import Event, Gap, Heard, Identity, Session, Topics
 from tests.integration.sockets import EventStream, Raw, Response
 
 _WELCOME_SECONDS = 15.0
@@ -45,6 +45,9 @@ _REVOKED = "4401"
 _FIDGET_SECONDS = (0.3, 3.0)
 _PAUSE_SECONDS = (0.5, 3.0)
 
+_OTHER_ROOM_SHARE = 0.3
+_LEAVE_SHARE = 0.4
+
 
 class TurnedAway(Exception):
     """The gateway refused the client for the moment, so there is no `welcome`."""
@@ -60,6 +63,8 @@ class Client(ABC):
         calm: set when the client should only listen from now on.
         token: the token in use, until a gateway says that it is revoked.
         refused: tokens that a gateway called revoked during the handshake.
+        roams: the topics that it wants change, when it connects and while it is connected.
+        wanted: the topics that it names when it connects.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Client(ABC):
     dice: random.Random
     calm: asyncio.Event
     sessions: list[Session] = field(default_factory=list)
+    roams: bool = False
+    wanted: set[str] = field(default_factory=set)
     turned_away: int = 0
     position: int | None = None
     token: Token | None = None
@@ -99,7 +106,13 @@ class Client(ABC):
         elif self.token is None or self.token.user != self.user:
             self.token = Token(self.user)
         self._dialled_us = now_us()
+        if self.roams and not self.calm.is_set() and self.dice.random() < _OTHER_ROOM_SHARE:
+            self.wanted ^= {self.dice.choice(ROOMS)}
         return self.token
+
+    def _asked(self) -> frozenset[str]:
+        """The topics to name: an anonymous client may have none."""
+        return frozenset(self.wanted if self.token is not None else ())
 
     def _refuse_token(self) -> None:
         """A gateway said before `welcome` that the token is revoked."""
@@ -112,8 +125,11 @@ class Client(ABC):
         if end == _REVOKED:
             self.token = None
 
-    def _begin(self, id_: str, resumed: bool | None) -> Session:
-        session = Session(self.position, int(id_), resumed, self.user, token=self.token)
+    def _begin(self, id_: str, welcome: dict[str, Any]) -> Session:
+        session = Session(self.position, int(id_), welcome["resumed"], self.user, token=self.token)
+        session.asked = self._asked()
+        session.topics = frozenset(welcome.get("topics", ()))
+        session.not_resumed = frozenset(welcome.get("not_resumed", ()))
         session.dialled_us, session.welcomed_us = self._dialled_us, now_us()
         self.sessions.append(session)
         self.position = session.position
@@ -122,6 +138,14 @@ class Client(ABC):
     def _note(self, session: Session, heard: Heard) -> None:
         session.heard.append(heard)
         self.position = session.position
+
+    def _note_topics(self, session: Session, message: dict[str, Any], id_: str | None) -> None:
+        """A ``subscribed``, which has an id, or an ``unsubscribed``, which has none."""
+        before, named = session.last_topics, frozenset(message["topics"])
+        if id_ is None:
+            self._note(session, Topics(before - named))
+        else:
+            self._note(session, Topics(before | named, int(id_)))
 
 
 @dataclass
@@ -144,6 +168,7 @@ class SocketClient(Client):
     _connection_id: str = ""
     _wishes: dict[int, Token | None] = field(default_factory=dict)
     _said: dict[int, Entry] = field(default_factory=dict)
+    _roams: dict[int, str] = field(default_factory=dict)
 
     def cut(self) -> None:
         if self._open is not None:
@@ -162,12 +187,13 @@ class SocketClient(Client):
             if welcome["kind"] == "reconnect":  # the pod began to drain meanwhile
                 raise TurnedAway(welcome["reason"])
             assert welcome["kind"] == "welcome", welcome
-            session = self._begin(welcome["id"], welcome["resumed"])
+            session = self._begin(welcome["id"], welcome)
             self._connection_id = welcome["connection"]
             self._open = connection
             self._reading.set()
             self._wishes.clear()
             self._said.clear()
+            self._roams.clear()
             fidgeting = asyncio.create_task(self._fidget(connection, session))
             try:
                 await self._listen(connection, session)
@@ -183,6 +209,7 @@ class SocketClient(Client):
         if self.position is not None:
             query["since"] = str(self.position)
         token = self._dial()
+        topics = [("topic", topic) for topic in sorted(self._asked())]
         headers = {} if token is None else {"Authorization": f"Bearer {token.signed}"}
         with socket.socket() as sock:
             if self.slow:
@@ -192,7 +219,7 @@ class SocketClient(Client):
             assert parts.port is not None
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", parts.port))
             async with connect(
-                f"ws://{parts.netloc}/ws?{urlencode(query)}",
+                f"ws://{parts.netloc}/ws?{urlencode([*query.items(), *topics])}",
                 sock=sock.dup(),
                 subprotocols=[Subprotocol("clarion.v1")],
                 additional_headers=headers,
@@ -219,7 +246,10 @@ class SocketClient(Client):
                 self.token = self._wishes.pop(message["ref"])
                 self.user = None if self.token is None else self.token.user
                 assert message["user"] == self.user, message
-                self._note(session, Identity(self.user))
+                self._note(session, Identity(self.user, frozenset(message.get("topics", ()))))
+            elif kind in {"subscribed", "unsubscribed"}:
+                self._note_topics(session, message, message.get("id"))
+                self._heed(message)
             elif kind == "reply":
                 self.ledger.replied(self._said.pop(message["ref"]))
             elif kind == "error":
@@ -229,7 +259,7 @@ class SocketClient(Client):
 
     def _note_failure(self, ref: int, code: str) -> None:
         """A message or a log-in could not be served at the moment."""
-        if self._said.pop(ref, None) is not None:
+        if self._said.pop(ref, None) is not None or self._roams.pop(ref, None) is not None:
             assert code in {"unavailable", "timeout"}, code
             return
         wish = self._wishes.pop(ref)
@@ -238,6 +268,17 @@ class SocketClient(Client):
             self.refused.append(wish)
         else:
             assert code == "unavailable", code
+
+    def _heed(self, message: dict[str, Any]) -> None:
+        """The client's own wish has come true; a service's order changes no wishes."""
+        topic = self._roams.pop(message["ref"], None)
+        if topic is not None:
+            # A room that a service has given to the user cannot be given up.
+            assert [topic] in (message["topics"], message.get("kept")), message
+            if message["kind"] == "subscribed":
+                self.wanted.add(topic)
+            else:
+                self.wanted.discard(topic)
 
     async def _fidget(self, connection: ClientConnection, session: Session) -> None:
         ref = 0
@@ -254,6 +295,9 @@ class SocketClient(Client):
             if self.talks:
                 ref += 1
                 await self._say(connection, session, ref)
+            if self.roams and self.user is not None:
+                ref += 1
+                await self._roam(connection, session, ref)
             if self.flees:
                 connection.transport.abort()
 
@@ -262,6 +306,15 @@ class SocketClient(Client):
         token = None if wish is None else wish.signed
         with contextlib.suppress(ConnectionClosed):
             await connection.send(json.dumps({"kind": "auth", "ref": ref, "token": token}))
+
+    async def _roam(self, connection: ClientConnection, session: Session, ref: int) -> None:
+        """Subscribe to a room, or give one up."""
+        heard = sorted(session.last_topics & set(ROOMS))
+        leaves = bool(heard) and self.dice.random() < _LEAVE_SHARE
+        self._roams[ref] = topic = self.dice.choice(heard if leaves else ROOMS)
+        kind = "unsubscribe" if leaves else "subscribe"
+        with contextlib.suppress(ConnectionClosed):
+            await connection.send(json.dumps({"kind": kind, "ref": ref, "topics": [topic]}))
 
     async def _say(self, connection: ClientConnection, session: Session, ref: int) -> None:
         """Send a message once. A message has no key, so a retry could publish it twice."""
@@ -311,7 +364,8 @@ class StreamClient(Client):
         fields: dict[str, Any] = {"Host": host, "Last-Event-ID": self.position}
         if token is not None:
             fields["Authorization"] = f"Bearer {token.signed}"
-        lines = ["GET /sse HTTP/1.1"]
+        query = urlencode([("topic", topic) for topic in sorted(self._asked())])
+        lines = [f"GET /sse?{query} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -320,7 +374,7 @@ class StreamClient(Client):
         first = await stream.receive()
         if first.type != "$welcome":
             raise TurnedAway(first.data)
-        session = self._begin(first.id, first.value["resumed"])
+        session = self._begin(first.id, first.value)
         self._open = raw
         try:
             while True:
@@ -329,6 +383,10 @@ class StreamClient(Client):
                     self._note(session, Gap(int(event.id)))
                 elif event.type == "$error":
                     self._end(session, _STREAM_ENDS.get(event.value["code"], event.data))
+                elif event.type == "$subscribed":
+                    self._note_topics(session, event.value, event.id)
+                elif event.type == "$unsubscribed":
+                    self._note_topics(session, event.value, None)
                 elif event.type not in {"$reconnect", "$ping"}:
                     self._note(session, Event(int(event.id), number_of(event.data)))
         except (OSError, EOFError, TimeoutError):

@@ -6,12 +6,12 @@ one on. It may receive an event again only after a reconnect, from within the ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.oracle import Verdict, judge_end, judge_orders
-from tests.chaos.session import Event, Gap, Identity, Session
+from tests.chaos.ledger import TOPIC, Entry, Ledger
+from tests.chaos.oracle import Verdict, judge_end, judge_orders, judge_topics
+from tests.chaos.session import Event, Gap, Identity, Session, Topics
 
 _SHARED = ("all", "authenticated")
 
@@ -30,6 +30,35 @@ class _Chain:
     welcomed_us: int
     had: set[int] = field(default_factory=set)
     changed: bool = False
+
+    def keep(self, topics: Collection[str]) -> None:
+        """The client receives only these topics; another one begins anew with its first event."""
+        for audience in [each for each in self.first if each.startswith(TOPIC)]:
+            if audience.removeprefix(TOPIC) not in topics:
+                del self.first[audience]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """The events that a client is due, by stream.
+
+    Attributes:
+        client: its name. Events that it sent itself are not for it.
+    """
+
+    streams: Mapping[str, Sequence[Entry]]
+    client: str
+
+    def judge(self, verdict: Verdict, name: str, chain: _Chain, audience: str, until: int) -> None:
+        """Below the last event that the client received on a stream, none may be missing."""
+        if chain.changed and audience != "all":
+            return
+        first = chain.first[audience]
+        for entry in self.streams.get(audience, ()):
+            if entry.id is None or entry.sender == self.client or entry.id in chain.had:
+                continue
+            if first < entry.id < until:
+                verdict.add("lost", f"{name}: event {entry.number}, id {entry.id}, {audience}")
 
 
 def judge_cluster(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
@@ -51,10 +80,10 @@ def judge_cluster(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> V
                 chain = _Chain(first, session.welcomed_us)
             chain.changed = chain.changed or session.changed
             _judge_start(verdict, ledger, name, session)
-            last = _judge_heard(verdict, ledger, name, session, numbers, chain)
-            for audience, until in last.items():
-                due = [e for e in streams.get(audience, ()) if e.sender != client]
-                _judge_missing(verdict, name, chain, due, until)
+            judge_topics(verdict, ledger, name, session)
+            chain.keep(session.topics - session.not_resumed)
+            due = _Due(streams, client)
+            _judge_heard(verdict, ledger, name, session, numbers, chain, due)
             judge_end(verdict, ledger, name, session)
             judge_orders(verdict, ledger, name, session)
         if chain is not None:
@@ -83,23 +112,31 @@ def _judge_heard(
     session: Session,
     numbers: dict[int, int],
     chain: _Chain,
-) -> dict[str, int]:
-    """Judge order, repetitions and entitlement; return the last id by stream."""
-    user = session.user
+    due: _Due,
+) -> None:
+    """Judge order, repetitions, entitlement, and what is missing between the events of a stream."""
+    user, topics = session.user, session.topics
     seen: set[int] = set()
     last: dict[str, int] = {}
     gaps = 0
     for heard in session.heard:
-        if isinstance(heard, Identity):
-            user = heard.user
+        if isinstance(heard, Identity | Topics):
+            user = heard.user if isinstance(heard, Identity) else user
+            topics = heard.topics
+            chain.had |= seen
+            for left in [each for each in last if each.startswith(TOPIC)]:
+                if left.removeprefix(TOPIC) not in topics:
+                    due.judge(verdict, name, chain, left, last.pop(left))
+            chain.keep(topics)
         elif isinstance(heard, Gap):
             gaps += 1
             verdict.gaps += 1
             if gaps > ledger.losses:
                 verdict.add("told without loss", f"{name}: gap at {heard.id}")
         else:
-            _judge_event(verdict, ledger, name, session, heard, user, numbers)
             entry = ledger.entries[heard.number]
+            entitled = entry.is_for(user, topics)
+            _judge_event(verdict, ledger, name, session, heard, numbers, entitled=entitled)
             if heard.id in seen:
                 verdict.add("doubled", f"{name}: event {heard.number} with id {heard.id}")
             if heard.id <= last.get(entry.audience, 0):
@@ -108,7 +145,8 @@ def _judge_heard(
             last[entry.audience] = heard.id
             chain.first.setdefault(entry.audience, heard.id)
     chain.had |= seen
-    return last
+    for audience, until in last.items():
+        due.judge(verdict, name, chain, audience, until)
 
 
 def _judge_event(
@@ -117,8 +155,9 @@ def _judge_event(
     name: str,
     session: Session,
     event: Event,
-    user: str | None,
     numbers: dict[int, int],
+    *,
+    entitled: bool,
 ) -> None:
     what = f"{name}: event {event.number} with id {event.id}"
     entry = ledger.entries[event.number]
@@ -127,17 +166,5 @@ def _judge_event(
         verdict.add("doubled", f"{what}, before with {before}")
     if event.number in session.said:
         verdict.add("echoed", what)
-    if not entry.is_for(user):
-        verdict.add("leaked", f"{what} is for {entry.audience}, not for {user}")
-
-
-def _judge_missing(
-    verdict: Verdict, name: str, chain: _Chain, due: Sequence[Entry], until: int
-) -> None:
-    """Below the last event that the client received on a stream, none may be missing."""
-    for entry in due:
-        assert entry.id is not None
-        if chain.changed and entry.audience != "all":
-            continue
-        if chain.first[entry.audience] < entry.id < until and entry.id not in chain.had:
-            verdict.add("lost", f"{name}: event {entry.number}, id {entry.id}, {entry.audience}")
+    if not entitled:
+        verdict.add("leaked", f"{what} is for {entry.audience}")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tests.chaos.clients import Client
 from tests.chaos.moments import now_us
-from tests.chaos.revoking import Order
+from tests.chaos.revoking import GIFTS, ROOMS, Order
 from tests.chaos.world import World
 from tests.integration.sockets import TEXT, frame, request_of
 
@@ -128,6 +128,18 @@ async def user_disconnected(world: World, clients: Sequence[Client], dice: rando
     await world.give(Order(_user(clients, dice), disconnects=True), dice)
 
 
+async def topics_given(world: World, clients: Sequence[Client], dice: random.Random) -> None:
+    """A service gives a topic to a user's open connections, and takes others away."""
+    change = {"add": [dice.choice(GIFTS)], "remove": dice.sample(ROOMS, 2)}
+    await world.give_topics(_user(clients, dice), change, dice)
+
+
+async def topics_taken(world: World, clients: Sequence[Client], dice: random.Random) -> None:
+    """A service takes from a user's connections what it may have given."""
+    change = {"add": [dice.choice(ROOMS)], "remove": GIFTS}
+    await world.give_topics(_user(clients, dice), change, dice)
+
+
 async def primary_killed(world: World, _: Sequence[Client], dice: random.Random) -> None:
     """The primary is killed, a replica replaces it, and the old one returns as a replica."""
     await world.fail_over(dice.uniform(0, 1), hangs=False)
@@ -164,6 +176,8 @@ _ANYWHERE: Sequence[Failure] = (
     token_revoked,
     tokens_revoked,
     user_disconnected,
+    topics_given,
+    topics_taken,
 )
 
 HARMLESS: Sequence[Failure] = (

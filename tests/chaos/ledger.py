@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from tests.chaos.moments import now_us
 from tests.chaos.revoking import Order
+
+TOPIC = "topic:"
 
 
 @dataclass(eq=False)
@@ -16,7 +18,7 @@ class Entry:
 
     Attributes:
         number: its number in the data that clients receive, and in its idempotency key.
-        audience: "all", "authenticated", or a user's id.
+        audience: "all", "authenticated", a user's id, or "topic:" and a topic.
         first_us: when it was first sent to a publisher.
         attempts: how often it was sent.
         id: from a publisher's 201 or 200; None: no publisher has answered yet. A handler's reply
@@ -37,18 +39,30 @@ class Entry:
     @property
     def json(self) -> dict[str, object]:
         """The event as the publisher takes it; the same bytes at each attempt."""
-        shared = self.audience in {"all", "authenticated"}
+        audience: object = {"user": self.audience}
+        if self.audience in {"all", "authenticated"}:
+            audience = self.audience
+        elif self.topic is not None:
+            audience = {"topic": self.topic}
         return {
-            "audience": self.audience if shared else {"user": self.audience},
+            "audience": audience,
             "type": "chaos",
             "data": {"number": self.number, "padding": "x" * self.padding},
             "key": f"chaos-{self.number}",
         }
 
-    def is_for(self, user: str | None) -> bool:
-        """Whether a connection of ``user`` is entitled to the event."""
+    @property
+    def topic(self) -> str | None:
+        """The topic that the event goes to; None: it goes to another audience."""
+        _, colon, topic = self.audience.partition(TOPIC)
+        return topic if colon else None
+
+    def is_for(self, user: str | None, topics: Collection[str] = ()) -> bool:
+        """Whether a connection of ``user`` that receives ``topics`` is entitled to the event."""
         if self.audience == "all":
             return True
+        if self.topic is not None:
+            return self.topic in topics
         return user is not None and self.audience in {"authenticated", user}
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.revoking import Token
-from tests.chaos.session import Event, Gap, Identity, Session
+from tests.chaos.revoking import Token, team_of
+from tests.chaos.session import Event, Gap, Identity, Session, Topics
 
 # How a welcomed connection may end in these scenarios: a drain, a kill or a cut, a slow client.
 _RIGHTFUL_ENDS = {"1012", "1006", "4408", ""}
@@ -31,6 +31,7 @@ class Verdict:
     excused: int = 0
     gaps: int = 0
     anew: int = 0
+    not_resumed: int = 0
     faults: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, what: str) -> None:
@@ -42,11 +43,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Span:
-    """A range of ids during which the connection may have been one of ``user``."""
+    """A range of ids during which the connection may have been one of ``user``, with these topics."""
 
     user: str | None
+    topics: frozenset[str]
     low: int
     high: int
+
+    def takes(self, entry: Entry) -> bool:
+        return entry.is_for(self.user, self.topics)
 
 
 def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
@@ -60,6 +65,7 @@ def judge(ledger: Ledger, clients: Mapping[str, Sequence[Session]]) -> Verdict:
         for index, session in enumerate(sessions):
             name = f"{client}, connection {index + 1}"
             _judge_start(verdict, ledger, name, session)
+            judge_topics(verdict, ledger, name, session)
             _judge_heard(verdict, ledger, name, session, numbers)
             _judge_missing(verdict, ledger, client, name, session, accepted)
             judge_end(verdict, ledger, name, session)
@@ -130,15 +136,35 @@ def _judge_start(verdict: Verdict, ledger: Ledger, name: str, session: Session) 
         verdict.add("dishonest", f"{name}: resumed from {session.start}, asked {session.since}")
 
 
+def judge_topics(verdict: Verdict, ledger: Ledger, name: str, session: Session) -> None:
+    """A connection must receive the topics that its token grants, and resume them."""
+    granted = set(session.asked)
+    if session.token is not None:
+        granted.add(team_of(session.token.user))
+    if session.topics != granted:
+        verdict.add("topics", f"{name}: receives {sorted(session.topics)}, not {sorted(granted)}")
+    for topic in session.not_resumed:
+        verdict.not_resumed += 1
+        needed = (session.since or 0) - ledger.overlap_us
+        if not (needed < ledger.began_us or ledger.may_be_told(needed)):
+            verdict.add("told without loss", f"{name}: {topic} not resumed from {session.since}")
+
+
 def _judge_heard(
     verdict: Verdict, ledger: Ledger, name: str, session: Session, numbers: dict[int, int]
 ) -> None:
     """Judge order, repetitions and entitlement; ``numbers`` are the ids of all received events."""
-    user, position = session.user, session.start
+    user, topics, position = session.user, session.topics, session.start
     told = Counter[str]()
     for heard in session.heard:
-        if isinstance(heard, Identity):
-            user = heard.user
+        if isinstance(heard, Identity | Topics):
+            topics = heard.topics
+            if isinstance(heard, Identity):
+                user = heard.user
+            elif heard.id is not None:
+                if heard.id < position:
+                    verdict.add("disordered", f"{name}: topics at {heard.id} after {position}")
+                position = max(position, heard.id)
             continue
         if isinstance(heard, Gap):
             told["gap"] += 1
@@ -148,7 +174,10 @@ def _judge_heard(
             if heard.id < position:
                 verdict.add("disordered", f"{name}: gap at {heard.id} after {position}")
         else:
-            _judge_event(verdict, ledger, name, session, heard, user, position, numbers)
+            entitled = ledger.entries[heard.number].is_for(user, topics)
+            _judge_event(
+                verdict, ledger, name, session, heard, position, numbers, entitled=entitled
+            )
         position = max(position, heard.id)
 
 
@@ -158,9 +187,10 @@ def _judge_event(
     name: str,
     session: Session,
     event: Event,
-    user: str | None,
     position: int,
     numbers: dict[int, int],
+    *,
+    entitled: bool,
 ) -> None:
     what = f"{name}: event {event.number} with id {event.id}"
     entry = ledger.entries[event.number]
@@ -174,8 +204,8 @@ def _judge_event(
         verdict.add("disordered", f"{what} at position {position}")
     if event.number in session.said:
         verdict.add("echoed", what)
-    if not entry.is_for(user):
-        verdict.add("leaked", f"{what} is for {entry.audience}, not for {user}")
+    if not entitled:
+        verdict.add("leaked", f"{what} is for {entry.audience}")
 
 
 def _judge_missing(
@@ -194,8 +224,10 @@ def _judge_missing(
         assert entry.id is not None
         if not session.start < entry.id <= session.position or entry.sender == client:
             continue
-        if not all(entry.is_for(span.user) for span in spans if span.low < entry.id < span.high):
+        if not all(span.takes(entry) for span in spans if span.low < entry.id < span.high):
             continue
+        if entry.topic in session.not_resumed and entry.id < _first_of(ledger, session, entry):
+            continue  # gone, and told
         verdict.due += 1
         if entry.id in heard:
             verdict.delivered += 1
@@ -206,24 +238,39 @@ def _judge_missing(
             verdict.add("lost", f"{what} ({session.start} to {session.position})")
 
 
+def _first_of(ledger: Ledger, session: Session, entry: Entry) -> int:
+    """The id of the connection's first event on the same topic."""
+    ids = (
+        heard.id
+        for heard in session.heard
+        if isinstance(heard, Event) and ledger.entries[heard.number].audience == entry.audience
+    )
+    return next(ids, _ABOVE_ALL_IDS)
+
+
 def _spans(session: Session) -> Iterator[_Span]:
-    """The connection's identities, and the ids during which each may have been in force.
+    """The connection's identities and topics, and the ids during which each may have been in force.
 
     An identity changes between the last event before `identity` and the first one after it. Events
-    between those two ids are due only to a client that was entitled to them before and after.
+    between those two ids are due only to a client that was entitled to them before and after. So it
+    is where a client gives a topic up. A new topic counts from the id that `subscribed` names.
     """
-    user, low, position = session.user, 0, session.start
-    changed: list[tuple[str | None, int]] = []
+    user, topics, low, position = session.user, session.topics, 0, session.start
+    changed: list[tuple[str | None, frozenset[str], int]] = []
     for heard in session.heard:
-        if isinstance(heard, Identity):
-            changed.append((user, low))
-            user, low = heard.user, position
-        else:
-            if isinstance(heard, Event):
-                for before, since in changed:
-                    yield _Span(before, since, heard.id)
-                changed = []
-            position = max(position, heard.id)
-    for before, since in changed:
-        yield _Span(before, since, position + 1)
-    yield _Span(user, low, _ABOVE_ALL_IDS)
+        if isinstance(heard, Identity | Topics):
+            changed.append((user, topics, low))
+            topics, low = heard.topics, position
+            if isinstance(heard, Identity):
+                user = heard.user
+        if isinstance(heard, Identity) or heard.id is None:
+            continue
+        if isinstance(heard, Topics):
+            low = heard.id
+        if not isinstance(heard, Gap):
+            end = heard.id + isinstance(heard, Topics)
+            yield from (_Span(*before, end) for before in changed)
+            changed = []
+        position = max(position, heard.id)
+    yield from (_Span(*before, position + 1) for before in changed)
+    yield _Span(user, topics, low, _ABOVE_ALL_IDS)

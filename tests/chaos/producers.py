@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.ledger import TOPIC, Entry, Ledger
 from tests.chaos.moments import now_us
-from tests.chaos.revoking import Order
+from tests.chaos.revoking import GIFTS, ROOMS, TEAMS, Order
 
 _ANSWER_SECONDS = 8.0
 _RETRY_SECONDS = (0.02, 0.3)
@@ -54,7 +54,9 @@ class Producer:
             await self._publish(client, [entry])
 
     def _entry(self) -> Entry:
-        audience = self.dice.choice(["all", "all", "authenticated", self.dice.choice(self.users)])
+        topics = [TOPIC + self.dice.choice(names) for names in (ROOMS, ROOMS, TEAMS, GIFTS)]
+        user = self.dice.choice(self.users)
+        audience = self.dice.choice(["all", "all", "authenticated", user, user, *topics])
         drawn = self.dice.random()
         if drawn < _LARGE_SHARE:
             return self.ledger.new(audience, _LARGEST_BYTES)
@@ -91,6 +93,27 @@ class Producer:
                 assert result["status"] in _RETRIED, result
                 again.append(entry)
         return again
+
+
+async def give_topics(
+    user: str,
+    change: dict[str, list[str]],
+    address: Callable[[], str],
+    token: str,
+    dice: random.Random,
+) -> None:
+    """Give topics to a user's connections, or take them away, until it is confirmed."""
+    async with _client(token) as client:
+        while True:
+            try:
+                response = await client.post(f"{address()}/v1/users/{user}/topics", json=change)
+            except httpx.TransportError:
+                pass
+            else:
+                assert response.is_success or response.status_code in _RETRIED, response.text
+                if response.is_success:
+                    return
+            await asyncio.sleep(dice.uniform(*_RETRY_SECONDS))
 
 
 async def give(order: Order, address: Callable[[], str], token: str, dice: random.Random) -> None:

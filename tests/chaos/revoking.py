@@ -12,6 +12,13 @@ from tests.cli.clarion import SECRET
 
 _TOKEN_SECONDS = 3_600
 
+ROOMS = [f"room.{number}" for number in range(8)]
+"""Topics that every user may ask for."""
+TEAMS = [f"team.{number}" for number in range(3)]
+"""Topics that tokens list: each user is in one team."""
+GIFTS = [f"gift.{number}" for number in range(2)]
+"""Topics that only an order gives to connections."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -24,8 +31,20 @@ class Token:
     @property
     def signed(self) -> str:
         issued = self.issued_us / 1e6
-        claims = {"sub": self.user, "jti": self.id, "iat": issued, "exp": issued + _TOKEN_SECONDS}
+        claims = {
+            "sub": self.user,
+            "jti": self.id,
+            "iat": issued,
+            "exp": issued + _TOKEN_SECONDS,
+            "topics": [team_of(self.user)],
+            "subscribe": ["room.*"],
+        }
         return jwt.encode(claims, SECRET, "HS256")
+
+
+def team_of(user: str) -> str:
+    """The topic that a user's tokens list."""
+    return TEAMS[sum(user.encode()) % len(TEAMS)]
 
 
 @dataclass(eq=False)

@@ -29,10 +29,11 @@ from tests.chaos.failures import (
     redis_emptied,
     token_revoked,
 )
-from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.ledger import TOPIC, Entry, Ledger
 from tests.chaos.oracle import Verdict, judge, judge_logs, judge_refusals
 from tests.chaos.producers import Producer
-from tests.chaos.session import Event
+from tests.chaos.revoking import GIFTS, ROOMS, TEAMS
+from tests.chaos.session import Event, Topics
 from tests.chaos.storage import Clustered, Failover, SingleServer
 from tests.chaos.world import OVERLAP_SECONDS, World
 
@@ -45,6 +46,7 @@ _FAULTS_SHOWN = 12
 _VARIED = {
     "GATEWAY_REPLAY_MAX_BYTES": ("0", "20000", "67108864"),
     "GATEWAY_PENDING_MAX_EVENTS": ("100", "10000"),
+    "GATEWAY_TOPIC_REPLAY_MAX_BYTES": ("1048576", "33554432"),
     "GATEWAY_COMPRESSION": ("false", "true"),
 }
 
@@ -107,6 +109,8 @@ class Report:
     ledger: Ledger
     failures: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    topics: int = 0
+    topic_changes: int = 0
     settled_seconds: float = 0.0
 
     @property
@@ -126,6 +130,9 @@ class Report:
             f"{len(self.ledger.failovers_us)} failovers; "
             f"{len(self.ledger.wipes_us)} times Redis lost all: {verdict.excused:,} deliveries "
             f"gone and told, by {verdict.gaps} gaps; {verdict.anew} resumed false\n"
+            f"  {sum(entry.topic is not None for entry in entries)} events to topics; "
+            f"{self.topics} topics from a welcome on, "
+            f"{verdict.not_resumed} not resumed; {self.topic_changes} changes of topics\n"
             f"  failures: {_counts(self.failures)}\n"
             f"  connections ended: {_counts(self.ends)}; "
             f"all caught up {self.settled_seconds:.1f} s after the last failure"
@@ -175,7 +182,7 @@ async def run(
             stop.set()
             await asyncio.wait(producing)
             began = time.monotonic()
-            ends = [ledger.new(to) for to in (["all", *_users(scale)] if clustered else ["all"])]
+            ends = [ledger.new(to) for to in (_all_streams(scale) if clustered else ["all"])]
             for end in ends:
                 await producers[0].publish(end)
             missing = await _settle(clients, ends)
@@ -197,6 +204,11 @@ async def run(
     if not report.clean:
         heard = [f"{client.name}\n{pformat(client.sessions)}" for client in clients]
         (folder / "heard.txt").write_text("\n".join(heard))
+    every = [session for client in clients for session in client.sessions]
+    report.topics = sum(len(session.topics) for session in every)
+    report.topic_changes = sum(
+        isinstance(heard, Topics) for session in every for heard in session.heard
+    )
     ends = [session.end for client in clients for session in client.sessions]
     report.ends.update(end for end in ends if end)
     return report
@@ -255,6 +267,7 @@ def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
     due = {end.number for end in ends if end.audience == "all"}
     if not any(each.changed for each in client.sessions):
         due |= {end.number for end in ends if end.audience == session.user}
+        due |= {end.number for end in ends if end.topic in session.last_topics}
     return due <= {
         heard.number for each in client.sessions for heard in each.heard if isinstance(heard, Event)
     }
@@ -278,12 +291,19 @@ def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Even
                 "fleeing",
                 "talker",
                 "talker",
+                "roamer",
+                "roamer",
+                "roamer",
             ]
         )
         name = f"client {number} ({habit}, {user})"
         if habit == "stream":
-            clients.append(StreamClient(name, user, world.gateway, world.ledger, own, calm))
+            clients.append(
+                StreamClient(name, user, world.gateway, world.ledger, own, calm, roams=True)
+            )
             continue
+        if habit == "roamer":
+            user = user or dice.choice(users)
         clients.append(
             SocketClient(
                 name,
@@ -292,6 +312,7 @@ def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Even
                 world.ledger,
                 own,
                 calm,
+                roams=habit in {"roamer", "fleeing"},
                 slow=habit == "slow",
                 commutes=dice.choice(users) if habit == "commuter" else None,
                 flees=habit == "fleeing",
@@ -299,6 +320,10 @@ def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Even
             )
         )
     return clients
+
+
+def _all_streams(scale: Scale) -> list[str]:
+    return ["all", *_users(scale), *(TOPIC + topic for topic in (*ROOMS, *TEAMS, *GIFTS))]
 
 
 def _users(scale: Scale) -> list[str]:

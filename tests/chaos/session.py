@@ -24,12 +24,29 @@ class Gap:
 
 @dataclass(frozen=True)
 class Identity:
-    """From here on the connection belongs to ``user``; None: to an anonymous client."""
+    """From here on the connection belongs to ``user``; None: to an anonymous client.
+
+    Attributes:
+        topics: all that it receives from here on.
+    """
 
     user: str | None
+    topics: frozenset[str] = frozenset()
 
 
-Heard = Event | Gap | Identity
+@dataclass(frozen=True)
+class Topics:
+    """From here on the connection receives these topics, and no others.
+
+    Attributes:
+        id: the new ones bring every event above it; None: the client has only given some up.
+    """
+
+    topics: frozenset[str]
+    id: int | None = None
+
+
+Heard = Event | Gap | Identity | Topics
 
 
 @dataclass
@@ -46,6 +63,9 @@ class Session:
         dialled_us: when the client began to connect.
         welcomed_us: when `welcome` had come.
         said: numbers of the events that the client sent itself and must not receive.
+        asked: topics that the client named when it connected, all of which its token grants.
+        topics: those that it received from `welcome` on.
+        not_resumed: of these, those of which events since the client's position are lost.
     """
 
     since: int | None
@@ -58,6 +78,9 @@ class Session:
     dialled_us: int = 0
     welcomed_us: int = 0
     said: set[int] = field(default_factory=set)
+    asked: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
+    not_resumed: frozenset[str] = frozenset()
 
     @property
     def users(self) -> set[str]:
@@ -74,6 +97,14 @@ class Session:
     def position(self) -> int:
         """The client's position: the last id in a `welcome`, an event or a gap."""
         for heard in reversed(self.heard):
-            if not isinstance(heard, Identity):
+            if not isinstance(heard, Identity) and heard.id is not None:
                 return heard.id
         return self.start
+
+    @property
+    def last_topics(self) -> frozenset[str]:
+        """The topics that the connection received in the end."""
+        for heard in reversed(self.heard):
+            if isinstance(heard, Identity | Topics):
+                return heard.topics
+        return self.topics

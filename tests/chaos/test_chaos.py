@@ -39,3 +39,6 @@ async def test_nothing_is_lost_or_doubled(tmp_path: Path, kind: Kind) -> None:
     assert bool(report.ledger.failovers_us) is (kind in {Kind.FAILOVER, Kind.CLUSTER})
     assert any(entry.sender and entry.accepted_us for entry in report.ledger.entries)
     assert report.ledger.orders
+    assert any(entry.topic and entry.accepted_us for entry in report.ledger.entries)
+    assert report.topics
+    assert report.topic_changes

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.ledger import Ledger
+from tests.chaos.cluster_oracle import judge_cluster
+from tests.chaos.ledger import TOPIC, Ledger
 from tests.chaos.oracle import Verdict, judge, judge_logs, judge_refusals
-from tests.chaos.revoking import Order, Token
-from tests.chaos.session import Event, Gap, Heard, Identity, Session
+from tests.chaos.revoking import Order, Token, team_of
+from tests.chaos.session import Event, Gap, Heard, Identity, Session, Topics
 
 # Events 0 to 4 as they were published: audience and id.
 AUDIENCES = ["all", "authenticated", "alice", "bob", "all"]
@@ -220,6 +221,7 @@ def order(**kind: Any) -> Order:
 
 
 TOKEN = Token("alice", "one", issued_us=1)
+TEAM = frozenset({team_of("alice")})
 ORDERS = [{"token_id": "one"}, {"issued_before_us": 2}, {"disconnects": True}]
 
 
@@ -228,7 +230,7 @@ def test_an_order_explains_a_close_of_its_own_kind(ledger: Ledger, kind: Any) ->
     right, wrong = ("4409", "4401") if "disconnects" in kind else ("4401", "4409")
     ledger.orders = [order(**kind)]
     closed = session(*events(0, 1), end=right)
-    closed.token = TOKEN
+    closed.token, closed.topics = TOKEN, TEAM
     assert faults(ledger, closed) == {}
     closed.end = wrong
     assert faults(ledger, closed) == {"thrown out": 1}
@@ -241,7 +243,7 @@ def test_an_order_explains_a_close_of_its_own_kind(ledger: Ledger, kind: Any) ->
 def test_a_connection_that_outlives_its_order_is_a_fault(ledger: Ledger, kind: Any) -> None:
     ledger.orders = [order(**kind)]
     kept = session(*events(0, 1, 2))
-    kept.token, kept.welcomed_us = TOKEN, 8
+    kept.token, kept.topics, kept.welcomed_us = TOKEN, TEAM, 8
     assert faults(ledger, kept) == {"kept": 1}
     kept.heard = events(0, 1)
     assert faults(ledger, kept) == {}
@@ -253,7 +255,7 @@ def test_a_connection_that_outlives_its_order_is_a_fault(ledger: Ledger, kind: A
 def test_a_revoked_token_that_is_let_in_is_a_fault(ledger: Ledger, kind: Any) -> None:
     ledger.orders = [order(**kind)]
     back = session(start=30)
-    back.token, back.dialled_us, back.welcomed_us = TOKEN, 28, 29
+    back.token, back.topics, back.dialled_us, back.welcomed_us = TOKEN, TEAM, 28, 29
     assert faults(ledger, back) == ({} if "disconnects" in kind else {"let in": 1})
     back.dialled_us = 24
     assert faults(ledger, back) == {}
@@ -266,3 +268,104 @@ def test_a_refusal_needs_a_revocation(ledger: Ledger) -> None:
     ledger.orders = [order(issued_before_us=2)]
     judge_refusals(verdict, ledger, [TOKEN, Token("alice", issued_us=3)])
     assert verdict.count("refused") == 2
+
+
+# Topics: events 0 to 5, at ids 10 to 60.
+ROOM = frozenset({"room.1"})
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def rooms() -> Ledger:
+    """Events of a room and of all, in turn."""
+    ledger = Ledger()
+    for number in range(6):
+        entry = ledger.new("all" if number % 2 else TOPIC + "room.1")
+        entry.id = 10 * (number + 1)
+        entry.first_us, entry.accepted_us = entry.id - 1, entry.id + 1
+    return ledger
+
+
+def of_rooms(*numbers: int) -> list[Heard]:
+    return [Event(10 * (number + 1), number) for number in numbers]
+
+
+def roomy(*heard: Heard, topics: frozenset[str] = ROOM, **options: Any) -> Session:
+    """A connection that asked for topics."""
+    session_ = session(*heard, **options)
+    session_.topics = session_.asked = topics
+    return session_
+
+
+JUDGES = pytest.mark.parametrize("judging", [judge, judge_cluster])
+
+
+def found(judging: Any, ledger: Ledger, *sessions: Session) -> dict[str, int]:
+    verdict = judging(ledger, {"client": sessions})
+    return {kind: len(faults) for kind, faults in verdict.faults.items()}
+
+
+@JUDGES
+def test_members_of_a_topic_have_all_of_it_and_others_nothing(rooms: Ledger, judging: Any) -> None:
+    assert found(judging, rooms, roomy(*of_rooms(0, 1, 2, 3, 4, 5))) == {}
+    assert found(judging, rooms, roomy(*of_rooms(1, 3, 5), topics=NONE)) == {}
+    assert found(judging, rooms, roomy(*of_rooms(0, 1, 3, 4, 5))) == {"lost": 1}
+    assert found(judging, rooms, roomy(*of_rooms(1, 2, 3, 5), topics=NONE)) == {"leaked": 1}
+
+
+@JUDGES
+def test_a_topic_that_comes_is_due_from_there_and_one_that_goes_until_there(
+    rooms: Ledger, judging: Any
+) -> None:
+    joins = [*of_rooms(1), Topics(ROOM, 25)]
+    leaves = [*of_rooms(0, 1, 2), Topics(NONE)]
+    assert found(judging, rooms, roomy(*joins, *of_rooms(2, 3, 4, 5), topics=NONE)) == {}
+    assert found(judging, rooms, roomy(*leaves, *of_rooms(3, 5))) == {}
+    assert found(judging, rooms, roomy(*leaves, *of_rooms(3, 4, 5))) == {"leaked": 1}
+    back = [*leaves, *of_rooms(3), Topics(ROOM, 45), *of_rooms(4, 5)]
+    assert found(judging, rooms, roomy(*back)) == {}
+
+
+@JUDGES
+def test_a_hole_in_a_topic_before_the_client_gave_it_up_is_found(
+    rooms: Ledger, judging: Any
+) -> None:
+    leaves = [*of_rooms(0, 1, 3, 4), Topics(NONE), *of_rooms(5)]
+    assert found(judging, rooms, roomy(*leaves)) == {"lost": 1}
+
+
+def test_the_first_event_of_a_new_topic_is_due(rooms: Ledger) -> None:
+    """On a cluster, ids of two clocks do not compare: the first one says where the topic begins."""
+    joins = [*of_rooms(1), Topics(ROOM, 25), *of_rooms(3, 4, 5)]
+    assert found(judge, rooms, roomy(*joins, topics=NONE)) == {"lost": 1}
+
+
+@JUDGES
+def test_a_topic_that_is_resumed_has_no_hole_between_two_connections(
+    rooms: Ledger, judging: Any
+) -> None:
+    first = roomy(*of_rooms(0, 1))
+    assert found(judging, rooms, first, back_in_room(2, 3, 4, 5)) == {}
+    assert found(judging, rooms, first, back_in_room(3, 4, 5)) == {"lost": 1}
+
+
+def back_in_room(*numbers: int) -> Session:
+    return roomy(*of_rooms(*numbers), since=20, start=20, resumed=True)
+
+
+@JUDGES
+def test_a_topic_that_is_not_resumed_needs_a_loss(rooms: Ledger, judging: Any) -> None:
+    back = back_in_room(3, 4, 5)
+    back.not_resumed = ROOM
+    assert found(judging, rooms, roomy(*of_rooms(0, 1)), back) == {"told without loss": 1}
+    rooms.wipes_us = [35]
+    assert found(judging, rooms, roomy(*of_rooms(0, 1)), back) == {}
+
+
+@JUDGES
+def test_a_topic_that_the_token_grants_and_the_client_lacks_is_a_fault(
+    rooms: Ledger, judging: Any
+) -> None:
+    without = roomy(*of_rooms(1, 3, 5), topics=NONE)
+    without.asked = ROOM
+    assert found(judging, rooms, without) == {"topics": 1}

@@ -23,7 +23,7 @@ from clarion_cli.plan import Plan
 from clarion_cli.token import SCOPES, Signer
 from tests.chaos import handlers
 from tests.chaos.ledger import Ledger, number_of
-from tests.chaos.producers import give
+from tests.chaos.producers import give, give_topics
 from tests.chaos.revoking import Order
 from tests.chaos.storage import REPLICAS, Clustered, Failover, SingleServer, Storage
 from tests.cli.clarion import SECRET, environment
@@ -139,6 +139,12 @@ class World:
     async def give(self, order: Order, dice: random.Random) -> None:
         """Give an order through any publisher, with as many attempts as it takes."""
         await give(self.ledger.ordered(order), self.publisher, self.producer_token(), dice)
+
+    async def give_topics(
+        self, user: str, change: dict[str, list[str]], dice: random.Random
+    ) -> None:
+        """Change what a user's connections receive, through any publisher."""
+        await give_topics(user, change, self.publisher, self.producer_token(), dice)
 
     async def ask_redis(self, *command: str) -> None:
         async with self.redis_lock:
