@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ import jwt
 from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Publication, Published
+from clarion_contract.redis.server import Replication
 from clarion_contract.service.internal_server import InternalServer
 from clarion_contract.service.serving import Server, bind
 from clarion_gateway.app import Gateway, running
@@ -183,5 +184,17 @@ async def started(
                         each.stop()
                     await gateway.hops.aclose()
                     await serving
+    finally:
+        await bus.aclose()
+
+
+@contextlib.asynccontextmanager
+async def waiting(pod: Pod) -> AsyncIterator[Pod]:
+    """A pod whose events count as published only when a replica has them."""
+    settings = pod.settings
+    redis = redis_from_url(settings.redis_url)
+    bus = Bus(redis, settings.keyspace, settings.history, Replication(1, 1))
+    try:
+        yield replace(pod, bus=bus)
     finally:
         await bus.aclose()

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.bus.orders import Disconnect, Orders
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, user_audience
 from clarion_contract.redis.keyspace import Keyspace
-from clarion_contract.redis.server import Replication
-from tests.integration.pod import Pod, eventually, started, token
+from tests.integration.pod import eventually, started, token, waiting
 from tests.integration.producer import Producer, heard_until, producing
 from tests.integration.sockets import Client, opened
 from tests.redis_topologies import Cluster, cluster, wait_until
@@ -51,18 +48,6 @@ def users_of(topology: Cluster, keys: Keyspace) -> dict[str, Audience]:
         found.setdefault(topology.primary_of(keys.log(user.stream)).address, user)
         number += 1
     return found
-
-
-@contextlib.asynccontextmanager
-async def waiting(pod: Pod) -> AsyncIterator[Pod]:
-    """A pod whose events count as published only when a replica has them."""
-    settings = pod.settings
-    redis = redis_from_url(settings.redis_url)
-    bus = Bus(redis, settings.keyspace, settings.history, Replication(1, 1))
-    try:
-        yield dataclasses.replace(pod, bus=bus)
-    finally:
-        await bus.aclose()
 
 
 async def heard(client: Client, producer: Producer, *audiences: Audience) -> list[int]:

@@ -11,6 +11,7 @@ from clarion_contract.events.topic_rules import NO_RULES
 from clarion_contract.service.settings import ContractSettings, InvalidSettings, load
 from clarion_contract.service.topic_rules_file import BadRules, read_topic_rules
 from tests.conftest import SECRET
+from tests.processes import Process
 
 RULES = {"topics": [{"pattern": "cursor.**", "history": False}]}
 YAML = """
@@ -118,3 +119,19 @@ def test_a_service_names_the_variable_on_each_line(monkeypatch: pytest.MonkeyPat
     ]
     monkeypatch.setenv("CLARION_TOPIC_RULES", json.dumps(RULES))
     assert load(ContractSettings).history.topics.of("cursor.a").history is None
+
+
+@pytest.mark.parametrize("service", ["gateway", "publisher"])
+def test_a_service_with_a_wrong_file_ends_with_a_line_for_each_fault(
+    tmp_path: Path, service: str
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("topics:\n  - pattern: a.**.b\n  - pattern: c\n    histroy: false\n")
+    log = tmp_path / "log"
+    with Process(service, log, CLARION_TOPIC_RULES=str(rules)) as process:
+        assert process.end() == 2
+    lines = log.read_text().splitlines()
+    assert "Traceback" not in log.read_text()
+    for fault in ("topics[0].pattern: expected", "topics[1].histroy: unknown key"):
+        (line,) = [line for line in lines if fault in line]
+        assert line.startswith(f"{service}: CLARION_TOPIC_RULES: ")
