@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from clarion_cli.typescript.schemas import (
@@ -26,6 +26,7 @@ _HEAD: Final = """\
 // Written by `clarion types`. Do not edit.
 
 """
+_MAIN: Final = "#/channels/connection"
 _TAKEN: Final = frozenset({"Events", "Messages", "Record"})
 
 
@@ -56,13 +57,15 @@ class _File:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._names: dict[str, str] = {}
+        self._namespaces: dict[str, str] = {}  # the type of each one's messages, by its channel
 
     def text(self) -> str:
         try:
-            events, messages = self._events(), self._messages()
+            self._name_namespaces()
+            events, messages = self._events(), [*self._messages()]
         except (KeyError, IndexError, TypeError, AttributeError):
             raise NotOfClarion("expected an AsyncAPI document made by Clarion") from None
-        parts = [events, messages, *self._declarations()]
+        parts = [events, *messages, *self._declarations()]
         return _HEAD + "\n".join("\n".join(lines) + "\n" for lines in parts)
 
     def _events(self) -> list[str]:
@@ -70,8 +73,10 @@ class _File:
         for operation in self._operations("send"):
             for reference in operation["messages"]:
                 message = self._at(reference)
-                data = type_of(_data(message), self._name, "  ")
-                found[message["name"]] = _Entry(message["name"], data, message)
+                name, data = message["name"], type_of(_data(message), self._name, "  ")
+                if name in found:  # of another namespace, or to another audience
+                    data = union([found[name].data, data])
+                found[name] = _Entry(name, data, message)
         lines = [*comment("The data of events, by type."), "export type Events = {"]
         exact = [each for each in found.values() if "*" not in each.name]
         for entry in sorted(exact):
@@ -79,12 +84,35 @@ class _File:
             lines.append(f"  {json.dumps(entry.name)}: {entry.data};")
         return [*lines, *_patterns(found), "};"]
 
-    def _messages(self) -> list[str]:
-        lines = [
-            *comment("The data of messages for handlers, and of their replies, by type."),
-            "export type Messages = {",
-        ]
+    def _messages(self) -> Iterator[list[str]]:
+        """The messages to the main namespace, and those to each other one of Socket.IO."""
+        about = "The data of messages for handlers, and of their replies, by type."
+        yield self._messages_type("Messages", about, self._receiving(_MAIN))
+        for channel, name in self._namespaces.items():
+            about = f"The same for the namespace {self._address(channel)} of Socket.IO."
+            yield self._messages_type(name, about, self._receiving(channel))
+
+    def _name_namespaces(self) -> None:
+        """Give each namespace a type, before classes of the application take its name."""
         for operation in self._operations("receive"):
+            channel = operation["channel"]["$ref"]
+            if channel != _MAIN and channel not in self._namespaces:
+                wished = f"{component_name(self._address(channel))}Messages"
+                taken = _TAKEN.union(self._namespaces.values())
+                self._namespaces[channel] = free_name(wished, taken)
+
+    def _receiving(self, channel: str) -> Iterator[Mapping[str, Any]]:
+        operations = self._operations("receive")
+        return (each for each in operations if each["channel"]["$ref"] == channel)
+
+    def _address(self, channel: str) -> str:
+        return str(self._at({"$ref": channel})["address"])
+
+    def _messages_type(
+        self, name: str, about: str, operations: Iterable[Mapping[str, Any]]
+    ) -> list[str]:
+        lines = [*comment(about), f"export type {name} = {{"]
+        for operation in operations:
             message = self._at(operation["messages"][0])
             reply = self._at(operation["reply"]["messages"][0])
             lines += _comment_of_message(message)
@@ -129,7 +157,9 @@ class _File:
     def _name(self, reference: str) -> str:
         if reference not in self._names:
             wished = component_name(path_of(reference)[-1])
-            self._names[reference] = free_name(wished, _TAKEN.union(self._names.values()))
+            self._names[reference] = free_name(
+                wished, _TAKEN.union(self._names.values(), self._namespaces.values())
+            )
         return self._names[reference]
 
 

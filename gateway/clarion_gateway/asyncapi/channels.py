@@ -1,4 +1,4 @@
-"""The channels of a gateway: the clients' connection, and one channel for each audience of events.
+"""The channels of a gateway: clients' connections, and one channel for each audience of events.
 
 An audience is a kind, a topic (``topic:order.42``), or a pattern of topics (``topic:order.*``), as
 catalogues write it.
@@ -33,6 +33,17 @@ def connection_channel() -> dict[str, Any]:
         "bindings": {
             "ws": {"method": "GET", "query": {"type": "object", "properties": query}},
         },
+    }
+
+
+def namespace_channel(namespace: str) -> dict[str, Any]:
+    """The Channel Object of messages to a namespace of Socket.IO, without its messages.
+
+    Example: ``namespace_channel("/admin")["address"] == "/admin"``, as in ``io("/admin")``.
+    """
+    return {
+        "address": namespace,
+        "title": f"A Socket.IO client's connection to the namespace {namespace}",
     }
 
 

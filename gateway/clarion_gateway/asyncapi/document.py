@@ -6,10 +6,10 @@ sends events. Messages stand in it as they are on the wire, in the protocol ``cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from clarion_contract.events.catalogue import Catalogue
@@ -25,16 +25,20 @@ from clarion_gateway.asyncapi.channels import (
     audiences_of,
     connection_channel,
     event_channel,
+    namespace_channel,
 )
 from clarion_gateway.asyncapi.dialect import in_draft_7
 from clarion_gateway.asyncapi.messages import Messages
 
 _VERSION: Final = "3.0.0"
 _ERROR: Final = "Error"
+_MAIN: Final = ""
 _DESCRIPTION: Final = (
     "Messages that clients send to the application's handlers, with their replies, and the events "
     "that clients receive. All of it travels on one connection: a WebSocket with the subprotocol "
-    "`clarion.v1`. Events also travel on an event stream at `/sse`."
+    "`clarion.v1`. Events also travel on an event stream at `/sse`. For a client of Socket.IO, "
+    "`type` is the name of what it emits or hears, `data` is the one argument, and the `data` of a "
+    "reply is the acknowledgement."
 )
 
 
@@ -73,6 +77,17 @@ def asyncapi_document(
     }
 
 
+class _Key(NamedTuple):
+    """A type of messages or events. Another namespace may have the same one.
+
+    Attributes:
+        namespace: of Socket.IO; empty: the main one, which is that of all other clients too.
+    """
+
+    namespace: str
+    type: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Event:
     """The message of a type of events, and the audiences that receive it."""
@@ -94,8 +109,8 @@ class _Document:
     """Collects events and calls by type, and then writes them."""
 
     components: Components = field(default_factory=Components)
-    events: dict[str, _Event] = field(default_factory=dict)
-    calls: dict[str, _Call] = field(default_factory=dict)
+    events: dict[_Key, _Event] = field(default_factory=dict)
+    calls: dict[_Key, _Call] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._messages = Messages(self.components)
@@ -106,34 +121,41 @@ class _Document:
         schemas = schemas_of(
             self.components, [each for route in routes.values() for each in _annotations(route)]
         )
-        for index, (type_, route) in enumerate(routes.items()):
+        for index, (key, route) in enumerate(routes.items()):
             takes, returns = schemas[2 * index : 2 * index + 2]
             about = route.signature.about
-            self.calls[type_] = _Call(
-                self._messages.call(type_, takes, about), self._messages.reply(type_, returns)
+            self.calls[key] = _Call(
+                self._messages.call(key.type, takes, about), self._messages.reply(key.type, returns)
             )
             audiences = [name for each in route.interceptors for name in audiences_of(each)]
             if audiences:
-                message = self._messages.event(type_, returns, about)
-                self.events[type_] = _Event(message, tuple(dict.fromkeys(audiences)))
+                message = self._messages.event(key.type, returns, about)
+                main = _Key(_MAIN, key.type)
+                self.events[key if main in self.events else main] = _Event(
+                    message, tuple(dict.fromkeys(audiences))
+                )
 
     def take_catalogue(self, catalogue: Catalogue) -> None:
         """Declared events; what is declared counts, also for events that handlers publish."""
         for declaration in catalogue:
             data = declared_data(self.components, catalogue, declaration)
             message = self._messages.declared(declaration, data)
-            self.events[declaration.type] = _Event(message, declaration.audiences or EVERY_AUDIENCE)
+            for key in [each for each in self.events if each.type == declaration.type]:
+                del self.events[key]
+            self.events[_Key(_MAIN, declaration.type)] = _Event(
+                message, declaration.audiences or EVERY_AUDIENCE
+            )
 
     def written(self) -> dict[str, Any]:
         """The channels, the operations, and the components."""
-        names = _names(sorted({*self.events, *self.calls}))
+        names = _key_names({*self.events, *self.calls})
         messages = self._named_messages(names)
         channels, operations = self._receiving(names)
         for audience, name in _names(self._audiences()).items():
             key = name[0].lower() + name[1:]
             sent = [
-                f"{names[type_]}Event"
-                for type_, event in sorted(self.events.items())
+                f"{names[each]}Event"
+                for each, event in sorted(self.events.items())
                 if audience in event.audiences
             ]
             channels[key] = {**event_channel(audience), "messages": _in_components(sent)}
@@ -152,37 +174,36 @@ class _Document:
             },
         }
 
-    def _named_messages(self, names: dict[str, str]) -> dict[str, Any]:
+    def _named_messages(self, names: Mapping[_Key, str]) -> dict[str, Any]:
         messages = {}
-        for type_, event in sorted(self.events.items()):
-            messages[f"{names[type_]}Event"] = event.message
-        for type_, call in self.calls.items():
-            messages[f"{names[type_]}Message"] = call.message
-            messages[f"{names[type_]}Reply"] = call.reply
+        for key, event in sorted(self.events.items()):
+            messages[f"{names[key]}Event"] = event.message
+        for key, call in self.calls.items():
+            messages[f"{names[key]}Message"] = call.message
+            messages[f"{names[key]}Reply"] = call.reply
         if self.calls:
             messages[_ERROR] = self._messages.error()
         return messages
 
-    def _receiving(self, names: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The channel of clients' messages, and an operation for each handler."""
-        if not self.calls:
-            return {}, {}
-        named = [f"{names[type_]}{kind}" for type_ in self.calls for kind in ("Message", "Reply")]
-        channel = {**connection_channel(), "messages": _in_components([*named, _ERROR])}
-        operations = {
-            f"receive{names[type_]}": {
-                "action": "receive",
-                "channel": _reference("channels", CONNECTION),
-                **{key: call.message[key] for key in ("summary",) if key in call.message},
-                "messages": _in_channel(CONNECTION, [f"{names[type_]}Message"]),
-                "reply": {
-                    "channel": _reference("channels", CONNECTION),
-                    "messages": _in_channel(CONNECTION, [f"{names[type_]}Reply", _ERROR]),
-                },
+    def _receiving(self, names: Mapping[_Key, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The channel of each namespace's messages, and an operation for each handler."""
+        channels: dict[str, Any] = {}
+        operations: dict[str, Any] = {}
+        for namespace, name in _names(
+            {each.namespace: None for each in sorted(self.calls)}
+        ).items():
+            channel = f"{CONNECTION}{name}" if namespace else CONNECTION
+            calls = {
+                names[key]: self.calls[key] for key in self.calls if key.namespace == namespace
             }
-            for type_, call in self.calls.items()
-        }
-        return {CONNECTION: channel}, operations
+            named = [f"{each}{kind}" for each in calls for kind in ("Message", "Reply")]
+            channels[channel] = {
+                **(namespace_channel(namespace) if namespace else connection_channel()),
+                "messages": _in_components([*named, _ERROR]),
+            }
+            for each, call in calls.items():
+                operations[f"receive{each}"] = _operation(channel, each, call)
+        return channels, operations
 
     def _audiences(self) -> list[str]:
         """All audiences of events: kinds in their own order, then topics."""
@@ -191,17 +212,41 @@ class _Document:
         return [*kinds, *sorted(found.difference(kinds))]
 
 
-def _routes(handlers: Handlers) -> Iterator[tuple[str, Route]]:
-    for type_ in sorted(handlers.types):
-        route = handlers.find(type_)
-        if route is not None:
-            yield type_, route
+def _operation(channel: str, name: str, call: _Call) -> dict[str, Any]:
+    """The Operation Object of a handler."""
+    return {
+        "action": "receive",
+        "channel": _reference("channels", channel),
+        **{key: call.message[key] for key in ("summary",) if key in call.message},
+        "messages": _in_channel(channel, [f"{name}Message"]),
+        "reply": {
+            "channel": _reference("channels", channel),
+            "messages": _in_channel(channel, [f"{name}Reply", _ERROR]),
+        },
+    }
+
+
+def _routes(handlers: Handlers) -> Iterator[tuple[_Key, Route]]:
+    """All handlers, those of namespaces last."""
+    for namespace, each in sorted({_MAIN: handlers, **handlers.namespaces}.items()):
+        for type_ in sorted(each.types):
+            route = each.find(type_)
+            if route is not None:
+                yield _Key(namespace, type_), route
 
 
 def _annotations(route: Route) -> tuple[Annotation, Annotation]:
     takes, returns, _ = route.signature
     takes = Any if takes is bytes else takes  # the JSON as it came
     return Annotation(takes, "validation"), Annotation(returns, "serialization")
+
+
+def _key_names(keys: Iterable[_Key]) -> dict[_Key, str]:
+    """A name for each; those of the main namespace are the shortest."""
+    ordered = sorted(keys)
+    texts = {key: f"{key.namespace} {key.type}".strip() for key in ordered}
+    names = _names(texts.values())
+    return {key: names[text] for key, text in texts.items()}
 
 
 def _names(texts: Iterable[str]) -> dict[str, str]:

@@ -205,3 +205,55 @@ def test_no_server_is_made_up() -> None:
     document = asyncapi_document(title="Shop", version="7")
     assert "servers" not in document
     assert (document["info"]["title"], document["info"]["version"]) == ("Shop", "7")
+
+
+def with_namespaces() -> Handlers:
+    made = handlers()
+    admin = made.namespace("/admin")
+
+    @admin.on("place", propagate(to=topic("/admin")))
+    async def place(message: str, context: Context) -> str:
+        """Place an order."""
+        return message
+
+    @admin.on("close", propagate(to="all"))
+    async def close(message: int, context: Context) -> int:
+        return message
+
+    @made.namespace("/a.b").on("look")
+    async def look(message: int, context: Context) -> int:
+        return message
+
+    return made
+
+
+def test_each_namespace_has_a_channel_of_its_own(official: Official) -> None:
+    document = asyncapi_document(with_namespaces())
+    official(document)
+    channels = {name: each["address"] for name, each in document["channels"].items()}
+    assert channels["connectionAdmin"] == "/admin"
+    assert channels["connectionAB"] == "/a.b"
+    assert [*document["channels"]["connectionAdmin"]["messages"]] == [
+        "AdminCloseMessage", "AdminCloseReply", "AdminPlaceMessage", "AdminPlaceReply", "Error",
+    ]  # fmt: skip
+    operation = document["operations"]["receiveAdminPlace"]
+    assert operation["channel"] == {"$ref": "#/channels/connectionAdmin"}
+    assert operation["summary"] == "Place an order."
+    message = {"kind": "message", "ref": 1, "type": "place", "data": "here"}
+    assert fits(document, "AdminPlaceMessage", message)
+    assert not fits(document, "PlaceMessage", message), "of the main namespace"
+
+
+def test_events_of_namespaces_go_to_their_audiences() -> None:
+    document = asyncapi_document(with_namespaces())
+    assert [*document["channels"]["topicAdmin"]["messages"]] == ["AdminPlaceEvent"]
+    shared = [*document["channels"]["all"]["messages"]]
+    assert {"CloseEvent", "PlaceEvent"} <= {*shared}
+    assert "AdminPlaceEvent" not in shared
+
+
+def test_a_declared_event_counts_for_those_of_namespaces_too() -> None:
+    declared = parse_catalogue({"place.json": {"type": "null", "x-audiences": ["authenticated"]}})
+    document = asyncapi_document(with_namespaces(), declared)
+    assert "AdminPlaceEvent" not in document["components"]["messages"]
+    assert "topicAdmin" not in document["channels"]
