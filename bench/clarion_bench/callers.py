@@ -1,8 +1,8 @@
 """HTTP load: keep-alive connections. Each sends its next request when it has its answer.
 
-It uses plain sockets and one prepared request. So a call costs the load's core only a few
-microseconds, and the server remains the limit. Answers are read by their Content-Length, or up to
-their last chunk; chunks are not joined.
+It uses plain sockets and one prepared request, in which at most a number changes. So a call costs
+the load's core only a few microseconds, and the server remains the limit. Answers are read by their
+Content-Length, or up to their last chunk; chunks are not joined.
 """
 
 import selectors
@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass, field
 
 _BUFFER_BYTES = 1 << 20
+SERIAL = b"@serial@"
+"""In its place, each request has another number of as many digits."""
+
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
@@ -36,13 +39,15 @@ class _Caller:
         self.called_at = 0
 
 
-def request(port: int, path: str, credentials: str, body: bytes) -> bytes:
-    """Return the bytes of a POST of JSON to 127.0.0.1:`port`; `credentials` is a header line."""
+def request(
+    port: int, path: str, credentials: str, body: bytes, content_type: str = "application/json"
+) -> bytes:
+    """Return the bytes of a POST to 127.0.0.1:`port`; `credentials` is a header line."""
     lines = [
         f"POST {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         credentials,
-        "Content-Type: application/json",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
@@ -63,10 +68,12 @@ def split_answer(received: bytes) -> tuple[int, bytes] | None:
 
 
 class Callers:
-    """Connections to one server, all sending the same request."""
+    """Connections to one server, all sending the same request, but for its `SERIAL`."""
 
     def __init__(self, port: int, message: bytes, concurrency: int) -> None:
         self._message = message
+        self._numbered = SERIAL in message
+        self._serial = 0
         self._selector = selectors.DefaultSelector()
         self._buffer = bytearray(_BUFFER_BYTES)
         self._callers = [self._connect(port) for _ in range(concurrency)]
@@ -102,8 +109,12 @@ class Callers:
         return caller
 
     def _call(self, caller: _Caller) -> None:
+        message = self._message
+        if self._numbered:
+            self._serial += 1
+            message = message.replace(SERIAL, b"%08d" % self._serial)
         caller.called_at = time.monotonic_ns()
-        caller.socket.sendall(self._message)
+        caller.socket.sendall(message)
 
     def _answered(self, caller: _Caller) -> bool:
         """Take incoming bytes; say whether this caller has made its last call."""

@@ -3,10 +3,11 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from clarion_bench import centrifugo, clarion, payload
-from clarion_bench.callers import Callers, Calls, request
+from clarion_bench.callers import SERIAL, Callers, Calls, request
 from clarion_bench.checkout import INSTALLED, Checkout
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
@@ -16,6 +17,11 @@ from clarion_bench.results import Publishing, percentile
 from clarion_bench.window import Clock, clock
 
 _EVENTS_UNDER_WAY = 8_000
+_TYPE = EVENT_TYPE.encode()
+_CLOUDEVENTS = "application/cloudevents"
+
+CATALOGUE = Path(__file__).parent / "catalogue.yaml"
+"""Declares the data of every event."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,45 @@ def _publishing(
 
 def message(port: int, batch: int) -> bytes:
     """Return the request for a batch; for 1, the request of the endpoint for single events."""
-    bearer = f"Authorization: Bearer {clarion.token('bench', scope=clarion.SCOPES)}"
-    event = b'{"audience":"all","type":"%b","data":%b}' % (EVENT_TYPE.encode(), payload.encode(0))
+    event = b'{"audience":"all","type":"%b","data":%b}' % (_TYPE, payload.encode(0))
     if batch == 1:
-        return request(port, "/v1/events", bearer, event)
+        return request(port, "/v1/events", _bearer(), event)
     events = b'{"events":[%b]}' % b",".join([event] * batch)
-    return request(port, "/v1/events:batch", bearer, events)
+    return request(port, "/v1/events:batch", _bearer(), events)
+
+
+def _bearer() -> str:
+    return f"Authorization: Bearer {clarion.token('bench', scope=clarion.SCOPES)}"
+
+
+def cloudevents(port: int, batch: int) -> bytes:
+    """Return the request for a batch of CloudEvents; for 1, of one in structured mode."""
+    events = [
+        b'{"specversion":"1.0","id":"%b-%d","source":"/bench","type":"%b","clarionaudience":"all",'
+        b'"data":%b}' % (SERIAL, number, _TYPE, payload.encode(0))
+        for number in range(batch)
+    ]
+    if batch == 1:
+        return request(port, "/v1/events", _bearer(), events[0], f"{_CLOUDEVENTS}+json")
+    body = b"[%b]" % b",".join(events)
+    return request(port, "/v1/events", _bearer(), body, f"{_CLOUDEVENTS}-batch+json")
+
+
+def keyed(port: int, batch: int) -> bytes:
+    """Return the request for a batch whose events have keys, as CloudEvents always do."""
+    events = [
+        b'{"audience":"all","type":"%b","key":"%b-%d","data":%b}'
+        % (_TYPE, SERIAL, number, payload.encode(0))
+        for number in range(batch)
+    ]
+    if batch == 1:
+        return request(port, "/v1/events", _bearer(), events[0])
+    return request(port, "/v1/events:batch", _bearer(), b'{"events":[%b]}' % b",".join(events))
+
+
+def _declaring(port: int, redis_url: str) -> Launch:
+    launch = clarion.publisher(port, redis_url)
+    return replace(launch, env={**launch.env, "CLARION_CATALOGUE": str(CATALOGUE)})
 
 
 @dataclass(frozen=True)
@@ -96,6 +135,9 @@ class Intake:
 
 INTAKES: Mapping[str, Intake] = {
     "clarion": Intake(clarion.publisher, message),
+    "clarion-declared": Intake(_declaring, message),
+    "clarion-keyed": Intake(clarion.publisher, keyed),
+    "clarion-cloudevents": Intake(clarion.publisher, cloudevents),
     "centrifugo": Intake(
         centrifugo.node, lambda port, batch: centrifugo.message(port, batch, payload.encode(0))
     ),
