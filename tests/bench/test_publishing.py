@@ -5,8 +5,8 @@ from __future__ import annotations
 from clarion_bench import payload
 from clarion_bench.callers import SERIAL
 from clarion_bench.laboratory import laboratory
-from clarion_bench.publishing import CATALOGUE, INTAKES, PublishingOptions, publishing
 from clarion_bench.publishers import EVENT_TYPE
+from clarion_bench.publishing import CATALOGUE, INTAKES, PublishingOptions, publishing
 from clarion_contract.service.declared_events import read_catalogue
 
 SERVERS = [name for name in INTAKES if name.startswith("clarion")]

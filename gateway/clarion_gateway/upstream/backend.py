@@ -178,8 +178,7 @@ class Backend:
                 "timeout", f"no answer within {seconds:g} s", temporary=True
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            raise UpstreamFailed("unreachable", reason, temporary=True) from None
+            raise UpstreamFailed("unreachable", _reason(error), temporary=True) from None
         if not 200 <= status < 300:
             temporary = status in _TEMPORARY
             reason = f"expected a status of 200 to 299, got {status}"
@@ -202,6 +201,17 @@ class Backend:
                 skip_auto_headers=["accept-encoding"],
             )
         return self._session
+
+
+def _reason(error: Exception) -> str:
+    """An error as one line without the URL, whose path and query may be secrets."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = error.message
+    elif isinstance(error, ValueError):  # `InvalidURL` is one
+        text = "the URL, or an address that it leads to, is none"
+    else:
+        text = str(error)
+    return f"{type(error).__name__}: {text}".splitlines()[0][:300]
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
