@@ -22,6 +22,7 @@ from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.host import GatewayHost
+from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -106,8 +107,9 @@ class Gateway:
         hub = Hub()
         sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
         _, verifier = verifier_of(settings)
+        identification = Identification(verifier, bus, metrics)
         admission = Admission(
-            hub, bus, bus, bus, verifier, metrics, settings, sweeper=sweeper, revocations=bus
+            hub, bus, bus, bus, identification, metrics, settings, sweeper=sweeper
         )
 
         def spawn(name: str, job: Any) -> object:
