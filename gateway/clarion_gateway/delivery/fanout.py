@@ -165,14 +165,14 @@ def _cells(
             (connection,) = members
             (hear_several if connection in hear_some else hear_some).add(connection)
         else:
-            hear_several |= members.keys() & hear_some
-            hear_some |= members.keys()
+            hear_several.update(members.keys() & hear_some)
+            hear_some.update(members)  # `|=` with the keys of a dict would copy the whole set
     if not hear_several:
         return [((stream,), members) for stream, members in heard], hear_some
     cells: list[tuple[Sequence[str], Collection[Connection]]] = []
     streams_of: dict[Connection, list[str]] = {}
     for stream, members in heard:
-        cells.append(((stream,), members.keys() - hear_several))
+        cells.append(((stream,), _but(members, hear_several)))
         for connection in members.keys() & hear_several:
             streams_of.setdefault(connection, []).append(stream)
     by_streams: dict[tuple[str, ...], list[Connection]] = {}
