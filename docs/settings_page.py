@@ -332,6 +332,14 @@ _ADVICE: Final[dict[str, str]] = {
     "spare the database.",
     "publisher.outbox_batch_rows": "Raise it if [the outbox falls behind](runbook.md#the-outbox-falls-behind).",
     "publisher.outbox_keep_refused_seconds": "Raise it if you need longer to find and mend such rows.",
+    "publisher.socketio_redis_url": "Set it to publish what [producers of Socket.IO](socketio-producers.md) "
+    "write.",
+    "publisher.socketio_stream": "Set it to the emitter's `streamName`.",
+    "publisher.socketio_key": "Set it to the emitter's `key`.",
+    "publisher.socketio_channel": "Set it to the manager's `channel`.",
+    "publisher.socketio_user_rooms": "Set it if your server lets each user's sockets join a room of their own.",
+    "publisher.socketio_scopes": "Set it to what the producers need. [Security](socketio-producers.md#security).",
+    "publisher.socketio_poll_seconds": "Lower it for events that come sooner. Raise it to spare Redis.",
     "publisher.allowed_origins": "Set it only in development.",
 }
 

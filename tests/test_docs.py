@@ -23,6 +23,7 @@ from clarion_publisher.metrics import Metrics as PublisherMetrics
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.outbox.metrics import OutboxMetrics
+from clarion_publisher.sources.socketio.metrics import SocketIoMetrics
 from docs import figures, settings_page
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,7 @@ def publisher_metrics() -> set[str]:
     registry = CollectorRegistry()
     PublisherMetrics(registry)
     OutboxMetrics(registry)
+    SocketIoMetrics(registry)
     return metrics_of(registry)
 
 

@@ -48,6 +48,7 @@ from clarion_publisher.sources.http.exchange import Bodies
 from clarion_publisher.sources.http.source import HttpSource
 from clarion_publisher.sources.http.texts import texts_of
 from clarion_publisher.sources.http.users import Users
+from clarion_publisher.sources.socketio.build import socketio_source
 from clarion_publisher.sources.source import Source
 
 _log = structlog.get_logger(__name__)
@@ -153,6 +154,7 @@ async def running(
             declared,
         ),
         *_outbox(settings, metrics),
+        *_socketio(settings, bus, metrics),
         *sources,
     ]
     metrics.observe_pod(
@@ -269,6 +271,15 @@ def _outbox(settings: PublisherSettings, metrics: Metrics) -> list[Source]:
         problem = f"PUBLISHER_OUTBOX_URL needs Clarion's extra `postgres`: {error}"
         raise InvalidSettings([problem]) from None
     return [outbox_source(settings, metrics.registry)]
+
+
+def _socketio(settings: PublisherSettings, bus: Bus, metrics: Metrics) -> list[Source]:
+    """The producers of Socket.IO if their Redis is set."""
+    url = settings.socketio_redis_url
+    if url is None:
+        return []
+    orders = Orders(bus, settings.keyspace, max_orders=settings.orders_max)
+    return [socketio_source(settings, url, orders, metrics.registry)]
 
 
 def _bus_probe(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from clarion_contract.redis.url import parse_redis_url
 from clarion_contract.service.declared_events import Undeclared
 from clarion_contract.service.origins import check_entries
 from clarion_contract.service.postgres_url import check_postgres_url, with_postgres_login
@@ -20,6 +21,9 @@ from clarion_contract.service.settings import (
     PathPrefix,
     split_names,
 )
+
+SocketIoName = Annotated[str, Field(min_length=1, max_length=128)]
+"""A name in the Redis of Socket.IO's producers, or ``off``."""
 
 
 class PublisherSettings(ContractSettings):
@@ -181,6 +185,51 @@ class PublisherSettings(ContractSettings):
         description="How long rows that can never be published stay in `clarion_outbox_refused`.",
     )
 
+    socketio_redis_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
+        None,
+        repr=False,
+        description="URL of the Redis into which producers of Socket.IO write, in a form of "
+        "CLARION_REDIS_URL; it may be the same server. Set it to publish what they write.",
+    )
+    socketio_stream: SocketIoName = Field(
+        "socket.io",
+        description="Redis stream of `@socket.io/redis-streams-emitter`. `off`: it is not read.",
+    )
+    socketio_key: SocketIoName = Field(
+        "socket.io",
+        description="`key` of `@socket.io/redis-emitter`, with which its channels begin. `off`: "
+        "they are not heard.",
+    )
+    socketio_channel: SocketIoName = Field(
+        "socketio",
+        description="Channel of python-socketio's managers. `off`: it is not heard.",
+    )
+    socketio_user_rooms: str = Field(
+        "",
+        max_length=64,
+        description="Beginning of the names of rooms that are users, such as `user:`. Then an "
+        "event for the room `user:alice` goes to the user `alice`. Empty: every room is a topic.",
+    )
+    socketio_scopes: Names = Field(
+        (),
+        description="What producers of Socket.IO may do, all of them together: scopes as in a "
+        "token, such as `publish:topic:chat.**`. Empty: publish to everybody, move sockets between "
+        "topics (`users:topics`), disconnect them (`users:disconnect`).",
+    )
+    socketio_poll_seconds: float = Field(
+        0.1,
+        ge=0.01,
+        le=60,
+        description="Time between two looks at a stream without new entries.",
+    )
+
+    @field_validator("socketio_redis_url")
+    @classmethod
+    def _known_to_socketio(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_redis_url(url)
+        return url
+
     @field_validator("outbox_url")
     @classmethod
     def _known_to_postgres(cls, url: str | None) -> str | None:
@@ -203,9 +252,9 @@ class PublisherSettings(ContractSettings):
         check_entries(names)
         return names
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "socketio_scopes", mode="before")
     @classmethod
-    def _split_origins(cls, value: Any) -> Any:  # noqa: ANN401
+    def _split_lists(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)
 
     @model_validator(mode="after")

@@ -121,7 +121,10 @@ def test_every_setting_of_its_own_place_arrives(helm: Helm, trial: Rendered) -> 
         "--set", "gateway.upstream.url=http://shop/clarion",
         "--set", "gateway.upstream.existingSecret.name=shop",
     )  # fmt: skip
-    examples = (trial, jwks, pem, handlers, cost, login, outbox, rules, declared, upstream)
+    socketio = helm.render(*TRIAL, "--set", "publisher.socketio.url=redis://emitters")
+    examples = (
+        trial, jwks, pem, handlers, cost, login, outbox, socketio, rules, declared, upstream,
+    )  # fmt: skip
     reached = {name for one in examples for each in CLASSES for name in names(one, each)}
     assert ELSEWHERE.keys() <= reached
 

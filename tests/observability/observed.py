@@ -103,6 +103,7 @@ def _recording(
             folder,
             valkey.url,
             "test-observability",
+            PUBLISHER_SOCKETIO_REDIS_URL=valkey.url,
             PUBLISHER_OUTBOX_URL=postgres.new_outbox().url,
             GATEWAY_UPSTREAM_URL=exits.enter_context(backend.upstream()),
             **backend.SETTINGS,

@@ -87,6 +87,7 @@ def _of_component(values: Mapping[str, Any], service: str) -> Environment:
         made["GATEWAY_HANDLERS"] = _map(values, service, "handlers").get("name")
     else:
         made["PUBLISHER_OUTBOX_URL"] = _outbox(_map(values, service, "outbox"))
+        made["PUBLISHER_SOCKETIO_REDIS_URL"] = _socketio(_map(values, service, "socketio"))
     return {name: _text(value) for name, value in made.items() if value is not None}
 
 
@@ -110,6 +111,12 @@ def _redis(redis: Mapping[str, Any]) -> str | None:
     if login or _map(redis, "existingSecret").get("name") or _map(redis, "valkey").get("enabled"):
         return UNKNOWN_REDIS
     return redis.get("url")
+
+
+def _socketio(socketio: Mapping[str, Any]) -> str | None:
+    if _map(socketio, "existingSecret").get("name"):
+        return UNKNOWN_REDIS
+    return socketio.get("url") or None
 
 
 def _outbox(outbox: Mapping[str, Any]) -> str | None:

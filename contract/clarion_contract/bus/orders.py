@@ -73,7 +73,42 @@ class ChangeTopics(Struct, frozen=True, tag="topics", tag_field="order"):
     expires_at: float
 
 
-Order = RevokeToken | RevokeUser | Disconnect | ChangeTopics
+class DisconnectSelected(Struct, frozen=True, tag="disconnect_selected", tag_field="order"):
+    """Closes the connections that are selected, once. Their clients do not reconnect.
+
+    Attributes:
+        id: distinguishes the order from earlier ones.
+        any_of: ids of connections and names of streams, such as ``topic:room.7``: the connections
+            with one of these ids, and those that hear one of these streams.
+        none_of: ids and names likewise, of connections that are left out.
+    """
+
+    id: str
+    any_of: tuple[str, ...]
+    none_of: tuple[str, ...]
+    expires_at: float
+
+
+class ChangeSelectedTopics(Struct, frozen=True, tag="selected_topics", tag_field="order"):
+    """Gives topics to the connections that are selected, and takes others away, once.
+
+    Attributes:
+        id: distinguishes the order from earlier ones.
+        any_of: see `DisconnectSelected`.
+        none_of: see `DisconnectSelected`.
+    """
+
+    id: str
+    any_of: tuple[str, ...]
+    none_of: tuple[str, ...]
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    expires_at: float
+
+
+Order = (
+    RevokeToken | RevokeUser | Disconnect | ChangeTopics | DisconnectSelected | ChangeSelectedTopics
+)
 """``expires_at`` (seconds since the epoch) is the time from which an order may be forgotten."""
 
 _decoder: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events.audience import Audience
+from clarion_contract.events.exclusion import EXCLUSION
 
 # The OpenAPI document shows these patterns, so they use only syntax that the regular expressions of
 # every language have. In Python, `$` also matches before a final newline, which would break the
@@ -38,8 +39,9 @@ _OF_TEXT: Final = b"\t"
 _OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
 _HEADER: Final = re.compile(
-    rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) (-|[A-Za-z0-9_-]{1,64})"
-    rb" (-|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"
+    rb"([0-9]{1,16}) ([0-9]{1,16}) ([A-Za-z0-9][A-Za-z0-9._:/-]{0,127}) "
+    + rf"(-|{EXCLUSION})".encode()
+    + rb" (-|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"
 )
 
 
@@ -65,7 +67,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         data: JSON text in UTF-8, passed on byte for byte.
         key: the idempotency key, already scoped to its producer. None: never a duplicate.
-        exclude: id of a connection that must not receive the event.
+        exclude: the connections that must not receive the event, see
+            `clarion_contract.events.exclusion`.
         trace: a W3C traceparent.
         history: whether clients that come back later get the event. False: only clients get it
             that are connected when it is published.

@@ -36,14 +36,15 @@ Call = tuple[str | bytes | int, ...]
 
 
 class Script:
-    """A Lua script of `clarion_contract.bus` and the SHA-1 by which Redis caches it.
+    """A Lua script and the SHA-1 by which Redis caches it.
 
     Args:
         names: files that make one script in this order; the first ones hold functions.
+        package: holds the files.
     """
 
-    def __init__(self, *names: str) -> None:
-        folder = resources.files("clarion_contract.bus")
+    def __init__(self, *names: str, package: str = "clarion_contract.bus") -> None:
+        folder = resources.files(package)
         self.text = "\n".join(folder.joinpath(name).read_text() for name in names)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

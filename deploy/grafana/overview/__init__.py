@@ -11,6 +11,7 @@ from deploy.grafana.overview.delivery import DELIVERY
 from deploy.grafana.overview.glance import GLANCE
 from deploy.grafana.overview.outbox import OUTBOX
 from deploy.grafana.overview.publishing import PUBLISHING
+from deploy.grafana.overview.socketio_producers import SOCKETIO_PRODUCERS
 from deploy.grafana.process import processes
 from deploy.grafana.query import DRAINING, PUBLISHERS, of_publishers
 
@@ -24,6 +25,7 @@ OVERVIEW: Final = Dashboard(
         CLIENTS,
         PUBLISHING,
         OUTBOX,
+        SOCKETIO_PRODUCERS,
         APPLICATION,
         processes("Publisher processes", PUBLISHERS, of_publishers, "clarion_publisher_sockets"),
     ],

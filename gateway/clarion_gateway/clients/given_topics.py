@@ -1,4 +1,4 @@
-"""Gives topics to the live connections of users, and takes them away, as publishers order it.
+"""Gives topics to live connections, and takes them away, as publishers order it.
 
 `clarion_gateway.clients.revocations` hands the orders over. They are carried out one after the
 other, between two rounds, and once Redis has confirmed that the pod hears the topics. So a
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from clarion_contract.bus.orders import ChangeTopics
+from clarion_contract.bus.orders import ChangeSelectedTopics, ChangeTopics
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.topic import InvalidTopic
 from clarion_gateway.clients.topics import Topics
@@ -34,7 +34,9 @@ _CATCHING_UP_SECONDS: Final = 0.05
 
 _log = structlog.get_logger(__name__)
 
-_Change = tuple[Connection, ChangeTopics]
+TopicsOrder = ChangeTopics | ChangeSelectedTopics
+
+_Change = tuple[Connection, TopicsOrder]
 
 
 class Joining(Protocol):
@@ -66,15 +68,19 @@ class GivenTopics:
         self._changes: deque[_Change] = deque()
         self._arrived = asyncio.Event()
 
-    def order(self, order: ChangeTopics) -> None:
-        """Take an order, for the connections that the user has here now.
+    def order(self, order: TopicsOrder) -> None:
+        """Take an order, for the connections that are here now and that it concerns.
 
-        Those to other namespaces than the main one have topics of their own.
+        A user's connections to other namespaces than the main one have topics of their own.
         """
-        for connection in self._hub.of_user(order.user):
-            if connection.format.namespace == MAIN:
-                self._changes.append((connection, order))
-                self._arrived.set()
+        if isinstance(order, ChangeTopics):
+            of_user = self._hub.of_user(order.user)
+            concerned = [each for each in of_user if each.format.namespace == MAIN]
+        else:
+            concerned = self._hub.selected(order.any_of, order.none_of)
+        self._changes.extend((connection, order) for connection in concerned)
+        if concerned:
+            self._arrived.set()
 
     async def run(self) -> None:
         """Carry out orders, for ever."""
@@ -100,11 +106,11 @@ class GivenTopics:
                     # It may not have been welcomed yet.
                     waiting.add(connection)
                     later.append((connection, order))
-                elif connection.state is State.LIVE and connection.user == order.user:
+                elif connection.state is State.LIVE and _concerns(order, connection):
                     self._change(connection, order)
         return later
 
-    def _change(self, connection: Connection, order: ChangeTopics) -> None:
+    def _change(self, connection: Connection, order: TopicsOrder) -> None:
         before = {*connection.topics}
         removed = {*_audiences(order.remove)}
         asked = [each for each in connection.asked if each not in removed]
@@ -113,12 +119,12 @@ class GivenTopics:
         try:
             self._topics.check({*connection.audiences, *added} - removed)
         except Refused as refused:
-            _log.warning("topics not given", user=order.user, reason=refused.close.reason)
+            _log.warning("topics not given", user=connection.user, reason=refused.close.reason)
             added = []
         self._hub.hear(connection, tuple(asked), (*given, *added))
         self._tell(connection, order, before)
 
-    def _tell(self, connection: Connection, order: ChangeTopics, before: Collection[str]) -> None:
+    def _tell(self, connection: Connection, order: TopicsOrder, before: Collection[str]) -> None:
         """Tell the client what has changed, if anything has."""
         after = connection.topics
         new = [name for name in after if name not in before]
@@ -131,6 +137,11 @@ class GivenTopics:
             self._metrics.topic_changes.labels("take").inc(len(gone))
             kept = [name for name in order.remove if name in after]
             connection.write(connection.format.unsubscribed(NO_REF, sorted(gone), kept))
+
+
+def _concerns(order: TopicsOrder, connection: Connection) -> bool:
+    """Whether an order still concerns a connection: its user may have changed."""
+    return not isinstance(order, ChangeTopics) or connection.user == order.user
 
 
 def _audiences(names: Iterable[str]) -> list[Audience]:

@@ -274,7 +274,8 @@ class Recall:
         events = (
             event
             for event in reversed(ring.events)
-            if self._positions.is_delivered(event.id, position) and event.exclude != connection.id
+            if self._positions.is_delivered(event.id, position)
+            and not connection.is_left_out(event)
         )
         if past.last:
             newest = list(itertools.islice(events, past.last))

@@ -18,6 +18,7 @@ import structlog
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_contract.events.exclusion import names_in
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Gap, Item
@@ -110,7 +111,7 @@ class Resumption:
             item
             for item in merge(missed, came_in, position, self._positions, apart=has_gaps)
             if isinstance(item, Segment)
-            or ((item.exclude is None or item.exclude != resumes) and connection.receives(item))
+            or (connection.receives(item) and not _was_left_out(item, resumes))
         ]
         # Gaps below ``since`` are left out. The client got that position from a pod that had told
         # it of the loss: no position above a loss reaches a client before the gap does.
@@ -245,3 +246,8 @@ def _cost(item: Sent) -> int:
 async def _drained(connection: Connection) -> None:
     async with asyncio.timeout(_STALL_SECONDS):
         await connection.socket.drained()
+
+
+def _was_left_out(event: Event, resumes: str | None) -> bool:
+    """Whether an event excludes the client's earlier connection."""
+    return event.exclude is not None and resumes in names_in(event.exclude)

@@ -18,8 +18,10 @@ import structlog
 from msgspec import MsgspecError
 
 from clarion_contract.bus.orders import (
+    ChangeSelectedTopics,
     ChangeTopics,
     Disconnect,
+    DisconnectSelected,
     Order,
     RevokeToken,
     RevokeUser,
@@ -49,7 +51,7 @@ class KeptOrders(Protocol):
         ...
 
 
-def _change_nothing(order: ChangeTopics) -> None:
+def _change_nothing(order: ChangeTopics | ChangeSelectedTopics) -> None:
     """Do nothing; the initial value of `Revocations.change_topics`."""
 
 
@@ -77,7 +79,7 @@ class Revocations:
         self._orders = orders
         self._hub = hub
         self._metrics = metrics
-        self.change_topics: Callable[[ChangeTopics], None] = _change_nothing
+        self.change_topics: Callable[[ChangeTopics | ChangeSelectedTopics], None] = _change_nothing
         self._leeway_seconds = leeway_seconds
         self._clock = clock
         self._carried_out: dict[bytes, Order] = {}
@@ -179,7 +181,10 @@ class Revocations:
         if isinstance(order, Disconnect):
             close = close_codes.disconnected(order.reason, reconnect=order.reconnect)
             return _close(self._hub.of_user(order.user), close)
-        if isinstance(order, ChangeTopics):
+        if isinstance(order, DisconnectSelected):
+            selected = self._hub.selected(order.any_of, order.none_of)
+            return _close(selected, close_codes.disconnected(None, reconnect=False))
+        if isinstance(order, ChangeTopics | ChangeSelectedTopics):
             self.change_topics(order)
             return 0
         if isinstance(order, RevokeToken):

@@ -11,11 +11,13 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any, Final, Protocol
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
+from clarion_contract.events.exclusion import names_in
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import ANONYMOUS, Identity, audiences_in
@@ -197,8 +199,19 @@ class Connection:
     def receives(self, event: Event) -> bool:
         """Whether an event goes to this connection. All of delivery follows this one rule."""
         stream = event.audience.stream
-        return event.exclude != self.id and (
-            stream in self.shared_streams or stream in self.named_streams
+        hears = stream in self.shared_streams or stream in self.named_streams
+        return hears and not self.is_left_out(event)
+
+    def is_left_out(self, event: Event) -> bool:
+        """Whether an event excludes this connection."""
+        return event.exclude is not None and self.is_one_of(names_in(event.exclude))
+
+    def is_one_of(self, names: AbstractSet[str]) -> bool:
+        """Whether any of these is its id, or the name of a stream that it hears."""
+        return (
+            self.id in names
+            or not names.isdisjoint(self.shared_streams)
+            or not names.isdisjoint(self.named_streams)
         )
 
     @property

@@ -254,6 +254,20 @@ class Hub:
         """The user's connections on this pod."""
         return self._by_user.get(user, ())
 
+    def selected(self, any_of: Iterable[str], none_of: Iterable[str]) -> list[Connection]:
+        """The connections with one of these ids or streams, and none of those.
+
+        Args:
+            any_of: ids of connections and names of streams, see `Connection.is_one_of`.
+            none_of: likewise.
+        """
+        wanted, unwanted = frozenset(any_of), frozenset(none_of)
+        return [
+            each
+            for each in self._by_id.values()
+            if each.is_one_of(wanted) and not each.is_one_of(unwanted)
+        ]
+
     def _members_changed(
         self, connection: Connection, changed: Collection[str], joined: Collection[str]
     ) -> None:

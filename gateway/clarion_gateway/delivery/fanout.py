@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Final
 
 from clarion_contract.events.event import Event
+from clarion_contract.events.exclusion import names_in
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Group, Hub
@@ -93,13 +94,9 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
         for group in hub.groups:
             if event.audience.stream in group.streams:
                 sizes[group.format] += len(group.members)
-        excluded = None if event.exclude is None else hub.find(event.exclude)
-        if (
-            excluded is not None
-            and excluded.held is None
-            and event.audience.stream in excluded.shared_streams
-        ):
-            sizes[excluded.format] -= 1
+        for excluded in _left_out((event,), hub):
+            if event.audience.stream in excluded.shared_streams:
+                sizes[excluded.format] -= 1
     size_bytes = sum(
         len(wire_format.event(event)) * count for wire_format, count in sizes.items() if count
     )
@@ -107,12 +104,18 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
 
 
 def _left_out(events: Sequence[Event], hub: Hub) -> set[Connection]:
-    """The live connections that an event of the round excludes."""
-    ids = {event.exclude for event in events if event.exclude is not None}
-    if not ids:  # as in nearly all rounds
+    """The live connections that some event of the round excludes."""
+    texts = {event.exclude for event in events if event.exclude is not None}
+    if not texts:  # as in nearly all rounds
         return set()
-    found = (hub.find(id_) for id_ in ids)
-    return {connection for connection in found if connection and connection.held is None}
+    left_out: set[Connection] = set()
+    for name in {name for text in texts for name in names_in(text)}:
+        connection = hub.find(name)
+        if connection is not None and connection.held is None:
+            left_out.add(connection)
+        for group in hub.groups:
+            left_out.update(group.members if name in group.streams else group.named.get(name, ()))
+    return left_out
 
 
 def _plan_group(
@@ -140,10 +143,13 @@ def _plan_group(
             several = [event for stream in streams for event in named[stream]]
             own = sorted([*shared, *several], key=_by_id)
         _add(result, group.format, _but(connections, left_out), own, frames)
+    alike: dict[tuple[int, ...], list[Connection]] = {}
     for connection in left_out:
         if connection in group.members:
-            own = [event for event in events if connection.receives(event)]
-            _add(result, group.format, (connection,), own, frames)
+            heard = tuple(i for i, event in enumerate(events) if connection.receives(event))
+            alike.setdefault(heard, []).append(connection)
+    for heard, connections in alike.items():
+        _add(result, group.format, connections, [events[i] for i in heard], frames)
 
 
 def _cells(

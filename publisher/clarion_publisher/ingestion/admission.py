@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from clarion_contract.events.audience import KINDS, Audience
 from clarion_contract.events.declaration import Violation
 from clarion_contract.events.event import (
-    CONNECTION_ID_PATTERN,
     KEY_MAX_CHARACTERS,
     InvalidType,
     Publication,
     check_type,
 )
+from clarion_contract.events.exclusion import is_exclusion
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.authorise import authorise
@@ -29,8 +27,6 @@ from clarion_publisher.ingestion.refusal import DATA_TOO_LARGE, FieldError, Refu
 
 CheckDeclared = Callable[[Audience, str, bytes], Sequence[Violation]]
 """The faults of an event's audience, type and data by its declaration; empty: it has none."""
-
-_CONNECTION_ID: Final = re.compile(CONNECTION_ID_PATTERN)
 
 
 class Admission:
@@ -96,7 +92,7 @@ def _check_fields(event: IncomingEvent) -> None:
         raise invalid_event(FieldError("/type", TYPE_EXPECTED, _length(event.type))) from None
     if event.key is not None and not 1 <= len(event.key) <= KEY_MAX_CHARACTERS:
         raise invalid_event(FieldError("/key", KEY_EXPECTED, _length(event.key)))
-    if event.exclude is not None and not _CONNECTION_ID.fullmatch(event.exclude):
+    if event.exclude is not None and not is_exclusion(event.exclude):
         raise invalid_event(FieldError("/exclude", EXCLUDE_EXPECTED, _length(event.exclude)))
 
 

@@ -23,7 +23,8 @@ class IncomingEvent(Struct, frozen=True, gc=False):
     Attributes:
         data: JSON text in UTF-8. The source must check its syntax.
         key: the idempotency key as the producer chose it; None: the event is never a duplicate.
-        exclude: id of a connection that must not receive the event.
+        exclude: the connections that must not receive the event: the id of one, or a list of
+            `clarion_contract.events.exclusion`.
         history: whether clients that come back later get the event.
         trace: a sampled W3C traceparent of this event's own, in a batch of several producers'
             events; empty: its producer does not sample; None: the trace of the request counts.

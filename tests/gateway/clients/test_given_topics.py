@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clarion_contract.bus.orders import ChangeTopics, encode_order
+from clarion_contract.bus.orders import ChangeSelectedTopics, ChangeTopics, encode_order
 from clarion_gateway.clients.given_topics import GivenTopics
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.connections import close_codes
@@ -77,6 +77,20 @@ def test_an_order_is_carried_out_once(pod: Given) -> None:
     pod.publish_to("a")
     assert topic_events(alice) == []
     assert len(told(alice, "subscribed")) == 1
+
+
+def test_selected_connections_hear_it_whoever_they_are(pod: Given) -> None:
+    inside = pod.enter(Opening("alice+room", None))
+    barred = pod.enter(Opening("alice+room,barred", None))
+    named, outside = pod.enter(Opening("bob", None)), pod.enter(Opening("bob", None))
+    any_of, none_of = ("topic:room", named.id), ("topic:barred", "stranger")
+    pod.revocations.hear(
+        encode_order(ChangeSelectedTopics("1", any_of, none_of, ("more", "bad name"), (), LATER))
+    )
+    pod.loop.settle()
+    pod.publish_to("more")
+    assert topic_events(inside) == topic_events(named) == ["more"]
+    assert topic_events(barred) == topic_events(outside) == []
 
 
 def test_whatever_changes_nothing_is_not_told(pod: Given) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clarion_contract.bus.orders import (
     Disconnect,
+    DisconnectSelected,
     Order,
     RevokeToken,
     RevokeUser,
@@ -330,3 +331,14 @@ def test_whatever_redis_holds_no_order_in_force_is_forgotten(steps: list[Order |
     bench.now = NOW + 10
     bench.revocations.forget_ended()
     assert len(bench.revocations) == 0
+
+
+def test_selected_connections_are_disconnected() -> None:
+    bench = Bench()
+    alice, bob, carol = bench.connect("alice"), bench.connect("bob"), bench.connect("carol")
+    order = DisconnectSelected("1", ("user:alice", bob.id, "topic:x"), ("user:carol",), LATER)
+    bench.revocations.hear(encode_order(order))
+    assert alice.closed_with == bob.closed_with == close_codes.BARRED
+    assert carol.closed_with is None
+    bench.revocations.hear(encode_order(DisconnectSelected("2", ("all",), (bob.id,), LATER)))
+    assert carol.closed_with == close_codes.BARRED

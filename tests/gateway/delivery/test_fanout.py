@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
+from clarion_contract.events.exclusion import exclusion_of
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
@@ -49,12 +50,14 @@ def rounds(draw: st.DrawFn) -> tuple[Hub, list[Recorder], list[Event]]:
         asked = draw(st.lists(st.sampled_from(TOPICS), max_size=3, unique=True))
         hub.add(connection, asked=tuple(asked), catching_up=draw(st.booleans()))
     ids = [connection.id for connection in connections]
+    names = [*ids, *(audience.stream for audience in (*AUDIENCES, *TOPICS))]
+    several = st.lists(st.sampled_from(names), min_size=1, max_size=3).map(exclusion_of)
     events = [
         event(
             1000 + i,
             draw(st.sampled_from([*AUDIENCES, *TOPICS])),
             data=b"%d" % i,
-            exclude=draw(st.none() | st.sampled_from([*ids, "stranger"])),
+            exclude=draw(st.none() | st.sampled_from([*ids, "stranger"]) | several),
         )
         for i in range(draw(st.integers(1, 8)))
     ]
@@ -66,14 +69,18 @@ def due(connection: Connection, events: list[Event]) -> list[Event]:
     return [
         each
         for each in events
-        if each.exclude != connection.id
-        and (
-            each.audience == ALL
-            or (each.audience == AUTHENTICATED and connection.user is not None)
-            or (each.audience.kind == "user" and each.audience.user == connection.user)
-            or each.audience in connection.asked
-        )
+        if each.audience in audiences(connection) and not left_out(connection, each.exclude)
     ]
+
+
+def audiences(connection: Connection) -> list[Audience]:
+    known = [AUTHENTICATED, Audience("user", connection.user)] if connection.user else []
+    return [ALL, *known, *connection.asked]
+
+
+def left_out(connection: Connection, exclude: str | None) -> bool:
+    names = [connection.id, *(audience.stream for audience in audiences(connection))]
+    return any(name in (exclude or "").split(",") for name in names)
 
 
 @given(rounds())

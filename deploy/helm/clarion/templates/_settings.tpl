@@ -157,6 +157,7 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
 {{- end }}
 {{- if eq .component "publisher" }}
 {{- include "clarion.outboxEnv" . }}
+{{- include "clarion.socketioEnv" . }}
 {{- end }}
 {{- with fromYaml (include "clarion.jwtSecret" .) }}
 - name: CLARION_JWT_SECRET
@@ -212,6 +213,20 @@ redis://{{ with $redis.valkey.password }}:{{ . }}@{{ end }}{{ include "clarion.f
 {{- end }}
 {{- end }}
 {{- end }}
+{{/* The variable of the Redis of Socket.IO's producers, or nothing. */}}
+{{- define "clarion.socketioEnv" -}}
+{{- $socketio := .root.Values.publisher.socketio -}}
+{{- if and $socketio.url $socketio.existingSecret.name -}}
+{{- fail "expected either publisher.socketio.url or publisher.socketio.existingSecret.name, got both" -}}
+{{- end -}}
+{{- if or $socketio.url $socketio.existingSecret.name }}
+- name: PUBLISHER_SOCKETIO_REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $socketio.existingSecret.name | default (include "clarion.component" .) }}
+      key: {{ ternary $socketio.existingSecret.key "socketio-redis-url" (not (empty $socketio.existingSecret.name)) }}
+{{- end }}
+{{- end }}
 
 {{/* What the chart's own Secret for a component holds; nothing: no Secret is made. */}}
 {{- define "clarion.secretData" -}}
@@ -221,6 +236,9 @@ redis-url: {{ . | quote }}
 {{- if eq .component "publisher" }}
 {{- with .root.Values.publisher.outbox.url }}
 outbox-url: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.publisher.socketio.url }}
+socketio-redis-url: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- $auth := fromYaml (include "clarion.auth" .) -}}

@@ -8,12 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import msgspec
-
-from clarion_contract.events import surrogates
 from clarion_contract.events.audience import KINDS, Audience
 from clarion_contract.service.telemetry import is_sampled, read_traceparent
 from clarion_publisher.ingestion.event import IncomingEvent
+from clarion_publisher.ingestion.json_text import bad_json
 from clarion_publisher.ingestion.refusal import (
     DATA_TOO_LARGE,
     FieldError,
@@ -21,7 +19,6 @@ from clarion_publisher.ingestion.refusal import (
     invalid_event,
 )
 
-_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 _AUDIENCE_EXPECTED: Final = "an audience: " + ", ".join(
     name if kind.naming is None else f"{name}:<name>" for name, kind in KINDS.items()
 )
@@ -83,7 +80,7 @@ def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent |
         return refusal
     except UnicodeDecodeError:
         return invalid_event(FieldError("", "text in UTF-8", "other bytes"))
-    return _bad_json(row.data) or event
+    return bad_json(row.data) or event
 
 
 def _trace(traceparent: bytes | None) -> str | None:
@@ -107,23 +104,3 @@ def _audience(text: bytes) -> Audience:
         shown = f"{kind}{colon}{name}"[:_SHOWN_MAX_CHARACTERS]
         raise invalid_event(FieldError("/audience", _AUDIENCE_EXPECTED, repr(shown)))
     return Audience(kind, name)
-
-
-def _bad_json(data: bytes) -> Refusal | None:
-    try:
-        if not data.isascii():
-            data.decode()
-        _JSON.decode(data)
-    except UnicodeDecodeError as error:
-        return _bad_data("JSON in UTF-8", f"other bytes (byte {error.start})")
-    except RecursionError:
-        return _bad_data("JSON of fewer levels", "JSON that is nested too deeply")
-    except msgspec.DecodeError as error:
-        if surrogates.has_lone(data):
-            return _bad_data(surrogates.EXPECTED, "a lone surrogate")
-        return _bad_data("JSON", str(error)[:100])
-    return None
-
-
-def _bad_data(expected: str, got: str) -> Refusal:
-    return invalid_event(FieldError("/data", expected, got))

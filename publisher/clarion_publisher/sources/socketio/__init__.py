@@ -1,0 +1,1 @@
+"""Events of producers that publish to Socket.IO servers through Redis."""
