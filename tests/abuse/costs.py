@@ -22,7 +22,7 @@ from tests.abuse.issuer import sign
 from tests.abuse.kinds.tokens import forged
 from tests.abuse.meter import Meter
 from tests.abuse.pods import Pods
-from tests.integration.sockets import PING, TEXT, frame, request_of, text
+from tests.integration.sockets import BINARY, PING, TEXT, frame, request_of, text
 
 _TIMES = 400
 _WARM_UP = 20
@@ -34,6 +34,7 @@ _EVENT = b'{"audience":{"user":"nobody"},"type":"t","data":1}'
 _WELCOMED = b'"kind":"welcome"'
 _CLOSED = None
 _REFUSED = (4401).to_bytes(2, "big")  # in a close frame
+_MALFORMED = (4400).to_bytes(2, "big")
 _LATER = (1013).to_bytes(2, "big")
 _WAITING_TIMES = 5  # each waits for the next look at the issuer's keys
 
@@ -47,6 +48,7 @@ class Cost:
         data: what a client sends, each time.
         until: how the answer ends; None: the service closes the connection.
         opening: sent first, on a connection of its own or, where ``lasting``, on the one for all.
+        welcomed: how the answer to that ends.
         holds: the connection stays, and its memory is counted.
     """
 
@@ -55,6 +57,7 @@ class Cost:
     data: Callable[[], bytes]
     until: bytes | None = _CLOSED
     opening: bytes = b""
+    welcomed: bytes = _WELCOMED
     lasting: bool = False
     times: int = _TIMES
     holds: bool = False
@@ -114,6 +117,13 @@ def _of_gateway(first: int, last: int) -> list[Cost]:
 
     opened = handshake()
     ping = frame(PING)
+    probe = request_of("/socket.io/?EIO=4&transport=websocket")
+    connect, connected = frame(TEXT, b"40"), b'40{"sid"'
+
+    def poll(query: str) -> bytes:
+        path = f"/socket.io/?{query}&transport=polling"
+        return f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+
     unfinished = frame(TEXT, b"a" * 60_000, fin=False)
     return [
         cost("no HTTP (400)", b"\x16\x03\x01\r\n\r\n"),
@@ -138,6 +148,41 @@ def _of_gateway(first: int, last: int) -> list[Cost]:
             b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n",
             until=b"$welcome",
             holds=True,
+        ),
+        cost("Socket.IO: a request of an earlier protocol (400)", poll("EIO=3")),
+        cost("Socket.IO: a poll with a forged session (400)", poll("EIO=4&sid=" + "A" * 44)),
+        cost(
+            "Socket.IO: a session by polling, without a CONNECT",
+            poll("EIO=4"),
+            times=200,
+        ),
+        cost("Socket.IO: a session by WebSocket, without a CONNECT", probe, until=b"maxPayload"),
+        cost("Socket.IO: a CONNECT, anonymous", probe + connect, until=connected),
+        cost(
+            "Socket.IO: a CONNECT to an unknown namespace",
+            frame(TEXT, b"40/x,"),
+            until=b"44/x,",
+            opening=probe + connect,
+            welcomed=connected,
+            lasting=True,
+            times=30,
+        ),
+        cost(
+            "Socket.IO: a CONNECT, and 60,000 bytes of attachments without the last",
+            frame(TEXT, b'452-["a",{"_placeholder":true,"num":0},1]')
+            + frame(BINARY, bytes(60_000))
+            + ping,
+            until=b"\x8a",
+            opening=probe + connect,
+            welcomed=connected,
+            holds=True,
+        ),
+        cost(
+            "Socket.IO: text that is no packet (4400)",
+            frame(TEXT, b"abc"),
+            until=_MALFORMED,
+            opening=probe + connect,
+            welcomed=connected,
         ),
         _resume("from memory", first, last),
         cost("a ping", ping, until=b"\x8a", opening=opened, lasting=True, times=30),
@@ -256,7 +301,7 @@ def _opened(port: int, cost: Cost) -> Iterator[Peer]:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(sock)
         if cost.opening:
-            peer.exchange(cost.opening, _WELCOMED)
+            peer.exchange(cost.opening, cost.welcomed)
         yield peer
 
 

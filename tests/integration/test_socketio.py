@@ -526,7 +526,7 @@ async def test_a_slow_client_is_closed(start: Start) -> None:
         ["abc"], [""], ["2"], ["2probe"], ["5"], ["6"], ["0{}"], ["4"], ["4abc"], ["47"],
         ["40["], ["40[]"], ["401"], ["42[]"], ["42{}"], ['42["a"'], ['42["connect"]'],
         ["43[]"], ["43a[]"], ['44{"message":"x"}'], ["41{}"], ["40"], ['42/x,["a"]'], ["41/x"],
-        ['42' + "1" * 1_000 + '["a"]'], ['4511-["a"]'], ['45["a"]'], [b"bytes"],
+        ['42' + "1" * 1_000 + '["a"]'], ["43" + "1" * 1_000 + "[]"], ['4511-["a"]'], ['45["a"]'], [b"bytes"],
         ['451-["a",{"_placeholder":true,"num":1}]', b"x"],
         ['451-["a",{"_placeholder":true,"num":0}]', '42["a"]'],
         ['42["a",' + "[" * 20_000 + "]" * 20_000 + "]"],
@@ -563,6 +563,18 @@ async def test_names_of_javascript_are_data(pod: Pod) -> None:
         assert await client.receive() == (
             '431[[{"__proto__":{"admin":true},"constructor":1},null]]'
         )
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor", "prototype", "toString"])
+async def test_names_of_javascript_are_names(pod: Pod, name: str) -> None:
+    async with joined(pod, **{name: {"admin": True}}) as client:
+        await client.send('421["auth"]')
+        assert await client.receive() == f'431[{{"{name}":{{"admin":true}}}}]'
+        await client.send(f'422["{name}",1]')
+        assert (await client.receive()).startswith('42["exception",')
+        assert "unknown_type" in await client.receive()
+        await client.send(f"40/{name},")
+        assert (await client.receive()).startswith(f"44/{name},")
 
 
 async def test_namespaces_by_the_thousand_leave_nothing_behind(start: Start) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -294,6 +295,47 @@ async def test_a_body_that_is_none_ends_the_session(pod: Pod, body: str) -> None
         assert await pod.metric("clarion_messages_received_total", outcome="malformed") == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("\x1e" * 999_999, "malformed"),
+        ("3\x1e" * 499_999 + "3", "rate_limited"),
+        ("40/x\x1e" * 199_999 + "40/x", "rate_limited"),
+    ],
+    ids=["empty packets", "pongs", "namespaces"],
+)
+async def test_a_payload_of_packets_by_the_hundred_thousand_costs_nobody_else(
+    start: Start, mounted: str, body: str, reason: str
+) -> None:
+    async with start(handlers=mounted, message_max_bytes=4 << 20) as pod:
+        async with polling(pod) as honest, polling(pod) as poller:
+            await honest.log_in("alice")
+            await poller.log_in()
+            assert (await poller.post(body)).status_code == 400
+            await honest.say('421["echo",1]')
+            assert await honest.receive() == '431[[1,"alice"]]'
+        await pod.counted("clarion_closes_total", reason=reason)
+        assert pod.gateway.sessions.inbound.used_bytes == 0
+
+
+async def test_attachments_that_never_come_are_given_back(pod: Pod) -> None:
+    inbound = pod.gateway.sessions.inbound
+    async with polling(pod) as poller:
+        await poller.log_in()
+        packet = '452-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+        await poller.say(packet, "b" + base64.b64encode(bytes(5_000)).decode())
+        assert (await poller.post('42["echo",1]')).status_code == 400, (
+            "expected a second attachment"
+        )
+        await unknown_after_close(poller)
+        assert inbound.used_bytes == 0
+
+
+async def unknown_after_close(poller: Poller) -> None:
+    assert (await poller.get()).text == "1"
+    await unknown(poller)
+
+
 async def test_text_that_is_no_utf8_ends_the_session(pod: Pod) -> None:
     async with polling(pod) as poller:
         await poller.log_in()
@@ -321,8 +363,29 @@ async def test_a_body_that_is_too_large_is_refused_and_harms_nothing(pod: Pod) -
         assert pod.gateway.sessions.inbound.used_bytes == 0
 
 
+async def test_a_post_byte_by_byte_ends_its_session(start: Start) -> None:
+    async with start(handshake_seconds=1) as pod, polling(pod) as poller:
+        await poller.log_in()
+        reader, writer = await asyncio.open_connection("127.0.0.1", pod.port)
+        path = f"/socket.io/?EIO=4&transport=polling&sid={poller.sid}"
+        writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n".encode())
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"3")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(SECONDS):
+            assert b"408" in await reader.readline()
+        dripping.cancel()
+        writer.close()
+        await pod.counted("clarion_closes_total", reason="abnormal")
+        await unknown(poller)
+        assert pod.gateway.sessions.inbound.used_bytes == 0
+
+
 async def test_a_post_that_never_ends_ends_its_session(start: Start) -> None:
-    """A byte now and then."""
     async with start(handshake_seconds=1) as pod, polling(pod) as poller:
         await poller.log_in()
         reader, writer = await asyncio.open_connection("127.0.0.1", pod.port)
@@ -379,6 +442,64 @@ async def test_the_body_of_a_poll_is_not_kept(pod: Pod) -> None:
         kept_bytes = session._poll.body_bytes
         writer.close()
         assert kept_bytes == 0
+
+
+@contextlib.asynccontextmanager
+async def deaf(pod: Pod, poller: Poller) -> AsyncIterator[asyncio.StreamWriter]:
+    """A TCP connection with a poll whose answer nobody reads."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.connect(("127.0.0.1", pod.port))
+    _, writer = await asyncio.open_connection(sock=connection, limit=4_096)
+    path = f"/socket.io/?EIO=4&transport=polling&sid={poller.sid}"
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    try:
+        yield writer
+    finally:
+        writer.transport.abort()
+
+
+async def test_answers_that_are_never_read_count_as_what_waits_for_slow_clients(
+    start: Start,
+) -> None:
+    """Also those of sessions that ask on by other TCP connections, or have ended."""
+    async with start(outbound_max_bytes=24 << 20, max_unsent_bytes=16 << 20) as pod:
+        outbound = pod.gateway.sessions.outbound
+        large = b'"%b"' % (b"x" * 60_000)
+        async with polling(pod) as poller, contextlib.AsyncExitStack() as stack:
+            await poller.log_in("alice")
+
+            async def unread() -> int:
+                for _ in range(130):  # more than the kernel keeps
+                    await pod.publish(Audience("user", "alice"), "bulk", large)
+
+                async def wait() -> bool:
+                    waiting = pod.gateway.sessions.polled[poller.sid]
+                    return waiting.unsent_bytes >= 130 * 60_000  # type: ignore[attr-defined]
+
+                await eventually(wait)
+                await stack.enter_async_context(deaf(pod, poller))
+
+                async def is_taken() -> bool:
+                    waiting = pod.gateway.sessions.polled[poller.sid]
+                    return not waiting.unsent_bytes  # type: ignore[attr-defined]
+
+                await eventually(is_taken)
+                return outbound.waiting.used_bytes
+
+            assert await unread() > 1 << 20
+            assert len(outbound._backlogs) == 1
+            await unread()
+            assert len(outbound._backlogs) == 2
+            await poller.say("1")
+            assert len(outbound._backlogs) == 2
+            outbound._max_bytes = 0  # memory is short: their connections are cut
+            outbound.check()
+
+            async def is_free() -> bool:
+                return not outbound._backlogs and outbound.waiting.used_bytes == 0
+
+            await eventually(is_free)
 
 
 async def test_polls_whose_answers_are_not_read_end_their_connection(pod: Pod) -> None:
@@ -587,6 +708,16 @@ async def test_each_upgrade_releases_polls_by_one_timer(
             assert [each for each in ticking if each and not each.cancelled()] == ticking[-1:]
 
 
+async def test_a_websocket_that_says_nothing_is_ended(start: Start, mounted: str) -> None:
+    async with start(handlers=mounted, handshake_seconds=1) as pod, polling(pod) as poller:
+        await poller.log_in("alice")
+        async with probing(pod, poller) as socket:
+            with pytest.raises(ConnectionClosed):
+                await heard(socket)
+        await poller.say('421["echo",1]')
+        assert await poller.receive() == '431[[1,"alice"]]'
+
+
 async def test_an_upgrade_left_open_is_ended(start: Start, mounted: str) -> None:
     async with (
         start(handlers=mounted, handshake_seconds=1) as pod,
@@ -648,6 +779,39 @@ async def test_half_open_sessions_leave_nothing_behind(start: Start) -> None:
         await eventually(forgotten)
         assert pod.gateway.sessions.unconnected == 0
         assert (await client.get(pod.url(PATH))).status_code == 200
+
+
+async def test_thousands_of_half_open_sessions_cost_nobody_else(start: Start, mounted: str) -> None:
+    count, at_once = 5_000, 10
+    limits = {
+        "address_max_opening": count, "address_handshake_burst": 2 * count,
+    }  # fmt: skip
+    async with start(handlers=mounted, handshake_seconds=10, **limits) as pod:
+        await keyed(pod)
+        reader, writer = await asyncio.open_connection("127.0.0.1", pod.port)
+        most = 0
+        async with polling(pod) as honest:
+            await honest.log_in("alice")
+            for number in range(0, count, at_once):
+                writer.write(f"GET {PATH} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * at_once)
+                for _ in range(at_once):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert b" 200 " in head[:16], head
+                    length = head.partition(b"content-length: ")[2].partition(b"\r")[0]
+                    await reader.readexactly(int(length))
+                most = max(most, len(pod.gateway.sessions.polled))
+                if number % 1_000 == 0:
+                    await honest.say('421["echo",1]')
+                    assert await honest.receive() == '431[[1,"alice"]]'
+        writer.close()
+        assert most > at_once
+
+        async def forgotten() -> bool:
+            sessions = pod.gateway.sessions
+            return not (sessions.polled or sessions.unconnected or len(sessions.heartbeats))
+
+        await eventually(forgotten, seconds=3 * SECONDS)
+        assert await pod.metric("clarion_closes_total", reason="no_connect") == count
 
 
 async def test_pipelined_requests_are_answered_in_order(pod: Pod) -> None:

@@ -96,7 +96,7 @@ class Socket(Protocol):
         ...
 
 
-class _NoSocket:
+class NoSocket:
     """The socket of a connection whose transport is gone. It does nothing."""
 
     __slots__ = ()
@@ -127,7 +127,7 @@ class _NoSocket:
         """See `Socket`."""
 
 
-NO_SOCKET: Final[Socket] = _NoSocket()
+NO_SOCKET: Final[Socket] = NoSocket()
 
 
 class Connection:

@@ -17,15 +17,32 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from clarion_contract.service.http_deadline import ANSWER, IDLE
 from clarion_contract.service.http_protocol import BoundedHttpProtocol
 from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.connections.close_codes import Close
+from clarion_gateway.connections.connection import Connection, NoSocket
+from clarion_gateway.connections.outbound import Backlog
 from clarion_gateway.transports.request import located, peer_of
 from clarion_gateway.transports.socketio import polling, requests
 from clarion_gateway.transports.socketio.exchange import Exchange
 from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.engineio.errors import EngineError
+from clarion_gateway.wire.socketio.format import SOCKETIO
 
 # Longer than proxies keep their connections: they must be the ones that close, since a request
 # under way would be lost.
 _IDLE_SECONDS: Final = 75.0
+
+
+class _Unread(NoSocket):
+    """The client of an answer that the kernel does not take: its TCP connection."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def cut(self, close: Close) -> None:  # noqa: ARG002
+        """See `clarion_gateway.connections.connection.Connection.cut`."""
+        self._transport.abort()
 
 
 class PollingHttpProtocol(BoundedHttpProtocol, ABC):
@@ -33,6 +50,7 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
 
     sessions: Sessions  # set on the subclass of the port
     _exchange: Exchange | None = None
+    _backlog: Backlog | None = None
 
     @abstractmethod
     def polls(self, path: bytes) -> bool:
@@ -56,7 +74,9 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
         if not self.polls(cycle.scope["raw_path"]):
             super()._start_asgi_task(cycle, app)
             return
-        self._idle_seconds = _IDLE_SECONDS
+        if self._idle_seconds != _IDLE_SECONDS:  # the first one
+            self._idle_seconds = _IDLE_SECONDS
+            self.transport.set_write_buffer_limits(high=self.sessions.behind_bytes)
         exchange = Exchange(cycle)
         self._exchange = exchange
         # Not at once: the parser is at work, and the answer may close the connection.
@@ -165,8 +185,31 @@ class PollingHttpProtocol(BoundedHttpProtocol, ABC):
             self._lose_exchange()
         super().end_with(reason, response)
 
+    def pause_writing(self) -> None:
+        """See `BoundedHttpProtocol`: an answer that is not read counts as what waits for a client.
+
+        Its session may have ended, or ask on by another TCP connection.
+        """
+        super().pause_writing()
+        if self._idle_seconds == _IDLE_SECONDS and self._backlog is None:
+            client = Connection(SOCKETIO, _Unread(self.transport))
+            unsent_bytes = self.transport.get_write_buffer_size
+            self._backlog = self.sessions.outbound.behind(client, unsent_bytes)
+            self._backlog.begin()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._end_backlog()
+
+    def _end_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.end()
+            self._backlog = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See `BoundedHttpProtocol`."""
+        self._end_backlog()
         super().connection_lost(exc)
         self._lose_exchange()
 
