@@ -314,11 +314,11 @@ class Bus:
         stream = publication.audience.stream
         limits = self._limits.of(publication)
         if publication.key is None:
-            return self._arguments(stream, publication.header, publication.data, limits=limits)
+            return self._arguments(stream, publication.header, publication.payload, limits=limits)
         return self._arguments(
             stream,
             publication.header,
-            publication.data,
+            publication.payload,
             self._keys.key(stream, publication.key),
             _fingerprint(publication),
             limits=limits,
@@ -343,7 +343,7 @@ class Bus:
             key or keys[1],
             self._keys.channel(stream),
             header,
-            data.lstrip(b" \t"),  # these have a meaning on the bus before it
+            data,
             limits.max_events,
             self._limits.max_age_seconds * 1000,
             fingerprint,

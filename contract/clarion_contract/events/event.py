@@ -6,7 +6,8 @@ service parses that JSON again after the publisher:
     <id> <prev> <type> <exclude or -> <traceparent or ->\\n<data>
 
 A space before the data says that the event has no history: no log holds it. A tab says that it is a
-piece of a growing text (`clarion_contract.texts`).
+piece of a growing text (`clarion_contract.texts`). A space behind the data says that they are the
+arguments of an event of Socket.IO: an array of several, or ``null`` for none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _POSITION: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _NONE: Final = "-"
 _NO_HISTORY: Final = b" "
 _OF_TEXT: Final = b"\t"
+_ARGUMENTS: Final = b" "
 # Memory of the objects around an event's data.
 _OVERHEAD_BYTES: Final = 400
 # The header that publish.lua writes. A message with any other header must never reach a socket.
@@ -72,6 +74,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         trace: a W3C traceparent.
         history: whether clients that come back later get the event. False: only clients get it
             that are connected when it is published.
+        arguments: the data are several arguments in an array, or ``null`` for none. Clients of
+            Socket.IO get them one by one.
     """
 
     audience: Audience
@@ -81,6 +85,13 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     exclude: str | None = None
     trace: str | None = None
     history: bool = True
+    arguments: bool = False
+
+    @property
+    def payload(self) -> bytes:
+        """The data as the bus carries them, with the mark of `arguments`."""
+        data = self.data.strip(b" \t")  # these have a meaning before and behind the data
+        return data + _ARGUMENTS if self.arguments else data
 
     @property
     def header(self) -> str:
@@ -117,6 +128,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         history: see `Publication`.
         of_text: whether it is a piece of a growing text. Its data is then a
             `clarion_contract.texts.piece.Piece`.
+        arguments: see `Publication`.
     """
 
     id: int
@@ -128,6 +140,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     trace: str | None = None
     history: bool = True
     of_text: bool = False
+    arguments: bool = False
 
     @property
     def cost_bytes(self) -> int:
@@ -181,16 +194,20 @@ def parse_message(audience: Audience, message: bytes) -> Event:
     event_id, prev, kind, exclude, trace = fields.groups()
     history = not data.startswith(_NO_HISTORY)
     of_text = data.startswith(_OF_TEXT)
+    if of_text or not history:
+        data = data[1:]
+    arguments = data.endswith(_ARGUMENTS)
     return Event(
         int(event_id),
         int(prev),
         audience,
         kind.decode(),
-        data[1:] if of_text or not history else data,
+        data[:-1] if arguments else data,
         _some(exclude),
         _some(trace),
         history,
         of_text,
+        arguments,
     )
 
 

@@ -65,7 +65,14 @@ class Admission:
         key = None if event.key is None else producer_key(caller.subject, event.key)
         trace = trace if event.trace is None else event.trace or None
         return Publication(
-            event.audience, event.type, event.data, key, event.exclude, trace, event.history
+            event.audience,
+            event.type,
+            event.data,
+            key,
+            event.exclude,
+            trace,
+            event.history,
+            event.arguments,
         )
 
 

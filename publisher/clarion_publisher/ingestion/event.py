@@ -28,6 +28,7 @@ class IncomingEvent(Struct, frozen=True, gc=False):
         history: whether clients that come back later get the event.
         trace: a sampled W3C traceparent of this event's own, in a batch of several producers'
             events; empty: its producer does not sample; None: the trace of the request counts.
+        arguments: see `clarion_contract.events.event.Publication`.
 
     Example: ``IncomingEvent(user_audience("alice"), "order.updated", b'{"order":42}')``.
     """
@@ -39,3 +40,4 @@ class IncomingEvent(Struct, frozen=True, gc=False):
     exclude: str | None = None
     history: bool = True
     trace: str | None = None
+    arguments: bool = False

@@ -135,14 +135,19 @@ async def test_events_and_rooms(drive: Drive, pod: Pod, producers: Producers) ->
         await producers.call(["to", "b"], ["except", "a"], ["emit", "bob", "x"])
         await producers.call(["except", ["c", sid]], ["emit", "not-bob-nor-carol"])
         await producers.call(["emit", "date", {"date": 0}])
+        await producers.call(["emit", "several", 1, "2", [3]])
+        await producers.call(["emit", "none"])
         await producers.call(["emit", "last", None])
         for each in (alice, bob, carol):
             assert await each.event("all") == [{"n": 1}]
             assert await each.event("date") == ["1970-01-01T00:00:00.000Z"]
             assert await each.event("last") == [None]
-        assert names(alice) == ["all", "either", "not-bob-nor-carol", "date", "last"]
-        assert names(bob) == ["all", "either", "bob", "date", "last"]
-        assert names(carol) == ["all", "date", "last"]
+            assert await each.event("several") == [1, "2", [3]]
+            assert await each.event("none") == []
+        to_all = ["date", "several", "none", "last"]
+        assert names(alice) == ["all", "either", "not-bob-nor-carol", *to_all]
+        assert names(bob) == ["all", "either", "bob", *to_all]
+        assert names(carol) == ["all", *to_all]
 
 
 async def test_namespaces(drive: Drive, pod: Pod, producers: Producers) -> None:

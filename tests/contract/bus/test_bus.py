@@ -229,7 +229,7 @@ class TestPrev:
         messages = [await subscriber.get_message(timeout=60) for _ in range(2)]
         await subscriber.aclose()
         assert [message and message["data"].split(b" ", 2)[2] for message in messages] == [
-            b"t - -\n{}\n ",
+            b"t - -\n{}\n",  # a space behind the data would be a mark
             b"t - -\n2",
         ]
         assert messages[1] is not None

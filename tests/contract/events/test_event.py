@@ -36,7 +36,8 @@ TRACES = st.from_regex(TRACEPARENT_PATTERN, fullmatch=True)
     TYPES,
     st.none() | CONNECTIONS,
     st.none() | TRACES,
-    st.binary().filter(lambda data: not data.startswith(b" ")),
+    st.binary().map(lambda data: data.strip(b" \t") or b"1"),
+    st.booleans(),
     st.booleans(),
 )
 def test_messages_round_trip(
@@ -47,10 +48,16 @@ def test_messages_round_trip(
     trace: str | None,
     data: bytes,
     history: bool,
+    arguments: bool,
 ) -> None:
-    publication = Publication(ALL, kind, data, exclude=exclude, trace=trace)
-    message = f"{id_} {prev} {publication.header}\n".encode() + (b"" if history else b" ") + data
-    assert parse_message(ALL, message) == Event(id_, prev, ALL, kind, data, exclude, trace, history)
+    publication = Publication(
+        ALL, kind, b" \t%b \t" % data, exclude=exclude, trace=trace, arguments=arguments
+    )
+    mark = b"" if history else b" "
+    message = b"%d %d %b\n%b" % (id_, prev, publication.header.encode(), mark)
+    assert parse_message(ALL, message + publication.payload) == Event(
+        id_, prev, ALL, kind, data, exclude, trace, history, arguments=arguments
+    )
 
 
 @given(st.binary())

@@ -97,7 +97,10 @@ class SocketIoFormat:
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
-        return self._emitted(b"", event.type, event.data)
+        arguments = arguments_of(event)
+        if not arguments:
+            return self._frame(b'%b["%b"]' % (self._event, _name(event.type)))
+        return self._emitted(b"", event.type, arguments)
 
     def welcome(self, welcome: Welcome) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`: the answer to CONNECT."""
@@ -207,6 +210,14 @@ class SocketIoFormat:
 def _name(type_: str) -> bytes:
     """The name of an event. Clients would close on a reserved name: it becomes ``$<name>``."""
     return b"%b%b" % (b"$" if type_ in RESERVED else b"", type_.encode())
+
+
+def arguments_of(event: Event) -> bytes:
+    """The arguments of an event, with commas between them; empty: it has none."""
+    data = event.data
+    if not event.arguments or not (data == b"null" or data.startswith(b"[")):
+        return data
+    return data[1:-1] if data.startswith(b"[") else b""
 
 
 def message_of(packet: Packet) -> ClientMessage:

@@ -20,7 +20,7 @@ import msgspec
 from clarion_contract.events.event import Event, InvalidPosition, parse_position
 from clarion_gateway.wire.format import Welcome
 from clarion_gateway.wire.parts import Parts
-from clarion_gateway.wire.socketio.format import GAP, SocketIoFormat
+from clarion_gateway.wire.socketio.format import GAP, SocketIoFormat, arguments_of
 
 _SIGNATURE_BYTES: Final = 15
 _PID_MAX_CHARACTERS: Final = 200
@@ -88,7 +88,10 @@ class RecoverableFormat(SocketIoFormat):
 
     def event(self, event: Event) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
-        return self._emitted(b"", event.type, b'%b,"%d"' % (event.data, event.id))
+        arguments = arguments_of(event)
+        offset = b'"%d"' % event.id
+        arguments = b"%b,%b" % (arguments, offset) if arguments else offset
+        return self._emitted(b"", event.type, arguments)
 
     def message(self, type_: str, data: bytes, parts: Parts | None = None) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`. It moves no offset."""

@@ -62,7 +62,15 @@ class Translation:
                 expected = f"rooms of {NAMES_MAX_CHARACTERS} characters in all"
                 return [invalid_event(FieldError("/rooms", expected, f"{len(exclude)}"))]
             own_key = f"{key}:{place}"
-            event = IncomingEvent(audience, emit.name, data, own_key, exclude, not emit.volatile)
+            event = IncomingEvent(
+                audience,
+                emit.name,
+                data,
+                own_key,
+                exclude,
+                history=not emit.volatile,
+                arguments=len(emit.arguments) != 1,
+            )
             events.append(event)
         return events
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from clarion_contract.events.event import TYPE_PATTERN
+from clarion_contract.events.event import TYPE_PATTERN, Event
 from clarion_gateway.application.codec import parts_of
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
@@ -58,6 +58,21 @@ def test_an_event_is_its_type_and_its_data(type_: str, document: tuple[object, b
     assert data in text.encode(), "the producer's bytes are not touched"
     (text,) = told(ADMIN.event(event(1, AUDIENCES[0], type_=type_, data=data)))
     assert parts(text) == ("42/admin,", [type_, value])
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments"),
+    [
+        (b"[1,[2]]", [1, [2]]),
+        (b"[]", []),
+        (b"null", []),
+        (b'{"n":1}', [{"n": 1}]),  # marked by nobody
+    ],
+)
+def test_the_arguments_of_a_producer_stay_apart(data: bytes, arguments: list[object]) -> None:
+    said = Event(1, 0, AUDIENCES[0], "said", data, arguments=True)
+    ((_, fields),) = [parts(text) for text in told(SOCKETIO.event(said))]
+    assert fields == ["said", *arguments]
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

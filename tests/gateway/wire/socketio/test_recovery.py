@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion_contract.events.audience import ALL
+from clarion_contract.events.event import Event
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.parts import Parts
@@ -73,6 +75,9 @@ def test_events_end_with_their_offset_and_nothing_else_ends_with_a_string() -> N
         '42["tick","text","17"]'
     ]
     assert told(wire_format.event(event(17, type_="connect"))) == ['42["$connect",{},"17"]']
+    for data, text in ((b"[1,2]", '42["tick",1,2,"17"]'), (b"null", '42["tick","17"]')):
+        arguments = Event(17, 0, ALL, "tick", data, arguments=True)
+        assert told(wire_format.event(arguments)) == [text]
     assert told(wire_format.gap(18)) == ['42["$gap",{"id":"18"},"18"]']
     assert told(wire_format.message("news", b' "text"')) == ['42["news", "text",null]']
     assert told(wire_format.message("news", b"{}")) == ['42["news",{}]']
