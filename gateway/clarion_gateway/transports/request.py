@@ -161,9 +161,10 @@ def refused_origin(sessions: Sessions, request: ConnectionRequest, peer: str) ->
     Args:
         peer: the address of the TCP connection's other side.
     """
-    origin, host = request.header("origin"), request.header("host")
+    origin = request.header("origin")
     if origin is None:
         return None
+    host = request.header("host")
     hosts = forwarded_hosts(request.header("x-forwarded-host"), request.header("x-forwarded-port"))
     if hosts and not sessions.addresses.trusts(peer):
         hosts = []
@@ -182,15 +183,16 @@ def _fields(query: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
     `parse_qs` takes three times as long. A poll is asked for its fields four times in a row, and a
     client that has its token in the query sends it with each: hence the cache.
     """
+    unquoted = _unquoted if "%" in query or "+" in query else str  # nearly always the latter
     fields: dict[str, str] = {}
     topics: list[str] = []
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        name = _unquoted(name)
+        name = unquoted(name)
         if name == _FIELD_OF_TOPIC:
-            topics.append(_unquoted(value))
-        elif value or name == _FIELD_OF_TOKEN:
-            fields.setdefault(name, _unquoted(value))
+            topics.append(unquoted(value))
+        elif (value or name == _FIELD_OF_TOKEN) and name not in fields:
+            fields[name] = unquoted(value)
     return fields, tuple(topics)
 
 
