@@ -17,6 +17,7 @@ from clarion_cli.postgres import process_options, url_of
 from tests.e2e.ports import free_port
 from tests.postgres import Outbox, Postgres
 
+NO_POOLER = "no PgBouncer; on Debian and Ubuntu: apt-get install pgbouncer"
 _READY_SECONDS = 60.0
 _CONFIGURATION = """
 [databases]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from clarion_cli.postgres import make_cluster, new_folder
-from tests.pgbouncer import PgBouncer, pgbouncer, program
+from tests.pgbouncer import NO_POOLER, PgBouncer, pgbouncer, program
 from tests.postgres import Outbox, Postgres, postgresql, system_programs
 
 
@@ -31,7 +31,7 @@ def system_postgres() -> Iterator[Postgres]:
 def pooler(shared_postgres: Postgres) -> Iterator[PgBouncer]:
     """PgBouncer in transaction mode."""
     if program() is None:
-        pytest.skip("no PgBouncer; on Debian and Ubuntu: apt-get install pgbouncer")
+        pytest.skip(NO_POOLER)
     with pgbouncer(shared_postgres) as server:
         yield server
 

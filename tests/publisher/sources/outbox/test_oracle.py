@@ -20,6 +20,7 @@ from clarion_contract.bus.bus import Bus, redis_from_url
 from clarion_contract.events.audience import Audience
 from clarion_publisher.settings import PublisherSettings
 from tests.conftest import SECRET
+from tests.pgbouncer import NO_POOLER, pgbouncer, program
 from tests.postgres import Outbox, Postgres
 from tests.processes import Process
 from tests.redis_topologies import wait_until
@@ -78,9 +79,9 @@ class Writers:
 class Publishers:
     """Two processes with the same outbox."""
 
-    def __init__(self, folder: Path, redis_url: str, outbox: Outbox, namespace: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, outbox_url: str, namespace: str) -> None:
         self._folder, self._redis_url, self._namespace = folder, redis_url, namespace
-        self._outbox = outbox
+        self._outbox_url = outbox_url
         self._starts = 0
         self.running = [self._started(), self._started()]
 
@@ -97,18 +98,30 @@ class Publishers:
             self._folder / f"publisher-{self._starts}.log",
             self._redis_url,
             CLARION_NAMESPACE=self._namespace,
-            PUBLISHER_OUTBOX_URL=self._outbox.url,
+            PUBLISHER_OUTBOX_URL=self._outbox_url,
             PUBLISHER_OUTBOX_POLL_SECONDS="0.05",
             PUBLISHER_OUTBOX_BATCH_ROWS="7",
         )
 
 
+@pytest.fixture(params=["directly", "through a pooler"])
+def outbox_url(request: pytest.FixtureRequest, outbox_of_its_own: Outbox) -> Iterator[str]:
+    """The publishers' way to the database."""
+    if request.param == "directly":
+        yield outbox_of_its_own.url
+        return
+    if program() is None:
+        pytest.skip(NO_POOLER)
+    with pgbouncer(outbox_of_its_own.server) as pooler:
+        yield pooler.url(outbox_of_its_own.name)
+
+
 @pytest.fixture
 def publishers(
-    tmp_path: Path, lasting_valkey: Valkey, outbox_of_its_own: Outbox, namespace: str
+    tmp_path: Path, lasting_valkey: Valkey, outbox_url: str, namespace: str
 ) -> Iterator[Publishers]:
     with contextlib.ExitStack() as stack:
-        found = Publishers(tmp_path, lasting_valkey.url, outbox_of_its_own, namespace)
+        found = Publishers(tmp_path, lasting_valkey.url, outbox_url, namespace)
         stack.callback(lambda: [each.__exit__() for each in found.running])
         yield found
 
