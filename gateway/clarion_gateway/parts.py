@@ -365,6 +365,7 @@ class Parts:
             Origins(settings.allowed_origins, loopback=settings.profile == "dev"),
             self.supervisor.spawn,
             settings,
+            subscription=self.subscription,
             hooks=self.hooks,
             namespaces=self.answers.namespaces,
         )

@@ -131,7 +131,17 @@ class Gateway:
             inbound,
         )
         origins = Origins(settings.allowed_origins)
-        sessions = Sessions(admission, hub, inboxes, sweeper, metrics, origins, spawn, settings)
+        sessions = Sessions(
+            admission,
+            hub,
+            inboxes,
+            sweeper,
+            metrics,
+            origins,
+            spawn,
+            settings,
+            subscription=bus,
+        )
         self.transport = FakeTransport(self.loop)
         self._protocol = gateway_protocol(sessions)(config, ServerState(), {}, self.loop)
         self.transport.connect(self._protocol)

@@ -94,6 +94,9 @@ class Verifier:
     """A token is its user's name."""
 
     async def verify_fetching(self, token: str) -> Claims:
+        return self.verify(token)
+
+    def verify(self, token: str) -> Claims:
         lists = {"topics": tuple(LISTED[token]), "subscribe": tuple(MAY_ASK_FOR[token])}
         return Claims(token, frozenset(), 1e12, lists=lists)
 

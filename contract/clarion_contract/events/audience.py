@@ -224,6 +224,12 @@ def _shared(kind: str) -> Audience:
     return Audience(kind)
 
 
+@lru_cache(maxsize=1_024)
+def _named(kind: str, name: str) -> Audience:
+    """The audience of a name: a handshake asks twice, when it identifies and when it registers."""
+    return Audience(kind, name)
+
+
 def namings() -> dict[str, Naming]:
     """The rules for names, by kind, of all kinds that have them."""
     return {kind.name: kind.naming for kind in KINDS.values() if kind.naming is not None}
@@ -236,7 +242,7 @@ def audiences_of(member: Member) -> list[Audience]:
         InvalidName: a name in the member's token is none.
     """
     return [
-        _shared(kind.name) if kind.naming is None else Audience(kind.name, kind.naming.check(name))
+        _shared(kind.name) if kind.naming is None else _named(kind.name, kind.naming.check(name))
         for kind in KINDS.values()
         for name in dict.fromkeys(kind.joins(member))  # a token may list a name twice
     ]

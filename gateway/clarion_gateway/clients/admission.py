@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import structlog
+from msgspec import structs
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable, KeysUnavailable
@@ -23,7 +24,7 @@ from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks, Said
-from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.identification import Identification, Identified
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.resumption import Resumption, Sent
@@ -158,23 +159,78 @@ class Admission:
                 missed = await self._open(connection, opening)
             if connection.state is State.CLOSED:
                 outcome = "abandoned"
-        except Refused as refused:
-            outcome = refused.close.label
-            connection.close(refused.close)
-        except (TimeoutError, BusUnavailable, KeysUnavailable) as error:
-            outcome = close_codes.UNAVAILABLE.label
-            _log.warning("connection not opened", error=str(error) or "no bus in time")
-            connection.close(close_codes.UNAVAILABLE)
-        except Exception:  # noqa: BLE001 - the edge: one socket's bug must not end the others
-            outcome = close_codes.INTERNAL_ERROR.label
-            _log.exception("connection not opened", connection=connection.id)
-            connection.close(close_codes.INTERNAL_ERROR)
+        except Exception as error:  # noqa: BLE001 - the edge: one socket's bug must not end others
+            outcome = self.refuse(connection, error)
         finally:
-            self._opening -= 1
-            self.address_limits.end(opening.address)
-            seconds = time.perf_counter() - started
-            self._metrics.handshake(connection.format.name, outcome, seconds)
+            self.end(connection, opening.address, outcome, started)
         return missed
+
+    def refuse(self, connection: Connection, error: Exception) -> str:
+        """Close a connection whose handshake has failed; returns the outcome."""
+        match error:
+            case Refused():
+                close = error.close
+            case TimeoutError() | BusUnavailable() | KeysUnavailable():
+                close = close_codes.UNAVAILABLE
+                _log.warning("connection not opened", error=str(error) or "no bus in time")
+            case _:
+                close = close_codes.INTERNAL_ERROR
+                _log.error("connection not opened", connection=connection.id, exc_info=error)
+        connection.close(close)
+        return close.label
+
+    def end(self, connection: Connection, address: str | None, outcome: str, began: float) -> None:
+        """A handshake that `begin` has counted is over.
+
+        Args:
+            address: as for `begin`.
+            outcome: see `clarion_gateway.metrics.registry.Metrics.handshake`.
+            began: when, on the clock `time.perf_counter`.
+        """
+        self._opening -= 1
+        self.address_limits.end(address)
+        seconds = time.perf_counter() - began
+        self._metrics.handshake(connection.format.name, outcome, seconds)
+
+    def plain(self, connection: Connection, opening: Opening) -> Identified | None:
+        """Identify a client that can be admitted as soon as its audiences are joined.
+
+        That is a new client that asks for nothing, and that concerns no function of the
+        application. None: it is none of these, or its token needs the issuer's keys.
+
+        Raises:
+            Refused: as `open` would refuse it.
+        """
+        if (
+            opening.since
+            or opening.topics
+            or opening.last is not None
+            or opening.recovering is not None
+            or (self._hooks is not None and self._hooks.mounted)
+        ):
+            return None
+        identified = self._identification.identify_now(opening.token, connection.format.namespace)
+        if identified is None:
+            return None
+        _, identity, audiences = identified
+        self._check_user(identity.user, None)
+        if any(audience.shown for audience in audiences):
+            self.topics.check(audiences)
+            if self._past(None, (), audiences) is not None:
+                return None
+        return identified
+
+    def admit(self, connection: Connection, claims: Claims | None, identity: Identity) -> None:
+        """Register and welcome a client that is `plain`, once its audiences are joined.
+
+        Raises:
+            Refused: something has changed since.
+        """
+        self._check_user(identity.user, None)
+        self._identification.check_revoked(claims)
+        self._hub.add(connection, identity)
+        self._welcome(connection, self._delivery.position, heard(connection), resumed=None)
+        self._sweeper.add(connection)
 
     async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
         """Log in, refresh or log out on an open connection.
@@ -255,7 +311,7 @@ class Admission:
             recovered = opening.recovering.read(identity.user)
             if recovered is not None:
                 connection.id, since = recovered
-                opening = replace(opening, resumes=connection.id)
+                opening = structs.replace(opening, resumes=connection.id)
         asked = self.topics.ask(identity, opening.topics)
         self.topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:

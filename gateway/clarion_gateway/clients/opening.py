@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -24,8 +24,7 @@ class Recovering:
     read: Callable[[str | None], tuple[str, int] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """The wishes of a client in its handshake.
 
     Attributes:
@@ -49,5 +48,5 @@ class Opening:
     last: str | None = None
     query: str = ""
     headers: Sequence[tuple[str, str]] = ()
-    auth: Mapping[str, msgspec.Raw] = field(default_factory=dict)
+    auth: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     recovering: Recovering | None = None

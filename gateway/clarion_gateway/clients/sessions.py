@@ -16,11 +16,12 @@ from clarion_contract.service.http_port import HttpLimits, Port
 from clarion_contract.service.supervisor import Spawn
 from clarion_contract.service.token_bucket import TokenBucket
 from clarion_gateway.clients.addresses import Addresses
-from clarion_gateway.clients.admission import Admission
+from clarion_gateway.clients.admission import Admission, Joining
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.origins import Origins, RefusedOrigins
+from clarion_gateway.clients.plain_handshakes import PlainHandshakes
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
@@ -83,10 +84,16 @@ class Sessions:
         spawn: Spawn,
         settings: GatewaySettings,
         *,
+        subscription: Joining | None = None,
         hooks: ConnectionHooks | None = None,
         namespaces: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin without connections.
+
+        Args:
+            subscription: joins the audiences of plain clients together; None: each for itself.
+        """
         self.closing = 0
         self.port = Port(
             HttpLimits(
@@ -127,6 +134,15 @@ class Sessions:
         self._burst = settings.message_burst
         self._clock = clock
         self._received: dict[Connection, _Received] = {}
+        self._plain: PlainHandshakes | None = None
+        if subscription is not None:
+            self._plain = PlainHandshakes(
+                admission,
+                subscription,
+                spawn,
+                seconds=settings.handshake_seconds,
+                welcomed=self._welcomed,
+            )
 
     def refuse_early(self, address: str | None) -> Close | None:
         """The close for a new client before any work is spent on it; None: it may go on.
@@ -140,7 +156,8 @@ class Sessions:
     def open(self, connection: Connection, opening: Opening) -> None:
         """Begin to admit a connection. Its messages wait in its inbox until it is live."""
         self._admission.begin(opening.address)
-        self._spawn("handshake", self._open(connection, opening))
+        if self._plain is None or not self._plain.take(connection, opening):
+            self._spawn("handshake", self._open(connection, opening))
 
     def receive(self, connection: Connection, message: bytes) -> None:
         """Take a whole text message from a client.
@@ -234,8 +251,11 @@ class Sessions:
     async def _open(self, connection: Connection, opening: Opening) -> None:
         await self._admission.open(connection, opening)
         if connection.state is not State.CLOSED:
-            self._inboxes.welcomed(connection)
-            connection.socket.resume_reading()
+            self._welcomed(connection)
+
+    def _welcomed(self, connection: Connection) -> None:
+        self._inboxes.welcomed(connection)
+        connection.socket.resume_reading()
 
     def _may_ask(self, connection: Connection, message: Subscribe) -> bool:
         """Take topics off the connection's budget; refuse the message if it is used up."""

@@ -146,8 +146,10 @@ class GatewayHttpProtocol(PollingHttpProtocol):
 
     def _relays(self, request: ConnectionRequest, rest: bytes) -> bool:
         """Let another pod have a WebSocket whose session is there; says whether it may be."""
+        if self.hops is None or not self.polls(request.path.encode("latin-1")):
+            return False
         sid = request.field("sid")
-        if self.hops is None or sid is None or not self.polls(request.path.encode("latin-1")):
+        if sid is None:
             return False
         mark = self.hops.mark_elsewhere(sid)
         if mark is None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_plus
+
+import msgspec
+from msgspec.structs import replace
 
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.origins import forwarded_hosts
@@ -26,8 +28,7 @@ _POSITIONS: Final = ("lastEventId", "Last-Event-ID", "since")
 _FIELD_OF_TOKEN: Final = "token"  # noqa: S105 - a name
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRequest:
+class ConnectionRequest(msgspec.Struct, frozen=True):
     """The parts of a request that a transport needs.
 
     Attributes:

@@ -9,21 +9,11 @@ none of the core's state.
 from __future__ import annotations
 
 import asyncio
-import logging
-from http import HTTPStatus
 from typing import ClassVar, Final
 
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, InvalidHeaderValue, PayloadTooBig
-from websockets.extensions.permessage_deflate import (
-    PerMessageDeflate,
-    ServerPerMessageDeflateFactory,
-)
+from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
 from websockets.protocol import State as FrameState
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from clarion_contract.service.http_port import refusal_response
 from clarion_gateway.clients.sessions import Sessions
@@ -32,33 +22,14 @@ from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socket import TcpSocket
+from clarion_gateway.transports.websocket_core import Core, spare_cores
+from clarion_gateway.transports.websocket_handshake import agree
 from clarion_gateway.wire import frames
-from clarion_gateway.wire.format import Formats, Framed, WireFormat
+from clarion_gateway.wire.format import Formats, WireFormat
 
 _PIECE_BYTES: Final = 4_096
 # Read after the gateway's close frame, because the client's own may come behind older messages.
 _LATE_MAX_BYTES: Final = 16_384
-# Without context takeover no frame depends on an earlier one, so all sockets can share a frame.
-_DEFLATE: Final = (
-    ServerPerMessageDeflateFactory(
-        server_no_context_takeover=True,
-        client_no_context_takeover=True,
-        server_max_window_bits=frames.DEFLATE_WINDOW_BITS,
-        client_max_window_bits=frames.DEFLATE_WINDOW_BITS,
-    ),
-)
-_HANDSHAKE_HEADERS: Final = frozenset(
-    {
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-extensions",
-        "sec-websocket-protocol",
-    }
-)
-_VERSION_HEADER: Final = "Sec-WebSocket-Version"
-_KEPT_HEADERS: Final = frozenset({"Upgrade", "Allow", _VERSION_HEADER})
-_log = logging.getLogger("clarion.websocket")
-_log.setLevel(logging.WARNING)  # the core logs every connection, which the metrics count already
 
 
 class WebSocket(TcpSocket):
@@ -75,12 +46,7 @@ class WebSocket(TcpSocket):
         self._fragments_bytes = 0
         self._kept_bytes = 0
         self._late_bytes = 0
-        self._core = _Core(
-            extensions=_DEFLATE if sessions.settings.compression else None,
-            state=FrameState.OPEN,
-            max_size=sessions.settings.message_max_bytes,
-            logger=_log,
-        )
+        self._core: Core | None = None  # while it needs one
 
     @staticmethod
     def turned_away(close: Close, origin: str | None, wire_format: WireFormat) -> bytes:  # noqa: ARG004
@@ -93,17 +59,14 @@ class WebSocket(TcpSocket):
 
         The HTTP response leaves together with `welcome`, or with the close frame that refuses.
         """
-        if request.offered_subprotocols or None not in formats:
-            self._core.available_subprotocols = [
-                Subprotocol(name) for name in formats if name is not None
-            ]
-        head = _head(self._core, request)
-        self._core.available_subprotocols = None  # frees memory: it is not needed any more
-        if isinstance(head, Response):
-            return _refusal(head)
-        wire_format = _agreed(formats[self._core.subprotocol], self._core)
+        settings = self._sessions.settings
+        agreed = agree(
+            request, formats, settings.message_max_bytes, compression=settings.compression
+        )
+        if isinstance(agreed, bytes):
+            return agreed
+        self._head, wire_format, self._core = agreed
         self._connection = Connection(wire_format, self)
-        self._head = head
         return None
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +101,8 @@ class WebSocket(TcpSocket):
 
     def _held_bytes(self) -> int:
         """Memory of messages that are not whole, and of those that came too early."""
-        return len(self._early) + self._fragments_bytes + len(self._core.reader.buffer)
+        rest_bytes = 0 if self._core is None else len(self._core.reader.buffer)
+        return len(self._early) + self._fragments_bytes + rest_bytes
 
     def _count_kept(self) -> None:
         """Count what is held of the client's messages."""
@@ -150,7 +114,7 @@ class WebSocket(TcpSocket):
             self._sessions.inbound.release(self._connection, -grown_bytes)
 
     def _receive(self, data: bytes) -> None:
-        core = self._core
+        core = self._needed_core()
         core.receive_data(data)
         for event in core.events_received():
             if isinstance(event, Frame):
@@ -166,6 +130,15 @@ class WebSocket(TcpSocket):
             if self._closing is None:
                 self._close_with(close_codes.NORMAL, b"".join(output))
             self._transport.close()
+        elif core.is_fresh and core is self._core:
+            self._core = None
+            spare_cores(self._sessions.settings.message_max_bytes).give_back(core)
+
+    def _needed_core(self) -> Core:
+        """The core, which the socket has until its parser is between two messages."""
+        if self._core is None:
+            self._core = spare_cores(self._sessions.settings.message_max_bytes).take()
+        return self._core
 
     def resume_reading(self) -> None:
         """See `Socket`."""
@@ -183,9 +156,10 @@ class WebSocket(TcpSocket):
         """See `Connection.close`."""
         if self._is_ending():
             return
-        if self._core.state is FrameState.OPEN:
-            self._core.send_close(close.code, close.reason)
-            frame = b"".join(self._core.data_to_send())
+        core = self._needed_core()
+        if core.state is FrameState.OPEN:
+            core.send_close(close.code, close.reason)
+            frame = b"".join(core.data_to_send())
         else:  # the core has failed the connection, and made a close frame of its own
             frame = frames.close(close.code, close.reason)
         self._drop_kept()
@@ -210,7 +184,8 @@ class WebSocket(TcpSocket):
         self._fragments_bytes = 0
         # The core may wait for the rest of a frame. That frame now counts as if it had not begun.
         # The client has no more time than `close` gives it.
-        self._core.reader.buffer.clear()
+        if self._core is not None:
+            self._core.reader.buffer.clear()
         self._count_kept()
 
     def _frame(self, frame: Frame) -> None:
@@ -259,74 +234,3 @@ class WebSocket(TcpSocket):
             self.close(close_codes.INVALID_TEXT)
         else:
             self.close(close_codes.protocol_error(str(error)))
-
-
-class _Core(ServerProtocol):
-    """The core of `websockets`, changed where it does not follow two rules of RFC 6455."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        """Take one frame whose own form is valid."""
-        if frame.opcode is Opcode.PING:
-            # The connection answers pings itself. The core's pong would come too late: after the
-            # answers to messages that came behind the ping.
-            self.events.append(frame)
-            return
-        if frame.opcode is Opcode.CLOSE:
-            # Section 5.4: control frames may come in the middle of a fragmented message.
-            self.current_size = None
-        super().recv_frame(frame)
-
-
-def _agreed(framed: Framed, core: ServerProtocol) -> WireFormat:
-    """Choose the framing that the client can read.
-
-    Compressed frames are shared, so a client must accept the window that they were made with. A
-    client with a smaller window gets plain frames.
-    """
-    if framed.deflated is not None:
-        for extension in core.extensions:
-            if (
-                isinstance(extension, PerMessageDeflate)
-                and extension.local_max_window_bits >= frames.DEFLATE_WINDOW_BITS
-            ):
-                return framed.deflated
-    return framed.plain
-
-
-def _head(core: ServerProtocol, request: ConnectionRequest) -> bytes | Response:
-    """The head of the response that opens the connection, or the response that refuses it."""
-    headers = Headers()
-    for name, value in request.headers:
-        if name in _HANDSHAKE_HEADERS:
-            headers[name] = value
-    # The request asks for an upgrade to websocket, maybe among others. The core knows no others.
-    headers["Upgrade"], headers["Connection"] = "websocket", "Upgrade"
-    handshake = Request(request.path, headers)
-    try:
-        accept, extensions, subprotocol = core.process_request(handshake)
-    except InvalidHandshake as error:
-        response = core.accept(handshake)  # fails again, and gives the right status for the error
-        if isinstance(error, InvalidHeaderValue) and error.name == _VERSION_HEADER:
-            # Except for this error, which needs 426 (RFC 6455, section 4.4).
-            response.status_code = HTTPStatus.UPGRADE_REQUIRED
-            response.headers["Upgrade"] = "websocket"
-            response.headers[_VERSION_HEADER] = "13"
-        return response
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept}",
-    ]
-    if extensions:
-        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
-    if subprotocol:
-        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def _refusal(response: Response) -> bytes:
-    kept = [(k, v) for k, v in response.headers.raw_items() if k in _KEPT_HEADERS]
-    return refusal_response(
-        response.status_code, response.body.decode().strip(), headers=tuple(kept)
-    )

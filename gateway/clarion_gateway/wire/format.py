@@ -133,8 +133,7 @@ class PresenceTold:
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(msgspec.Struct, frozen=True):
     """The first message to a client.
 
     Attributes:

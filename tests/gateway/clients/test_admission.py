@@ -19,6 +19,7 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic
 from clarion_contract.events.errors import InvalidToken, KeysUnavailable
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.identity.claims import Claims
+from clarion_contract.identity.tokens import UnknownKey
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.admission import Admission
@@ -61,12 +62,20 @@ class Verifier:
         self.gate = asyncio.Event()
         self.gate.set()
 
+    def verify(self, token: str) -> Claims:
+        if not self.gate.is_set() or token == "keyless":
+            raise UnknownKey
+        return self._verified(token)
+
     async def verify_fetching(self, token: str) -> Claims:
         await self.gate.wait()
-        if token == "forged":
-            raise InvalidToken("signature", "the token's signature does not match")
         if token == "keyless":
             raise KeysUnavailable("no keys")
+        return self._verified(token)
+
+    def _verified(self, token: str) -> Claims:
+        if token == "forged":
+            raise InvalidToken("signature", "the token's signature does not match")
         if token == "bug":
             raise ZeroDivisionError
         user, _, ends = token.partition("@")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from clarion_contract.events.event import InvalidPosition, parse_position
 from clarion_gateway.clients.opening import Opening, Recovering

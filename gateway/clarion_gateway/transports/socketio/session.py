@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.connections import close_codes

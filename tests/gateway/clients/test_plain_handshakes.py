@@ -1,0 +1,231 @@
+"""`clarion_gateway.clients.plain_handshakes`: clients that are welcomed together.
+
+They are refused for the same reasons as tests/gateway/clients/test_admission.py has, each by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Coroutine
+from typing import Any
+
+import pytest
+
+from clarion_contract.bus.orders import RevokeUser, encode_order
+from clarion_contract.events.audience import Audience
+from clarion_gateway.clients.opening import Opening, Recovering
+from clarion_gateway.clients.plain_handshakes import PlainHandshakes
+from clarion_gateway.connections.connection import State
+from tests.gateway.clients.test_admission import ALICE, Door, welcome_of
+from tests.gateway.clockwork import ClockworkLoop
+from tests.gateway.recorder import Recorder, sample
+
+
+class PlainDoor(Door):
+    """A pod whose plain clients are welcomed together."""
+
+    def __init__(self, loop: ClockworkLoop, **overrides: Any) -> None:
+        super().__init__(loop, **overrides)
+        self.welcomed: list[Recorder] = []
+        self.joins: list[Collection[Audience]] = []
+        self.plain = PlainHandshakes(
+            self.admission,
+            self,
+            self.spawn,
+            seconds=overrides.get("handshake_seconds", 10),
+            welcomed=self.welcomed.append,  # type: ignore[arg-type]
+        )
+
+    def spawn(self, _name: str, job: Coroutine[Any, Any, None]) -> object:
+        return self.loop.create_task(job)
+
+    async def join(self, audiences: Collection[Audience]) -> None:
+        self.joins.append(audiences)
+        await self.subscription.join(audiences)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.subscription, name)
+
+    def call(self, token: str | None = None, opening: Opening | None = None) -> Recorder:
+        """Start a plain client's handshake."""
+        connection = Recorder()
+        self.loop.run_until_complete(self._call(connection, opening or Opening(token, None)))
+        return connection
+
+    async def _call(self, connection: Recorder, opening: Opening) -> None:
+        self.admission.begin(opening.address)
+        assert self.plain.take(connection, opening)
+
+    async def takes(self, opening: Opening) -> bool:
+        return self.plain.take(Recorder(), opening)
+
+    def call_all(self, tokens: Collection[str]) -> list[Recorder]:
+        """Start the handshakes of clients that come at the same moment."""
+
+        async def all_of_them() -> list[Recorder]:
+            clients = [Recorder() for _ in tokens]
+            for client, token in zip(clients, tokens, strict=True):
+                await self._call(client, Opening(token, None))
+            return clients
+
+        return self.loop.run_until_complete(all_of_them())
+
+
+@pytest.fixture
+def door(loop: ClockworkLoop) -> PlainDoor:
+    return PlainDoor(loop)
+
+
+def test_a_plain_client_gets_the_same_welcome_as_others(door: PlainDoor) -> None:
+    for token in (None, "alice@90"):
+        plain = door.call(token)
+        door.loop.settle()
+        other = door.enter(Opening(token, None))
+        assert welcome_of(plain) == welcome_of(other) | {"connection": plain.id}
+        assert plain.state is State.LIVE
+        assert door.welcomed[-1] is plain
+    assert len(door.hub.of_user("alice")) == 2
+    assert door.outcomes("accepted") == 4
+    assert sample(door.metrics, "clarion_handshake_duration_seconds_count") == 4
+    assert door.admission.opening == 0
+
+
+def test_it_hears_everything_above_its_position(door: PlainDoor) -> None:
+    before = door.publish(ALICE)
+    client = door.call("alice")
+    door.loop.settle()
+    after = door.publish(ALICE)
+    assert int(welcome_of(client)["id"]) >= before[0]
+    assert client.event_ids == after
+
+
+def test_clients_that_come_together_share_few_joins(door: PlainDoor) -> None:
+    probes = door.subscription._prober.sent
+    clients = door.call_all([f"user-{n}" for n in range(300)])
+    door.loop.settle()
+    door.loop.advance(1)
+    assert all(welcome_of(each)["user"] == f"user-{n}" for n, each in enumerate(clients))
+    assert len(door.joins) <= 6
+    assert door.subscription._prober.sent - probes <= 6
+
+
+@pytest.mark.parametrize(
+    ("token", "label", "code"),
+    [
+        ("forged", "unauthenticated", 4401),
+        ("x" * 10_000, "unauthenticated", 4401),
+        ("bug", "internal_error", 1011),
+    ],
+)
+def test_a_refusal_is_a_close_and_an_outcome(
+    door: PlainDoor, token: str, label: str, code: int
+) -> None:
+    client = door.call(token)
+    assert client.closed_with is not None
+    assert (client.closed_with.label, client.closed_with.code) == (label, code)
+    assert door.outcomes(label) == 1
+    assert door.admission.opening == 0
+    assert not door.joins
+
+
+def test_why_a_token_was_refused_is_counted_once(door: PlainDoor) -> None:
+    door.call("forged")
+    assert sample(door.metrics, "clarion_tokens_refused_total", reason="signature") == 1
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        Opening(None, "17"),
+        Opening(None, None, topics=("news",)),
+        Opening(None, None, last="5"),
+        Opening(None, None, recovering=Recovering("pid", lambda _: None)),
+        Opening("keyless", None),
+    ],
+)
+def test_clients_that_need_more_are_left_to_admission(door: PlainDoor, opening: Opening) -> None:
+    assert not door.loop.run_until_complete(door.takes(opening))
+    assert door.admission.opening == 0
+
+
+def test_each_client_has_its_own_time(loop: ClockworkLoop) -> None:
+    door = PlainDoor(loop, handshake_seconds=10)
+    door.bus.down = True
+    first = door.call("alice")
+    loop.advance(1)
+    second = door.call("bob")
+    loop.advance(1)
+    third = door.call("carol")
+    loop.advance(7.9)
+    assert first.closed_with is None
+    loop.advance(0.2)
+    assert first.closed_with is not None
+    assert first.closed_with.label == "unavailable"
+    assert second.closed_with is None
+    assert third.closed_with is None
+    loop.advance(1)
+    assert second.closed_with is not None
+    assert third.closed_with is None
+    loop.advance(1)
+    assert third.closed_with is not None
+    assert door.outcomes("unavailable") == 3
+    assert door.admission.opening == 0
+
+
+def test_a_client_whose_time_is_not_up_is_welcomed_when_redis_is_back(loop: ClockworkLoop) -> None:
+    door = PlainDoor(loop, handshake_seconds=60)
+    door.bus.down = True
+    early = door.call("alice")
+    loop.advance(55)
+    late = door.call("bob")
+    loop.advance(6)
+    door.bus.down = False
+    loop.advance(40)
+    assert early.closed_with is not None
+    assert welcome_of(late)["user"] == "bob"
+
+
+def test_a_client_that_leaves_meanwhile_costs_the_others_nothing(door: PlainDoor) -> None:
+    first, second = door.call_all(["alice", "bob"])
+    first.state = State.CLOSED
+    door.loop.settle()
+    assert first.messages == []
+    assert first not in set(door.hub.connections)
+    assert welcome_of(second)["user"] == "bob"
+    assert door.outcomes("abandoned") == 1
+    assert door.outcomes("accepted") == 1
+
+
+def test_a_user_who_is_revoked_meanwhile_is_refused(door: PlainDoor) -> None:
+    client, other = door.call_all(["alice", "bob"])
+    door.revocations.hear(encode_order(RevokeUser("alice", 60.0, 1e9)))
+    door.loop.settle()
+    assert client.closed_with is not None
+    assert client.closed_with.code == 4401
+    assert welcome_of(other)["user"] == "bob"
+
+
+def test_clients_of_one_user_that_come_together_do_not_pass_its_limit(loop: ClockworkLoop) -> None:
+    door = PlainDoor(loop, max_connections_per_user=2)
+    clients = door.call_all(["alice"] * 3)
+    loop.settle()
+    assert [each.closed_with is None for each in clients] == [True, True, False]
+    assert len(door.hub.of_user("alice")) == 2
+
+
+def test_a_bug_with_one_client_costs_the_others_nothing(
+    door: PlainDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = door.hub.add
+
+    def broken(connection: Recorder, identity: Any, *rest: Any, **options: Any) -> None:
+        if identity.user == "alice":
+            raise ZeroDivisionError
+        add(connection, identity, *rest, **options)
+
+    monkeypatch.setattr(door.hub, "add", broken)
+    first, second = door.call_all(["alice", "bob"])
+    door.loop.settle()
+    assert first.closed_with is not None
+    assert first.closed_with.label == "internal_error"
+    assert welcome_of(second)["user"] == "bob"
+    assert door.admission.opening == 0
