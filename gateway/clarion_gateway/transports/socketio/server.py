@@ -11,7 +11,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Final
 
-from msgspec.structs import replace
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
