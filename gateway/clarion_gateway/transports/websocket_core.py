@@ -1,6 +1,6 @@
 """The sans-I/O core of `websockets`, which parses a WebSocket's frames, and the spare ones.
 
-A core takes 3 KB and 15 µs to make, and knows nothing between two frames of a client that has
+A core takes 1.4 KB and 3.5 µs to make, and knows nothing between two frames of a client that has
 agreed on no extension. So a socket has one only while it needs it.
 """
 
