@@ -155,7 +155,9 @@ def test_each_client_has_its_own_time(loop: ClockworkLoop) -> None:
     second = door.call("bob")
     loop.advance(1)
     third = door.call("carol")
-    loop.advance(7.9)
+    loop.advance(1)
+    fourth = door.call("dave")  # waits for the same join as the third
+    loop.advance(6.9)
     assert first.closed_with is None
     loop.advance(0.2)
     assert first.closed_with is not None
@@ -167,7 +169,10 @@ def test_each_client_has_its_own_time(loop: ClockworkLoop) -> None:
     assert third.closed_with is None
     loop.advance(1)
     assert third.closed_with is not None
-    assert door.outcomes("unavailable") == 3
+    assert fourth.closed_with is None
+    loop.advance(1)
+    assert fourth.closed_with is not None
+    assert door.outcomes("unavailable") == 4
     assert door.admission.opening == 0
 
 
