@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import hiredis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
@@ -41,27 +40,8 @@ class CheckedPool(BlockingConnectionPool):
             RedisError: there is none; nothing was sent.
             OSError: likewise.
         """
-        if self._has_working():
-            working: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
-            return working
         connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
         return connection
-
-    def _has_working(self) -> bool:
-        """Whether the next idle connection was used a moment ago, works, and nobody waits for it.
-
-        Then there is no need for redis-py's way to it, which takes a condition, a time limit and
-        eight coroutines: as much CPU time as the command itself.
-        """
-        idle = self._available_connections
-        # Those that wait for a connection have been woken, and come first.
-        if not idle or self._in_maintenance or self._condition._waiters:  # noqa: SLF001 - no public way
-            return False
-        connection = idle[-1]
-        used_at = self._used_at.get(connection)
-        if used_at is None or asyncio.get_running_loop().time() - used_at >= _IDLE_SECONDS:
-            return False
-        return connection.is_connected and _is_silent(connection)
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect, or connect anew if the connection does not work any more."""
@@ -104,22 +84,6 @@ async def _ended(connection: AbstractConnection) -> bool:
     if reader.exception() is not None or writer.transport.is_closing():
         return True
     return await connection.can_read()
-
-
-def _is_silent(connection: AbstractConnection) -> bool:
-    """Whether the connection is open, and nothing has come in; False: `_ended` has to find out."""
-    reader, writer = connection._reader, connection._writer  # noqa: SLF001 - no public way
-    parsed = getattr(connection._parser, "_reader", None)  # noqa: SLF001 - no public way
-    return (
-        reader is not None
-        and writer is not None
-        and isinstance(parsed, hiredis.Reader)
-        and reader.exception() is None
-        and not writer.transport.is_closing()
-        and not reader.at_eof()
-        and not reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 - as redis-py does
-        and not parsed.has_data()
-    )
 
 
 async def _answers(connection: AbstractConnection) -> bool:
