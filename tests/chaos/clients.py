@@ -295,7 +295,7 @@ class SocketClient(Client):
             if self.talks:
                 ref += 1
                 await self._say(connection, session, ref)
-            if self.roams and self.user is not None:
+            if self.roams and self.user is not None and not self.calm.is_set():
                 ref += 1
                 await self._roam(connection, session, ref)
             if self.flees:

@@ -11,7 +11,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -183,9 +183,10 @@ async def run(
             await asyncio.wait(producing)
             began = time.monotonic()
             ends = [ledger.new(to) for to in (_all_streams(scale) if clustered else ["all"])]
+            topics = {client.name: _topics(client) for client in clients}
             for end in ends:
                 await producers[0].publish(end)
-            missing = await _settle(clients, ends)
+            missing = await _settle(clients, ends, topics)
             report.settled_seconds = time.monotonic() - began
             for task in listening:
                 task.cancel()
@@ -247,17 +248,29 @@ async def _fail(
             group.create_task(happen(pack.pop()))
 
 
-async def _settle(clients: Sequence[Client], ends: Sequence[Entry]) -> list[Client]:
-    """Wait until every client has received the last events; return those that have not."""
+def _topics(client: Client) -> frozenset[str]:
+    """The topics that a client receives now."""
+    return client.sessions[-1].last_topics if client.sessions else frozenset()
+
+
+async def _settle(
+    clients: Sequence[Client], ends: Sequence[Entry], topics: Mapping[str, frozenset[str]]
+) -> list[Client]:
+    """Wait until every client has received the last events; return those that have not.
+
+    Args:
+        topics: those that each client received before the last events. It may have asked for
+            another one, and be answered only now.
+    """
     missing = list(clients)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SETTLE_SECONDS):
-            while missing := [client for client in missing if not _is_at_end(client, ends)]:
+            while missing := [client for client in missing if not _is_at_end(client, ends, topics)]:
                 await asyncio.sleep(0.05)
     return missing
 
 
-def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
+def _is_at_end(client: Client, ends: Sequence[Entry], topics: Mapping[str, frozenset[str]]) -> bool:
     """Whether the client has all the last events that it is due, or a position after them."""
     if not client.sessions:
         return False
@@ -267,7 +280,7 @@ def _is_at_end(client: Client, ends: Sequence[Entry]) -> bool:
     due = {end.number for end in ends if end.audience == "all"}
     if not any(each.changed for each in client.sessions):
         due |= {end.number for end in ends if end.audience == session.user}
-        due |= {end.number for end in ends if end.topic in session.last_topics}
+        due |= {end.number for end in ends if end.topic in topics[client.name] & _topics(client)}
     return due <= {
         heard.number for each in client.sessions for heard in each.heard if isinstance(heard, Event)
     }

@@ -95,7 +95,11 @@ def _window(side: Side, seconds: float, instruments: Instruments) -> Window:
     _offer(stream, side.rate, seconds)
     after = instruments.read()
     if not stream.settle(_GRACE_SECONDS):
-        raise LoadError(f"not all of {stream.expected:,} deliveries came in {_GRACE_SECONDS:g} s")
+        raise LoadError(
+            f"not all of {stream.expected:,} deliveries came in {_GRACE_SECONDS:g} s. "
+            "A gateway that got no CPU for seconds has connected to Redis anew; "
+            "events that went to channels directly are in no log"
+        )
     return between(before, after)
 
 
