@@ -2,27 +2,30 @@
 // for the development page, which has no Node. `node build.js FILE` writes only the page's, to FILE.
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { minify } from "terser";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 const page = join(here, "../page/clarion_dev_page/static/client.js");
 // Names that nothing outside the package uses: shorter ones keep the core small. Those that the other files
 // use too have the same short name everywhere.
-const mangleCache = { afterMs: "_a", isForeign: "_f", isLogout: "_l", relay: "_r", verdict: "_v" };
+const mangleCache = { afterMs: "_a", isForeign: "_f", isPast: "_p", isLogout: "_l", relay: "_r", verdict: "_v" };
 const own =
-  "missing surplus unanswered settle awake frozen thawed subscriptions flush hidden received heard begin emit fail remove promise";
+  "missing surplus unanswered settle awake frozen thawed subscriptions flush hidden received heard begin emit fail remove promise turnedAway asked";
 const mangleProps = new RegExp(`^(${[...own.split(" "), ...Object.keys(mangleCache)].join("|")})$`);
 const common = { bundle: true, minify: true, target: "es2022", mangleProps, mangleCache };
 const core = join(here, "src/index.ts");
+const SMALL = { ecma: 2022, module: true, compress: { passes: 3 } };
 // Each becomes a file of its own. The others import it from there.
 const ENTRIES = ["index", "sse", "tabs", "react", "testing"];
 
 async function buildForPage(outfile) {
-  const banner = { js: "// Written by clients/js/build.js from clients/js/src. Do not edit." };
-  await build({ ...common, entryPoints: [core], format: "esm", outfile, banner });
+  await build({ ...common, entryPoints: [core], format: "esm", outfile });
+  const { code } = await minify(readFileSync(outfile, "utf8"), SMALL);
+  writeFileSync(outfile, `// Written by clients/js/build.js from clients/js/src. Do not edit.\n${code}\n`);
 }
 
 async function buildPackage() {
@@ -32,6 +35,7 @@ async function buildPackage() {
     for (const name of ENTRIES) {
       const entryPoints = [join(here, `src/${name}.ts`)];
       await build({ ...options, entryPoints, external: ["react"], plugins: [siblings(extension)] });
+      if (format === "esm") await shrink(join(dist, name + extension));
     }
   }
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", here], { stdio: "inherit" });
@@ -40,6 +44,18 @@ async function buildPackage() {
     const text = readFileSync(join(dist, "types", name), "utf8").replaceAll(/\.js"/g, '.cjs"');
     writeFileSync(join(dist, "types", name.replace(/\.d\.ts$/, ".d.cts")), text);
   }
+}
+
+/**
+ * Minifies a file of esbuild's further; its map still leads to src. Not for CommonJS, where Node finds
+ * the names of exports by esbuild's hint.
+ */
+async function shrink(file) {
+  const map = `${file}.map`;
+  const sourceMap = { content: readFileSync(map, "utf8"), url: basename(map), includeSources: true };
+  const small = await minify(readFileSync(file, "utf8"), { ...SMALL, sourceMap });
+  writeFileSync(file, small.code);
+  writeFileSync(map, small.map);
 }
 
 /** Leaves the imports of other entries as they are. */

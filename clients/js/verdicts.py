@@ -18,36 +18,25 @@ _HEAD: Final = """\
 // Written by verdicts.py from contract/clarion_contract/protocol. Do not edit.
 
 /**
- * - `retry`: come back.
  * - `token`: come back once with a fresh token.
  * - `stop`: coming back would end the same way.
+ *
+ * Missing: come back.
  */
-export type Verdict = "retry" | "token" | "stop";
+export type Verdict = "token" | "stop";
 
-/** By close code of a WebSocket. All others: `retry`. */
-const CODES: Record<number, Verdict> = {
+/** What to do after a WebSocket closed, by close code. */
+export const AFTER_CLOSE: Record<number, Verdict> = {
 """
 
 _MIDDLE: Final = """\
 };
 
-/** By HTTP status, or label of an event stream's `$error`. All others: `retry`. */
-const STREAMS: Record<number | string, Verdict> = {
+/** What to do after an event stream: by HTTP status, or by the label of `$error`. */
+export const AFTER_STREAM: Record<number | string, Verdict> = {
 """
 
-_TAIL: Final = """\
-};
-
-/** What to do after a WebSocket closed. */
-export function verdictOnClose(code: number): Verdict {
-  return CODES[code] ?? "retry";
-}
-
-/** What to do after an event stream was refused, or ended. */
-export function verdictOnStream(code: number | string): Verdict {
-  return STREAMS[code] ?? "retry";
-}
-"""
+_TAIL: Final = "};\n"
 # HTTP statuses are below, close codes above.
 _CODES_FROM: Final = 1_000
 

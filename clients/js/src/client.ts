@@ -122,6 +122,7 @@ export type Calls = Record<string, { data: unknown; reply: unknown }>;
 interface Asked {
   settle: (message: ServerMessage) => void;
   fail: (error: Error) => void;
+  last?: number; // so many events were asked for
 }
 
 /**
@@ -150,13 +151,12 @@ export class Client<
   readonly #presence = new Map<string, Presence>();
   readonly #asked = new Map<number, Asked>();
   readonly #answers = new Map<string, (data: any) => unknown>();
-  readonly #waiting = new Set<() => void>(); // for an open connection
   readonly #WebSocket: WebSocketConstructor | undefined;
 
   #status: Status = { state: "closed", reason: "not connected yet", code: "closed" };
   #connection: Connection | null = null;
   #attempt = 0; // whatever comes of an older one is ignored
-  #abort = new AbortController();
+  #abort: AbortController | undefined;
   #failures = 0;
   #unwelcome = 0; // WebSocket attempts in a row that nothing came back from
   #refusedTokens = 0;
@@ -407,14 +407,14 @@ export class Client<
   async #token(reason: TokenContext["reason"]): Promise<Token> {
     const { getToken } = this.#options;
     if (this.#isAnonymous || this.#shares || !getToken) return null;
-    return (await getToken({ reason, signal: this.#abort.signal })) ?? null;
+    return (await getToken({ reason, signal: this.#abort!.signal })) ?? null;
   }
 
   /** Begin an attempt, whatever was before. */
   async #start(reason: string): Promise<void> {
     this.#letGo(reason);
     const attempt = this.#attempt;
-    this.#report({ state: "connecting", reason, failures: this.#failures, retryAt: null });
+    this.#reportAttempt(reason, null);
     let token: Token;
     try {
       token = await this.#token(this.#tokenReason);
@@ -422,17 +422,17 @@ export class Client<
       if (attempt !== this.#attempt) return;
       const { message } = error as Error;
       if (error instanceof Stop) this.#close(message, "stopped");
-      else this.#ended({ code: 0, reason: `no token: ${message}` });
+      else this.#ended({ reason: `no token: ${message}` });
       return;
     }
     const open = await this.#transport(attempt).catch(() => null);
     if (attempt !== this.#attempt) return;
-    if (!open) return this.#ended({ code: 0, reason: "a part of the client could not be loaded" });
+    if (!open) return this.#ended({ reason: "a part of the client could not be loaded" });
     const listener = {
       message: (message: ServerMessage) => attempt === this.#attempt && this.#hear(message),
       ended: (end: End) => attempt === this.#attempt && this.#ended(end),
     };
-    this.#watch = setTimeout(() => listener.ended({ code: 0, reason: "no answer in time" }), CONNECT_MS);
+    this.#watch = setTimeout(() => listener.ended({ reason: "no answer in time" }), CONNECT_MS);
     const beginning = { token, since: this.#position.value, topics: this.#topics.begin() };
     this.#connection = open(beginning, listener);
   }
@@ -459,7 +459,7 @@ export class Client<
   #letGo(reason: string): void {
     this.#attempt++;
     for (const timer of [this.#retry, this.#refresh, this.#watch]) clearTimeout(timer);
-    this.#abort.abort();
+    this.#abort?.abort();
     this.#abort = new AbortController();
     this.#connection?.close();
     this.#connection = null;
@@ -475,7 +475,6 @@ export class Client<
     this.#position.flush();
     this.#report({ state: "closed", reason, code });
     this.#topics.fail(new NoAnswerError(`closed: ${reason}`, false));
-    this.#wakeWaiting();
   }
 
   #leaveTabs(): void {
@@ -491,13 +490,13 @@ export class Client<
       case "welcome":
         return this.#welcomed(message);
       case "event":
-        if (!this.#seen.add(message.id, message.topic)) return;
+        if (!message.isPast && !this.#seen.add(message.id, message.topic)) return;
         if (!message.isForeign) {
           this.#byType.get(message.type)?.emit(message.data, message);
           this.#onAny.emit(message);
         }
         // After the handlers: who has the position has had the event.
-        this.#moveTo(message.id);
+        if (!message.isPast) this.#moveTo(message.id);
         return;
       case "gap":
         this.#moveTo(message.id);
@@ -507,7 +506,8 @@ export class Client<
         this.#hintMs = message.after_ms;
         return;
       case "identity":
-        return this.#identified(message);
+        this.#identified(message);
+        break;
       case "message":
         return this.#byType.get(` ${message.type}`)?.emit(message.data, message as any);
       case "ask":
@@ -527,14 +527,16 @@ export class Client<
       case "subscribed":
         this.#moveTo(message.id);
         this.#topicsHeard([...this.#topics.received, ...message.topics], [...message.topics, ...(message.forbidden ?? [])]);
-        return this.#asked.get(message.ref)?.settle(message);
+        // Those that nobody asked for are last values.
+        if (!this.#asked.get(message.ref)?.last) {
+          for (const event of message.events ?? []) this.#hear({ ...event, kind: "event", isPast: true });
+        }
+        break;
       case "unsubscribed":
         message.topics.forEach((topic) => this.#presence.delete(topic));
         this.#topicsHeard(this.#topics.received.filter((topic) => !message.topics.includes(topic)), []);
-      case "reply":
-      case "error":
-        this.#asked.get(message.ref!)?.settle(message);
     }
+    this.#asked.get((message as { ref: number }).ref)?.settle(message);
   }
 
   #welcomed(welcome: ServerMessage & { kind: "welcome" }): void {
@@ -545,11 +547,11 @@ export class Client<
     this.#presence.clear(); // it is told anew
     this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
     this.#watchSilence();
-    this.#refreshLater(welcome.expires_in);
     const transport = welcome.transport ?? (this.#usesSse ? "sse" : "websocket");
     const reason = transport === "sse" ? BY_SSE : "connected";
-    const unread = this.#topics.heard(topics);
+    const unread = this.#topics.heard(topics, this.#topics.asked);
     const expiresAt = momentIn(welcome.expires_in);
+    this.#refreshLater(expiresAt);
     this.#report({ state: "open", reason, transport, user, connection, pod, resumed, expiresAt, topics });
     if (resumed !== true) {
       this.#onRefresh.emit({ reason: resumed === null ? "first" : "not_resumed", id });
@@ -559,14 +561,13 @@ export class Client<
       }
     }
     this.#nameTopicsSoon();
-    this.#wakeWaiting();
   }
 
   #identified(message: ServerMessage & { kind: "identity" }): void {
-    const { user, expires_in, topics = [] } = message;
-    this.#topicsHeard(topics, undefined, { user, expiresAt: momentIn(expires_in) });
-    this.#refreshLater(expires_in);
-    this.#asked.get(message.ref!)?.settle(message);
+    const { user, topics = [] } = message;
+    const expiresAt = momentIn(message.expires_in);
+    this.#topicsHeard(topics, undefined, { user, expiresAt });
+    this.#refreshLater(expiresAt);
   }
 
   #topicsHeard(topics: string[], asked?: string[], changes: { user?: string | null; expiresAt?: number | null } = {}): void {
@@ -585,20 +586,24 @@ export class Client<
   #ended(end: End): void {
     const wasOpen = this.#status.state === "open";
     let { reason } = end;
-    const next = end.verdict ?? "retry";
-    if (next === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
+    const { code, verdict } = end;
+    if (verdict === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
       this.#tokenReason = "refused";
       return void this.#start(reason || "the token was refused");
     }
-    if (next !== "retry") return this.#close(reason || `refused with ${end.code}`, end.code);
+    if (verdict) {
+      // Perhaps the topics are at fault.
+      const isRequest = code === 400 || code === 4400;
+      if (isRequest && !wasOpen && this.#topics.turnedAway(reason)) return void this.#start(reason);
+      return this.#close(reason || `refused with ${code}`, code!);
+    }
     reason ||= wasOpen ? "the connection was lost" : "the gateway could not be reached";
     this.#chooseTransport(end, wasOpen);
     const waitMs = this.#hintMs ?? end.afterMs ?? backoffMs(this.#failures);
     this.#failures++;
     this.#hintMs = null;
     this.#letGo(reason);
-    const retryAt = Date.now() + waitMs;
-    this.#report({ state: "connecting", reason, failures: this.#failures, retryAt });
+    this.#reportAttempt(reason, Date.now() + waitMs);
     this.#retry = setTimeout(() => this.#start(reason), waitMs);
   }
 
@@ -611,7 +616,7 @@ export class Client<
     if (this.#usesSse) {
       this.#usesSse = wasOpen; // else it was no better
       this.#unwelcome = 0;
-    } else if (!wasOpen && (code === 1006 || code === 0) && ++this.#unwelcome >= 2) {
+    } else if (!wasOpen && (code === 1006 || !code) && ++this.#unwelcome >= 2) {
       this.#usesSse = true;
     }
   }
@@ -619,7 +624,7 @@ export class Client<
   /** Someone looks at the page, or the network changed. */
   #wake(): void {
     if (this.#status.state === "open") this.#watchSilence();
-    else if (this.#status.state === "connecting" && this.#status.retryAt !== null) {
+    else if ((this.#status as { retryAt?: number | null }).retryAt) {
       this.#failures = 0;
       void this.#start("the network may be back");
     }
@@ -630,16 +635,15 @@ export class Client<
     clearTimeout(this.#watch);
     if (this.#pingMs === 0) return;
     const leftMs = this.#heardAt + SILENT_INTERVALS * this.#pingMs - Date.now();
-    if (leftMs <= 0) this.#ended({ code: 0, reason: "the gateway went silent" });
+    if (leftMs <= 0) this.#ended({ reason: "the gateway went silent" });
     else this.#watch = setTimeout(() => this.#watchSilence(), leftMs);
   }
 
-  #refreshLater(expiresIn: number | null): void {
+  #refreshLater(endsAt: number | null): void {
     clearTimeout(this.#refresh);
-    if (expiresIn === null || !this.#options.getToken) return;
-    const afterMs = Math.min(TIMER_MAX_MS, expiresIn * 1000 * REFRESH_AT);
+    if (endsAt === null || !this.#options.getToken) return;
+    const afterMs = Math.min(TIMER_MAX_MS, (endsAt - Date.now()) * REFRESH_AT);
     const attempt = this.#attempt;
-    const endsAt = Date.now() + expiresIn * 1000;
     const refresh = async () => {
       try {
         await this.#identify("expiring");
@@ -653,7 +657,7 @@ export class Client<
     this.#refresh = setTimeout(refresh, afterMs);
   }
 
-  async #ask(message: object, timeoutMs: number): Promise<ServerMessage> {
+  async #ask(message: { kind: string; last?: number; [field: string]: unknown }, timeoutMs: number): Promise<ServerMessage> {
     const send = this.#connection?.send;
     if (!send) throw new NoAnswerError(`${BY_SSE}; the gateway takes no messages`, false);
     const ref = ++this.#ref;
@@ -669,31 +673,27 @@ export class Client<
         if (answer.kind === "error") reject(new RefusalError(answer.code, answer.message));
         else resolve(answer);
       };
-      this.#asked.set(ref, { settle, fail });
+      this.#asked.set(ref, { ...message, settle, fail });
       send({ ...message, ref });
     });
   }
 
-  async #opened(timeoutMs: number): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    while (this.#status.state !== "open") {
-      const leftMs = deadline - Date.now();
-      if (this.#status.state === "closed") throw new NoAnswerError(`closed: ${this.#status.reason}`, false);
-      if (leftMs <= 0) throw new NoAnswerError("not connected in time", false);
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          clearTimeout(timer);
-          this.#waiting.delete(wake);
-          resolve();
-        };
-        const timer = setTimeout(wake, leftMs);
-        this.#waiting.add(wake);
+  #opened(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const fail = (why: string) => reject(new NoAnswerError(why, false));
+      const timer = setTimeout(() => fail("not connected in time"), timeoutMs);
+      const stop = this.onStatus(({ state, reason }) => {
+        if (state === "connecting") return;
+        if (state === "open") resolve();
+        else fail(`closed: ${reason}`);
+        clearTimeout(timer);
+        queueMicrotask(() => stop()); // it may be called before `stop` is there
       });
-    }
+    });
   }
 
-  #wakeWaiting(): void {
-    for (const wake of [...this.#waiting]) wake();
+  #reportAttempt(reason: string, retryAt: number | null): void {
+    this.#report({ state: "connecting", reason, failures: this.#failures, retryAt });
   }
 
   #report(status: Status): void {

@@ -218,9 +218,10 @@ export class Hub {
     ask.answer({ kind: "answer", ref, ...answer });
   }
 
-  #event(event: ClarionEvent): void {
+  #event(event: ClarionEvent & { isPast?: boolean }): void {
     this.#welcomeAll();
-    this.heritage.recent.add(event);
+    if (event.isPast) this.heritage.recent.keep(event);
+    else this.heritage.recent.add(event);
     this.#post({ message: { kind: "event", ...event } });
   }
 
@@ -281,6 +282,11 @@ export class Hub {
         expires_in: null, not_resumed: topics.filter(isLate),
       },
     });
+    const isMissed = ({ id, topic }: ClarionEvent) => missed?.some((event) => event.id === id && event.topic === topic);
+    for (const event of this.heritage.recent.lastValues) {
+      if (tab.told.has(event.topic!) || isMissed(event)) continue;
+      this.#post({ to, attempt, message: { kind: "event", ...event, isPast: true } });
+    }
     for (const event of missed ?? []) this.#post({ to, attempt, message: { kind: "event", ...event } });
     tab.isOpen = tab.isKnown = true;
     tab.told = new Set(topics);

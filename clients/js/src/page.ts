@@ -12,7 +12,7 @@ export interface PageListener {
 
 /** Listen to the page; returns a function that stops. */
 export function watchPage(listener: PageListener): () => void {
-  if (typeof window === "undefined" || typeof document === "undefined") return () => {};
+  if (!globalThis.document) return () => {};
   const stop = new AbortController();
   const on = (target: EventTarget, type: string, handler: (event: any) => void) =>
     target.addEventListener(type, handler, { signal: stop.signal });

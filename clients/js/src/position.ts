@@ -12,12 +12,13 @@ const WRITE_EVERY_MS = 250;
 /** The client's position, kept in a storage where there is one. */
 export class Kept {
   #value: Position | null = null;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #storage: StorageLike | undefined;
+  readonly #key: string;
 
-  constructor(
-    private readonly storage: StorageLike | undefined,
-    private readonly key: string,
-  ) {
+  constructor(storage: StorageLike | undefined, key: string) {
+    this.#storage = storage;
+    this.#key = key;
     try {
       const found = JSON.parse(storage?.getItem(key) ?? "null");
       if (/^\d{1,16}$/.test(found?.id)) this.#value = found;
@@ -32,16 +33,15 @@ export class Kept {
 
   set value(position: Position | null) {
     this.#value = position;
-    if (this.storage) this.#timer ??= setTimeout(() => this.flush(), WRITE_EVERY_MS);
+    if (this.#storage) this.#timer ??= setTimeout(() => this.flush(), WRITE_EVERY_MS);
   }
 
   /** Write what is not yet written: the page may go away. */
   flush(): void {
-    if (this.#timer === null) return;
-    clearTimeout(this.#timer);
-    this.#timer = null;
+    if (!this.#timer) return;
+    this.#timer = clearTimeout(this.#timer) as undefined;
     try {
-      this.storage?.setItem(this.key, JSON.stringify(this.#value));
+      this.#storage!.setItem(this.#key, JSON.stringify(this.#value));
     } catch {
       // Full, or forbidden: a reload begins at an older position, or anew.
     }

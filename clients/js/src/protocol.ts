@@ -44,8 +44,9 @@ export type ServerMessage =
       /** From a hub of tabs (hub.ts): how it is connected. */
       transport?: "websocket" | "sse";
     }
-  // From a hub of tabs: another tab asked for the event's topic.
-  | ({ kind: "event"; isForeign?: boolean } & ClarionEvent)
+  // isPast: published before the client received its topic, so it moves no position.
+  // isForeign, from a hub of tabs: another tab asked for the event's topic.
+  | ({ kind: "event"; isPast?: boolean; isForeign?: boolean } & ClarionEvent)
   // From a hub of tabs: it is not connected.
   | { kind: "status"; status: Status }
   // From a hub of tabs, or a request: nothing came of a message.
@@ -59,7 +60,7 @@ export type ServerMessage =
   | { kind: "ask"; ref: number; type: string; data: unknown }
   | {
       kind: "subscribed";
-      ref: number;
+      ref: number; // null: after `welcome`, or by the application
       id: string;
       topics: string[];
       forbidden?: string[];
@@ -80,11 +81,11 @@ export type ServerMessage =
 
 /** Why a connection ended. */
 export interface End {
-  /** A WebSocket close code, an HTTP status, or an error's label; 0: nothing came through. */
-  readonly code: number | string;
+  /** A WebSocket close code, an HTTP status, or an error's label; missing: nothing came through. */
+  readonly code?: number | string;
   readonly reason: string;
   /** What to do; missing: come back. */
-  readonly verdict?: Verdict;
+  readonly verdict?: Verdict | undefined;
   /** Wait exactly so long, in milliseconds, before the next attempt; the server's wish. */
   readonly afterMs?: number;
 }

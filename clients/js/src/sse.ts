@@ -1,5 +1,5 @@
 import { address, type Beginning, type Connection, type Listener, type ServerMessage } from "./protocol.js";
-import { verdictOnStream } from "./verdicts.js";
+import { AFTER_STREAM } from "./verdicts.js";
 
 /**
  * Connect by server-sent events. `EventSource` cannot send an Authorization header, hides the status
@@ -29,7 +29,7 @@ export function openEventStream(base: URL, beginning: Beginning, listener: Liste
       if (abort.signal.aborted) return;
       if (plain && !plain.ok) return refused(plain, listener);
       plain?.body?.cancel();
-      listener.ended({ code: 0, reason: error.message });
+      listener.ended({ reason: error.message });
     });
   return connection;
 }
@@ -62,7 +62,7 @@ async function refused(response: Response, listener: Listener): Promise<void> {
   const seconds = Number(response.headers.get("Retry-After") ?? NaN);
   listener.ended({
     code: response.status,
-    verdict: verdictOnStream(response.status),
+    verdict: AFTER_STREAM[response.status],
     reason: problem.detail ?? `refused with status ${response.status}`,
     ...(seconds >= 0 && { afterMs: seconds * 1000 }),
   });
@@ -70,7 +70,7 @@ async function refused(response: Response, listener: Listener): Promise<void> {
 
 async function read(response: Response, listener: Listener, welcomed: (welcome: Welcome) => void): Promise<void> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-  let code: number | string = 0;
+  let code: number | string = "";
   let reason = "the stream ended";
   let afterMs: number | undefined;
   let rest = "";
@@ -88,7 +88,7 @@ async function read(response: Response, listener: Listener, welcomed: (welcome: 
       else if (message) listener.message(message);
     }
   }
-  listener.ended({ code, reason, verdict: verdictOnStream(code), ...(afterMs !== undefined && { afterMs }) });
+  listener.ended({ code, reason, verdict: AFTER_STREAM[code], ...(afterMs !== undefined && { afterMs }) });
 }
 
 function fieldsOf(block: string): Record<string, string> {

@@ -92,7 +92,7 @@ export class Tab {
       this.#term = word.term;
       const wasWelcome = this.#isWelcome;
       this.#isWelcome = false;
-      if (wasWelcome) this.#listener?.ended({ code: 0, reason: "another tab connects", afterMs: 0 });
+      if (wasWelcome) this.#listener?.ended({ reason: "another tab connects", afterMs: 0 });
       else void this.#greet();
     }
     this.#isLoggedOut = word.isLoggedOut;
@@ -115,8 +115,11 @@ export class Tab {
       this.#connection = this.#welcomed;
     }
     if (message.kind === "event") {
-      if (!isReplay || !this.#recent.has(message)) this.#recent.add(message);
-      this.#connection = this.#welcomed;
+      if (message.isPast) this.#recent.keep(message);
+      else {
+        if (!isReplay || !this.#recent.has(message)) this.#recent.add(message);
+        this.#connection = this.#welcomed;
+      }
       const { topic } = message;
       const isForeign = topic !== undefined && topic in this.#topics && !this.#hello?.topics.includes(topic);
       if (isForeign) message = { ...message, isForeign };

@@ -11,6 +11,8 @@ export interface GatewayOptions {
   userOf?: (token: string) => string | null;
   /** Whether a user may receive a topic that the client asks for. By default: yes. */
   allows?: (user: string | null, topic: string) => boolean;
+  /** Whether subscribers of a topic get its newest event, as by the rule `last_value`. By default: no. */
+  lastValue?: (topic: string) => boolean;
 }
 
 interface Published {
@@ -32,6 +34,7 @@ export class Gateway {
   readonly #handlers = new Map<string, Handler>();
   readonly #userOf: (token: string) => string | null;
   readonly #allows: (user: string | null, topic: string) => boolean;
+  readonly #lastValue: (topic: string) => boolean;
   #history: Published[] = [];
   #begin = 1_000_000;
   #last = 1_000_000;
@@ -40,9 +43,10 @@ export class Gateway {
   #asked = 0;
   #refusal: { code: number; reason: string } | null = null;
 
-  constructor({ userOf = (token) => token, allows = () => true }: GatewayOptions = {}) {
+  constructor({ userOf = (token) => token, allows = () => true, lastValue = () => false }: GatewayOptions = {}) {
     this.#userOf = userOf;
     this.#allows = allows;
+    this.#lastValue = lastValue;
   }
 
   /** For `createClient`. */
@@ -158,7 +162,12 @@ export class Gateway {
       expires_in: null, ping_interval: 0, topics: [...topics],
     });
     this.#connections.add(socket);
-    if (!resumed) return;
+    if (!resumed) {
+      const events = [...topics].flatMap((topic) => this.#past(topic, 0));
+      const id = String(this.#last);
+      if (events.length > 0) socket.hear({ kind: "subscribed", ref: null, id, topics: [...topics], events });
+      return;
+    }
     for (const published of this.#history) if (Number(published.event.id) > Number(since)) this.#deliver(socket, published);
   }
 
@@ -173,7 +182,8 @@ export class Gateway {
 
   #past(topic: string, last: number): ClarionEvent[] {
     const all = this.#history.map(({ event }) => event).filter((event) => event.topic === topic);
-    return last > 0 ? all.slice(-last) : [];
+    const count = last || Number(this.#lastValue(topic));
+    return count > 0 ? all.slice(-count) : [];
   }
 
   async #said(socket: FakeSocket, text: string): Promise<void> {

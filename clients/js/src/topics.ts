@@ -13,8 +13,9 @@ export class Topics {
   readonly #pending = new Map<string, Pending>();
   // The application has not been told to fetch the state of these.
   readonly #unread = new Set<string>();
-  #named = new Set<string>(); // on this connection, and answered
-  readonly #asked = new Set<string>(); // on this connection, and not yet answered
+  readonly #named = new Set<string>(); // on this connection, and answered
+  asked = new Set<string>(); // on this connection, and not yet answered
+  #isCautious = false; // a connection names one new topic at most
   /** Topics that the connection receives: those granted by the token, and of the wanted ones those allowed. */
   received: readonly string[] = [];
 
@@ -49,14 +50,13 @@ export class Topics {
     else {
       this.#wanted.delete(topic);
       this.#unread.delete(topic);
-      this.#pending.get(topic)?.resolve();
-      this.#pending.delete(topic);
+      this.#resolve(topic);
     }
   }
 
   /** Wanted topics that the gateway has not been asked for on this connection. */
   get missing(): string[] {
-    return [...this.#wanted.keys()].filter((topic) => !this.#named.has(topic) && !this.#asked.has(topic));
+    return [...this.#wanted.keys()].filter((topic) => !this.#named.has(topic) && !this.asked.has(topic));
   }
 
   /** Topics that the gateway has been asked for, and that are no longer wanted. */
@@ -66,20 +66,40 @@ export class Topics {
 
   /** Begin a connection; returns the topics that it is to name. */
   begin(): string[] {
-    this.#asked.clear();
-    this.#named = new Set(this.#wanted.keys());
-    return [...this.#named];
+    const [, ...others] = this.#pending.keys();
+    this.#isCautious &&= this.#pending.size > 0;
+    this.#named.clear();
+    this.asked = new Set(this.#wanted.keys());
+    if (this.#isCautious) this.unanswered(others);
+    return [...this.asked];
+  }
+
+  /**
+   * The gateway has refused a request to connect.
+   *
+   * If the request named one new topic, that topic is refused. If it named several, the next requests
+   * name one each, to find those at fault.
+   *
+   * @returns whether there are new topics, so that another request may do.
+   */
+  turnedAway(reason: string): boolean {
+    const [first, other] = [...this.#pending.keys()].filter((topic) => this.asked.has(topic));
+    if (first === undefined) return false;
+    this.#isCautious = true;
+    const code = reason.startsWith("expected at most") ? "too_many_topics" : "invalid_topic";
+    if (other === undefined) this.#refuse(first, new RefusalError(code, reason));
+    return true;
   }
 
   /** The gateway is asked for these. */
   ask(topics: readonly string[]): void {
-    for (const topic of topics) this.#asked.add(topic);
+    for (const topic of topics) this.asked.add(topic);
   }
 
   /** The gateway does not answer for these now. An error says that it never will. */
   unanswered(topics: readonly string[], error?: Error): void {
     for (const topic of topics) {
-      this.#asked.delete(topic);
+      this.asked.delete(topic);
       if (error) this.#refuse(topic, error);
     }
   }
@@ -92,24 +112,28 @@ export class Topics {
   /**
    * Take the gateway's word on what the connection receives.
    *
-   * @param asked the topics that this answers for; by default all that were asked for.
+   * @param asked the topics that this answers for; by default all that it has answered for before.
    * @returns topics of which the application must fetch the state.
    */
   heard(received: readonly string[], asked: Iterable<string> = this.#named): string[] {
     this.received = received;
     for (const topic of asked) {
-      this.#asked.delete(topic);
+      this.asked.delete(topic);
       this.#named.add(topic);
       if (received.includes(topic)) {
-        this.#pending.get(topic)?.resolve();
-        this.#pending.delete(topic);
+        this.#resolve(topic);
       } else {
         this.#unread.add(topic);
-        this.#refuse(topic, new RefusalError("forbidden", `the token does not allow the topic ${topic}`));
+        this.#refuse(topic, new RefusalError("forbidden", `the token does not allow ${topic}`));
         if (!this.#wanted.has(topic)) this.#named.delete(topic);
       }
     }
     return received.filter((topic) => this.#unread.delete(topic));
+  }
+
+  #resolve(topic: string): void {
+    this.#pending.get(topic)?.resolve();
+    this.#pending.delete(topic);
   }
 
   #refuse(topic: string, error: Error): void {

@@ -1,5 +1,5 @@
 import { address, type Beginning, type Connection, type Listener } from "./protocol.js";
-import { verdictOnClose } from "./verdicts.js";
+import { AFTER_CLOSE } from "./verdicts.js";
 
 /** The part of the browser's `WebSocket` that the client uses; the one of `ws` has it too. */
 export interface WebSocketLike {
@@ -27,7 +27,7 @@ export function openWebSocket(
   const protocols = ["clarion.v1", ...(token === null ? [] : [`clarion.bearer.${token}`])];
   const socket = new WebSocket(address(base, "ws", beginning).href, protocols);
   socket.onmessage = ({ data }) => listener.message(JSON.parse(data));
-  socket.onclose = ({ code, reason }) => listener.ended({ code, reason, verdict: verdictOnClose(code) });
+  socket.onclose = ({ code, reason }) => listener.ended({ code, reason, verdict: AFTER_CLOSE[code] });
   socket.onerror = () => {}; // `close` follows, and says as much
   return {
     send(message) {

@@ -454,6 +454,78 @@ test("over an event stream, a new topic is a new stream from the same position",
   assert.deepEqual(asked, [[null], ["4", "a"]]);
 });
 
+/** A gateway that refuses to connect if a name is `*`, or if there are more than two. */
+function problemOf(topics) {
+  if (topics.includes("*")) return "expected a topic of 1 to 128 characters";
+  return topics.length > 2 ? `expected at most 2 topics for one connection, got ${topics.length}` : null;
+}
+
+test("over an event stream, a topic that cannot be is refused, and nothing else", async () => {
+  const url = await startedWithoutSockets((request, response) => {
+    const { searchParams } = new URL(request.url, "http://gateway");
+    const topics = searchParams.getAll("topic");
+    const detail = problemOf(topics);
+    if (detail) return response.writeHead(400, { "content-type": "application/problem+json" }).end(JSON.stringify({ status: 400, detail }));
+    const welcome = { connection: "s", user: null, resumed: searchParams.has("since") || null, topics };
+    stream(response, `id: 4\nevent: $welcome\ndata: ${JSON.stringify(welcome)}\n\n`);
+  });
+  const client = connect(url, { transport: "sse", topics: ["a"] });
+  await status(client, "open");
+  const [good, bad, surplus] = await Promise.allSettled(["b", "*", "c"].map((topic) => client.subscribe(topic)));
+  assert.deepEqual([bad.reason.name, bad.reason.code, good.status], ["RefusalError", "invalid_topic", "fulfilled"]);
+  assert.equal(surplus.reason.code, "too_many_topics");
+  const { state, topics } = await status(client, "open");
+  assert.deepEqual([state, topics], ["open", ["a", "b"]]);
+});
+
+test("a topic that cannot be is refused, also if it was asked for before the socket was open", async () => {
+  const url = await gateway((socket, { searchParams }) => {
+    const topics = searchParams.getAll("topic");
+    const problem = problemOf(topics);
+    if (problem) return socket.close(4400, problem);
+    say(socket, welcome({ topics }));
+    socket.on("message", (data) => {
+      const { ref, topics } = JSON.parse(data);
+      const message = problemOf(topics);
+      say(socket, message ? { kind: "error", ref, code: "invalid_topic", message } : { kind: "subscribed", ref, id: "5", topics });
+    });
+  });
+  const client = connect(url);
+  const [good, bad] = await Promise.allSettled(["b", "*"].map((topic) => client.subscribe(topic)));
+  assert.deepEqual([bad.reason.code, good.status], ["invalid_topic", "fulfilled"]);
+});
+
+test("without a new topic, a refusal of the request closes the client", async () => {
+  const url = await gateway((socket) => socket.close(4400, "expected a topic"));
+  const closed = await status(connect(url, { topics: ["*"] }), "closed");
+  assert.deepEqual([closed.code, closed.reason], [4400, "expected a topic"]);
+});
+
+test("handlers get last values, which move no position", async () => {
+  const on = (id, topic) => ({ ...event(id), audience: "topic", topic });
+  const url = await gateway((socket) => {
+    say(socket, welcome({ id: "9", topics: ["a"] }), { kind: "subscribed", ref: null, id: "9", topics: ["a"], events: [on(2, "a")] });
+    socket.on("message", (data) => {
+      const { ref, topics, last = 1 } = JSON.parse(data);
+      const events = [on(3, topics[0]), on(4, topics[0])].slice(-last);
+      say(socket, { kind: "subscribed", ref, id: "10", topics, events });
+    });
+  });
+  const heard = [];
+  const refreshed = [];
+  const client = connect(url, { topics: ["a"] });
+  client.on("tick", (_, { id, topic }) => heard.push([topic, id]));
+  client.onRefresh(({ topic, reason }) => refreshed.push([topic, reason, heard.length]));
+  await status(client, "open");
+  await client.subscribe("b");
+  assert.equal(client.position, "10");
+  assert.deepEqual(heard, [["a", "2"], ["b", "4"]]);
+  assert.deepEqual(refreshed, [[undefined, "first", 0], ["b", "first", 1]], "first the state, then the value");
+  const { events } = await client.subscribe("b", { last: 2 });
+  assert.deepEqual(events.map(({ id }) => id), ["3", "4"]);
+  assert.equal(heard.length, 2, "what was asked for comes as the answer");
+});
+
 test("a topic that could not be resumed is reported by its name", async () => {
   let sockets = 0;
   const done = promised();
@@ -701,3 +773,12 @@ for (const path of ["/realtime", "/realtime/", "/realtime/ws", "/realtime/sse"])
     assert.equal(await asked, "/realtime/sse");
   });
 }
+
+test("a topic that is asked for twice before the connection is open brings its last value once", async () => {
+  const asked = [];
+  const url = await topical(asked);
+  const client = connect(url, { topics: ["a"] });
+  await client.subscribe("a");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(asked, [["connect", "a"]]);
+});

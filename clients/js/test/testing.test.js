@@ -125,6 +125,16 @@ test("questions are answered, and messages arrive", async () => {
   assert.deepEqual(heard, [1]);
 });
 
+test("a topic with a last value brings it", async () => {
+  const gateway = createGateway({ lastValue: (topic) => topic.startsWith("price.") });
+  for (const topic of ["price.gold", "price.tin", "news"]) gateway.publish({ topic }, "set", topic);
+  const { client, heard } = await follow(gateway, null, { topics: ["price.gold"] });
+  await client.subscribe("price.tin");
+  await client.subscribe("news");
+  await settled();
+  assert.deepEqual(heard.map(([, data]) => data), ["price.gold", "price.tin"]);
+});
+
 test("a subscription brings the past of its topic, and nothing twice", async () => {
   const gateway = createGateway();
   for (let number = 0; number < 5; number++) gateway.publish({ topic: "room" }, "said", number);

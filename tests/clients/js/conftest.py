@@ -20,6 +20,10 @@ from tests.valkey import Valkey
 
 PACKAGE = ROOT / "clients" / "js"
 NPM_SECONDS = 600
+RULES = [
+    {"pattern": "room.*", "presence": True},
+    {"pattern": "price.*", "last_value": True},
+]
 # What the application has beside the package.
 INSTALLED = ("ws", "typescript", "@types/node", "@types/react", "react", "react-dom")
 
@@ -64,7 +68,8 @@ def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> It
         "js",
         handlers="tests.clients.js.handlers:handlers",
         GATEWAY_DRAIN_SPREAD_SECONDS="0.2",
-        CLARION_TOPIC_RULES='{"topics": [{"pattern": "room.*", "presence": true}]}',
+        GATEWAY_MAX_TOPICS_PER_CONNECTION="20",
+        CLARION_TOPIC_RULES=json.dumps({"topics": RULES}),
     )
     with made.running():
         yield made

@@ -175,6 +175,58 @@ async def test_a_subscription_brings_the_past_of_its_topic(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_topic_that_cannot_be_is_refused_and_nothing_else(
+    stack: Stack,
+    address: str,
+    drive: Drive,
+    endpoint: tuple[TokenEndpoint, str],
+    transport: str,
+) -> None:
+    tokens, url = endpoint
+    tokens.answers = [(200, stack.token("alice", subscribe=["order.*"]))]
+    options = {"url": address, "tokenUrl": url, "transport": transport}
+    async with drive(**options, topics=["order.0"]) as client:
+        await client.status("open")
+        refused = await client.command(subscribe=["order .1"])
+        assert (refused["name"], refused["code"]) == ("RefusalError", "invalid_topic")
+        for number in range(1, 20):  # with the first one, as many as there may be
+            await client.command(subscribe=[f"order.{number}"])
+        refused = await client.command(subscribe=["order.20"])
+        assert refused["code"] == "too_many_topics"
+        await stack.publish({"topic": "order.0"}, "tick", 0)
+        await stack.publish({"topic": "order.19"}, "tick", 19)
+        await _heard(client, 19)
+        assert client.data == [0, 19]
+        assert not any(report.get("state") == "closed" for report in client.reports)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_handlers_get_last_values(
+    stack: Stack,
+    address: str,
+    drive: Drive,
+    endpoint: tuple[TokenEndpoint, str],
+    transport: str,
+) -> None:
+    tokens, url = endpoint
+    gold, tin = f"price.gold-{transport}", f"price.tin-{transport}"
+    tokens.answers = [(200, stack.token("alice", subscribe=["price.*"]))]
+    for number in range(3):
+        await stack.publish({"topic": gold}, "tick", ["gold", number])
+        await stack.publish({"topic": tin}, "tick", ["tin", number])
+    options = {"url": address, "tokenUrl": url, "transport": transport}
+    async with drive(**options, topics=[gold]) as client:
+        await _heard(client, ["gold", 2])
+        await client.command(subscribe=[tin])
+        if transport == "websocket":  # an event stream brings what its first request names
+            await _heard(client, ["tin", 2])
+        await stack.publish({"topic": tin}, "tick", ["tin", 3])
+        await _heard(client, ["tin", 3])
+    of_tin = [["tin", 2], ["tin", 3]] if transport == "websocket" else [["tin", 3]]
+    assert client.data == [["gold", 2], *of_tin]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_topics_clients_know_one_another(
     stack: Stack, address: str, drive: Drive, endpoint: tuple[TokenEndpoint, str], transport: str
 ) -> None:
@@ -283,8 +335,8 @@ async def test_a_token_is_refreshed_before_it_ends(
     tokens, url = endpoint
     tokens.answers = [(200, stack.token("alice", 3)), (200, stack.token("alice"))]
     async with drive(url=address, tokenUrl=url) as client:
-        await client.status("open")
-        begin = len(client.reports)
+        opened = await client.status("open")
+        begin = client.reports.index(opened) + 1  # the next one may have come already
         await client.status("open", begin)  # `identity` has come
         assert tokens.asked == 2
         connections = {report.get("connection") for report in client.reports} - {None}

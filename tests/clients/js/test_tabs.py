@@ -259,6 +259,30 @@ async def test_a_tab_gets_the_past_of_a_topic(stack: Stack, tabs: Tabs) -> None:
     assert await tabs.hears(second, 5) == [5]
 
 
+async def test_each_tab_gets_the_last_values_of_its_topics(stack: Stack, tabs: Tabs) -> None:
+    """Tabs that come later, too, and after the leading tab's end."""
+    await tabs.be(stack.token("alice", subscribe=["price.*"]))
+    for number in range(3):
+        await stack.publish({"topic": "price.gold"}, "tick", f"gold {number}")
+        await stack.publish({"topic": "price.tin"}, "tick", f"tin {number}")
+    leading = await tabs.open(topics=["price.gold"])
+    assert await tabs.hears(leading, "gold 2") == ["gold 2"]
+    second = await tabs.open()
+    await second.evaluate("client.subscribe('price.tin').then(() => {})")
+    assert await tabs.hears(second, "tin 2") == ["tin 2"]
+    third = await tabs.open(topics=["price.gold", "price.tin"])
+    await tabs.hears(third, "gold 2")
+    assert sorted(await tabs.hears(third, "tin 2")) == ["gold 2", "tin 2"]
+    await stack.publish({"topic": "price.tin"}, "tick", "tin 3")
+    await tabs.hears(third, "tin 3")
+    await leading.close()
+    fourth = await tabs.open(topics=["price.tin"])
+    assert await tabs.hears(fourth, "tin 3") == ["tin 3"]
+    await stack.publish({"topic": "price.tin"}, "tick", "tin 4")
+    for page, before in ((second, ["tin 2", "tin 3"]), (fourth, ["tin 3"])):
+        assert await tabs.hears(page, "tin 4") == [*before, "tin 4"]
+
+
 async def test_each_tab_knows_who_receives_its_topics(stack: Stack, tabs: Tabs) -> None:
     await tabs.be(stack.token("alice", subscribe=["room.*"]))
     members = """

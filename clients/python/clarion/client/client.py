@@ -39,7 +39,8 @@ class Client:
         get_token: makes a token (a JWT), or None for an anonymous connection. It is asked before
             each connection and before a token ends. If it raises, the client waits and asks again;
             if it raises `Stop`, the client closes.
-        topics: topics to receive, apart from those of the token.
+        topics: topics to receive, apart from those of the token. The last value of a topic, where
+            its rule has one, comes out of the iterator first.
         since: resume after this position.
         transport: ``auto``: WebSocket, and server-sent events where something on the way lets no
             WebSocket through; ``websocket``; ``sse``. Over server-sent events, messages go by

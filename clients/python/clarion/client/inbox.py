@@ -23,15 +23,23 @@ class Inbox:
 
     def __init__(self, position: str | None) -> None:
         self.position = position
-        self._items: deque[Item] = deque()
-        self._given: Item | None = None
+        # Each with the position that it stands for.
+        self._items: deque[tuple[Item, str | None]] = deque()
+        self._reached: str | None = None  # when the item that was given is processed
         self._changed = asyncio.Condition()
         self._ended = False
 
     async def put(self, item: Item) -> None:
         """Add an item."""
+        await self._put(item, None if isinstance(item, Message) else item.id)
+
+    async def put_past(self, event: Event) -> None:
+        """Add an event of before the present position, which stays."""
+        await self._put(event, None)
+
+    async def _put(self, item: Item, position: str | None) -> None:
         async with self._changed:
-            self._items.append(item)
+            self._items.append((item, position))
             self._changed.notify_all()
 
     async def room(self, in_a_hurry: Callable[[], bool]) -> None:
@@ -57,14 +65,12 @@ class Inbox:
 
     async def get(self) -> Item | None:
         """The next item; None: there are no more. The item before it counts as processed."""
-        if self._given is not None:
-            if not isinstance(self._given, Message):
-                self.position = self._given.id
-            self._given = None
+        if self._reached is not None:
+            self.position, self._reached = self._reached, None
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._items) or self._ended)
             if not self._items:
                 return None
-            self._given = self._items.popleft()
+            item, self._reached = self._items.popleft()
             self._changed.notify_all()
-        return self._given
+        return item

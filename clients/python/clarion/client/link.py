@@ -17,7 +17,7 @@ from clarion.client.calls import Calls
 from clarion.client.connection import Connection, End, NotConnected
 from clarion.client.errors import ClosedError, NoAnswerError, RefusalError, Stop
 from clarion.client.inbox import Inbox
-from clarion.client.items import Message, Refresh, event_of
+from clarion.client.items import Message, Refresh, event_of, past_of
 from clarion.client.messages import NotAGateway, ServerMessage
 from clarion.client.questions import Questions
 from clarion.client.renewal import Renewal
@@ -274,7 +274,7 @@ class Link:
                 case "reconnect":
                     self._hint_seconds = message.after_ms / 1000
                 case "identity" | "reply" | "error" | "subscribed" | "unsubscribed":
-                    self._answered(message)
+                    await self._answered(message)
             await self._inbox.room(lambda: self.calls.any_waiting)
         if self._stop is not None:
             raise _stopped(self._stop)
@@ -320,7 +320,7 @@ class Link:
         if isinstance(self.status, Open):
             self._origin = self.status.connection
 
-    def _answered(self, message: ServerMessage) -> None:
+    async def _answered(self, message: ServerMessage) -> None:
         if message.kind == "identity":
             if isinstance(self.status, Open):
                 self._report(replace(self.status, user=message.user, topics=message.topics))
@@ -328,6 +328,9 @@ class Link:
         elif message.kind == "subscribed":
             self._reach(message.id)
             self._report_topics(lambda had: (*had, *(t for t in message.topics if t not in had)))
+            if message.ref is None:  # nobody asked: last values
+                for event in past_of(message).events:
+                    await self._inbox.put_past(event)
         elif message.kind == "unsubscribed":
             self._report_topics(lambda had: tuple(t for t in had if t not in message.topics))
         self.calls.settle(message)

@@ -362,6 +362,26 @@ async def test_the_position_is_that_of_the_last_event_that_is_finished() -> None
     assert positions == ["9", "9", "10", "11"]
 
 
+async def test_last_values_come_as_events_and_move_no_position() -> None:
+    value = event("7", audience="topic", topic="price.gold")
+    told = {
+        "kind": "subscribed",
+        "ref": None,
+        "id": "10",
+        "topics": ["price.gold"],
+        "events": [value],
+    }
+    async with Gateway(script(welcome("10"), told, event("11"))).running() as gateway:
+        heard = Heard(gateway.url, topics=["price.gold"])
+        came = []
+        async with asyncio.timeout(SECONDS), heard.client as client:
+            async for item in client:
+                came.append((item.id, client.position))  # type: ignore[union-attr]
+                if came[-1][0] == "11":
+                    break
+    assert came == [("10", None), ("7", "10"), ("11", "10")]
+
+
 async def test_an_event_has_its_data_as_they_were_written() -> None:
     data = {"price": 1.10, "id": 12345678901234567890123}
     async with Gateway(script(welcome(), event("11", data=data))).running() as gateway:
