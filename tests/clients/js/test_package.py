@@ -85,6 +85,15 @@ def test_its_table_of_ends_is_the_gateways() -> None:
     assert script["TARGET"].read_text() == script["text"](), "run python clients/js/verdicts.py"
 
 
+def test_the_build_renames_no_label(package: Path) -> None:
+    """It shortens names of the package's own, and would shorten a label that is named alike."""
+    table = (PACKAGE / "src" / "verdicts.ts").read_text().partition("AFTER_STREAM")[2]
+    rows = re.findall(r'^  (\w+): (".+"),$', table, re.MULTILINE)
+    built = (package / "dist" / "sse.js").read_text()
+    assert rows
+    assert [row for row in rows if ":".join(row) not in built] == []
+
+
 LOCKS = sorted(
     path for path in ROOT.glob("[!.]*/**/package-lock.json") if "node_modules" not in path.parts
 )
