@@ -22,6 +22,7 @@ from clarion_gateway.wire.messages import Malformed
 
 SEPARATOR: Final = b"\x1e"
 _BINARY: Final = b"b"
+_LINE_BREAKS: Final = b"\r\n"  # the client for Java writes lines of 76 characters (RFC 2045)
 
 
 def decode(body: bytes) -> Iterator[Packet]:
@@ -46,7 +47,8 @@ def _packet(text: bytes) -> Packet:
     if not text.startswith(_BINARY):  # before digits: base64 may begin with one
         return packets.decode(text)
     try:
-        return Packet(PacketType.MESSAGE, base64.b64decode(text[1:], validate=True), True)
+        encoded = text[1:].translate(None, _LINE_BREAKS)
+        return Packet(PacketType.MESSAGE, base64.b64decode(encoded, validate=True), True)
     except binascii.Error:
         raise Malformed("expected base64 behind the b of a binary message") from None
 

@@ -66,3 +66,12 @@ def test_packets_before_the_one_that_is_none_are_given() -> None:
 
 def test_base64_may_begin_with_a_digit() -> None:
     assert next(payloads.decode(b"b4444")) == Packet(PacketType.MESSAGE, b"\xe3\x8e\x38", True)
+
+
+def test_base64_may_have_lines() -> None:
+    data = bytes(range(200))
+    body = b"b" + base64.encodebytes(data) + b"\x1e3"
+    assert [*payloads.decode(body)] == [
+        Packet(PacketType.MESSAGE, data, True),
+        Packet(PacketType.PONG, b"", False),
+    ]
