@@ -340,5 +340,7 @@ def test_selected_connections_are_disconnected() -> None:
     bench.revocations.hear(encode_order(order))
     assert alice.closed_with == bob.closed_with == close_codes.BARRED
     assert carol.closed_with is None
-    bench.revocations.hear(encode_order(DisconnectSelected("2", ("all",), (bob.id,), LATER)))
+    dave = bench.connect("dave")
+    bench.revocations.hear(encode_order(DisconnectSelected("2", ("all",), (dave.id,), LATER)))
     assert carol.closed_with == close_codes.BARRED
+    assert dave.closed_with is None

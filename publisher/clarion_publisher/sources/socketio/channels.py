@@ -183,4 +183,4 @@ class Channels:
 
 def _literal(text: str) -> str:
     """A text that stands for itself in a pattern of PSUBSCRIBE."""
-    return "".join(f"\\{character}" if character in "*?[]^-\\" else character for character in text)
+    return "".join(f"\\{character}" if character in "*?[\\" else character for character in text)
