@@ -153,8 +153,10 @@ def _upstream(results: Sequence[Upstream]) -> Table:
 
 
 def _topics(results: Sequence[TopicFigure]) -> Table:
-    columns = ["", "topics", "beside", "ratio", "aim", "others %"]
-    table = _table("Topics on one gateway, medians of the turns", columns, busy=False)
+    columns = ["", "topics", "beside", "ratio", "aim", "others"]
+    table = _table(
+        "Topics on one gateway, medians of the turns; ✗: the aim is missed", columns, busy=False
+    )
     for result in results:
         bound = "≥" if result.at_least else "≤"
         table.add_row(
@@ -162,8 +164,8 @@ def _topics(results: Sequence[TopicFigure]) -> Table:
             _figure(median(result.values)),
             _figure(median(result.beside)) if result.beside else "",
             "" if result.ratio is None else f"{result.ratio:.2f}",
-            f"{'' if result.reached else 'missed: '}{bound} {result.aim:,g}",
-            f"{result.others_busy * 100:.0f}",
+            f"{'' if result.reached else '✗ '}{bound} {result.aim:,g}",
+            f"{result.others_busy * 100:.0f} %",
         )
     return table
 

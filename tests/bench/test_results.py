@@ -69,7 +69,13 @@ def report() -> Report:
         "centrifugo", 1_000, 64, 10.0, 38_600.0, 386_000.0, 26.4, 12.1, 40.2, 0, Busy(1.0, 0.4, 0.0)
     )
     comparison = Comparison("publish, 100 a request: CPU µs", [100.0] * 5, [120.0] * 5)
-    topics = TopicFigure("one topic of 2,000, 150/s: µs", [2.8, 3.1], [2.7, 3.0], 1.15)
+    topics = [
+        TopicFigure("one topic of 2,000, 150/s: µs", [2.8, 3.1], [2.7, 3.0], 1.15),
+        TopicFigure(
+            "10,000 topics of one: events/CPU s", [31_200.0], [32_900.0], 1.0, at_least=True
+        ),
+        TopicFigure("subscribes/CPU s, topics of one", [9_000.0], [], 10_000, at_least=True),
+    ]
     return Report(
         MACHINE,
         idle=[idle],
@@ -78,7 +84,7 @@ def report() -> Report:
         outbox=[outbox],
         upstream=[upstream],
         comparisons=[comparison],
-        topics=[topics],
+        topics=topics,
     )
 
 

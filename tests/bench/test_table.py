@@ -36,7 +36,12 @@ def test_an_upstream_shows_what_others_feel_while_it_hangs() -> None:
 
 def test_a_figure_of_topics_shows_its_ratio_and_its_aim() -> None:
     (line,) = [line for line in shown().splitlines() if "one topic of 2,000" in line]
-    assert line.split()[-7:] == ["µs", "2.95", "2.85", "1.04", "≤", "1.15", "0"]
+    assert line.split()[-8:] == ["µs", "2.95", "2.85", "1.04", "≤", "1.15", "0", "%"]
+
+
+def test_a_figure_that_misses_its_aim_says_so() -> None:
+    (line,) = [line for line in shown().splitlines() if "10,000 topics of one" in line]
+    assert line.split()[-8:] == ["31,200", "32,900", "0.95", "✗", "≥", "1", "0", "%"]
 
 
 def test_a_server_that_fell_behind_is_named_so() -> None:

@@ -54,7 +54,7 @@ def to_one(topics: int, turns: int, seconds: float, bench: Laboratory) -> Iterat
         sides = [Side(to_topics, 1, None), Side(to_users, 1, None)]
         windows = alternate(sides, turns, seconds, instruments)
         rates = [[1e6 / window.cpu_us_per_event for window in side] for side in windows]
-        name = f"{topics:,} topics of one: events/s of CPU"
+        name = f"{topics:,} topics of one: events/CPU s"
         yield TopicFigure(
             name, rates[0], rates[1], 1.0, at_least=True, others_busy=others_busy(windows)
         )

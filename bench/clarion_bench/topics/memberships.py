@@ -49,7 +49,7 @@ def memberships(clients: int, turns: int, bench: Laboratory) -> Iterator[TopicFi
     """Yield subscribes per second of CPU, and bytes for each membership."""
     topics = max(_NAMES_EACH, clients * _NAMES_EACH // _SHARED_BY)
     own = [_run(clients, lambda i, n: f"bench.own.{i}.{n}", bench) for _ in range(turns)]
-    yield _speed("subscribes/s of CPU, topics of one", own)
+    yield _speed("subscribes/CPU s, topics of one", own)
     shared = [
         _run(clients, lambda i, n: f"bench.shared.{(i * _NAMES_EACH + n) % topics}", bench)
         for _ in range(turns)
