@@ -169,3 +169,20 @@ async def test_without_being_asked_for_nothing_is_added(start: Start) -> None:
         assert await client.event() == ["tick", 1]
     async with start(socketio_recovery=True) as pod, recovering(pod, recovery=False) as client:
         assert client.pid
+
+
+async def test_a_pod_that_has_no_key_yet_does_not_make_a_client_begin_anew(start: Start) -> None:
+    async with start() as pod:
+        async with recovering(pod) as client:
+            pass
+        await tick(pod, 1)
+        recovery = pod.gateway.sessions.recovery
+        key, recovery.key = recovery.key, None
+        async with session(pod) as opened:
+            auth = {"recovery": True, "pid": client.pid, "token": token("alice")}
+            await opened.send("40" + json.dumps(auth))
+            await opened.closed()
+        recovery.key = key
+        async with recovering(pod, client) as again:
+            assert again.pid == client.pid
+            assert await again.next() == ("tick", 1)

@@ -58,6 +58,11 @@ def asks_to_recover(fields: Mapping[str, msgspec.Raw] | None) -> bool:
     return fields is not None and bytes(fields.get("recovery", _NULL)) == _TRUE
 
 
+def has_pid(fields: Mapping[str, msgspec.Raw] | None) -> bool:
+    """Whether a client wants to go on with a session of before."""
+    return _text_in(fields, "pid") is not None
+
+
 def recovering_of(
     fields: Mapping[str, msgspec.Raw] | None, recovery: Recovery
 ) -> Recovering | None:

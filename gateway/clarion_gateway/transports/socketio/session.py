@@ -26,6 +26,7 @@ from clarion_gateway.connections.connection import NO_SOCKET, Connection, State,
 from clarion_gateway.transports.request import ConnectionRequest
 from clarion_gateway.transports.socketio.auth import (
     asks_to_recover,
+    has_pid,
     opening_of,
     recovering_of,
 )
@@ -352,6 +353,10 @@ class Session:
             sessions.open(connection, replace(opening, topics=()))
             return
         wanted = sessions.settings.socketio_recovery or asks_to_recover(packet.fields)
+        if wanted and sessions.recovery.key is None and has_pid(packet.fields):
+            # The pod has just begun, and cannot read a pid yet. The client comes back with it.
+            self.carrier.end(close_codes.UNAVAILABLE)
+            return
         if wanted and sessions.recovery.key is not None:
             self.connection.format = sessions.recoverable
             recovering = recovering_of(packet.fields, sessions.recovery)
