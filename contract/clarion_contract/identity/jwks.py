@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import structlog
@@ -56,6 +57,7 @@ class JwksKeys:
         fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         self._url = url
+        self._shown = _shown(url)
         self._client = client or httpx.AsyncClient(timeout=fetch_seconds)
         self._clock = clock
         self._fetch_seconds = fetch_seconds
@@ -159,7 +161,7 @@ class JwksKeys:
         except InvalidKeySet as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a foreign document ends no service
-            _log.exception("the issuer's key set could not be read", url=self._url)
+            _log.exception("the issuer's key set could not be read", url=self._shown)
             return f"{type(error).__name__}: {error}".splitlines()[0]
         return None
 
@@ -176,14 +178,14 @@ class JwksKeys:
         return bytes(document)
 
     def _unavailable(self) -> KeysUnavailable:
-        return KeysUnavailable(f"no keys from {self._url}: {self._failure}")
+        return KeysUnavailable(f"no keys from {self._shown}: {self._failure}")
 
     def _note(self, failure: str | None) -> None:
         """Log a change of state once, not at every attempt."""
         if failure is not None and failure != self._failure:
-            _log.warning("no keys from the issuer", url=self._url, error=failure)
+            _log.warning("no keys from the issuer", url=self._shown, error=failure)
         elif failure is None and self._failure is not None:
-            _log.info("got keys from the issuer", url=self._url, key_ids=sorted(self._keys.ids))
+            _log.info("got keys from the issuer", url=self._shown, key_ids=sorted(self._keys.ids))
         self._failure = failure
 
 
@@ -232,6 +234,15 @@ def _not_ok(response: httpx.Response) -> str:
     if response.has_redirect_location:
         return f"{answered} to {response.headers['location'][:200]!r}: redirects are not followed"
     return answered
+
+
+def _shown(url: str) -> str:
+    """The URL as logs and `/readyz` may show it: its login and query may be secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as brackets around what is no IPv6 address
+        return "a URL that cannot be read"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _cause(error: BaseException) -> str:

@@ -362,6 +362,24 @@ async def test_nobody_listens(clock: Clock) -> None:
     await keys.aclose()
 
 
+async def test_secrets_of_the_url_are_told_nowhere(
+    issuer: Issuer, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its login and its query may hold them, and are for the issuer alone."""
+    secret = issuer.url.replace("://", "://login:password@") + "?key=hidden"
+    keys = JwksKeys(secret, clock=clock)
+    issuer.status = 500
+    with pytest.raises(KeysUnavailable) as told:
+        await keys.refresh()
+    issuer.status = 200
+    clock.now += 3_600
+    await keys.refresh()
+    await keys.aclose()
+    text = str(told.value) + capsys.readouterr().out
+    assert text.count(issuer.url) == 3  # the error, the failure, the success
+    assert not any(word in text for word in ("login", "password", "hidden"))
+
+
 async def until(reached: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not reached():
