@@ -7,6 +7,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The development page's client of Socket.IO, for those who have npm. Nothing else needs it.
+PAGE_PACKAGES := clients/page/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos abuse fuzz cluster check format bench docs mutate release pins clean
@@ -14,7 +16,7 @@ ARGS ?=
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.ready-to-run ## start Clarion here: Valkey, a publisher, two gateways
+run: $(VENV)/.ready-to-run $(PAGE_PACKAGES) ## start Clarion here: Valkey, a publisher, two gateways
 	@$(BIN)/clarion up $(ARGS)
 
 test: check ## run the checks and the whole test suite
@@ -68,6 +70,12 @@ $(VENV)/.ready-to-run $(VENV)/.ready-to-test $(VENV)/.ready-to-fuzz: pyproject.t
 	@echo "Installing Clarion and its packages into $(VENV) (the first time takes about a minute)"
 	@$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(extras)]'
 	@touch $@
+
+$(PAGE_PACKAGES): clients/page/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix clients/page --no-audit --no-fund --loglevel=error --fetch-retries=0 --fetch-timeout=20000 >/dev/null \
+			|| echo "npm could not get socket.io-client: the page goes without Socket.IO" >&2; \
+	fi
 
 # Once a day, and whenever a version has changed. Says so where nobody can be asked, and goes on.
 $(VENV)/.audited-%: constraints.txt

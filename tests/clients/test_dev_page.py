@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from email.message import Message
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 
 from clarion_contract.identity.keys import FixedKey
 from clarion_contract.identity.tokens import TokenVerifier
+from clarion_dev_page import page as module
 from clarion_dev_page.page import FILES, routes
 from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
@@ -81,6 +83,24 @@ async def test_links_to_the_publisher_and_the_other_gateways() -> None:
     links = (await client(**settings).get("/dev/links")).json()
     assert links["publisher_url"] == "https://publisher.example/api"
     assert links["gateway_urls"] == ["http://127.0.0.1:8001/", "http://127.0.0.1:8002/"]
+
+
+@pytest.mark.parametrize("socketio", [True, False], ids=["on", "off"])
+async def test_offers_socketio_where_the_library_has_been_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, socketio: bool
+) -> None:
+    """`make run` fetches it where npm is; nothing of it stands in the package."""
+    library = tmp_path / "socket.io.esm.min.js"
+    monkeypatch.setattr(module, "SOCKETIO_CLIENT", str(library))
+    page = client(socketio=socketio, socketio_path="/rt/socket.io")
+    assert (await page.get("/dev/links")).json()["socketio_path"] is None
+    assert (await page.get("/dev/socket.io.js")).status_code == 404
+    library.write_text("export const io = null;")
+    links = (await page.get("/dev/links")).json()
+    assert links["socketio_path"] == ("/rt/socket.io/" if socketio else None)
+    answer = await page.get("/dev/socket.io.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.text == "export const io = null;"
 
 
 @pytest.mark.parametrize(

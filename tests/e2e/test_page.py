@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 from tests.e2e.stack import Stack, make_stack
 from tests.valkey import Valkey
 
+ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -159,10 +161,47 @@ async def test_server_sent_events_carry_the_same(windows: tuple[Window, Window])
     await one.choose("Server-sent events")
     await one.shows("resumed where it broke")
     await other.say("over a stream")
-    await one.shows("sse", "over a stream")
+    await one.shows("event", "over a stream")
     await one.say("by POST")
     await one.shows("reply", "by POST")
     await other.shows("by POST")
+
+
+@pytest.fixture(scope="module")
+def socketio_client() -> None:
+    """The library, as `make run` fetches it."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs Node 20 or newer and npm on PATH")
+    packages = "clients/page/node_modules/.package-lock.json"
+    subprocess.run(["make", packages], cwd=ROOT, check=True, timeout=150)
+    assert (ROOT / packages).exists()
+
+
+@pytest.mark.usefixtures("socketio_client")
+async def test_it_connects_as_a_client_of_socketio(windows: tuple[Window, Window]) -> None:
+    one, other = windows
+    await one.choose("Socket.IO")
+    await one.shows("connected to a gateway, anonymous")
+    await other.say("to Socket.IO")
+    await one.shows("event", "to Socket.IO")
+    await one.say("from Socket.IO")
+    await one.shows("reply", "from Socket.IO")
+    await other.shows("from Socket.IO")
+    await one.choose("Alice")
+    await one.shows("connected to a gateway, alice")
+    await one.subscribe("order.42")
+    await expect(one.page.locator("#received")).to_contain_text("order.42")
+    await other.publish("topic", "order.packed")
+    await one.shows("order.packed")
+    await one.press("Disconnect")
+    await expect(one.page.locator("#state")).to_have_text("not connected")
+    await other.say("while it was away")
+    await other.shows("reply", "while it was away")
+    await one.press("Connect")
+    await one.shows("resumed where it broke")
+    await one.shows("while it was away")
+    await one.send("no.such.type", "{}")
+    await expect(one.page.locator("#send-outcome")).to_contain_text("unknown_type")
 
 
 async def test_mistakes_are_explained_where_they_were_made(

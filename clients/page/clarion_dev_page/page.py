@@ -31,7 +31,12 @@ from clarion_gateway.settings import GatewaySettings
 
 TOKEN_SECONDS: Final = 3_600
 PUBLISH_SCOPE: Final = "publish:all publish:authenticated publish:user publish:topic"
-FILES: Final = ("page.js", "flow.js", "rows.js", "requests.js", "client.js", "page.css", "icon.svg")
+FILES: Final = (
+    "page.js", "flow.js", "rows.js", "requests.js", "client.js", "socketio.js",
+    "page.css", "icon.svg",
+)  # fmt: skip
+SOCKETIO_CLIENT: Final = "node_modules/socket.io-client/dist/socket.io.esm.min.js"
+"""Where `make run` gets the library from npm to, beside the package. Wheels do not have it."""
 _EVERY_TOPIC: Final = ("**",)
 _DISTRIBUTION: Final = "clarion"
 _BODY_MAX_BYTES: Final = 4_096
@@ -83,6 +88,7 @@ def routes(
         route("/", page.show),
         *killing,
         *(route(f"/dev/{name}", page.file) for name in FILES),
+        route("/dev/socket.io.js", page.socketio_client),
         route("/dev/links", page.links),
         route("/dev/session", page.session),
         route("/dev/token", page.token, "POST"),
@@ -96,6 +102,7 @@ class DevPage:
         self._settings = settings
         self._end_at_once = end_at_once
         self._folder = Path(str(resources.files("clarion_dev_page") / "static"))
+        self._socketio_client = self._folder.parent.parent / SOCKETIO_CLIENT
         self._headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": _content_policy(settings.dev_publisher_url),
@@ -112,14 +119,21 @@ class DevPage:
         name = request.url.path.rpartition("/")[2]
         return FileResponse(self._folder / name, headers=self._headers)
 
+    async def socketio_client(self, request: Request) -> Response:  # noqa: ARG002
+        """The client of Socket.IO, where it has been fetched."""
+        if not self._socketio_client.exists():
+            return _refusal(404, "socket.io-client is not here: `make run` gets it where npm is")
+        return FileResponse(self._socketio_client, headers=self._headers)
+
     async def links(self, request: Request) -> Response:  # noqa: ARG002
-        """The pages that this page links to."""
+        """The pages that this page links to, and what it can offer."""
         return self._answer(
             {
                 "publisher_url": self._settings.dev_publisher_url,
                 "gateway_urls": self._settings.dev_gateway_urls,
                 "docs_url": _docs_url(),
                 "can_kill": self._settings.dev_kill,
+                "socketio_path": self._socketio_path(),
             }
         )
 
@@ -162,6 +176,11 @@ class DevPage:
             return _refusal(409, f"this is {self._settings.pod}: try again")
         asyncio.get_running_loop().call_later(_KILL_SECONDS, self._end_at_once)
         return self._answer({"pod": pod})
+
+    def _socketio_path(self) -> str | None:
+        """The path for clients of Socket.IO; None: the page cannot be one."""
+        is_here = self._settings.socketio and self._socketio_client.exists()
+        return f"{self._settings.socketio_path}/" if is_here else None
 
     def _answer(self, value: dict[str, Any]) -> Response:
         return JSONResponse(value, headers={"Cache-Control": "no-store"})

@@ -4,6 +4,7 @@ import { createClient } from "./client.js";
 import { Flow } from "./flow.js";
 import { getJson, postJson, sendJson } from "./requests.js";
 import { addEvent, addNotice, clearRows, element } from "./rows.js";
+import { SocketIoClient } from "./socketio.js";
 
 const DROP_MS = 5_000;
 // A load balancer may take the request to another gateway than the one to kill.
@@ -27,23 +28,24 @@ let openedAt = 0;
 let expiresAt = null;
 let dropped; // the timer that ends a drop
 let stopHearing = [];
+let socketIoPath;
 
 function connect() {
   clearTimeout(dropped);
   for (const stop of stopHearing) stop();
   client?.close();
   before = { state: "closed" };
-  client = createClient({
-    url: ".",
-    transport: chosen("transport"),
-    topics: [...topics],
-    storage,
-    async getToken() {
-      const user = chosen("identity");
-      return user ? (await postJson("dev/token", { user })).token : null;
-    },
-  });
+  const transport = chosen("transport");
+  client =
+    transport === "socketio"
+      ? new SocketIoClient({ path: socketIoPath, topics, getToken })
+      : createClient({ url: ".", transport, topics: [...topics], storage, getToken });
   stopHearing = [client.onStatus(showStatus), client.onRefresh(tellRefresh), client.onAny(showEvent)];
+}
+
+async function getToken() {
+  const user = chosen("identity");
+  return user ? (await postJson("dev/token", { user })).token : null;
 }
 
 // The client's reports
@@ -72,13 +74,13 @@ function showOpen({ user, pod, connection, resumed, topics: received, expiresAt:
   if (before.state !== "open") {
     openedAt = Date.now();
     const how = { true: ", resumed where it broke", false: ", not resumed: events may be missing" };
-    addNotice(`connected to ${pod}, ${user ?? "anonymous"}${how[resumed] ?? ""}`, resumed === false);
+    addNotice(`connected to ${pod ?? "a gateway"}, ${user ?? "anonymous"}${how[resumed] ?? ""}`, resumed === false);
   } else if (before.user !== user) {
     addNotice(user === null ? "logged out, same socket" : `logged in as ${user}, same socket`);
   }
   expiresAt = end;
   show("user", user ?? "anonymous");
-  show("pod", pod);
+  show("pod", pod ?? "–");
   show("connection", connection);
   show("position", client.position);
   showExpiry();
@@ -263,7 +265,8 @@ function showTopics(received = []) {
 
 function showSendable() {
   const isOpen = client.status.state === "open";
-  find("send").querySelector("button").disabled = find("kill").disabled = !isOpen;
+  find("send").querySelector("button").disabled = !isOpen;
+  find("kill").disabled = !client.status.pod; // clients of Socket.IO are not told
 }
 
 function showAudience() {
@@ -277,8 +280,10 @@ function show(fact, text) {
 }
 
 async function showLinks() {
-  const { publisher_url, gateway_urls, docs_url, can_kill } = await getJson("dev/links");
+  const { publisher_url, gateway_urls, docs_url, can_kill, socketio_path } = await getJson("dev/links");
   find("kill").hidden = !can_kill;
+  find("socketio").hidden = !socketio_path;
+  socketIoPath = socketio_path;
   const others = gateway_urls.filter((url) => new URL(url).port !== location.port);
   const links = [
     ...others.map((url, index) => [others.length > 1 ? `Gateway ${index + 1}` : "The other gateway", url]),

@@ -9,8 +9,8 @@ let received = 0;
 export function addEvent({ audience, topic, type, time, data, id }, remark = null) {
   const row = document.createElement("li");
   if (id) row.title = `id ${id}`;
-  const badge = element("span", topic ?? NAMES[audience] ?? "sse", audience ? { audience } : {}, "badge");
-  if (!audience) badge.title = "Server-sent events do not say whom they were for";
+  const badge = element("span", topic ?? NAMES[audience] ?? "event", audience ? { audience } : {}, "badge");
+  if (!audience) badge.title = "This transport does not say whom an event was for";
   row.append(badge);
   row.append(element("span", type, {}, "type"));
   row.append(element("time", [remark, clock(time)].filter(Boolean).join(" · "), {}, "when"));
