@@ -9,13 +9,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from clarion_contract.events.topic_rules import NO_RULES, TopicRules
+from clarion_contract.events.topic_rules import (
+    NO_RULES,
+    TopicHistory,
+    TopicLastValue,
+    TopicPresence,
+    TopicRule,
+    TopicRules,
+)
 from clarion_contract.service.documents import parse_json, parse_yaml
 
 _UNKNOWN_KEY: Final = "extra_forbidden"
+# What stands below each key of the file.
+_MAPS: Final[dict[str, type[BaseModel]]] = {
+    "": TopicRules,
+    "topics": TopicRule,
+    "history": TopicHistory,
+    "last_value": TopicLastValue,
+    "presence": TopicPresence,
+}
 
 
 class BadRules(ValueError):
@@ -101,7 +116,14 @@ def _fault(detail: ErrorDetails) -> str:
         where += f"[{part}]" if isinstance(part, int) else f".{part}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == _UNKNOWN_KEY:
-        message = "unknown key"
+        message = f"unknown key, expected {_keys_beside(detail['loc'])}"
     elif isinstance(detail["input"], str | int | float) and ", got " not in message:
         message += f", got {str(detail['input'])[:64]!r}"
     return f"{where.removeprefix('.')}: {message}" if where else message
+
+
+def _keys_beside(place: Sequence[int | str]) -> str:
+    """The keys that the map with this one may have."""
+    names = [part for part in place[:-1] if isinstance(part, str) and part in _MAPS]
+    *others, last = _MAPS[names[-1] if names else ""].model_fields
+    return f"{', '.join(others)} or {last}" if others else last

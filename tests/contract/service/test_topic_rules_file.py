@@ -63,7 +63,10 @@ rest: 1
     ]
     assert "expected a topic or a pattern" in found[0]
     assert found[0].count("got 'a..b'") == 1
-    assert found[1] == "topics[1].histroy: unknown key"
+    expected = "pattern, history, presence or last_value"
+    assert found[1] == f"topics[1].histroy: unknown key, expected {expected}"
+    assert found[3].endswith("unknown key, expected max_events or max_age_seconds")
+    assert found[6] == "rest: unknown key, expected topics"
     assert found[2].endswith("got '0'")
     assert "expected false, or a map" in found[5]
     assert not any("\n" in each for each in found)
