@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from tests.chaos.revoking import Token
+from tests.chaos.revoking import Token, team_of
 
 _KEY = ec.generate_private_key(ec.SECP256R1())
 _KEY_ID = "the-only-key"
@@ -26,17 +27,18 @@ class IssuedToken(Token):
 
     @property
     def signed(self) -> str:
-        return sign(self.user, self.id)
+        return sign(self.user, self.id, topics=[team_of(self.user)])
 
 
-def sign(user: str, token_id: str | None = None) -> str:
-    """A token that gateways accept."""
+def sign(user: str, token_id: str | None = None, topics: Sequence[str] = ()) -> str:
+    """A token that gateways accept, which grants these topics."""
     now = time.time()
     claims = {
         "sub": user,
         "jti": token_id or uuid.uuid4().hex,
         "iat": now,
         "exp": now + _TOKEN_SECONDS,
+        "topics": topics,
     }
     return jwt.encode(claims, _KEY, "ES256", headers={"kid": _KEY_ID})
 

@@ -73,13 +73,12 @@ SOCKETIO_PRODUCERS: Final = Row(
         ),
         Panel(
             "Reads the producers' Redis",
-            "One publisher does at any moment.",
+            "Whether any publisher does. One of them reads for all.",
             "bool_yes_no",
             [
                 Query(
-                    "max by (pod) "
-                    f"({gauge('clarion_publisher_socketio_reading', pods=PUBLISHERS)})",
-                    "{{pod}}",
+                    f"max ({gauge('clarion_publisher_socketio_reading', pods=PUBLISHERS)})",
+                    "read",
                 )
             ],
             _RUNBOOK,
