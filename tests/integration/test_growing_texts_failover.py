@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
