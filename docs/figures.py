@@ -70,6 +70,64 @@ def _fanout_runs() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _beside() -> str:
+    beside = FIGURES["beside"]
+    offered = beside["offered_per_second"]
+    names = {
+        "clarion": _NAMES["clarion"],
+        "clarion-socketio": "**Clarion**, clients of Socket.IO, with tokens",
+        "socketio": _NAMES["socketio"],
+        "uws": _NAMES["uws"],
+        "centrifugo": "Centrifugo, with tokens and history",
+    }
+    lines = [
+        f"| | CPU per delivery, 20 events/s | at 150 events/s | received of {offered:,}/s | p99 at 150/s | KB per idle socket | handshakes/s | CPU per handshake |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for server, name in names.items():
+        each = beside[server]
+        received = each["received_per_second"]
+        cells = (
+            name,
+            f"{each['rare_us']:.2f} µs",
+            f"{each['busy_us']:.2f} µs",
+            f"{received:,}" + (", all" if received > 0.98 * offered else ", falls behind"),
+            f"{each['p99_ms']} ms" if "p99_ms" in each else "seconds",
+            f"{each['idle_kb']}",
+            each["handshakes"],
+            f"{each['handshake_us']} µs",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    clarion, socketio = beside["clarion-socketio"]["rare_us"], beside["socketio"]["rare_us"]
+    lines += [
+        "",
+        (
+            f"- A delivery to a client of Socket.IO costs {clarion / socketio:.2f} of what it costs socket.io, and "
+            f"{clarion / beside['clarion']['rare_us']:.2f} of one to a native client."
+        ),
+        (
+            f"- Centrifugo's handshakes are cheaper: {beside['centrifugo']['handshake_us']} µs of CPU against "
+            f"{beside['clarion']['handshake_us']} µs."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sources() -> str:
+    each = FIGURES["sources"]
+    rows, cost, late = (
+        " · ".join(f"{run:,}" for run in each[name])
+        for name in ("rows_per_second", "row_us", "row_p99_ms")
+    )
+    return (
+        "| | per second | CPU each | p99 |\n|---|---|---|---|\n"
+        f"| rows of a [PostgreSQL outbox](outbox.md), from a backlog, two runs | {rows} | {cost} µs | |\n"
+        f"| the same at 200 commits a second, from the commit to a socket | 200 | | {late} ms |\n"
+        f"| messages to an [upstream](handlers.md#handlers-in-any-language) that answers at once | {each['messages_per_second']:,} | {each['message_us']} µs | {each['message_p99_ms']} ms |\n\n"
+        f"While the upstream hangs, the p99 of other clients' events is {each['others_ratio']} of what it is while it answers.\n"
+    )
+
+
 def _targeted() -> str:
     each = FIGURES["targeted"]
     return (
@@ -122,6 +180,8 @@ def _rest_in_words() -> str:
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "fan-out": _fanout,
     "fan-out-runs": _fanout_runs,
+    "beside": _beside,
+    "sources": _sources,
     "targeted": _targeted,
     "publishing": _publishing,
     "avalanche": _avalanche,
