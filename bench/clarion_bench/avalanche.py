@@ -50,8 +50,8 @@ def avalanche(
         contender = _deployed(CONTENDERS[name], options)
         announce(f"{contender.label}: {options.connections:,} clients lose their server")
         with (
-            started(contender, bench.broker, bench.cores, bench.directory) as leaving,
-            started(contender, bench.broker, bench.cores, bench.directory) as staying,
+            started(contender, bench) as leaving,
+            started(contender, bench) as staying,
         ):
             yield asyncio.run(_measure(contender, leaving, staying, options, bench))
 

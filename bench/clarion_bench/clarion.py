@@ -141,7 +141,12 @@ class BusPublisher:
 
 def to_all(redis_url: str) -> BusPublisher:
     """A publisher whose events go to all sockets."""
-    return BusPublisher(redis_url, lambda _: ALL)
+    return to_each(redis_url, [ALL])
+
+
+def to_each(redis_url: str, audiences: Sequence[Audience]) -> BusPublisher:
+    """A publisher whose events go to these audiences in turn, with history."""
+    return BusPublisher(redis_url, lambda number: audiences[number % len(audiences)])
 
 
 class ChannelPublisher:

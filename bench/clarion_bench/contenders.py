@@ -7,14 +7,12 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from clarion_bench import centrifugo, clarion, packages
-from clarion_bench.broker import Broker
-from clarion_bench.cores import Cores
 from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, SOCKET_IO_POLLING, Dialect
+from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
-from clarion_bench.processes import ServerProcess, accepts, free_port, running
+from clarion_bench.processes import ServerProcess, accepts, free_port
 from clarion_bench.publishers import CHANNEL, PlainPublisher, Publisher, SocketIoPublisher
 
 
@@ -99,19 +97,12 @@ DEFAULT_SERVERS = ("clarion", "ws", "socketio", "uws", "fastapi")
 
 
 @contextlib.contextmanager
-def started(
-    contender: Contender, broker: Broker, cores: Cores, directory: Path
-) -> Iterator[Started]:
+def started(contender: Contender, bench: Laboratory) -> Iterator[Started]:
     """Run a server on its core during the block."""
     port = free_port()
-    launch = contender.launch(port, broker.url)
-    with running(
-        contender.name,
-        launch.command,
-        cores=cores.server,
-        directory=directory,
-        env=launch.env,
-    ) as process:
-        process.wait_ready(launch.ready)
-        with contextlib.closing(contender.publisher(broker.url)) as publisher:
-            yield Started(contender, process, port, publisher)
+    launch = contender.launch(port, bench.broker.url)
+    with (
+        bench.serving(contender.name, launch) as process,
+        contextlib.closing(contender.publisher(bench.broker.url)) as publisher,
+    ):
+        yield Started(contender, process, port, publisher)

@@ -55,7 +55,7 @@ def fanout(options: FanoutOptions, bench: Laboratory, announce: Announce) -> Ite
 def idle(contender: Contender, connections: int, bench: Laboratory) -> Idle:
     """Open sockets as fast as the server takes them, then measure the memory of each."""
     with (
-        started(contender, bench.broker, bench.cores, bench.directory) as server,
+        started(contender, bench) as server,
         contextlib.closing(Crowd(server.port, contender.dialect)) as crowd,
     ):
         queries = contender.queries(connections + _WARM_SOCKETS)

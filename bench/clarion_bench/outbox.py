@@ -1,7 +1,6 @@
 """The outbox: how fast one publisher empties it, and how soon a commit is on a socket."""
 
 import asyncio
-import contextlib
 import json
 import threading
 import time
@@ -16,7 +15,7 @@ from websockets.typing import Subprotocol
 from clarion_bench import clarion
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
-from clarion_bench.processes import ServerProcess, free_port, running
+from clarion_bench.processes import ServerProcess, free_port
 from clarion_bench.publishers import EVENT_TYPE
 from clarion_bench.results import Outbox, percentile
 from clarion_bench.window import Clock, clock
@@ -65,11 +64,11 @@ def outbox(
             _reading(clarion.publisher(free_port(), bench.broker.url), options.url),
             clarion.gateway(gateway, bench.broker.url),
         )
-        with _started("publisher", launches[0], bench) as publisher:
+        # The publisher works before it is ready, so nothing waits for that.
+        with bench.started("publisher", launches[0]) as publisher:
             announce(f"publisher: {options.rows:,} rows that wait")
             before, after, rows = _emptied(database, publisher, options.rows, bench)
-            with _started("gateway", launches[1], bench) as server:
-                server.wait_ready(launches[1].ready)
+            with bench.serving("gateway", launches[1]):
                 announce(f"{options.rate:g} commits/s to one socket")
                 latencies = _Latencies(gateway, user).measure(database, options)
     seconds = after.at - before.at
@@ -91,18 +90,6 @@ async def _prepare(url: str) -> None:
 
 def _reading(launch: Launch, url: str) -> Launch:
     return replace(launch, env={**launch.env, "PUBLISHER_OUTBOX_URL": url})
-
-
-def _started(
-    name: str, launch: Launch, bench: Laboratory
-) -> contextlib.AbstractContextManager[ServerProcess]:
-    return running(
-        name,
-        launch.command,
-        cores=bench.cores.server,
-        directory=bench.directory,
-        env=launch.env,
-    )
 
 
 def _emptied(

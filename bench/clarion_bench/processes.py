@@ -19,8 +19,10 @@ import psutil
 
 from clarion_bench.cores import running_on
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
+# The kernel's clock of a process (clock_getcpuclockid) is made of its pid and this kind.
+_CPU_CLOCK = 2
 
 
 class StartError(RuntimeError):
@@ -41,8 +43,7 @@ class ServerProcess:
         total = 0.0
         for process in [self._process, *self._process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
+                total += _cpu_seconds(process)
         return total
 
     def memory_bytes(self) -> int:
@@ -117,6 +118,17 @@ def running(
         yield process
     finally:
         process.stop()
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of one process: in nanoseconds on Linux, elsewhere as psutil has it.
+
+    psutil's figures have steps of 10 ms on Linux, in which a short window may show no time at all.
+    """
+    with contextlib.suppress(OSError):  # the process has ended, or the system has no such clocks
+        return time.clock_gettime(~process.pid << 3 | _CPU_CLOCK)
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from clarion_bench.callers import SERIAL, Callers, Calls, request
 from clarion_bench.checkout import INSTALLED, Checkout
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
-from clarion_bench.processes import ServerProcess, free_port, running
+from clarion_bench.processes import ServerProcess, free_port
 from clarion_bench.publishers import EVENT_TYPE
 from clarion_bench.results import Publishing, percentile
 from clarion_bench.window import Clock, clock
@@ -66,14 +66,7 @@ def _publishing(
 ) -> Iterator[Publishing]:
     port = free_port()
     launch = intake.launch(port, bench.broker.url)
-    with running(
-        f"{name}-publisher",
-        launch.command,
-        cores=bench.cores.server,
-        directory=bench.directory,
-        env=launch.env,
-    ) as server:
-        server.wait_ready(launch.ready)
+    with bench.serving(f"{name}-publisher", launch) as server:
         for batch in options.batches:
             announce(f"{name}: {batch:,} events per request, {options.callers(batch)} callers")
             with contextlib.closing(
@@ -85,10 +78,13 @@ def _publishing(
 def message(port: int, batch: int) -> bytes:
     """Return the request for a batch; for 1, the request of the endpoint for single events."""
     event = b'{"audience":"all","type":"%b","data":%b}' % (_TYPE, payload.encode(0))
-    if batch == 1:
-        return request(port, "/v1/events", _bearer(), event)
-    events = b'{"events":[%b]}' % b",".join([event] * batch)
-    return request(port, "/v1/events:batch", _bearer(), events)
+    return _request(port, [event] * batch)
+
+
+def _request(port: int, events: Sequence[bytes]) -> bytes:
+    if len(events) == 1:
+        return request(port, "/v1/events", _bearer(), events[0])
+    return request(port, "/v1/events:batch", _bearer(), b'{"events":[%b]}' % b",".join(events))
 
 
 def _bearer() -> str:
@@ -115,9 +111,7 @@ def keyed(port: int, batch: int) -> bytes:
         % (_TYPE, SERIAL, number, payload.encode(0))
         for number in range(batch)
     ]
-    if batch == 1:
-        return request(port, "/v1/events", _bearer(), events[0])
-    return request(port, "/v1/events:batch", _bearer(), b'{"events":[%b]}' % b",".join(events))
+    return _request(port, events)
 
 
 def _declaring(port: int, redis_url: str) -> Launch:

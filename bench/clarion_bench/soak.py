@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.request import urlopen
 
 from websockets.sync.client import ClientConnection, connect
@@ -22,7 +22,7 @@ from clarion_bench.crowd import Crowd
 from clarion_bench.dialects import CLARION
 from clarion_bench.inside import QUESTION
 from clarion_bench.laboratory import Laboratory
-from clarion_bench.processes import ServerProcess, free_port, running
+from clarion_bench.processes import ServerProcess, free_port
 from clarion_bench.publishers import Publisher
 from clarion_bench.results import Moment, Soak, percentile
 from clarion_bench.returning import ClarionPolicy, Returning
@@ -119,12 +119,9 @@ def soak(
     due = _Due(users, options.connections - users)
     metrics = f"http://127.0.0.1:{env['GATEWAY_INTERNAL_PORT']}/metrics"
     with (
-        running(
-            "gateway", launch.command, cores=bench.cores.server, directory=bench.directory, env=env
-        ) as process,
+        bench.serving("gateway", replace(launch, env=env)) as process,
         contextlib.closing(clarion.BusPublisher(bench.broker.url, due.audience)) as publisher,
     ):
-        process.wait_ready(launch.ready)
         sockets = _Sockets(
             Crowd(port, CLARION, stride=_PATTERN),
             Crowd(port, CLARION),

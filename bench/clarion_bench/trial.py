@@ -37,7 +37,7 @@ def run(contender: Contender, load: Load, bench: Laboratory) -> Trial:
     """Carry out a trial on a server of its own."""
     stride = load.sockets // load.recipients
     with (
-        started(contender, bench.broker, bench.cores, bench.directory) as server,
+        started(contender, bench) as server,
         contextlib.closing(Crowd(server.port, contender.dialect, stride=stride)) as crowd,
     ):
         crowd.open(contender.queries(load.sockets), sampled=load.sampled)

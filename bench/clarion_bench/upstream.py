@@ -60,9 +60,8 @@ def upstream(
     command = [sys.executable, "-m", "clarion_bench.backend", str(backend)]
     with (
         running("backend", command, cores=bench.cores.client, directory=bench.directory) as other,
-        _started(launch, bench) as gateway,
+        bench.serving("gateway", launch) as gateway,
     ):
-        gateway.wait_ready(launch.ready)
         announce(f"{options.senders} clients, each with one message under way")
         answered, seconds, cpu, busy = _throughput(port, gateway, other, options, bench)
         announce(f"events to {options.others} clients while {options.waiting} others wait")
@@ -88,16 +87,6 @@ def _asking(launch: Launch, backend: int) -> Launch:
         "GATEWAY_MESSAGES_PER_SECOND": "10000",
     }
     return replace(launch, env={**launch.env, **env})
-
-
-def _started(launch: Launch, bench: Laboratory) -> contextlib.AbstractContextManager[ServerProcess]:
-    return running(
-        "gateway",
-        launch.command,
-        cores=bench.cores.server,
-        directory=bench.directory,
-        env=launch.env,
-    )
 
 
 def _throughput(

@@ -1,7 +1,7 @@
 """Topics on one gateway: deliveries, subscribing, memory, clients that come back, growing texts.
 
-Every figure is CPU time or memory of the gateway's process, or a count. Where it is compared with
-something, both take turns on the same gateway and sockets.
+Every figure is CPU time or memory of the gateway's process, or a count. Both sides of a comparison
+take turns on the same gateway and sockets.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class TopicsOptions:
 def topics(
     options: TopicsOptions, bench: Laboratory, announce: Callable[[str], None]
 ) -> Iterator[TopicFigure]:
-    """Yield each figure as it is measured; what an option sets to 0 is left out."""
+    """Yield each figure as it is measured; parts whose option is 0 are left out."""
     turns, seconds = options.turns, options.seconds
     if options.sockets:
         announce(f"events to topics of {options.sockets:,} sockets, and to all of them")

@@ -1,4 +1,4 @@
-"""What a delivery to a topic costs, beside the audiences `all` and user."""
+"""The cost of a delivery to a topic, beside deliveries to the audience `all` and to users."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from clarion_bench.laboratory import Laboratory
 from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics.turns import Side, alternate, crowd, gateway
 from clarion_bench.window import Instruments, Window
-from clarion_contract.events.audience import ALL, Audience, topic_audience, user_audience
+from clarion_contract.events.audience import topic_audience, user_audience
 
 _EVERYONE = topic_audience("bench.all")
 _RATES = (20.0, 150.0)
@@ -24,9 +24,9 @@ def to_many(sockets: int, turns: int, seconds: float, bench: Laboratory) -> Iter
     with (
         gateway(bench) as server,
         crowd(server, clarion.topic_queries(members)) as sockets_of_all,
-        _publishing(bench, [ALL]) as all_,
-        _publishing(bench, [_EVERYONE]) as everyone,
-        _publishing(bench, groups) as each_group,
+        contextlib.closing(clarion.to_all(bench.broker.url)) as all_,
+        contextlib.closing(clarion.to_each(bench.broker.url, [_EVERYONE])) as everyone,
+        contextlib.closing(clarion.to_each(bench.broker.url, groups)) as each_group,
     ):
         instruments = Instruments(server.process, bench.broker, sockets_of_all)
         for rate in _RATES:
@@ -69,13 +69,3 @@ def _cost(name: str, windows: Sequence[Sequence[Window]], aim: float) -> TopicFi
     """CPU per delivery of the first side beside the second."""
     costs = [[window.cpu_us_per_event for window in side] for side in windows]
     return TopicFigure(name, costs[0], costs[1], aim, others_busy=others_busy(windows))
-
-
-@contextlib.contextmanager
-def _publishing(bench: Laboratory, audiences: Sequence[Audience]) -> Iterator[clarion.BusPublisher]:
-    """A publisher whose events go to these audiences in turn, with history."""
-    publisher = clarion.BusPublisher(
-        bench.broker.url, lambda number: audiences[number % len(audiences)]
-    )
-    with contextlib.closing(publisher):
-        yield publisher

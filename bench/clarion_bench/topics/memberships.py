@@ -1,4 +1,4 @@
-"""Clients that subscribe by messages, 50 names in each: how fast, and what a topic more costs.
+"""Clients that subscribe by messages, 50 names in each: the speed, and the memory of a topic more.
 
 Each client has a topic from its token. It subscribes to 50 more: first to topics that no other
 client has, then to topics that a hundred clients share.
@@ -37,7 +37,7 @@ Names = Callable[[int, int], str]
 
 @dataclass(frozen=True)
 class Subscribed:
-    """What it took until all clients had all their topics."""
+    """The cost of the time until all clients had all their topics."""
 
     memberships: int
     cpu_seconds: float

@@ -63,10 +63,7 @@ def storm(returning: int, bench: Laboratory) -> Iterator[TopicFigure]:
     """Open all connections as fast as the gateway takes them; check that nothing was missed."""
     count = max(_TOPICS_EACH, returning * _TOPICS_EACH // _MEMBERS)
     audiences = [topic_audience(f"bench.storm.{index}") for index in range(count)]
-    publisher = clarion.BusPublisher(
-        bench.broker.url, lambda number: audiences[number % len(audiences)]
-    )
-    with contextlib.closing(publisher):
+    with contextlib.closing(clarion.to_each(bench.broker.url, audiences)) as publisher:
         publisher.publish([payload.encode(0)])
         since = publisher.position
         for first in range(0, count * _EVENTS_EACH, _BATCH):

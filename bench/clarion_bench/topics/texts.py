@@ -1,4 +1,4 @@
-"""Growing texts with two readers each: what a token costs the gateway, beside a single event.
+"""Growing texts with two readers each: the cost of a token, beside that of a single event.
 
 A producer writes 50 tokens a second, and each event takes those of 40 ms. The events go directly on
 their channels, as text.lua does at its end: see `clarion_bench.clarion.ChannelPublisher`.
@@ -63,7 +63,7 @@ def _query(growing: str, single: str, index: int) -> str:
 
 
 def _piece(number: int, count: int) -> bytes:
-    """A piece as text.lua writes it; the tab tells gateways what it is."""
+    """A piece as text.lua writes it; the tab tells gateways that it is one."""
     seq = number // count + 1
     whole = "true" if seq == 1 else "false"
     text = _WORD * _TOKENS_EACH

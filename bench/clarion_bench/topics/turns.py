@@ -8,7 +8,7 @@ from clarion_bench import clarion
 from clarion_bench.crowd import Crowd, LoadError
 from clarion_bench.dialects import CLARION
 from clarion_bench.laboratory import Laboratory
-from clarion_bench.processes import ServerProcess, free_port, running
+from clarion_bench.processes import ServerProcess, free_port
 from clarion_bench.publishers import Publisher
 from clarion_bench.stream import EventStream
 from clarion_bench.window import Instruments, Window, between
@@ -50,14 +50,7 @@ def gateway(bench: Laboratory, env: Mapping[str, str] | None = None) -> Iterator
     port = free_port()
     launch = clarion.gateway(port, bench.broker.url)
     launch = replace(launch, env={**launch.env, **(env or {})})
-    with running(
-        "gateway",
-        launch.command,
-        cores=bench.cores.server,
-        directory=bench.directory,
-        env=launch.env,
-    ) as process:
-        process.wait_ready(launch.ready)
+    with bench.serving("gateway", launch) as process:
         yield Gateway(process, port)
 
 
