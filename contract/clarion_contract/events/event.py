@@ -21,14 +21,14 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events.audience import Audience
-from clarion_contract.events.exclusion import EXCLUSION
+from clarion_contract.events.exclusion import CONNECTION, EXCLUSION
 
 # The OpenAPI document shows these patterns, so they use only syntax that the regular expressions of
 # every language have. In Python, `$` also matches before a final newline, which would break the
 # header of the message: use `fullmatch`, or `to_the_end`.
 TYPE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 KEY_MAX_CHARACTERS: Final = 255
-CONNECTION_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+CONNECTION_ID_PATTERN: Final = f"^{CONNECTION}$"
 TRACEPARENT_PATTERN: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 
 _TYPE: Final = re.compile(TYPE_PATTERN)
@@ -145,7 +145,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     @property
     def cost_bytes(self) -> int:
         """Memory that the event takes, about."""
-        return len(self.data) + _OVERHEAD_BYTES
+        excluded_bytes = 0 if self.exclude is None else len(self.exclude)
+        return len(self.data) + excluded_bytes + _OVERHEAD_BYTES
 
     @property
     def time(self) -> str:

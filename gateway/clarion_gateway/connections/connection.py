@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.event import Event
-from clarion_contract.events.exclusion import names_in
+from clarion_contract.events.exclusion import LIST, names_in
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.held import Held
 from clarion_gateway.connections.identity import ANONYMOUS, Identity, audiences_in
@@ -200,11 +200,14 @@ class Connection:
         """Whether an event goes to this connection. All of delivery follows this one rule."""
         stream = event.audience.stream
         hears = stream in self.shared_streams or stream in self.named_streams
-        return hears and not self.is_left_out(event)
+        return hears and (event.exclude is None or not self.is_left_out(event))
 
     def is_left_out(self, event: Event) -> bool:
         """Whether an event excludes this connection."""
-        return event.exclude is not None and self.is_one_of(names_in(event.exclude))
+        exclude = event.exclude
+        if exclude is None or not exclude.startswith(LIST):
+            return exclude == self.id
+        return self.is_one_of(names_in(exclude))
 
     def is_one_of(self, names: AbstractSet[str]) -> bool:
         """Whether any of these is its id, or the name of a stream that it hears."""

@@ -130,3 +130,9 @@ def test_no_positions(text: str) -> None:
 def test_an_event_is_frozen() -> None:
     with pytest.raises(AttributeError):
         Event(1, 0, ALL, "a", b"1").data = b"2"  # type: ignore[misc]
+
+
+def test_a_long_exclusion_counts_as_memory() -> None:
+    plain = Event(2, 1, ALL, "tick", b"1")
+    excluding = Event(2, 1, ALL, "tick", b"1", exclude="," + "a" * 10_000)
+    assert excluding.cost_bytes >= plain.cost_bytes + 10_000

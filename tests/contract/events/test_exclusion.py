@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Publication, parse_message
-from clarion_contract.events.exclusion import exclusion_of, is_exclusion, names_in
+from clarion_contract.events.exclusion import (
+    NAMES_MAX_CHARACTERS,
+    exclusion_of,
+    is_connection_id,
+    is_exclusion,
+    names_in,
+)
 
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 STREAMS = st.text(min_size=1, max_size=20).map(lambda name: Audience("topic", name).stream)
@@ -29,6 +35,23 @@ def test_one_connection_is_a_text_of_its_own() -> None:
     assert is_exclusion("AbC-1")
     assert names_in("AbC-1") == {"AbC-1"}
     assert exclusion_of([]) is None
+
+
+@pytest.mark.parametrize("stream", ["all", "authenticated"])
+def test_an_id_never_names_a_stream(stream: str) -> None:
+    assert not is_connection_id(stream)
+    assert is_exclusion(stream)
+    assert names_in(stream) == set()
+    assert names_in(f",{stream}") == {stream}
+
+
+def test_a_list_may_be_long() -> None:
+    names = [f"topic:{number:05}" for number in range(1_300)]
+    text = exclusion_of(names)
+    assert text is not None
+    assert len(text) <= NAMES_MAX_CHARACTERS
+    assert is_exclusion(text)
+    assert names_in(text) == set(names)
 
 
 @pytest.mark.parametrize("text", ["", ",", "a b", ",a b", ",a\n", "topic:x", "a,b", ",é"])
