@@ -254,6 +254,20 @@ class Hub:
         """The user's connections on this pod."""
         return self._by_user.get(user, ())
 
+    def live_members(self, names: Iterable[str]) -> Members:
+        """The live connections with one of these ids, or that hear one of these streams.
+
+        Others are not looked at: a pod has many more.
+        """
+        found: Members = {}
+        for name in names:
+            connection = self._by_id.get(name)
+            if connection is not None and connection.held is None:
+                found[connection] = None
+            for group in self._groups.values():
+                found.update(group.members if name in group.streams else group.named.get(name, {}))
+        return found
+
     def selected(self, any_of: Iterable[str], none_of: Iterable[str]) -> list[Connection]:
         """The connections with one of these ids or streams, and none of those.
 
@@ -262,11 +276,9 @@ class Hub:
             none_of: likewise.
         """
         wanted, unwanted = frozenset(any_of), frozenset(none_of)
-        return [
-            each
-            for each in self._by_id.values()
-            if each.is_one_of(wanted) and not each.is_one_of(unwanted)
-        ]
+        found = self.live_members(wanted)
+        found.update((each, None) for each in self._catching_up if each.is_one_of(wanted))
+        return [each for each in found if not each.is_one_of(unwanted)]
 
     def _members_changed(
         self, connection: Connection, changed: Collection[str], joined: Collection[str]

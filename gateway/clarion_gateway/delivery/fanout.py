@@ -103,19 +103,12 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
     return sizes.total(), size_bytes
 
 
-def _left_out(events: Sequence[Event], hub: Hub) -> set[Connection]:
+def _left_out(events: Sequence[Event], hub: Hub) -> AbstractSet[Connection]:
     """The live connections that some event of the round excludes."""
     texts = {event.exclude for event in events if event.exclude is not None}
     if not texts:  # as in nearly all rounds
-        return set()
-    left_out: set[Connection] = set()
-    for name in {name for text in texts for name in names_in(text)}:
-        connection = hub.find(name)
-        if connection is not None and connection.held is None:
-            left_out.add(connection)
-        for group in hub.groups:
-            left_out.update(group.members if name in group.streams else group.named.get(name, ()))
-    return left_out
+        return frozenset()
+    return hub.live_members({name for text in texts for name in names_in(text)}).keys()
 
 
 def _plan_group(
@@ -146,7 +139,7 @@ def _plan_group(
     alike: dict[tuple[int, ...], list[Connection]] = {}
     for connection in left_out:
         if connection in group.members:
-            heard = tuple(i for i, event in enumerate(events) if connection.receives(event))
+            heard = tuple([i for i, event in enumerate(events) if connection.receives(event)])
             alike.setdefault(heard, []).append(connection)
     for heard, connections in alike.items():
         _add(result, group.format, connections, [events[i] for i in heard], frames)

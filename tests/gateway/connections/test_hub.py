@@ -221,3 +221,19 @@ def test_who_would_take_over_an_id_and_ends_before_costs_the_holder_nothing() ->
     assert not hub.remove(other)
     assert hub.find(holder.id) is holder
     assert list(hub.of_user("alice")) == [holder]
+
+
+def test_connections_are_selected_by_their_ids_and_by_what_they_hear() -> None:
+    hub = Hub()
+    a, b = topic_audience("a"), topic_audience("b")
+    alice, bob, carol, late = (Recorder(name) for name in ("alice", "bob", "carol", "late"))
+    hub.add(alice, asked=(a,))
+    hub.add(bob, asked=(a, b))
+    hub.add(carol)
+    hub.add(late, asked=(a,), catching_up=True)
+    assert {*hub.selected((a.stream, a.stream), ())} == {alice, bob, late}
+    assert {*hub.selected((a.stream, carol.id, "stranger"), (b.stream, late.id))} == {alice, carol}
+    assert {*hub.selected((late.id,), ())} == {late}
+    assert len(hub.selected((ALL.stream, a.stream, bob.id), ())) == 4
+    assert hub.selected((), ()) == []
+    assert {*hub.live_members((a.stream, late.id, carol.id))} == {alice, bob, carol}
