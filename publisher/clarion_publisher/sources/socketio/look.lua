@@ -22,7 +22,8 @@ local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
   return {0}
 end
-if holder and ARGV[3] ~= '' then
+-- Two calls may bring the same id: those of two jobs at a time, or one that is tried again.
+if holder and ARGV[3] ~= '' and redis.call('HGET', KEYS[2], 'id') ~= ARGV[3] then
   redis.call('HSET', KEYS[2], 'id', ARGV[3])
   redis.call('HINCRBY', KEYS[2], 'read', ARGV[4])
 end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -114,6 +115,23 @@ async def test_a_reader_that_wakes_up_late_moves_no_position(
     assert await one.look() is None
     await two.resign()
     assert numbers(await look(one)) == []
+
+
+async def test_an_entry_counts_as_read_once_when_two_jobs_tell_that_it_is_done(
+    server: Redis, names: Names, producer: Producer
+) -> None:
+    reader = lease(server, names)
+    await look(reader)
+    for number in range(5):
+        producer.broadcast("tick", number)
+    reader.done(await look(reader))
+    await asyncio.gather(reader.keep(), look(reader))
+    producer.redis.xtrim(names.stream, maxlen=0, approximate=False)
+    for number in range(5, 9):
+        producer.broadcast("tick", number)
+    producer.redis.xtrim(names.stream, maxlen=1, approximate=False)
+    found = await look(reader)
+    assert (numbers(found), found.lost) == ([8], 3)
 
 
 async def test_resigning_notes_what_is_done(
