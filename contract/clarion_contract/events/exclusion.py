@@ -55,6 +55,16 @@ def exclusion_of(names: Iterable[str]) -> str | None:
     return text or None
 
 
+def extended(text: str | None, name: str) -> str:
+    """A text of `exclusion_of` with one name more, unless it has the name.
+
+    >>> extended(",topic:room.7", "user:alice")
+    ',topic:room.7,user:alice'
+    """
+    text = text or ""
+    return text if f"{LIST}{name}{LIST}" in f"{text}{LIST}" else f"{text}{LIST}{name}"
+
+
 def names_in(text: str) -> frozenset[str]:
     """The names in a text.
 

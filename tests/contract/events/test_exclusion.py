@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from clarion_contract.events.event import Publication, parse_message
 from clarion_contract.events.exclusion import (
     NAMES_MAX_CHARACTERS,
     exclusion_of,
+    extended,
     is_connection_id,
     is_exclusion,
     names_in,
@@ -29,6 +32,12 @@ def test_names_come_back_from_a_message_on_the_bus(names: list[str]) -> None:
     event = parse_message(ALL, b"2 1 %b\n1" % publication.header.encode())
     assert event.exclude == text
     assert names_in(text) == set(names)
+
+
+@given(st.lists(IDS | STREAMS), st.lists(IDS | STREAMS))
+def test_a_text_grows_by_single_names(names: list[str], more: list[str]) -> None:
+    repeated = [*more, *names[:1]]
+    assert reduce(extended, repeated, exclusion_of(names)) == exclusion_of([*names, *repeated])
 
 
 def test_one_connection_is_a_text_of_its_own() -> None:

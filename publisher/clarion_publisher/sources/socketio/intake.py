@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +23,21 @@ from clarion_publisher.ingestion.authorise import CHANGE_TOPICS, DISCONNECT_USER
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.ingestion import Ingestion
 from clarion_publisher.ingestion.refusal import BUS_REFUSED, Refusal
-from clarion_publisher.sources.socketio.message import Content, Disconnect, Emit, Unreadable
+from clarion_publisher.sources.socketio.message import (
+    Command,
+    Content,
+    Disconnect,
+    Emit,
+    Unreadable,
+)
 from clarion_publisher.sources.socketio.metrics import SocketIoMetrics
 from clarion_publisher.sources.socketio.translation import SelectedOrder, Translation
 
 _log = structlog.get_logger(__name__)
 
 _FOREVER: Final = float("inf")
+# Published together at most. A message for many rooms is an event for each of them.
+_BATCH_BYTES: Final = 4 << 20
 # Producers that write nonsense all the time must not fill the log.
 _SILENT_SECONDS: Final = 1.0
 
@@ -48,6 +56,9 @@ class Taken:
     key: str
     at: float
     content: Content | Unreadable
+
+
+_Batch = list[tuple[Taken, IncomingEvent | Refusal]]
 
 
 class Abandoned(Exception):
@@ -89,43 +100,54 @@ class Intake:
         Raises:
             Abandoned: the publisher ends before.
         """
-        events: list[tuple[Taken, IncomingEvent | Refusal]] = []
+        for step in self._steps(messages):
+            if isinstance(step, list):
+                await self._publish(step, ingestion)
+            else:
+                await self._command(*step)
+
+    def _steps(self, messages: Sequence[Taken]) -> Iterator[_Batch | tuple[Taken, Command]]:
+        """Batches of events, and commands: each made when the one before is done."""
+        batch: _Batch = []
+        size = 0
         for message in messages:
             self._metrics.received(message.producer)
             content = message.content
             if isinstance(content, Unreadable):
                 self._refuse(message, content.reason, str(content))
-            elif isinstance(content, Emit):
-                made = self._translation.events(content, message.key)
-                events.extend((message, event) for event in made)
-            else:
-                await self._publish(events, ingestion)
-                events = []
-                await self._command(message, content)
-        await self._publish(events, ingestion)
+                continue
+            if not isinstance(content, Emit):
+                yield batch
+                yield message, content
+                batch, size = [], 0
+                continue
+            for event in self._translation.events(content, message.key):
+                own = 0 if isinstance(event, Refusal) else _bytes_of(event)
+                if len(batch) == self._batch_events or (batch and size + own > _BATCH_BYTES):
+                    yield batch
+                    batch, size = [], 0
+                batch.append((message, event))
+                size += own
+        yield batch
 
-    async def _publish(
-        self, events: Sequence[tuple[Taken, IncomingEvent | Refusal]], ingestion: Ingestion
-    ) -> None:
-        for start in range(0, len(events), self._batch_events):
-            waiting = list(events[start : start + self._batch_events])
-            attempts = 0
-            while waiting:
-                outcomes = await ingestion.publish(self._caller, [event for _, event in waiting])
-                again = []
-                for (message, event), outcome in zip(waiting, outcomes, strict=True):
-                    if not isinstance(outcome, Refusal):
-                        continue
-                    if outcome.kind.retryable or outcome.kind is BUS_REFUSED:
-                        again.append((message, event))
-                    else:
-                        self._refuse(message, outcome.kind.name, outcome.detail)
-                waiting = again
-                if waiting:
-                    await self._pause(attempts)
-                    attempts += 1
+    async def _publish(self, waiting: _Batch, ingestion: Ingestion) -> None:
+        attempts = 0
+        while waiting:
+            outcomes = await ingestion.publish(self._caller, [event for _, event in waiting])
+            again = []
+            for (message, event), outcome in zip(waiting, outcomes, strict=True):
+                if not isinstance(outcome, Refusal):
+                    continue
+                if outcome.kind.retryable or outcome.kind is BUS_REFUSED:
+                    again.append((message, event))
+                else:
+                    self._refuse(message, outcome.kind.name, outcome.detail)
+            waiting = again
+            if waiting:
+                await self._pause(attempts)
+                attempts += 1
 
-    async def _command(self, message: Taken, command: Content) -> None:
+    async def _command(self, message: Taken, command: Command) -> None:
         try:
             order = self._order(message, command)
         except Refusal as refusal:
@@ -141,8 +163,7 @@ class Intake:
             else:
                 return
 
-    def _order(self, message: Taken, command: Content) -> SelectedOrder:
-        assert not isinstance(command, Emit)  # noqa: S101 - the caller has looked
+    def _order(self, message: Taken, command: Command) -> SelectedOrder:
         if isinstance(command, Disconnect):
             require(self._caller, DISCONNECT_USERS, "disconnectSockets")
         else:
@@ -172,3 +193,7 @@ class Intake:
                     await self._stopping.wait()
         if self._stopping.is_set():
             raise Abandoned
+
+
+def _bytes_of(event: IncomingEvent) -> int:
+    return len(event.data) + len(event.exclude or "")

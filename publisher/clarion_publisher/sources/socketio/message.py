@@ -24,7 +24,7 @@ UNREADABLE: Final = (BINARY, MALFORMED, PICKLE, TOO_LARGE, TOO_MANY_ROOMS, UNSUP
 """Why a message cannot be read: metric labels, beside the kinds of refusals of the ingestion."""
 
 ROOMS_MAX: Final = 1_000
-"""Rooms that one message may name: each costs an event."""
+"""Rooms that one message may name: each costs an event, or a change of topics."""
 
 
 class Unreadable(Exception):
@@ -57,8 +57,7 @@ class Target:
         if not self.namespace.startswith("/"):
             shown = repr(self.namespace[:40])
             raise Unreadable(MALFORMED, f"expected a namespace that begins with /, got {shown}")
-        if len(self.rooms) + len(self.without) > ROOMS_MAX:
-            raise Unreadable(TOO_MANY_ROOMS, f"expected at most {ROOMS_MAX} rooms")
+        _check_count(len(self.rooms) + len(self.without))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,9 @@ class Change:
     rooms: tuple[str, ...]
     deed: Literal["join", "leave"]
 
+    def __post_init__(self) -> None:
+        _check_count(len(self.rooms))
+
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
@@ -92,4 +94,10 @@ class Disconnect:
     target: Target
 
 
-Content = Emit | Change | Disconnect
+Command = Change | Disconnect
+Content = Emit | Command
+
+
+def _check_count(rooms: int) -> None:
+    if rooms > ROOMS_MAX:
+        raise Unreadable(TOO_MANY_ROOMS, f"expected at most {ROOMS_MAX} rooms")

@@ -16,13 +16,14 @@ from clarion_contract.events.audience import ALL, KINDS, Audience
 from clarion_contract.events.exclusion import (
     NAMES_MAX_CHARACTERS,
     exclusion_of,
+    extended,
     is_connection_id,
 )
 from clarion_contract.events.naming import InvalidName
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.json_text import bad_json
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
-from clarion_publisher.sources.socketio.message import MAIN, Change, Disconnect, Emit, Target
+from clarion_publisher.sources.socketio.message import MAIN, Command, Disconnect, Emit, Target
 
 SelectedOrder = DisconnectSelected | ChangeSelectedTopics
 
@@ -52,12 +53,9 @@ class Translation:
         if refusal is not None:
             return [refusal]
         target = emit.target
-        audiences = self._audiences(target)
-        left_out = self._names(target, target.without)
+        exclude = exclusion_of(self._names(target, target.without))
         events: list[IncomingEvent | Refusal] = []
-        for place, audience in enumerate(audiences):
-            before = [each.stream for each in audiences[:place]]
-            exclude = exclusion_of([*left_out, *before])
+        for place, audience in enumerate(self._audiences(target)):
             if exclude is not None and len(exclude) > NAMES_MAX_CHARACTERS:
                 expected = f"rooms of {NAMES_MAX_CHARACTERS} characters in all"
                 return [invalid_event(FieldError("/rooms", expected, f"{len(exclude)}"))]
@@ -72,9 +70,10 @@ class Translation:
                 arguments=len(emit.arguments) != 1,
             )
             events.append(event)
+            exclude = extended(exclude, audience.stream)
         return events
 
-    def order(self, command: Change | Disconnect, id_: str, at: float) -> SelectedOrder:
+    def order(self, command: Command, id_: str, at: float) -> SelectedOrder:
         """The order to all gateways.
 
         Args:

@@ -119,6 +119,8 @@ def test_what_cannot_be_published_is_refused_and_harms_nothing(
     producer.broadcast("a", 1, rooms=[f"r{number}" for number in range(1_001)])
     producer.broadcast("a", "x" * 300_000)
     producer.broadcast("a", "x" * 70_000)
+    too_many = [f"r{number}" for number in range(1_001)]
+    producer.request(type=2, opts={"rooms": ["a"], "except": []}, rooms=too_many)
     producer.add("{broken")
     producer.add("no base64!")
     producer.add(["half", "\ud83d"], type_="9")
@@ -130,6 +132,7 @@ def test_what_cannot_be_published_is_refused_and_harms_nothing(
     expected = {
         ("python", "pickle"): 1, ("python", "malformed"): 3, ("python", "binary"): 1,
         ("emitter", "malformed"): 5, ("emitter", "binary"): 1,
+        ("emitter", "too_many_rooms"): 1,
         ("stream", "malformed"): 5, ("stream", "invalid_event"): 2,
         ("stream", "too_many_rooms"): 1, ("stream", "too_large"): 1,
         ("stream", "data_too_large"): 1, ("stream", "unsupported"): 1,
