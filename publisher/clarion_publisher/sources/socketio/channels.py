@@ -67,7 +67,11 @@ class Names:
 
 
 class Channels:
-    """One subscription after the other; the messages of all wait in one queue."""
+    """One subscription after the other; the messages of all wait in one queue.
+
+    Attributes:
+        worked: whether the last subscription, or the current one, has heard a probe.
+    """
 
     def __init__(self, parsed: RedisUrl, redis: Redis, names: Names, lease: Lease) -> None:
         self._parsed = parsed
@@ -82,6 +86,7 @@ class Channels:
         self._closed = False
         self._changed = asyncio.Condition()
         self._heard_at = 0.0
+        self.worked = False
 
     async def listen(self) -> None:
         """Hear messages until the connection is lost.
@@ -91,6 +96,7 @@ class Channels:
         """
         connection = subscribing_connection(self._parsed, next(self._nodes))
         self._heard_at = time.monotonic()
+        self.worked = False
         try:
             await connection.connect()
             await self._subscribe(connection)
@@ -136,7 +142,7 @@ class Channels:
                 continue
             channel, data = reply[-2].decode(errors="replace"), reply[-1]
             if channel == self._names.probe:
-                self._heard_at = time.monotonic()
+                self._heard_at, self.worked = time.monotonic(), True
                 continue
             if not self._lease.held:
                 raise BusUnavailable("another publisher may be the reader")

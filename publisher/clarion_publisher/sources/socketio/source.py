@@ -85,23 +85,26 @@ class SocketIoSource:
         return (self._text(self._trouble),)
 
     async def _run(self, ingestion: Ingestion) -> None:
-        handing_in = asyncio.create_task(self._hand_in(ingestion))
         try:
-            while not self._stopping.is_set():
-                try:
-                    await self._read(ingestion)
-                except BusUnavailable as error:
-                    self._lost(error)
-                    await self._pause(reconnect_delay_seconds(self._failures))
-                    self._failures += 1
-            if self._channels is not None:
-                await self._channels.close()
-            await handing_in
+            async with asyncio.TaskGroup() as jobs:
+                jobs.create_task(self._hand_in(ingestion))
+                jobs.create_task(self._read_on(ingestion))
             with contextlib.suppress(BusUnavailable):
                 await self._lease.resign()
         finally:
-            handing_in.cancel()
             await self._redis.aclose()
+
+    async def _read_on(self, ingestion: Ingestion) -> None:
+        """Read whenever this publisher is the reader, until it ends."""
+        while not self._stopping.is_set():
+            try:
+                await self._read(ingestion)
+            except BusUnavailable as error:
+                self._lost(error)
+                await self._pause(reconnect_delay_seconds(self._failures))
+                self._failures += 1
+        if self._channels is not None:
+            await self._channels.close()
 
     async def _read(self, ingestion: Ingestion) -> None:
         """Read if this publisher is the reader; wait a moment if it is not.
@@ -161,6 +164,8 @@ class SocketIoSource:
             except BusUnavailable as error:
                 self._metrics.error()
                 _log.warning("channels of Socket.IO's producers lost", reason=str(error))
+                if self._channels.worked:
+                    failures = 0
                 await self._pause(reconnect_delay_seconds(failures))
                 failures += 1
 

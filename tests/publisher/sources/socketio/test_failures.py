@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
 from clarion_contract.events.audience import ALL
+from clarion_publisher.sources.socketio.intake import Intake
 from tests.processes import Process
-from tests.publisher.service import serving
+from tests.publisher.service import Service, serving
 from tests.publisher.sources.socketio.conftest import Names, Producer, Serve, reads, until
 from tests.redis_topologies import Cluster, cluster
 from tests.valkey import Valkey
@@ -155,6 +157,27 @@ def test_a_wrong_login_stops_a_rollout(shared_valkey: Valkey, names: Names) -> N
     with serving(shared_valkey.url, namespace=names.namespace, socketio_redis_url=wrong) as service:
         until(lambda: "socketio: Redis does not accept" in service.internal("/readyz").text)
         assert not service.internal("/readyz").is_success
+
+
+def say_once_and_wait_for_the_end(service: Service, producer: Producer) -> None:
+    until(lambda: producer.redis.pubsub_numsub(producer.names.channel)[0][1])
+    producer.python(method="emit", event="a", data=[1], namespace="/")
+    with pytest.raises(httpx.HTTPError):
+        until(lambda: service.internal("/healthz") is None, "the pod ends")
+
+
+def test_a_bug_in_handing_in_ends_the_pod(
+    serve: Serve, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise what the channels bring would wait, and nobody would know."""
+
+    async def take(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Intake, "take", take)
+    with pytest.raises(BaseExceptionGroup) as caught, serve(socketio_stream="off") as service:
+        say_once_and_wait_for_the_end(service, producer)
+    assert caught.group_contains(ZeroDivisionError)
 
 
 @pytest.fixture(scope="module")
