@@ -48,7 +48,6 @@ from clarion_publisher.sources.http.exchange import Bodies
 from clarion_publisher.sources.http.source import HttpSource
 from clarion_publisher.sources.http.texts import texts_of
 from clarion_publisher.sources.http.users import Users
-from clarion_publisher.sources.socketio.build import socketio_source
 from clarion_publisher.sources.source import Source
 
 _log = structlog.get_logger(__name__)
@@ -278,8 +277,10 @@ def _socketio(settings: PublisherSettings, bus: Bus, metrics: Metrics) -> list[S
     url = settings.socketio_redis_url
     if url is None:
         return []
+    from clarion_publisher.sources.socketio import build  # noqa: PLC0415 - slow, rarely used
+
     orders = Orders(bus, settings.keyspace, max_orders=settings.orders_max)
-    return [socketio_source(settings, url, orders, metrics.registry)]
+    return [build.socketio_source(settings, url, orders, metrics.registry)]
 
 
 def _bus_probe(
