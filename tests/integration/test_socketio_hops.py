@@ -320,7 +320,7 @@ async def test_a_post_may_last_as_long_as_handlers_are_behind(
     (tmp_path / "slow_hop_handlers.py").write_text(HANDLERS + SLOW)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(links, "_LATE_SECONDS", 0.1)
-    short = {"socketio_ping_interval_seconds": 0.3, "socketio_ping_timeout_seconds": 0.2}
+    short = {"socketio_ping_interval_seconds": 0.5, "socketio_ping_timeout_seconds": 1}
     options = {"handlers": "slow_hop_handlers:handlers", "handler_backlog": 2, "reachable": True}
     async with (
         started(redis_url, namespace, pod="a", **options, **short) as first,

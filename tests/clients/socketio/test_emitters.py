@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tests.clients import driven
 from tests.clients.socketio.conftest import Drive, Driven
 from tests.integration.pod import Pod, eventually, started, token
 from tests.publisher.service import Service, serving
+from tests.publisher.sources.socketio.conftest import Names, Producer, reads
 
 HANDLERS = """
 from clarion import Handlers
@@ -24,7 +24,6 @@ from clarion import Handlers
 handlers = Handlers()
 admin = handlers.namespace("/admin")
 """
-READING = "clarion_publisher_socketio_reading"
 REFUSED = "clarion_publisher_socketio_refused_total"
 WEBSOCKET = {"transports": ["websocket"], "reconnectionDelay": 50, "reconnectionDelayMax": 200}
 
@@ -63,10 +62,13 @@ class Producers:
 async def running(
     redis_url: str, namespace: str, folder: Path | None, name: str
 ) -> AsyncIterator[Producers]:
-    own = uuid.uuid4().hex[:8]
-    stream, key, channel = f"stream-{own}", f"key-{own}", f"channel-{own}"
-    arguments = json.dumps({"url": redis_url, "key": key, "stream": stream})
-    settings = {"socketio_stream": stream, "socketio_key": key, "socketio_channel": channel}
+    names = Names(namespace)
+    arguments = json.dumps({"url": redis_url, "key": names.key, "stream": names.stream})
+    settings = {
+        "socketio_stream": names.stream,
+        "socketio_key": names.key,
+        "socketio_channel": names.channel,
+    }
     with serving(
         redis_url, namespace=namespace, socketio_redis_url=redis_url, **settings
     ) as service:
@@ -77,15 +79,9 @@ async def running(
                 process = await stack.enter_async_context(
                     driven.driving(Driven, *command, cwd=folder)
                 )
-            python = socketio.RedisManager(redis_url, channel=channel, write_only=True)
+            python = socketio.RedisManager(redis_url, channel=names.channel, write_only=True)
             python._redis_connect()
-            subscribed = python.redis.pubsub_numsub
-
-            async def hears() -> bool:
-                reads = await asyncio.to_thread(service.metric, READING)
-                return bool(reads and subscribed(channel)[0][1])
-
-            await eventually(hears, what="the publisher reads")
+            await asyncio.to_thread(reads, service, Producer(python.redis, names))
             yield Producers(service, process, name, python)
             python.redis.close()
 

@@ -33,9 +33,9 @@ def until(condition: Callable[[], Any], what: object = "") -> Any:
 class Names:
     """Names in Redis of one test's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str | None = None) -> None:
         own = uuid.uuid4().hex[:8]
-        self.namespace = f"clarion-{own}"
+        self.namespace = namespace or f"clarion-{own}"
         self.stream, self.key, self.channel = f"stream-{own}", f"key-{own}", f"channel-{own}"
 
 

@@ -184,6 +184,10 @@ async def test_the_lag_is_the_age_of_the_first_entry(
     reader = lease(server, names)
     await look(reader)
     seconds, _ = producer.redis.time()
-    producer.redis.xadd(names.stream, {"type": "1"}, id=f"{(seconds + 1) * 1_000}-1")
+    producer.redis.xadd(names.stream, {"type": "1"}, id=f"{(seconds - 10) * 1_000}-1")
+    old = await look(reader)
+    assert 10 <= old.lag_seconds < 1_000
+    reader.done(old)
+    producer.redis.xadd(names.stream, {"type": "1"}, id=f"{(seconds + 1_000) * 1_000}-1")
     assert (await look(reader)).lag_seconds == 0  # of a clock that is ahead
     assert (await look(reader)).entries == 1
