@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Collection
-from functools import lru_cache
 from hashlib import sha1
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, InvalidHeaderFormat, InvalidHeaderValue
+from websockets.exceptions import InvalidHandshake, InvalidHeaderValue
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.headers import parse_extension
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -44,9 +42,6 @@ _HEAD: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
 )
-# Browsers have a handful of offers, all of them short.
-_OFFERS_REMEMBERED: Final = 64
-_OFFER_MAX: Final = 256
 
 
 class Agreed(NamedTuple):
@@ -83,15 +78,14 @@ def agree(
 
 
 def _usual(request: ConnectionRequest, formats: Formats) -> Agreed | None:
-    """Answer a good request that agrees on no extension; None: it may be none."""
+    """Answer a good request, whose offers of extensions are ignored; None: it may be none."""
     lines = [line for line in request.headers if line[0] in _HANDSHAKE_HEADERS]
     said = dict(lines)
-    key, offers, names = said.get(_KEY, ""), said.get(_EXTENSIONS), said.get(_PROTOCOL)
+    key, names = said.get(_KEY, ""), said.get(_PROTOCOL)
     if (
         len(said) < len(lines)
         or said.get(_VERSION) != "13"
         or not _SIXTEEN_BYTES.fullmatch(key)
-        or (offers is not None and not (len(offers) <= _OFFER_MAX and _is_offer(offers)))
     ):
         return None
     chosen = None
@@ -110,16 +104,6 @@ def _chosen(offered: Collection[str], formats: Formats) -> str | None:
     """The subprotocol that the server likes best of those offered; empty: none of them is known."""
     known = [name for name in formats if name is not None]
     return next((name for name in known if name in offered), "") if known else None
-
-
-@lru_cache(maxsize=_OFFERS_REMEMBERED)
-def _is_offer(offers: str) -> bool:
-    """Whether a header offers extensions in the right form. None of them is taken."""
-    try:
-        parse_extension(offers)
-    except InvalidHeaderFormat:
-        return False
-    return True
 
 
 def _agree_at_length(request: ConnectionRequest, formats: Formats, core: Core) -> Agreed | bytes:
