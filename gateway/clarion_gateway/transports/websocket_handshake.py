@@ -82,11 +82,7 @@ def _usual(request: ConnectionRequest, formats: Formats) -> Agreed | None:
     lines = [line for line in request.headers if line[0] in _HANDSHAKE_HEADERS]
     said = dict(lines)
     key, names = said.get(_KEY, ""), said.get(_PROTOCOL)
-    if (
-        len(said) < len(lines)
-        or said.get(_VERSION) != "13"
-        or not _SIXTEEN_BYTES.fullmatch(key)
-    ):
+    if len(said) < len(lines) or said.get(_VERSION) != "13" or not _SIXTEEN_BYTES.fullmatch(key):
         return None
     chosen = None
     if names is not None:

@@ -59,10 +59,11 @@ class Relay(asyncio.Protocol):
                 self._refuse(request, errors.UNAVAILABLE, "full")
                 return
             far = await hops.links.connect(address, lambda: Relay(hops))
-        if head is None or far is None:
+        # The other pod may have closed the new connection again: it has no transport then.
+        if head is None or far is None or far.transport is None:
             self._refuse(request, errors.UNKNOWN_SESSION, "lost")
         else:
-            self._join(far, head + rest)
+            self._join(far, far.transport, head + rest)
 
     def _refuse(self, request: ConnectionRequest, error: EngineError, outcome: str) -> None:
         client = self.transport
@@ -71,9 +72,9 @@ class Relay(asyncio.Protocol):
             client.write(requests.response(error, request.header("origin")))
             client.close()
 
-    def _join(self, far: Relay, first: bytes) -> None:
-        client, pod = self.transport, far.transport
-        if client is None or pod is None or client.is_closing():
+    def _join(self, far: Relay, pod: asyncio.Transport, first: bytes) -> None:
+        client = self.transport
+        if client is None or client.is_closing():
             far.abort()
             return
         self._hops.count("upgrade", "passed_on")
