@@ -212,7 +212,7 @@ class PublisherSettings(ContractSettings):
     )
     socketio_scopes: Names = Field(
         (),
-        description="What producers of Socket.IO may do, all of them together: scopes as in a "
+        description="The rights of producers of Socket.IO, all of them together: scopes as in a "
         "token, such as `publish:topic:chat.**`. Empty: publish to everybody, move sockets between "
         "topics (`users:topics`), disconnect them (`users:disconnect`).",
     )

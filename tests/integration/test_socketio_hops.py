@@ -311,7 +311,7 @@ async def test_a_relay_ends_with_either_side(pods: Pods) -> None:
     await eventually(all_closed)
 
 
-# What lasts
+# Requests and links that last
 
 
 async def test_a_post_may_last_as_long_as_handlers_are_behind(

@@ -36,7 +36,7 @@ FILES: Final = (
     "page.css", "icon.svg",
 )  # fmt: skip
 SOCKETIO_CLIENT: Final = "node_modules/socket.io-client/dist/socket.io.esm.min.js"
-"""Where `make run` gets the library from npm to, beside the package. Wheels do not have it."""
+"""`make run` puts the library from npm there, beside the package. Wheels do not have it."""
 _EVERY_TOPIC: Final = ("**",)
 _DISTRIBUTION: Final = "clarion"
 _BODY_MAX_BYTES: Final = 4_096

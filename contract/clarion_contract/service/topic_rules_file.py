@@ -23,7 +23,7 @@ from clarion_contract.events.topic_rules import (
 from clarion_contract.service.documents import parse_json, parse_yaml
 
 _UNKNOWN_KEY: Final = "extra_forbidden"
-# What stands below each key of the file.
+# The class of the maps below each key of the file; the file itself is below the empty key.
 _MAPS: Final[dict[str, type[BaseModel]]] = {
     "": TopicRules,
     "topics": TopicRule,

@@ -60,7 +60,7 @@ def logout(request: Request, response: Response, session: Session = None) -> Non
 
 @app.get("/token")
 def token(request: Request, session: Session = None) -> dict[str, str]:
-    """What the page gives as ``auth``: the token of its session's user, or nothing for guests."""
+    """The ``auth`` of the page: the token of its session's user, or nothing for guests."""
     name = request.app.state.sessions.get(session)
     if name is None:
         return {}

@@ -32,7 +32,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 class Said(BaseModel):
-    """What somebody says to everybody."""
+    """A text for everybody."""
 
     text: Text
 

@@ -48,7 +48,7 @@ class Core(ServerProtocol):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is as it was when it was made: what came in last ended with a message."""
+        """Whether it is as it was when it was made: the last bytes ended with a message."""
         return (
             self._ends_with_frame
             and self.current_size is None

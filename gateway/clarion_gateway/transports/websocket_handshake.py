@@ -1,4 +1,4 @@
-"""The opening handshake of a WebSocket (RFC 6455, section 4.2): what both sides agree on.
+"""The opening handshake of a WebSocket (RFC 6455, section 4.2): the agreement of both sides.
 
 The library `websockets` checks a request and says what is wrong with it. It takes 14 µs, and a
 storm of clients sends the same good request again and again. So a request of the usual form is
@@ -68,7 +68,7 @@ def agree(
         compression: whether permessage-deflate may be agreed on.
 
     Returns:
-        What was agreed on, or the HTTP response that refuses the handshake.
+        The agreement, or the HTTP response that refuses the handshake.
     """
     if not compression:
         agreed = _usual(request, formats)

@@ -55,7 +55,7 @@ def connected(
 
 
 def missed(client: Driven) -> list[Any]:
-    """What came of the events that were published while the client was away."""
+    """The data of events that came, of those published while the client was away."""
     events = [each for each in client.reports if each["kind"] == "event"]
     return [each["args"][0] for each in events if each["name"] == "missed"]
 

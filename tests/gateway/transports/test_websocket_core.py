@@ -25,7 +25,7 @@ def masked(frame: Frame) -> bytes:
 
 
 def heard(core: Core, piece: bytes) -> tuple[list[tuple[Opcode, bytes, bool]], bytes, str]:
-    """What comes out of a core for a piece: frames, bytes to send, the error."""
+    """The outcome of a piece in a core: frames, bytes to send, the error."""
     core.receive_data(piece)
     events = [(each.opcode, bytes(each.data), each.fin) for each in core.events_received()]  # type: ignore[union-attr]
     return events, b"".join(core.data_to_send()), repr(core.parser_exc)

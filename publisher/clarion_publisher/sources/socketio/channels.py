@@ -1,9 +1,9 @@
 """Hears the channels on which producers publish, while this publisher is the reader.
 
-What is published while nobody listens is lost: Redis keeps nothing. What this publisher has heard
-is lost only if it ends before Clarion's Redis has it. Nobody else has heard it as the reader, so it
-may be handed in late. A probe that does not come back shows that the connection leads nowhere, such
-as to a primary that another one has replaced.
+Messages that are published while nobody listens are lost: Redis keeps nothing. A message that this
+publisher has heard is lost only if it ends before Clarion's Redis has it. Nobody else has heard it
+as the reader, so it may be handed in late. A probe that does not come back shows that the
+connection leads nowhere, such as to a primary that another one has replaced.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from clarion_publisher.sources.socketio.stream import LEASE_SECONDS, Lease, Redi
 
 _log = structlog.get_logger(__name__)
 
-# How soon another publisher notices that the reader has resigned.
+# Another publisher notices so soon that the reader has resigned.
 _STAND_BY_SECONDS: Final = 0.5
 
 

@@ -18,7 +18,7 @@ from clarion_publisher.sources.socketio.intake import Taken
 from clarion_publisher.sources.socketio.message import STREAM, TOO_LARGE, Content, Unreadable
 
 LEASE_SECONDS: Final = 5.0
-"""How long a publisher stays the reader without a word. Another one goes on after that."""
+"""A publisher stays the reader so long without a word. Another one goes on after that."""
 
 _FORGET_SECONDS: Final = 7 * 86_400
 _BATCH_BYTES: Final = 4 << 20

@@ -1,4 +1,4 @@
-"""What a producer's message means in Clarion: rooms are topics, or users. Pure.
+"""The meaning of a producer's message in Clarion: rooms are topics, or users. Pure.
 
 A room of the main namespace is the topic of its name, or a user where the room's name begins as the
 operator has set. A room of another namespace is a topic that begins with the namespace:
