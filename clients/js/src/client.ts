@@ -680,14 +680,16 @@ export class Client<
 
   #opened(timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fail = (why: string) => reject(new NoAnswerError(why, false));
-      const timer = setTimeout(() => fail("not connected in time"), timeoutMs);
-      const stop = this.onStatus(({ state, reason }) => {
-        if (state === "connecting") return;
-        if (state === "open") resolve();
-        else fail(`closed: ${reason}`);
+      const end = (why?: string) => {
+        if (why) reject(new NoAnswerError(why, false));
+        else resolve();
         clearTimeout(timer);
         queueMicrotask(() => stop()); // it may be called before `stop` is there
+      };
+      const timer = setTimeout(end, timeoutMs, "not connected in time");
+      const stop = this.onStatus(({ state, reason }) => {
+        if (state === "open") end();
+        if (state === "closed") end(`closed: ${reason}`);
       });
     });
   }

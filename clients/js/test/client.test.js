@@ -782,3 +782,20 @@ test("a topic that is asked for twice before the connection is open brings its l
   await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(asked, [["connect", "a"]]);
 });
+
+test("a message that waits in vain for a connection leaves nothing behind", async () => {
+  const client = connect("ws://127.0.0.1:1");
+  let listeners = 0;
+  const onStatus = client.onStatus.bind(client);
+  client.onStatus = (listener) => {
+    listeners += 1;
+    const stop = onStatus(listener);
+    return () => {
+      listeners -= 1;
+      stop();
+    };
+  };
+  await assert.rejects(client.send("a", 1, { timeout: 10 }), { name: "NoAnswerError", message: "not connected in time", sent: false });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(listeners, 0);
+});
