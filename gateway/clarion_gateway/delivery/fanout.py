@@ -23,6 +23,8 @@ from clarion_gateway.connections.hub import Group, Hub
 from clarion_gateway.wire.format import WireFormat
 
 _by_id: Final = attrgetter("id")
+# By connection, the events that exclude it: their `id()`, as two clocks may issue the same id.
+_LeftOut = Mapping[Connection, tuple[int, ...]]
 
 
 @dataclass(slots=True)
@@ -103,12 +105,17 @@ def reach(event: Event, hub: Hub) -> tuple[int, int]:
     return sizes.total(), size_bytes
 
 
-def _left_out(events: Sequence[Event], hub: Hub) -> AbstractSet[Connection]:
-    """The live connections that some event of the round excludes."""
-    texts = {event.exclude for event in events if event.exclude is not None}
-    if not texts:  # as in nearly all rounds
-        return frozenset()
-    return hub.live_members({name for text in texts for name in names_in(text)}).keys()
+def _left_out(events: Iterable[Event], hub: Hub) -> _LeftOut:
+    """The live connections that some events of the round exclude, and these events."""
+    excluding: dict[str, list[int]] = {}  # in nearly all rounds, no event does
+    for event in events:
+        if event.exclude is not None:
+            excluding.setdefault(event.exclude, []).append(id(event))
+    left_out: dict[Connection, list[int]] = {}
+    for text, without in excluding.items():
+        for connection in hub.live_members(names_in(text)):
+            left_out.setdefault(connection, []).extend(without)
+    return {connection: tuple(without) for connection, without in left_out.items()}
 
 
 def _plan_group(
@@ -116,33 +123,25 @@ def _plan_group(
     group: Group,
     events: Sequence[Event],
     named: Mapping[str, list[Event]],
-    left_out: AbstractSet[Connection],
+    left_out: _LeftOut,
     frames: dict[tuple[WireFormat, int], bytes],
 ) -> None:
     """Plan the writes to one group: members that get the same events get one buffer.
 
     Args:
         named: the round's events on streams with a name, by stream.
-        left_out: connections to look at one by one.
     """
     shared = [event for event in events if event.audience.stream in group.streams]
     cells, apart = _cells(group, named)
     if shared:
         rest = group.members.keys() - apart if apart else group.members
-        _add(result, group.format, _but(rest, left_out), shared, frames)
+        _add_but(result, group.format, rest, shared, left_out, frames)
     for streams, connections in cells:
         own = named[streams[0]]
         if shared or len(streams) > 1:
             several = [event for stream in streams for event in named[stream]]
             own = sorted([*shared, *several], key=_by_id)
-        _add(result, group.format, _but(connections, left_out), own, frames)
-    alike: dict[tuple[int, ...], list[Connection]] = {}
-    for connection in left_out:
-        if connection in group.members:
-            heard = tuple([i for i, event in enumerate(events) if connection.receives(event)])
-            alike.setdefault(heard, []).append(connection)
-    for heard, connections in alike.items():
-        _add(result, group.format, connections, [events[i] for i in heard], frames)
+        _add_but(result, group.format, connections, own, left_out, frames)
 
 
 def _cells(
@@ -171,7 +170,8 @@ def _cells(
     cells: list[tuple[Sequence[str], Collection[Connection]]] = []
     streams_of: dict[Connection, list[str]] = {}
     for stream, members in heard:
-        cells.append(((stream,), _but(members, hear_several)))
+        others = [connection for connection in members if connection not in hear_several]
+        cells.append(((stream,), others))
         for connection in members.keys() & hear_several:
             streams_of.setdefault(connection, []).append(stream)
     by_streams: dict[tuple[str, ...], list[Connection]] = {}
@@ -180,10 +180,24 @@ def _cells(
     return [*cells, *by_streams.items()], hear_some
 
 
-def _but(connections: Iterable[Connection], left_out: AbstractSet[Connection]) -> list[Connection]:
-    if not left_out:
-        return list(connections)
-    return [connection for connection in connections if connection not in left_out]
+def _add_but(
+    result: Plan,
+    wire_format: WireFormat,
+    connections: Iterable[Connection],
+    events: Sequence[Event],
+    left_out: _LeftOut,
+    frames: dict[tuple[WireFormat, int], bytes],
+) -> None:
+    """Plan the writes of events to connections that hear them, but for those left out."""
+    if not left_out:  # as in nearly all rounds
+        _add(result, wire_format, list(connections), events, frames)
+        return
+    alike: dict[tuple[int, ...], list[Connection]] = {}
+    for connection in connections:
+        alike.setdefault(left_out.get(connection, ()), []).append(connection)
+    for without, members in alike.items():
+        rest = [event for event in events if id(event) not in without] if without else events
+        _add(result, wire_format, members, rest, frames)
 
 
 def _add(

@@ -179,6 +179,18 @@ def test_an_excluded_connection_of_another_pod_changes_nothing() -> None:
     assert list(batch[1]) == [connection]
 
 
+def test_connections_that_the_same_event_excludes_share_a_buffer() -> None:
+    hub, (a, b, _) = Hub(), TOPICS
+    both, one = [Recorder() for _ in range(50)], Recorder()
+    for connection in both:
+        hub.add(connection, asked=(a, b))
+    hub.add(one, asked=(b,))
+    events = [event(1), event(2, b, exclude=exclusion_of([a.stream])), event(3)]
+    found = {payload: list(to) for payload, to in fanout.plan(events, hub).batches}
+    first, second, third = map(PLAIN.event, events)
+    assert found == {first + third: both, first + second + third: [one]}
+
+
 def test_a_client_that_leaves_too_many_events_while_catching_up_is_a_slow_consumer() -> None:
     """Held events cost memory, so their number is limited; the client returns for them."""
     hub = Hub()
