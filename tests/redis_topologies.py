@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.crc import key_slot
@@ -21,19 +21,27 @@ from tests.e2e.ports import free_ports
 from tests.valkey import Valkey
 
 SERVICE = "clarion"
+Value = TypeVar("Value")
 _READY_SECONDS = 60.0
 # How long a server must be gone before others take its place.
 _DOWN_MILLISECONDS = 700
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = _READY_SECONDS) -> None:
-    """Return once the condition holds; an error of Redis counts as "not yet"."""
+def wait_until(
+    condition: Callable[[], Value], what: object, seconds: float = _READY_SECONDS
+) -> Value:
+    """Return the condition's first true value; an error of Redis counts as "not yet".
+
+    Args:
+        what: for the message if it never holds; a function is called for it then.
+    """
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(redis.RedisError):
-            if condition():
-                return
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            if value := condition():
+                return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.02)
 
 

@@ -36,7 +36,7 @@ async def asking(valkey: Valkey, namespace: str, **options: object) -> AsyncIter
     upstream = {
         "upstream_url": f"http://127.0.0.1:{port}/",
         "upstream_secret": SECRET,
-        "upstream_seconds": 0.05,
+        "upstream_seconds": 1,
         "upstream_retries": 0,
         **options,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ import redis
 
 from clarion_contract.events.audience import Audience
 from tests.publisher.service import Service, serving
+from tests.redis_topologies import wait_until
 from tests.valkey import Valkey
 
 SECONDS = 60.0
@@ -23,11 +23,7 @@ SECONDS = 60.0
 
 def until(condition: Callable[[], Any], what: object = "") -> Any:
     """The condition's first true value."""
-    deadline = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what or condition}"
-        time.sleep(0.02)
-    return value
+    return wait_until(condition, what, SECONDS)
 
 
 class Names:
