@@ -1,8 +1,8 @@
 """Generates the chart's README.md and values.schema.json from values.yaml and the settings classes.
 
 Names, defaults and descriptions come from values.yaml, whose comments are the documentation. Types
-follow from the defaults; `refinements.py` adds what a default cannot say. A test compares both files
-with the generated text. To write them again, run ``python -m deploy.helm.pages``.
+follow from the defaults; `refinements.py` adds what a default cannot say. A test compares both
+files with the generated text. To write them again, run ``python -m deploy.helm.pages``.
 """
 
 from __future__ import annotations
