@@ -15,6 +15,7 @@ from clarion_bench.contenders import CONTENDERS, Contender
 from clarion_bench.fanout import FanoutOptions, idle, steady
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.publishing import PublishingOptions, publishing
+from clarion_bench.targeted import TargetedOptions, measure
 
 Announce = Callable[[str], None]
 Figures = Mapping[str, float]
@@ -26,7 +27,7 @@ class CompareOptions:
 
     old: Checkout
     new: Checkout
-    measurements: Sequence[str] = ("publish", "handshake", "fanout")
+    measurements: Sequence[str] = ("publish", "handshake", "fanout", "targeted")
     turns: int = 5
     connections: int = 1_000
     seconds: float = 4.0
@@ -77,6 +78,17 @@ def _fanout(code: Checkout, options: CompareOptions, bench: Laboratory) -> Figur
     return figures
 
 
+def _targeted(code: Checkout, options: CompareOptions, bench: Laboratory) -> Figures:
+    wanted = TargetedOptions(
+        users=options.connections, seconds=options.seconds, warmup_seconds=options.warmup_seconds
+    )
+    result = measure(None, wanted, bench, _gateway(code))
+    return {
+        "targeted, a burst: CPU µs": result.cpu_us_per_delivery,
+        "targeted, a burst: µs between events": 1e6 / result.deliveries_per_second,
+    }
+
+
 def _gateway(code: Checkout) -> Contender:
     launch = functools.partial(clarion.gateway, code=code)
     return replace(CONTENDERS["clarion"], launch=launch)
@@ -86,4 +98,5 @@ MEASUREMENTS: Mapping[str, Callable[[Checkout, CompareOptions, Laboratory], Figu
     "publish": _publish,
     "handshake": _handshake,
     "fanout": _fanout,
+    "targeted": _targeted,
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clarion_bench import clarion
-from clarion_bench.contenders import CONTENDERS
+from clarion_bench.contenders import CONTENDERS, Contender
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.results import Trial
 from clarion_bench.trial import Load, run
@@ -42,11 +42,14 @@ def targeted(
             break
 
 
-def measure(rate: float | None, options: TargetedOptions, bench: Laboratory) -> Trial:
+def measure(
+    rate: float | None,
+    options: TargetedOptions,
+    bench: Laboratory,
+    gateway: Contender = CONTENDERS["clarion"],
+) -> Trial:
     """Run one trial against a gateway of its own."""
-    contender = replace(
-        CONTENDERS["clarion"], publisher=lambda url: clarion.to_users(url, options.users)
-    )
+    contender = replace(gateway, publisher=lambda url: clarion.to_users(url, options.users))
     load = Load(
         rate,
         sockets=options.users,

@@ -21,7 +21,7 @@ def test_real_services_are_measured_in_turns() -> None:
     options = CompareOptions(
         old=Checkout(folder=Path(ROOT)),
         new=Checkout(),
-        measurements=["publish", "handshake", "fanout"],
+        measurements=["publish", "handshake", "fanout", "targeted"],
         turns=1,
         connections=20,
         seconds=0.5,
@@ -40,6 +40,8 @@ def test_real_services_are_measured_in_turns() -> None:
         "delivery, 20 events/s: p99 ms",
         "delivery, 200 events/s: CPU µs",
         "delivery, 200 events/s: p99 ms",
+        "targeted, a burst: CPU µs",
+        "targeted, a burst: µs between events",
     ]
     assert all(len(each.old) == len(each.new) == 1 for each in results)
 
