@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from clarion_cli.address import listening_socket, loopback
 from clarion_cli.failure import ExitCode, Failure
 from clarion_cli.token import secret_of
 from clarion_contract.events.errors import BusUnavailable
+from clarion_contract.redis.url_parts import split_url
 
 OLDEST_VERSION: Final = (7, 0)
 _TIMEOUT_SECONDS: Final = 2.0
@@ -161,6 +162,6 @@ async def wait_for_redis(url: str) -> None:
 
 def without_password(url: str) -> str:
     """The URL in a form that is safe to show."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=host, query=""))

@@ -92,6 +92,7 @@ def test_refuses_a_url_of_something_else() -> None:
     [
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
         ("rediss://:pa@ss@cache:6380/1?password=x", "rediss://cache:6380/1"),
+        ("redis+cluster://:pass@one,[::1]:7000", "redis+cluster://one,[::1]:7000"),
     ],
 )
 def test_shows_addresses_without_secrets(url: str, shown: str) -> None:

@@ -14,6 +14,7 @@ from clarion_cli.application import load_handlers
 from clarion_cli.checks.configuration import Environment, as_environment
 from clarion_cli.checks.finding import Finding, doubtful, wrong
 from clarion_contract.identity.tokens import verifier_of
+from clarion_contract.redis.url_parts import split_url
 from clarion_contract.service import descriptors
 from clarion_contract.service.secret_files import FILE
 from clarion_contract.service.settings import ContractSettings, InvalidSettings, load, variable
@@ -154,7 +155,7 @@ def _ports(service: str, settings: ContractSettings) -> Iterator[Finding]:
 
 
 def _redis(service: str, settings: ContractSettings) -> Iterator[Finding]:
-    parts = urlsplit(settings.redis_url)
+    parts = split_url(settings.redis_url)
     hosts = parts.netloc.rpartition("@")[2]
     if hosts.startswith(_LOCAL) and settings.profile != "dev":
         message = "it names this machine, which in a container is the container itself"

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlunsplit
 
 from redis.asyncio.connection import parse_url
 
 from clarion_contract.redis.url_options import InvalidRedisUrl, read_options
+from clarion_contract.redis.url_parts import split_url
 
 SENTINEL_PORT: Final = 26_379
 NODE_PORT: Final = 6_379
@@ -97,7 +98,7 @@ def with_login(url: str, username: str | None, password: str | None) -> str:
             )
     if username is None and password is None:
         return url
-    parts = urlsplit(url)
+    parts = split_url(url)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, secret = login.partition(":")
     user = user if username is None else quote(username, safe="")
@@ -106,7 +107,7 @@ def with_login(url: str, username: str | None, password: str | None) -> str:
 
 
 def _parse(url: str) -> RedisUrl:
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.fragment or "#" in url:
         raise InvalidRedisUrl("expected no #; write a # in a password as %23")
     scheme = _SCHEME.fullmatch(parts.scheme)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlunsplit
+
+from clarion_contract.redis.url_parts import split_url
 
 FORM: Final = (
     "expected postgresql://[user[:password]@]host[:port]/database, with special characters in the "
@@ -40,7 +42,7 @@ def check_postgres_url(url: str) -> str:
         raise ValueError("expected no #; write a # in a password as %23")
     if _PERCENT.search(url):
         raise ValueError("expected two hexadecimal digits after each %; write a % as %25")
-    parts = _split(url)
+    parts = split_url(url)
     hosts = parts.netloc.rpartition("@")[2]
     if not all(_HOST.fullmatch(host) for host in hosts.split(",")) or "/" in parts.path[1:]:
         raise ValueError(FORM)
@@ -59,7 +61,7 @@ def with_postgres_login(url: str, username: str | None, password: str | None) ->
     >>> with_postgres_login("postgresql://shop@db/shop", None, "p@ss")
     'postgresql://shop:p%40ss@db/shop'
     """
-    parts = _split(check_postgres_url(url))
+    parts = split_url(check_postgres_url(url))
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, secret = login.partition(":")
     given = dict(zip(_LOGIN, (username, password), strict=True))
@@ -80,14 +82,7 @@ def with_postgres_login(url: str, username: str | None, password: str | None) ->
 
 def shown_postgres_url(url: str) -> str:
     """The URL in a form that is safe to show: hosts and database, without login and options."""
-    parts = _split(url)
+    parts = split_url(url)
     return urlunsplit(
         parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", path=unquote(parts.path))
     )
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:  # such as brackets around what is no IPv6 address
-        raise ValueError(FORM) from None

@@ -126,7 +126,7 @@ def test_the_protocol_is_resp2_unless_the_url_says_otherwise(url: str) -> None:
 FORMS = [
     "redis://{}cache:6380/3", "rediss://{}[::1]?client_name=a", "unix://{}/run/redis.sock?db=3",
     "redis+sentinel://{}one:1,two/main/2?sentinel_username=s&sentinel_password=t",
-    "rediss+cluster://{}one:7000,two",
+    "rediss+cluster://{}one:7000,[::1]:7001",
 ]  # fmt: skip
 PASSWORD = "p/a?s#s@w:o%[r]d ü&="
 

@@ -18,6 +18,7 @@ from clarion_contract.service.postgres_url import (
         "postgres://shop@db:6543/shop",
         "postgresql://shop:p%40ss@a:5432,b:5433/shop?target_session_attrs=read-write",
         "postgresql://[::1]:5432/shop",
+        "postgresql://shop@a,[::1]:5432/shop",
         "postgresql:///shop?host=/var/run/postgresql",
         "postgresql://db?dbname=shop",
     ],
@@ -80,3 +81,4 @@ def test_a_part_of_the_login_stands_once(
 def test_what_is_shown_has_no_login_and_no_options() -> None:
     url = "postgresql://shop:hush@a:1,b/shop?password=hush"
     assert shown_postgres_url(url) == "postgresql://a:1,b/shop"
+    assert shown_postgres_url("postgresql://shop@a,[::1]:1/shop") == "postgresql://a,[::1]:1/shop"
