@@ -121,6 +121,8 @@ class RedisServer:
             FormerPrimary: a server without the proofs answered, on a new connection too.
             BusUnavailable: Redis did not answer. Each of the calls ran completely or not at all.
         """
+        if not calls:  # asyncio's transport of Python 3.13.5 never ends a write of no bytes
+            return []
         try:
             return await self._run(script, calls, replication, asking=asking, proofs=proofs)
         except FormerPrimary:  # on a connection that was open; those left over are closed by now

@@ -9,9 +9,7 @@ import pytest
 from clarion_contract.redis.url_parts import split_url
 
 
-@pytest.mark.parametrize(
-    "hosts", ["one:1,[::1]:2", "[::1],[::2]", "user:p%40ss@one,[::1]", "["]
-)
+@pytest.mark.parametrize("hosts", ["one:1,[::1]:2", "[::1],[::2]", "user:p%40ss@one,[::1]", "["])
 def test_hosts_are_not_judged(hosts: str) -> None:
     """Some Pythons refuse an IPv6 address beside other hosts, others do not."""
     url = f"redis+sentinel://{hosts}/main/2?a=[b]"
