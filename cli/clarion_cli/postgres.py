@@ -145,9 +145,16 @@ def _reachable(programs: Path, folder: Path) -> Path:
     """The folder of the programs as every user can reach it."""
     if all(parent.stat().st_mode & 0o001 for parent in (programs, *programs.parents)):
         return programs
+    installation = programs.parent
+    package = installation.parent
     copied = folder / "programs"
-    shutil.copytree(programs.parent, copied, symlinks=True, copy_function=_link)
-    return copied / "bin"
+    # The programs look for libraries of their wheel in a folder beside its package.
+    libraries = package.with_name(f"{package.name}.libs")
+    for source in (installation, libraries):
+        if source.is_dir():
+            target = copied / source.relative_to(package.parent)
+            shutil.copytree(source, target, symlinks=True, copy_function=_link)
+    return copied / programs.relative_to(package.parent)
 
 
 def _link(source: str, target: str) -> None:
