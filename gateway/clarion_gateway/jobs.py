@@ -44,6 +44,7 @@ def _optional(parts: Parts) -> Iterator[tuple[str, Job]]:
     if parts.transitions is not None:
         yield "transitions", parts.transitions.run
     if settings.socketio:
+        yield "remembered_topics", parts.remembered_topics.run
         yield "recovery_key", RecoveryKey(parts.bus, settings.keyspace, parts.sessions.recovery).run
     if settings.rebalance:
         yield "rebalancing", _rebalancing(parts).run

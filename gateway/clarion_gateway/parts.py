@@ -34,6 +34,7 @@ from clarion_contract.service.settings import InvalidSettings
 from clarion_contract.service.supervisor import Supervisor
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.loading import load
+from clarion_gateway.bus.recovery_topics import RecoveryTopics
 from clarion_gateway.bus.relay import Relay
 from clarion_gateway.bus.subscriber_connection import SubscriberConnection
 from clarion_gateway.bus.subscription import Subscription
@@ -49,6 +50,8 @@ from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.posting import Posting
 from clarion_gateway.clients.recall import Recall
+from clarion_gateway.clients.recoveries import Recoveries
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
@@ -306,6 +309,13 @@ class Parts:
             hooks=self.hooks,
             grants=self.grants,
             recall=self._recall,
+            recoveries=Recoveries(
+                self.hub,
+                self.remembered_topics,
+                self.metrics,
+                hooks=self.hooks,
+                grants=self.grants,
+            ),
         )
 
     @cached_property
@@ -317,6 +327,7 @@ class Parts:
             self.admission.topics,
             self.grants,
             self._recall,
+            self.remembered_topics,
             self.metrics,
             wait_seconds=self.settings.handshake_seconds,
         )
@@ -335,9 +346,25 @@ class Parts:
         )
 
     @cached_property
+    def remembered_topics(self) -> RememberedTopics:
+        """The topics of clients of Socket.IO, for their recovery."""
+        seconds = self.settings.history_max_age_seconds
+        return RememberedTopics(
+            RecoveryTopics(self.bus, self.settings.keyspace, seconds=seconds),
+            self.hub,
+            self.revocations.have_taken,
+            seconds=seconds,
+        )
+
+    @cached_property
     def given_topics(self) -> GivenTopics:
         return GivenTopics(
-            self.hub, self.subscription, self.delivery, self.admission.topics, self.metrics
+            self.hub,
+            self.subscription,
+            self.delivery,
+            self.admission.topics,
+            self.remembered_topics,
+            self.metrics,
         )
 
     @cached_property

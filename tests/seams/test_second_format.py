@@ -48,6 +48,7 @@ class LineFormat:
     name = "line"
     namespace = "/"
     carries_parts = False
+    with_topics = None
     visible_ping = frames.text(b"BEAT")
     ping = frames.PING + visible_ping
 

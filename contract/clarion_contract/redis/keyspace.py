@@ -153,6 +153,10 @@ class Keyspace:
         """The string with which gateways sign what clients of Socket.IO recover by."""
         return f"{self.namespace}:{{recovery}}:key"
 
+    def recovery_topics(self, connection: str) -> str:
+        """The string with the topics of a connection of Socket.IO, for when its client is back."""
+        return f"{self.namespace}:{{recovery:{connection}}}:topics"
+
     @property
     def publish_command(self) -> str:
         """The command that sends a message to the subscribers of its channel."""

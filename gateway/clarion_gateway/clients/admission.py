@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from clarion_gateway.clients.hooks import ConnectionHooks, Said
 from clarion_gateway.clients.identification import Identification, Identified
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall
+from clarion_gateway.clients.recoveries import Recoveries
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
 from clarion_gateway.connections import close_codes
@@ -39,7 +40,7 @@ from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import TopicsHeard, Welcome
+from clarion_gateway.wire.format import TopicsHeard, Welcome, WireFormat
 from clarion_gateway.wire.messages import NO_REF
 
 _log = structlog.get_logger(__name__)
@@ -86,12 +87,14 @@ class Admission:
         hooks: ConnectionHooks | None = None,
         grants: Grants | None = None,
         recall: Recall | None = None,
+        recoveries: Recoveries | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sweeper = sweeper
         self._hooks = hooks
         self._grants = grants
         self._recall = recall
+        self._recoveries = recoveries
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
@@ -307,17 +310,19 @@ class Admission:
             opening.token, connection.format.namespace
         )
         self._check_user(identity.user, None)
-        if opening.recovering is not None:
-            recovered = opening.recovering.read(identity.user)
-            if recovered is not None:
-                connection.id, since = recovered
-                opening = structs.replace(opening, resumes=connection.id)
-        asked = self.topics.ask(identity, opening.topics)
+        topics: Mapping[str, bool] = {}
+        wire_format = connection.format
+        if opening.recovering is not None and self._recoveries is not None:
+            opening, since, topics = await self._recoveries.find(connection, opening, identity.user)
+        names = dict.fromkeys([*opening.topics, *topics])
+        asked = self.topics.ask(identity, (*names,))
         self.topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:
             said = Said(opening.query, opening.headers, opening.auth)
             await self._hooks.connect(connection, identity.user, claims, said)
         asked = await self._ask_application(connection, identity, asked)
+        if topics and self._recoveries is not None:
+            asked = self._recoveries.restored(connection, asked, topics)
         self.topics.count(asked)
         if connection.asked:  # the application subscribed the connection when it let it in
             asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
@@ -337,7 +342,20 @@ class Admission:
             self._hub.add(connection, identity, asked.granted, catching_up=past is not None)
             await self._welcome_new(connection, asked, past, resumed=None)
             return []
-        return await self._resume(connection, identity, since, opening, asked, past)
+        missed = await self._resume(connection, identity, since, opening, asked, past)
+        if missed is None:
+            return await self._open_anew(connection, opening, wire_format)
+        return missed
+
+    async def _open_anew(
+        self, connection: Connection, opening: Opening, wire_format: WireFormat
+    ) -> list[Sent]:
+        """Open the connection of a client that cannot recover."""
+        if self._recoveries is not None:
+            await self._recoveries.give_up(connection, wire_format)
+        if connection.state is State.CLOSED:
+            return []
+        return await self._open(connection, structs.replace(opening, recovering=None))
 
     def _check_user(self, user: str | None, before: str | None) -> None:
         if user is None:
@@ -357,8 +375,11 @@ class Admission:
         opening: Opening,
         asked: Asked,
         past: Past | None,
-    ) -> list[Sent]:
-        """Register the connection with new events held back; welcome it, return what it missed."""
+    ) -> list[Sent] | None:
+        """Register the connection with new events held back; welcome it, return what it missed.
+
+        None: it cannot recover, and is not welcomed.
+        """
         self._hub.add(connection, identity, asked.granted, catching_up=True)
         outcome = "not_resumed"
         try:
@@ -369,8 +390,12 @@ class Admission:
             missed, outcome = None, "busy"
         if connection.state is State.CLOSED:
             return []
+        if opening.recovering is not None and missed is not None and missed.not_resumed:
+            missed = None  # there is no word for a recovery of some topics only
         if missed is None:
             self._metrics.resumes.labels(outcome).inc()
+            if opening.recovering is not None:
+                return None
             await self._welcome_new(connection, asked, past, resumed=False)
             return []
         self._metrics.resumes.labels("resumed").inc()

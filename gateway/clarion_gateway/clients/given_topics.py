@@ -17,7 +17,9 @@ import structlog
 
 from clarion_contract.bus.orders import ChangeSelectedTopics, ChangeTopics
 from clarion_contract.events.audience import Audience, topic_audience
+from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.topic import InvalidTopic
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -58,12 +60,14 @@ class GivenTopics:
         subscription: Joining,
         delivery: Delivery,
         topics: Topics,
+        remembered: RememberedTopics,
         metrics: Metrics,
     ) -> None:
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
         self._topics = topics
+        self._remembered = remembered
         self._metrics = metrics
         self._changes: deque[_Change] = deque()
         self._arrived = asyncio.Event()
@@ -100,7 +104,10 @@ class GivenTopics:
         added = {topic for _, order in changes for topic in _audiences(order.add)}
         later: list[_Change] = []
         waiting: set[Connection] = set()
-        async with self._subscription.joined(added), self._delivery.between_rounds():
+        async with contextlib.AsyncExitStack() as stack:
+            await self._remember(changes, stack)
+            await stack.enter_async_context(self._subscription.joined(added))
+            await stack.enter_async_context(self._delivery.between_rounds())
             for connection, order in changes:
                 if connection.state is State.CATCHING_UP or connection in waiting:
                     # It may not have been welcomed yet.
@@ -108,7 +115,17 @@ class GivenTopics:
                     later.append((connection, order))
                 elif connection.state is State.LIVE and _concerns(order, connection):
                     self._change(connection, order)
+        with contextlib.suppress(BusUnavailable):  # what was taken, too; else it is written later
+            await self._remembered.save(connection for connection, _ in changes)
         return later
+
+    async def _remember(self, changes: Sequence[_Change], stack: contextlib.AsyncExitStack) -> None:
+        """Let Redis hold the topics that are given, before their clients hear of them."""
+        for connection, order in changes:
+            given = _audiences(order.add)
+            stack.enter_context(self._remembered.coming({connection: given}))
+        with contextlib.suppress(BusUnavailable):
+            await self._remembered.save(each for each, order in changes if order.add)
 
     def _change(self, connection: Connection, order: TopicsOrder) -> None:
         before = {*connection.topics}

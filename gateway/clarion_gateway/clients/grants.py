@@ -92,6 +92,10 @@ class Grants:
             ),
         )
 
+    def decides(self, connection: Connection, topic: str) -> bool:
+        """Whether a function of the application decides about a topic."""
+        return _of(self._hooks[connection.format.namespace], topic) is not None
+
     async def _decide(
         self, hook: SubscribeHook, connection: Connection, user: str | None, topic: str
     ) -> bool | Refusal:

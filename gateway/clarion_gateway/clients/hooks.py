@@ -141,6 +141,8 @@ class ConnectionHooks:
             Refused: it does not, or it failed.
             BusUnavailable: it published, and Redis does not answer.
         """
+        if connection.state is State.CLOSED:  # `ended` was called, and will not be again
+            return
         namespace = connection.format.namespace
         self._asking[connection] = None
         try:
@@ -165,6 +167,13 @@ class ConnectionHooks:
             if connection.state is not State.OPENING:
                 user = connection.user  # it may have logged in or out since
             self._queue(connection, user, close)
+
+    async def leave(self, connection: Connection) -> None:
+        """Run the functions for the end of a connection that goes on under another id."""
+        if connection in self._let_in:
+            user = self._let_in.pop(connection)
+            for hook in self._disconnects[connection.format.namespace]:
+                await self._tell(hook, connection, user, close_codes.ABNORMAL)
 
     async def _ask_all(
         self,

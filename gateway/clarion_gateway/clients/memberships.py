@@ -16,6 +16,7 @@ from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.recall import InvalidPast, Past, Recall, Recalled
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.topics import Asked, Topics, heard_of
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -64,6 +65,7 @@ class Memberships:
         topics: Topics,
         grants: Grants,
         recall: Recall,
+        remembered: RememberedTopics,
         metrics: Metrics,
         *,
         wait_seconds: float,
@@ -74,6 +76,7 @@ class Memberships:
         self._topics = topics
         self._grants = grants
         self._recall = recall
+        self._remembered = remembered
         self._metrics = metrics
         self._wait_seconds = wait_seconds
         self._unconfirmed = Pool(_UNCONFIRMED_MAX, wait_seconds / 2)
@@ -168,6 +171,8 @@ class Memberships:
             gone = [name for name in names if name not in hears]
             kept = [name for name in names if name in hears]
             connection.write(connection.format.unsubscribed(ref, gone, kept))
+        with contextlib.suppress(BusUnavailable):  # it is written later
+            await self._remembered.save([connection])
 
     @contextlib.asynccontextmanager
     async def _heard(
@@ -183,7 +188,10 @@ class Memberships:
             TimeoutError: Redis does not confirm in time.
         """
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._remembered.coming({connection: audiences}))
             async with asyncio.timeout(self._wait_seconds):
+                if audiences:
+                    await self._remembered.save([connection])
                 async with self._room(connection, self._subscription.unconfirmed(audiences)):
                     await stack.enter_async_context(
                         # The log may hold events that were published before the pod subscribed.

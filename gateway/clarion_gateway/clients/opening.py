@@ -7,8 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
+
+
+class Recovered(NamedTuple):
+    """An earlier connection, and how far its client is.
+
+    Attributes:
+        since: the position from which the client misses events.
+        has_topics: whether Redis holds topics of the connection.
+    """
+
+    connection: str
+    since: int
+    has_topics: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +31,11 @@ class Recovering:
 
     Attributes:
         pid: the words of the client, for its `welcome`.
-        read: returns the connection and the position; None: they are not that user's.
+        read: returns the connection; None: it is not that user's.
     """
 
     pid: str
-    read: Callable[[str | None], tuple[str, int] | None]
+    read: Callable[[str | None], Recovered | None]
 
 
 class Opening(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import structlog
@@ -110,6 +111,18 @@ class Revocations:
         if claims.issued_at == second and self._clock() < second + 1 + self._leeway_seconds:
             return close_codes.ISSUED_TOO_SOON
         return close_codes.REVOKED
+
+    def have_taken(self, user: str | None, topics: AbstractSet[str]) -> bool:
+        """Whether an order in force may have taken one of these topics from a user's connection.
+
+        Which connections an order about rooms concerned is not known any more.
+        """
+        return any(
+            not topics.isdisjoint(order.remove)
+            for order in self._carried_out.values()
+            if isinstance(order, ChangeSelectedTopics)
+            or (isinstance(order, ChangeTopics) and order.user == user)
+        )
 
     async def load(self) -> None:
         """Carry out orders from the time in which the pod did not listen; call it once it listens.

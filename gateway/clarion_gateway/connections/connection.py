@@ -43,6 +43,11 @@ class State(Enum):
     CLOSED = "closed"
 
 
+def new_id() -> str:
+    """An id of a connection, which cannot be guessed."""
+    return secrets.token_urlsafe(_ID_BYTES)
+
+
 def discard(data: bytes) -> None:
     """Do nothing. `Connection.write` becomes this function when the connection closes."""
 
@@ -162,7 +167,7 @@ class Connection:
     )  # fmt: skip
 
     def __init__(self, wire_format: WireFormat, socket: Socket) -> None:
-        self.id = secrets.token_urlsafe(_ID_BYTES)
+        self.id = new_id()
         self.format = wire_format
         self.socket = socket
         self.state = State.OPENING

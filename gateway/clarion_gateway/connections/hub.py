@@ -237,6 +237,7 @@ class Hub:
         """
         live = self._group(connection).discard(connection)
         left = {*connection.named_streams}
+        connection.format = connection.format.with_topics or connection.format
         connection.asked = asked
         if given is not None:
             connection.given = given

@@ -184,6 +184,15 @@ class WireFormat(Protocol):
         ...
 
     @property
+    def with_topics(self) -> WireFormat | None:
+        """The format of a connection from the first change of its topics on.
+
+        None: the topics that such connections ask for end with them. Else Redis keeps them, and
+        the client has them again when it recovers (`clarion_gateway.clients.remembered_topics`).
+        """
+        ...
+
+    @property
     def visible_ping(self) -> bytes:
         """A message that the client's program sees, and that moves no position.
 

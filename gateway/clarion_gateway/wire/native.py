@@ -101,6 +101,7 @@ class NativeFormat:
 
     namespace = MAIN
     carries_parts = False
+    with_topics = None
 
     def __init__(self, name: str, frame: Callable[[bytes], bytes]) -> None:
         self.name = name

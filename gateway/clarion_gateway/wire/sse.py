@@ -26,6 +26,7 @@ class SseFormat:
     name = "sse"
     namespace = MAIN
     carries_parts = False
+    with_topics = None
     # No id, so that it moves no position. Some clients watch for the comment.
     visible_ping = ping = b":\n\nevent: $ping\ndata: {}\n\n"
 

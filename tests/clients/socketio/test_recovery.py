@@ -97,6 +97,32 @@ async def test_a_pod_that_is_killed_costs_nothing_again_and_again(
 
 
 @TRANSPORTS
+async def test_topics_come_back_after_a_pod_is_killed(
+    drive: Drive, stack: Stack, transports: list[str]
+) -> None:
+    auth = {"token": stack.token("alice", subscribe=["order.*"]), "recovery": True}
+    async with (
+        behind_one(stack) as url,
+        drive(url, transports=transports, auth=auth, **QUICK) as client,
+    ):
+        sid = (await client.told("connect"))["sid"]
+        assert (await client.ask("$subscribe", "order.42"))[0]["topics"] == ["order.42"]
+        for turn in range(3):
+            gateway = stack.gateways[turn % 2]
+            begin = len(client.reports)
+            await asyncio.to_thread(gateway.kill)
+            await stack.publish({"topic": "order.42"}, "missed", turn)
+            again = await client.told("connect", begin)
+            assert (again["recovered"], again["sid"]) == (True, sid)
+            await client.told("event", name="missed", begin=begin)
+            await asyncio.to_thread(gateway.start)
+            await asyncio.to_thread(gateway.wait_until_ready)
+        await stack.publish({"topic": "order.42"}, "end")
+        await client.event("end")
+        assert missed(client) == [0, 1, 2], "each once, in order"
+
+
+@TRANSPORTS
 async def test_a_restart_of_redis_costs_nothing(
     drive: Drive, stack: Stack, lasting_valkey: Valkey, transports: list[str]
 ) -> None:

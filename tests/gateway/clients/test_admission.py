@@ -29,6 +29,7 @@ from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.opening import Opening
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
@@ -45,6 +46,7 @@ from clarion_gateway.wire.native import NativeFormat
 from tests.gateway.bus.test_subscription import Listening
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_orders import MemoryOrders
+from tests.gateway.memory_topics import MemoryTopics
 from tests.gateway.recorder import Recorder, sample
 from tests.gateway.recorder import settings as settings_of
 
@@ -114,6 +116,10 @@ class Door(Listening):
         self.handlers = Handlers()
         self.host = GatewayHost(
             cast("PublishQueue", None), Asks(self.metrics, max_per_connection=1), Inbound(1 << 20)
+        )
+        self.memory = MemoryTopics()
+        self.remembered = RememberedTopics(
+            self.memory, self.hub, self.revocations.have_taken, seconds=600
         )
         self.grants = Grants(self.handlers, self.host, self.metrics, pod=configured.pod, seconds=2)
         self.admission = Admission(

@@ -25,7 +25,12 @@ class Given(House):
     def __init__(self, loop: ClockworkLoop, **overrides: Any) -> None:
         super().__init__(loop, **overrides)
         self.given = GivenTopics(
-            self.hub, self.subscription, self.delivery, self.admission.topics, self.metrics
+            self.hub,
+            self.subscription,
+            self.delivery,
+            self.admission.topics,
+            self.remembered,
+            self.metrics,
         )
         self.revocations.change_topics = self.given.order
         loop.create_task(self.given.run())

@@ -235,6 +235,22 @@ async def test_a_client_that_leaves_while_it_is_asked_about_has_gone_too(app: Ap
     assert app.gone == [("alice", "abnormal")]
 
 
+async def test_a_client_that_has_gone_already_is_not_asked_about(app: Application) -> None:
+    app.note_who_goes()
+    asked = []
+
+    @app.handlers.on_connect
+    async def ask(context: ConnectContext) -> None:
+        asked.append(context)
+
+    hooks = app.mount()
+    connection = Recorder()
+    end(hooks, connection)
+    await connect(hooks, connection)
+    assert asked == []
+    assert hooks._let_in == {}
+
+
 async def test_data_of_the_connection_are_there_until_the_end(app: Application) -> None:
     seen: list[Any] = []
 

@@ -53,6 +53,7 @@ class House(Door):
                 max_events=max_events,
                 max_bytes=max_bytes,
             ),
+            self.remembered,
             self.metrics,
             wait_seconds=10,
         )

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from clarion_contract.events.event import InvalidPosition, parse_position
-from clarion_gateway.clients.opening import Opening, Recovering
+from clarion_contract.events.event import InvalidPosition
+from clarion_gateway.clients.opening import Opening, Recovered, Recovering
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.transports.request import ConnectionRequest
-from clarion_gateway.wire.socketio.recovery import Recovery
+from clarion_gateway.wire.socketio.recovery import Recovery, read_offset
 
 _TOKEN: Final = "token"  # noqa: S105 - a name
 _SCHEME: Final = "bearer "
@@ -75,13 +75,16 @@ def recovering_of(
     if pid is None:
         return None
     try:
-        offset = parse_position(_text_in(fields, "offset") or "0")
+        offset, has_topics = read_offset(_text_in(fields, "offset") or "0")
     except InvalidPosition:
         return None
 
-    def read(user: str | None) -> tuple[str, int] | None:
+    def read(user: str | None) -> Recovered | None:
         found = recovery.read(pid, user)
-        return None if found is None else (found[0], max(found[1], offset))
+        if found is None:
+            return None
+        connection, start = found
+        return Recovered(connection, max(start, offset), has_topics and offset >= start)
 
     return Recovering(pid, read)
 

@@ -69,6 +69,7 @@ class SocketIoFormat:
 
     visible_ping = ping = b""  # the transport keeps the heartbeat of Engine.IO
     carries_parts = True
+    with_topics: SocketIoFormat | None = None
 
     def __init__(self, name: str, frame: Callable[[bytes], bytes], namespace: str = MAIN) -> None:
         self.name = name

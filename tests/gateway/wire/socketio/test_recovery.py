@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion_contract.events.audience import ALL
-from clarion_contract.events.event import Event
+from clarion_contract.events.event import Event, InvalidPosition
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import TopicsHeard, Welcome
 from clarion_gateway.wire.parts import Parts
-from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
+from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery, read_offset
 from tests.gateway.recorder import event, frames_of
 
 IDS = st.from_regex(r"[A-Za-z0-9_-]{16}", fullmatch=True)
@@ -85,6 +85,26 @@ def test_events_end_with_their_offset_and_nothing_else_ends_with_a_string() -> N
     assert told(several) == ['42["news",1,"text",null]']
     for message in told(wire_format.error(b"", "closed", "no")):
         assert not isinstance(json.loads(message[2:])[-1], str)
+
+
+def test_offsets_say_whether_redis_holds_topics() -> None:
+    plain = RecoverableFormat("socketio", frames.text, recovery())
+    wire_format = plain.with_topics
+    assert wire_format.with_topics is wire_format
+    assert told(wire_format.event(event(17, type_="tick"))) == ['42["tick",{},"17+"]']
+    assert told(wire_format.event(Event(17, 0, ALL, "tick", b"null", arguments=True))) == [
+        '42["tick","17+"]'
+    ]
+    assert told(wire_format.gap(18)) == ['42["$gap",{"id":"18"},"18+"]']
+    assert told(wire_format.subscribed(b"7", 19, TopicsHeard(["a"]))) == [
+        '42["$offset","19+"]',
+        '437[{"topics":["a"]}]',
+    ]
+    assert read_offset("17") == (17, False)
+    assert read_offset("17+") == (17, True)
+    for text in ("", "+", "17++", "+17", "x"):
+        with pytest.raises(InvalidPosition):
+            read_offset(text)
 
 
 def test_the_same_pid_says_recovered_and_another_one_not() -> None:
