@@ -420,6 +420,18 @@ def test_a_failover_shows_although_more_was_published_since(pod: Listening) -> N
     assert len(pod.gaps) == 1
 
 
+def test_a_failover_that_a_gap_shows_reaches_up_to_all_that_was_heard(pod: Listening) -> None:
+    """The former primary may have lost events of other streams, with ids up to there."""
+    pod.publish(AUTHENTICATED)
+    pod.bus.lose_last(1)
+    pod.bus.publish(Publication(AUTHENTICATED, "tick", b"{}"))
+    pod.subscriber.swallow()
+    (heard,) = pod.publish()
+    pod.publish(AUTHENTICATED)
+    assert pod.gaps == [({ALL}, heard)]
+    assert pod.ring.broken_until == heard
+
+
 def test_a_failover_that_forgot_an_event_of_a_quiet_user_is_told_once(pod: Listening) -> None:
     pod.log_alice_in()
     pod.publish(ALICE)
