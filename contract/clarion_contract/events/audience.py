@@ -241,8 +241,26 @@ def audiences_of(member: Member) -> list[Audience]:
     Raises:
         InvalidName: a name in the member's token is none.
     """
+    return _joined(member) if member.lists else list(_of_user(member.user))
+
+
+def _joined(member: Member) -> list[Audience]:
     return [
         _shared(kind.name) if kind.naming is None else _named(kind.name, kind.naming.check(name))
         for kind in KINDS.values()
         for name in dict.fromkeys(kind.joins(member))  # a token may list a name twice
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listless:
+    """A `Member` whose token lists nothing."""
+
+    user: str | None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1_024)
+def _of_user(user: str | None) -> tuple[Audience, ...]:
+    """The audiences of nearly every member. A handshake asks for them twice."""
+    return tuple(_joined(_Listless(user)))

@@ -10,6 +10,7 @@ admits all other clients itself.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ from clarion_gateway.connections.identity import Identity
 # Joins under way. A client that comes meanwhile waits for the first of them to end. With one, it
 # would wait for all of it; with many, each would serve few clients.
 _JOINS_AT_ONCE: Final = 2
+# Between the beginnings of two joins. Each takes a task, a command to Redis and a share of a probe,
+# so clients of a slow storm are gathered, too. A client that comes alone never waits.
+_BETWEEN_JOINS_SECONDS: Final = 0.01
 # Clients that one join serves: to welcome them keeps the event loop busy for a few milliseconds.
 _CLIENTS_PER_JOIN: Final = 128
 
@@ -75,6 +79,7 @@ class PlainHandshakes:
         self._welcomed = welcomed
         self._waiting: deque[_Client] = deque()
         self._joins = 0
+        self._began_at = -math.inf  # the newest of them, on the loop's clock
         self._is_due = False
 
     def take(self, connection: Connection, opening: Opening) -> bool:
@@ -92,19 +97,27 @@ class PlainHandshakes:
             return True
         if identified is None:
             return False
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds
+        until = asyncio.get_running_loop().time() + self._seconds
         self._waiting.append(_Client(connection, opening.address, *identified, began, until))
-        if not self._is_due and self._joins < _JOINS_AT_ONCE:
-            self._is_due = True
-            loop.call_soon(self._begin)  # those that come in this pass of the loop share the join
+        self._arrange()
         return True
 
-    def _begin(self) -> None:
-        """Begin to join for the clients that wait, if there are any."""
-        self._is_due = False
-        if not self._waiting or self._joins >= _JOINS_AT_ONCE:
+    def _arrange(self) -> None:
+        """Let the next join begin as soon as it may, if clients wait for one."""
+        if self._is_due or not self._waiting or self._joins >= _JOINS_AT_ONCE:
             return
+        self._is_due = True
+        loop = asyncio.get_running_loop()
+        wait_seconds = self._began_at + _BETWEEN_JOINS_SECONDS - loop.time()
+        if wait_seconds > 0:
+            loop.call_later(wait_seconds, self._begin)
+        else:
+            loop.call_soon(self._begin)  # those that come in this pass of the loop share the join
+
+    def _begin(self) -> None:
+        """Begin to join for the clients that wait."""
+        self._is_due = False
+        self._began_at = asyncio.get_running_loop().time()
         clients = list(islice(self._waiting, _CLIENTS_PER_JOIN))
         for _ in clients:
             self._waiting.popleft()
@@ -127,7 +140,7 @@ class PlainHandshakes:
             clients = self._give_back(clients)
         for client in clients:
             self._finish(client, error)
-        self._begin()
+        self._arrange()
 
     def _give_back(self, clients: Sequence[_Client]) -> Sequence[_Client]:
         """Let clients that have time left wait for another join; returns the others."""

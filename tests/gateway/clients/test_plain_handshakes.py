@@ -78,7 +78,7 @@ def door(loop: ClockworkLoop) -> PlainDoor:
 def test_a_plain_client_gets_the_same_welcome_as_others(door: PlainDoor) -> None:
     for token in (None, "alice@90"):
         plain = door.call(token)
-        door.loop.settle()
+        door.loop.advance(0.1)  # the second one's join may have to wait for its turn
         other = door.enter(Opening(token, None))
         assert welcome_of(plain) == welcome_of(other) | {"connection": plain.id}
         assert plain.state is State.LIVE
@@ -106,6 +106,23 @@ def test_clients_that_come_together_share_few_joins(door: PlainDoor) -> None:
     assert all(welcome_of(each)["user"] == f"user-{n}" for n, each in enumerate(clients))
     assert len(door.joins) <= 6
     assert door.subscription._prober.sent - probes <= 6
+
+
+def test_clients_that_come_one_after_the_other_share_joins_without_the_first_waiting(
+    door: PlainDoor,
+) -> None:
+    first = door.call("first")
+    door.loop.settle()
+    assert welcome_of(first)["user"] == "first"
+    others = []
+    for n in range(5):
+        door.loop.advance(0.001)
+        others.append(door.call(f"user-{n}"))
+    door.loop.settle()
+    assert len(door.joins) == 1
+    door.loop.advance(0.01)
+    assert [welcome_of(each)["user"] for each in others] == [f"user-{n}" for n in range(5)]
+    assert len(door.joins) == 2
 
 
 @pytest.mark.parametrize(
