@@ -53,14 +53,18 @@ def check(
         Service, typer.Option(help="Whose settings to check.", case_sensitive=False)
     ] = Service.BOTH,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not try Redis, the outbox and the issuer's keys.")
+        bool,
+        typer.Option(
+            "--offline",
+            help="Do not try Redis, the outbox, producers' Redis and the issuer's keys.",
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with an error for warnings, too.")
     ] = False,
     json_: JsonOption = None,
 ) -> int:
-    """Check a configuration: settings, Redis, the outbox and the issuer's keys.
+    """Check a configuration: settings, Redis, the outbox, producers and the issuer's keys.
 
     Reads the environment, unless --env-file or --values names a file. Reports everything that is
     wrong or doubtful, and tries Redis: version, rights, eviction, persistence, cluster or not.
@@ -124,6 +128,9 @@ async def _findings(
         if not offline and (address := getattr(settings, "outbox_address", None)):
             async for finding in _outbox(address):
                 yield finding
+        if not offline and getattr(settings, "socketio_redis_url", None):
+            async for finding in _producers(settings):
+                yield finding
 
 
 def _settings(
@@ -176,6 +183,19 @@ async def _outbox(address: str) -> AsyncIterator[Finding]:
         yield doubtful("PUBLISHER_OUTBOX_URL", "not tried: only the cluster knows its database")
         return
     async for finding in check_outbox(address):
+        yield finding
+
+
+async def _producers(settings: ContractSettings) -> AsyncIterator[Finding]:
+    from clarion_cli.checks.producers import check_producers  # noqa: PLC0415 - slow, not offline
+    from clarion_publisher.settings import PublisherSettings  # noqa: PLC0415
+
+    if not isinstance(settings, PublisherSettings) or settings.socketio_redis_url is None:
+        return
+    if settings.socketio_redis_url == UNKNOWN_REDIS:
+        yield doubtful("PUBLISHER_SOCKETIO_REDIS_URL", "not tried: only the cluster knows its URL")
+        return
+    async for finding in check_producers(settings, settings.socketio_redis_url):
         yield finding
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import documents, gateway, operator, publisher, socketio
+from tests.fuzz import documents, gateway, operator, producers, publisher, socketio
 from tests.fuzz.target import Target
 
 TARGETS = {
@@ -14,6 +14,7 @@ TARGETS = {
         Target("packets", socketio.parse_packets),
         Target("socketio", socketio.parse_session),
         Target("pids", socketio.parse_pid),
+        Target("producers", producers.parse_producer),
         Target("requests", publisher.parse_request),
         Target("bodies", publisher.parse_bodies),
         Target("cloudevents", publisher.parse_cloudevents),

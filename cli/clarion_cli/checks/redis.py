@@ -39,7 +39,7 @@ async def check_redis(settings: ContractSettings) -> AsyncIterator[Finding]:
             async with asyncio.timeout(_SECONDS):
                 await redis.command("PING")
         except (BusUnavailable, TimeoutError) as error:
-            yield _unreachable(shown, error)
+            yield unusable(_URL, shown, error)
             return
         async for finding in _server(redis, settings, shown):
             yield finding
@@ -49,11 +49,12 @@ async def check_redis(settings: ContractSettings) -> AsyncIterator[Finding]:
         await redis.aclose()
 
 
-def _unreachable(shown: str, error: BaseException) -> Finding:
+def unusable(about: str, shown: str, error: BaseException) -> Finding:
+    """A server that does not answer, or refuses."""
     text = cause_of(error) if str(error) else f"no answer within {_SECONDS:g} s"
     if re.search("NOAUTH|WRONGPASS|AuthenticationError|NOPERM|NoPermission", text):
-        return wrong(_URL, f"{shown} refuses the login: {text}", code=ExitCode.REFUSED)
-    return wrong(_URL, f"nothing usable answers at {shown}: {text}", code=ExitCode.UNREACHABLE)
+        return wrong(about, f"{shown} refuses the login: {text}", code=ExitCode.REFUSED)
+    return wrong(about, f"nothing usable answers at {shown}: {text}", code=ExitCode.UNREACHABLE)
 
 
 async def _server(redis: Redis, settings: ContractSettings, shown: str) -> AsyncIterator[Finding]:
@@ -82,10 +83,13 @@ def describe(info: Mapping[str, str]) -> str:
     return f"{name} {version}, {mode}, {info.get('maxmemory_policy', 'eviction unknown')}, {kept}"
 
 
-def judge(info: Mapping[str, str], *, clustered: bool, replicas: int) -> list[Finding]:
+def judge(
+    info: Mapping[str, str], *, about: str = _URL, clustered: bool, replicas: int
+) -> list[Finding]:
     """Report properties of a server that Clarion cannot work with, or that lose events.
 
     Args:
+        about: the variable that names the server.
         clustered: the URL is that of a cluster.
         replicas: CLARION_WAIT_REPLICAS.
     """
@@ -94,24 +98,24 @@ def judge(info: Mapping[str, str], *, clustered: bool, replicas: int) -> list[Fi
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
         message = f"Redis is version {version}; Clarion needs {oldest} or newer"
-        found.append(wrong(_URL, message, code=ExitCode.SETUP))
+        found.append(wrong(about, message, code=ExitCode.SETUP))
     if clustered != (info.get("cluster_enabled", "0") == "1"):
         message = (
             "the server is no cluster; write redis:// instead of redis+cluster://"
             if clustered
             else "the server is a node of a cluster; write redis+cluster:// instead of redis://"
         )
-        found.append(wrong(_URL, message, code=ExitCode.SETUP))
+        found.append(wrong(about, message, code=ExitCode.SETUP))
     if info.get("role") == "slave":
         message = "the server is a replica, which takes no events; name the primary"
-        found.append(wrong(_URL, message, code=ExitCode.SETUP))
+        found.append(wrong(about, message, code=ExitCode.SETUP))
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         message = f"with maxmemory-policy {policy}, Redis drops events; set noeviction"
-        found.append(doubtful(_URL, message))
+        found.append(doubtful(about, message))
     if info.get("aof_enabled") == "0":
         message = "without appendonly, a restart of Redis loses events, and clients are told"
-        found.append(doubtful(_URL, message))
+        found.append(doubtful(about, message))
     if not clustered and int(info.get("connected_slaves", replicas)) < replicas:
         message = f"Redis has {info['connected_slaves']} replicas, so every publish gets 503"
         found.append(wrong("CLARION_WAIT_REPLICAS", message, code=ExitCode.SETUP))

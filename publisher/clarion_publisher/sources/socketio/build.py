@@ -23,6 +23,7 @@ from clarion_publisher.sources.socketio.translation import Translation
 # A message has a head beside its data, such as rooms. Base64 makes data a third longer.
 _HEAD_BYTES: Final = 64 << 10
 _BATCH_EVENTS: Final = 500
+_OFF: Final = "off"
 
 
 def socketio_source(
@@ -36,22 +37,14 @@ def socketio_source(
     redis = redis_from_url(url)
     metrics = SocketIoMetrics(registry)
     stopping = asyncio.Event()
-    message_bytes = settings.data_max_bytes * 3 // 2 + _HEAD_BYTES
     batch_events = min(_BATCH_EVENTS, settings.batch_max_events)
-    # Without a stream, its usual name still names the lease.
-    stream, key, channel = (
-        None if name == "off" else name
-        for name in (settings.socketio_stream, settings.socketio_key, settings.socketio_channel)
-    )
-    lease = Lease(
-        redis, stream or "socket.io", settings.namespace, Bounds(batch_events, message_bytes)
-    )
-    probe = f"{settings.namespace}:socketio:probe:{secrets.token_urlsafe(9)}"
-    names = Names(key, channel, probe, message_bytes)
+    stream, names = names_of(settings)
+    lease = Lease(redis, stream, settings.namespace, Bounds(batch_events, names.message_bytes))
+    hears = names.key or names.channel
     return SocketIoSource(
         redis,
         lease,
-        Channels(parse_redis_url(url), redis, names, lease) if key or channel else None,
+        Channels(parse_redis_url(url), redis, names, lease) if hears else None,
         Intake(
             orders,
             Translation(settings.socketio_user_rooms),
@@ -62,5 +55,19 @@ def socketio_source(
         ),
         metrics,
         stopping,
-        poll_seconds=settings.socketio_poll_seconds if stream else None,
+        poll_seconds=None if settings.socketio_stream == _OFF else settings.socketio_poll_seconds,
     )
+
+
+def names_of(settings: PublisherSettings) -> tuple[str, Names]:
+    """The stream that is read, and the channels that are heard.
+
+    A stream that is not read still names the lease: its usual name.
+    """
+    stream, key, channel = (
+        None if name == _OFF else name
+        for name in (settings.socketio_stream, settings.socketio_key, settings.socketio_channel)
+    )
+    probe = f"{settings.namespace}:socketio:probe:{secrets.token_urlsafe(9)}"
+    message_bytes = settings.data_max_bytes * 3 // 2 + _HEAD_BYTES
+    return stream or "socket.io", Names(key, channel, probe, message_bytes)

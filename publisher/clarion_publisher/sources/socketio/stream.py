@@ -151,6 +151,15 @@ class Lease:
         self._until = 0.0
         await self._look(0, 0)
 
+    async def forget(self) -> None:
+        """Delete the position in the stream.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
+        _, position = self._keys
+        await self._redis.command("DEL", position)
+
     async def _look(self, seconds: float, entries: int) -> Any | None:  # noqa: ANN401
         asked, done = self._clock(), self._done
         arguments = (self._holder, round(seconds * 1_000), *done, done[0] or self._known, entries)
