@@ -32,39 +32,53 @@ from tests.integration.pod import eventually, started
 from tests.integration.sockets import opened
 
 POD = "clarion-gateway-5d8f-x7k2p"
-NAMED = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+AUTHORITY = "kubernetes"
 
 
 def certificate(folder: Path) -> Path:
-    """A key and a self-signed certificate for 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A key and a certificate for 127.0.0.1 in one file; their authority is in ``ca.crt``. Neither has
+    the extensions for key usage and key identifiers, as in older clusters.
+    """
+    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = signed(root, root, x509.BasicConstraints(ca=True, path_length=None))
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    server = signed(key, root, x509.SubjectAlternativeName([address]), name="kube-apiserver")
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / "server.pem"
+    path.write_bytes(private + server)
+    (folder / "ca.crt").write_bytes(authority)
+    return path
+
+
+def signed(
+    key: ec.EllipticCurvePrivateKey,
+    by: ec.EllipticCurvePrivateKey,
+    extension: x509.ExtensionType,
+    *,
+    name: str = AUTHORITY,
+) -> bytes:
+    """A certificate of this key, in PEM."""
     now = dt.datetime.now(dt.UTC)
-    alone = (
+    made = (
         x509.CertificateBuilder()
-        .subject_name(NAMED)
-        .issuer_name(NAMED)
+        .subject_name(_named(name))
+        .issuer_name(_named(AUTHORITY))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(extension, critical=True)
+        .sign(by, hashes.SHA256())
     )
-    path = folder / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + alone.public_bytes(serialization.Encoding.PEM)
-    )
-    (folder / "ca.crt").write_bytes(alone.public_bytes(serialization.Encoding.PEM))
-    return path
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 @dataclass
@@ -226,6 +240,23 @@ async def test_an_api_that_another_authority_vouches_for_gets_no_token(
     await subject.at(100)
     assert api.requests == []
     assert subject.counted("failed") == 1
+
+
+async def test_the_authority_of_an_older_cluster_is_trusted(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every Python checks as strictly here as Python 3.13 does by itself."""
+    lenient = ssl.create_default_context
+
+    def strict(**options: Any) -> ssl.SSLContext:
+        context = lenient(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    subject = Subject(api)
+    await subject.at(100)
+    assert subject.counted("written") == 1
 
 
 @pytest.mark.parametrize("missing", ["token", "ca.crt", "namespace"])
