@@ -26,6 +26,7 @@ def test_the_oldest_python_can_install_every_pinned_version() -> None:
     too_new = [
         f"{pin} needs Python {needed}"
         for pin, found in installed.items()
-        if (needed := found.metadata["Requires-Python"]) and oldest not in SpecifierSet(needed)
+        if "Requires-Python" in found.metadata
+        and oldest not in SpecifierSet(needed := found.metadata["Requires-Python"])
     ]
     assert not too_new
