@@ -395,8 +395,9 @@ class MemorySubscriber:
             self._put(Subscribed(stream))
 
     async def unsubscribe(self, streams: Iterable[str]) -> None:
+        """As UNSUBSCRIBE, which without names gives up all streams."""
         self._check()
-        self.streams.difference_update(streams)
+        self.streams.difference_update(list(streams) or set(self.streams))
 
     async def receive(self) -> Message | Subscribed:
         while True:

@@ -18,6 +18,7 @@ from clarion_contract.events.audience import (
     AUTHENTICATED,
     Audience,
     audiences_of,
+    topic_audience,
     user_audience,
 )
 from clarion_contract.events.errors import BusUnavailable
@@ -715,6 +716,18 @@ def test_a_user_without_sockets_is_given_up_after_the_linger(pod: Listening) -> 
     assert "user:alice" not in pod.subscriber.streams
     pod.log_alice_in()
     assert pod.publish(ALICE) == pod.alice.event_ids
+
+
+def test_the_recent_events_of_streams_that_stay_are_kept(
+    pod: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[Collection[str] | None] = []
+    monkeypatch.setattr(pod.delivery, "forget_topics", forgotten.append)
+    pod.loop.run_until_complete(pod.subscription.join([topic_audience("a"), topic_audience("b")]))
+    for _ in range(2):
+        pod.loop.run_until_complete(pod.subscription.prune({"topic:b"}, 0))
+    assert forgotten == [[], ["topic:a"]]
+    assert "topic:b" in pod.subscriber.streams
 
 
 def test_only_idle_users_are_given_up(pod: Listening) -> None:

@@ -16,11 +16,13 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event, Publication
 from clarion_contract.texts.piece import Piece
+from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.replay import Missed
+from clarion_gateway.delivery.ring import Ring, Segment
 from tests.gateway.clients.test_admission import Door
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import node_of
@@ -197,3 +199,26 @@ async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it() -> None:
     collected = await resumption.collect(connection, 3, None)
     assert collected is not None
     assert collected.items == [text]
+
+
+async def test_only_the_bytes_of_segments_are_not_a_clients_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A segment's bytes are the ring's. Single events take memory until they are written."""
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 1)
+    hub = Hub()
+    connection = Recorder()
+    hub.add(connection, catching_up=True)
+    shared: list[bool] = []
+    connection.write = lambda data: shared.append(hub.outbound.shared is data)
+    kept: list[int] = []
+    room = SimpleNamespace(keep=lambda _, left_bytes: kept.append(left_bytes))
+    catching_up = Resumption(
+        hub, cast("Any", None), cast("Any", None), cast("Any", SimpleNamespace(room=room))
+    )
+    segment = Segment(Ring(1 << 20), 1, 2, [event(1), event(2)])
+    events = [event(3), event(4), event(5)]
+    await catching_up.send(connection, [segment, *events])
+    assert shared == [True, False, False, False]
+    cost = events[0].cost_bytes
+    assert kept == [3 * cost, 2 * cost, cost, 0]
