@@ -54,8 +54,11 @@ docs: $(VENV)/.ready-to-test ## build the documentation site into site/; needs n
 
 mutate: $(VENV)/.ready-to-test ## change what decides, line by line, and see tests fail; ARGS="'*repair*'"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,mutate]'
-	@$(BIN)/mutmut run --max-children $$(nproc) $(ARGS)
-	@$(BIN)/mutmut results
+	@rm -rf mutants/src && mkdir -p mutants/src
+	@ln -sfn $(CURDIR)/contract/clarion_contract $(CURDIR)/gateway/clarion_gateway mutants/src
+	@ln -sfn $(CURDIR)/tests $(CURDIR)/pyproject.toml mutants
+	@cd mutants && $(CURDIR)/$(BIN)/mutmut run --max-children $$(nproc) $(ARGS)
+	@cd mutants && $(CURDIR)/$(BIN)/mutmut results
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) site mutants .clarion .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
