@@ -120,6 +120,35 @@ def _beside() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _polling() -> str:
+    polling = FIGURES["polling"]
+    clarion, socketio = polling["clarion-polling"], polling["socketio-polling"]
+    names = {"clarion-polling": "**Clarion**, with tokens", "socketio-polling": _NAMES["socketio"]}
+    lines = [
+        "| | CPU per delivery | p50 | p99 | KB per session |",
+        "|---|---|---|---|---|",
+    ]
+    for server, name in names.items():
+        each = polling[server]
+        cells = (
+            name,
+            f"{' · '.join(map(str, each['delivery_us']))} µs",
+            f"{' · '.join(map(str, each['p50_ms']))} ms",
+            f"{' · '.join(f'{ms:,}' for ms in each['p99_ms'])} ms",
+            " · ".join(map(str, each["session_kb"])),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    ratios = [
+        f"{ours / theirs:.2f}"
+        for ours, theirs in zip(clarion["delivery_us"], socketio["delivery_us"], strict=True)
+    ]
+    lines += [
+        "",
+        f"- A delivery by polling costs {' and '.join(ratios)} of what it costs socket.io.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _sources() -> str:
     each = FIGURES["sources"]
     rows, cost, late = (
@@ -201,6 +230,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "fan-out": _fanout,
     "fan-out-runs": _fanout_runs,
     "beside": _beside,
+    "polling": _polling,
     "sources": _sources,
     "targeted": _targeted,
     "publishing": _publishing,

@@ -1,7 +1,8 @@
 """A load client of engine.io's long polling: the requests of one session, and the loop over all.
 
 A session has one TCP connection, which carries its polls and, in between, its POSTs. Browsers use
-two; the server's work is the same.
+two; the server's work is the same. Each request has a new value of the field ``t``, as those of
+socket.io-client have.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ class PollSession:
         self._path = ""
         self._data = b""
         self._greeted = 0
+        self._requests = 0
 
     @property
     def is_open(self) -> bool:
@@ -69,12 +71,17 @@ class PollSession:
                 replies.append(reply)
         return messages, self._post(_SEPARATOR.join(replies)) if replies else self._poll()
 
+    def _target(self) -> str:
+        self._requests += 1
+        return f"{self._path}&t={self._requests:08x}"
+
     def _poll(self) -> bytes:
-        return f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode()
+        head = f"GET {self._target()} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n"
+        return head.encode()
 
     def _post(self, body: bytes) -> bytes:
         head = (
-            f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
+            f"POST {self._target()} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
             f"Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

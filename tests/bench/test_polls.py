@@ -15,12 +15,12 @@ def answer(body: bytes, status: bytes = b"200 OK") -> bytes:
 def opened() -> PollSession:
     session = PollSession(SOCKET_IO_POLLING, 8001)
     assert session.begin("&token=a").startswith(
-        b"GET /socket.io/?EIO=4&transport=polling&token=a HTTP/1.1\r\n"
+        b"GET /socket.io/?EIO=4&transport=polling&token=a&t=00000001 HTTP/1.1\r\n"
     )
     messages, request = session.feed(answer(b'0{"sid":"abc","upgrades":[]}'))
     assert messages == []
     assert request.startswith(
-        b"POST /socket.io/?EIO=4&transport=polling&token=a&sid=abc HTTP/1.1\r\n"
+        b"POST /socket.io/?EIO=4&transport=polling&token=a&sid=abc&t=00000002 HTTP/1.1\r\n"
     )
     assert request.endswith(b"\r\n\r\n40")
     assert session.feed(answer(b"ok"))[1].startswith(b"GET ")

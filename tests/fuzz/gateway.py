@@ -93,6 +93,13 @@ class _NoBus:
     async def between_rounds(self, *_: object) -> AsyncIterator[None]:
         yield
 
+    @contextlib.contextmanager
+    def coming(self, topics: object) -> Iterator[None]:
+        yield
+
+    async def save(self, connections: object) -> None:
+        pass
+
     def end(self, connection: Connection) -> None:
         """No room was taken."""
 
@@ -116,7 +123,7 @@ class Gateway:
             return self.loop.create_task(job, name=name)
 
         memberships = Memberships(
-            hub, bus, bus, admission.topics, bus, bus, metrics, wait_seconds=10
+            hub, bus, bus, admission.topics, bus, bus, bus, metrics, wait_seconds=10
         )
         inbound = Inbound(1 << 30)
         host = GatewayHost(bus, Asks(metrics, max_per_connection=16), inbound)

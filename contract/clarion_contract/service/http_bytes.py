@@ -46,6 +46,11 @@ class ByteCounts:
         self.head += size
         return self.head >= self._head_max
 
+    @property
+    def has_stray(self) -> bool:
+        """Whether bytes have come that begin no request, since the last one."""
+        return self._stray > 0
+
     def stray(self, size: int) -> bool:
         """Bytes between requests that begin none."""
         self._stray += size

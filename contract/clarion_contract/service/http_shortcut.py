@@ -72,7 +72,7 @@ class _NobodyWaits:
         """Wake nobody."""
 
 
-_NOBODY_WAITS: Final = _NobodyWaits()
+NOBODY_WAITS: Final = _NobodyWaits()
 
 
 class Answering(Protocol):
@@ -101,7 +101,7 @@ class ShortAnswer:
         "transport",
     )
 
-    message_event = _NOBODY_WAITS
+    message_event = NOBODY_WAITS
 
     def __init__(self, connection: Answering, transport: asyncio.Transport) -> None:
         self._connection = connection

@@ -25,6 +25,7 @@ from clarion_gateway.clients.plain_handshakes import PlainHandshakes
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.connections.flushes import Flushes
 from clarion_gateway.connections.heartbeats import Heartbeats
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
@@ -67,6 +68,7 @@ class Sessions:
             connections do.
         carriers: sessions of Engine.IO by the transport that carries them.
         polled: sessions that were polled once, by their secret ids.
+        flushes: of those whose polls hang.
         sids: makes and reads these ids.
         recovery: makes and reads what clients of Socket.IO recover by.
         recoverable: the format of those that can.
@@ -117,6 +119,7 @@ class Sessions:
         self.unconnected = 0
         self.carriers: Counter[str] = Counter()
         self.polled: dict[str, object] = {}
+        self.flushes = Flushes()
         self.recovery = Recovery()
         self.sids = Sids(lambda: self.recovery.key)
         self.recoverable = RecoverableFormat(SOCKETIO.name, frames.text, self.recovery)

@@ -31,6 +31,7 @@ from clarion_gateway.transports.socketio.hops import Hops
 from clarion_gateway.transports.socketio.relay import Relay
 from clarion_gateway.transports.socketio.server import PollingHttpProtocol
 from clarion_gateway.transports.socketio.websocket import SocketIoWebSocket
+from clarion_gateway.transports.target import split
 from clarion_gateway.wire.engineio import errors
 from clarion_gateway.wire.format import default_of
 
@@ -46,6 +47,7 @@ class GatewayHttpProtocol(PollingHttpProtocol):
     hops: Hops | None = None
     routes: Routes  # set on the subclass that `gateway_protocol` makes
     keeps_alive = False  # clients that do not poll send one request per TCP connection
+    recognizes = True
 
     # Long polling
 
@@ -56,12 +58,14 @@ class GatewayHttpProtocol(PollingHttpProtocol):
 
     def admits(self, exchange: Exchange) -> bool:
         """See `PollingHttpProtocol`: pages of other origins may not."""
-        request = exchange.request
-        names = [name for name, _ in request.headers]
-        if any(names.count(name) > 1 for name in _SINGLE_NAMES):
-            self.refuse(exchange, errors.BAD_REQUEST)
-            return False
-        if refused_origin(self.sessions, request, peer_of(self.transport)) is not None:
+        if exchange.repeats_headers:
+            names = [name for name, _ in exchange.request.headers]
+            if any(names.count(name) > 1 for name in _SINGLE_NAMES):
+                self.refuse(exchange, errors.BAD_REQUEST)
+                return False
+        if exchange.origin is None:
+            return True
+        if refused_origin(self.sessions, exchange.request, peer_of(self.transport)) is not None:
             self.refuse(exchange, errors.FORBIDDEN)
             return False
         return True
@@ -186,14 +190,13 @@ class GatewayHttpProtocol(PollingHttpProtocol):
         return request
 
     def _request(self) -> ConnectionRequest:
-        url = httptools.parse_url(self.url)
-        request = ConnectionRequest.decoded(url.path, url.query or b"", self.headers)
+        request = ConnectionRequest.decoded(*split(self.url), self.headers)
         return located(self.sessions, request, peer_of(self.transport))
 
     def _path(self) -> bytes:
         """The path below the prefix; empty: there is none."""
         try:
-            path: bytes = httptools.parse_url(self.url).path
+            path, _ = split(self.url)
         except httptools.HttpParserInvalidURLError:
             return b""
         return self._below_prefix(path)

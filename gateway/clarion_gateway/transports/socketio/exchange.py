@@ -1,17 +1,21 @@
-"""One HTTP request of long polling, until it is answered. It needs no task."""
+"""One HTTP request of long polling, until it is answered. It needs no task and no ASGI scope."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Protocol
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from clarion_contract.service.http_response import whole_response
-from clarion_gateway.transports.request import ConnectionRequest
+from clarion_contract.service.http_shortcut import NOBODY_WAITS
+from clarion_gateway.transports.request import ConnectionRequest, fields_of
 from clarion_gateway.transports.socketio.requests import JSON, readable
 from clarion_gateway.wire.engineio.errors import EngineError
 
 TEXT: Final = "text/plain; charset=UTF-8"
+# Larger answers are made for each client, so that the cache stays small.
+_SHARED_MAX_BYTES: Final = 16_384
 
 
 class Awaiting(Protocol):
@@ -34,53 +38,115 @@ class Awaiting(Protocol):
         ...
 
 
+class Answering(Protocol):
+    """The TCP connection of an exchange."""
+
+    transport: asyncio.Transport
+
+    def on_response_complete(self) -> None:
+        """The answer is written."""
+
+
 class Exchange:
-    """A request and its answer.
+    """A request and its answer. Its connection uses it as uvicorn's cycle.
 
     Attributes:
         method: in upper case.
-        request: path, query and headers.
+        repeats_headers: whether a header came more than once.
+        origin: of the page that sends the request.
         carrier: the one that has the session; None: no session has it yet.
         held_bytes: memory of the body that counts for the carrier's connection.
+        keep_alive: whether another request may follow on the TCP connection.
+        waiting_for_100_continue: whether the client waits for that before it sends the body.
+        body: as far as it has come, and nobody has taken it.
+        more_body: whether more of it is to come.
     """
 
-    __slots__ = ("_cycle", "carrier", "held_bytes", "method", "request")
+    __slots__ = (
+        "_connection", "_headers", "_request", "_target", "body", "carrier", "disconnected",
+        "held_bytes", "keep_alive", "method", "more_body", "origin", "repeats_headers",
+        "response_complete", "response_started", "transport", "waiting_for_100_continue",
+    )  # fmt: skip
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        scope = cycle.scope
-        self._cycle = cycle
-        self.method: str = scope["method"]
-        self.request = ConnectionRequest.decoded(
-            scope["raw_path"], scope["query_string"], scope["headers"]
-        )
+    message_event = NOBODY_WAITS
+
+    def __init__(
+        self,
+        connection: Answering,
+        method: str,
+        target: tuple[bytes, bytes],
+        headers: list[tuple[bytes, bytes]],
+        by_name: Mapping[bytes, bytes],
+    ) -> None:
+        """Begin with the head.
+
+        Args:
+            connection: is told when the answer is written.
+            target: path and query.
+            headers: names in lower case, and values, in order.
+            by_name: the same; of repeated ones the last.
+        """
+        self.transport = connection.transport
+        self.method = method
+        self.repeats_headers = len(by_name) < len(headers)
         self.carrier: Awaiting | None = None
         self.held_bytes = 0
+        self.keep_alive = True
+        self.waiting_for_100_continue = False
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self._connection: Answering | None = connection
+        self._target = target
+        self._headers = headers
+        self._request: ConnectionRequest | None = None
+        origin = by_name.get(b"origin")
+        if origin is not None and self.repeats_headers:
+            origin = next(value for name, value in headers if name == b"origin")
+        self.origin = None if origin is None else origin.decode("latin-1")
+
+    @property
+    def request(self) -> ConnectionRequest:
+        """Path, query and headers as text. A poll of the usual form does without most of it."""
+        if self._request is None:
+            self._request = ConnectionRequest.decoded(*self._target, self._headers)
+        return self._request
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The first value of each field in the query."""
+        return fields_of(self._target[1].decode("latin-1"))
+
+    def forget_head(self) -> None:
+        """Free what the answer does not need, while a poll hangs."""
+        self._target, self._headers, self._request = _NO_TARGET, [], None
+
+    def again(self, connection: Answering) -> None:
+        """The client has sent the same request once more, after the answer."""
+        self.response_started = self.response_complete = False
+        self._connection = connection
+
+    def belongs_to(self, cycle: object) -> bool:
+        """Whether it is the request that a connection has as its cycle."""
+        return self is cycle
 
     @property
     def is_waiting(self) -> bool:
         """Whether there is a client that waits for the answer."""
-        return not (self._cycle.response_complete or self._cycle.disconnected)
+        return not (self.response_complete or self.disconnected)
 
-    @property
-    def body_bytes(self) -> int:
-        """The length of the body as far as it has come."""
-        return len(self._cycle.body)
-
-    def body(self) -> bytes:
-        """Take the body."""
-        body, self._cycle.body = bytes(self._cycle.body), bytearray()
+    def take_body(self) -> bytes:
+        """Take what has come of the body."""
+        body, self.body = bytes(self.body), bytearray()
         return body
-
-    def belongs_to(self, cycle: RequestResponseCycle | None) -> bool:
-        """Whether it is the exchange of that request."""
-        return self._cycle is cycle
 
     def go_on(self) -> None:
         """Ask for the body, if the client waits for that (``Expect: 100-continue``)."""
-        cycle = self._cycle
-        if cycle.waiting_for_100_continue:
-            cycle.waiting_for_100_continue = False
-            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.waiting_for_100_continue:
+            self.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer(
         self,
@@ -92,31 +158,43 @@ class Exchange:
     ) -> None:
         """Write the whole response; nothing if the client is gone."""
         if headers is None:
-            headers = readable(self.request.header("origin"))
-        keeps_alive = self._cycle.keep_alive
+            headers = readable(self.origin)
+        keeps_alive = self.keep_alive
         self.write(whole_response(status, content_type, body, headers, keeps_alive=keeps_alive))
+
+    def answer_poll(self, payload: bytes) -> None:
+        """Write the response to a poll. Clients that hear the same get the same bytes."""
+        make = _poll_answer if len(payload) <= _SHARED_MAX_BYTES else _poll_answer.__wrapped__
+        self.write(make(payload, self.origin, self.keep_alive))
 
     def write(self, response: bytes) -> None:
         """Write a whole response, whose head says whether the TCP connection goes on."""
-        cycle = self._cycle
-        if not self.is_waiting:
+        connection, self._connection = self._connection, None  # breaks a cycle of references
+        if self.response_complete or self.disconnected or connection is None:
             return
-        cycle.waiting_for_100_continue = False
-        cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(response)
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        on_response, cycle.on_response = cycle.on_response, _nothing  # breaks a cycle of references
-        on_response()
+        self.waiting_for_100_continue = False
+        self.response_started = self.response_complete = True
+        self.transport.write(response)
+        if not self.keep_alive:
+            self.transport.close()
+        connection.on_response_complete()
 
     def refuse(self, error: EngineError) -> None:
         """Answer with an error of the protocol."""
         self.answer(error.body, status=error.status, content_type=JSON)
 
+    def lose(self) -> None:
+        """The connection is gone. Breaks a cycle of references."""
+        self._connection = None
+
     def close_afterwards(self) -> None:
         """End the TCP connection with the answer."""
-        self._cycle.keep_alive = False
+        self.keep_alive = False
 
 
-def _nothing() -> None:
-    """Do nothing."""
+_NO_TARGET: Final = (b"", b"")
+
+
+@lru_cache(maxsize=4)
+def _poll_answer(payload: bytes, origin: str | None, keeps_alive: bool) -> bytes:
+    return whole_response(200, TEXT, payload, readable(origin), keeps_alive=keeps_alive)

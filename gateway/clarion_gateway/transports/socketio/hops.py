@@ -209,10 +209,10 @@ class PassedOn:
 
     def grown(self, exchange: Exchange) -> None:
         """See `clarion_gateway.transports.socketio.exchange.Awaiting`."""
-        grown_bytes = exchange.body_bytes - self._held_bytes
+        grown_bytes = len(exchange.body) - self._held_bytes
         if self._exchange is None or grown_bytes <= 0:
             return
-        if exchange.body_bytes > self._hops.sessions.settings.message_max_bytes:
+        if len(exchange.body) > self._hops.sessions.settings.message_max_bytes:
             self._refuse(errors.TOO_LARGE, "refused")
         elif self._hops.sessions.inbound.take(grown_bytes):
             self._held_bytes += grown_bytes
@@ -222,7 +222,7 @@ class PassedOn:
     def posted(self, exchange: Exchange) -> None:
         """See `clarion_gateway.transports.socketio.exchange.Awaiting`."""
         if self._exchange is not None:
-            self.begin(exchange.body())
+            self.begin(exchange.take_body())
 
     def broken(self, exchange: Exchange) -> None:  # noqa: ARG002
         """See `clarion_gateway.transports.socketio.exchange.Awaiting`: the other pod is told."""

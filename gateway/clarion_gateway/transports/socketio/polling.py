@@ -100,7 +100,7 @@ class Polling:
         if self._poll is not None:
             if not self._is_flushing:  # everything that is written now leaves together
                 self._is_flushing = True
-                asyncio.get_running_loop().call_soon(self._flush_later)
+                self._sessions.flushes.add(self)
             return
         if self._backlog is None:
             self._backlog = self._sessions.outbound.behind(
@@ -109,7 +109,8 @@ class Polling:
         self._backlog.add(data)
         self._close_slow()
 
-    def _flush_later(self) -> None:
+    def flush(self) -> None:
+        """See `clarion_gateway.connections.flushes.Flushing`."""
         self._is_flushing = False
         if self._poll is not None and self._exchanges.waiting:
             self._flush()
@@ -120,7 +121,7 @@ class Polling:
         body = self._exchanges.answer()
         self._all_taken()
         if exchange is not None:
-            exchange.answer(body)
+            exchange.answer_poll(body)
         if self._exchanges.is_over:
             self._gone()
 
@@ -159,8 +160,8 @@ class Polling:
         """More of a body has come."""
         if exchange is not self._post or not exchange.is_waiting:
             return
-        grown_bytes = exchange.body_bytes - exchange.held_bytes
-        if exchange.body_bytes > self._sessions.settings.message_max_bytes:
+        grown_bytes = len(exchange.body) - exchange.held_bytes
+        if len(exchange.body) > self._sessions.settings.message_max_bytes:
             self._answer_post(errors.TOO_LARGE)
         elif grown_bytes > 0:
             exchange.held_bytes += grown_bytes
@@ -170,7 +171,7 @@ class Polling:
         """The whole POST has come."""
         if exchange is not self._post or not exchange.is_waiting:
             return
-        body = exchange.body()
+        body = exchange.take_body()
         try:
             body.decode()
         except UnicodeDecodeError:

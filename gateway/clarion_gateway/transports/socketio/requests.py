@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from clarion_contract.service.http_response import whole_response
@@ -29,14 +30,18 @@ def refused(request: ConnectionRequest) -> EngineError | None:
     return None
 
 
-def refused_poll(request: ConnectionRequest, method: str) -> EngineError | None:
-    """Why a request without an upgrade can neither begin nor go on with a session; None: it may."""
-    transport = request.field("transport")
+def refused_poll(fields: Mapping[str, str], method: str) -> EngineError | None:
+    """Why a request without an upgrade can neither begin nor go on with a session; None: it may.
+
+    Args:
+        fields: of the query.
+    """
+    transport = fields.get("transport")
     if transport not in {POLLING, WEBSOCKET}:
         return errors.UNKNOWN_TRANSPORT
-    if request.field("EIO") != VERSION:
+    if fields.get("EIO") != VERSION:
         return errors.UNSUPPORTED_VERSION
-    begins = request.field("sid") is None
+    begins = fields.get("sid") is None
     if begins and method != "GET":
         return errors.NOT_GET
     if transport == WEBSOCKET or method not in {"GET", "POST"}:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from clarion_gateway.connections.close_codes import Refused
-from clarion_gateway.transports.request import ConnectionRequest
+from clarion_gateway.transports.request import ConnectionRequest, fields_of
 from clarion_gateway.transports.socketio.auth import opening_of
 from clarion_gateway.transports.socketio.requests import preflight, refused, refused_poll, response
 from clarion_gateway.wire.engineio import errors
@@ -58,7 +58,7 @@ def test_requests_that_begin_no_session_are_refused_by_code(
 def test_requests_that_poll_no_session_are_refused_by_code(
     method: str, query: str, refusal: EngineError | None
 ) -> None:
-    assert refused_poll(ConnectionRequest("/socket.io/", query, []), method) == refusal
+    assert refused_poll(fields_of(query), method) == refusal
 
 
 def test_a_preflight_allows_what_the_page_asks_for() -> None:
