@@ -265,7 +265,7 @@ _ADVICE: Final[dict[str, str]] = {
     "gateway.topics_claim": "Name the claim that your identity provider writes; many ask for a URL, such as "
     "`https://app.example.com/topics`.",
     "gateway.subscribe_claim": "As for `GATEWAY_TOPICS_CLAIM`.",
-    "gateway.max_topics_per_connection": "Raise it if clients follow more topics. Each costs the pod about 250 "
+    "gateway.max_topics_per_connection": "Raise it if clients follow more topics. Each costs the pod about 125 "
     "bytes, and a client that resumes one more log to read.",
     "gateway.topic_replay_max_bytes": "Raise it if many clients come back at once and follow busy topics: what it "
     "has no room for, each client reads from Redis.",
