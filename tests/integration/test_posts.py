@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from clarion import Context, Handlers, Refusal, propagate
+from clarion_contract.events.audience import topic_audience
 from tests.integration.conftest import Start
 from tests.integration.pod import SECONDS, Pod, eventually, started, token
 from tests.integration.sockets import EventStream, opened, streamed
@@ -163,12 +164,52 @@ async def test_a_message_needs_a_stream_that_is_open(pods: list[Pod]) -> None:
         b'{"kind":"message","type":"say","more":1}',
         b'{"kind":"message","type":"say","ref":{}}',
         b'{"kind":"auth","token":null}',
-        b'{"kind":"subscribe","topics":["a"]}',
+        b'{"kind":"subscribe","topics":"a"}',
+        b'{"kind":"answer","ref":1,"data":null}',
     ],
 )
 async def test_a_body_that_is_no_message_is_refused(start: Start, content: bytes) -> None:
     async with start(**MOUNTED) as pod, sender(pod) as client:
         is_problem(await client.post(pod, content=content), 400, "malformed")
+
+
+@pytest.mark.parametrize("to", [0, 1], ids=["its own pod", "another pod"])
+async def test_topics_come_and_go_and_the_stream_says_so(pods: list[Pod], to: int) -> None:
+    headers = {"Authorization": f"Bearer {token('alice', subscribe=['room.*'])}"}
+    async with streamed(pods[0], **headers) as stream:
+        client = Sender(stream, (await stream.welcomed()).value, "alice")
+        client.headers = headers
+        before = await pods[0].publish(topic_audience("room.tea"), type_="before")
+        ask = {"kind": "subscribe", "ref": 1, "topics": ["room.tea", "vip"], "last": 5}
+        asked = await client.post(pods[to], ask)
+        assert (asked.status_code, asked.content) == (202, b"")
+        told = await stream.receive()
+        assert told.type == "$subscribed"
+        assert int(told.id) >= before, "the position"
+        assert (told.value["ref"], told.value["topics"]) == (1, ["room.tea"])
+        assert told.value["forbidden"] == ["vip"]
+        assert [each["id"] for each in told.value["events"]] == [str(before)]
+        await pods[1].publish(topic_audience("room.tea"), type_="after")
+        assert (await stream.receive()).type == "after"
+        await client.post(pods[to], {"kind": "unsubscribe", "ref": "b", "topics": ["room.tea"]})
+        told = await stream.receive()
+        assert (told.type, told.value) == ("$unsubscribed", {"ref": "b", "topics": ["room.tea"]})
+
+
+async def test_topics_that_cannot_be_are_refused_and_the_stream_stays_open(start: Start) -> None:
+    async with start(max_topics_per_connection=1, **MOUNTED) as pod:
+        claims = {"Authorization": f"Bearer {token('alice', subscribe=['*'])}"}
+        async with streamed(pod, **claims) as stream:
+            client = Sender(stream, (await stream.welcomed()).value, "alice")
+            client.headers = claims
+            for topics, code in [(["a", "b"], "too_many_topics"), (["* *"], "invalid_topic")]:
+                ask = {"kind": "subscribe", "ref": code, "topics": topics}
+                assert (await client.post(pod, ask)).status_code == 202
+                told = await stream.receive()
+                assert told.type == "$error"
+                assert (told.value["ref"], told.value["code"]) == (code, code)
+            await pod.publish(type_="still")
+            assert (await stream.receive()).type == "still"
 
 
 async def test_a_message_may_be_as_large_as_on_a_websocket(start: Start) -> None:

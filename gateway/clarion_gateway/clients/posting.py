@@ -1,7 +1,8 @@
-"""Messages that clients of event streams send by POST, on their way to the handlers.
+"""Messages that clients of event streams send by POST.
 
-The request comes to any pod, and the stream is on one. That pod hands the message to its handler as
-if it had come by the stream. The reply is the answer to the request.
+The request comes to any pod, and the stream is on one. That pod hands a message to its handler as
+if it had come by the stream; the reply is the answer to the request. Topics that a client asks for
+or gives up are answered by the stream itself, so that the answer stands between the events.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.messages import Malformed, Message, Posted
+from clarion_gateway.wire.messages import Malformed, Message, Posted, Subscribe, Unsubscribe
 from clarion_gateway.wire.native import BARE
 from clarion_gateway.wire.sse import SSE
 
@@ -34,10 +35,10 @@ class PostAnswer(msgspec.Struct, frozen=True, array_like=True):
     """The answer to a message by POST.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status; 202: the stream will bring the answer.
         outcome: ``answered``, or a refusal's code; a label of ``clarion_posts_total``.
         detail: for people; empty if the message was answered.
-        body: if it was answered: a ``reply`` or an ``error`` of the protocol, as JSON.
+        body: a ``reply`` or an ``error`` of the protocol, as JSON; empty if the stream answers.
     """
 
     status: int
@@ -49,6 +50,7 @@ class PostAnswer(msgspec.Struct, frozen=True, array_like=True):
 ANSWERED: Final = "answered"
 """The outcome of a message that has a reply, or an error of its handler."""
 
+ACCEPTED: Final = PostAnswer(202, ANSWERED)
 UNKNOWN: Final = PostAnswer(
     404, "unknown_connection", "expected an event stream that is open, by its connection and pod"
 )
@@ -60,13 +62,19 @@ NO_ANSWER: Final = PostAnswer(504, "no_answer", "no answer in time; the handler 
 
 
 class _Question(msgspec.Struct, frozen=True, array_like=True):
-    """A message for a stream that another pod has."""
+    """A message for a stream that another pod has.
+
+    Attributes:
+        topics: a ``subscribe`` or ``unsubscribe`` as the client wrote it; empty: it is a
+            ``message``. To an older pod that is a message without a type, which it refuses.
+    """
 
     connection: str
     user: str | None
     type: str
     data: bytes
     ref: bytes
+    topics: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class Post:
         connection: the stream's, as in its ``$welcome``.
         pod: that has the stream; None: the one that the request has come to.
         token: a JWT of the stream's user; None for an anonymous stream.
-        body: a ``message`` of the protocol.
+        body: a ``message``, ``subscribe`` or ``unsubscribe`` of the protocol.
     """
 
     connection: str
@@ -110,10 +118,7 @@ class Posting:
         """Hand a message to its handler; returns the reply, or why there is none."""
         try:
             _, identity, _ = await self._identification.identify(post.token)
-            message = _message(post.body)
-            question = _Question(
-                post.connection, identity.user, message.type, message.data, message.ref
-            )
+            question = _question(post, identity.user)
             if post.pod in (None, self._pod):
                 return await self._handled(question)
             return await self._elsewhere(post.pod or "", question)
@@ -129,7 +134,7 @@ class Posting:
         """Answer another pod."""
         try:
             answer = await self._handled(msgspec.msgpack.decode(question, type=_Question))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, Malformed) as error:
             answer = PostAnswer(400, Malformed.code, str(error))
         return msgspec.msgpack.encode(answer)
 
@@ -146,7 +151,11 @@ class Posting:
             return NO_ANSWER
 
     async def _handled(self, question: _Question) -> PostAnswer:
-        """Hand a message to the handler as if the stream's client had sent it by its stream."""
+        """Take a message as if the stream's client had sent it by its stream.
+
+        Raises:
+            Malformed: another pod has sent something else.
+        """
         connection = self._hub.find(question.connection)
         if connection is None or connection.format is not SSE:
             return UNKNOWN
@@ -154,6 +163,9 @@ class Posting:
             return OTHER_USER
         if not self._sessions.may_post(connection):
             return RATE_LIMITED
+        if question.topics:
+            self._sessions.take(connection, _decoded(question.topics), len(question.topics))
+            return ACCEPTED
         answered: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
         def answer(body: bytes | None) -> None:
@@ -175,17 +187,24 @@ def too_large(limit_bytes: int) -> PostAnswer:
     return PostAnswer(413, "too_large", f"expected messages of at most {limit_bytes} bytes")
 
 
-def _message(body: bytes) -> Message:
-    """The message in a request's body.
+def _question(post: Post, user: str | None) -> _Question:
+    """The message in a request.
 
     Raises:
-        Malformed: it is none.
+        Malformed: there is none.
     """
+    message = _decoded(post.body)
+    if isinstance(message, Message):
+        return _Question(post.connection, user, message.type, message.data, message.ref)
+    return _Question(post.connection, user, "", b"", message.ref, post.body)
+
+
+def _decoded(body: bytes) -> Message | Subscribe | Unsubscribe:
     try:
         body.decode()  # the format passes parts of it on without decoding them
     except UnicodeDecodeError:
         raise Malformed("expected valid UTF-8") from None
     message = BARE.decode(body)
-    if not isinstance(message, Message):
-        raise Malformed('expected {"kind": "message", …}: by POST there is nothing else to say')
+    if not isinstance(message, Message | Subscribe | Unsubscribe):
+        raise Malformed("expected a message, subscribe or unsubscribe: by POST nothing else goes")
     return message

@@ -1,4 +1,4 @@
-"""``POST /sse``: clients of event streams send messages to handlers, one by each request."""
+"""``POST /sse``: clients of event streams send messages and ask for topics, one by each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Posts:
         self._max_bytes = sessions.settings.message_max_bytes
 
     async def answer(self, request: Request) -> Response:
-        """The reply of the message's handler, or a problem document."""
+        """The reply of the message's handler; nothing if the stream answers; or a problem."""
         if request.method != "POST":
             raise HTTPException(405, "expected GET or POST", {"Allow": "GET, POST"})
         asked = ConnectionRequest.decoded(
@@ -48,7 +48,7 @@ class Posts:
             answer = PostAnswer(403, "forbidden_origin", detail)
         self._sessions.metrics.posts.labels(answer.outcome).inc()
         if answer.outcome == ANSWERED:
-            return Response(answer.body, media_type="application/json")
+            return Response(answer.body, answer.status, media_type="application/json")
         return _problem(answer, asked.header("origin"))
 
     async def _read(self, asked: ConnectionRequest, request: Request) -> PostAnswer:

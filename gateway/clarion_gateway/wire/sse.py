@@ -14,14 +14,17 @@ import msgspec
 
 from clarion_contract.events.event import Event
 from clarion_gateway.wire.format import MAIN, PresenceTold, TopicsHeard, Welcome, past_fields
-from clarion_gateway.wire.messages import Malformed
+from clarion_gateway.wire.messages import NO_REF, Malformed
 from clarion_gateway.wire.parts import Parts
 
 _json = msgspec.json.Encoder()
 
 
 class SseFormat:
-    """The format of event streams. Clients send nothing by them, so there are no replies."""
+    """The format of event streams. Clients send nothing by them, so there are no replies.
+
+    What a client sends by POST about its topics is answered here, with its ``ref``.
+    """
 
     name = "sse"
     namespace = MAIN
@@ -77,9 +80,13 @@ class SseFormat:
         """Return nothing: a client cannot answer on an event stream."""
         return b""
 
-    def error(self, ref: bytes | None, code: str, message: str) -> bytes:  # noqa: ARG002
-        """See `clarion_gateway.wire.format.WireFormat`."""
-        return _named("$error", {"code": code, "message": message})
+    def error(self, ref: bytes | None, code: str, message: str) -> bytes:
+        """See `clarion_gateway.wire.format.WireFormat`.
+
+        With a ``ref``, null included, it answers a message; without, the stream ends.
+        """
+        answers = {} if ref is None else {"ref": msgspec.Raw(ref)}
+        return _named("$error", {**answers, "code": code, "message": message})
 
     def gap(self, position: int) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -97,23 +104,24 @@ class SseFormat:
 
     def subscribed(
         self,
-        ref: bytes,  # noqa: ARG002 - a client of an event stream asks nothing
+        ref: bytes,
         position: int,
         heard: TopicsHeard,
         past: Sequence[Event] | None = None,
     ) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`: nothing answers it."""
-        fields = {**heard.fields, **past_fields(past)}
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        fields = {**_ref(ref), **heard.fields, **past_fields(past)}
         return b"id: %d\n%b" % (position, _named("$subscribed", fields))
 
     def unsubscribed(
         self,
-        ref: bytes,  # noqa: ARG002
+        ref: bytes,
         topics: Sequence[str],
         kept: Sequence[str],
     ) -> bytes:
-        """See `clarion_gateway.wire.format.WireFormat`: the application has unsubscribed it."""
-        return _named("$unsubscribed", {"topics": topics, **({"kept": kept} if kept else {})})
+        """See `clarion_gateway.wire.format.WireFormat`."""
+        fields = {**_ref(ref), "topics": topics, **({"kept": kept} if kept else {})}
+        return _named("$unsubscribed", fields)
 
     def presence(self, told: PresenceTold) -> bytes:
         """See `clarion_gateway.wire.format.WireFormat`."""
@@ -132,6 +140,11 @@ class SseFormat:
 
 
 SSE: Final = SseFormat()
+
+
+def _ref(ref: bytes) -> dict[str, msgspec.Raw]:
+    """The field of an answer; nothing if nobody asked."""
+    return {} if ref == NO_REF else {"ref": msgspec.Raw(ref)}
 
 
 def _one_line_each(data: bytes) -> bytes:

@@ -44,7 +44,7 @@ class Client:
         since: resume after this position.
         transport: ``auto``: WebSocket, and server-sent events where something on the way lets no
             WebSocket through; ``websocket``; ``sse``. Over server-sent events, messages go by
-            POST, if the gateway takes them; `subscribe`, `unsubscribe`, `login` and `logout`
+            POST, if the gateway takes them, and topics too; `login` and `logout`
             connect anew; the application's questions do not come.
         on_status: is called with each change of the status.
         ssl: the TLS context; None: the system's.
@@ -189,8 +189,8 @@ class Client:
             since: return the events after this id; not together with ``last``.
 
         Raises:
-            RefusalError: ``forbidden``: the client may not receive one of them, the others it does;
-                or the gateway refused for another reason, then nothing changed.
+            RefusalError: ``forbidden``, or a code of the application's: the client may not receive
+                one of them, the others it does; or the gateway refused, then nothing changed.
             NoAnswerError: no answer came; the next connection asks for them again.
 
         Example: ``past = await client.subscribe("room.lobby", last=20)``.
@@ -198,6 +198,8 @@ class Client:
         answer = await self._link.subscribe(topics, last, since)
         if answer.forbidden:
             raise RefusalError("forbidden", f"not granted: {', '.join(answer.forbidden)}")
+        for each in answer.refused:
+            raise RefusalError(each.code, f"{each.topic}: {each.message}")
         return past_of(answer)
 
     async def unsubscribe(self, *topics: str) -> None:

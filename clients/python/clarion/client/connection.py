@@ -48,10 +48,14 @@ class Connection(Protocol):
 
     Attributes:
         sends: whether the client can send messages to handlers.
-        changes: whether its topics and its user can change while it is open.
+        subscribes: whether its topics can change while it is open.
+        identifies: whether its user can.
     """
 
-    changes: bool
+    identifies: bool
+
+    @property
+    def subscribes(self) -> bool: ...  # noqa: D102 - see above
 
     @property
     def sends(self) -> bool: ...  # noqa: D102 - see above

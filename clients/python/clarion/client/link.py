@@ -120,7 +120,7 @@ class Link:
 
     async def identify(self, reason: Reason) -> None:
         """Speak for the user of a new token, or for nobody; raises what `ask` raises."""
-        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+        if not (await self._opened_within(ANSWER_SECONDS)).identifies:
             self._reason = reason
             await self._anew("the token changes")
             return
@@ -136,7 +136,7 @@ class Link:
             connection = await self._opened_within(ANSWER_SECONDS)
         finally:
             before = self._wanted.add(topics)
-        if not connection.changes:
+        if not connection.subscribes:
             return await self._subscribe_anew(topics, before, last, since)
         try:
             fields = {"kind": "subscribe", "topics": topics, "last": last, "since": since}
@@ -144,13 +144,13 @@ class Link:
         except RefusalError:
             self._wanted.names = before  # the next connection would be refused as well
             raise
-        self._wanted.drop(answer.forbidden)
+        self._wanted.drop([*answer.forbidden, *(each.topic for each in answer.refused)])
         return answer
 
     async def unsubscribe(self, topics: Sequence[str]) -> None:
         """Give topics up, at later connections too; raises as `ask`."""
         self._wanted.drop(topics)
-        if not (await self._opened_within(ANSWER_SECONDS)).changes:
+        if not (await self._opened_within(ANSWER_SECONDS)).subscribes:
             await self._anew("the topics change")
             return
         await self.ask({"kind": "unsubscribe", "topics": topics}, ANSWER_SECONDS)

@@ -7,6 +7,14 @@ from typing import Any
 import msgspec
 
 
+class RefusedTopic(msgspec.Struct):
+    """A topic that the application refuses, and why."""
+
+    topic: str
+    code: str = ""
+    message: str = ""
+
+
 class ServerMessage(msgspec.Struct):
     """A message of any kind. Unknown kinds and fields are ignored: more may be added."""
 
@@ -20,6 +28,7 @@ class ServerMessage(msgspec.Struct):
     ping_interval: float | None = None  # gateways of 0.1 send none
     topics: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    refused: tuple[RefusedTopic, ...] = ()
     not_resumed: tuple[str, ...] = ()
     audience: str = ""
     topic: str | None = None

@@ -1,7 +1,7 @@
 """One connection to a gateway by server-sent events: for networks that let no WebSocket through.
 
-Messages to handlers go by POST, if the gateway takes them. New topics and tokens go with the
-request for the next stream.
+Messages to handlers and topics go by POST, if the gateway takes them; the stream brings the answer
+about topics. New tokens go with the request for the next stream, and so do topics otherwise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_WAITING: Final = 64
 class EventStream:
     """An open event stream. See `clarion.client.connection.Connection`."""
 
-    changes = False
+    identifies = False
 
     def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
         self._client = client
@@ -63,8 +63,13 @@ class EventStream:
         """Whether the gateway takes messages by POST: its ``welcome`` has said so."""
         return self._post_url is not None
 
+    @property
+    def subscribes(self) -> bool:
+        """Whether topics go by POST, as messages do."""
+        return self.sends
+
     async def send(self, fields: dict[str, Any]) -> ServerMessage | None:
-        """Send a message to a handler by a request of its own; returns the answer.
+        """Send a message by a request of its own; returns the answer, unless the stream brings it.
 
         Raises:
             NoAnswerError: no handler has answered.
@@ -78,6 +83,8 @@ class EventStream:
             )
         except httpx.HTTPError as error:
             raise NoAnswerError(str(error) or type(error).__name__, sent=True) from None
+        if answer.status_code == httpx.codes.ACCEPTED:
+            return None
         return answer_of(answer.status_code, answer.content, fields.get("ref"))
 
     async def receive(self) -> tuple[ServerMessage, str] | None:

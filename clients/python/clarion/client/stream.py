@@ -65,7 +65,7 @@ class StreamReader:
         name = fields.get("event")
         if name is None:
             return None
-        if name == _ERROR:
+        if name == _ERROR and "ref" not in _own(fields):  # with one, it answers a message
             code, reason = (str(_own(fields).get(key, "")) for key in ("code", "message"))
             self.end = End(code, reason or code, self.end.after_seconds)
             return None

@@ -38,7 +38,8 @@ class WebSocket:
     """An open socket. See `clarion.client.connection.Connection`."""
 
     sends = True
-    changes = True
+    subscribes = True
+    identifies = True
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket

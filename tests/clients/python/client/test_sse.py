@@ -42,6 +42,7 @@ class Streams:
     def __init__(self, *answers: Answer, answer: Callable[[Request], Answer] | None = None) -> None:
         self.requests: list[Request] = []
         self.url = ""
+        self._stream: asyncio.StreamWriter | None = None
         self._answers = list(answers)
         self._answer = answer or (lambda _: self._answers.pop(0))
 
@@ -50,6 +51,12 @@ class Streams:
         async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             yield self
+
+    async def write(self, text: str) -> None:
+        """Write more to the stream that is open."""
+        assert self._stream is not None
+        self._stream.write(text.encode())
+        await self._stream.drain()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().removesuffix("\r\n\r\n")
@@ -64,6 +71,7 @@ class Streams:
             text = body.replace("END", "")
             writer.write(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{text}".encode())
             if stays:
+                self._stream = writer
                 await writer.drain()
                 await reader.read()
         writer.close()
@@ -198,6 +206,52 @@ async def test_a_topic_that_is_refused_does_not_end_the_client(before: list[str]
             await client.subscribe("*")
         assert isinstance(client.status, Open)
         assert client.status.topics == tuple(before)
+
+
+async def test_topics_go_by_post_and_the_stream_answers() -> None:
+    """The scripted stream has the answers before they are asked for: the client waits for them."""
+    asked = asyncio.Event()
+    answers = [
+        '{"ref":1,"topics":["a"],"events":[]}',
+        '{"ref":3,"topics":[],"refused":[{"topic":"full","code":"no_room","message":"later"}]}',
+    ]
+
+    def answer(request: Request) -> tuple[str, str]:
+        if request.method == "POST":
+            asked.set()
+            return "202 Accepted", ""
+        return OK, welcome(messages="post")
+
+    gateway = Streams(answer=answer)
+    texts = [
+        f"id: 11\nevent: $subscribed\ndata: {answers[0]}\n\n",
+        'event: $error\ndata: {"ref":2,"code":"too_many_topics","message":"expected at most 1"}\n\n',
+        f"id: 12\nevent: $subscribed\ndata: {answers[1]}\n\n",
+    ]
+
+    async def calls(client: Client) -> None:
+        assert (await client.subscribe("a", last=3)).events == ()
+        for topic, code in [("b", "too_many_topics"), ("full", "no_room")]:
+            with pytest.raises(RefusalError) as refused:
+                await client.subscribe(topic)
+            assert refused.value.code == code
+
+    async with (
+        gateway.running(),
+        asyncio.timeout(SECONDS),
+        Client(gateway.url, transport="sse") as client,
+    ):
+        calling = asyncio.create_task(calls(client))
+        for text in texts:
+            await asked.wait()
+            asked.clear()
+            await gateway.write(text)
+        await calling
+        assert isinstance(client.status, Open)
+        assert client.status.topics == ("a",)
+    bodies = [json.loads(each.body) for each in gateway.requests if each.method == "POST"]
+    assert [each["topics"] for each in bodies] == [["a"], ["b"], ["full"]]
+    assert len(gateway.requests) == 4, "one stream"
 
 
 @pytest.mark.parametrize(
