@@ -285,3 +285,20 @@ async def test_a_past_that_cannot_be_is_refused(pods: list[Pod], last: str) -> N
         answer = await http.get(pods[0].url("/sse"), params={**reader_of_the_topic(), "last": last})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("expected last to be")
+
+
+async def test_a_token_that_brings_topics_brings_their_last_values(pods: list[Pod]) -> None:
+    price = topic_audience("price.1")
+    await pods[0].publish(price, "price", b"1")
+    newest = await pods[0].publish(price, "price", b"2")
+    async with opened(pods[1], token=token("alice")) as client:
+        more = token("alice", topics=["price.1", "price.2"])
+        await client.send(kind="auth", ref=1, token=more)
+        assert (await client.receive("identity"))["topics"] == ["price.1", "price.2"]
+        told = await client.receive("subscribed")
+        assert told["ref"] is None
+        assert [(each["id"], each["data"]) for each in told["events"]] == [(str(newest), 2)]
+        await client.send(kind="auth", ref=2, token=more)
+        await client.receive("identity")
+        await pods[1].publish(price, "price", b"3")
+        assert (await client.receive())["data"] == 3, "no value comes twice"

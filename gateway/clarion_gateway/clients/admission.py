@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks, Said
 from clarion_gateway.clients.identification import Identification, Identified
 from clarion_gateway.clients.opening import Opening
-from clarion_gateway.clients.recall import InvalidPast, Past, Recall
+from clarion_gateway.clients.recall import InvalidPast, Past, Recall, Recalled
 from clarion_gateway.clients.recoveries import Recoveries
 from clarion_gateway.clients.resumption import Resumption, Sent
 from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
@@ -54,7 +54,7 @@ class Joining(Protocol):
         ...
 
     def joined(
-        self, audiences: Collection[Audience]
+        self, audiences: Collection[Audience], *, whole: bool = False
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Enter when every new event for them will, and stay so while the context lasts."""
         ...
@@ -251,16 +251,45 @@ class Admission:
             self._check_user(identity.user, connection.user)
             keeps = await self._kept(connection, identity)
             self.topics.check({*audiences, *keeps})
+            new = [each for each in audiences if each.shown and each not in connection.audiences]
+            past = None if self._recall is None else self._recall.last_values(new)
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self._settings.handshake_seconds):
-                    await stack.enter_async_context(self._subscription.joined(audiences))
+                    joined = self._subscription.joined(audiences, whole=past is not None)
+                    await stack.enter_async_context(joined)
                 # Else a round could still write events that were for the old identity.
-                await stack.enter_async_context(self._delivery.between_rounds())
+                recalled = await stack.enter_async_context(self._between(connection, new, past))
                 self._identify(connection, claims, identity, keeps, ref)
+                self._tell_past(connection, new, recalled)
         except Refused as refused:
             connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
-        except (TimeoutError, BusUnavailable, KeysUnavailable):
+        except (TimeoutError, BusUnavailable, Busy, KeysUnavailable):
             connection.write(connection.format.error(ref, "unavailable", "try again"))
+
+    @contextlib.asynccontextmanager
+    async def _between(
+        self, connection: Connection, topics: Sequence[Audience], past: Past | None
+    ) -> AsyncIterator[Recalled | None]:
+        """The time between two rounds, and the past that was asked for."""
+        if past is None or self._recall is None:
+            async with self._delivery.between_rounds():
+                yield None
+            return
+        seconds = self._settings.handshake_seconds
+        async with self._recall.between_rounds(connection, topics, past, seconds) as recalled:
+            yield recalled
+
+    def _tell_past(
+        self, connection: Connection, topics: Sequence[Audience], recalled: Recalled | None
+    ) -> None:
+        """Write the past of topics to a connection that now hears them, if there is any."""
+        if recalled is None or self._recall is None or connection.state is State.CLOSED:
+            return
+        found = self._recall.find(connection, topics, recalled)
+        if found.events:
+            named = heard_of(Asked(tuple(ring.audience for ring in recalled.rings)), ())
+            position = self._delivery.position
+            connection.write(connection.format.subscribed(NO_REF, position, named, found.events))
 
     async def _kept(self, connection: Connection, identity: Identity) -> Collection[Audience]:
         """Of the topics that a connection asked for, those that it hears under another identity.
@@ -429,7 +458,7 @@ class Admission:
         If there is a past, the connection holds new events back while it is read. These were
         delivered before the ``welcome``.
         """
-        if past is None or self._recall is None:
+        if past is None:
             if resumed is False:
                 self._hub.go_live(connection)
             position = self._delivery.position
@@ -437,20 +466,13 @@ class Admission:
             return
         topics = [audience for audience in connection.audiences if audience.shown]
         try:
-            async with self._recall.between_rounds(
-                connection, topics, past, self._settings.handshake_seconds
-            ) as recalled:
+            async with self._between(connection, topics, past) as recalled:
                 if connection.state is State.CLOSED or recalled is None:
                     return
-                found = self._recall.find(connection, topics, recalled)
                 self._hub.go_live(connection)
                 position = self._delivery.position
                 self._welcome(connection, position, heard(connection, asked), resumed=resumed)
-                if found.events:
-                    named = heard_of(Asked(tuple(ring.audience for ring in recalled.rings)), ())
-                    connection.write(
-                        connection.format.subscribed(NO_REF, position, named, found.events)
-                    )
+                self._tell_past(connection, topics, recalled)
         except Busy:
             raise BusUnavailable("too many clients ask for the past of topics") from None
 
