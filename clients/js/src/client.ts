@@ -3,7 +3,7 @@ import { Emitter } from "./emitter.js";
 import { NoAnswerError, RefusalError, Stop } from "./errors.js";
 import { watchPage } from "./page.js";
 import { Kept, type StorageLike } from "./position.js";
-import type { Beginning, ClarionEvent, Connection, End, Listener, Presence, ServerMessage } from "./protocol.js";
+import type { Beginning, ClarionEvent, Connection, End, Listener, Presence, RefusedTopic, ServerMessage } from "./protocol.js";
 import { Seen } from "./seen.js";
 import type { Tab } from "./tabs.js";
 import { Topics } from "./topics.js";
@@ -11,10 +11,11 @@ import { openWebSocket, type WebSocketConstructor } from "./websocket.js";
 
 // The gateway answers within its GATEWAY_HANDSHAKE_SECONDS, 10 by default.
 const CONNECT_MS = 12_000;
+const TOKEN_MS = 30_000;
 // Intervals of the gateway's pings without a sign of life after which a connection counts as lost.
 const SILENT_INTERVALS = 2;
 const REFRESH_AT = 0.8; // of a token's life
-const BY_SSE = "connected by server-sent events";
+const CLOSED = "closed";
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export interface TokenContext {
@@ -39,14 +40,17 @@ export interface Options {
   url: string | URL;
   /**
    * Makes a token (a JWT), or null for an anonymous connection. It is asked before each connection
-   * and before a token ends. If it throws, the client waits and asks again; if it throws `Stop`, the
-   * client closes.
+   * and before a token ends. If it throws, or takes longer than 30 seconds, the client waits and asks
+   * again; if it throws `Stop`, the client closes.
    */
   getToken?: (context: TokenContext) => Token | Promise<Token>;
   /** Topics to receive from the first connection on, as by `subscribe`. */
   topics?: readonly string[];
-  /** Keeps the position, so that a page that is reloaded resumes: `sessionStorage`. */
-  storage?: StorageLike;
+  /**
+   * Keeps the position, so that a page that is reloaded resumes: `() => sessionStorage`. As a function,
+   * because naming it throws where the browser keeps pages from storing anything.
+   */
+  storage?: StorageLike | (() => StorageLike);
   /** The key in `storage`. Default: `clarion:` and the url. */
   storageKey?: string;
   /**
@@ -95,6 +99,8 @@ export type Status =
       readonly expiresAt: number | null;
       /** The topics whose events arrive. */
       readonly topics: readonly string[];
+      /** Topics that the client asks for, and that the gateway does not grant. */
+      readonly forbidden: readonly string[];
     }
   | {
       readonly state: "closed";
@@ -102,6 +108,8 @@ export type Status =
       /** A close code, an HTTP status, or `stopped` (by `Stop`) or `closed` (by `close`). */
       readonly code: number | string;
     };
+
+type Open = Extract<Status, { state: "open" }>;
 
 /** Why the application must fetch its state anew, and the id from which events follow. */
 export interface Refresh {
@@ -120,8 +128,9 @@ export interface Refresh {
 export type Calls = Record<string, { data: unknown; reply: unknown }>;
 
 interface Asked {
-  settle: (message: ServerMessage) => void;
-  fail: (error: Error) => void;
+  resolve: (message: ServerMessage) => void;
+  reject: (error: Error) => void;
+  topics?: string[];
   last?: number; // so many events were asked for
 }
 
@@ -153,7 +162,7 @@ export class Client<
   readonly #answers = new Map<string, (data: any) => unknown>();
   readonly #WebSocket: WebSocketConstructor | undefined;
 
-  #status: Status = { state: "closed", reason: "not connected yet", code: "closed" };
+  #status: Status = { state: "closed", reason: "not connected yet", code: CLOSED };
   #connection: Connection | null = null;
   #attempt = 0; // whatever comes of an older one is ignored
   #abort: AbortController | undefined;
@@ -171,7 +180,7 @@ export class Client<
   #refresh: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setTimeout> | undefined;
   #stopWatchingPage = () => {};
-  readonly #shares: unknown; // whether it does
+  #shares: unknown; // whether it does
   #tab: Tab | null = null;
 
   constructor(options: Options) {
@@ -184,7 +193,7 @@ export class Client<
     this.#shares = options.share && globalThis.navigator?.locks && globalThis.BroadcastChannel;
     if (!this.#WebSocket && !this.#usesSse) {
       if (options.transport === "websocket") {
-        throw new TypeError("expected the option WebSocket");
+        throw new TypeError("expected WebSocket");
       }
       this.#usesSse = true;
     }
@@ -209,17 +218,17 @@ export class Client<
       awake: () => this.#wake(),
       hidden: () => this.#position.flush(),
       frozen: () => {
-        this.#letGo("the page is hidden");
+        this.#letGo("hidden");
         this.#leaveTabs();
       },
-      thawed: () => this.#start("the page is shown again"),
+      thawed: () => this.#start(),
     });
-    this.#start("connecting");
+    this.#start();
   }
 
   /** End the connection; messages without an answer fail. The position is kept. */
   close(): void {
-    this.#close("closed by the application", "closed");
+    this.#close("closed by the application", CLOSED);
   }
 
   /** Hear the status now, and each change of it; returns a function that stops. */
@@ -271,16 +280,15 @@ export class Client<
 
   async #answer({ ref, type, data }: ServerMessage & { kind: "ask" }): Promise<void> {
     const connection = this.#connection;
-    let answer: object;
+    const handler = this.#answers.get(type);
+    const answer = (fields: object) => connection?.send?.({ kind: "answer", ref, ...fields });
     try {
-      const handler = this.#answers.get(type);
-      if (!handler) throw new RefusalError("unknown_type", `nothing here answers ${type}`);
-      answer = { data: (await handler(data)) ?? null };
+      if (!handler) throw new RefusalError("unknown_type", type);
+      answer({ data: (await handler(data)) ?? null });
     } catch (error) {
       const { code = "internal_error", message } = error as RefusalError;
-      answer = { error: { code, message } };
+      answer({ error: { code, message } });
     }
-    connection?.send?.({ kind: "answer", ref, ...answer });
   }
 
   /** Hear all events; returns a function that stops. */
@@ -307,9 +315,7 @@ export class Client<
     data: Messages[Type]["data"],
     { timeout = 10_000 }: { timeout?: number } = {},
   ): Promise<Messages[Type]["reply"]> {
-    const deadline = Date.now() + timeout;
-    await this.#opened(timeout);
-    const answer = await this.#ask({ kind: "message", type, data }, deadline - Date.now());
+    const answer = await this.#ask({ kind: "message", type, data }, timeout);
     return (answer as { data: unknown }).data;
   }
 
@@ -322,7 +328,8 @@ export class Client<
    * @param last so many of the newest events that were published before; handlers do not get them.
    *   If they cannot be had, the promise rejects, and the topic is received all the same.
    * @throws RefusalError if the token does not allow the topic, it is no topic's name, or there are too many.
-   * @throws NoAnswerError if the client closes; the topic counts as soon as it connects again.
+   * @throws NoAnswerError if the client closes, or has closed itself; the topic counts as soon as it
+   *   connects again.
    */
   async subscribe(topic: string, { last = 0 }: { last?: number } = {}): Promise<{ events: ClarionEvent[] }> {
     const had = new Set<string>();
@@ -332,7 +339,6 @@ export class Client<
       this.#nameTopicsSoon();
       await subscribed;
       if (!last) return { events: [] };
-      await this.#opened(CONNECT_MS);
       const past = await this.#ask({ kind: "subscribe", topics: [topic], last }, CONNECT_MS);
       const { events = [] } = past as { events?: ClarionEvent[] };
       return { events: events.filter(({ id }) => !had.has(id)) };
@@ -350,14 +356,22 @@ export class Client<
   /** Once for all changes of the moment. */
   #nameTopicsSoon(): void {
     queueMicrotask(() => {
+      // Closed for good: nobody is to wait for topics. But a component may subscribe before another one connects.
+      const { code, reason } = this.#status as Status & { state: "closed" };
+      if ((code ?? CLOSED) !== CLOSED) this.#topics.fail(reason);
       const { missing, surplus } = this.#topics;
-      if (this.#status.state !== "open" || missing.length + surplus.length === 0) return;
-      if (this.#usesSse || this.#shares) return void this.#start("the topics change");
-      if (surplus.length > 0) {
+      if (this.#status.state !== "open" || !(missing[0] || surplus[0])) return;
+      const { refusal } = this.#topics;
+      this.#topics.refusal = undefined;
+      if (this.#shares || !this.#connection!.send) {
+        if (!refusal) return void this.#start();
+        return this.#topics.unanswered(missing, new RefusalError("invalid_topic", refusal)); // which ones is not to be found out
+      }
+      if (surplus[0]) {
         this.#topics.drop(surplus);
         this.#ask({ kind: "unsubscribe", topics: surplus }, CONNECT_MS).catch(() => {}); // the next connection names the others
       }
-      if (missing.length > 0) void this.#askFor(missing);
+      if (missing[0]) void this.#askFor(missing);
     });
   }
 
@@ -368,11 +382,11 @@ export class Client<
       await this.#ask({ kind: "subscribe", topics }, CONNECT_MS);
     } catch (error) {
       if (attempt !== this.#attempt) return; // the next connection names them
-      const { code } = error as RefusalError;
+      const code = (error as RefusalError).code;
       const isFinal = code === "invalid_topic" || code === "too_many_topics";
       if (isFinal && topics.length > 1) return topics.forEach((topic) => void this.#askFor([topic])); // one may be at fault
       this.#topics.unanswered(topics, isFinal ? (error as Error) : undefined);
-      if (!code) void this.#start("the topics change"); // a gateway that knows no such message
+      if (!code || code === "malformed") void this.#start(); // a gateway that knows no such message
       else if (!isFinal) setTimeout(() => this.#nameTopicsSoon(), 1_000 + backoffMs(2));
     }
   }
@@ -391,62 +405,65 @@ export class Client<
 
   async #identify(reason: TokenContext["reason"]): Promise<void> {
     if (this.#status.state === "closed") return;
-    if (this.#shares) {
-      if (!this.#connection) await this.#opened(CONNECT_MS);
-      return void (await this.#ask({ kind: "auth", isLogout: this.#isAnonymous }, CONNECT_MS));
-    }
+    if (this.#shares) return void (await this.#ask({ kind: "auth", isLogout: this.#isAnonymous }, CONNECT_MS));
     if (this.#usesSse || this.#status.state !== "open") {
       this.#tokenReason = reason;
-      this.#start("the identity changes");
+      this.#start();
       return;
     }
     const token = await this.#token(reason);
     if (this.#connection) await this.#ask({ kind: "auth", token }, CONNECT_MS);
   }
 
+  /** `getToken` has thrown, or what came after it: close, go on, or nothing if all that is over. */
+  #failed(attempt: number, error: Error, goOn: () => void): void {
+    if (attempt !== this.#attempt) return;
+    if (error instanceof Stop) this.#close(error.message, "stopped");
+    else goOn();
+  }
+
   async #token(reason: TokenContext["reason"]): Promise<Token> {
     const { getToken } = this.#options;
     if (this.#isAnonymous || this.#shares || !getToken) return null;
-    return (await getToken({ reason, signal: this.#abort!.signal })) ?? null;
+    const asked = async () => getToken({ reason, signal: this.#abort!.signal });
+    return (await within<Token>(TOKEN_MS, false, (resolve, reject) => void asked().then(resolve, reject))) ?? null;
   }
 
   /** Begin an attempt, whatever was before. */
-  async #start(reason: string): Promise<void> {
+  async #start(reason = "connecting"): Promise<void> {
     this.#letGo(reason);
     const attempt = this.#attempt;
     this.#reportAttempt(reason, null);
-    let token: Token;
-    try {
-      token = await this.#token(this.#tokenReason);
-    } catch (error) {
-      if (attempt !== this.#attempt) return;
-      const { message } = error as Error;
-      if (error instanceof Stop) this.#close(message, "stopped");
-      else this.#ended({ reason: `no token: ${message}` });
-      return;
-    }
-    const open = await this.#transport(attempt).catch(() => null);
-    if (attempt !== this.#attempt) return;
-    if (!open) return this.#ended({ reason: "a part of the client could not be loaded" });
     const listener = {
       message: (message: ServerMessage) => attempt === this.#attempt && this.#hear(message),
       ended: (end: End) => attempt === this.#attempt && this.#ended(end),
     };
-    this.#watch = setTimeout(() => listener.ended({ reason: "no answer in time" }), CONNECT_MS);
-    const beginning = { token, since: this.#position.value, topics: this.#topics.begin() };
-    this.#connection = open(beginning, listener);
+    let missing = "no token: ";
+    try {
+      const token = await this.#token(this.#tokenReason);
+      missing = ""; // what may fail now: a file cannot be loaded, or the page's policy forbids the address
+      const open = await this.#transport(attempt);
+      if (attempt !== this.#attempt) return;
+      this.#watch = setTimeout(() => listener.ended({ reason: "no answer in time" }), CONNECT_MS);
+      const beginning = { token, since: this.#position.value, topics: this.#topics.begin() };
+      this.#connection = open(beginning, listener);
+    } catch (error) {
+      this.#failed(attempt, error as Error, () => listener.ended({ reason: missing + (error as Error).message }));
+    }
   }
 
   /** How to connect. Files that few pages need are loaded when they are needed. */
   async #transport(attempt: number): Promise<(beginning: Beginning, listener: Listener) => Connection> {
     if (this.#shares) {
       const { Tab } = await import("./tabs.js");
-      if (attempt !== this.#attempt) throw null; // perhaps closed: a tab would stay and lead
+      if (attempt !== this.#attempt) throw 0; // perhaps closed: a tab would stay and lead
       this.#tab ??= new Tab(`clarion ${this.#base.href} ${this.#options.storageKey ?? ""}`, this.#isAnonymous, (own) =>
         new Client({ ...this.#options, share: false, ...own }),
       );
       const tab = this.#tab;
-      return (...how) => tab.open(...how);
+      if (await tab.ready) return (...how) => tab.open(...how);
+      this.#shares = false; // the browser has locks, and this page may not use them
+      void this.#start();
     }
     if (this.#usesSse) {
       const { openEventStream } = await import("./sse.js");
@@ -463,7 +480,7 @@ export class Client<
     this.#abort = new AbortController();
     this.#connection?.close();
     this.#connection = null;
-    for (const { fail } of this.#asked.values()) fail(new NoAnswerError(reason, true));
+    for (const { reject } of this.#asked.values()) reject(new NoAnswerError(reason, true));
     this.#asked.clear();
   }
 
@@ -474,7 +491,7 @@ export class Client<
     this.#stopWatchingPage();
     this.#position.flush();
     this.#report({ state: "closed", reason, code });
-    this.#topics.fail(new NoAnswerError(`closed: ${reason}`, false));
+    this.#topics.fail(reason);
   }
 
   #leaveTabs(): void {
@@ -516,7 +533,9 @@ export class Client<
         clearTimeout(this.#watch);
         return this.#report(message.status);
       case "unanswered":
-        return this.#asked.get(message.ref)?.fail(new NoAnswerError(message.message, message.sent));
+        return this.#asked.get(message.ref)?.reject(new NoAnswerError(message.message, message.sent));
+      case "error":
+        return this.#asked.get(message.ref!)?.reject(new RefusalError(message.code, message.message));
       case "presence": {
         const { topic, users, connections, joined = [], left = [] } = message;
         const { members = this.#presence.get(topic)?.members?.filter((user) => !left.includes(user)).concat(joined).sort() ?? null } = message;
@@ -524,19 +543,20 @@ export class Client<
         this.#presence.set(topic, now);
         return this.#byType.get(`$${topic}`)?.emit(now, message as any);
       }
-      case "subscribed":
+      case "subscribed": {
+        const { topics, refused, events = [] } = message;
+        const asked = this.#asked.get(message.ref);
         this.#moveTo(message.id);
-        this.#topicsHeard([...this.#topics.received, ...message.topics], [...message.topics, ...(message.forbidden ?? [])]);
+        this.#topicsHeard([...this.#topics.received, ...topics], asked?.topics ?? topics, refused);
         // Those that nobody asked for are last values.
-        if (!this.#asked.get(message.ref)?.last) {
-          for (const event of message.events ?? []) this.#hear({ ...event, kind: "event", isPast: true });
-        }
+        if (!asked?.last) for (const event of events) this.#hear({ ...event, kind: "event", isPast: true });
         break;
+      }
       case "unsubscribed":
         message.topics.forEach((topic) => this.#presence.delete(topic));
         this.#topicsHeard(this.#topics.received.filter((topic) => !message.topics.includes(topic)), []);
     }
-    this.#asked.get((message as { ref: number }).ref)?.settle(message);
+    this.#asked.get((message as { ref: number }).ref)?.resolve(message);
   }
 
   #welcomed(welcome: ServerMessage & { kind: "welcome" }): void {
@@ -548,11 +568,10 @@ export class Client<
     this.#pingMs = (welcome.ping_interval ?? 0) * 1000;
     this.#watchSilence();
     const transport = welcome.transport ?? (this.#usesSse ? "sse" : "websocket");
-    const reason = transport === "sse" ? BY_SSE : "connected";
-    const unread = this.#topics.heard(topics, this.#topics.asked);
+    const unread = this.#topics.heard(topics, this.#topics.asked, welcome.refused);
     const expiresAt = momentIn(welcome.expires_in);
     this.#refreshLater(expiresAt);
-    this.#report({ state: "open", reason, transport, user, connection, pod, resumed, expiresAt, topics });
+    this.#reportOpen({ transport, user, connection, pod, resumed, expiresAt, topics });
     if (resumed !== true) {
       this.#onRefresh.emit({ reason: resumed === null ? "first" : "not_resumed", id });
     } else {
@@ -566,14 +585,19 @@ export class Client<
   #identified(message: ServerMessage & { kind: "identity" }): void {
     const { user, topics = [] } = message;
     const expiresAt = momentIn(message.expires_in);
-    this.#topicsHeard(topics, undefined, { user, expiresAt });
+    this.#topicsHeard(topics, undefined, undefined, { user, expiresAt });
     this.#refreshLater(expiresAt);
   }
 
-  #topicsHeard(topics: string[], asked?: string[], changes: { user?: string | null; expiresAt?: number | null } = {}): void {
+  #topicsHeard(
+    topics: string[],
+    asked?: string[],
+    refused?: RefusedTopic[],
+    changes: { user?: string | null; expiresAt?: number | null } = {},
+  ): void {
     topics = [...new Set(topics)];
-    const unread = this.#topics.heard(topics, asked);
-    if (this.#status.state === "open") this.#report({ ...this.#status, ...changes, topics });
+    const unread = this.#topics.heard(topics, asked, refused);
+    if (this.#status.state === "open") this.#reportOpen({ ...this.#status, ...changes, topics });
     for (const topic of unread) this.#onRefresh.emit({ reason: "first", id: this.position!, topic });
   }
 
@@ -589,12 +613,14 @@ export class Client<
     const { code, verdict } = end;
     if (verdict === "token" && this.#options.getToken && (wasOpen || this.#refusedTokens++ === 0)) {
       this.#tokenReason = "refused";
-      return void this.#start(reason || "the token was refused");
+      return void this.#start(reason || undefined);
     }
     if (verdict) {
       // Perhaps the topics are at fault.
-      const isRequest = code === 400 || code === 4400;
-      if (isRequest && !wasOpen && this.#topics.turnedAway(reason)) return void this.#start(reason);
+      if ((code === 400 || code === 4400) && !wasOpen && this.#topics.areNew) {
+        this.#topics.refusal = reason;
+        return void this.#start(reason);
+      }
       return this.#close(reason || `refused with ${code}`, code!);
     }
     reason ||= wasOpen ? "the connection was lost" : "the gateway could not be reached";
@@ -612,7 +638,8 @@ export class Client<
    * through where sockets do not, and is told the status of a refusal.
    */
   #chooseTransport({ code }: End, wasOpen: boolean): void {
-    if (this.#options.transport === "sse" || !this.#WebSocket) return;
+    const { transport = "auto" } = this.#options;
+    if (transport !== "auto" || !this.#WebSocket) return;
     if (this.#usesSse) {
       this.#usesSse = wasOpen; // else it was no better
       this.#unwelcome = 0;
@@ -634,7 +661,9 @@ export class Client<
   #watchSilence(): void {
     clearTimeout(this.#watch);
     if (this.#pingMs === 0) return;
-    const leftMs = this.#heardAt + SILENT_INTERVALS * this.#pingMs - Date.now();
+    const now = Date.now();
+    this.#heardAt = Math.min(this.#heardAt, now); // the clock may have been set back
+    const leftMs = this.#heardAt + SILENT_INTERVALS * this.#pingMs - now;
     if (leftMs <= 0) this.#ended({ reason: "the gateway went silent" });
     else this.#watch = setTimeout(() => this.#watchSilence(), leftMs);
   }
@@ -648,54 +677,41 @@ export class Client<
       try {
         await this.#identify("expiring");
       } catch (error) {
-        if (attempt !== this.#attempt) return;
-        if (error instanceof Stop) return this.#close(error.message, "stopped");
-        // The gateway ends the connection when the token has ended; a new one asks again.
-        if (Date.now() < endsAt) this.#refresh = setTimeout(refresh, backoffMs(4) + 1_000);
+        this.#failed(attempt, error as Error, () => {
+          // The gateway ends the connection when the token has ended; a new one asks again.
+          if (Date.now() < endsAt) this.#refresh = setTimeout(refresh, backoffMs(4) + 1_000);
+        });
       }
     };
     this.#refresh = setTimeout(refresh, afterMs);
   }
 
-  async #ask(message: { kind: string; last?: number; [field: string]: unknown }, timeoutMs: number): Promise<ServerMessage> {
+  /** Send a message once there is a connection, and wait for its answer, all within a time. */
+  async #ask(message: { kind: string; last?: number; topics?: string[]; [field: string]: unknown }, timeoutMs: number): Promise<ServerMessage> {
+    const deadline = Date.now() + timeoutMs;
+    await within<void>(timeoutMs, false, (resolve, reject) =>
+      this.onStatus(({ state, reason }) => {
+        if (state === "open") resolve();
+        if (state === "closed") reject(new NoAnswerError(`closed: ${reason}`, false));
+      }),
+    );
     const send = this.#connection?.send;
-    if (!send) throw new NoAnswerError(`${BY_SSE}; the gateway takes no messages`, false);
+    if (!send) throw new NoAnswerError("the gateway takes no messages", false);
     const ref = ++this.#ref;
-    return new Promise((resolve, reject) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.#asked.delete(ref);
-      };
-      const fail = (error: Error) => (done(), reject(error));
-      const timer = setTimeout(() => fail(new NoAnswerError("no answer in time", true)), timeoutMs);
-      const settle = (answer: ServerMessage) => {
-        done();
-        if (answer.kind === "error") reject(new RefusalError(answer.code, answer.message));
-        else resolve(answer);
-      };
-      this.#asked.set(ref, { ...message, settle, fail });
+    return within(deadline - Date.now(), true, (resolve, reject) => {
+      this.#asked.set(ref, { ...message, resolve, reject });
       send({ ...message, ref });
-    });
-  }
-
-  #opened(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const end = (why?: string) => {
-        if (why) reject(new NoAnswerError(why, false));
-        else resolve();
-        clearTimeout(timer);
-        queueMicrotask(() => stop()); // it may be called before `stop` is there
-      };
-      const timer = setTimeout(end, timeoutMs, "not connected in time");
-      const stop = this.onStatus(({ state, reason }) => {
-        if (state === "open") end();
-        if (state === "closed") end(`closed: ${reason}`);
-      });
+      return () => this.#asked.delete(ref);
     });
   }
 
   #reportAttempt(reason: string, retryAt: number | null): void {
     this.#report({ state: "connecting", reason, failures: this.#failures, retryAt });
+  }
+
+  #reportOpen(fields: Omit<Open, "state" | "reason" | "forbidden">): void {
+    const reason = fields.transport === "sse" ? "connected by server-sent events" : "connected";
+    this.#report({ ...fields, state: "open", reason, forbidden: this.#topics.forbidden });
   }
 
   #report(status: Status): void {
@@ -704,8 +720,30 @@ export class Client<
   }
 }
 
+/**
+ * A promise with a time limit.
+ *
+ * @param sent whether a message was sent when the time ends.
+ * @param begin returns what is to be done once it has settled.
+ */
+function within<T>(
+  ms: number,
+  sent: boolean,
+  begin: (resolve: (value: T) => void, reject: (error: Error) => void) => (() => void) | void,
+): Promise<T> {
+  let timer: ReturnType<typeof setTimeout>;
+  let end: (() => void) | void;
+  return new Promise<T>((resolve, reject) => {
+    timer = setTimeout(() => reject(new NoAnswerError("no answer in time", sent)), ms);
+    end = begin(resolve, reject);
+  }).finally(() => {
+    clearTimeout(timer);
+    end?.();
+  });
+}
+
 function momentIn(seconds: number | null): number | null {
-  return seconds === null ? null : Date.now() + seconds * 1000;
+  return seconds && Date.now() + seconds * 1000;
 }
 
 /** Make a client and connect it. */

@@ -1,6 +1,6 @@
 import type { Client, Options, Refresh, Status } from "./client.js";
 import type { NoAnswerError, RefusalError } from "./errors.js";
-import type { ClarionEvent, End, Position, ServerMessage } from "./protocol.js";
+import type { ClarionEvent, End, Position, RefusedTopic, ServerMessage } from "./protocol.js";
 import type { Recent } from "./recent.js";
 
 // Topics of the hub before are kept for so long, until their tabs have come.
@@ -12,6 +12,7 @@ const ANSWER_MS = 600_000;
 export type Call =
   | { from: string; kind: "hello"; attempt: number; since: Position | null; topics: readonly string[]; told: readonly string[] }
   | { from: string; kind: "say"; message: Saying }
+  | { from: string; kind: "probe" }
   | { from: string; kind: "bye" };
 
 /** A message of a tab's client, as a gateway would get it. */
@@ -54,6 +55,7 @@ interface Follower {
   attempt: number;
   since: Position | null;
   topics: readonly string[];
+  refused: RefusedTopic[];
   told: Set<string>; // topics that it knows it receives: it fetched their state
   isSettled: boolean; // the gateway has said its word on the topics
   isOpen: boolean; // it was welcomed on this connection
@@ -118,6 +120,7 @@ export class Hub {
   #called(call: Call): void {
     if (call.kind === "hello") void this.#hello(call);
     else if (call.kind === "say") void this.#answer(call.from, call.message);
+    else if (call.kind === "probe") this.#post({ to: call.from });
     else this.#forget(call.from);
   }
 
@@ -125,14 +128,16 @@ export class Hub {
     const known = this.#tabs.get(from);
     if (known?.attempt === attempt) return;
     const told = known?.told ?? new Set(before.filter((topic) => !this.#notResumed.has(topic)));
-    const tab: Follower = { attempt, since, topics, told, isSettled: false, isOpen: false, isKnown: false };
+    const tab: Follower = { attempt, since, topics, refused: [], told, isSettled: false, isOpen: false, isKnown: false };
     this.#tabs.set(from, tab);
     if (!known) this.#watch(from);
     const { status } = this.#inner;
     if (status.state === "connecting") this.#post({ to: from, attempt, message: { kind: "status", status } });
-    const subscribing = topics.filter((topic) => !known?.topics.includes(topic)).map((topic) => this.#inner.subscribe(topic));
+    const subscribing = topics
+      .filter((topic) => !known?.topics.includes(topic))
+      .map((topic) => this.#inner.subscribe(topic).catch(({ code, message }) => code && tab.refused.push({ topic, code, message })));
     this.#drop(known?.topics.filter((topic) => !topics.includes(topic)) ?? []);
-    await Promise.allSettled(subscribing);
+    await Promise.all(subscribing);
     tab.isSettled = true;
     this.#welcomeAll();
   }
@@ -263,7 +268,7 @@ export class Hub {
   }
 
   #welcome(to: string, tab: Follower, status: Open): void {
-    const { since, attempt } = tab;
+    const { since, attempt, refused } = tab;
     const position = this.#inner.position!;
     const missed = tab.isKnown || !since ? [] : this.heritage.recent.after(since.id);
     const resumed = tab.isKnown ? status.resumed === true : since && missed !== null;
@@ -279,7 +284,7 @@ export class Hub {
       attempt,
       message: {
         kind: "welcome", id, user, pod, connection, transport, resumed, topics,
-        expires_in: null, not_resumed: topics.filter(isLate),
+        expires_in: null, not_resumed: topics.filter(isLate), refused,
       },
     });
     const isMissed = ({ id, topic }: ClarionEvent) => missed?.some((event) => event.id === id && event.topic === topic);

@@ -14,18 +14,12 @@ export interface PageListener {
 export function watchPage(listener: PageListener): () => void {
   if (!globalThis.document) return () => {};
   const stop = new AbortController();
-  const on = (target: EventTarget, type: string, handler: (event: any) => void) =>
-    target.addEventListener(type, handler, { signal: stop.signal });
-  on(window, "online", () => listener.awake());
-  on(document, "visibilitychange", () =>
-    document.visibilityState === "visible" ? listener.awake() : listener.hidden(),
-  );
-  on(window, "pagehide", ({ persisted }: PageTransitionEvent) => {
-    listener.hidden();
-    if (persisted) listener.frozen();
-  });
-  on(window, "pageshow", ({ persisted }: PageTransitionEvent) => {
-    if (persisted) listener.thawed();
-  });
+  const hear = ({ type, persisted }: Event & { persisted?: boolean }) => {
+    const isLeft = type === "pagehide";
+    if (isLeft || (document.visibilityState === "hidden" && type !== "online")) listener.hidden();
+    else if (!persisted) listener.awake();
+    if (persisted) (isLeft ? listener.frozen : listener.thawed)();
+  };
+  for (const type of ["online", "pagehide", "pageshow", "visibilitychange"]) addEventListener(type, hear, { capture: true, signal: stop.signal });
   return () => stop.abort();
 }

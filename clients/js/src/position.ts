@@ -16,11 +16,11 @@ export class Kept {
   readonly #storage: StorageLike | undefined;
   readonly #key: string;
 
-  constructor(storage: StorageLike | undefined, key: string) {
-    this.#storage = storage;
+  constructor(storage: StorageLike | (() => StorageLike) | undefined, key: string) {
     this.#key = key;
     try {
-      const found = JSON.parse(storage?.getItem(key) ?? "null");
+      this.#storage = typeof storage === "function" ? storage() : storage;
+      const found = JSON.parse(this.#storage?.getItem(key) ?? "null");
       if (/^\d{1,16}$/.test(found?.id)) this.#value = found;
     } catch {
       // Not ours, or no access to storage: begin anew.

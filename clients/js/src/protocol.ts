@@ -39,6 +39,7 @@ export type ServerMessage =
       ping_interval?: number;
       topics?: string[];
       not_resumed?: string[];
+      refused?: RefusedTopic[];
       /** On an event stream: messages go by POST. */
       messages?: "post";
       /** From a hub of tabs (hub.ts): how it is connected. */
@@ -64,6 +65,7 @@ export type ServerMessage =
       id: string;
       topics: string[];
       forbidden?: string[];
+      refused?: RefusedTopic[];
       events?: ClarionEvent[];
     }
   | { kind: "unsubscribed"; ref: number; topics: string[] }
@@ -78,6 +80,13 @@ export type ServerMessage =
       left?: string[];
     }
   | { kind: "ping" };
+
+/** A topic that the application refuses, and why. */
+export interface RefusedTopic {
+  readonly topic: string;
+  readonly code: string;
+  readonly message: string;
+}
 
 /** Why a connection ended. */
 export interface End {
@@ -98,7 +107,7 @@ export interface Listener {
 
 /** One connection. */
 export interface Connection {
-  /** Send a message; undefined where the gateway takes none. By an event stream, only a `message`. */
+  /** Send a message; undefined where the gateway takes none. By an event stream, no `auth` and no `answer`. */
   readonly send?: (message: object) => void;
   /** Let go of it. `ended` is not called. */
   close(): void;

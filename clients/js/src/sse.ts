@@ -21,7 +21,13 @@ export function openEventStream(base: URL, beginning: Beginning, listener: Liste
     connection.send = (message) => void post(url, { ...options, method: "POST" }, message as Asking, listener);
   };
   fetch(address(base, "sse", beginning), options)
-    .then((response) => (response.ok ? read(response, listener, welcomed) : refused(response, listener)))
+    .then((response) => {
+      const type = response.headers.get("Content-Type") ?? "nothing";
+      if (!response.ok) return refused(response, listener);
+      if (type.startsWith("text/event-stream")) return read(response, listener, welcomed);
+      abort.abort();
+      listener.ended({ reason: `expected a gateway at ${bare}, which answered with ${type}` });
+    })
     .catch(async (error: Error) => {
       // A forbidden page may not send the header, and learns no more than that. It may read the
       // refusal of a request without one.
@@ -37,6 +43,8 @@ export function openEventStream(base: URL, beginning: Beginning, listener: Liste
 type Welcome = Extract<ServerMessage, { kind: "welcome" }>;
 type Asking = { ref: number };
 
+const ACCEPTED = 202;
+
 /** Send a message by a request of its own. The answer is what a WebSocket would bring, or a problem document. */
 async function post(url: URL, options: RequestInit, message: Asking, listener: Listener): Promise<void> {
   const { ref } = message;
@@ -44,6 +52,7 @@ async function post(url: URL, options: RequestInit, message: Asking, listener: L
   const headers = { ...options.headers, "Content-Type": "application/json" };
   try {
     const response = await fetch(url, { ...options, headers, body: JSON.stringify(message) });
+    if (response.status === ACCEPTED) return; // the answer comes by the stream
     const answer = await response.json();
     const { code, detail } = answer;
     if (response.ok) listener.message(answer);
@@ -84,7 +93,7 @@ async function read(response: Response, listener: Listener, welcomed: (welcome: 
       if (fields["retry"]) afterMs = Number(fields["retry"]);
       const message = messageOf(fields);
       if (message?.kind === "welcome") welcomed(message);
-      if (message?.kind === "error") ({ code, message: reason } = message);
+      if (message?.kind === "error" && !("ref" in message)) ({ code, message: reason } = message); // the last words
       else if (message) listener.message(message);
     }
   }

@@ -2,11 +2,15 @@
  * Many tabs, one connection. One tab leads: it holds the lock `name`, and has the hub with the client
  * that is connected. To the clients of all tabs the hub looks like a gateway: it welcomes them, resumes
  * them from the last events, and passes on everything else. When the leading tab ends, another one gets
- * the lock, and its hub goes on from that tab's position with the topics of all.
+ * the lock, and its hub goes on from that tab's position with the topics of all. A leading tab that is
+ * frozen, or waits for a dialog, answers no probe: then a tab that somebody looks at takes the lock.
  */
 import { Hub, type Call, type MakeInner, type Saying, type Word } from "./hub.js";
 import type { Beginning, Connection, Listener, ServerMessage } from "./protocol.js";
 import { Recent } from "./recent.js";
+
+// A hub that has not answered a probe by the next one is frozen.
+const PROBE_MS = 5_000;
 
 /** One client's place among those that share a connection. */
 export class Tab {
@@ -14,10 +18,13 @@ export class Tab {
   readonly #channel: BroadcastChannel;
   readonly #left = new AbortController();
   readonly #recent = new Recent();
-  readonly #ready: Promise<void>;
+  readonly #probes: ReturnType<typeof setInterval>;
+  /** Whether this page may use locks at all. */
+  readonly ready: Promise<boolean>;
   #hub: Hub | null = null;
   #term = 0; // of the hub that counts
   #isWelcome = false;
+  #isProbed = false; // and the hub has said nothing since
   #isLoggedOut: boolean;
   #topics: Word["topics"] = {};
   #told: readonly string[] = []; // the topics that a hub named last
@@ -37,8 +44,11 @@ export class Tab {
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }: MessageEvent<Word | Call>) => "term" in data && this.#hear(data);
     // The browser releases this lock when the tab ends; the hub waits for it.
-    this.#ready = new Promise((resolve) => this.#hold(`${name} ${this.#id}`, resolve));
-    void this.#ready.then(() => this.#hold(name, () => this.#lead()));
+    this.ready = new Promise((resolve) => {
+      this.#hold(`${name} ${this.#id}`, () => resolve(true), () => resolve(false));
+    });
+    void this.ready.then((may) => may && this.#leadLater());
+    this.#probes = setInterval(() => this.#probe(), PROBE_MS);
   }
 
   /** Connect to the hub, as to a gateway. */
@@ -60,6 +70,7 @@ export class Tab {
   /** Leave. If this tab leads, another one takes over. */
   leave(): void {
     this.#call({ from: this.#id, kind: "bye" });
+    clearInterval(this.#probes);
     this.#hub?.close();
     this.#left.abort();
     this.#channel.close();
@@ -70,8 +81,25 @@ export class Tab {
   }
 
   async #greet(): Promise<void> {
-    await this.#ready;
+    await this.ready;
     if (this.#hello && !this.#left.signal.aborted) this.#call(this.#hello);
+  }
+
+  /** Lead as soon as no other tab does, or instead of it. */
+  #leadLater(steal = false): void {
+    const lost = () => {
+      this.#hub?.close();
+      this.#hub = null;
+      this.#leadLater();
+    };
+    this.#hold(this.name, () => this.#lead(), lost, steal);
+  }
+
+  #probe(): void {
+    if (this.#hub || globalThis.document?.visibilityState === "hidden") return;
+    if (this.#isProbed) this.#leadLater(true);
+    else this.#call({ from: this.#id, kind: "probe" });
+    this.#isProbed = !this.#isProbed;
   }
 
   #lead(): void {
@@ -95,6 +123,7 @@ export class Tab {
       if (wasWelcome) this.#listener?.ended({ reason: "another tab connects", afterMs: 0 });
       else void this.#greet();
     }
+    this.#isProbed = false;
     this.#isLoggedOut = word.isLoggedOut;
     this.#topics = word.topics;
     const isMine = word.to ? word.to === this.#id && word.attempt === this.#opened : word.isForAll || this.#isWelcome;
@@ -127,10 +156,15 @@ export class Tab {
     this.#listener?.message(message);
   }
 
-  /** Hold a lock from when it is granted until this tab leaves or ends. */
-  #hold(name: string, granted: () => void): void {
+  /**
+   * Hold a lock from when it is granted until this tab leaves or ends.
+   *
+   * @param lost another tab has taken it, or this page may have none.
+   * @param steal take it from the tab that has it.
+   */
+  #hold(name: string, granted: () => void, lost: () => void, steal = false): void {
     const { signal } = this.#left;
     const left = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
-    navigator.locks.request(name, { signal }, () => (granted(), left)).catch(() => {}); // left before
+    navigator.locks.request(name, steal ? { steal } : { signal }, () => (granted(), left)).catch(() => signal.aborted || lost());
   }
 }

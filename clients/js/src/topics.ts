@@ -1,4 +1,5 @@
-import { RefusalError } from "./errors.js";
+import { NoAnswerError, RefusalError } from "./errors.js";
+import type { RefusedTopic } from "./protocol.js";
 
 interface Pending {
   readonly promise: Promise<void>;
@@ -15,7 +16,8 @@ export class Topics {
   readonly #unread = new Set<string>();
   readonly #named = new Set<string>(); // on this connection, and answered
   asked = new Set<string>(); // on this connection, and not yet answered
-  #isCautious = false; // a connection names one new topic at most
+  /** Why the gateway refused a request to connect that named new topics; the next one names none of them. */
+  refusal: string | undefined;
   /** Topics that the connection receives: those granted by the token, and of the wanted ones those allowed. */
   received: readonly string[] = [];
 
@@ -64,31 +66,22 @@ export class Topics {
     return [...this.#named].filter((topic) => !this.#wanted.has(topic));
   }
 
+  /** Wanted topics that the gateway has been asked for, and does not grant. */
+  get forbidden(): string[] {
+    return [...this.#wanted.keys()].filter((topic) => this.#named.has(topic) && !this.received.includes(topic));
+  }
+
   /** Begin a connection; returns the topics that it is to name. */
   begin(): string[] {
-    const [, ...others] = this.#pending.keys();
-    this.#isCautious &&= this.#pending.size > 0;
     this.#named.clear();
     this.asked = new Set(this.#wanted.keys());
-    if (this.#isCautious) this.unanswered(others);
+    if (this.refusal) this.unanswered(this.#pending.keys());
     return [...this.asked];
   }
 
-  /**
-   * The gateway has refused a request to connect.
-   *
-   * If the request named one new topic, that topic is refused. If it named several, the next requests
-   * name one each, to find those at fault.
-   *
-   * @returns whether there are new topics, so that another request may do.
-   */
-  turnedAway(reason: string): boolean {
-    const [first, other] = [...this.#pending.keys()].filter((topic) => this.asked.has(topic));
-    if (first === undefined) return false;
-    this.#isCautious = true;
-    const code = reason.startsWith("expected at most") ? "too_many_topics" : "invalid_topic";
-    if (other === undefined) this.#refuse(first, new RefusalError(code, reason));
-    return true;
+  /** Whether the request to connect names topics that the gateway has not granted before. */
+  get areNew(): boolean {
+    return [...this.#pending.keys()].some((topic) => this.asked.has(topic));
   }
 
   /** The gateway is asked for these. */
@@ -97,7 +90,7 @@ export class Topics {
   }
 
   /** The gateway does not answer for these now. An error says that it never will. */
-  unanswered(topics: readonly string[], error?: Error): void {
+  unanswered(topics: Iterable<string>, error?: Error): void {
     for (const topic of topics) {
       this.asked.delete(topic);
       if (error) this.#refuse(topic, error);
@@ -113,9 +106,10 @@ export class Topics {
    * Take the gateway's word on what the connection receives.
    *
    * @param asked the topics that this answers for; by default all that it has answered for before.
+   * @param refused by the application; all others that are not received are forbidden.
    * @returns topics of which the application must fetch the state.
    */
-  heard(received: readonly string[], asked: Iterable<string> = this.#named): string[] {
+  heard(received: readonly string[], asked: Iterable<string> = this.#named, refused: RefusedTopic[] = []): string[] {
     this.received = received;
     for (const topic of asked) {
       this.asked.delete(topic);
@@ -124,7 +118,8 @@ export class Topics {
         this.#resolve(topic);
       } else {
         this.#unread.add(topic);
-        this.#refuse(topic, new RefusalError("forbidden", `the token does not allow ${topic}`));
+        const { code = "forbidden", message = `the token does not allow ${topic}` } = refused.find((each) => each.topic === topic) ?? {};
+        this.#refuse(topic, new RefusalError(code, message));
         if (!this.#wanted.has(topic)) this.#named.delete(topic);
       }
     }
@@ -143,9 +138,9 @@ export class Topics {
     if (pending) this.remove(topic, pending.subscriptions);
   }
 
-  /** Let those that wait for a topic know that it does not come. The topics stay wanted. */
-  fail(error: Error): void {
-    for (const { reject } of this.#pending.values()) reject(error);
+  /** Let those that wait for a topic know that the client has closed. The topics stay wanted. */
+  fail(reason: string): void {
+    for (const { reject } of this.#pending.values()) reject(new NoAnswerError(`closed: ${reason}`, false));
     this.#pending.clear();
   }
 }

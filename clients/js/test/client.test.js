@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { WebSocket } from "ws";
-import { createClient, NoAnswerError, RefusalError, Stop } from "../dist/index.js";
+import { Client, createClient, fetchToken, NoAnswerError, RefusalError, Stop } from "../dist/index.js";
 import { event, promised, say, startGateway, status, welcome } from "./gateway.js";
 
 const cleanups = [];
@@ -440,7 +440,7 @@ test("a subscription that comes too fast is repeated", async () => {
   assert.deepEqual(asked, [["connect"], ["subscribe", "a"], ["subscribe", "a"]]);
 });
 
-test("over an event stream, a new topic is a new stream from the same position", async () => {
+test("over an event stream whose gateway takes no messages, a new topic is a new stream from the same position", async () => {
   const asked = [];
   const url = await startedWithoutSockets((request, response) => {
     const { searchParams } = new URL(request.url, "http://gateway");
@@ -454,6 +454,44 @@ test("over an event stream, a new topic is a new stream from the same position",
   assert.deepEqual(asked, [[null], ["4", "a"]]);
 });
 
+/** A gateway of event streams that takes messages by POST; what `answer` returns comes by the stream. */
+async function streaming(answer, welcome = {}) {
+  let open;
+  return startedWithoutSockets(async (request, response) => {
+    if (request.method === "POST") {
+      const message = JSON.parse(Buffer.concat(await request.toArray()));
+      response.writeHead(202).end();
+      const { event, id, ...data } = answer(message);
+      return open.write(`${id ? `id: ${id}\n` : ""}event: ${event}\ndata: ${JSON.stringify({ ref: message.ref, ...data })}\n\n`);
+    }
+    open = response;
+    const { searchParams } = new URL(request.url, "http://gateway");
+    const topics = searchParams.getAll("topic");
+    const detail = problemOf(topics);
+    if (detail) return response.writeHead(400, { "content-type": "application/problem+json" }).end(JSON.stringify({ status: 400, detail }));
+    const fields = { connection: "s", pod: "p", user: null, resumed: searchParams.has("since") || null, messages: "post", topics, ...welcome };
+    stream(response, `id: 4\nevent: $welcome\ndata: ${JSON.stringify(fields)}\n\n`);
+  });
+}
+
+test("over an event stream, topics come and go by messages, and the stream answers", async () => {
+  const said = [];
+  const url = await streaming(({ kind, topics, last }) => {
+    said.push([kind, topics, last]);
+    if (kind === "unsubscribe") return { event: "$unsubscribed", topics };
+    const past = { kind: "event", id: "3", type: "tick", data: 3, topic: "a", time: "" };
+    return { event: "$subscribed", id: 5, topics, ...(last && { events: [past] }) };
+  });
+  const client = connect(url, { transport: "sse" });
+  await status(client, "open");
+  const { events } = await client.subscribe("a", { last: 1 });
+  assert.deepEqual(events.map(({ data }) => data), [3]);
+  assert.equal(client.position, "5");
+  client.unsubscribe("a");
+  await status(client, ({ topics }) => topics?.length === 0);
+  assert.deepEqual(said, [["subscribe", ["a"], undefined], ["subscribe", ["a"], 1], ["unsubscribe", ["a"], undefined]]);
+});
+
 /** A gateway that refuses to connect if a name is `*`, or if there are more than two. */
 function problemOf(topics) {
   if (topics.includes("*")) return "expected a topic of 1 to 128 characters";
@@ -461,21 +499,28 @@ function problemOf(topics) {
 }
 
 test("over an event stream, a topic that cannot be is refused, and nothing else", async () => {
-  const url = await startedWithoutSockets((request, response) => {
-    const { searchParams } = new URL(request.url, "http://gateway");
-    const topics = searchParams.getAll("topic");
-    const detail = problemOf(topics);
-    if (detail) return response.writeHead(400, { "content-type": "application/problem+json" }).end(JSON.stringify({ status: 400, detail }));
-    const welcome = { connection: "s", user: null, resumed: searchParams.has("since") || null, topics };
-    stream(response, `id: 4\nevent: $welcome\ndata: ${JSON.stringify(welcome)}\n\n`);
+  const received = ["a"];
+  const url = await streaming(({ topics }) => {
+    const message = problemOf([...received, ...topics]);
+    if (message) return { event: "$error", code: message.startsWith("expected at most") ? "too_many_topics" : "invalid_topic", message };
+    received.push(...topics);
+    return { event: "$subscribed", id: 5, topics };
   });
   const client = connect(url, { transport: "sse", topics: ["a"] });
-  await status(client, "open");
   const [good, bad, surplus] = await Promise.allSettled(["b", "*", "c"].map((topic) => client.subscribe(topic)));
   assert.deepEqual([bad.reason.name, bad.reason.code, good.status], ["RefusalError", "invalid_topic", "fulfilled"]);
   assert.equal(surplus.reason.code, "too_many_topics");
-  const { state, topics } = await status(client, "open");
+  const { state, topics } = client.status;
   assert.deepEqual([state, topics], ["open", ["a", "b"]]);
+});
+
+test("if a gateway of event streams takes no messages, new topics with a bad one are refused together", async () => {
+  const url = await streaming(() => {}, { messages: undefined });
+  const client = connect(url, { transport: "sse", topics: ["a"] });
+  const refused = await Promise.allSettled(["b", "*"].map((topic) => client.subscribe(topic)));
+  assert.deepEqual(refused.map(({ reason }) => reason?.code), ["invalid_topic", "invalid_topic"]);
+  const { topics } = await status(client, "open");
+  assert.deepEqual(topics, ["a"]);
 });
 
 test("a topic that cannot be is refused, also if it was asked for before the socket was open", async () => {
@@ -493,6 +538,18 @@ test("a topic that cannot be is refused, also if it was asked for before the soc
   const client = connect(url);
   const [good, bad] = await Promise.allSettled(["b", "*"].map((topic) => client.subscribe(topic)));
   assert.deepEqual([bad.reason.code, good.status], ["invalid_topic", "fulfilled"]);
+});
+
+test("a topic that the application refuses is refused with its code, whenever it was asked for", async () => {
+  const refused = ["full", "late"].map((topic) => ({ topic, code: `${topic}_code`, message: "no room" }));
+  const url = await gateway((socket) => {
+    say(socket, welcome({ topics: [], refused: [refused[0]] }));
+    socket.on("message", (data) => say(socket, { kind: "subscribed", ref: JSON.parse(data).ref, id: "5", topics: [], refused: [refused[1]] }));
+  });
+  const client = connect(url, { topics: ["never"] });
+  await assert.rejects(client.subscribe("full"), { name: "RefusalError", code: "full_code", message: "no room" });
+  await assert.rejects(client.subscribe("late"), { name: "RefusalError", code: "late_code", message: "no room" });
+  assert.deepEqual(client.status.forbidden, ["never"]);
 });
 
 test("without a new topic, a refusal of the request closes the client", async () => {
@@ -795,7 +852,73 @@ test("a message that waits in vain for a connection leaves nothing behind", asyn
       stop();
     };
   };
-  await assert.rejects(client.send("a", 1, { timeout: 10 }), { name: "NoAnswerError", message: "not connected in time", sent: false });
+  await assert.rejects(client.send("a", 1, { timeout: 10 }), { name: "NoAnswerError", message: "no answer in time", sent: false });
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(listeners, 0);
+});
+
+test("a client that closed itself keeps nobody waiting for topics", async () => {
+  const client = connect(await gateway((socket) => socket.close(4403, "barred")));
+  await status(client, "closed");
+  await assert.rejects(client.subscribe("a"), { name: "NoAnswerError", message: "closed: barred", sent: false });
+});
+
+test("a client that is yet to connect lets topics wait", async () => {
+  const client = new Client({ url: await topical([]), WebSocket });
+  const subscribed = client.subscribe("a");
+  await new Promise((resolve) => setImmediate(resolve));
+  client.connect();
+  await subscribed;
+  client.close();
+});
+
+test("a token that no header may hold, or that never comes, is reported and asked for again", async (context) => {
+  const url = await gateway((socket) => say(socket, welcome()));
+  const bad = connect(url, { getToken: () => "<!doctype html> <title>Log in</title>" });
+  assert.match((await status(bad, ({ retryAt }) => retryAt)).reason, /subprotocol/);
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const hanging = connect(url, { getToken: () => new Promise(() => {}) });
+  context.mock.timers.tick(30_000);
+  context.mock.timers.reset();
+  assert.equal((await status(hanging, ({ retryAt }) => retryAt)).reason, "no token: no answer in time");
+});
+
+for (const [status_, body, expected] of [
+  [401, "", { code: "stopped", reason: /^not logged in: .* answered with 401$/ }],
+  [500, "oops", { state: "connecting", reason: /^no token: .* answered with 500, and no JWT$/ }],
+  [200, "<!doctype html><title>Log in</title>", { state: "connecting", reason: /^no token: .* answered with 200, and no JWT$/ }],
+  [200, '{"token":"a.b.c"}', { state: "connecting", reason: /and no JWT$/ }],
+]) {
+  test(`a token endpoint that answers ${status_} with ${body || "nothing"} is told apart`, async () => {
+    const gatewayUrl = await gateway((socket) => say(socket, welcome()), (_, response) => response.writeHead(status_).end(body));
+    const client = connect(gatewayUrl, { getToken: fetchToken(`${gatewayUrl}/token`) });
+    const { reason, code = "", state } = await status(client, ({ retryAt, code }) => retryAt || code === "stopped");
+    assert.match(reason, expected.reason);
+    assert.equal(code || state, expected.code ?? expected.state);
+  });
+}
+
+test("something else that answers with a page is named, and tried again", async () => {
+  const url = await startedWithoutSockets((_, response) => response.writeHead(200, { "content-type": "text/html" }).end("<p>"));
+  const { reason } = await status(connect(url, { transport: "sse" }), ({ retryAt }) => retryAt);
+  assert.match(reason, /^expected a gateway at .*\/sse, which answered with text\/html$/);
+});
+
+test("a storage that the browser refuses is done without", async () => {
+  const url = await gateway((socket) => say(socket, welcome({ id: "7" })));
+  const storage = () => {
+    throw new Error("the operation is insecure");
+  };
+  const client = connect(url, { storage });
+  await status(client, "open");
+  assert.equal(client.position, "7");
+});
+
+test("sockets alone stay sockets", async () => {
+  let streams = 0;
+  let sockets = 0;
+  const url = await gateway((socket) => (sockets++, socket.terminate()), (_, response) => (streams++, response.writeHead(404).end()));
+  const client = connect(url, { transport: "websocket" });
+  await status(client, () => sockets > 3);
+  assert.equal(streams, 0);
 });

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Dialog, Page, async_playwright
 
 from tests.clients.balancer import balanced
 from tests.e2e.stack import Stack
@@ -318,3 +318,57 @@ async def test_a_refusal_closes_all_tabs(tabs: Tabs) -> None:
     await first.evaluate("client.close()")
     await tabs.wait(second, "client.status.state === 'closed'")
     assert await second.evaluate("client.status.code") == 4401
+
+
+async def test_a_leading_tab_that_is_frozen_is_replaced(stack: Stack, tabs: Tabs) -> None:
+    """A dialog freezes it, as browsers on phones do with tabs that nobody looks at."""
+    leading, other = [await tabs.open() for _ in range(2)]
+    shown: asyncio.Future[Dialog] = asyncio.get_running_loop().create_future()
+    leading.on("dialog", shown.set_result)
+    alert = asyncio.ensure_future(leading.evaluate("alert('still there?')"))
+    dialog = await shown
+    for number in range(5):
+        await stack.publish("all", "tick", number)
+    assert await tabs.hears(other, 4) == list(range(5))
+    await dialog.accept()
+    await alert
+    await stack.publish("all", "tick", 5)
+    for page in (leading, other):
+        assert await tabs.hears(page, 5) == list(range(6))
+        assert await page.evaluate("refreshes") == ["first"]
+    await until(lambda: _is_one(stack))
+    await other.close()
+    await tabs.wait(leading, "client.status.state === 'open'")
+    await stack.publish("all", "tick", 6)
+    assert await tabs.hears(leading, 6) == list(range(7)), "the lock is granted to it again"
+
+
+async def test_where_a_page_may_hold_no_locks_each_tab_connects(stack: Stack, tabs: Tabs) -> None:
+    """As in a sandboxed frame, and where a browser blocks all cookies."""
+    pages = []
+    for _ in range(2):
+        page = await tabs._page()
+        await page.evaluate(
+            "navigator.locks.request = async () => { throw new DOMException('', 'SecurityError') }"
+        )
+        await tabs.connect(page)
+        pages.append(page)
+    assert await connections(stack) == 2
+    await stack.publish("all", "tick", 0)
+    for page in pages:
+        assert await tabs.hears(page, 0) == [0]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_tab_is_told_why_a_topic_is_refused(
+    stack: Stack, tabs: Tabs, transport: str
+) -> None:
+    await tabs.be(stack.token("alice", subscribe=["order.*"]))
+    page = await tabs.open(transport=transport)
+    codes = "topics => Promise.all(topics.map(t => client.subscribe(t).catch(e => e.code)))"
+    refused = await page.evaluate(codes, ["order. 1", "vip", "order.2"])
+    assert refused == ["invalid_topic", "forbidden", {"events": []}]
+    many = [f"order.{number}" for number in range(10, 10 + 100)]
+    answers = await page.evaluate(codes, many)
+    assert answers.count("too_many_topics") == 1
+    assert answers.count({"events": []}) == 99
