@@ -20,6 +20,7 @@ from tests.valkey import Valkey
 
 PACKAGE = ROOT / "clients" / "js"
 NPM_SECONDS = 600
+MAX_TOPICS = 20
 RULES = [
     {"pattern": "room.*", "presence": True},
     {"pattern": "price.*", "last_value": True},
@@ -68,7 +69,7 @@ def stack(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> It
         "js",
         handlers="tests.clients.js.handlers:handlers",
         GATEWAY_DRAIN_SPREAD_SECONDS="0.2",
-        GATEWAY_MAX_TOPICS_PER_CONNECTION="20",
+        GATEWAY_MAX_TOPICS_PER_CONNECTION=str(MAX_TOPICS),
         CLARION_TOPIC_RULES=json.dumps({"topics": RULES}),
     )
     with made.running():
