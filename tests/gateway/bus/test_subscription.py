@@ -814,6 +814,19 @@ def test_what_a_pod_has_no_memory_to_make_up_for_is_told(loop: ClockworkLoop) ->
     assert len(pod.gaps) == 2
 
 
+def test_what_a_pod_has_no_memory_for_hides_no_other_loss(loop: ClockworkLoop) -> None:
+    pod = Listening(loop, pending_max_bytes=1 << 20)
+    pod.publish(AUTHENTICATED)
+    pod.subscriber.cut()
+    for _ in range(20):
+        pod.bus.publish(Publication(ALL, "tick", b'"%b"' % (b"x" * 60_000)))
+    lost, _ = pod.publish(AUTHENTICATED, count=2)
+    pod.bus.trim("authenticated", 1)
+    pod.loop.advance(1)
+    assert [audiences for audiences, _ in pod.gaps] == [{ALL}, {AUTHENTICATED}]
+    assert pod.gaps[1] == ({AUTHENTICATED}, lost)
+
+
 def test_a_fresh_pod_knows_the_recent_past(loop: ClockworkLoop) -> None:
     """Clients of other pods can resume on it."""
     pod = Listening(loop, begin=False)

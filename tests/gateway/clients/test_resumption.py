@@ -220,5 +220,6 @@ async def test_only_the_bytes_of_segments_are_not_a_clients_own(
     events = [event(3), event(4), event(5)]
     await catching_up.send(connection, [segment, *events])
     assert shared == [True, False, False, False]
+    assert hub.outbound.shared is None
     cost = events[0].cost_bytes
     assert kept == [3 * cost, 2 * cost, cost, 0]
