@@ -14,6 +14,7 @@ import httpx
 
 from tests.abuse.issuer import IssuedToken
 from tests.abuse.pods import Pods
+from tests.abuse.socketio import ByPolls, BySocket
 from tests.chaos.clients import Client, SocketClient, StreamClient
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.oracle import Verdict, judge
@@ -46,6 +47,14 @@ class Socket(_Issued, SocketClient):
 
 class Stream(_Issued, StreamClient):
     """An event stream."""
+
+
+class SocketIo(_Issued, BySocket):
+    """A client of Socket.IO."""
+
+
+class Polls(_Issued, ByPolls):
+    """A client of Socket.IO that polls."""
 
 
 class Shop(Producer):
@@ -89,6 +98,8 @@ class Honest:
                 self._socket(f"socket {number} of {user}", user),
                 self._stream(f"stream {number}", None),
                 self._stream(f"stream {number} of {user}", user),
+                self._socketio(SocketIo, f"Socket.IO {number} of {user}", user),
+                self._socketio(Polls, f"polls {number} of {user}", user),
             ]
         self.coming = [
             self._socket(f"comer {number}", _USERS[number], flees=True)
@@ -161,6 +172,9 @@ class Honest:
 
     def _stream(self, name: str, user: str | None) -> Stream:
         return Stream(name, user, self._gateway, self.ledger, self._own(), self._calm)
+
+    def _socketio(self, kind: type[SocketIo | Polls], name: str, user: str) -> Client:
+        return kind(name, user, self._gateway, self.ledger, self._own(), self._calm)
 
     def _own(self) -> random.Random:
         return random.Random(self.dice.random())

@@ -95,6 +95,8 @@ async def test_what_an_honest_client_notices_is_found(pods: Pods, ledger: Ledger
     assert {(who, ends) for who, _, ends in lost} == {
         ("socket 1 of bob", "4409"),
         ("stream 1 of bob", "4409"),
+        ("Socket.IO 1 of bob", "4409"),
+        ("polls 1 of bob", "closed"),
     }
 
 

@@ -327,7 +327,9 @@ class Polling:
     def end(self, close: Close, *, message: bytes = b"") -> None:
         """See `clarion_gateway.transports.socketio.session.Carrier`.
 
-        A poll that hangs is told. If none does, the next one is, or nobody after a few seconds.
+        A poll that hangs is told. If none does, the next one is, or nobody after a few seconds. A
+        client polls no more if its POST is refused, or if it has fallen silent: its session is
+        unknown at once.
         """
         if self._closing is not None:
             return
@@ -337,6 +339,7 @@ class Polling:
         if self.unsent_bytes > self._sessions.behind_bytes:  # the client would not take them either
             self._exchanges.take()
             self._all_taken()
+        is_silent = self._post is not None or close is close_codes.KEEP_ALIVE
         # A POST that has not been taken whole must not look as if it had.
         self._answer_post(None if close is close_codes.NORMAL else errors.BAD_REQUEST)
         if close is close_codes.NORMAL:  # the client has said that it wants no more
@@ -348,7 +351,7 @@ class Polling:
                 self._exchanges.write(message)
         if self._poll is not None:
             self._flush()
-        if self._exchanges.is_over:
+        if self._exchanges.is_over or (is_silent and not message):
             self._gone()
         else:
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._gone)
