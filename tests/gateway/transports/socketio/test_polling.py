@@ -59,3 +59,20 @@ def test_what_is_written_in_one_pass_leaves_in_one_answer() -> None:
             gateway.loop.call_soon(session.connection.write, frames.text(b"4%d" % number))
         gateway.loop.settle()
         assert gateway.transport.written.endswith(b"\r\n\r\n40\x1e41\x1e42")
+
+
+def test_only_a_page_that_asks_may_read_an_answer_that_is_shared() -> None:
+    allowed = b"\r\naccess-control-allow-origin: https://test\r\n"
+    with running_gateway() as gateway:
+        client = Client(gateway)
+        for sid, lines, reads in [
+            ("first", "", False),
+            ("second", "Origin: https://test\r\n", True),
+            ("second", "Origin: https://test\r\n", True),
+            ("first", "", False),
+        ]:
+            client.say(head(sid, lines=lines))
+            client.do("write", sid, 5)
+            answer = bytes(gateway.transport.written).rpartition(b"HTTP/1.1")[2]
+            assert answer.startswith(b" 200 ")
+            assert (allowed in answer) == reads
