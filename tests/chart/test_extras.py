@@ -205,7 +205,49 @@ def test_topology_of_ones_own_replaces_ours(helm: Helm) -> None:
     assert pod_spec(rendered, "gateway")["topologySpreadConstraints"] == [
         {**constraint, "labelSelector": selector}
     ]
-    assert len(pod_spec(rendered, "publisher")["topologySpreadConstraints"]) == 2
+    assert "affinity" not in pod_spec(rendered, "gateway")
+
+
+ZONE = "topology.kubernetes.io/zone"
+SPREAD = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.parametrize(
+    ("spread", "constraints", "prefers"),
+    [
+        ({}, ["kubernetes.io/hostname"], True),
+        ({"zone": "DoNotSchedule"}, ["kubernetes.io/hostname", ZONE], False),
+        ({"zone": ""}, ["kubernetes.io/hostname"], False),
+        ({"node": ""}, [], True),
+        ({"zone": "", "node": ""}, [], False),
+    ],
+    ids=str,
+)
+def test_nodes_without_a_zone_spread_pods_too(
+    helm: Helm, spread: Object, constraints: list[str], prefers: bool
+) -> None:
+    """The scheduler ignores all soft constraints for a node that lacks the label of one of them."""
+    given = f"gateway.topologySpread={json.dumps(spread)}"
+    spec = pod_spec(helm.render(*TRIAL, "--set-json", given), "gateway")
+    keys = [one["topologyKey"] for one in spec.get("topologySpreadConstraints", [])]
+    assert keys == constraints
+    preferred = spec.get("affinity", {}).get("podAntiAffinity", {}).get(SPREAD, [])
+    assert [one["podAffinityTerm"]["topologyKey"] for one in preferred] == [ZONE] * prefers
+
+
+def test_an_affinity_of_ones_own_stands_beside_ours(helm: Helm) -> None:
+    """Where both prefer, one's own counts."""
+    term = {"topologyKey": "rack", "labelSelector": {}}
+    mine = [{"weight": 1, "podAffinityTerm": term}]
+    required = {"nodeSelectorTerms": [{"matchFields": []}]}
+    nodes = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+    given = {"gateway": {"nodeAffinity": nodes}, "publisher": {"podAntiAffinity": {SPREAD: mine}}}
+    sets = [f"--set-json={name}.affinity={json.dumps(value)}" for name, value in given.items()]
+    rendered = helm.render(*TRIAL, *sets)
+    gateway = pod_spec(rendered, "gateway")["affinity"]
+    assert gateway["nodeAffinity"] == nodes
+    assert gateway["podAntiAffinity"][SPREAD][0]["podAffinityTerm"]["topologyKey"] == ZONE
+    assert pod_spec(rendered, "publisher")["affinity"] == given["publisher"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_three_audiences_reach_every_client_on_every_pod(cluster: Cluster) -> No
     assert watch.seen.pods == names(cluster, "gateway")
 
 
+def test_pods_spread_over_the_nodes(cluster: Cluster) -> None:
+    """So that the loss of one node is not that of all gateways, whether nodes have a zone or not."""
+    nodes = [one for one in cluster.get("nodes")["items"] if not one["spec"].get("taints")]
+    if len(nodes) < 2:
+        pytest.skip("the cluster has one node")
+    pods = cluster.pods("gateway")
+    assert len({pod["spec"]["nodeName"] for pod in pods}) > 1
+
+
 def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
     before = names(cluster, "gateway") + names(cluster, "publisher")
     with cluster.watched("--clients", str(CLIENTS)) as watch:

@@ -75,19 +75,20 @@ spec:
       tolerations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- with $values.affinity }}
+      {{- $selector := dict "matchLabels" (fromYaml (include "clarion.selector" .)) }}
+      {{- $soft := and (eq $values.topologySpread.zone "ScheduleAnyway") (not $values.topologySpreadConstraints) }}
+      {{- with merge (deepCopy $values.affinity) (ternary (fromYaml (include "clarion.zoneAffinity" $selector)) (dict) $soft) }}
       affinity:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- $selector := dict "matchLabels" (fromYaml (include "clarion.selector" .)) }}
       {{- if $values.topologySpreadConstraints }}
       topologySpreadConstraints:
         {{- range $values.topologySpreadConstraints }}
         - {{- toYaml (merge (dict) . (dict "labelSelector" $selector)) | nindent 10 }}
         {{- end }}
-      {{- else if or $values.topologySpread.zone $values.topologySpread.node }}
+      {{- else if or (and $values.topologySpread.zone (not $soft)) $values.topologySpread.node }}
       topologySpreadConstraints:
-        {{- range $key, $unsatisfiable := dict "topology.kubernetes.io/zone" $values.topologySpread.zone "kubernetes.io/hostname" $values.topologySpread.node }}
+        {{- range $key, $unsatisfiable := dict "topology.kubernetes.io/zone" (ternary "" $values.topologySpread.zone $soft) "kubernetes.io/hostname" $values.topologySpread.node }}
         {{- if $unsatisfiable }}
         - topologyKey: {{ $key }}
           maxSkew: 1
@@ -203,4 +204,18 @@ spec:
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+{{- end }}
+
+{{/* A preference for zones with few of a component's pods. It is no soft topology spread constraint: where nodes
+     have no zone, as in most clusters of one's own, the scheduler would ignore the constraint for nodes as well.
+     Context: the component's selector. */}}
+{{- define "clarion.zoneAffinity" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: topology.kubernetes.io/zone
+        labelSelector:
+          {{- toYaml . | nindent 10 }}
+        matchLabelKeys: [pod-template-hash]
 {{- end }}
