@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+# Each connection that polls keeps one. Browsers send less than this, unless their cookies are large.
+HEAD_MAX_BYTES: Final = 2_048
 _HEAD_ENDS: Final = b"\r\n\r\n"
 _BUSTER_MAX_BYTES: Final = 32
 # The characters that clients put there mean nothing else in a target.
@@ -60,5 +62,9 @@ class KnownHead:
 
 
 def is_whole_head(data: bytes) -> bool:
-    """Whether bytes are one head of a GET, with nothing before or behind it."""
-    return data.startswith(b"GET ") and data.find(_HEAD_ENDS) == len(data) - len(_HEAD_ENDS)
+    """Whether bytes are one head of a GET that may be kept, with nothing before or behind it."""
+    return (
+        len(data) <= HEAD_MAX_BYTES
+        and data.startswith(b"GET ")
+        and data.find(_HEAD_ENDS) == len(data) - len(_HEAD_ENDS)
+    )

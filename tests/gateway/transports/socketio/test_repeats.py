@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from clarion_gateway.transports.request import fields_of
-from clarion_gateway.transports.socketio.repeats import KnownHead, is_whole_head
+from clarion_gateway.transports.socketio.repeats import HEAD_MAX_BYTES, KnownHead, is_whole_head
 from clarion_gateway.transports.target import split
 
 HEAD = b"GET /socket.io/?EIO=4&transport=polling&t=Pabc&sid=abc HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -108,6 +108,8 @@ def test_a_head_without_a_cache_buster_is_known_by_all_of_it() -> None:
         (HEAD + b"\r\n", False),
         (HEAD[:-1], False),
         (HEAD.replace(b"GET", b"POST"), False),
+        (request(b"a" * (HEAD_MAX_BYTES - len(request(b"")))), True),
+        (request(b"a" * (HEAD_MAX_BYTES - len(request(b"")) + 1)), False),
         (b"", False),
     ],
 )
