@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Each connection that polls keeps one. Browsers send less than this, unless their cookies are large.
+# Each connection that polls keeps one. Browsers send less, unless their cookies are large.
 HEAD_MAX_BYTES: Final = 2_048
 _HEAD_ENDS: Final = b"\r\n\r\n"
 _BUSTER_MAX_BYTES: Final = 32
