@@ -105,6 +105,21 @@ def test_doubts(clarion: Clarion) -> None:
     assert strict.returncode == ExitCode.FAILED
 
 
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [
+        ("redis://localhost", True),
+        ("redis://:secret@[::1]:6379/0", True),
+        ("redis+cluster://redis-0:7000,127.0.0.1:7001", True),
+        ("redis://localhost.shop:6379", False),
+        ("redis://[2001:db8::1]:6379", False),
+    ],
+)
+def test_a_redis_on_this_machine(clarion: Clarion, url: str, is_local: bool) -> None:
+    findings = checked(clarion, "--offline", CLARION_JWT_SECRET=SECRET, CLARION_REDIS_URL=url)
+    assert ("CLARION_REDIS_URL" in about(findings, "warning")) == is_local
+
+
 def test_a_login_apart_from_the_url(clarion: Clarion, valkey: Valkey) -> None:
     with redis.Redis(port=valkey.port) as admin:
         admin.execute_command("ACL", "SETUSER", "clarion", "on", ">p@ss/word", "~*", "&*", "+@all")

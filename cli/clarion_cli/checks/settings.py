@@ -26,7 +26,8 @@ CLASSES: Final[Mapping[str, type[ContractSettings]]] = {
     "gateway": GatewaySettings,
     "publisher": PublisherSettings,
 }
-_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+_LOCAL: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
+_PORT: Final = re.compile(r":[0-9]*$")
 # A proxy ends a silent connection after a minute, unless it is told otherwise.
 _PROXY_SECONDS: Final = 60
 # Fewer different characters are no random secret.
@@ -156,8 +157,9 @@ def _ports(service: str, settings: ContractSettings) -> Iterator[Finding]:
 
 def _redis(service: str, settings: ContractSettings) -> Iterator[Finding]:
     parts = split_url(settings.redis_url)
-    hosts = parts.netloc.rpartition("@")[2]
-    if hosts.startswith(_LOCAL) and settings.profile != "dev":
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    names = {_PORT.sub("", host) for host in hosts}
+    if not names.isdisjoint(_LOCAL) and settings.profile != "dev":
         message = "it names this machine, which in a container is the container itself"
         yield doubtful("CLARION_REDIS_URL", message, service)
 

@@ -183,7 +183,7 @@ class RedisCluster:
                     self._asked = host
                     return await self._take(topology_of(reply, host))
             raise BusUnreachable(
-                f"no node of the cluster answers: {failure or 'no answer in time'}",
+                f"no node of the cluster answers: {str(failure) or 'no answer in time'}",
                 failure.fault if isinstance(failure, BusUnavailable) else None,
             )
 
@@ -238,7 +238,8 @@ class RedisCluster:
                     return await self._server(host).command(*command)
             except (BusUnavailable, TimeoutError) as error:
                 failure = error
-        raise BusUnavailable(f"no node of the cluster answers: {failure}") from failure
+        why = str(failure) or "no answer in time"
+        raise BusUnavailable(f"no node of the cluster answers: {why}") from failure
 
     def _server(self, host: Host) -> RedisServer:
         server = self._servers.get(host)

@@ -22,12 +22,19 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from clarion_contract.redis.pool import CheckedPool
+from clarion_contract.redis.resolving import (
+    ResolvingConnection,
+    SecureResolvingConnection,
+    resolve,
+    resolving,
+)
 from clarion_contract.redis.url import Host, RedisUrl
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
 # How long one Sentinel may take to name the primary, before the next one is asked.
 _SENTINEL_SECONDS: Final = 0.5
+_RESOLVE_SENTINEL_SECONDS: Final = 0.4
 # Enough to keep one Redis busy. Further callers wait their turn instead of being refused.
 _CONNECTIONS_MAX: Final = 16
 
@@ -71,9 +78,9 @@ def subscribing_connection(parsed: RedisUrl, node: Host | None = None) -> Abstra
 
 def _options(parsed: RedisUrl, node: Host | None) -> dict[str, Any]:
     if node is not None:
-        return _once(parsed.options) | {"host": node[0], "port": node[1]}
+        return resolving(_once(parsed.options)) | {"host": node[0], "port": node[1]}
     if not parsed.sentinels:
-        return _once(parsed.options)
+        return resolving(_once(parsed.options))
     secure = parsed.options.get("connection_class") is SSLConnection
     return {
         **_once(parsed.options),
@@ -111,6 +118,7 @@ class _Primary:
                 # One at a time, so that a Sentinel that hangs does not keep the others from being
                 # asked.
                 async with asyncio.timeout(_SENTINEL_SECONDS):
+                    await resolve(*host, _RESOLVE_SENTINEL_SECONDS)
                     return await self._ask(host)
             except (RedisError, OSError) as error:
                 failures.append(error)
@@ -132,7 +140,7 @@ class _Primary:
         return str(primary["ip"]), int(primary["port"])
 
 
-class _PrimaryConnection(SentinelManagedConnection):
+class _PrimaryConnection(SentinelManagedConnection, ResolvingConnection):
     """A connection to the current primary."""
 
     async def connect_to(self, address: Host) -> None:
@@ -145,7 +153,7 @@ class _PrimaryConnection(SentinelManagedConnection):
             raise RedisConnectionError(f"{address[0]}:{address[1]} is no primary")
 
 
-class _SecurePrimaryConnection(_PrimaryConnection, SSLConnection):
+class _SecurePrimaryConnection(_PrimaryConnection, SecureResolvingConnection):
     pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -10,6 +11,12 @@ from clarion_contract.bus.bus import redis_from_url
 from clarion_contract.events.errors import BusUnavailable
 
 NAME = "redis.shop.svc"
+URLS = [
+    f"redis://{NAME}:6379",
+    f"rediss://{NAME}:6379",
+    f"redis+sentinel://{NAME}:26379/primary",
+    f"redis+cluster://{NAME}:6379",
+]
 
 
 @pytest.fixture
@@ -23,15 +30,7 @@ def no_such_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_such_name")
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"redis://{NAME}:6379",
-        f"rediss://{NAME}:6379",
-        f"redis+sentinel://{NAME}:26379/primary",
-        f"redis+cluster://{NAME}:6379",
-    ],
-)
+@pytest.mark.parametrize("url", URLS)
 async def test_a_name_that_does_not_resolve_is_told_as_that(url: str) -> None:
     server = redis_from_url(url)
     told: list[str] = []
@@ -47,3 +46,24 @@ async def test_a_name_that_does_not_resolve_is_told_as_that(url: str) -> None:
     assert message.count("name does not resolve") == 1
     assert "redis.asyncio" not in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_a_dns_that_does_not_answer_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """As behind a network policy that forbids DNS: the queries are dropped."""
+    is_over = threading.Event()
+
+    def unanswered(*_: object, **__: object) -> None:
+        is_over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unanswered)
+    server = redis_from_url(url)
+    try:
+        with pytest.raises(BusUnavailable, match=f"no answer for {NAME} .*name does not resolve"):
+            await server.command("PING")
+    finally:
+        is_over.set()
+        await server.aclose()
