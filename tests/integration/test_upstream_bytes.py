@@ -16,9 +16,8 @@ from tests.valkey import Valkey
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-PACKED = gzip.compress(
-    b'{"reply": 1}', mtime=0
-)  # a name of a test has it, the same for all workers
+# Without a time: the names of tests hold it, and must be the same for all workers.
+PACKED = gzip.compress(b'{"reply": 1}', mtime=0)
 
 
 @contextlib.asynccontextmanager
