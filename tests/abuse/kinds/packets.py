@@ -28,9 +28,11 @@ _MESSAGES: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("a namespace that is not connected", (b"40", b'42/nowhere,["a"]')),
     ("a CONNECT_ERROR of the client", (b"40", b'44{"message":"no"}')),
 )
-# Each is refused, and what there was of a session ends.
+# A body above `maxPayload` is not read, and the session goes on. Each other one ends its session.
+_MAX_PAYLOAD_BYTES = 65_536
 _BODIES: tuple[tuple[str, bytes], ...] = (
     ("a million empty packets", b"\x1e" * 999_999),
+    ("sixty thousand empty packets", b"\x1e" * 60_000),
     ("half a million pongs", b"3\x1e" * 499_999 + b"3"),
     ("base64 that is none", b"b!!!!"),
     ("base64 of a wrong length", b"bAAAAA"),
@@ -64,8 +66,11 @@ async def _posted(attack: Attack) -> None:
     async with attack.wire(attack.plan.gateway) as wire:
         await wire.send(request("POST", sid, body))
         status = await _status(wire)
-    if status not in {400, 413}:
+    too_large = len(body) > _MAX_PAYLOAD_BYTES
+    if status != (413 if too_large else 400):
         attack.fault(f"{name} was answered {status}")
+    if too_large:
+        return
     async with attack.wire(attack.plan.gateway) as wire:
         await wire.send(request("GET", sid))
         if (status := await _status(wire)) != 400:
