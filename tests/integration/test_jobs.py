@@ -20,6 +20,7 @@ from clarion_contract.service.readiness import HealthLog
 from clarion_gateway.bus.recovery_key import RecoveryKey
 from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.given_topics import GivenTopics
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.connections.keepalive import Sweeper
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.fleet.pod_deletion_cost import PodDeletionCost
@@ -57,6 +58,7 @@ JOBS: dict[str, tuple[type, str]] = {
     "transitions": (Transitions, "run"),
     "catalogue": (DeclaredEvents, "run"),
     "prune": (Subscription, "prune"),
+    "remembered_topics": (RememberedTopics, "run"),
     "recovery_key": (RecoveryKey, "run"),
     "rebalancing": (Rebalancing, "run"),
     "pod_deletion_cost": (PodDeletionCost, "run"),

@@ -88,7 +88,7 @@ async def test_a_session_that_fell_silent_is_unknown_once_both_times_have_passed
     async with start(**TIMES) as pod:
         await keyed(pod)
         async with polling(pod) as poller:
-            await asyncio.sleep(0.5)
+            await pod.counted("clarion_closes_total", reason="keep_alive_timeout")
             answer = await poller.get()
             assert (answer.status_code, answer.json()["code"]) == (400, 1)
 
