@@ -39,6 +39,7 @@ from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import Recall
+from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.connections import close_codes
@@ -56,6 +57,7 @@ from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.memory_bus import FormerPrimary, MemoryBus, MemorySubscriber
 from tests.gateway.memory_orders import MemoryOrders
+from tests.gateway.memory_topics import MemoryTopics
 from tests.gateway.recorder import AUDIENCES as SOME_AUDIENCES
 from tests.gateway.recorder import Recorder, messages_of, metrics
 from tests.gateway.recorder import settings as gateway_settings
@@ -191,6 +193,7 @@ class Pod:
                 max_bytes=1 << 20,
                 positions=settings.positions,
             ),
+            RememberedTopics(MemoryTopics(), self.hub, lambda *_: False, seconds=600),
             of,
             wait_seconds=10,
         )
