@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+import structlog
 
 from clarion_contract.bus.bus import ScriptingBus
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Script
+
+_log = structlog.get_logger(__name__)
 
 _VALUE_MAX_BYTES: Final = 4_096
 # Its client cannot recover, and is told so.
@@ -51,7 +54,11 @@ class RecoveryTopics:
     async def read(self, connection: str) -> Topics | None:
         """The topics of a connection; None: Redis has forgotten them, or there were too many."""
         value = await self._bus.read("GET", self._keys.recovery_topics(connection))
-        return None if value is None else _decoder.decode(value)
+        try:
+            return None if value is None else _decoder.decode(value)
+        except msgspec.DecodeError as error:  # somebody else has written there
+            _log.warning("no topics of a connection in Redis", reason=str(error))
+            return None
 
 
 def _encoded(topics: Topics) -> bytes:

@@ -42,3 +42,12 @@ async def test_too_many_topics_are_not_kept(
     async with topics_in(redis_url, namespace) as (topics, _):
         await topics.write({"a": {f"a.topic.with.a.name.{each}": True for each in range(count)}})
         assert (await topics.read("a") is not None) == is_known
+
+
+@pytest.mark.parametrize("value", ["", "{", '{"order.1":1}', "\x00"])
+async def test_a_value_of_somebody_else_is_no_topics(
+    redis_url: str, namespace: str, value: str
+) -> None:
+    async with topics_in(redis_url, namespace) as (topics, bus):
+        await bus.command("SET", f"{namespace}:{{recovery:a}}:topics", value)
+        assert await topics.read("a") is None
