@@ -17,6 +17,7 @@ from clarion_cli.valkey import without_password
 from clarion_contract.bus.bus import redis_from_url
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.redis.cluster import RedisCluster
+from clarion_contract.redis.faults import PERMISSIONS
 from clarion_contract.redis.url import parse_redis_url
 from clarion_publisher.settings import PublisherSettings
 from clarion_publisher.sources.socketio.build import names_of
@@ -43,7 +44,7 @@ async def check_producers(settings: PublisherSettings, url: str) -> AsyncIterato
             await _read(settings, url, redis)
     except (BusUnavailable, TimeoutError) as error:
         finding = unusable(_URL, shown, error)
-        if "NOPERM" in str(error) or "ermission" in str(error):
+        if isinstance(error, BusUnavailable) and error.fault is PERMISSIONS:
             message = f"the user at {shown} lacks a right: {error}"
             finding = wrong(_URL, message, code=ExitCode.REFUSED)
         yield msgspec.structs.replace(finding, services=("publisher",))
@@ -54,7 +55,7 @@ async def check_producers(settings: PublisherSettings, url: str) -> AsyncIterato
 
 
 async def _server(redis: Redis) -> list[Finding]:
-    """What is wrong or doubtful about the server, as far as the user may know it."""
+    """Faults and doubts about the server, as far as the user may know it."""
     await redis.command("PING")
     try:
         info = parse_info(bytes(await redis.command("INFO")).decode(errors="replace"))
