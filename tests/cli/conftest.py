@@ -10,11 +10,18 @@ import pytest
 
 from tests.cli.clarion import Clarion
 from tests.cli.publisher import Publisher
+from tests.valkey import Valkey
 
 
 @pytest.fixture
 def clarion(tmp_path: Path) -> Clarion:
     return Clarion(tmp_path)
+
+
+@pytest.fixture
+def valkey(lasting_valkey: Valkey) -> Valkey:
+    """`clarion check` warns of a server that keeps nothing."""
+    return lasting_valkey
 
 
 @pytest.fixture

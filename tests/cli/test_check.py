@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.valkey import Valkey
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz"
 SCRIPTS = ROOT / "contract" / "clarion_contract" / "bus"
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, persist=True)
-    server.start()
-    yield server
-    server.kill()
 
 
 def checked(

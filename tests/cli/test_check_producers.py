@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from tests.redis_topologies import cluster
 from tests.valkey import Valkey
 
 URL = "PUBLISHER_SOCKETIO_REDIS_URL"
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, persist=True)
-    server.start()
-    yield server
-    server.kill()
 
 
 def documented_rights() -> list[str]:

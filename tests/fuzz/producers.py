@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from clarion_contract.bus.orders import decode_order, encode_order
-from clarion_contract.events.event import Publication, parse_message
 from clarion_contract.identity.claims import Claims
 from clarion_publisher.ingestion.admission import Admission
 from clarion_publisher.ingestion.authorise import SCOPES
@@ -18,6 +17,7 @@ from clarion_publisher.sources.socketio.emitter_messages import read_event, read
 from clarion_publisher.sources.socketio.message import UNREADABLE, Content, Emit, Unreadable
 from clarion_publisher.sources.socketio.python_messages import read_message
 from clarion_publisher.sources.socketio.translation import Translation
+from tests.fuzz.publisher import check_same
 from tests.fuzz.target import Broken
 
 _TRANSLATIONS: Final = (Translation(), Translation("user:"))
@@ -62,7 +62,7 @@ _READERS: Final[dict[bytes, Callable[[bytes], Content | None]]] = {
 
 
 def _check(translation: Translation, content: Content) -> None:
-    """What is taken can go over the bus, and comes out of it as it was."""
+    """See content that was read go over the bus, and come out of it as it was."""
     try:
         if not isinstance(content, Emit):
             order = translation.order(content, "1", 0.0)
@@ -81,16 +81,8 @@ def _check(translation: Translation, content: Content) -> None:
         except Refusal as refusal:
             _check_refusal(refusal)
         else:
-            _check_same(publication)
-
-
-def _check_same(publication: Publication) -> None:
-    msgspec.json.decode(publication.data)
-    header = f"1 0 {publication.header}".encode()
-    parsed = parse_message(publication.audience, b"%b\n%b" % (header, publication.data))
-    same = (parsed.type, parsed.data, parsed.exclude)
-    if same != (publication.type, bytes(publication.data), publication.exclude):
-        raise Broken(f"{publication!r} came out as {parsed!r}")
+            msgspec.json.decode(publication.data)
+            check_same(publication)
 
 
 def _check_refusal(refusal: Refusal) -> None:

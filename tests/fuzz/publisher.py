@@ -121,12 +121,19 @@ def parse_cloudevents(data: bytes) -> None:
 
 
 def _check(event: NewEvent | IncomingEvent) -> None:
-    """What is taken can go over the bus and come out of it as it was."""
-    publication = Publication(ALL, event.type, bytes(event.data), event.key, event.exclude)
+    check_same(Publication(ALL, event.type, bytes(event.data), event.key, event.exclude))
+
+
+def check_same(publication: Publication) -> None:
+    """See an event that was taken come out of the bus as it was.
+
+    Raises:
+        Broken: it does not.
+    """
     header = f"1 0 {publication.header}".encode()
-    parsed = parse_message(ALL, b"%b\n%b" % (header, publication.data))
+    parsed = parse_message(publication.audience, b"%b\n%b" % (header, publication.data))
     same = (parsed.type, parsed.data, parsed.exclude)
-    if same != (event.type, bytes(event.data), event.exclude):
+    if same != (publication.type, bytes(publication.data), publication.exclude):
         raise Broken(f"{publication!r} came out as {parsed!r}")
 
 

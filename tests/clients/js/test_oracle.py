@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -115,20 +115,11 @@ def folder(package: Path, origin: str) -> Path:
     return package / "dist"
 
 
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A Redis of the test's own, which keeps its data over a restart."""
-    server = Valkey(tmp_path, persist=True)
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest_asyncio.fixture
 async def world(
-    valkey: Valkey, tmp_path: Path, namespace: str, folder: Path
+    lasting_valkey: Valkey, tmp_path: Path, namespace: str, folder: Path
 ) -> AsyncIterator[World]:
-    stack = make_stack(tmp_path, valkey.url, namespace, GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
+    stack = make_stack(tmp_path, lasting_valkey.url, namespace, GATEWAY_DRAIN_SPREAD_SECONDS="0.2")
     ports = [httpx.URL(gateway.url).port or 0 for gateway in stack.gateways]
 
     def token(_: str) -> str:
@@ -136,7 +127,7 @@ async def world(
 
     with stack.running(), served(folder, token) as origin:
         async with balanced(ports) as url:
-            yield World(stack, valkey, url, origin, ports)
+            yield World(stack, lasting_valkey, url, origin, ports)
 
 
 @pytest.mark.parametrize("name", BROWSERS)

@@ -11,20 +11,19 @@ from typing import Any
 import pytest
 
 from clarion_contract.bus.orders import ChangeTopics, encode_order
-from clarion_gateway.clients.given_topics import GivenTopics
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.connections.connection import State
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
 from clarion_gateway.wire.socketio.recovery import RecoverableFormat, Recovery
-from tests.gateway.clients.test_memberships import House
+from tests.gateway.clients.test_given_topics import Given
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import Recorder, frames_of
 
 TOKEN = "alice?order.*"
 
 
-class Remembering(House):
+class Remembering(Given):
     """A pod with clients of Socket.IO that may recover."""
 
     def __init__(self, loop: ClockworkLoop, **overrides: Any) -> None:
@@ -32,16 +31,6 @@ class Remembering(House):
         recovery = Recovery()
         recovery.key = bytes(32)
         self.format = RecoverableFormat("socketio", frames.text, recovery)
-        self.given = GivenTopics(
-            self.hub,
-            self.subscription,
-            self.delivery,
-            self.admission.topics,
-            self.remembered,
-            self.metrics,
-        )
-        self.revocations.change_topics = self.given.order
-        loop.create_task(self.given.run())
         loop.create_task(self.remembered.run())
 
     def client(self) -> Recorder:
