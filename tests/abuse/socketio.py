@@ -36,9 +36,6 @@ class SocketIoClient(Client):
 
     _pid: str = ""
 
-    def cut(self) -> None:
-        raise NotImplementedError("nobody asks for it")
-
     @abstractmethod
     def _opened(self) -> AbstractAsyncContextManager[_Wire]:
         """A new session."""

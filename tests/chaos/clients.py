@@ -92,10 +92,6 @@ class Client(ABC):
             await asyncio.sleep(self.dice.uniform(*_BACK_SECONDS))
 
     @abstractmethod
-    def cut(self) -> None:
-        """Break the client's connection now."""
-
-    @abstractmethod
     async def _connection(self) -> None:
         """Run one connection to its end."""
 
@@ -148,8 +144,16 @@ class Client(ABC):
             self._note(session, Topics(before | named, int(id_)))
 
 
+class BreakableClient(Client):
+    """A client whose network connection can break."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Break the client's connection now."""
+
+
 @dataclass
-class SocketClient(Client):
+class SocketClient(BreakableClient):
     """A client with a WebSocket.
 
     Attributes:
@@ -334,7 +338,7 @@ def _code(closed: ConnectionClosed) -> str:
 
 
 @dataclass
-class StreamClient(Client):
+class StreamClient(BreakableClient):
     """A client with an event stream."""
 
     _open: Raw | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.chaos.clients import Client
+from tests.chaos.clients import BreakableClient, Client
 from tests.chaos.moments import now_us
 from tests.chaos.revoking import GIFTS, ROOMS, Order
 from tests.chaos.world import World
@@ -17,7 +17,7 @@ from tests.integration.sockets import TEXT, frame, request_of
 _HOSTILE_EACH = 5
 _HOSTILE_SECONDS = 10.0
 
-Failure = Callable[[World, Sequence[Client], random.Random], Coroutine[Any, Any, None]]
+Failure = Callable[[World, Sequence[BreakableClient], random.Random], Coroutine[Any, Any, None]]
 
 
 async def redis_paused(world: World, _: Sequence[Client], dice: random.Random) -> None:
@@ -82,7 +82,7 @@ async def publisher_killed(world: World, _: Sequence[Client], __: random.Random)
     await world.kill_publisher()
 
 
-async def clients_cut(_: World, clients: Sequence[Client], dice: random.Random) -> None:
+async def clients_cut(_: World, clients: Sequence[BreakableClient], dice: random.Random) -> None:
     """The network connections of many clients break at once."""
     for client in clients:
         if dice.random() < 0.4:

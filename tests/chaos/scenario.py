@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from pprint import pformat
 
-from tests.chaos.clients import Client, SocketClient, StreamClient
+from tests.chaos.clients import BreakableClient, Client, SocketClient, StreamClient
 from tests.chaos.cluster_oracle import judge_cluster
 from tests.chaos.failures import (
     CLUSTER_FAILOVERS,
@@ -217,7 +217,7 @@ async def run(
 
 async def _fail(
     world: World,
-    clients: Sequence[Client],
+    clients: Sequence[BreakableClient],
     scale: Scale,
     dice: random.Random,
     report: Report,
@@ -286,10 +286,12 @@ def _is_at_end(client: Client, ends: Sequence[Entry], topics: Mapping[str, froze
     }
 
 
-def _clients(world: World, scale: Scale, dice: random.Random, calm: asyncio.Event) -> list[Client]:
+def _clients(
+    world: World, scale: Scale, dice: random.Random, calm: asyncio.Event
+) -> list[BreakableClient]:
     """Make clients: a third anonymous, several connections per user, and all habits."""
     users = _users(scale)
-    clients: list[Client] = []
+    clients: list[BreakableClient] = []
     for number in range(scale.clients):
         user = dice.choice([None, *users[: len(users) // 2], *users])
         own = random.Random(dice.random())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from tests.abuse.attack import Attack, Gone
 from tests.abuse.kinds.packets import probe, request, session
@@ -10,6 +11,7 @@ from tests.abuse.pods import MAX_CONNECTIONS
 from tests.integration.sockets import TEXT, frame
 
 _LATE_BYTES = 60
+_BYTE_SECONDS = 1.0
 _DUE = b'451-["a",{"_placeholder":true,"num":0}]'
 
 
@@ -49,14 +51,12 @@ async def _dripping_post(attack: Attack) -> None:
     async with attack.wire(attack.plan.gateway) as wire:
         await wire.send(request("POST", sid, length=100_000))
         ended = asyncio.ensure_future(wire.is_ended())
-        for _ in range(_LATE_BYTES):
-            if ended.done():
-                break
-            try:
+        with contextlib.suppress(Gone):
+            for _ in range(_LATE_BYTES):
                 await wire.send(b"4")
-            except Gone:
-                break
-            await asyncio.sleep(1)
+                done, _ = await asyncio.wait([ended], timeout=_BYTE_SECONDS)
+                if done:
+                    break
         if not await ended:
             attack.fault("a POST that came byte by byte was waited for without end")
 
