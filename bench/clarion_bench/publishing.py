@@ -121,7 +121,7 @@ def _declaring(port: int, redis_url: str) -> Launch:
 
 @dataclass(frozen=True)
 class Intake:
-    """How to start a server that takes events over HTTP, and the request with a batch of them."""
+    """A server that takes events over HTTP: its start, and the request with a batch of them."""
 
     launch: Callable[[int, str], Launch]
     message: Callable[[int, int], bytes]

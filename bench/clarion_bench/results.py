@@ -145,7 +145,7 @@ class Upstream:
 
     @property
     def ratio(self) -> float:
-        """How many times as long others wait for an event while the backend hangs."""
+        """The ratio by which others wait longer for an event while the backend hangs."""
         return self.others_hanging_p99_ms / self.others_p99_ms if self.others_p99_ms else 0.0
 
 

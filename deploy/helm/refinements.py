@@ -1,4 +1,4 @@
-"""What the schema of the chart's values says beyond the types of their defaults, by path."""
+"""The schema of the chart's values beyond the types of their defaults, by path."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ OF_PARENT: Final[Schema] = {
         },
     },
 }
-"""What helm adds to the values where this chart is a part of another one."""
+"""Values that helm adds where this chart is a part of another one."""
 
 FREE: Final = ("*affinity", "*SecurityContext", "*.dnsConfig")
 """Maps that Kubernetes defines, or whose names users choose. All others refuse unknown keys."""

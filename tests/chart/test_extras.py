@@ -236,7 +236,7 @@ def test_nodes_without_a_zone_spread_pods_too(
 
 
 def test_an_affinity_of_ones_own_stands_beside_ours(helm: Helm) -> None:
-    """Where both prefer, one's own counts."""
+    """One's own preference replaces the chart's."""
     term = {"topologyKey": "rack", "labelSelector": {}}
     mine = [{"weight": 1, "podAffinityTerm": term}]
     required = {"nodeSelectorTerms": [{"matchFields": []}]}

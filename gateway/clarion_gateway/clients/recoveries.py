@@ -25,7 +25,7 @@ from clarion_gateway.wire.format import WireFormat
 
 
 class Return(NamedTuple):
-    """How a client comes back.
+    """The way in which a client comes back.
 
     Attributes:
         opening: its wishes. It recovers if ``recovering`` is still among them.

@@ -24,7 +24,7 @@ NOOP: Final = b"%d" % PacketType.NOOP
 
 
 class Phase(Enum):
-    """How far an upgrade is."""
+    """The progress of an upgrade."""
 
     POLLING = auto()
     PROBING = auto()  # a WebSocket is there
@@ -37,7 +37,7 @@ _UPGRADING: Final = frozenset({Phase.PROBING, Phase.PROBED})
 
 
 class Step(Enum):
-    """What to do about a request, or about a message on a WebSocket that probes."""
+    """The answer to a request, or to a message on a WebSocket that probes."""
 
     WAIT = auto()  # GET: nothing waits for the client. POST: read its body
     ANSWER = auto()  # GET: take what waits

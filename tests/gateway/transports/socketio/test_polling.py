@@ -14,7 +14,7 @@ LATE_SECONDS = 0.1
 
 
 def seconds_to(client: Client, end: bytes) -> float:
-    """How long it takes until the answer that the gateway writes next ends so."""
+    """The time until the gateway writes an answer that ends so."""
     written = client.gateway.transport.written
     length, before = len(written), client.gateway.loop.time()
     while len(written) == length:
