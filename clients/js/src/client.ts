@@ -743,7 +743,7 @@ function within<T>(
 }
 
 function momentIn(seconds: number | null): number | null {
-  return seconds && Date.now() + seconds * 1000;
+  return seconds === null ? seconds : Date.now() + seconds * 1000;
 }
 
 /** Make a client and connect it. */

@@ -36,6 +36,13 @@ test("events reach the handlers of their type, and those of all, in order", asyn
   assert.equal(client.position, "3");
 });
 
+test("a token that ends this second has an end", async () => {
+  const url = await gateway((socket) => say(socket, welcome({ user: "alice", expires_in: 0 })));
+  const began = Date.now();
+  const { expiresAt } = await status(connect(url), "open");
+  assert.ok(expiresAt >= began);
+});
+
 test("a handler that throws keeps nothing from the others, and is reported", async () => {
   const url = await gateway((socket) => say(socket, welcome(), event(2), event(3)));
   const client = connect(url);
