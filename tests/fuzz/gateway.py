@@ -57,9 +57,7 @@ class _NoBus:
         pass
 
     @contextlib.asynccontextmanager
-    async def joined(
-        self, audiences: Iterable[Audience], *, whole: bool = False
-    ) -> AsyncIterator[None]:
+    async def joined(self, audiences: Iterable[Audience]) -> AsyncIterator[None]:
         yield
 
     def interned(self, audiences: Iterable[Audience]) -> tuple[Audience, ...]:

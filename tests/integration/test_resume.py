@@ -303,6 +303,7 @@ async def test_more_than_a_replay_may_hold_is_not_resumed(start: Start) -> None:
         async with opened(pod, since=since) as client:
             enough = client.welcome["resumed"]
         await pod.publish()
+        await pod.counted("clarion_events_received_total", 6, audience="all")
         async with opened(pod, since=since) as client:
             too_many = client.welcome["resumed"]
 

@@ -165,24 +165,20 @@ class Subscription:
         return self._prober.trouble
 
     async def join(self, audiences: Iterable[Audience]) -> None:
-        """Return when every event for these audiences above the pod's position will come in.
-
-        It is `joined` with ``whole``, for a client whose `welcome` names that position.
-        """
-        async with self.joined(audiences, whole=True):
+        """Return when every event for these audiences above the pod's position will come in."""
+        async with self.joined(audiences):
             pass
 
     @contextlib.asynccontextmanager
-    async def joined(
-        self, audiences: Iterable[Audience], *, whole: bool = False
-    ) -> AsyncIterator[None]:
-        """Enter when every new event for these audiences will come in, and stay subscribed.
+    async def joined(self, audiences: Iterable[Audience]) -> AsyncIterator[None]:
+        """Enter when every event above the pod's position will come in, and stay subscribed.
+
+        So a client may be told that position: the events that the subscription came too late for
+        lie below it, and those above it leave no hole. If the pod did not listen to one of the
+        streams before, this costs a probe, which other joins share.
 
         Args:
             audiences: any; the pod listens to those of kinds with one stream in any case.
-            whole: wait until the pod's position has passed all events that were published before.
-                Then a log and the subscription leave no hole between them. It costs a probe, which
-                other joins share, if the pod did not listen to one of the streams before.
         """
         await self._caught_up.wait()
         streams = [self._streams.of(audience) for audience in audiences if audience.named]
@@ -192,7 +188,7 @@ class Subscription:
             for stream in streams:
                 await self._streams.confirmed(stream)
             shared = [stream.confirmed_after for stream in streams if not stream.apart]
-            if whole and shared:
+            if shared:
                 await self._delivery.reached(await self._prober.after(max(shared)))
             yield
         finally:

@@ -54,9 +54,9 @@ class Joining(Protocol):
         ...
 
     def joined(
-        self, audiences: Collection[Audience], *, whole: bool = False
+        self, audiences: Collection[Audience]
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Enter when every new event for them will, and stay so while the context lasts."""
+        """Enter when they will, and stay so while the context lasts."""
         ...
 
     def interned(self, audiences: Collection[Audience]) -> tuple[Audience, ...]:
@@ -255,8 +255,7 @@ class Admission:
             past = None if self._recall is None else self._recall.last_values(new)
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self._settings.handshake_seconds):
-                    joined = self._subscription.joined(audiences, whole=past is not None)
-                    await stack.enter_async_context(joined)
+                    await stack.enter_async_context(self._subscription.joined(audiences))
                 # Else a round could still write events that were for the old identity.
                 recalled = await stack.enter_async_context(self._between(connection, new, past))
                 self._identify(connection, claims, identity, keeps, ref)

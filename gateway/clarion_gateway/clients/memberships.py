@@ -2,7 +2,7 @@
 
 `clarion_gateway.clients.inbox` hands the messages over, those of one connection one at a time. A
 connection begins to hear a topic between two rounds, after Redis has confirmed that the pod hears
-it. So everything that is published after the answer reaches the client, once.
+it. So every event above the id in the answer reaches the client, once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Joining(Protocol):
     """The part of `clarion_gateway.bus.subscription.Subscription` that memberships use."""
 
     def joined(
-        self, audiences: Collection[Audience], *, whole: bool = False
+        self, audiences: Collection[Audience]
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Keep the pod subscribed to audiences while the context lasts."""
         ...
@@ -193,10 +193,7 @@ class Memberships:
                 if audiences:
                     await self._remembered.save([connection])
                 async with self._room(connection, self._subscription.unconfirmed(audiences)):
-                    await stack.enter_async_context(
-                        # The log may hold events that were published before the pod subscribed.
-                        self._subscription.joined(audiences, whole=past is not None)
-                    )
+                    await stack.enter_async_context(self._subscription.joined(audiences))
             yield await stack.enter_async_context(
                 self._recall.between_rounds(connection, audiences, past, self._wait_seconds)
             )

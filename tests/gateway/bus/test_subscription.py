@@ -730,6 +730,14 @@ def test_the_recent_events_of_streams_that_stay_are_kept(
     assert "topic:b" in pod.subscriber.streams
 
 
+def test_the_position_of_one_who_joins_leaves_no_hole(pod: Listening) -> None:
+    """The pod did not hear an event, since it subscribed later. Its position must be above it."""
+    (unheard,) = pod.publish(user_audience("alice"))
+    assert pod.delivery.position < unheard
+    pod.loop.run_until_complete(pod.subscription.join([user_audience("alice")]))
+    assert pod.delivery.position > unheard
+
+
 def test_only_idle_users_are_given_up(pod: Listening) -> None:
     """Neither shared streams, nor a user whose client is just connecting."""
     pod.log_alice_in()
