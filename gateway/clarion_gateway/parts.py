@@ -45,6 +45,7 @@ from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
@@ -55,6 +56,8 @@ from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.clients.topics import Topics
+from clarion_gateway.clients.user_limits import UserLimits
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
@@ -305,10 +308,12 @@ class Parts:
             self.identification,
             self.metrics,
             self.settings,
-            sweeper=self.sweeper,
-            hooks=self.hooks,
+            users=self._users,
+            topics=self._topics,
             grants=self.grants,
             recall=self._recall,
+            sweeper=self.sweeper,
+            hooks=self.hooks,
             recoveries=Recoveries(
                 self.hub,
                 self.remembered_topics,
@@ -319,12 +324,39 @@ class Parts:
         )
 
     @cached_property
+    def _users(self) -> UserLimits:
+        return UserLimits(
+            self.hub,
+            max_connections=self.settings.max_connections_per_user,
+            allow_anonymous=self.settings.allow_anonymous,
+        )
+
+    @cached_property
+    def _topics(self) -> Topics:
+        return Topics(self.metrics, max_per_connection=self.settings.max_topics_per_connection)
+
+    @cached_property
+    def identity_changes(self) -> IdentityChanges:
+        return IdentityChanges(
+            self.hub,
+            self.subscription,
+            self.identification,
+            self._users,
+            self._topics,
+            self.grants,
+            self._recall,
+            self.sweeper,
+            self.metrics,
+            wait_seconds=self.settings.handshake_seconds,
+        )
+
+    @cached_property
     def memberships(self) -> Memberships:
         return Memberships(
             self.hub,
             self.subscription,
             self.delivery,
-            self.admission.topics,
+            self._topics,
             self.grants,
             self._recall,
             self.remembered_topics,
@@ -362,7 +394,7 @@ class Parts:
             self.hub,
             self.subscription,
             self.delivery,
-            self.admission.topics,
+            self._topics,
             self.remembered_topics,
             self.metrics,
         )
@@ -370,7 +402,7 @@ class Parts:
     @cached_property
     def inboxes(self) -> Inboxes:
         return Inboxes(
-            self.admission,
+            self.identity_changes,
             self.memberships,
             self.answers.handlers,
             self.host,

@@ -23,10 +23,13 @@ from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.sessions import Sessions
+from clarion_gateway.clients.topics import Topics
+from clarion_gateway.clients.user_limits import UserLimits
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
@@ -113,20 +116,43 @@ class Gateway:
         sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
         _, verifier = verifier_of(settings)
         identification = Identification(verifier, bus, metrics)
+        users = UserLimits(hub, max_connections=1_000, allow_anonymous=True)
+        topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
         admission = Admission(
-            hub, bus, bus, bus, identification, metrics, settings, sweeper=sweeper
+            hub,
+            bus,
+            bus,
+            bus,
+            identification,
+            metrics,
+            settings,
+            users=users,
+            topics=topics,
+            grants=bus,
+            recall=bus,
+            sweeper=sweeper,
+        )
+        identities = IdentityChanges(
+            hub,
+            bus,
+            identification,
+            users,
+            topics,
+            bus,
+            bus,
+            sweeper,
+            metrics,
+            wait_seconds=10,
         )
 
         def spawn(name: str, job: Any) -> object:
             return self.loop.create_task(job, name=name)
 
-        memberships = Memberships(
-            hub, bus, bus, admission.topics, bus, bus, bus, metrics, wait_seconds=10
-        )
+        memberships = Memberships(hub, bus, bus, topics, bus, bus, bus, metrics, wait_seconds=10)
         inbound = Inbound(1 << 30)
         host = GatewayHost(bus, Asks(metrics, max_per_connection=16), inbound)
         inboxes = Inboxes(
-            admission,
+            identities,
             memberships,
             _handlers(),
             host,

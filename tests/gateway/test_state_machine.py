@@ -36,12 +36,15 @@ from clarion_gateway.bus.subscription import Subscription
 from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.clients.topics import Topics
+from clarion_gateway.clients.user_limits import UserLimits
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State, discard
 from clarion_gateway.connections.hub import Hub
@@ -152,6 +155,36 @@ class Pod:
             clocks=bus if bus.clustered else None,
             clock=loop.time,
         )
+        recall = Recall(
+            rings,
+            self.subscription,
+            self.delivery,
+            room,
+            max_events=1_000,
+            max_bytes=1 << 20,
+            positions=settings.positions,
+        )
+        self.grants = Grants(Handlers(), self, of, pod=name, seconds=1)  # type: ignore[arg-type]
+        identification = Identification(Verifier(), Revocations(MemoryOrders(), self.hub, of), of)
+        sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
+        users = UserLimits(
+            self.hub,
+            max_connections=settings.max_connections_per_user,
+            allow_anonymous=settings.allow_anonymous,
+        )
+        topics = Topics(of, max_per_connection=settings.max_topics_per_connection)
+        self.identities = IdentityChanges(
+            self.hub,
+            self.subscription,
+            identification,
+            users,
+            topics,
+            self.grants,
+            recall,
+            sweeper,
+            of,
+            wait_seconds=settings.handshake_seconds,
+        )
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -172,27 +205,22 @@ class Pod:
                 ),
                 settings.positions,
             ),
-            Identification(Verifier(), Revocations(MemoryOrders(), self.hub, of), of),
+            identification,
             of,
             settings,
-            sweeper=Sweeper(ping_interval_seconds=25, token_grace_seconds=30),
+            users=users,
+            topics=topics,
+            grants=self.grants,
+            recall=recall,
+            sweeper=sweeper,
         )
-        self.grants = Grants(Handlers(), self, of, pod=name, seconds=1)  # type: ignore[arg-type]
         self.memberships = Memberships(
             self.hub,
             self.subscription,
             self.delivery,
-            self.admission.topics,
+            topics,
             self.grants,
-            Recall(
-                rings,
-                self.subscription,
-                self.delivery,
-                room,
-                max_events=1_000,
-                max_bytes=1 << 20,
-                positions=settings.positions,
-            ),
+            recall,
             RememberedTopics(MemoryTopics(), self.hub, lambda *_: False, seconds=600),
             of,
             wait_seconds=10,
@@ -559,7 +587,7 @@ class Gateways(RuleBasedStateMachine):
         self._run(mid_round)
         client = data.draw(st.sampled_from(self.people)).connection
         if self._may_speak(client):
-            work = client.pod.admission.authenticate(client, user, b"1")
+            work = client.pod.identities.authenticate(client, user, b"1")
             client.at_work = self.loop.create_task(work)
         self._publish(after)
         self._run(then)

@@ -1,16 +1,15 @@
-"""Authenticates clients, registers their connections, and changes their identity later.
+"""Authenticates clients and registers their connections.
 
-`clarion_gateway.clients.sessions` calls it for each handshake and for each `auth` message. A
-handshake takes one short task, and no task is left afterwards. Each reason to refuse a client is a
+`clarion_gateway.clients.sessions` calls it for each handshake. A handshake takes one short task,
+and no task is left afterwards. Each reason to refuse a client is a
 row of `clarion_gateway.connections.close_codes`, and each refusal is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,10 +25,11 @@ from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks, Said
 from clarion_gateway.clients.identification import Identification, Identified
 from clarion_gateway.clients.opening import Opening
-from clarion_gateway.clients.recall import InvalidPast, Past, Recall, Recalled
+from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.recoveries import Recoveries
 from clarion_gateway.clients.resumption import Resumption, Sent
-from clarion_gateway.clients.topics import Asked, Topics, heard, heard_of, kept
+from clarion_gateway.clients.topics import Asked, Topics, heard
+from clarion_gateway.clients.user_limits import UserLimits
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -41,7 +41,6 @@ from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.format import TopicsHeard, Welcome, WireFormat
-from clarion_gateway.wire.messages import NO_REF
 
 _log = structlog.get_logger(__name__)
 
@@ -53,22 +52,15 @@ class Joining(Protocol):
         """Return when every event for the audiences above the pod's position will reach it."""
         ...
 
-    def joined(
-        self, audiences: Collection[Audience]
-    ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Enter when they will, and stay so while the context lasts."""
-        ...
-
     def interned(self, audiences: Collection[Audience]) -> tuple[Audience, ...]:
         """The same audiences, as objects that all connections share."""
         ...
 
 
 class Admission:
-    """Opens connections and changes their identity.
+    """Opens connections.
 
     Attributes:
-        topics: the rules for the topics that a client may hear.
         address_limits: the limits on the handshakes of one address.
         draining: whether the pod takes no new clients, since it ends.
     """
@@ -83,17 +75,21 @@ class Admission:
         metrics: Metrics,
         settings: GatewaySettings,
         *,
+        users: UserLimits,
+        topics: Topics,
+        grants: Grants,
+        recall: Recall,
         sweeper: Sweeper,
         hooks: ConnectionHooks | None = None,
-        grants: Grants | None = None,
-        recall: Recall | None = None,
         recoveries: Recoveries | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sweeper = sweeper
-        self._hooks = hooks
+        self._users = users
+        self._topics = topics
         self._grants = grants
         self._recall = recall
+        self._sweeper = sweeper
+        self._hooks = hooks
         self._recoveries = recoveries
         self._hub = hub
         self._subscription = subscription
@@ -102,7 +98,6 @@ class Admission:
         self._identification = identification
         self._metrics = metrics
         self._settings = settings
-        self.topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
         self.address_limits = AddressLimits(
             per_second=settings.address_handshakes_per_second,
             burst=settings.address_handshake_burst,
@@ -216,9 +211,9 @@ class Admission:
         if identified is None:
             return None
         _, identity, audiences = identified
-        self._check_user(identity.user, None)
+        self._users.check(identity.user)
         if any(audience.shown for audience in audiences):
-            self.topics.check(audiences)
+            self._topics.check(audiences)
             if self._past(None, (), audiences) is not None:
                 return None
         return identified
@@ -229,107 +224,11 @@ class Admission:
         Raises:
             Refused: something has changed since.
         """
-        self._check_user(identity.user, None)
+        self._users.check(identity.user)
         self._identification.check_revoked(claims)
         self._hub.add(connection, identity)
         self._welcome(connection, self._delivery.position, heard(connection), resumed=None)
         self._sweeper.add(connection)
-
-    async def authenticate(self, connection: Connection, token: str | None, ref: bytes) -> None:
-        """Log in, refresh or log out on an open connection.
-
-        A token that is refused changes nothing: the client gets an error and stays who it was.
-
-        Args:
-            token: a JWT; None logs out.
-            ref: of the client's message.
-        """
-        try:
-            claims, identity, audiences = await self._identification.identify(
-                token, connection.format.namespace
-            )
-            self._check_user(identity.user, connection.user)
-            keeps = await self._kept(connection, identity)
-            self.topics.check({*audiences, *keeps})
-            new = [each for each in audiences if each.shown and each not in connection.audiences]
-            past = None if self._recall is None else self._recall.last_values(new)
-            async with contextlib.AsyncExitStack() as stack:
-                async with asyncio.timeout(self._settings.handshake_seconds):
-                    await stack.enter_async_context(self._subscription.joined(audiences))
-                # Else a round could still write events that were for the old identity.
-                recalled = await stack.enter_async_context(self._between(connection, new, past))
-                self._identify(connection, claims, identity, keeps, ref)
-                self._tell_past(connection, new, recalled)
-        except Refused as refused:
-            connection.write(connection.format.error(ref, *_refused_auth(refused.close)))
-        except (TimeoutError, BusUnavailable, Busy, KeysUnavailable):
-            connection.write(connection.format.error(ref, "unavailable", "try again"))
-
-    @contextlib.asynccontextmanager
-    async def _between(
-        self, connection: Connection, topics: Sequence[Audience], past: Past | None
-    ) -> AsyncIterator[Recalled | None]:
-        """The time between two rounds, and the past that was asked for."""
-        if past is None or self._recall is None:
-            async with self._delivery.between_rounds():
-                yield None
-            return
-        seconds = self._settings.handshake_seconds
-        async with self._recall.between_rounds(connection, topics, past, seconds) as recalled:
-            yield recalled
-
-    def _tell_past(
-        self, connection: Connection, topics: Sequence[Audience], recalled: Recalled | None
-    ) -> None:
-        """Write the past of topics to a connection that now hears them, if there is any."""
-        if recalled is None or self._recall is None or connection.state is State.CLOSED:
-            return
-        found = self._recall.find(connection, topics, recalled)
-        if found.events:
-            named = heard_of(Asked(tuple(ring.audience for ring in recalled.rings)), ())
-            position = self._delivery.position
-            connection.write(connection.format.subscribed(NO_REF, position, named, found.events))
-
-    async def _kept(self, connection: Connection, identity: Identity) -> Collection[Audience]:
-        """Of the topics that a connection asked for, those that it hears under another identity.
-
-        The application decides anew about those that it granted to another user.
-        """
-        keeps = kept(connection, identity)
-        names = tuple(each.name for each in connection.asked if each not in keeps)
-        again = await self._ask_application(connection, identity, Asked(forbidden=names))
-        return {*keeps, *again.granted}
-
-    async def _ask_application(
-        self, connection: Connection, identity: Identity, asked: Asked
-    ) -> Asked:
-        if self._grants is None or not asked.forbidden:
-            return asked
-        return await self._grants.ask(connection, identity.user, asked)
-
-    def _identify(
-        self,
-        connection: Connection,
-        claims: Claims | None,
-        identity: Identity,
-        keeps: Collection[Audience],
-        ref: bytes,
-    ) -> None:
-        """Give a connection another identity, and tell the client; call it between two rounds."""
-        if connection.state is State.CLOSED:
-            return
-        user, former = identity.user, connection.user
-        self._check_user(user, former)  # again: others may have come meanwhile
-        self._identification.check_revoked(claims)
-        before = heard(connection)
-        asked = tuple(each for each in connection.asked if each in keeps)
-        self._hub.identify(connection, identity, asked)
-        after = heard(connection) or (before and TopicsHeard(()))
-        expires_in = self._expires_in(connection)
-        connection.write(connection.format.identity(ref, user, expires_in, after))
-        self._sweeper.watch_expiry(connection)
-        refresh = "login" if user != former else "refresh"
-        self._metrics.identities.labels("logout" if user is None else refresh).inc()
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
@@ -337,29 +236,29 @@ class Admission:
         claims, identity, audiences = await self._identification.identify(
             opening.token, connection.format.namespace
         )
-        self._check_user(identity.user, None)
+        self._users.check(identity.user)
         topics: Mapping[str, bool] = {}
         wire_format = connection.format
         if opening.recovering is not None and self._recoveries is not None:
             opening, since, topics = await self._recoveries.find(connection, opening, identity.user)
         names = dict.fromkeys([*opening.topics, *topics])
-        asked = self.topics.ask(identity, (*names,))
-        self.topics.check({*audiences, *asked.granted})
+        asked = self._topics.ask(identity, (*names,))
+        self._topics.check({*audiences, *asked.granted})
         if self._hooks is not None and self._hooks.mounted:
             said = Said(opening.query, opening.headers, opening.auth)
             await self._hooks.connect(connection, identity.user, claims, said)
-        asked = await self._ask_application(connection, identity, asked)
+        asked = await self._grants.ask(connection, identity.user, asked)
         if topics and self._recoveries is not None:
             asked = self._recoveries.restored(connection, asked, topics)
-        self.topics.count(asked)
+        self._topics.count(asked)
         if connection.asked:  # the application subscribed the connection when it let it in
             asked = replace(asked, granted=(*dict.fromkeys([*asked.granted, *connection.asked]),))
         if asked.granted:
             audiences = list(dict.fromkeys([*audiences, *asked.granted]))
-            self.topics.check(audiences)
+            self._topics.check(audiences)
         past = self._past(opening.last, asked.granted, audiences)
         await self._subscription.join(audiences)
-        self._check_user(identity.user, None)  # again: others may have come during the join
+        self._users.check(identity.user)  # again: others may have come during the join
         self._identification.check_revoked(claims)
         if connection.state is State.CLOSED:
             return []
@@ -384,16 +283,6 @@ class Admission:
         if connection.state is State.CLOSED:
             return []
         return await self._open(connection, structs.replace(opening, recovering=None))
-
-    def _check_user(self, user: str | None, before: str | None) -> None:
-        if user is None:
-            if not self._settings.allow_anonymous:
-                raise Refused(close_codes.UNAUTHENTICATED)
-        elif (
-            user != before
-            and len(self._hub.of_user(user)) >= self._settings.max_connections_per_user
-        ):
-            raise Refused(close_codes.TOO_MANY_CONNECTIONS)
 
     async def _resume(
         self,
@@ -441,8 +330,6 @@ class Admission:
         Raises:
             Refused: it asks for a past that cannot be.
         """
-        if self._recall is None:
-            return None
         try:
             topics = [audience for audience in audiences if audience.shown]
             return self._recall.opening_past(last, asked, topics)
@@ -465,13 +352,14 @@ class Admission:
             return
         topics = [audience for audience in connection.audiences if audience.shown]
         try:
-            async with self._between(connection, topics, past) as recalled:
+            seconds = self._settings.handshake_seconds
+            async with self._recall.between_rounds(connection, topics, past, seconds) as recalled:
                 if connection.state is State.CLOSED or recalled is None:
                     return
                 self._hub.go_live(connection)
                 position = self._delivery.position
                 self._welcome(connection, position, heard(connection, asked), resumed=resumed)
-                self._tell_past(connection, topics, recalled)
+                self._recall.tell(connection, topics, recalled)
         except Busy:
             raise BusUnavailable("too many clients ask for the past of topics") from None
 
@@ -490,7 +378,7 @@ class Admission:
             self._settings.pod,
             position,
             resumed,
-            self._expires_in(connection),
+            connection.identity.expires_in(self._clock()),
             self._settings.ping_interval_seconds,
             topics,
             recovers,
@@ -503,16 +391,6 @@ class Admission:
         former = self._hub.find(connection.id)
         if former is not None:
             former.cut(close_codes.ABNORMAL)
-
-    def _expires_in(self, connection: Connection) -> int | None:
-        expires_at = connection.identity.expires_at
-        return None if expires_at is None else max(0, round(expires_at - self._clock()))
-
-
-def _refused_auth(close: Close) -> tuple[str, str]:
-    """Code and message of the error for a log-in that is refused on an open connection."""
-    unauthenticated = {close_codes.UNAUTHENTICATED.code, close_codes.BARRED.code}
-    return "unauthenticated" if close.code in unauthenticated else close.label, close.reason
 
 
 def _since(text: str | None) -> int | None:

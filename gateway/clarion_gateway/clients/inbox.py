@@ -21,8 +21,8 @@ from clarion_gateway.application.context import Context, Reply
 from clarion_gateway.application.faults import at_the_applications_line
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.refusal import Refusal
-from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.host import GatewayHost
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
@@ -71,7 +71,7 @@ class Inboxes:
 
     def __init__(
         self,
-        admission: Admission,
+        identities: IdentityChanges,
         memberships: Memberships,
         handlers: Handlers,
         host: GatewayHost,
@@ -80,7 +80,7 @@ class Inboxes:
         settings: GatewaySettings,
         inbound: Inbound,
     ) -> None:
-        self._admission = admission
+        self._identities = identities
         self._memberships = memberships
         self._handlers = by_namespace(handlers, handlers.namespaces)
         self._host = host
@@ -203,7 +203,7 @@ class Inboxes:
     async def _handle(self, connection: Connection, message: ClientMessage) -> None:
         ref = message.ref
         if isinstance(message, Authenticate):
-            await self._admission.authenticate(connection, message.token, ref)
+            await self._identities.authenticate(connection, message.token, ref)
             return
         if isinstance(message, Subscribe):
             await self._memberships.subscribe(connection, message)

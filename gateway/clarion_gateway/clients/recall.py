@@ -20,12 +20,13 @@ from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, InvalidPosition, parse_position
 from clarion_contract.events.topic_rules import NO_RULES, TopicRules
-from clarion_gateway.connections.connection import Connection
+from clarion_gateway.clients.topics import Asked, heard_of
+from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.replay_room import ReplayRoom
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Party
 from clarion_gateway.delivery.topic_rings import TopicRing, TopicRings, Want
-from clarion_gateway.wire.messages import Subscribe
+from clarion_gateway.wire.messages import NO_REF, Subscribe
 
 _by_id: Final = attrgetter("id")
 _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -257,6 +258,22 @@ class Recall:
             else:
                 not_resumed.append(ring.audience.name)
         return Found(sorted(found, key=_by_id), not_resumed)
+
+    def tell(
+        self, connection: Connection, audiences: Sequence[Audience], recalled: Recalled
+    ) -> None:
+        """Write the events to a connection, if there are any; call it between two rounds.
+
+        They come in a ``subscribed`` of their own, after the answer that lets the client hear the
+        topics.
+        """
+        if connection.state is State.CLOSED:
+            return
+        found = self.find(connection, audiences, recalled)
+        if found.events:
+            named = heard_of(Asked(tuple(ring.audience for ring in recalled.rings)), ())
+            position = self._delivery.position
+            connection.write(connection.format.subscribed(NO_REF, position, named, found.events))
 
     def _is_ahead(self, rings: Sequence[TopicRing]) -> bool:
         """Whether a growing text was read further than the pod has delivered it."""

@@ -32,6 +32,14 @@ class Identity:
     issued_at: float | None = None
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=no_lists, hash=False)
 
+    def expires_in(self, now: float) -> int | None:
+        """Seconds until the token ends; None without a token.
+
+        Args:
+            now: seconds since 1970.
+        """
+        return None if self.expires_at is None else max(0, round(self.expires_at - now))
+
 
 ANONYMOUS: Final = Identity(None)
 

@@ -28,10 +28,14 @@ from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks
 from clarion_gateway.clients.host import GatewayHost
 from clarion_gateway.clients.identification import Identification
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.opening import Opening
+from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
+from clarion_gateway.clients.topics import Topics
+from clarion_gateway.clients.user_limits import UserLimits
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
@@ -122,6 +126,36 @@ class Door(Listening):
             self.memory, self.hub, self.revocations.have_taken, seconds=600
         )
         self.grants = Grants(self.handlers, self.host, self.metrics, pod=configured.pod, seconds=2)
+        self.recall = Recall(
+            self.rings,
+            self.subscription,
+            self.delivery,
+            self.room,
+            max_events=configured.replay_max_events,
+            max_bytes=configured.recall_bytes,
+            positions=configured.positions,
+            rules=configured.rules,
+        )
+        identification = Identification(self.verifier, self.revocations, self.metrics)
+        users = UserLimits(
+            self.hub,
+            max_connections=configured.max_connections_per_user,
+            allow_anonymous=configured.allow_anonymous,
+        )
+        self.topics = Topics(self.metrics, max_per_connection=configured.max_topics_per_connection)
+        self.identities = IdentityChanges(
+            self.hub,
+            self.subscription,
+            identification,
+            users,
+            self.topics,
+            self.grants,
+            self.recall,
+            self.sweeper,
+            self.metrics,
+            wait_seconds=configured.handshake_seconds,
+            clock=loop.time,
+        )
         self.admission = Admission(
             self.hub,
             self.subscription,
@@ -142,11 +176,14 @@ class Door(Listening):
                 ),
                 configured.positions,
             ),
-            Identification(self.verifier, self.revocations, self.metrics),
+            identification,
             self.metrics,
             configured,
-            sweeper=self.sweeper,
+            users=users,
+            topics=self.topics,
             grants=self.grants,
+            recall=self.recall,
+            sweeper=self.sweeper,
             clock=loop.time,
         )
 
@@ -180,7 +217,7 @@ class Door(Listening):
         return connection
 
     def log_in(self, connection: Recorder, token: str | None) -> dict[str, Any]:
-        self.loop.run_until_complete(self.admission.authenticate(connection, token, b"1"))
+        self.loop.run_until_complete(self.identities.authenticate(connection, token, b"1"))
         self.loop.settle()
         return connection.messages[-1]
 
@@ -263,14 +300,6 @@ def test_why_a_token_was_refused_is_counted(door: Door) -> None:
         assert sample(door.metrics, "clarion_tokens_refused_total", reason=reason) == 1
 
 
-def test_without_anonymous_clients_each_needs_a_token(loop: ClockworkLoop) -> None:
-    door = Door(loop, allow_anonymous=False)
-    refused = door.enter()
-    assert refused.closed_with is not None
-    assert refused.closed_with.code == 4401
-    assert welcome_of(door.enter(Opening("alice", None)))["user"] == "alice"
-
-
 def test_a_handshake_that_takes_too_long_is_ended(loop: ClockworkLoop) -> None:
     door = Door(loop, handshake_seconds=10)
     door.verifier.gate.clear()
@@ -325,27 +354,6 @@ def test_a_draining_pod_takes_nobody_in(door: Door) -> None:
     assert refused.code == 1012
 
 
-def test_a_user_may_have_so_many_connections(loop: ClockworkLoop) -> None:
-    """The limit is checked twice: other connections may come while one waits for Redis."""
-    door = Door(loop, max_connections_per_user=2)
-    arriving = [door.knock(Opening("alice", None)) for _ in range(5)]
-    loop.settle()
-    assert [connection.state for connection in arriving].count(State.LIVE) == 2
-    assert door.outcomes("too_many_connections") == 3
-    assert welcome_of(door.enter(Opening("bob", None)))["user"] == "bob"
-
-
-def test_logging_in_keeps_to_the_limit_too(loop: ClockworkLoop) -> None:
-    door = Door(loop, max_connections_per_user=1)
-    first, second = door.enter(), door.enter()
-    for connection in (first, second):
-        loop.spawn(door.admission.authenticate(connection, "alice", b"1"))
-    loop.settle()
-    answers = sorted(connection.messages[-1]["kind"] for connection in (first, second))
-    assert answers == ["error", "identity"]
-    assert len(door.hub.of_user("alice")) == 1
-
-
 def test_a_client_that_leaves_during_its_handshake_leaves_nothing(door: Door) -> None:
     door.verifier.gate.clear()
     connection = door.knock(Opening("alice", "1"))
@@ -357,50 +365,6 @@ def test_a_client_that_leaves_during_its_handshake_leaves_nothing(door: Door) ->
     assert connection not in set(door.hub.connections)
     assert door.hub.of_user("alice") == ()
     assert door.admission.opening == 0
-
-
-def test_logging_in_moves_a_connection_between_two_events(door: Door) -> None:
-    connection = door.enter()
-    (before,) = door.publish(AUTHENTICATED)
-    identity = door.log_in(connection, "alice@90")
-    assert identity == {"kind": "identity", "ref": 1, "user": "alice", "expires_in": 90}
-    after = [door.publish(to)[0] for to in (AUTHENTICATED, ALICE)]
-    assert connection.event_ids == after
-    assert before not in connection.event_ids
-
-
-def test_logging_out_ends_what_is_for_users(door: Door) -> None:
-    connection = door.enter(Opening("alice", None))
-    (before,) = door.publish(ALICE)
-    assert door.log_in(connection, None)["user"] is None
-    for to in (AUTHENTICATED, ALICE):
-        door.publish(to)
-    (after,) = door.publish(ALL)
-    assert connection.event_ids == [before, after]
-    assert connection.identity.expires_at is None
-
-
-@pytest.mark.parametrize(
-    ("token", "code"),
-    [("forged", "unauthenticated"), ("keyless", "unavailable"), ("x" * 10_000, "unauthenticated")],
-)
-def test_a_token_that_fails_in_band_changes_nothing(door: Door, token: str, code: str) -> None:
-    connection = door.enter(Opening("alice@90", None))
-    error = door.log_in(connection, token)
-    assert (error["kind"], error["ref"], error["code"]) == ("error", 1, code)
-    assert (connection.user, connection.identity.expires_at) == ("alice", 90)
-    assert door.publish(ALICE) == connection.event_ids
-
-
-def test_changes_of_identity_are_counted(door: Door) -> None:
-    connection = door.enter()
-    for token in ("alice@90", "alice@190", "bob", None):
-        door.log_in(connection, token)
-    changes = {
-        change: sample(door.metrics, "clarion_identity_changes_total", change=change)
-        for change in ("login", "refresh", "logout")
-    }
-    assert changes == {"login": 2, "refresh": 1, "logout": 1}
 
 
 def test_a_client_that_comes_back_gets_what_it_missed_and_goes_live(door: Door) -> None:
@@ -738,47 +702,6 @@ def test_a_token_that_is_revoked_during_its_handshake_does_not_slip_through(
     assert connection not in set(door.hub.connections)
 
 
-@pytest.mark.parametrize("before", [None, "alice@90", "bob"], ids=["login", "refresh", "switch"])
-def test_a_revoked_token_is_refused_in_band(door: Door, before: str | None) -> None:
-    connection = door.enter(Opening(before, None))
-    revoke(door, ALICES_TOKEN)
-    answer = door.log_in(connection, "alice")
-    assert (answer["kind"], answer["code"]) == ("error", "unauthenticated")
-    assert "revoked" in answer["message"]
-    assert connection.user == (before and before.partition("@")[0])
-    assert connection.closed_with is None
-
-
-def test_a_connection_is_closed_for_the_token_that_it_holds_now(door: Door) -> None:
-    """A token that was replaced or given up closes nothing."""
-    refreshed, logged_out = door.enter(Opening("alice", None)), door.enter(Opening("alice", None))
-    logged_in = door.enter()
-    door.log_in(refreshed, "alice@90")
-    door.log_in(logged_out, None)
-    door.log_in(logged_in, "alice")
-    revoke(door, ALICES_TOKEN)
-    assert logged_in.closed_with == close_codes.REVOKED
-    assert refreshed.closed_with is logged_out.closed_with is None
-    revoke(door, RevokeToken("id of alice@90", 1_000))
-    assert refreshed.closed_with == close_codes.REVOKED
-
-
-def test_a_token_that_is_revoked_between_two_rounds_is_refused_in_band(door: Door) -> None:
-    connection = door.enter()
-
-    async def revoked_meanwhile() -> None:
-        async with door.delivery.between_rounds():
-            log_in = door.loop.create_task(door.admission.authenticate(connection, "alice", b"1"))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            revoke(door, ALICES_TOKEN)
-        await log_in
-
-    door.loop.run_until_complete(revoked_meanwhile())
-    assert connection.messages[-1]["code"] == "unauthenticated"
-    assert connection.user is None
-
-
 def topic_events(connection: Recorder) -> list[str]:
     events = [message for message in connection.messages if message["kind"] == "event"]
     return [event["topic"] for event in events if event["audience"] == "topic"]
@@ -829,28 +752,6 @@ class TestTopics:
         assert "expected" in connection.closed_with.reason
         assert door.outcomes(label) == 1
         assert connection not in door.hub.connections
-
-    def test_another_identity_keeps_what_it_may_hear_and_no_more(self, door: Door) -> None:
-        connection = door.enter(asking("alice+a?b?c", "b", "c"))
-        identity = door.log_in(connection, "alice+d?c")
-        assert (identity["kind"], identity["topics"]) == ("identity", ["d", "c"])
-        for name in "abcd":
-            door.publish(topic_audience(name))
-        assert topic_events(connection) == ["c", "d"]
-        assert door.log_in(connection, "bob")["topics"] == []
-        assert "topics" not in door.log_in(connection, "bob")
-        door.publish(topic_audience("c"))
-        assert topic_events(connection) == ["c", "d"]
-
-    def test_another_identity_with_too_many_is_refused_and_changes_nothing(
-        self, loop: ClockworkLoop
-    ) -> None:
-        door = Door(loop, max_topics_per_connection=2)
-        connection = door.enter(asking("alice+a?b", "b"))
-        answer = door.log_in(connection, "alice+c+d?b")
-        assert (answer["kind"], answer["code"]) == ("error", "too_many_topics")
-        door.publish(topic_audience("a"))
-        assert topic_events(connection) == ["a"]
 
     def test_a_client_that_resumes_gets_all_its_topics_in_one_sequence(self, door: Door) -> None:
         door.loop.settle()

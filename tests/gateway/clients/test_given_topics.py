@@ -28,7 +28,7 @@ class Given(House):
             self.hub,
             self.subscription,
             self.delivery,
-            self.admission.topics,
+            self.topics,
             self.remembered,
             self.metrics,
         )

@@ -22,9 +22,9 @@ from clarion_gateway.application.context import Context
 from clarion_gateway.application.handlers import Handlers
 from clarion_gateway.application.interceptors import authenticated_only, propagate
 from clarion_gateway.application.refusal import Refusal
-from clarion_gateway.clients.admission import Admission
 from clarion_gateway.clients.asks import Asks
 from clarion_gateway.clients.host import GatewayHost
+from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.inbox import Inboxes
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.connections.connection import Connection, State
@@ -50,7 +50,7 @@ class PublishedEvents:
 
 
 class LoggedIn:
-    """An admission that records the users it was asked for."""
+    """Identity changes that record the tokens that they were asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, bytes]] = []
@@ -81,7 +81,7 @@ class Application:
     def __init__(self, **overrides: Any) -> None:
         self.handlers = Handlers()
         self.bus = PublishedEvents()
-        self.admission = LoggedIn()
+        self.identities = LoggedIn()
         self.memberships = Followed()
         self.metrics = metrics()
         self.hub = Hub()
@@ -98,7 +98,7 @@ class Application:
                 self.tasks.append(group.create_task(work))
 
             self.inboxes = Inboxes(
-                cast("Admission", self.admission),
+                cast("IdentityChanges", self.identities),
                 cast("Memberships", self.memberships),
                 self.handlers,
                 GatewayHost(queue, Asks(self.metrics, max_per_connection=2), self.inbound),
@@ -403,7 +403,7 @@ async def test_a_log_in_waits_for_the_messages_before_it(app: Application) -> No
     app.say(alice, "echo", 3)
     await app.settled()
     assert [message["kind"] for message in alice.messages] == ["reply", "identity", "reply"]
-    assert app.admission.asked == [("token", b"2")]
+    assert app.identities.asked == [("token", b"2")]
 
 
 async def test_a_full_backlog_pauses_reading_until_half_of_it_is_done(app: Application) -> None:
@@ -469,7 +469,7 @@ async def test_a_bug_of_our_own_closes_that_connection_alone(app: Application) -
     async def broken(connection: Connection, token: str | None, ref: bytes) -> None:
         raise ZeroDivisionError
 
-    app.admission.authenticate = broken  # type: ignore[method-assign]
+    app.identities.authenticate = broken  # type: ignore[method-assign]
     alice, bob = app.connect("alice"), app.connect("bob")
     app.inboxes.put(alice, Authenticate("token", b"null"))
     app.inboxes.put(bob, Message("unknown", b"null", b"null"))

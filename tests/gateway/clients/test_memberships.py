@@ -43,7 +43,7 @@ class House(Door):
             self.hub,
             self.subscription,
             self.delivery,
-            self.admission.topics,
+            self.topics,
             self.grants,
             Recall(
                 self.rings,

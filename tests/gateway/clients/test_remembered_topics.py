@@ -132,7 +132,7 @@ def test_all_is_written_again_in_time_but_what_nobody_changed(pod: Remembering) 
 def test_a_topic_that_is_coming_is_in_every_write(pod: Remembering) -> None:
     """An order that comes while a topic waits for Redis writes it, too."""
     client = pod.client()
-    topic = pod.admission.topics.named(["order.1"])
+    topic = pod.topics.named(["order.1"])
     with pod.remembered.coming({client: topic}):
         pod.run(pod.remembered.save([client]))
         assert pod.memory.kept[client.id] == {"order.1": True}
