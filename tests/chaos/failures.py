@@ -61,6 +61,7 @@ async def links_cut_midway(world: World, _: Sequence[Client], dice: random.Rando
 
 async def subscriptions_silenced(world: World, _: Sequence[Client], dice: random.Random) -> None:
     """Subscriptions receive nothing any more, without any error."""
+    world.ledger.silenced()
     for proxy in world.proxies:
         if dice.random() < 0.6:
             proxy.silence_subscriptions()

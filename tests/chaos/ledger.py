@@ -11,6 +11,9 @@ from tests.chaos.revoking import Order
 
 TOPIC = "topic:"
 
+# Pods find a dead subscription within so long, by docs/guarantees.md.
+_FOUND_OUT_US = 10_000_000
+
 
 @dataclass(eq=False)
 class Entry:
@@ -74,6 +77,7 @@ class Ledger:
         wipes_us: when Redis lost all its data.
         failovers_us: from when to when a replica replaced the primary. Whatever was not accepted
             by then may be lost.
+        silences_us: when subscriptions fell silent without an error. Pods find that out later.
         began_us: when Redis was started.
         overlap_us: by how much a position on a cluster may be wrong.
     """
@@ -82,6 +86,7 @@ class Ledger:
     orders: list[Order] = field(default_factory=list)
     wipes_us: list[int] = field(default_factory=list)
     failovers_us: list[tuple[int, int]] = field(default_factory=list)
+    silences_us: list[int] = field(default_factory=list)
     duplicates: int = 0
     began_us: int = 0
     overlap_us: int = 0
@@ -125,6 +130,18 @@ class Ledger:
     def wiped(self) -> None:
         """Redis has lost all data up to now."""
         self.wipes_us.append(now_us())
+
+    def silenced(self) -> None:
+        """Subscriptions fall silent now."""
+        self.silences_us.append(now_us())
+
+    def may_be_unheard(self, order: Order, at_us: int) -> bool:
+        """Whether a pod may not have found out by then that it cannot hear an order."""
+        confirmed_us = order.confirmed_us or at_us
+        return any(
+            silence <= confirmed_us and at_us <= silence + _FOUND_OUT_US
+            for silence in self.silences_us
+        )
 
     def was_wiped(self, id_: int) -> bool:
         """Whether Redis has lost the event with that id."""

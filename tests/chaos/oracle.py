@@ -117,6 +117,8 @@ def judge_orders(verdict: Verdict, ledger: Ledger, name: str, session: Session) 
         if confirmed_us is None or ledger.forgot(order) or not order.closes(token):
             continue
         if order.revokes(token) and session.dialled_us > confirmed_us:
+            if session.end and ledger.may_be_unheard(order, session.dialled_us):
+                continue  # the pod closes it once it hears, unless the client is gone by then
             late_us = session.dialled_us - confirmed_us
             verdict.add("let in", f"{name}: {late_us} us after its token was revoked")
         elif session.welcomed_us < order.asked_us and session.position > confirmed_us:

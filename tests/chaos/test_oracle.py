@@ -261,6 +261,22 @@ def test_a_revoked_token_that_is_let_in_is_a_fault(ledger: Ledger, kind: Any) ->
     assert faults(ledger, back) == {}
 
 
+def test_a_pod_that_has_fallen_silent_lets_a_revoked_token_in_and_closes_it(ledger: Ledger) -> None:
+    ledger.orders = [order(token_id=TOKEN.id)]
+    back = session(start=30)
+    back.token, back.topics, back.dialled_us, back.welcomed_us = TOKEN, TEAM, 28, 29
+    back.end = "4401"
+    assert faults(ledger, back) == {"let in": 1}
+    ledger.silences_us = [27]
+    assert faults(ledger, back) == {"let in": 1}, "the pod could hear the order"
+    ledger.silences_us = [24]
+    assert faults(ledger, back) == {}
+    back.end = ""
+    assert faults(ledger, back) == {"let in": 1}, "it was not closed"
+    back.end, back.dialled_us = "4401", 10_000_025
+    assert faults(ledger, back) == {"let in": 1}, "the pod should have found out"
+
+
 def test_a_refusal_needs_a_revocation(ledger: Ledger) -> None:
     verdict = Verdict()
     judge_refusals(verdict, ledger, [TOKEN])
