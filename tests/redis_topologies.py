@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis
 from redis.crc import key_slot
@@ -200,9 +200,9 @@ class Cluster:
     def primary_of(self, key: str) -> Node:
         """The node that holds a key's slot, according to the others."""
         slot = key_slot(key.encode())
-        for first, last, (_, port, *_), *_ in self._slots():
-            if first <= slot <= last:
-                return next(node for node in self.nodes if node.port == int(port))
+        for port, slots in self._slots():
+            if slot in slots:
+                return next(node for node in self.nodes if node.port == port)
         raise AssertionError(f"nobody holds slot {slot}")
 
     def replica_of(self, primary: Node) -> Node:
@@ -229,8 +229,11 @@ class Cluster:
         return all(self._is_followed(primary) for primary in self.primaries)
 
     def _is_followed(self, primary: Node) -> bool:
+        slots = [each for port, each in self._slots() if port == primary.port]
+        if not slots:  # it has come back, and does not know yet that another one took its place
+            return False
         keys = (f"in-step-{number}" for number in itertools.count())
-        key = next(key for key in keys if self.primary_of(key) is primary)
+        key = next(key for key in keys if key_slot(key.encode()) in slots[0])
         with primary.client.client() as connection:
             connection.set(key, 1)  # who has written nothing waits for nothing
             return bool(connection.wait(1, 500))
@@ -243,14 +246,14 @@ class Cluster:
         """Return once other nodes serve the slots of a dead primary."""
 
         def taken() -> bool:
-            return self.whole() and old.port not in {
-                int(port) for _, _, (_, port, *_), *_ in self._slots()
-            }
+            return self.whole() and old.port not in {port for port, _ in self._slots()}
 
         wait_until(taken, "a promoted replica")
 
-    def _slots(self) -> Any:
-        return self.alive[0].client.execute_command("CLUSTER SLOTS")
+    def _slots(self) -> list[tuple[int, range]]:
+        """Ports of primaries with the slots that they hold, according to the first living node."""
+        found = self.alive[0].client.execute_command("CLUSTER SLOTS")
+        return [(int(port), range(first, last + 1)) for first, last, (_, port, *_), *_ in found]
 
 
 @contextlib.contextmanager
