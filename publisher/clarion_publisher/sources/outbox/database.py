@@ -56,15 +56,25 @@ SET LOCAL statement_timeout = '{_STATEMENT}';
 SELECT pg_try_advisory_xact_lock(1129070930, 'clarion_outbox'::regclass::oid::integer)
 """.encode()
 
+# Data are first measured as they are stored, which reads none of them. This bounds what has to be
+# decompressed or set aside, so that a batch of huge rows ends in time. Data that are too large as
+# they are stored are larger as text. Data that are not compressed have a header of 4 bytes.
 _READ: Final = b"""
 SELECT id, created_at, audience, type, key, exclude, history,
     CASE WHEN size <= %(data_max)s THEN data END, size, traceparent
 FROM (
     SELECT *, sum(read) OVER (ORDER BY id) - read AS before FROM (
         SELECT *, CASE WHEN size <= %(data_max)s THEN size ELSE 0 END AS read FROM (
-            SELECT *, octet_length(data::text) AS size FROM clarion_outbox
-            WHERE audience <> ALL (%(held)s) ORDER BY id LIMIT %(rows)s
-        ) AS waiting
+            SELECT *, CASE WHEN stored > %(data_max)s THEN stored
+                ELSE octet_length(data::text) END AS size
+            FROM (
+                SELECT *, sum(stored) OVER (ORDER BY id) - stored AS stored_before FROM (
+                    SELECT *, pg_column_size(data) - 4 AS stored FROM clarion_outbox
+                    WHERE audience <> ALL (%(held)s) ORDER BY id LIMIT %(rows)s
+                ) AS waiting
+            ) AS bounded
+            WHERE stored_before < %(bytes)s OFFSET 0
+        ) AS measured
     ) AS sized
 ) AS summed
 WHERE before < %(bytes)s ORDER BY id
@@ -124,7 +134,7 @@ class Limits:
 
     Attributes:
         data_max_bytes: of one row's data; larger ones are not read, only their size.
-        bytes: of all rows' data, but at least one row is read.
+        bytes: of all rows' data, as text and as they are stored, but at least one row is read.
     """
 
     rows: int

@@ -31,7 +31,7 @@ class Row(NamedTuple):
     Attributes:
         created: microseconds, by the database's clock.
         data: JSON text; None: it is too large, and was not read.
-        size: of the data, in bytes.
+        size: of the data, in bytes; of data that are too large, what they take on disk may do.
         traceparent: as the application gave it.
     """
 
@@ -61,7 +61,7 @@ def event_of(row: Row, identity: str, *, data_max_bytes: int) -> IncomingEvent |
     if row.data is None:
         return Refusal(
             DATA_TOO_LARGE,
-            f"expected data of at most {data_max_bytes} bytes, got {row.size} bytes",
+            f"expected data of at most {data_max_bytes} bytes, got at least {row.size} bytes",
         )
     try:
         audience = _audience(row.audience)

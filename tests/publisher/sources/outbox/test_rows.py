@@ -102,7 +102,7 @@ def test_bad_data_are_refused(data: bytes, said: str) -> None:
 def test_large_data_are_refused_without_being_read() -> None:
     refusal = refused(data=None, size=101)
     assert refusal.kind is DATA_TOO_LARGE
-    assert refusal.detail == "expected data of at most 100 bytes, got 101 bytes"
+    assert refusal.detail == "expected data of at most 100 bytes, got at least 101 bytes"
 
 
 @pytest.mark.parametrize("field", ["audience", "type", "key", "exclude"])
