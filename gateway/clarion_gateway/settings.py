@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Self
 
@@ -27,6 +28,7 @@ from clarion_contract.service.settings import (
 from clarion_contract.service.webhooks import Signer
 
 _HOOKS: Final = frozenset({"connect", "disconnect", "presence", "subscribe"})
+_HANDLERS: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
 _BEHIND_MIN_BYTES: Final = 4_096
@@ -65,7 +67,7 @@ class GatewaySettings(ContractSettings):
     )
     handlers: str | None = Field(
         None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=_HANDLERS,
         description="The application's handlers, as package.module:name; or a function without "
         "arguments that makes them.",
     )
@@ -573,6 +575,13 @@ class GatewaySettings(ContractSettings):
         # back late until the next one is given up. See `Prober.run`.
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
         return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
+
+    @field_validator("handlers", mode="before")
+    @classmethod
+    def _name_handlers(cls, path: Any) -> Any:  # noqa: ANN401
+        if isinstance(path, str) and not re.match(_HANDLERS, path):
+            raise ValueError(f"expected package.module:name, got {path[:64]!r}")
+        return path
 
     @field_validator("pod_ip")
     @classmethod

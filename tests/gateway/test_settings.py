@@ -93,7 +93,7 @@ def test_a_json_list_of_origins_is_understood_too(monkeypatch: pytest.MonkeyPatc
         ("GATEWAY_PORT", "tcp://10.0.0.1:8000", "enableServiceLinks: false"),
         ("GATEWAY_MAX_CONNECTIONS", "many", "got 'many'"),
         ("GATEWAY_MAX_UNSENT_BYTES", "1", "16384"),
-        ("GATEWAY_HANDLERS", "app/realtime.py", "pattern"),
+        ("GATEWAY_HANDLERS", "app/live.py", "expected package.module:name, got 'app/live.py'"),
         ("GATEWAY_PING_INTERVAL_SECONDS", "0", "1, got '0'"),
         ("GATEWAY_ALLOWED_ORIGINS", "[nonsense", "GATEWAY_ALLOWED_ORIGINS"),
         ("CLARION_LOG_LEVEL", "loud", "got 'loud'"),

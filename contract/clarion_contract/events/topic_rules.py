@@ -9,9 +9,9 @@ Pure values, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +19,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
-    model_validator,
+    field_validator,
 )
 
 from clarion_contract.events.topic import check_pattern, covers
 
+LONGEST_AGE: Final = "longest_age_seconds"
+"""Of the validation's context: how long Redis remembers any stream. A rule may keep less."""
 _HISTORY_EXPECTED: Final = "expected false, or a map of max_events and max_age_seconds"
 
 
@@ -96,6 +99,17 @@ class TopicHistory(BaseModel):
         description="How long Redis keeps events, about; at most CLARION_HISTORY_MAX_AGE_SECONDS.",
     )
 
+    @field_validator("max_age_seconds")
+    @classmethod
+    def _no_longer_than_streams(cls, value: int | None, info: ValidationInfo) -> int | None:
+        """Else a reader could take the log of a forgotten topic for a whole one."""
+        longest = (info.context or {}).get(LONGEST_AGE)
+        if value is not None and longest is not None and value > longest:
+            raise ValueError(
+                f"expected at most CLARION_HISTORY_MAX_AGE_SECONDS ({longest}), got {value}"
+            )
+        return value
+
 
 class TopicRule(BaseModel):
     """The rule for the topics that a pattern covers.
@@ -145,16 +159,6 @@ class TopicRules(BaseModel):
 
     topics: tuple[TopicRule, ...] = Field((), description="The first one that fits counts.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_rule_for_a_pattern(cls, value: Any) -> Any:  # noqa: ANN401
-        rules = value.get("topics") if isinstance(value, Mapping) else None
-        patterns = [_pattern_of(rule) for rule in rules] if isinstance(rules, Sequence) else []
-        for place, pattern in enumerate(patterns):
-            if pattern is not None and pattern in patterns[:place]:
-                raise ValueError(f"expected one rule for {pattern!r}, got a second")
-        return value
-
     @property
     def have_last_values(self) -> bool:
         """Whether subscribers of some topics get the last value."""
@@ -168,11 +172,6 @@ class TopicRules(BaseModel):
     def of(self, topic: str) -> TopicRule:
         """The rule for a topic."""
         return _rule_of(self.topics, topic)
-
-
-def _pattern_of(rule: object) -> str | None:
-    pattern = rule.get("pattern") if isinstance(rule, Mapping) else None
-    return pattern if isinstance(pattern, str) else None
 
 
 @lru_cache(maxsize=10_000)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from clarion_contract.events.topic_rules import (
+    LONGEST_AGE,
     NO_RULES,
     TopicHistory,
     TopicLastValue,
@@ -59,16 +60,12 @@ def read_topic_rules(given: str | None, *, max_age_seconds: int) -> TopicRules:
     """
     if given is None:
         return NO_RULES
+    parsed = _parsed(given)
+    faults = _repeated(parsed)
     try:
-        rules = TopicRules.model_validate(_parsed(given))
+        rules = TopicRules.model_validate(parsed, context={LONGEST_AGE: max_age_seconds})
     except ValidationError as error:
-        raise BadRules([_fault(detail) for detail in error.errors()]) from None
-    faults = [
-        f"topics[{place}].history.max_age_seconds: expected at most "
-        f"CLARION_HISTORY_MAX_AGE_SECONDS ({max_age_seconds}), got {rule.history.max_age_seconds}"
-        for place, rule in enumerate(rules.topics)
-        if rule.history and (rule.history.max_age_seconds or 0) > max_age_seconds
-    ]
+        faults = [*(_fault(detail) for detail in error.errors()), *faults]
     if faults:
         raise BadRules(faults)
     return rules
@@ -107,6 +104,21 @@ def _of_yaml(text: str) -> object:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise BadRules([f"not YAML{line}"]) from None
+
+
+def _repeated(parsed: object) -> list[str]:
+    """One line for each rule whose pattern an earlier one has."""
+    rules = parsed.get("topics") if isinstance(parsed, dict) else None
+    found: set[str] = set()
+    faults = []
+    for place, rule in enumerate(rules if isinstance(rules, list) else ()):
+        pattern = rule.get("pattern") if isinstance(rule, dict) else None
+        if isinstance(pattern, str):
+            if pattern in found:
+                where = f"topics[{place}].pattern"
+                faults.append(f"{where}: expected one rule for {pattern!r}, got a second")
+            found.add(pattern)
+    return faults
 
 
 def _fault(detail: ErrorDetails) -> str:

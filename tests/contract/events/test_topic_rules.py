@@ -79,8 +79,3 @@ def test_what_a_rule_leaves_open_is_as_for_every_stream(
 def test_what_is_no_rule(rule: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         rules(rule)
-
-
-def test_a_pattern_has_one_rule() -> None:
-    with pytest.raises(ValidationError, match="expected one rule for 'a', got a second"):
-        rules({"pattern": "a"}, {"pattern": "b"}, {"pattern": "a"})

@@ -48,6 +48,8 @@ topics:
   - pattern: c
     history: {max_events: 0, age: 3}
   - history: none
+  - pattern: b
+    history: {max_age_seconds: 601}
 rest: 1
 """
     )
@@ -59,14 +61,16 @@ rest: 1
         "topics[2].history.age",
         "topics[3].pattern",
         "topics[3].history",
+        "topics[4].history.max_age_seconds",
         "rest",
+        "topics[4].pattern",
     ]
     assert "expected a topic or a pattern" in found[0]
     assert found[0].count("got 'a..b'") == 1
     expected = "pattern, history, presence or last_value"
     assert found[1] == f"topics[1].histroy: unknown key, expected {expected}"
     assert found[3].endswith("unknown key, expected max_events or max_age_seconds")
-    assert found[6] == "rest: unknown key, expected topics"
+    assert found[7] == "rest: unknown key, expected topics"
     assert found[2].endswith("got '0'")
     assert "expected false, or a map" in found[5]
     assert not any("\n" in each for each in found)
@@ -97,6 +101,14 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff")
     assert faults(str(binary)) == (f"cannot read {binary}: it is not UTF-8",)
     assert faults("{")[0].startswith("not JSON: ")
+
+
+def test_a_pattern_has_one_rule() -> None:
+    patterns = [{"pattern": pattern} for pattern in ("a", "b", "a", "b", "a")]
+    assert faults(json.dumps({"topics": patterns})) == tuple(
+        f"topics[{place}].pattern: expected one rule for {pattern!r}, got a second"
+        for place, pattern in ((2, "a"), (3, "b"), (4, "a"))
+    )
 
 
 def test_no_topic_is_kept_for_longer_than_streams_are_remembered() -> None:
