@@ -35,6 +35,7 @@ _ERRORS_MAX: Final = 10
 _COMMAS_MAX: Final = 500_000
 
 _PATH: Final = re.compile(r"at `\$\.(\w+)`$")
+_PLACE: Final = re.compile(r"at `\$\[(\d+)\]`$")
 
 AnyBody = TypeVar("AnyBody", bound=Struct)
 
@@ -64,10 +65,15 @@ class BatchForm(Generic[AnyBody]):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """The check of a single field, and its rule in words."""
+    """The check of a single field, and its rule in words.
+
+    Attributes:
+        each: the rule of each element, if the field is a list.
+    """
 
     decoder: msgspec.json.Decoder[Any]
     expected: str
+    each: str | None
     required: bool
 
 
@@ -75,15 +81,18 @@ class _Field:
 def _fields(cls: type[Struct]) -> dict[str, _Field]:
     return {
         field.encode_name: _Field(
-            msgspec.json.Decoder(field.type), _expected(field.type), field.required
+            msgspec.json.Decoder(field.type),
+            (rules := _rules(field.type))["expected"],
+            rules.get("each"),
+            field.required,
         )
         for field in msgspec.structs.fields(cls)
     }
 
 
-def _expected(annotation: Any) -> str:  # noqa: ANN401 - any annotation
-    text: str = next(meta.extra["expected"] for meta in annotation.__metadata__ if meta.extra)
-    return text
+def _rules(annotation: Any) -> dict[str, str]:  # noqa: ANN401 - any annotation
+    rules: dict[str, str] = next(meta.extra for meta in annotation.__metadata__ if meta.extra)
+    return rules
 
 
 _EVENT: Final = msgspec.json.Decoder(NewEvent)
@@ -97,6 +106,7 @@ _BATCH: Final = BatchForm(
     '{"events": [...]} and no other fields',
 )
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_LIST: Final = msgspec.json.Decoder(list[Raw])
 
 
 def decode_event(body: bytes) -> NewEvent:
@@ -298,6 +308,10 @@ def _value_errors(name: str, field: _Field, value: Raw) -> list[FieldError]:
     try:
         field.decoder.decode(value)
     except ValidationError as error:
+        place = _PLACE.search(str(error))
+        if field.each is not None and place is not None:
+            value = _LIST.decode(value)[int(place[1])]
+            return [FieldError(f"/{name}/{place[1]}", field.each, shown(value))]
         inner = _PATH.search(str(error))  # only an audience with a name has inner fields
         if inner is None:
             return [FieldError(f"/{name}", field.expected, shown(value))]

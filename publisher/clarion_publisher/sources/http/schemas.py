@@ -21,7 +21,7 @@ from clarion_contract.events.event import (
     to_the_end,
 )
 from clarion_contract.events.naming import Naming
-from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, TOPIC_REGEX
+from clarion_contract.events.topic import TOPIC_MAX_CHARACTERS, TOPIC_REGEX, TOPICS
 from clarion_contract.texts.piece import REASON_PATTERN
 from clarion_publisher.ingestion.event import EXCLUDE_EXPECTED, KEY_EXPECTED, TYPE_EXPECTED
 from clarion_publisher.sources.http.problems import Problem
@@ -236,7 +236,10 @@ _TopicNames = Annotated[
     ],
     Meta(max_length=TOPICS_MAX),
 ]
-_TOPICS_EXPECTED: Final = f"a list of at most {TOPICS_MAX} topics, no patterns"
+_TOPICS_EXPECTED: Final = {
+    "expected": f"a list of at most {TOPICS_MAX} topics, no patterns",
+    "each": TOPICS.expected,
+}
 
 
 class ChangeTopics(Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,7 +251,7 @@ class ChangeTopics(Struct, frozen=True, forbid_unknown_fields=True):
             description="Topics that the connections receive from now on, whatever their tokens "
             "say. A connection that is full does not get them.",
             examples=[["order.42"]],
-            extra={"expected": _TOPICS_EXPECTED},
+            extra=_TOPICS_EXPECTED,
         ),
     ] = ()
     remove: Annotated[
@@ -257,7 +260,7 @@ class ChangeTopics(Struct, frozen=True, forbid_unknown_fields=True):
             description="Topics that the connections receive no more, unless their tokens list "
             "them.",
             examples=[["order.7"]],
-            extra={"expected": _TOPICS_EXPECTED},
+            extra=_TOPICS_EXPECTED,
         ),
     ] = ()
 
