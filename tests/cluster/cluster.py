@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -145,24 +145,51 @@ class Cluster:
         options = ["--wait", "--timeout", "8m"] if wait else []
         return _run(self.helm_command(verb, *arguments, *options), "", 9 * MINUTE)
 
-    def install(self, changes: Sequence[str] = ()) -> None:
-        path = self.scratch / "values.yaml"
-        path.write_text(yaml.safe_dump(values(dict(os.environ))))
-        sets = [part for change in changes for part in ("--set", change)]
-        self.release("install", RELEASE, str(CHART), "--values", str(path), *sets)
+    def install(self, changes: Sequence[str] = (), more: Object | None = None) -> None:
+        """Install the release.
+
+        Args:
+            changes: of values, as `--set` takes them.
+            more: values that are laid over the tests' own.
+        """
+        options = [part for change in changes for part in ("--set", change)]
+        for name, given in (("values", values(dict(os.environ))), ("more", more or {})):
+            path = self.scratch / f"{name}.yaml"
+            path.write_text(yaml.safe_dump(given))
+            options += ["--values", str(path)]
+        self.release("install", RELEASE, str(CHART), *options)
+
+    # From here to a pod
+
+    @contextmanager
+    def forwarded(self, pod: str, port: int) -> Iterator[int]:
+        """A port of this host that leads to one of a pod's."""
+        path = self.scratch / f"forwarded-{pod}-{port}"
+        command = self.kubectl_command("port-forward", f"pod/{pod}", f":{port}")
+        with ExitStack() as stack:
+            said = stack.enter_context(path.open("w"))  # it writes a line for each connection
+            process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            eventually(lambda: _forwards(path), seconds=MINUTE, what=path.read_text)
+            yield int(_forwards(path)[0])
 
     # The witness
 
-    def call_witness(self) -> None:
-        """Start the pod in which clients and producer run. It is as restricted as the release's own
-        pods, and uses the release's image and secret."""
+    def call_witness(self, name: str = WITNESS) -> None:
+        """Start a pod in which clients and producer run. It is as restricted as the release's own
+        pods, and uses the release's image and secret. The release does not know it."""
         hooks = yaml.safe_load_all(_run(self.helm_command("get", "hooks", RELEASE), "", MINUTE))
         (pod,) = [one for one in hooks if one and one["kind"] == "Pod"]
-        self.apply(*witness_objects(pod["spec"]))
+        self.apply(*witness_objects(pod["spec"], name))
         self.run(
-            "wait", "--for=condition=Ready", f"pod/{WITNESS}", "--timeout=180s",
+            "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=180s",
             seconds=190,
         )  # fmt: skip
+
+    def python(self, pod: str, program: str, *arguments: str) -> str:
+        """Run Python in a pod of the release, or in a witness; returns what it prints."""
+        return self.run("exec", pod, "--", "python", "-c", program, *arguments).strip()
 
     @contextmanager
     def watched(self, *options: str) -> Iterator[Watch]:
@@ -178,8 +205,8 @@ WITNESS_COMMAND: Final = (
 )  # fmt: skip
 
 
-def witness_objects(spec: Object) -> list[Object]:
-    """Program and pod of the witness, made from the restricted pod of ``helm test``."""
+def witness_objects(spec: Object, name: str = WITNESS) -> list[Object]:
+    """Program and pod of a witness, made from the restricted pod of ``helm test``."""
     (container,) = spec["containers"]
     program = {
         "apiVersion": "v1",
@@ -191,7 +218,7 @@ def witness_objects(spec: Object) -> list[Object]:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": WITNESS},
+        "metadata": {"name": name, "labels": {"clarion-test": name}},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -200,7 +227,7 @@ def witness_objects(spec: Object) -> list[Object]:
             "imagePullSecrets": spec.get("imagePullSecrets", []),
             "containers": [
                 {
-                    "name": WITNESS,
+                    "name": name,
                     "image": container["image"],
                     "imagePullPolicy": container["imagePullPolicy"],
                     "command": ["python", "-c", "import time; time.sleep(86400)"],
@@ -240,6 +267,11 @@ def eventually(condition: Callable[[], Any], *, seconds: float, what: Callable[[
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
         time.sleep(2)
+
+
+def _forwards(path: Path) -> list[str]:
+    """The ports of this host that `kubectl port-forward` has named so far."""
+    return re.findall(r"from 127\.0\.0\.1:(\d+)", path.read_text())
 
 
 def _run(command: Sequence[str], stdin: str, seconds: float) -> str:

@@ -28,7 +28,7 @@ def helm() -> Helm:
 
 
 @contextmanager
-def _namespace(scratch: Path) -> Iterator[Cluster]:
+def namespace_of_release(scratch: Path) -> Iterator[Cluster]:
     """A namespace for these tests; everything in it is deleted with it."""
     _need("KUBECONFIG", "CLARION_IMAGE")
     with bare_namespace(Cluster(find_kubectl(), _helm(), "", scratch)) as cluster:
@@ -58,7 +58,7 @@ def bare_namespace(cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A release with fixed replicas and a witness, for all tests that leave it unchanged."""
-    with _namespace(tmp_path_factory.mktemp("cluster")) as cluster:
+    with namespace_of_release(tmp_path_factory.mktemp("cluster")) as cluster:
         cluster.install()
         cluster.call_witness()
         yield cluster
@@ -67,5 +67,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def empty_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A namespace without a release."""
-    with _namespace(tmp_path) as cluster:
+    with namespace_of_release(tmp_path) as cluster:
         yield cluster
