@@ -19,7 +19,7 @@ from clarion_contract.bus.orders import ChangeSelectedTopics, ChangeTopics
 from clarion_contract.events.audience import Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.topic import InvalidTopic
-from clarion_gateway.clients.remembered_topics import RememberedTopics
+from clarion_gateway.clients.remembered_topics import RememberedTopics, recovers
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
@@ -31,8 +31,8 @@ from clarion_gateway.wire.messages import NO_REF
 
 # So many changes, each of one connection, are made between two rounds: a few milliseconds of work.
 _CHANGES_AT_ONCE: Final = 200
-# How soon a connection that catches up is looked at again.
-_CATCHING_UP_SECONDS: Final = 0.05
+# How soon a connection that is not ready for its order is looked at again.
+_AGAIN_SECONDS: Final = 0.05
 
 _log = structlog.get_logger(__name__)
 
@@ -97,20 +97,21 @@ class GivenTopics:
             if not self._changes:
                 self._arrived.clear()
             elif later:
-                await asyncio.sleep(_CATCHING_UP_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _carry_out(self, changes: Sequence[_Change]) -> list[_Change]:
-        """Make changes; returns those of connections that have still to catch up."""
+        """Make changes; returns those of connections that are not ready for them."""
         added = {topic for _, order in changes for topic in _audiences(order.add)}
         later: list[_Change] = []
-        waiting: set[Connection] = set()
         async with contextlib.AsyncExitStack() as stack:
-            await self._remember(changes, stack)
+            waiting = await self._remember(changes, stack)
             await stack.enter_async_context(self._subscription.joined(added))
             await stack.enter_async_context(self._delivery.between_rounds())
             for connection, order in changes:
+                if connection.state is State.CLOSED:
+                    continue
                 if connection.state is State.CATCHING_UP or connection in waiting:
-                    # It may not have been welcomed yet.
+                    # It may not have been welcomed yet, or could lose a topic with the pod.
                     waiting.add(connection)
                     later.append((connection, order))
                 elif connection.state is State.LIVE and _concerns(order, connection):
@@ -119,13 +120,22 @@ class GivenTopics:
             await self._remembered.save(connection for connection, _ in changes)
         return later
 
-    async def _remember(self, changes: Sequence[_Change], stack: contextlib.AsyncExitStack) -> None:
-        """Let Redis hold the topics that are given, before their clients hear of them."""
+    async def _remember(
+        self, changes: Sequence[_Change], stack: contextlib.AsyncExitStack
+    ) -> set[Connection]:
+        """Let Redis hold the topics that are given, before their clients hear of them.
+
+        Returns the connections whose topics it does not hold.
+        """
         for connection, order in changes:
             given = _audiences(order.add)
             stack.enter_context(self._remembered.coming({connection: given}))
-        with contextlib.suppress(BusUnavailable):
-            await self._remembered.save(each for each, order in changes if order.add)
+        gains = [connection for connection, order in changes if order.add]
+        try:
+            await self._remembered.save(gains)
+        except BusUnavailable:
+            return {connection for connection in gains if recovers(connection)}
+        return set()
 
     def _change(self, connection: Connection, order: TopicsOrder) -> None:
         before = {*connection.topics}

@@ -82,7 +82,7 @@ class RememberedTopics:
     @contextlib.contextmanager
     def coming(self, topics: Mapping[Connection, Collection[Audience]]) -> Iterator[None]:
         """Write topics with those of their connections, which do not hear them yet."""
-        remembered = {each: more for each, more in topics.items() if more and _recovers(each)}
+        remembered = {each: more for each, more in topics.items() if more and recovers(each)}
         for connection, more in remembered.items():
             self._coming.setdefault(connection, []).append(more)
         try:
@@ -103,7 +103,7 @@ class RememberedTopics:
         Raises:
             BusUnavailable: Redis does not answer. They are written later.
         """
-        changed = [self._change(each) for each in connections if _recovers(each)]
+        changed = [self._change(each) for each in connections if recovers(each)]
         if changed:
             await asyncio.gather(*map(asyncio.shield, changed))
 
@@ -158,6 +158,6 @@ class RememberedTopics:
         return {each.name: may_subscribe(connection.identity, each.name) for each in audiences}
 
 
-def _recovers(connection: Connection) -> bool:
+def recovers(connection: Connection) -> bool:
     """Whether the client may recover with its topics."""
     return connection.format.with_topics is not None

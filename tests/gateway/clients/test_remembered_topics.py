@@ -12,6 +12,7 @@ import pytest
 
 from clarion_contract.bus.orders import ChangeTopics, encode_order
 from clarion_gateway.clients.opening import Opening
+from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.messages import Subscribe, Unsubscribe
@@ -102,15 +103,29 @@ def test_what_an_order_gives_and_takes(pod: Remembering) -> None:
     assert pod.memory.kept[client.id] == {}
 
 
-def test_an_order_is_carried_out_while_redis_does_not_answer(pod: Remembering) -> None:
+def test_an_order_waits_for_redis_with_those_only_that_may_recover(pod: Remembering) -> None:
+    """Else a pod that is killed meanwhile would take the topic along, and nobody would be told."""
+    client = pod.client()
+    native = pod.enter(Opening(TOKEN, None))
+    pod.memory.down = True
+    pod.revocations.hear(encode_order(ChangeTopics("1", "alice", ("room.7",), (), 1e12)))
+    pod.loop.advance(3)
+    assert (client.topics, native.topics) == ([], ["room.7"])
+    pod.revocations.hear(encode_order(ChangeTopics("2", "alice", ("room.8",), ("room.7",), 1e12)))
+    pod.memory.down = False
+    pod.loop.advance(2)
+    assert (client.topics, native.topics) == (["room.8"], ["room.8"])
+    assert pod.memory.kept[client.id] == {"room.8": False}
+
+
+def test_an_order_does_not_wait_for_clients_that_are_gone(pod: Remembering) -> None:
     client = pod.client()
     pod.memory.down = True
     pod.revocations.hear(encode_order(ChangeTopics("1", "alice", ("room.7",), (), 1e12)))
     pod.loop.advance(3)
-    assert client.topics == ["room.7"]
-    pod.memory.down = False
-    pod.loop.advance(2)
-    assert pod.memory.kept[client.id] == {"room.7": False}
+    client.close(close_codes.DRAINING)
+    pod.loop.advance(3)
+    assert not pod.given._changes
 
 
 def test_all_is_written_again_in_time_but_what_nobody_changed(pod: Remembering) -> None:
