@@ -175,7 +175,8 @@ class Subscription:
 
         So a client may be told that position: the events that the subscription came too late for
         lie below it, and those above it leave no hole. If the pod did not listen to one of the
-        streams before, this costs a probe, which other joins share.
+        streams before, this costs a probe, which other joins share. Streams with a clock of their
+        own, on a cluster, may have such a hole; what is published from now on comes in.
 
         Args:
             audiences: any; the pod listens to those of kinds with one stream in any case.
