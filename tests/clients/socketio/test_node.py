@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from clarion_contract.bus.orders import Orders, RevokeUser
+from clarion_contract.bus.presence import PresenceRegister
 from clarion_contract.events.audience import ALL, Audience
 from clarion_gateway.connections import close_codes
 from tests.clients.balancer import balanced
@@ -214,6 +217,27 @@ async def test_a_bad_token_stops_the_client_until_it_has_another(drive: Drive, p
         await client.told("connect")
         assert await client.ask("user") == ["alice"]
         assert len([each for each in client.reports if each["kind"] == "connect_error"]) == 1
+
+
+async def test_presence_has_a_client_until_its_token_is_revoked(drive: Drive, pod: Pod) -> None:
+    register = PresenceRegister(pod.bus, pod.settings.keyspace)
+    async with connected(drive, pod, "alice", transports=["polling", "websocket"]) as client:
+        await client.told("connect")
+
+        async def is_present() -> bool:
+            return len(await register.user("alice")) == 1
+
+        async def is_absent() -> bool:
+            return not await register.user("alice")
+
+        await eventually(is_present)
+        begin, later = len(client.reports), time.time() + 1_800
+        orders = Orders(pod.bus, pod.settings.keyspace, max_orders=pod.settings.orders_max)
+        await orders.give([RevokeUser("alice", later, later)])
+        await client.told("disconnect", begin)
+        refused = await client.told("connect_error", begin)
+        assert refused["data"] == {"code": "revoked"}
+        await eventually(is_absent)
 
 
 async def test_who_logs_out_and_in_is_somebody_else(drive: Drive, pod: Pod) -> None:
