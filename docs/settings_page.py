@@ -307,6 +307,8 @@ _ADVICE: Final[dict[str, str]] = {
     "publisher.bodies_max_bytes": "Keep it well below the pod's memory limit.",
     "publisher.batch_max_events": "Rarely. Larger batches delay other requests.",
     "publisher.undeclared": "Set `warn` while you write the catalogue, and `refuse` when it is complete.",
+    "publisher.cloudevents_audiences": "Set it if a producer of [CloudEvents](publishing.md#cloudevents) cannot write "
+    "`clarionaudience`.",
     "publisher.max_pending": "Rarely. It bounds memory while Redis is slow.",
     "publisher.probe_interval_seconds": "Lower it to notice sooner that Redis takes no events; "
     "a failed publish is followed by a probe at once.",

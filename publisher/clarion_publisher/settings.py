@@ -21,6 +21,7 @@ from clarion_contract.service.settings import (
     PathPrefix,
     split_names,
 )
+from clarion_publisher.audience_rules import AudienceRules
 
 SocketIoName = Annotated[str, Field(min_length=1, max_length=128)]
 """A name in the Redis of Socket.IO's producers, or ``off``."""
@@ -64,6 +65,12 @@ class PublisherSettings(ContractSettings):
         "allow",
         description="What becomes of an event whose type `CLARION_CATALOGUE` does not declare: "
         "`allow` takes it, `warn` also logs and counts it, `refuse` answers 422.",
+    )
+    cloudevents_audiences: Names = Field(
+        (),
+        description="Rules for CloudEvents without `clarionaudience`: a type or a pattern, `=`, "
+        "and the audience, such as `order.*=user:{subject}`. The first one that covers the type "
+        "counts.",
     )
     max_pending: int = Field(
         10_000,
@@ -252,7 +259,13 @@ class PublisherSettings(ContractSettings):
         check_entries(names)
         return names
 
-    @field_validator("allowed_origins", "socketio_scopes", mode="before")
+    @field_validator("cloudevents_audiences")
+    @classmethod
+    def _are_rules(cls, entries: Names) -> Names:
+        AudienceRules.parse(entries)
+        return entries
+
+    @field_validator("allowed_origins", "cloudevents_audiences", "socketio_scopes", mode="before")
     @classmethod
     def _split_lists(cls, value: Any) -> Any:  # noqa: ANN401
         return split_names(value)

@@ -4,8 +4,9 @@ Sources: the CloudEvents specification 1.0.2, its HTTP protocol binding, its JSO
 its extension for distributed tracing. `decode_cloudevent` and `decode_cloudevents` make of them the
 same events that Clarion's own JSON makes.
 
-An event's ``id`` and ``source`` are its idempotency key. ``clarionaudience`` names its recipients.
-Other extension attributes are allowed, and do not reach the clients.
+An event's ``id`` and ``source`` are its idempotency key. ``clarionaudience`` names its recipients,
+or a rule does (`clarion_publisher.audience_rules`). Other extension attributes are allowed, and do
+not reach the clients.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from clarion_contract.events.audience import (
 from clarion_contract.events.event import to_the_end
 from clarion_contract.events.naming import InvalidName
 from clarion_contract.service.telemetry import is_sampled, read_traceparent
+from clarion_publisher.audience_rules import SUBJECT, AudienceRules
 from clarion_publisher.ingestion.admission import producer_key
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
@@ -49,6 +51,7 @@ from clarion_publisher.sources.http.schemas import EventType, Excluded
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 BATCH_TYPE: Final = "application/cloudevents-batch+json"
+NO_RULES: Final = AudienceRules()
 AUDIENCE_PATTERN: Final = r"^(all|authenticated|(user|topic):.+)$"
 
 _JSON: Final = b"application/json"
@@ -94,14 +97,22 @@ class CloudEvent(Struct, frozen=True):
     ]
     type: EventType
     clarionaudience: Annotated[
-        str,
+        Annotated[str, Meta(pattern=to_the_end(AUDIENCE_PATTERN))] | None,
         Meta(
-            pattern=to_the_end(AUDIENCE_PATTERN),
-            description=f"Who receives the event: {audience_forms()}.",
+            description=f"Who receives the event: {audience_forms()}. Required, unless a rule of "
+            "`PUBLISHER_CLOUDEVENTS_AUDIENCES` covers the type.",
             examples=["user:alice"],
             extra={"expected": audience_forms()},
         ),
-    ]
+    ] = None
+    subject: Annotated[
+        str | None,
+        Meta(
+            description="What the event is about. A rule may make the audience of it.",
+            examples=["42"],
+            extra={"expected": "a string"},
+        ),
+    ] = None
     clarionexclude: Excluded = None
     clarionhistory: Annotated[
         # Text in binary mode, and from brokers that make a structured event of a binary one: they
@@ -169,9 +180,12 @@ def mode_of(headers: Headers) -> Mode | None:
 
 
 def decode_cloudevent(
-    mode: Mode, headers: Headers, body: bytes
+    mode: Mode, headers: Headers, body: bytes, *, rules: AudienceRules = NO_RULES
 ) -> tuple[IncomingEvent, str | None]:
     """The event of a request in structured or binary mode, and the event's own traceparent.
+
+    Args:
+        rules: for an event without ``clarionaudience``.
 
     Raises:
         Refusal: it is no CloudEvent, or Clarion cannot carry it.
@@ -182,11 +196,11 @@ def decode_cloudevent(
     else:
         event = decode_one(_EVENT, body, INVALID_EVENT)
         data = _data(event)
-    return _incoming(event, data), _trace(event)
+    return _incoming(event, data, rules), _trace(event)
 
 
 def decode_cloudevents(
-    headers: Headers, body: bytes, *, max_events: int
+    headers: Headers, body: bytes, *, max_events: int, rules: AudienceRules = NO_RULES
 ) -> list[IncomingEvent | Refusal]:
     """The events of a batch. A bad event's refusal stands in its place.
 
@@ -195,7 +209,7 @@ def decode_cloudevents(
     """
     _check_no_key(headers)
     return [
-        event if isinstance(event, Refusal) else _incoming_or_refusal(event)
+        event if isinstance(event, Refusal) else _incoming_or_refusal(event, rules)
         for event in decode_each(_BATCH, body, max_events=max_events)
     ]
 
@@ -248,16 +262,18 @@ def _text(name: str, value: bytes) -> str:
         raise invalid_event(error) from None
 
 
-def _incoming_or_refusal(event: CloudEvent) -> IncomingEvent | Refusal:
+def _incoming_or_refusal(event: CloudEvent, rules: AudienceRules) -> IncomingEvent | Refusal:
     try:
-        return _incoming(event, _data(event), trace=_trace(event))
+        return _incoming(event, _data(event), rules, trace=_trace(event))
     except Refusal as refusal:
         return refusal
 
 
-def _incoming(event: CloudEvent, data: bytes, *, trace: str | None = None) -> IncomingEvent:
+def _incoming(
+    event: CloudEvent, data: bytes, rules: AudienceRules, *, trace: str | None = None
+) -> IncomingEvent:
     return IncomingEvent(
-        _audience(event),
+        _audience(event, rules),
         event.type,
         data,
         f"cloudevent:{producer_key(event.source, event.id)}",
@@ -273,13 +289,27 @@ def _trace(event: CloudEvent) -> str | None:
     return read_traceparent(event.traceparent.encode("utf-8", "surrogatepass"))
 
 
-def _audience(event: CloudEvent) -> Audience:
+def _audience(event: CloudEvent, rules: AudienceRules) -> Audience:
+    """The event's own audience, or that of the rule for its type."""
+    if event.clarionaudience is not None:
+        return _parsed("/clarionaudience", event.clarionaudience, event.clarionaudience)
+    text = rules.find(event.type)
+    if text is None:
+        raise invalid_event(FieldError("/clarionaudience", audience_forms(), "nothing"))
+    if SUBJECT not in text:
+        return parse_audience(text)
+    if not event.subject:
+        raise invalid_event(FieldError("/subject", f"a subject, for {text}", "nothing"))
+    return _parsed("/subject", text.replace(SUBJECT, event.subject), event.subject)
+
+
+def _parsed(pointer: str, text: str, given: str) -> Audience:
     try:
-        return parse_audience(event.clarionaudience)
+        return parse_audience(text)
     except (InvalidName, UnknownKind) as error:
-        got = shown(Raw(msgspec.json.encode(event.clarionaudience)))
+        got = shown(Raw(msgspec.json.encode(given)))
         expected = str(error).removeprefix("expected ").partition(", got ")[0]
-        raise invalid_event(FieldError("/clarionaudience", expected, got)) from None
+        raise invalid_event(FieldError(pointer, expected, got)) from None
 
 
 def _data(event: CloudEvent) -> bytes:

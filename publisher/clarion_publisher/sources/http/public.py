@@ -19,6 +19,7 @@ from clarion_contract.service.declared_events import DeclaredEvents
 from clarion_contract.service.origins import AllowedOrigins
 from clarion_contract.service.paths import Prefixed, health_routes
 from clarion_contract.service.serving import RESPONSE_HEADERS
+from clarion_publisher.audience_rules import AudienceRules
 from clarion_publisher.ingestion.ingestion import BATCH, UNKNOWN, Ingestion
 from clarion_publisher.ingestion.refusal import Refusal
 from clarion_publisher.settings import PublisherSettings
@@ -80,7 +81,11 @@ def response_headers(settings: PublisherSettings) -> list[tuple[str, str]]:
 def _publishing_routes(
     settings: PublisherSettings, ingestion: Ingestion, services: Services
 ) -> dict[str, Route]:
-    publishing = Publishing(ingestion, batch_max_events=settings.batch_max_events)
+    publishing = Publishing(
+        ingestion,
+        batch_max_events=settings.batch_max_events,
+        rules=AudienceRules.parse(settings.cloudevents_audiences),
+    )
     shared = services.callers, services.bodies, services.metrics
     return {
         EVENTS_PATH: Route(

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from clarion_contract.events.event import KEY_MAX_CHARACTERS, Published
 from clarion_contract.identity.claims import Claims
+from clarion_publisher.audience_rules import AudienceRules
 from clarion_publisher.ingestion.event import IncomingEvent
 from clarion_publisher.ingestion.ingestion import BATCH, PUBLISHED, Ingestion, Outcome, label_of
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
@@ -108,10 +109,17 @@ class Route:
 
 
 class Publishing:
-    """The handlers."""
+    """The handlers.
 
-    def __init__(self, ingestion: Ingestion, *, batch_max_events: int) -> None:
+    Args:
+        rules: for CloudEvents that name no audience.
+    """
+
+    def __init__(
+        self, ingestion: Ingestion, *, batch_max_events: int, rules: AudienceRules
+    ) -> None:
         self._ingestion = ingestion
+        self._rules = rules
         self._batch_max_events = batch_max_events
 
     async def publish_event(self, caller: Claims, headers: Headers, body: bytes) -> Answer:
@@ -160,10 +168,12 @@ class Publishing:
         """
         traceparent = headers.get(b"traceparent")
         if mode is Mode.BATCH:
-            events = decode_cloudevents(headers, body, max_events=self._batch_max_events)
+            events = decode_cloudevents(
+                headers, body, max_events=self._batch_max_events, rules=self._rules
+            )
             outcomes = await self._ingestion.publish(caller, events, traceparent=traceparent)
             return _answer_to_batch(outcomes)
-        event, own = decode_cloudevent(mode, headers, body)
+        event, own = decode_cloudevent(mode, headers, body, rules=self._rules)
         (outcome,) = await self._ingestion.publish(
             caller, (event,), traceparent=traceparent if own is None else own.encode()
         )

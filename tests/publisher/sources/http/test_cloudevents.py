@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1 import conversion, http
 
 from clarion_contract.events.audience import ALL, Audience, topic_audience, user_audience
+from clarion_publisher.audience_rules import AudienceRules
 from clarion_publisher.ingestion.refusal import Refusal
 from clarion_publisher.sources.http import problems
 from clarion_publisher.sources.http.cloudevents import (
@@ -25,8 +27,9 @@ from clarion_publisher.sources.http.cloudevents import (
     decode_cloudevents,
     mode_of,
 )
-from tests.publisher.service import Service
+from tests.publisher.service import Service, serving
 from tests.publisher.sources.http.test_routes import EVENTS, assert_problem
+from tests.valkey import Valkey
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-1] + "0"
@@ -226,6 +229,65 @@ class TestMapping:
             EVENTS, content=json.dumps(event), headers={"content-type": STRUCTURED_TYPE}
         )
         assert answer.status_code == expected
+
+
+@pytest.fixture(scope="module")
+def ruled(shared_valkey: Valkey) -> Iterator[httpx.Client]:
+    rules = ["order.*=user:{subject}", "price.*=topic:price.{subject}", "news=all"]
+    namespace = f"publisher-{uuid.uuid4().hex[:8]}"
+    with (
+        serving(shared_valkey.url, namespace=namespace, cloudevents_audiences=rules) as service,
+        service.client() as client,
+    ):
+        yield client
+
+
+class TestRules:
+    """Audiences of events that name none."""
+
+    def test_the_audience_is_that_of_the_rule(self) -> None:
+        rules = AudienceRules.parse(["order.*=user:{subject}", "news=all"])
+        given = {**attributes(), "subject": "alice"}
+        del given["clarionaudience"]
+        body = json.dumps(given).encode()
+        event, _ = decode_cloudevent(Mode.STRUCTURED, {}, body, rules=rules)
+        assert event.audience == user_audience("alice")
+        headers = {f"ce-{name}".encode(): value.encode() for name, value in given.items()}
+        event, _ = decode_cloudevent(Mode.BINARY, headers, b"1", rules=rules)
+        assert event.audience == user_audience("alice")
+        (found,) = decode_cloudevents({}, b"[" + body + b"]", max_events=1, rules=rules)
+        assert not isinstance(found, Refusal)
+        assert found.audience == user_audience("alice")
+        news = json.dumps({**given, "type": "news"}).encode()
+        event, _ = decode_cloudevent(Mode.STRUCTURED, {}, news, rules=rules)
+        assert event.audience == ALL
+
+    def test_the_events_own_audience_goes_first(self) -> None:
+        rules = AudienceRules.parse(["**=all"])
+        body = json.dumps(attributes("topic:a")).encode()
+        event, _ = decode_cloudevent(Mode.STRUCTURED, {}, body, rules=rules)
+        assert event.audience == topic_audience("a")
+
+    @pytest.mark.parametrize(
+        ("type_", "subject", "pointer"),
+        [
+            ("order.updated", None, "/subject"),
+            ("order.updated", "", "/subject"),
+            ("order.updated", "x" * 257, "/subject"),
+            ("price.eur", "a b", "/subject"),
+            ("price.eur", "**", "/subject"),
+            ("price.eur", 1, "/subject"),
+            ("unknown", "alice", "/clarionaudience"),
+        ],
+    )
+    def test_a_subject_that_makes_no_audience_is_refused(
+        self, ruled: httpx.Client, type_: str, subject: object, pointer: str
+    ) -> None:
+        given = {**attributes(), "type": type_, "subject": subject}
+        del given["clarionaudience"]
+        assert errors(structured(ruled, given)) == [pointer]
+        good = {**given, "type": "news", "subject": "any"}
+        assert structured(ruled, good).status_code == 201
 
 
 class TestRefusals:
