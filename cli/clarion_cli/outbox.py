@@ -109,8 +109,11 @@ def init(
     )
 
 
-async def apply(url: str, *, notify: bool | None) -> tuple[int | None, int]:
+async def apply(url: str, *, notify: bool | None, again: bool = True) -> tuple[int | None, int]:
     """Make or update the outbox. Return the version that there was, if any, and the one there is.
+
+    Args:
+        again: also where it is up to date.
 
     Raises:
         Failure: the database cannot be reached, is too old, or refuses.
@@ -122,7 +125,7 @@ async def apply(url: str, *, notify: bool | None) -> tuple[int | None, int]:
 
     try:
         async with await psycopg.AsyncConnection.connect(conninfo_of(url)) as connection:
-            was = await schema.apply(connection, notify=notify)
+            was = await schema.apply(connection, notify=notify, again=again)
     except ValueError as error:
         raise Failure(f"the URL of PostgreSQL: {error}", ExitCode.USAGE) from None
     except (psycopg.Error, fault.OutboxFault, OSError) as error:

@@ -175,8 +175,9 @@ class Stack:
             await self._start_postgres(self._plan.postgres_port, inherited)
         if self._plan.outbox_url is not None:
             # A trigger costs other transactions something, so it is only made in our own database.
-            notify = None if self._plan.postgres_port is None else True
-            await apply(self._plan.outbox_url, notify=notify)
+            # The URL may be that of a publisher, which may not make tables.
+            own = self._plan.postgres_port is not None
+            await apply(self._plan.outbox_url, notify=True if own else None, again=False)
 
     async def _start_postgres(self, port: int, inherited: Mapping[str, str]) -> None:
         folder = new_folder()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clarion_cli.failure import ExitCode
-from clarion_cli.outbox import embedded_by_default
+from clarion_cli.failure import ExitCode, Failure
+from clarion_cli.outbox import apply, embedded_by_default
 from tests.cli.clarion import Clarion
 from tests.cli.test_check import SECRET, about, checked, messages
 from tests.e2e.ports import free_port
@@ -52,6 +52,21 @@ def test_it_makes_the_tables_once(clarion: Clarion, empty: Outbox) -> None:
     assert json.loads(again.stdout) == {"kind": "outbox", "version": 2, "was": 2}
     empty.execute("SELECT clarion_publish('all', 'tick')")
     assert empty.waiting == 1
+
+
+async def test_up_needs_no_right_to_make_tables_that_are_there(empty: Outbox) -> None:
+    await apply(empty.url, notify=None)
+    empty.execute("DROP ROLE IF EXISTS reading")
+    empty.execute("CREATE USER reading")
+    empty.execute("GRANT SELECT ON clarion_outbox_version TO reading")
+    url = empty.url.replace("postgres@", "reading@")
+    assert await apply(url, notify=None, again=False) == (2, 2)
+    with pytest.raises(Failure, match=r"permission denied|must be owner"):
+        await apply(url, notify=None)
+    empty.execute("UPDATE clarion_outbox_version SET version = 1")
+    with pytest.raises(Failure, match=r"permission denied|must be owner"):
+        await apply(url, notify=None, again=False)
+    empty.execute("DROP OWNED BY reading")
 
 
 def test_the_url_and_a_password_in_a_file_come_from_the_environment(

@@ -46,9 +46,16 @@ _TRIGGER: Final = {True: "notify.sql", False: "quiet.sql"}
 
 
 async def apply(
-    connection: AsyncConnection[tuple[object, ...]], *, notify: bool | None = None
+    connection: AsyncConnection[tuple[object, ...]],
+    *,
+    notify: bool | None = None,
+    again: bool = True,
 ) -> int | None:
     """Make the outbox or bring it up to date, in the connection's transaction.
+
+    Args:
+        notify: see `migration`.
+        again: also where it is up to date. If not, a user that may make no tables will do there.
 
     Returns:
         The version that there was before; None: there was none. A newer one stays as it is.
@@ -58,7 +65,7 @@ async def apply(
     """
     _check_server(connection)
     was = await version_of(connection)
-    if was is None or was <= VERSION:
+    if was is None or was < VERSION or (again and was == VERSION):
         await connection.execute(migration(notify=notify).encode())
     return was
 
