@@ -15,6 +15,7 @@ from clarion_bench.contenders import CONTENDERS, Contender
 from clarion_bench.fanout import FanoutOptions, idle, steady
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.publishing import PublishingOptions, publishing
+from clarion_bench.resumes import resumes
 from clarion_bench.targeted import TargetedOptions, measure
 
 Announce = Callable[[str], None]
@@ -27,7 +28,7 @@ class CompareOptions:
 
     old: Checkout
     new: Checkout
-    measurements: Sequence[str] = ("publish", "handshake", "fanout", "targeted")
+    measurements: Sequence[str] = ("publish", "handshake", "fanout", "targeted", "resume")
     turns: int = 5
     connections: int = 1_000
     seconds: float = 4.0
@@ -89,6 +90,10 @@ def _targeted(code: Checkout, options: CompareOptions, bench: Laboratory) -> Fig
     }
 
 
+def _resume(code: Checkout, options: CompareOptions, bench: Laboratory) -> Figures:
+    return resumes(_gateway(code), options.connections, bench)
+
+
 def _gateway(code: Checkout) -> Contender:
     launch = functools.partial(clarion.gateway, code=code)
     return replace(CONTENDERS["clarion"], launch=launch)
@@ -99,4 +104,5 @@ MEASUREMENTS: Mapping[str, Callable[[Checkout, CompareOptions, Laboratory], Figu
     "handshake": _handshake,
     "fanout": _fanout,
     "targeted": _targeted,
+    "resume": _resume,
 }

@@ -102,11 +102,17 @@ class Crowd:
         """Deliveries received so far, up to each process's last round of reading."""
         return self._bulk.events + self._sample.events
 
-    def open(self, queries: Sequence[str], sampled: int = 0) -> Opened:
-        """Open one socket per query string; `sampled` of them, evenly spread, are samples."""
+    def open(
+        self, queries: Sequence[str], sampled: int = 0, *, at_once: int = CONCURRENCY
+    ) -> Opened:
+        """Open one socket per query string; `sampled` of them, evenly spread, are samples.
+
+        Args:
+            at_once: so many handshakes are under way.
+        """
         seconds = 0.0
         for loader, part in self._turns(queries, sampled):
-            opened = loader.open(part, CONCURRENCY)
+            opened = loader.open(part, at_once)
             seconds += opened.seconds
             if opened.failures:
                 raise LoadError(

@@ -21,7 +21,7 @@ def test_real_services_are_measured_in_turns() -> None:
     options = CompareOptions(
         old=Checkout(folder=Path(ROOT)),
         new=Checkout(),
-        measurements=["publish", "handshake", "fanout", "targeted"],
+        measurements=["publish", "handshake", "fanout", "targeted", "resume"],
         turns=1,
         connections=20,
         seconds=0.5,
@@ -42,6 +42,11 @@ def test_real_services_are_measured_in_turns() -> None:
         "delivery, 200 events/s: p99 ms",
         "targeted, a burst: CPU µs",
         "targeted, a burst: µs between events",
+        *[
+            f"resume, {storm}: {figure}"
+            for storm in ("a fresh gateway", "after a cut")
+            for figure in ("CPU µs", "Redis CPU µs", "scripts a client", "s until all are back")
+        ],
     ]
     assert all(len(each.old) == len(each.new) == 1 for each in results)
 
