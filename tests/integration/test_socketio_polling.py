@@ -146,6 +146,14 @@ async def test_a_client_that_leaves_is_answered_and_forgotten(pod: Pod) -> None:
         await pod.counted("clarion_closes_total", reason="normal")
 
 
+async def test_a_refused_connect_waits_for_the_next_poll_and_the_session_goes_on(pod: Pod) -> None:
+    """Else a client with a bad token would come back again and again."""
+    async with polling(pod) as poller:
+        await poller.say('40{"token":"none"}')
+        assert (await poller.receive()).startswith('44{"message":')
+        await poller.log_in("alice")
+
+
 async def test_the_poll_that_hangs_is_told_of_a_close(pod: Pod) -> None:
     async with polling(pod) as poller:
         await poller.log_in("alice")

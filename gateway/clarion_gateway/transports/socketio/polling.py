@@ -103,11 +103,14 @@ class Polling:
                 self._sessions.flushes.add(self)
             return
         if self._backlog is None:
-            self._backlog = self._sessions.outbound.behind(
-                self.connection, lambda: self._exchanges.waiting_bytes
-            )
+            self._backlog = self._behind()
         self._backlog.add(data)
         self._close_slow()
+
+    def _behind(self) -> Backlog:
+        return self._sessions.outbound.behind(
+            self.connection, lambda: self._exchanges.waiting_bytes
+        )
 
     def flush(self) -> None:
         """See `clarion_gateway.connections.flushes.Flushing`."""
@@ -316,12 +319,14 @@ class Polling:
 
     def carry(self, after: Connection) -> bool:
         """See `clarion_gateway.transports.socketio.session.Carrier`."""
-        if self._backlog is not None:
-            return False
         if self._post is not None and self._post.held_bytes:
             self._sessions.inbound.release(self.connection, self._post.held_bytes)
             self._sessions.inbound.hold(after, self._post.held_bytes)
         self.connection = after
+        if self._backlog is not None:  # what waits for a poll, such as the refusal of a CONNECT
+            self._backlog.end()
+            self._backlog = self._behind()
+            self._backlog.begin()
         return True
 
     def end(self, close: Close, *, message: bytes = b"") -> None:
