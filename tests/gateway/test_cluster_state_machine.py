@@ -181,7 +181,7 @@ class ClusterClient(Client):
             self.kept |= set(named)
             anew = dict.fromkeys(named, len(self.machine.log))
             if self.wish:
-                recalled = Recalled.of(message, self.wish)
+                recalled = Recalled.of(message, self.wish, self.pod.bus.issued)
                 self.recalled.append(recalled)
                 anew |= {name: self._after(recalled, name) for name in recalled.topics}
             topics = anew | before

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final, Protocol
 
@@ -225,13 +225,33 @@ class Recall:
             if past.topics is None or audience.name in past.topics
         ]
         async with self._room.turn(Party(connection.user)):
-            rings = await self._rings.get(wants)
+            rings = await self._read_far_enough(connection, wants, past)
         if not self._positions.exact or self._is_ahead(rings):
             # The pod's position says nothing about topics. Wait until everything that was read has
             # been delivered to those that are subscribed already. So also for a growing text that
             # was read ahead of the pod: it holds pieces that the pod has delivered.
             await self._subscription.refresh()
         return Recalled(past, rings)
+
+    async def _read_far_enough(
+        self, connection: Connection, wants: Sequence[Want], past: Past
+    ) -> Sequence[TopicRing]:
+        """The rings, with as many events as the client may be told, if there are so many.
+
+        Some of the newest events may exclude the client, and some will come live.
+        """
+        while True:
+            rings = await self._rings.get(wants)
+            is_short = [
+                not ring.is_deep and len(self._delivered(connection, ring, past)) < past.last
+                for ring in rings
+            ]
+            if not any(is_short):
+                return rings
+            wants = [
+                replace(want, last=2 * want.last) if short else want
+                for want, short in zip(wants, is_short, strict=True)
+            ]
 
     def is_whole(self, recalled: Recalled) -> bool:
         """Whether nothing has been lost to the rings since they were read."""

@@ -316,6 +316,17 @@ class TestThePast:
         assert told(house.subscribe(alice, "a", last=2)) == [ids["a"][2], *live]
         assert "events" not in house.subscribe(alice, "a")
 
+    def test_the_last_events_are_those_for_the_client(self, house: House) -> None:
+        """Its own messages, which exclude it, do not count."""
+        ids = house.publish(topic_audience("a"), count=4)
+        alice = house.enter(Opening("alice?**", None))
+        for _ in range(5):
+            own = Publication(topic_audience("a"), "tick", b"{}", exclude=alice.id)
+            house.bus.publish(own)
+        house.loop.settle()
+        assert told(house.subscribe(alice, "a", last=2)) == ids[2:]
+        assert told(house.subscribe(alice, "a", last=9)) == ids
+
     def test_the_events_since_an_id_stand_in_the_answer(self, house: House) -> None:
         ids = house.publish(topic_audience("a"), count=4)
         alice = house.enter(Opening("alice?**", None))
