@@ -213,7 +213,8 @@ class MemoryBus:
             begin = logs[stream].logged_at(events[0].prev) if events else 0
             is_all = begin <= page.floor
             floor = page.floor if is_all else begin
-            found.append(History(floor, page.last, events, None if is_all else page.floor))
+            next_since = None if is_all else page.floor
+            found.append(History(floor, page.last, begin, events, next_since))
         return found
 
     def replace_primary(self, node: int) -> FormerPrimary:
@@ -351,7 +352,8 @@ class MemoryBus:
                 next_since = id_
                 break
         self.read_bytes += size_bytes
-        return History(floor, log.last or 0, page, next_since)
+        logged = log.logged_at(page[0].prev if page else log.last or 0)
+        return History(floor, log.last or 0, logged, page, next_since)
 
     def _floor(self, stream: str) -> int:
         epoch = self._clock_of(stream).epoch or 0

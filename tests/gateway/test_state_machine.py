@@ -272,8 +272,8 @@ class Pod:
         return await self.bus.holds(stream, id_)
 
     def has_heard_one_of(self, ids: set[int]) -> bool:
-        streams = self.subscription._streams
-        return any(stream.last in ids for stream in streams if stream.audience)
+        """Whether the log must have had one of them. Later events may cover those without history."""
+        return any(stream.logged in ids for stream in self.subscription._streams)
 
     def sever(self) -> None:
         if self.subscriber is not None:

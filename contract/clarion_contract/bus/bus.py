@@ -245,8 +245,8 @@ class Bus:
             proofs=self._wanted_proofs,
         )
         return [
-            page_of(audience, int(floor), int(last), entries, int(next_since) or None)
-            for (audience, _), (floor, last, entries, next_since) in zip(
+            page_of(audience, int(floor), int(last), int(logged), entries, int(next_since) or None)
+            for (audience, _), (floor, last, logged, entries, next_since) in zip(
                 ranges, self._whole(replies), strict=True
             )
         ]

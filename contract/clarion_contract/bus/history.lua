@@ -10,9 +10,10 @@
 -- ARGV[5] max bytes   read no further once the events' data is this long; one is always read
 -- ARGV[6] newest      1: read from the end back, so the newest of the events after since
 --
--- Returns {floor, last, entries, next}: the log is whole for every since >= floor; last is the id of
--- the stream's newest event, logged or not (0: none remembered); next is the since that reads on (0: that was all).
--- Of the newest events, next is the position above which the entries are whole.
+-- Returns {floor, last, logged, entries, next}: the log is whole for every since >= floor; last is the id of
+-- the stream's newest event, logged or not (0: none remembered), and logged that of the newest logged one, if
+-- the log has it; next is the since that reads on (0: that was all). Of the newest events, next is the position
+-- above which the entries are whole.
 
 -- Read at first: what an event's size is shows only then, and it may be as large as Redis takes.
 local FIRST_STEP = 16
@@ -77,12 +78,13 @@ end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local meta = redis.call('HMGET', KEYS[2], 'last', 'logged')
 local last = meta[1]
+local logged, at = string.match(meta[2] or '', '^(%d+) (%d+)$')
+if at ~= last then logged = last end
 local floor
 if first then
   floor = floor_of(first, KEYS[2])
 elseif last then
-  local logged, at = string.match(meta[2] or '', '^(%d+) (%d+)$')
-  floor = at == last and logged or last
+  floor = logged
 else
   local epoch = tonumber(redis.call('HGET', KEYS[3], 'epoch'))
   local time = redis.call('TIME')
@@ -103,4 +105,4 @@ if (reaches or ARGV[4] == '1') and (not last or tonumber(last) > tonumber(ARGV[1
     entries, next_since = read(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5]))
   end
 end
-return {floor, last or '0', entries, next_since}
+return {floor, last or '0', logged or '0', entries, next_since}

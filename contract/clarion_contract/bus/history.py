@@ -23,12 +23,15 @@ class History:
     Attributes:
         floor: the log is complete for every position at or above it.
         last: id of the stream's newest event; 0 when Redis remembers none.
+        logged: id of the last event with history before ``events``; of the newest one if they are
+            none.
         events: in id order, at most as many as the caller asked for.
         next_since: the position from which to read on; None: these were all.
     """
 
     floor: int
     last: int
+    logged: int
     events: list[Event]
     next_since: int | None = None
 
@@ -37,6 +40,7 @@ def page_of(
     audience: Audience,
     floor: int,
     last: int,
+    logged: int,
     entries: list[tuple[bytes, list[bytes]]],
     next_since: int | None,
 ) -> History:
@@ -45,22 +49,30 @@ def page_of(
     An entry that is not an event, such as one of a later version, is logged and left out. The log
     counts as incomplete up to it, so that clients are told of a loss instead of missing it.
     """
-    events = []
+    events: list[Event] = []
     for entry in entries:
         try:
-            events.append(_logged(audience, entry))
+            event, before = _logged(audience, entry)
         except (ValueError, KeyError):
             name = entry[0].decode()
             _log.error("not an event in a log; it counts as lost", stream=audience.stream, id=name)
             floor = max(floor, int(name.partition("-")[0]))
-    return History(floor, last, events, next_since)
+        else:
+            if not events:
+                logged = before
+            events.append(event)
+    return History(floor, last, logged, events, next_since)
 
 
-def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> Event:
-    """The event in a log entry ``(<id>-0, [p, prev, h, header, d, data])``."""
+def _logged(audience: Audience, entry: tuple[bytes, list[bytes]]) -> tuple[Event, int]:
+    """The event in a log entry ``(<id>-0, [p, prev, h, header, d, data])``.
+
+    Also the id of the logged event before, which stands in ``l`` if it is not ``p``.
+    """
     stream_id, fields = entry
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     event_id = stream_id.partition(b"-")[0]
-    return parse_message(
+    event = parse_message(
         audience, b"%b %b %b\n%b" % (event_id, values[b"p"], values[b"h"], values[b"d"])
     )
+    return event, int(values.get(b"l", values[b"p"]))

@@ -36,6 +36,7 @@ class Heard:
 
     Attributes:
         last: the newest id heard on the stream; 0: none.
+        logged: the newest of them that the log must have; 0: none.
         since: the pod misses nothing up to this id.
         after: read events with higher ids.
         until: read up to this id, and including it.
@@ -43,6 +44,7 @@ class Heard:
 
     audience: Audience
     last: int
+    logged: int
     since: int
     after: int
     until: int
@@ -109,7 +111,7 @@ async def read(
                 page += events
                 read_on = history.next_since
                 if read_on is not None and read_on < stream.until:
-                    more.append(replace(stream, last=read_on, since=read_on, after=read_on))
+                    more.append(_after(stream, history, read_on))
             missed.events += page
             if keep_bytes is not None:
                 _keep_newest(missed, keep_bytes)
@@ -160,8 +162,21 @@ def _judge(missed: Missed, stream: Heard, history: History) -> bool:
         missed.losses.append(Loss(stream.audience, history.floor))
         missed.base[stream.audience] = history.floor
     before = history.events[0].prev if history.events else max(history.last, history.floor)
-    if stream.last <= before:
+    # An event without history, on the new primary, may lie above all that was forgotten.
+    if stream.last <= before and stream.logged <= max(history.logged, history.floor):
         return False
     missed.forgotten.add(stream.audience)
     missed.base[stream.audience] = before
     return True
+
+
+def _after(stream: Heard, page: History, read_on: int) -> Heard:
+    """The rest of a stream, after a page of its log."""
+    logged = (event.id for event in reversed(page.events) if not event.of_text)
+    return replace(
+        stream,
+        last=read_on,
+        logged=next(logged, stream.logged),
+        since=read_on,
+        after=read_on,
+    )

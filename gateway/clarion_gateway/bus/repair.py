@@ -111,7 +111,7 @@ class Repair:
     async def fill_gap(self, stream: Stream, event: Event) -> None:
         """Deliver the events that the log holds between the last event heard and this one."""
         before = event.id - 1
-        heard = [Heard(stream.audience or ALL, stream.last, stream.last, stream.last, before)]
+        heard = [_heard(stream, since=stream.last, after=stream.last, until=before)]
         until = self._streams.heard
         await self._deliver(await self._read(heard, until), until)
 
@@ -128,12 +128,12 @@ class Repair:
             if stream.audience is None:
                 continue
             if not stream.apart:
-                heard.append(Heard(stream.audience, stream.last, shared, shared, now))
+                heard.append(_heard(stream, since=shared, after=shared, until=now))
             elif stream.last:
                 # The last event of a quiet stream may be old, but the pod has heard the stream
                 # until recently. So a log that reaches back to that time is enough.
                 since = self._positions.user_since(shared)
-                heard.append(Heard(stream.audience, stream.last, since, stream.last, NEWEST))
+                heard.append(_heard(stream, since=since, after=stream.last, until=NEWEST))
         await self._deliver(await self._read(heard, now), now)
 
     async def _read(self, heard: Sequence[Heard], until: int) -> Missed:
@@ -212,7 +212,7 @@ class Repair:
         for event in events:
             stream = self._streams.by_name.get(event.audience.stream)
             if stream is not None:
-                stream.heard(event.id)
+                stream.heard(event)
             self._delivery.put(event)
             if not self._positions.is_apart(event.audience.stream):
                 self._delivery.advance(event.id)
@@ -237,7 +237,7 @@ class Repair:
         since = max(0, now - int(self._replay_seconds * 1_000_000))
         histories = await self._bus.history([(ALL, since), (AUTHENTICATED, since)], limit=1)
         floor = max(since, *(history.floor for history in histories))
-        heard = [Heard(audience, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
+        heard = [Heard(audience, 0, 0, floor, floor, now) for audience in (ALL, AUTHENTICATED)]
         # History may be much larger than the ring.
         missed = await catch_up.read(self._bus, heard, now, keep_bytes=self._ring.max_bytes)
         if missed.losses:  # a log was trimmed since the floor was read; the ring stays empty
@@ -253,3 +253,7 @@ class Repair:
             self._bus, [stream.audience for stream in logged if stream.audience]
         )
         return dict(zip(logged, ends, strict=True))
+
+
+def _heard(stream: Stream, *, since: int, after: int, until: int) -> Heard:
+    return Heard(stream.audience or ALL, stream.last, stream.logged, since, after, until)

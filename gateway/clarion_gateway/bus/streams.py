@@ -33,6 +33,8 @@ class Stream:
         apart: whether its ids come from another clock than the shared one.
         last: id of the newest event heard on it; 0: none yet. If it is apart and the pod has heard
             nothing yet, this is the id at which it ended before.
+        logged: id of the newest one that its log must have: not of events without history, nor of
+            pieces of texts, which later ones replace; 0: none yet.
         confirmed: whether Redis has confirmed the subscription on the present connection.
         confirmed_after: the number of probes sent before that. Everything after the next probe's
             id will arrive.
@@ -45,14 +47,17 @@ class Stream:
     audience: Audience | None
     apart: bool = False
     last: int = 0
+    logged: int = 0
     confirmed: bool = False
     confirmed_after: int = 0
     idle_since: float | None = None
     joining: int = 0
 
-    def heard(self, id_: int) -> None:
+    def heard(self, event: Event) -> None:
         """Note an event that has come in, or was read from the log."""
-        self.last = id_
+        self.last = event.id
+        if event.history and not event.of_text:
+            self.logged = event.id
 
     def ended(self, id_: int) -> None:
         """Note that all later events will have ids above ``id_``; some may have come in already."""
@@ -61,6 +66,7 @@ class Stream:
     def begin_anew(self, base: int = 0) -> None:
         """Forget the last event. The next one must follow ``base``; 0: it may be any."""
         self.last = base
+        self.logged = 0
 
     def lacks_before(self, event: Event) -> bool:
         """Whether an event was published between the last one heard and this one."""

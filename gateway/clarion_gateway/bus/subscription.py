@@ -353,7 +353,7 @@ class Subscription:
                 self.presence_changed(stream.name)
             else:
                 self._delivery.put(event)
-        stream.heard(event.id)
+        stream.heard(event)
         if not stream.apart:
             self._streams.hear_up_to(event.id)
             self._delivery.advance(event.id)

@@ -493,6 +493,14 @@ class TestWithoutHistory:
         found = await history(bus)
         assert (found.floor, [each.id for each in found.events]) == (first, [last])
 
+    async def test_a_page_tells_the_last_event_that_was_logged_before_it(self, bus: Bus) -> None:
+        first, fleeting, second, newest = await publish(
+            bus, event(), event(history=False), event(), event(history=False)
+        )
+        pages = {since: await history(bus, since=since) for since in (first, fleeting, second, newest)}
+        assert [page.logged for page in pages.values()] == [first, first, second, second]
+        assert [len(page.events) for page in pages.values()] == [1, 1, 0, 0]
+
     async def test_an_empty_log_ends_with_the_last_one_that_was_logged(
         self, bus: Bus, redis: Redis, keys: Keyspace
     ) -> None:

@@ -58,7 +58,7 @@ def test_what_was_heard_never_goes_back_but_with_the_ids() -> None:
     streams.hear_up_to(7)
     streams.hear_up_to(5)
     assert streams.heard == 7
-    streams.by_name["all"].heard(7)
+    streams.by_name["all"].heard(event(7, prev=0))
     streams.rewind(3)
     assert streams.heard == 3
     assert streams.by_name["all"].last == 0

@@ -421,6 +421,38 @@ def test_a_failover_shows_although_more_was_published_since(pod: Listening) -> N
     assert len(pod.gaps) == 1
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_failover_shows_although_an_event_without_history_came_since(
+    pod: Listening, more: int
+) -> None:
+    """The log has no entry of that event, whose id is above all that was forgotten."""
+    pod.publish(count=2)
+    pod.subscriber.cut()
+    pod.bus.lose_last(1)
+    pod.publish(history=False)
+    after = pod.publish(count=more)
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+    assert not {*after} & {*pod.heard_before_gaps[0]}
+    pod.subscriber.cut()
+    pod.loop.advance(1)
+    assert len(pod.gaps) == 1
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_failover_shows_where_events_without_history_passed_by(
+    pod: Listening, more: int
+) -> None:
+    before = pod.publish()
+    pod.publish(history=False)
+    pod.subscriber.cut()
+    pod.publish(count=2, history=False)
+    after = pod.publish(count=more)
+    pod.loop.advance(1)
+    assert pod.gaps == []
+    assert {*before, *after} < {*pod.nobody.event_ids}
+
+
 def test_a_failover_that_a_gap_shows_reaches_up_to_all_that_was_heard(pod: Listening) -> None:
     """The former primary may have lost events of other streams, with ids up to there."""
     pod.publish(AUTHENTICATED)
