@@ -203,6 +203,8 @@ def _extreme(name: str, schema: Mapping[str, Any]) -> Any:
             return ["connect", "disconnect"]
         case ["array", "string"] if name == "GATEWAY_UPSTREAM_TOPICS":
             return ["room.*", "order.**"]
+        case ["array", "string"] if name == "PUBLISHER_CLOUDEVENTS_AUDIENCES":
+            return ["order.*=user:{subject}", "news.**=all"]
         case ["array", "string"]:
             return ["https://a.example.com", "https://b.example.com"]
         case _:

@@ -497,7 +497,9 @@ class TestWithoutHistory:
         first, fleeting, second, newest = await publish(
             bus, event(), event(history=False), event(), event(history=False)
         )
-        pages = {since: await history(bus, since=since) for since in (first, fleeting, second, newest)}
+        pages = {
+            since: await history(bus, since=since) for since in (first, fleeting, second, newest)
+        }
         assert [page.logged for page in pages.values()] == [first, first, second, second]
         assert [len(page.events) for page in pages.values()] == [1, 1, 0, 0]
 
