@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Self
 
@@ -19,7 +18,9 @@ from clarion_contract.service.secret_settings import MAY_HOLD_SECRET
 from clarion_contract.service.settings import (
     EVERY_ADDRESS,
     HEALTH_PATH_MEANING,
+    HTTP_URL,
     ContractSettings,
+    Expected,
     HealthPath,
     Names,
     PathPrefix,
@@ -28,7 +29,6 @@ from clarion_contract.service.settings import (
 from clarion_contract.service.webhooks import Signer
 
 _HOOKS: Final = frozenset({"connect", "disconnect", "presence", "subscribe"})
-_HANDLERS: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _BEATS_PER_TIMEOUT: Final = 3
 _SOCKETS_SPARE_MIN: Final = 1_000
 _BEHIND_MIN_BYTES: Final = 4_096
@@ -65,9 +65,9 @@ class GatewaySettings(ContractSettings):
         "Socket.IO clients send for a session that this pod has. Unset: that of "
         "`GATEWAY_INTERNAL_HOST`, or of the host's name.",
     )
-    handlers: str | None = Field(
+    handlers: Annotated[str | None, Expected("package.module:name")] = Field(
         None,
-        pattern=_HANDLERS,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="The application's handlers, as package.module:name; or a function without "
         "arguments that makes them.",
     )
@@ -77,7 +77,7 @@ class GatewaySettings(ContractSettings):
         "declare: `allow` takes it, `warn` also logs and counts it, `refuse` raises `InvalidEvent` "
         "in the handler.",
     )
-    upstream_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
+    upstream_url: Annotated[str | None, MAY_HOLD_SECRET, HTTP_URL] = Field(
         None,
         pattern=r"^https?://",
         repr=False,
@@ -440,7 +440,7 @@ class GatewaySettings(ContractSettings):
         True,
         description="Whether clients of Socket.IO may connect, by WebSocket and by long polling.",
     )
-    socketio_path: str = Field(
+    socketio_path: Annotated[str, Expected("a path such as /socket.io")] = Field(
         "/socket.io",
         pattern=r"^(/[A-Za-z0-9._~-]+)+$",
         description="Path of Socket.IO below the prefix: the option `path` of its clients.",
@@ -575,13 +575,6 @@ class GatewaySettings(ContractSettings):
         # back late until the next one is given up. See `Prober.run`.
         behind_seconds = self.probe_interval_seconds + 2 * self.probe_timeout_seconds
         return SeveralClocks(round((behind_seconds + self.cluster_clock_seconds) * 1e6))
-
-    @field_validator("handlers", mode="before")
-    @classmethod
-    def _name_handlers(cls, path: Any) -> Any:  # noqa: ANN401
-        if isinstance(path, str) and not re.match(_HANDLERS, path):
-            raise ValueError(f"expected package.module:name, got {path[:64]!r}")
-        return path
 
     @field_validator("pod_ip")
     @classmethod

@@ -10,12 +10,17 @@ import pytest
 from annotated_types import Ge, Gt, Le
 
 from clarion_contract.bus.positions import ONE_CLOCK, SeveralClocks
-from clarion_contract.service.settings import InvalidSettings, load, variable
+from clarion_contract.service.settings import Expected, InvalidSettings, load, variable
 from clarion_gateway.settings import GatewaySettings
 from tests.conftest import SECRET
 from tests.gateway.recorder import settings
 
 FIELDS = GatewaySettings.model_fields
+PATTERNS = [
+    name
+    for name, field in FIELDS.items()
+    if any(getattr(each, "pattern", None) for each in field.metadata)
+]
 NUMBERS = [name for name, field in FIELDS.items() if field.annotation in {int, float}]
 
 
@@ -49,6 +54,11 @@ def test_every_number_is_bounded_on_both_sides(name: str) -> None:
     bounds = FIELDS[name].metadata
     assert any(isinstance(bound, Ge | Gt) for bound in bounds)
     assert any(isinstance(bound, Le) for bound in bounds)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_every_pattern_is_told_in_words(name: str) -> None:
+    assert any(isinstance(each, Expected) for each in FIELDS[name].metadata)
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if "second" in name or "byte" in name])
@@ -94,6 +104,12 @@ def test_a_json_list_of_origins_is_understood_too(monkeypatch: pytest.MonkeyPatc
         ("GATEWAY_MAX_CONNECTIONS", "many", "got 'many'"),
         ("GATEWAY_MAX_UNSENT_BYTES", "1", "16384"),
         ("GATEWAY_HANDLERS", "app/live.py", "expected package.module:name, got 'app/live.py'"),
+        (
+            "GATEWAY_PATH_PREFIX",
+            "live",
+            "expected a path such as /realtime, or nothing, got 'live'",
+        ),
+        ("CLARION_NAMESPACE", "a b", "expected 1 to 64 of A-Z a-z 0-9 _ . -, got 'a b'"),
         ("GATEWAY_PING_INTERVAL_SECONDS", "0", "1, got '0'"),
         ("GATEWAY_ALLOWED_ORIGINS", "[nonsense", "GATEWAY_ALLOWED_ORIGINS"),
         ("CLARION_LOG_LEVEL", "loud", "got 'loud'"),
@@ -106,6 +122,12 @@ def test_a_mistake_names_its_variable_in_one_line(
     assert problem.startswith(f"{name}: ")
     assert expected in problem
     assert "\n" not in problem
+
+
+def test_a_url_that_may_hold_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems(monkeypatch, GATEWAY_UPSTREAM_URL="ftp://user:secret@host")
+    expected = "expected a URL that begins with http:// or https://"
+    assert problem == f"GATEWAY_UPSTREAM_URL: {expected}"
 
 
 def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

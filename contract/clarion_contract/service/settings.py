@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -20,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -33,7 +35,12 @@ from clarion_contract.events.topic_rules import TopicRules
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.server import Replication
 from clarion_contract.redis.url import parse_redis_url, with_login
-from clarion_contract.service.secret_settings import MAY_HOLD_SECRET, BadFile, SecretFiles
+from clarion_contract.service.secret_settings import (
+    MAY_HOLD_SECRET,
+    BadFile,
+    SecretFiles,
+    holds_secret,
+)
 from clarion_contract.service.topic_rules_file import BadRules, read_topic_rules
 from clarion_contract.texts.writer import FLUSH_SECONDS, LEASE_SECONDS, MAX_BYTES
 
@@ -46,15 +53,34 @@ _SHOWN: Final = ("int", "float", "bool", "literal", "greater", "less")
 
 EVERY_ADDRESS: Final = "`::` means all addresses, IPv6 and IPv4; on a host without IPv6, `0.0.0.0`."
 
+
+@dataclass(frozen=True)
+class Expected:
+    """Marks a setting that has a pattern: ``Annotated[str, Expected("a name")]``.
+
+    Attributes:
+        form: what the pattern means, in words that end an error: "expected …".
+    """
+
+    form: str
+
+
 PathPrefix = Annotated[
     str,
     BeforeValidator(lambda value: value.rstrip("/") if isinstance(value, str) else value),
+    Expected("a path such as /realtime, or nothing"),
     Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$"),
 ]
 """The beginning of all public paths of a service, without the last slash."""
 
-HealthPath = Annotated[str, Field(pattern=r"^(off|/[A-Za-z0-9._~/-]*)$")]
+HealthPath = Annotated[
+    str,
+    Expected("a path such as /health, or off"),
+    Field(pattern=r"^(off|/[A-Za-z0-9._~/-]*)$"),
+]
 """A path on the public port at which load balancers ask, or ``off``."""
+
+HTTP_URL: Final = Expected("a URL that begins with http:// or https://")
 
 HEALTH_PATH_MEANING: Final = (
     "Path on the public port, below the prefix, at which load balancers get 200, and 503 while the "
@@ -123,7 +149,7 @@ class ContractSettings(BaseSettings):
         description="Password of Redis, in place of one in the URL. Needs no percent-encoding. "
         "Sentinels have their own, in the query of the URL.",
     )
-    namespace: str = Field(
+    namespace: Annotated[str, Expected("1 to 64 of A-Z a-z 0-9 _ . -")] = Field(
         "clarion",
         validation_alias="CLARION_NAMESPACE",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
@@ -208,7 +234,7 @@ class ContractSettings(BaseSettings):
         validation_alias="CLARION_JWT_PUBLIC_KEY",
         description="Public key of RS256 or ES256 tokens: PEM, or the path of a PEM file.",
     )
-    jwt_jwks_url: Annotated[str | None, MAY_HOLD_SECRET] = Field(
+    jwt_jwks_url: Annotated[str | None, MAY_HOLD_SECRET, HTTP_URL] = Field(
         None,
         validation_alias="CLARION_JWT_JWKS_URL",
         pattern=r"^https?://",
@@ -304,7 +330,7 @@ class ContractSettings(BaseSettings):
         validation_alias="CLARION_PROFILE",
         description="`dev` adds the gateway's page at /, which must never face the internet.",
     )
-    pod: str = Field(
+    pod: Annotated[str, Expected("1 to 253 of A-Z a-z 0-9 _ . -")] = Field(
         default_factory=socket.gethostname,
         validation_alias="CLARION_POD",
         pattern=r"^[A-Za-z0-9_.-]{1,253}$",
@@ -439,6 +465,14 @@ def load(cls: type[AnySettings]) -> AnySettings:
         raise InvalidSettings([line for each in details for line in _lines(cls, each)]) from None
 
 
+def _field(cls: type[ContractSettings], name: str) -> FieldInfo:
+    """The field of a name, or of an alias, as errors have it."""
+    fields = cls.model_fields
+    return fields.get(name) or next(
+        each for each in fields.values() if each.validation_alias == name
+    )
+
+
 def variable(cls: type[ContractSettings], field: str) -> str:
     """The environment variable that sets a field."""
     alias = cls.model_fields[field].validation_alias
@@ -455,7 +489,13 @@ def _lines(cls: type[ContractSettings], detail: ErrorDetails) -> list[str]:
 def _line(cls: type[ContractSettings], detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ").replace("\n", " ")
     value = detail["input"]
-    if detail["type"].startswith(_SHOWN) and isinstance(value, str):
+    is_shown = detail["type"].startswith(_SHOWN)
+    if detail["type"] == "string_pattern_mismatch":
+        field = _field(cls, str(detail["loc"][0]))
+        forms = [each.form for each in field.metadata if isinstance(each, Expected)]
+        message = f"expected {forms[0]}"
+        is_shown = not holds_secret(field)
+    if is_shown and isinstance(value, str):
         message += f", got {value[:64]!r}"
         if value.startswith("tcp://"):
             message += (
