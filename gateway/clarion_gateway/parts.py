@@ -325,11 +325,7 @@ class Parts:
 
     @cached_property
     def _users(self) -> UserLimits:
-        return UserLimits(
-            self.hub,
-            max_connections=self.settings.max_connections_per_user,
-            allow_anonymous=self.settings.allow_anonymous,
-        )
+        return UserLimits(self.hub, self.settings)
 
     @cached_property
     def _topics(self) -> Topics:

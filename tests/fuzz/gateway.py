@@ -116,7 +116,7 @@ class Gateway:
         sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
         _, verifier = verifier_of(settings)
         identification = Identification(verifier, bus, metrics)
-        users = UserLimits(hub, max_connections=1_000, allow_anonymous=True)
+        users = UserLimits(hub, settings)
         topics = Topics(metrics, max_per_connection=settings.max_topics_per_connection)
         admission = Admission(
             hub,

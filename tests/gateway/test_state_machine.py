@@ -167,11 +167,7 @@ class Pod:
         self.grants = Grants(Handlers(), self, of, pod=name, seconds=1)  # type: ignore[arg-type]
         identification = Identification(Verifier(), Revocations(MemoryOrders(), self.hub, of), of)
         sweeper = Sweeper(ping_interval_seconds=25, token_grace_seconds=30)
-        users = UserLimits(
-            self.hub,
-            max_connections=settings.max_connections_per_user,
-            allow_anonymous=settings.allow_anonymous,
-        )
+        users = UserLimits(self.hub, settings)
         topics = Topics(of, max_per_connection=settings.max_topics_per_connection)
         self.identities = IdentityChanges(
             self.hub,

@@ -8,20 +8,16 @@ from __future__ import annotations
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.settings import GatewaySettings
 
 
 class UserLimits:
-    """Says whether a further connection may speak for a user.
+    """Says whether a further connection may speak for a user."""
 
-    Args:
-        max_connections: of one user, on this pod.
-        allow_anonymous: whether clients may come without a token.
-    """
-
-    def __init__(self, hub: Hub, *, max_connections: int, allow_anonymous: bool) -> None:
+    def __init__(self, hub: Hub, settings: GatewaySettings) -> None:
         self._hub = hub
-        self._max_connections = max_connections
-        self._allow_anonymous = allow_anonymous
+        self._max_connections = settings.max_connections_per_user
+        self._allow_anonymous = settings.allow_anonymous
 
     def check(self, user: str | None, before: str | None = None) -> None:
         """Refuse a connection that is one too many, or anonymous where none may be.

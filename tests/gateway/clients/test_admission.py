@@ -137,11 +137,7 @@ class Door(Listening):
             rules=configured.rules,
         )
         identification = Identification(self.verifier, self.revocations, self.metrics)
-        users = UserLimits(
-            self.hub,
-            max_connections=configured.max_connections_per_user,
-            allow_anonymous=configured.allow_anonymous,
-        )
+        users = UserLimits(self.hub, configured)
         self.topics = Topics(self.metrics, max_per_connection=configured.max_topics_per_connection)
         self.identities = IdentityChanges(
             self.hub,
