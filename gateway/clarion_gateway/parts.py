@@ -58,6 +58,7 @@ from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.clients.user_limits import UserLimits
+from clarion_gateway.clients.welcoming import Welcoming
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
 from clarion_gateway.connections.keepalive import Sweeper
@@ -297,21 +298,16 @@ class Parts:
 
     @cached_property
     def admission(self) -> Admission:
-        resumption = Resumption(
-            self.hub, self.subscription, self.delivery, self.replay, self.settings.positions
-        )
         return Admission(
             self.hub,
             self.subscription,
-            self.delivery,
-            resumption,
+            self.welcoming,
             self.identification,
             self.metrics,
             self.settings,
             users=self._users,
             topics=self._topics,
             grants=self.grants,
-            recall=self._recall,
             sweeper=self.sweeper,
             hooks=self.hooks,
             recoveries=Recoveries(
@@ -321,6 +317,20 @@ class Parts:
                 hooks=self.hooks,
                 grants=self.grants,
             ),
+        )
+
+    @cached_property
+    def welcoming(self) -> Welcoming:
+        resumption = Resumption(
+            self.hub,
+            self.subscription,
+            self.delivery,
+            self.replay,
+            self.settings.positions,
+            at_once_bytes=self.settings.max_unsent_bytes // 4,
+        )
+        return Welcoming(
+            self.hub, self.delivery, resumption, self._recall, self.metrics, self.settings
         )
 
     @cached_property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from clarion_gateway.clients.origins import Origins
 from clarion_gateway.clients.sessions import Sessions
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.clients.user_limits import UserLimits
+from clarion_gateway.clients.welcoming import Welcoming
 from clarion_gateway.connections.connection import Connection
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.inbound import Inbound
@@ -81,6 +82,9 @@ class _NoBus:
     def opening_past(self, *_: object) -> None:
         return None
 
+    async def glance(self, clients: Sequence[object]) -> list[None]:
+        return [None] * len(clients)
+
     async def collect(self, *_: Any) -> None:
         return None
 
@@ -121,15 +125,13 @@ class Gateway:
         admission = Admission(
             hub,
             bus,
-            bus,
-            bus,
+            Welcoming(hub, bus, bus, bus, metrics, settings),
             identification,
             metrics,
             settings,
             users=users,
             topics=topics,
             grants=bus,
-            recall=bus,
             sweeper=sweeper,
         )
         identities = IdentityChanges(

@@ -44,12 +44,12 @@ def node_of(stream: str) -> int:
 
 
 def _id_end(bucket: str) -> int:
-    """The lowest three bits of the ids of a bucket.
+    """The lowest four bits of the ids of a bucket.
 
-    The streams of alice, of bob, and of the topics a and k have ids of their own, so that tests can
-    tell events by them. In Redis, two buckets may issue the same id.
+    The streams of alice, of bob, of dave, and of the topics a and k have ids of their own, so that
+    tests can tell events by them. In Redis, two buckets may issue the same id.
     """
-    return 0 if bucket == SHARED_BUCKET else 1 + 2 * ((int(bucket) + int(bucket) // 4) % 4)
+    return 0 if bucket == SHARED_BUCKET else 1 + 2 * ((int(bucket) + int(bucket) // 4) % 8)
 
 
 @dataclass
@@ -295,7 +295,7 @@ class MemoryBus:
         id_ = max(self._time(stream), self._clock_of(stream).issued + 1, last + 1)
         if not self.clustered:
             return id_
-        return id_ + (_id_end(bucket_of(stream)) - id_) % 8
+        return id_ + (_id_end(bucket_of(stream)) - id_) % 16
 
     def _publish(self, stream: str, header: str, data: bytes, *, history: bool = True) -> bytes:
         self._tick()

@@ -102,8 +102,10 @@ class ClusterClient(Client):
 
     __slots__ = ("_last", "chain", "dues", "events", "machine", "previous", "told")
 
-    def __init__(self, pod: Pod, resumes: str | None, machine: ClusterGateways) -> None:
-        super().__init__(pod, resumes)
+    def __init__(
+        self, pod: Pod, resumes: str | None, asks: tuple[str, ...], machine: ClusterGateways
+    ) -> None:
+        super().__init__(pod, resumes, asks)
         self.machine = machine
         before = [each for each in machine.connections if each.id == resumes]
         self.previous: ClusterClient | None = before[0] if before else None  # type: ignore[assignment]
@@ -136,7 +138,7 @@ class ClusterClient(Client):
             elif kind == "welcome":
                 self.not_resumed = message.get("not_resumed", [])
                 self._welcome(int(message["id"]), message["user"], resumed=message["resumed"])
-                assert set(message["topics"]) == set(self.dues[-1].topics_from)
+                assert set(message.get("topics", ())) == set(self.dues[-1].topics_from)
             elif kind == "identity":
                 self._identify(message["user"])
                 assert set(message.get("topics", ())) == set(self.dues[-1].topics_from)
@@ -216,7 +218,7 @@ class ClusterClient(Client):
 
 
 class ClusterGateways(Gateways):
-    """Three primaries. Alice's stream, bob's and the shared ones are on one each."""
+    """Three primaries. Bob's stream, the others with a name and the shared ones are on one each."""
 
     def __init__(self) -> None:
         self.losses = 0
@@ -376,8 +378,8 @@ class ClusterGateways(Gateways):
     def _unaware(self) -> set[int]:
         return set().union(*(pod.unaware_of for pod in self.pods))
 
-    def _client(self, pod: Pod, resumes: str | None) -> Client:
-        return ClusterClient(pod, resumes, self)
+    def _client(self, pod: Pod, resumes: str | None, asks: tuple[str, ...]) -> Client:
+        return ClusterClient(pod, resumes, asks, self)
 
     def _lost(self, events: list[Event]) -> None:
         super()._lost(events)

@@ -39,13 +39,16 @@ from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.identity_changes import IdentityChanges
 from clarion_gateway.clients.memberships import Memberships
 from clarion_gateway.clients.opening import Opening
+from clarion_gateway.clients.plain_handshakes import PlainHandshakes
 from clarion_gateway.clients.recall import Recall
 from clarion_gateway.clients.remembered_topics import RememberedTopics
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.clients.user_limits import UserLimits
+from clarion_gateway.clients.welcoming import Welcoming
 from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.close_codes import Close
 from clarion_gateway.connections.connection import State, discard
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.keepalive import Sweeper
@@ -66,13 +69,19 @@ from tests.gateway.recorder import Recorder, messages_of, metrics
 from tests.gateway.recorder import settings as gateway_settings
 
 TOPICS = ("a", "k")
-"""Every client asks for both of them when it connects, and may give them up and ask again. A user's
-token lists one, and lets bob ask for the other.
+"""Most clients ask for both of them when they connect, and may give them up and ask again. A user's
+token lists one, and lets bob ask for the other. Dave's lists none, and she asks for none, nor does
+every second anonymous client: they are admitted together with others.
 """
-LISTED: dict[str | None, set[str]] = {None: set(), "alice": {"a"}, "bob": {"k"}}
-MAY_ASK_FOR: dict[str | None, set[str]] = {None: set(), "alice": set(), "bob": {"a"}}
-AUDIENCES = (*SOME_AUDIENCES, *map(topic_audience, TOPICS))
-USERS = st.sampled_from([None, "alice", "bob"])
+LISTED: dict[str | None, set[str]] = {None: set(), "alice": {"a"}, "bob": {"k"}, "dave": set()}
+MAY_ASK_FOR: dict[str | None, set[str]] = {
+    None: set(),
+    "alice": set(),
+    "bob": {"a"},
+    "dave": set(),
+}
+AUDIENCES = (*SOME_AUDIENCES, Audience("user", "dave"), *map(topic_audience, TOPICS))
+USERS = st.sampled_from([None, "alice", "bob", "dave"])
 PODS = st.integers(0, 1)
 TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8, 13])
 """Steps of the event loop before the next thing happens; None: until all is quiet."""
@@ -88,6 +97,8 @@ class Fleeting:
 EVENTS: list[Audience | Fleeting] = [*AUDIENCES, *AUDIENCES, *map(Fleeting, AUDIENCES)]
 FEW = st.lists(st.sampled_from(EVENTS), max_size=3)
 SOME = st.lists(st.sampled_from(EVENTS), min_size=1, max_size=5)
+AT_ONCE_BYTES = 1_000
+"""A client that missed more than two events is waited for."""
 EVENTS_PER_PAGE = 2
 """A log is read in more than one page as soon as it holds a few events."""
 RINGS_MAX_BYTES = 50_000
@@ -181,34 +192,41 @@ class Pod:
             of,
             wait_seconds=settings.handshake_seconds,
         )
-        self.admission = Admission(
+        resumption = Resumption(
             self.hub,
             self.subscription,
             self.delivery,
-            Resumption(
-                self.hub,
-                self.subscription,
-                self.delivery,
-                Replay(
-                    self,
-                    self.ring,
-                    of,
-                    room,
-                    max_events=1_000,
-                    max_bytes=1 << 20,
-                    positions=settings.positions,
-                    topic_rings=rings,
-                ),
-                settings.positions,
+            Replay(
+                self,
+                self.ring,
+                of,
+                room,
+                max_events=1_000,
+                max_bytes=1 << 20,
+                positions=settings.positions,
+                topic_rings=rings,
             ),
+            settings.positions,
+            at_once_bytes=AT_ONCE_BYTES,
+        )
+        self.admission = Admission(
+            self.hub,
+            self.subscription,
+            Welcoming(self.hub, self.delivery, resumption, recall, of, settings),
             identification,
             of,
             settings,
             users=users,
             topics=topics,
             grants=self.grants,
-            recall=recall,
             sweeper=sweeper,
+        )
+        self.plain = PlainHandshakes(
+            self.admission,
+            self.subscription,
+            lambda _, job: loop.create_task(job),
+            seconds=settings.handshake_seconds,
+            welcomed=lambda _: None,
         )
         self.memberships = Memberships(
             self.hub,
@@ -343,6 +361,7 @@ class Client(Recorder):
     """One connection, with the events it received, and its identities over time."""
 
     __slots__ = (
+        "asks",
         "at_work",
         "gaps",
         "heard",
@@ -357,9 +376,10 @@ class Client(Recorder):
         "wish",
     )
 
-    def __init__(self, pod: Pod, resumes: str | None) -> None:
+    def __init__(self, pod: Pod, resumes: str | None, asks: tuple[str, ...]) -> None:
         super().__init__()
         self.pod = pod
+        self.asks = asks
         self.resumes = resumes
         self.write = self._hear
         self.start: int | None = None  # of what it is due
@@ -373,6 +393,10 @@ class Client(Recorder):
         self.wish: dict[str, Any] = {}  # what the message at work asks for of the past
         self.kept: set[str] = set()  # the topics that it asked for and may still hear
         self.not_resumed: list[str] = []
+
+    def close(self, close: Close, *, message: bytes = b"") -> None:
+        super().close(close, message=message)
+        self.pod.hub.remove(self)
 
     @property
     def position(self) -> int | None:
@@ -427,8 +451,8 @@ class Client(Recorder):
                 self.not_resumed = message.get("not_resumed", [])
                 topics = dict.fromkeys(self.kept, issued)
                 topics |= dict.fromkeys(self.not_resumed, self.pod.bus.issued)
-                assert set(message["topics"]) == set(topics)
-                assert set(message.get("forbidden", ())) == {*TOPICS} - {*topics}
+                assert set(message.get("topics", ())) == set(topics)
+                assert set(message.get("forbidden", ())) == {*self.asks} - {*topics}
                 self.identities.append(Identity(self.start, user, issued, topics))
             elif kind == "identity":
                 position, issued = self.pod.delivery.position, self.pod.bus.issued
@@ -812,23 +836,27 @@ class Gateways(RuleBasedStateMachine):
     # how
 
     def _open(self, pod: Pod, user: str | None, since: int | None, resumes: str | None) -> Client:
-        client = self._client(pod, resumes)
+        asks = TOPICS if user in {"alice", "bob"} or (user is None and self._is_even()) else ()
+        client = self._client(pod, resumes, asks)
         client.id = f"c-{len(self.connections)}"
         self.connections.append(client)
         if since is not None:
             self.resumed.append(Opened(client, since))
         pod.admission.begin()
-        opening = Opening(user, None if since is None else str(since), resumes, topics=TOPICS)
-        self.loop.create_task(self._admit(client, opening))
+        opening = Opening(user, None if since is None else str(since), resumes, topics=asks)
+        self.loop.call_soon(self._admit, client, opening)
         return client
 
-    def _client(self, pod: Pod, resumes: str | None) -> Client:
-        return Client(pod, resumes)
+    def _is_even(self) -> bool:
+        return not len(self.connections) % 2
 
-    async def _admit(self, client: Client, opening: Opening) -> None:
-        await client.pod.admission.open(client, opening)
-        if client.closed_with is not None:
-            client.pod.hub.remove(client)
+    def _client(self, pod: Pod, resumes: str | None, asks: tuple[str, ...]) -> Client:
+        return Client(pod, resumes, asks)
+
+    def _admit(self, client: Client, opening: Opening) -> None:
+        pod = client.pod
+        if not pod.plain.take(client, opening):
+            self.loop.create_task(pod.admission.open(client, opening))
 
     def _leave(self, person: Person) -> None:
         """Leave as when the socket is lost; the client keeps what it has."""

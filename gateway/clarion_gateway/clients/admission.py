@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 from msgspec import structs
@@ -23,24 +23,23 @@ from clarion_contract.identity.claims import Claims
 from clarion_gateway.clients.address_limits import AddressLimits
 from clarion_gateway.clients.grants import Grants
 from clarion_gateway.clients.hooks import ConnectionHooks, Said
-from clarion_gateway.clients.identification import Identification, Identified
+from clarion_gateway.clients.identification import Identification
 from clarion_gateway.clients.opening import Opening
-from clarion_gateway.clients.recall import InvalidPast, Past, Recall
 from clarion_gateway.clients.recoveries import Recoveries
-from clarion_gateway.clients.resumption import Resumption, Sent
-from clarion_gateway.clients.topics import Asked, Topics, heard
+from clarion_gateway.clients.resumption import Sent
+from clarion_gateway.clients.topics import Topics
 from clarion_gateway.clients.user_limits import UserLimits
+from clarion_gateway.clients.welcoming import Welcoming
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.close_codes import Close, Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import Identity
 from clarion_gateway.connections.keepalive import Sweeper
-from clarion_gateway.delivery.rounds import Delivery
-from clarion_gateway.delivery.shares import Busy
+from clarion_gateway.delivery.replay import Missed
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
-from clarion_gateway.wire.format import TopicsHeard, Welcome, WireFormat
+from clarion_gateway.wire.format import WireFormat
 
 _log = structlog.get_logger(__name__)
 
@@ -57,20 +56,38 @@ class Joining(Protocol):
         ...
 
 
+class Plain(NamedTuple):
+    """A client that asks for nothing but what its token gives it, and perhaps to go on.
+
+    Attributes:
+        claims: of its token; None: it has none.
+        identity: for whom these speak.
+        audiences: that take it in.
+        opening: its wishes.
+        since: the position from which it misses events; None: it begins anew.
+    """
+
+    claims: Claims | None
+    identity: Identity
+    audiences: list[Audience]
+    opening: Opening
+    since: int | None
+
+
 class Admission:
     """Opens connections.
 
     Attributes:
         address_limits: the limits on the handshakes of one address.
         draining: whether the pod takes no new clients, since it ends.
+        welcoming: registers and welcomes those that are let in.
     """
 
     def __init__(  # noqa: PLR0913 - all that a handshake meets, joined in app.py
         self,
         hub: Hub,
         subscription: Joining,
-        delivery: Delivery,
-        resumption: Resumption,
+        welcoming: Welcoming,
         identification: Identification,
         metrics: Metrics,
         settings: GatewaySettings,
@@ -78,23 +95,19 @@ class Admission:
         users: UserLimits,
         topics: Topics,
         grants: Grants,
-        recall: Recall,
         sweeper: Sweeper,
         hooks: ConnectionHooks | None = None,
         recoveries: Recoveries | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._users = users
         self._topics = topics
         self._grants = grants
-        self._recall = recall
         self._sweeper = sweeper
         self._hooks = hooks
         self._recoveries = recoveries
         self._hub = hub
         self._subscription = subscription
-        self._delivery = delivery
-        self._resumption = resumption
+        self.welcoming = welcoming
         self._identification = identification
         self._metrics = metrics
         self._settings = settings
@@ -103,7 +116,6 @@ class Admission:
             burst=settings.address_handshake_burst,
             max_opening=settings.address_max_opening,
         )
-        self._clock = clock
         self._opening = 0
         self.draining = False
 
@@ -135,33 +147,48 @@ class Admission:
 
     async def open(self, connection: Connection, opening: Opening) -> None:
         """Admit a connection, or close it and say why. Call `begin` before. Never raises."""
+        until = asyncio.get_running_loop().time() + self._settings.handshake_seconds
+        handshake = self._open(connection, opening)
+        await self._finish(connection, opening.address, handshake, time.perf_counter(), until)
+
+    async def resume(
+        self, connection: Connection, plain: Plain, began: float, until: float
+    ) -> None:
+        """Let a client catch up by itself that `admit` has registered. Never raises.
+
+        Args:
+            began: see `end`.
+            until: when its handshake must be over, on the loop's clock.
+        """
+        handshake = self._resume(connection, plain)
+        await self._finish(connection, plain.opening.address, handshake, began, until)
+
+    async def _finish(
+        self,
+        connection: Connection,
+        address: str | None,
+        handshake: Coroutine[None, None, list[Sent]],
+        began: float,
+        until: float,
+    ) -> None:
+        """Do the rest of a handshake, and measure it; then send what the client missed."""
+        missed: list[Sent] = []
+        outcome = "accepted"
         try:
-            missed = await self._handshake(connection, opening)
+            try:
+                async with asyncio.timeout_at(until):
+                    missed = await handshake
+                if connection.state is State.CLOSED:
+                    outcome = "abandoned"
+            except Exception as error:  # noqa: BLE001 - the edge: one socket's bug ends no other
+                outcome = self.refuse(connection, error)
+            finally:
+                self.end(connection, address, outcome, began)
             if connection.state is not State.CLOSED:
                 self._sweeper.add(connection)
-                await self._resumption.send(connection, missed)
+                await self.welcoming.send(connection, missed)
         finally:
-            self._resumption.end(connection)
-
-    async def _handshake(self, connection: Connection, opening: Opening) -> list[Sent]:
-        """Do everything up to `welcome`, and measure it.
-
-        Returns:
-            What the client missed, which the caller has to write.
-        """
-        started = time.perf_counter()
-        outcome = "accepted"
-        missed: list[Sent] = []
-        try:
-            async with asyncio.timeout(self._settings.handshake_seconds):
-                missed = await self._open(connection, opening)
-            if connection.state is State.CLOSED:
-                outcome = "abandoned"
-        except Exception as error:  # noqa: BLE001 - the edge: one socket's bug must not end others
-            outcome = self.refuse(connection, error)
-        finally:
-            self.end(connection, opening.address, outcome, started)
-        return missed
+            self.welcoming.end(connection)
 
     def refuse(self, connection: Connection, error: Exception) -> str:
         """Close a connection whose handshake has failed; returns the outcome."""
@@ -190,45 +217,58 @@ class Admission:
         seconds = time.perf_counter() - began
         self._metrics.handshake(connection.format.name, outcome, seconds)
 
-    def plain(self, connection: Connection, opening: Opening) -> Identified | None:
+    def plain(self, connection: Connection, opening: Opening) -> Plain | None:
         """Identify a client that can be admitted as soon as its audiences are joined.
 
-        That is a new client that asks for nothing, and that concerns no function of the
-        application. None: it is none of these, or its token needs the issuer's keys.
+        That is one that asks for nothing but to go on from its position, and that concerns no
+        function of the application. None: it is none of these, or its token needs the issuer's
+        keys.
 
         Raises:
             Refused: as `open` would refuse it.
         """
         if (
-            opening.since
-            or opening.topics
+            opening.topics
             or opening.last is not None
             or opening.recovering is not None
             or (self._hooks is not None and self._hooks.mounted)
         ):
             return None
+        since = _since(opening.since)
         identified = self._identification.identify_now(opening.token, connection.format.namespace)
         if identified is None:
             return None
-        _, identity, audiences = identified
+        claims, identity, audiences = identified
         self._users.check(identity.user)
         if any(audience.shown for audience in audiences):
             self._topics.check(audiences)
-            if self._past(None, (), audiences) is not None:
+            if since is not None or self.welcoming.past(None, (), audiences) is not None:
                 return None
-        return identified
+        return Plain(claims, identity, audiences, opening, since)
 
-    def admit(self, connection: Connection, claims: Claims | None, identity: Identity) -> None:
-        """Register and welcome a client that is `plain`, once its audiences are joined.
+    def admit(self, connection: Connection, plain: Plain) -> None:
+        """Register a client, once its audiences are joined. Welcome it unless it comes back.
 
         Raises:
-            Refused: something has changed since.
+            Refused: something has changed since it was found `plain`.
         """
-        self._users.check(identity.user)
-        self._identification.check_revoked(claims)
-        self._hub.add(connection, identity)
-        self._welcome(connection, self._delivery.position, heard(connection), resumed=None)
+        self._users.check(plain.identity.user)
+        self._identification.check_revoked(plain.claims)
+        if plain.since is not None:
+            self.welcoming.hold(connection, plain.identity)
+            return
+        self.welcoming.begin_at_once(connection, plain.identity)
         self._sweeper.add(connection)
+
+    def resume_at_once(self, connection: Connection, plain: Plain, found: Missed) -> list[Sent]:
+        """Welcome a client that comes back and that `admit` has registered.
+
+        Returns:
+            See `Welcoming.resume_at_once`.
+        """
+        left = self.welcoming.resume_at_once(connection, plain.since or 0, plain.opening, found)
+        self._sweeper.add(connection)
+        return left
 
     async def _open(self, connection: Connection, opening: Opening) -> list[Sent]:
         """Authenticate, register and welcome a client; returns what it missed, to be written."""
@@ -256,7 +296,7 @@ class Admission:
         if asked.granted:
             audiences = list(dict.fromkeys([*audiences, *asked.granted]))
             self._topics.check(audiences)
-        past = self._past(opening.last, asked.granted, audiences)
+        past = self.welcoming.past(opening.last, asked.granted, audiences)
         await self._subscription.join(audiences)
         self._users.check(identity.user)  # again: others may have come during the join
         self._identification.check_revoked(claims)
@@ -266,13 +306,17 @@ class Admission:
             asked = replace(asked, granted=self._subscription.interned(asked.granted))
         self._replace_former(connection)
         if since is None:
-            self._hub.add(connection, identity, asked.granted, catching_up=past is not None)
-            await self._welcome_new(connection, asked, past, resumed=None)
+            await self.welcoming.begin(connection, identity, asked, past)
             return []
-        missed = await self._resume(connection, identity, since, opening, asked, past)
+        self.welcoming.hold(connection, identity, asked)
+        missed = await self.welcoming.resume(connection, since, opening, asked, past)
         if missed is None:
             return await self._open_anew(connection, opening, wire_format)
         return missed
+
+    async def _resume(self, connection: Connection, plain: Plain) -> list[Sent]:
+        since = plain.since or 0
+        return await self.welcoming.resume(connection, since, plain.opening) or []
 
     async def _open_anew(
         self, connection: Connection, opening: Opening, wire_format: WireFormat
@@ -283,108 +327,6 @@ class Admission:
         if connection.state is State.CLOSED:
             return []
         return await self._open(connection, structs.replace(opening, recovering=None))
-
-    async def _resume(
-        self,
-        connection: Connection,
-        identity: Identity,
-        since: int,
-        opening: Opening,
-        asked: Asked,
-        past: Past | None,
-    ) -> list[Sent] | None:
-        """Register the connection with new events held back; welcome it, return what it missed.
-
-        None: it cannot recover, and is not welcomed.
-        """
-        self._hub.add(connection, identity, asked.granted, catching_up=True)
-        outcome = "not_resumed"
-        try:
-            missed = await self._resumption.collect(
-                connection, since, opening.resumes, opening.address
-            )
-        except Busy:
-            missed, outcome = None, "busy"
-        if connection.state is State.CLOSED:
-            return []
-        if opening.recovering is not None and missed is not None and missed.not_resumed:
-            missed = None  # there is no word for a recovery of some topics only
-        if missed is None:
-            self._metrics.resumes.labels(outcome).inc()
-            if opening.recovering is not None:
-                return None
-            await self._welcome_new(connection, asked, past, resumed=False)
-            return []
-        self._metrics.resumes.labels("resumed").inc()
-        self._metrics.topics_not_resumed.inc(len(missed.not_resumed))
-        topics = heard(connection, asked, missed.not_resumed)
-        recovers = None if opening.recovering is None else opening.recovering.pid
-        self._welcome(connection, since, topics, resumed=True, recovers=recovers)
-        return missed.items
-
-    def _past(
-        self, last: str | None, asked: Sequence[Audience], audiences: Sequence[Audience]
-    ) -> Past | None:
-        """The past of topics that a client gets if it does not resume; None: nothing.
-
-        Raises:
-            Refused: it asks for a past that cannot be.
-        """
-        try:
-            topics = [audience for audience in audiences if audience.shown]
-            return self._recall.opening_past(last, asked, topics)
-        except InvalidPast as invalid:
-            raise Refused(close_codes.invalid_last(str(invalid))) from None
-
-    async def _welcome_new(
-        self, connection: Connection, asked: Asked, past: Past | None, *, resumed: bool | None
-    ) -> None:
-        """Welcome a client that begins here; the past of its topics follows its ``welcome``.
-
-        If there is a past, the connection holds new events back while it is read. These were
-        delivered before the ``welcome``.
-        """
-        if past is None:
-            if resumed is False:
-                self._hub.go_live(connection)
-            position = self._delivery.position
-            self._welcome(connection, position, heard(connection, asked), resumed=resumed)
-            return
-        topics = [audience for audience in connection.audiences if audience.shown]
-        try:
-            seconds = self._settings.handshake_seconds
-            async with self._recall.between_rounds(connection, topics, past, seconds) as recalled:
-                if connection.state is State.CLOSED or recalled is None:
-                    return
-                self._hub.go_live(connection)
-                position = self._delivery.position
-                self._welcome(connection, position, heard(connection, asked), resumed=resumed)
-                self._recall.tell(connection, topics, recalled)
-        except Busy:
-            raise BusUnavailable("too many clients ask for the past of topics") from None
-
-    def _welcome(
-        self,
-        connection: Connection,
-        position: int,
-        topics: TopicsHeard | None,
-        *,
-        resumed: bool | None,
-        recovers: str | None = None,
-    ) -> None:
-        welcome = Welcome(
-            connection.id,
-            connection.user,
-            self._settings.pod,
-            position,
-            resumed,
-            connection.identity.expires_in(self._clock()),
-            self._settings.ping_interval_seconds,
-            topics,
-            recovers,
-            self._settings.sse_messages,
-        )
-        connection.write(connection.format.welcome(welcome))
 
     def _replace_former(self, connection: Connection) -> None:
         """Cut the connection that this one recovers, if it is here and has not noticed its end."""

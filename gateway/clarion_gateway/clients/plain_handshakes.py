@@ -1,10 +1,11 @@
-"""Admits plain clients together: new ones that ask for nothing but what their token gives them.
+"""Admits plain clients together: those that ask for nothing but what their token gives them.
 
-That is nearly every client of a storm. A task, its time limit and its waiting for Redis cost more
-than all other work for such a handshake (docs/decisions/0023-what-a-handshake-costs.md). So the
-token is checked at once, all clients that have come meanwhile wait for one join of their audiences,
-and then all are welcomed. `clarion_gateway.clients.admission` has the rules for each of them, and
-admits all other clients itself.
+They may come back and go on from a position. That is nearly every client of a storm. A task, its
+time limit and its waiting for Redis cost more than all other work for such a handshake
+(docs/decisions/0023-what-a-handshake-costs.md). So the token is checked at once, and all clients
+that have come meanwhile wait for one join of their audiences. Then all new ones are welcomed. For
+all that come back, one read of Redis finds what they missed. `clarion_gateway.clients.admission`
+has the rules for each of them, and admits all other clients itself.
 """
 
 from __future__ import annotations
@@ -15,42 +16,45 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Final
 
-from clarion_contract.events.audience import Audience
-from clarion_contract.identity.claims import Claims
-from clarion_contract.service.supervisor import Spawn
-from clarion_gateway.clients.admission import Admission, Joining
-from clarion_gateway.clients.opening import Opening
-from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.connections.identity import Identity
+import structlog
 
-# Joins under way. A client that comes meanwhile waits for the first of them to end. With one, it
-# would wait for all of it; with many, each would serve few clients.
+from clarion_contract.service.supervisor import Spawn
+from clarion_gateway.clients.admission import Admission, Joining, Plain
+from clarion_gateway.clients.opening import Opening
+from clarion_gateway.clients.resumption import Sent
+from clarion_gateway.connections.connection import Connection, State
+from clarion_gateway.delivery.replay import Missed
+
+# Joins under way, each with what follows for clients that come back. A client that comes meanwhile
+# waits for the first of them to end. With one, it would wait for all of it; with many, each would
+# serve few clients.
 _JOINS_AT_ONCE: Final = 2
 # Between the beginnings of two joins. Each takes a task, a command to Redis and a share of a probe,
 # so clients of a slow storm are gathered, too. A client that comes alone never waits.
 _BETWEEN_JOINS_SECONDS: Final = 0.01
 # Clients that one join serves: to welcome them keeps the event loop busy for a few milliseconds.
 _CLIENTS_PER_JOIN: Final = 128
+# Clients that come back and are welcomed before the event loop goes on: about 3 ms.
+_CLIENTS_PER_STEP: Final = 32
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _Client:
-    """A client that waits for its audiences.
+    """A client that waits for its audiences, or for what it missed.
 
     Attributes:
-        address: where it is; None: not known.
         began: on the clock `time.perf_counter`.
         until: when its handshake must be over, on the loop's clock.
     """
 
     connection: Connection
-    address: str | None
-    claims: Claims | None
-    identity: Identity
-    audiences: list[Audience]
+    plain: Plain
     began: float
     until: float
 
@@ -90,15 +94,15 @@ class PlainHandshakes:
         """
         began = time.perf_counter()
         try:
-            identified = self._admission.plain(connection, opening)
+            plain = self._admission.plain(connection, opening)
         except Exception as error:  # noqa: BLE001 - the edge: one socket's bug must not end others
             outcome = self._admission.refuse(connection, error)
             self._admission.end(connection, opening.address, outcome, began)
             return True
-        if identified is None:
+        if plain is None:
             return False
         until = asyncio.get_running_loop().time() + self._seconds
-        self._waiting.append(_Client(connection, opening.address, *identified, began, until))
+        self._waiting.append(_Client(connection, plain, began, until))
         self._arrange()
         return True
 
@@ -130,16 +134,18 @@ class PlainHandshakes:
         try:
             # Clients come in order, so the first one's time is up before that of all others.
             async with asyncio.timeout_at(clients[0].until):
-                audiences = [each for client in clients for each in client.audiences]
+                audiences = [each for client in clients for each in client.plain.audiences]
                 await self._subscription.join(audiences)
         except Exception as failure:  # noqa: BLE001 - the edge: each client is told
             error = failure
-        finally:
-            self._joins -= 1
         if isinstance(error, TimeoutError):
             clients = self._give_back(clients)
-        for client in clients:
-            self._finish(client, error)
+        returning = [client for client in clients if not self._finish(client, self._admit, error)]
+        try:
+            if returning:
+                await self._resume(returning)
+        finally:
+            self._joins -= 1
         self._arrange()
 
     def _give_back(self, clients: Sequence[_Client]) -> Sequence[_Client]:
@@ -149,19 +155,77 @@ class PlainHandshakes:
         self._waiting.extendleft(reversed(clients[len(late) :]))
         return late
 
-    def _finish(self, client: _Client, error: Exception | None) -> None:
-        """Welcome a client, or refuse it for the error."""
+    async def _resume(self, clients: Sequence[_Client]) -> None:
+        """Welcome clients that come back, and let them catch up."""
+        found: Sequence[Missed | None] = [None] * len(clients)
+        try:
+            async with asyncio.timeout_at(clients[0].until):
+                found = await self._admission.welcoming.glance(
+                    [(client.connection, client.plain.since or 0) for client in clients]
+                )
+        except TimeoutError:
+            _log.warning("nothing read in time for clients that come back together")
+        except Exception:  # noqa: BLE001 - the edge: each client finds out for itself
+            _log.exception("nothing read for clients that come back together")
+        for place, (client, missed) in enumerate(zip(clients, found, strict=True), 1):
+            if missed is None:
+                self._spawn("handshake", self._resume_alone(client))
+            else:
+                self._finish(client, partial(self._resume_at_once, found=missed))
+            if not place % _CLIENTS_PER_STEP:
+                await asyncio.sleep(0)
+
+    def _admit(self, client: _Client) -> bool:
+        self._admission.admit(client.connection, client.plain)
+        if client.plain.since is not None:
+            return False
+        self._welcomed(client.connection)
+        return True
+
+    def _resume_at_once(self, client: _Client, found: Missed) -> bool:
+        connection = client.connection
+        left = self._admission.resume_at_once(connection, client.plain, found)
+        if left:
+            self._spawn("handshake", self._send(connection, left))
+        else:
+            self._welcomed(connection)
+        return True
+
+    async def _send(self, connection: Connection, missed: Sequence[Sent]) -> None:
+        await self._admission.welcoming.send(connection, missed)
+        if connection.state is not State.CLOSED:
+            self._welcomed(connection)
+
+    async def _resume_alone(self, client: _Client) -> None:
+        """Welcome a client that needs more than a glance."""
+        connection = client.connection
+        await self._admission.resume(connection, client.plain, client.began, client.until)
+        if connection.state is not State.CLOSED:
+            self._welcomed(connection)
+
+    def _finish(
+        self,
+        client: _Client,
+        step: Callable[[_Client], bool],
+        error: Exception | None = None,
+    ) -> bool:
+        """Take a step that may be the last one of a handshake, or refuse the client for the error.
+
+        Returns:
+            Whether the handshake is over.
+        """
         connection, admission = client.connection, self._admission
-        outcome = "accepted"
+        is_over, outcome = True, "accepted"
         try:
             if connection.state is State.CLOSED:
                 outcome = "abandoned"
             elif error is not None:
                 outcome = admission.refuse(connection, error)
             else:
-                admission.admit(connection, client.claims, client.identity)
-                self._welcomed(connection)
+                is_over = step(client)
         except Exception as failure:  # noqa: BLE001 - one client's bug is not another's
             outcome = admission.refuse(connection, failure)
         finally:
-            admission.end(connection, client.address, outcome, client.began)
+            if is_over:
+                admission.end(connection, client.plain.opening.address, outcome, client.began)
+        return is_over

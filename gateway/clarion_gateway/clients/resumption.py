@@ -23,7 +23,7 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Replay, key, merge
+from clarion_gateway.delivery.replay import Missed, Replay, key, merge
 from clarion_gateway.delivery.ring import Segment
 from clarion_gateway.delivery.rounds import Delivery
 
@@ -61,7 +61,11 @@ class Refreshing(Protocol):
 
 
 class Resumption:
-    """Brings connections from the position that a client names up to the pod's own."""
+    """Brings connections from the position that a client names up to the pod's own.
+
+    Args:
+        at_once_bytes: memory of events that a client may get without being waited for, at most.
+    """
 
     def __init__(
         self,
@@ -70,12 +74,15 @@ class Resumption:
         delivery: Delivery,
         replay: Replay,
         positions: Positions = ONE_CLOCK,
+        *,
+        at_once_bytes: int = _CHUNK_BYTES,
     ) -> None:
         self._hub = hub
         self._subscription = subscription
         self._delivery = delivery
         self._replay = replay
         self._positions = positions
+        self._at_once_bytes = min(at_once_bytes, _CHUNK_BYTES)
 
     async def collect(
         self, connection: Connection, since: int, resumes: str | None, address: str | None = None
@@ -92,8 +99,10 @@ class Resumption:
             BusUnavailable: Redis does not answer.
             Busy: too many clients come back at the same time.
         """
-        if not await self._reaches(since):
-            return None
+        if self._is_ahead(since):  # the client's earlier pod may have been ahead a little
+            await self._subscription.refresh()
+            if self._is_ahead(since):  # of another data set
+                return None
         missed = await self._replay.missed(connection, since, address)
         is_ahead = missed.newest_piece > self._delivery.position
         if is_ahead or (connection.named_streams and not self._positions.exact):
@@ -101,6 +110,37 @@ class Resumption:
             # that was read from their logs has come in by subscription too. So also for a growing
             # text that was read ahead of the pod: it holds pieces that the pod has delivered.
             await self._subscription.refresh()
+        return self.collected(connection, missed, resumes)
+
+    async def glance(self, clients: Sequence[tuple[Connection, int]]) -> list[Missed | None]:
+        """Read what several clients missed, for `collected`; never raises.
+
+        Args:
+            clients: each with the position that it named. They hold new events back.
+
+        Returns:
+            For each client what it missed. None: that needs `collect`.
+        """
+        found = await self._replay.glance(clients)
+        if not self._positions.exact:  # as in `collect`
+            await self._subscription.refresh()
+        return [
+            None
+            if self._is_ahead(since) or (missed and missed.newest_piece > self._delivery.position)
+            else missed
+            for (_, since), missed in zip(clients, found, strict=True)
+        ]
+
+    def collected(
+        self, connection: Connection, missed: Missed, resumes: str | None
+    ) -> Collected | None:
+        """Join what a connection missed with what it holds; None: it is not known in full.
+
+        Write it before anything else comes in.
+
+        Args:
+            resumes: see `collect`.
+        """
         if connection.state is State.CLOSED or not missed.whole:
             return None
         held = _take(connection)
@@ -122,6 +162,23 @@ class Resumption:
         ]
         names = [audience.name for audience in missed.not_resumed]
         return Collected(self._with_gaps(events, items), names)
+
+    def send_at_once(self, connection: Connection, items: Sequence[Sent]) -> bool:
+        """Send what was missed if it is short, and make the connection live.
+
+        Call it in the same step as `collected`: nothing else has come in since.
+
+        Returns:
+            False: it is too much. Nothing was sent, and `send` has to send it.
+        """
+        size_bytes = sum(0 if isinstance(item, Gap) else item.cost_bytes for item in items)
+        if size_bytes > self._at_once_bytes:
+            return False
+        written, left = 0, deque(items)
+        while left:
+            written = self._write_chunk(connection, left, written)
+        self._hub.go_live(connection)
+        return True
 
     async def send(self, connection: Connection, items: Sequence[Sent]) -> None:
         """Send what was missed and what came in meanwhile, each event once; then go live.
@@ -161,39 +218,46 @@ class Resumption:
         Returns:
             The highest id that the client has been told.
         """
-        wire_format = connection.format
-        left_bytes = sum(_cost(item) for item in items)
         while items and connection.state is State.CATCHING_UP:
-            chunk: list[bytes] = []
-            is_segment = False
-            size_bytes = 0
-            while items and size_bytes < _CHUNK_BYTES:
-                if isinstance(items[0], Segment) and chunk:
-                    break  # a segment is written alone, because all clients share its bytes
-                item = items.popleft()
-                left_bytes -= _cost(item)
-                if isinstance(item, Segment):
-                    written = max(written, item.last)
-                    chunk.append(item.encoded(wire_format))
-                    is_segment = True
-                    break
-                if isinstance(item, Gap):
-                    written = max(written, item.position)
-                    frame = wire_format.gap(written)
-                else:
-                    written = max(written, item.id)
-                    frame = wire_format.event(item)
-                chunk.append(frame)
-                size_bytes += len(frame)
-            # A segment's bytes are the ring's: they are kept, and written to others, too.
-            if len(chunk) == 1 and is_segment:
-                self._hub.outbound.shared = chunk[0]
-            connection.write(chunk[0] if len(chunk) == 1 else b"".join(chunk))
-            self._hub.outbound.shared = None
+            written = self._write_chunk(connection, items, written)
             await _drained(connection)
-            self._replay.room.keep(connection, left_bytes)
+            self._replay.room.keep(connection, sum(_cost(item) for item in items))
             if items:  # a fast client must not keep the event loop busy until it has everything
                 await asyncio.sleep(0)
+        return written
+
+    def _write_chunk(self, connection: Connection, items: deque[Sent], written: int) -> int:
+        """Write the first items; takes them out.
+
+        Args:
+            written: see `_write`.
+
+        Returns:
+            The highest id that the client has been told.
+        """
+        wire_format = connection.format
+        first = items[0]
+        if isinstance(first, Segment):
+            items.popleft()
+            # It is written alone, since its bytes are the ring's: they are kept, and written to
+            # others, too.
+            self._hub.outbound.shared = first.encoded(wire_format)
+            connection.write(self._hub.outbound.shared)
+            self._hub.outbound.shared = None
+            return max(written, first.last)
+        chunk: list[bytes] = []
+        size_bytes = 0
+        while items and size_bytes < _CHUNK_BYTES and not isinstance(item := items[0], Segment):
+            items.popleft()
+            if isinstance(item, Gap):
+                written = max(written, item.position)
+                frame = wire_format.gap(written)
+            else:
+                written = max(written, item.id)
+                frame = wire_format.event(item)
+            chunk.append(frame)
+            size_bytes += len(frame)
+        connection.write(chunk[0] if len(chunk) == 1 else b"".join(chunk))
         return written
 
     def _with_gaps(self, events: Sequence[Event | Segment], held: Sequence[Item]) -> list[Sent]:
@@ -215,12 +279,9 @@ class Resumption:
         apart = self._positions.is_apart(item.audience.stream)
         return key(item) in later or (item.id > gap.position and not apart)
 
-    async def _reaches(self, since: int) -> bool:
-        """Whether the bus has come to a client's position: it may be of another data set."""
-        since = self._positions.shared_since(since)
-        if since > self._delivery.position:  # the client's earlier pod may have been ahead a little
-            await self._subscription.refresh()
-        return since <= self._delivery.position
+    def _is_ahead(self, since: int) -> bool:
+        """Whether a client's position lies above that of the pod."""
+        return self._positions.shared_since(since) > self._delivery.position
 
 
 def tell_gap(hub: Hub, audiences: Collection[Audience], position: int) -> None:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
+from clarion_contract.bus.history import History
 from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
+from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
 from clarion_contract.texts.piece import newest, whole_pieces
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.logs import HistoryBus
-from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.replay_room import FREE_BYTES, ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.shares import Party
 from clarion_gateway.delivery.topic_rings import TopicRings, Want
@@ -26,6 +28,8 @@ from clarion_gateway.metrics.registry import Metrics
 _by_id: Final = attrgetter("id")
 # The most events of one stream in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
+# The same of a glance: a client that was away for a moment has missed a few at most.
+_EVENTS_PER_GLANCE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,25 @@ class _Log:
     reaches: bool = True
 
 
+@dataclass(slots=True)
+class _Search:
+    """What is known so far of the events that one client missed.
+
+    Attributes:
+        since: the client's position.
+        shared_since: see `Missed`.
+        logs: to be read.
+        in_ring: whether the ring had all events of `all` and `authenticated`.
+    """
+
+    connection: Connection
+    since: int
+    shared_since: int
+    logs: list[_Log]
+    in_ring: bool
+    found: _Found
+
+
 class Replay:
     """Collects the events that a client missed: shared ones from the ring, others from Redis.
 
@@ -154,18 +177,71 @@ class Replay:
 
         Args:
             since: the client's position.
-
-        Args:
             address: where the client is.
 
         Raises:
             BusUnavailable: Redis does not answer.
             Busy: too many other clients come back at the same time.
         """
-        user = connection.user
+        search = self._begin(connection, since)
+        if search is None:
+            return _NOT_WHOLE
+        self._count(search)
+        found = search.found
+        if search.logs:
+            party = Party(connection.user, address)
+            async with self.room.turn(party):
+                unread = await self._look_into_rings(search.logs, since, found)
+                shared_bytes = found.cost_bytes
+                await self._read(connection, unread, since, found)
+                if not found.is_too_much:
+                    await self.room.take(connection, party, found.cost_bytes - shared_bytes)
+        return self._end(search)
+
+    async def glance(self, clients: Sequence[tuple[Connection, int]]) -> list[Missed | None]:
+        """What `missed` would return for several clients, if that is short.
+
+        One read serves all of them. It takes no turn and no room: its size is bounded.
+
+        Args:
+            clients: each with its position.
+
+        Returns:
+            For each client what it missed. None: that needs `missed`, since the client hears
+            topics, the ring does not reach back to its position, it missed more than a page, or
+            Redis did not answer for all of them.
+        """
+        searches = [self._begin(connection, since) for connection, since in clients]
+        short = [search for search in searches if search is not None and _may_be_short(search)]
+        logs = [log for search in short for log in search.logs]
+        try:
+            pages = await self._bus.history(
+                [(log.audience, log.since) for log in logs],
+                limit=_EVENTS_PER_GLANCE,
+                broken_too=not self._positions.exact,
+            )
+        except BusUnavailable:  # on a cluster perhaps one of its servers only
+            pages = []
+            short = [search for search in short if not search.logs]
+        answers: dict[Connection, Missed] = {}
+        place = 0
+        for search in short:
+            theirs = pages[place : place + len(search.logs)]
+            place += len(search.logs)
+            shared_bytes = search.found.cost_bytes
+            is_whole = not _take(search.logs, theirs, search.since, search.found)
+            if is_whole and search.found.cost_bytes - shared_bytes <= FREE_BYTES:
+                self._count(search)
+                answers[search.connection] = self._end(search)
+        return [
+            _NOT_WHOLE if search is None else answers.get(search.connection) for search in searches
+        ]
+
+    def _begin(self, connection: Connection, since: int) -> _Search | None:
+        """Look into the ring; None: Redis has lost events that the client may lack."""
         shared_since = self._positions.shared_since(since)
         if shared_since < self._ring.broken_until:
-            return _NOT_WHOLE
+            return None
         audiences = connection.audiences
         streams = tuple(audience.stream for audience in audiences if not audience.named)
         recent = self._ring.since(shared_since, streams)
@@ -176,26 +252,25 @@ class Replay:
         ]
         if recent is None:
             logs += [_Log(audience, shared_since) for audience in audiences if not audience.named]
-        self._metrics.resume_reads.labels("ring" if recent is not None else "redis").inc()
         found = _Found(self._max_events, self._max_bytes)
         found.add(recent or ())
-        if logs:
-            party = Party(user, address)
-            async with self.room.turn(party):
-                unread = await self._look_into_rings(logs, since, found)
-                shared_bytes = found.cost_bytes
-                await self._read(connection, unread, since, found)
-                if not found.is_too_much:
-                    await self.room.take(connection, party, found.cost_bytes - shared_bytes)
-        if connection.state is State.CLOSED:
+        return _Search(connection, since, shared_since, logs, recent is not None, found)
+
+    def _count(self, search: _Search) -> None:
+        self._metrics.resume_reads.labels("ring" if search.in_ring else "redis").inc()
+
+    def _end(self, search: _Search) -> Missed:
+        """The outcome, once all logs have been read or more was found than one client may get."""
+        if search.connection.state is State.CLOSED:
             return _NOT_WHOLE
+        since, logs, found = search.since, search.logs, search.found
         lost = [log.audience for log in logs if not log.reaches]
         if found.is_too_much or not all(audience.shown for audience in lost):
             return _NOT_WHOLE
         return Missed(
             True,
             [event for event in found.events if event.audience not in lost],
-            shared_since,
+            search.shared_since,
             self._positions.user_since(since),
             found.segments,
             self._exact(since, logs, found.events),
@@ -248,17 +323,34 @@ class Replay:
         while logs and not found.is_too_much and connection.state is not State.CLOSED:
             ranges = [(log.audience, log.since) for log in logs]
             pages = await self._bus.history(ranges, limit=_EVENTS_PER_PAGE, broken_too=broken_too)
-            more = []
-            for log, page in zip(logs, pages, strict=True):
-                if log.since < page.floor:  # too short, or trimmed since the last page
-                    log.reaches = False
-                if any(event.id == since for event in page.events):
-                    log.reaches = True
-                found.add(page.events)
-                if page.next_since is not None:
-                    log.since = page.next_since
-                    more.append(log)
-            logs = more
+            logs = _take(logs, pages, since, found)
+
+
+def _may_be_short(search: _Search) -> bool:
+    """Whether a page of each log may be enough, and the logs are all that is to be read."""
+    return search.in_ring and not any(log.audience.shown for log in search.logs)
+
+
+def _take(
+    logs: Sequence[_Log], pages: Sequence[History], since: int, found: _Found
+) -> Sequence[_Log]:
+    """Add the events of pages; returns the logs that have more, each with where to read on.
+
+    Args:
+        pages: one of each log.
+        since: the client's position.
+    """
+    more = []
+    for log, page in zip(logs, pages, strict=True):
+        if log.since < page.floor:  # too short, or trimmed since the last page
+            log.reaches = False
+        if any(event.id == since for event in page.events):
+            log.reaches = True
+        found.add(page.events)
+        if page.next_since is not None:
+            log.since = page.next_since
+            more.append(log)
+    return more
 
 
 def key(event: Event) -> tuple[int, str]:

@@ -125,20 +125,25 @@ class Pool:
         self._grant()
 
     def _grant(self) -> None:
-        """Serve waiters in order. One whose share is used up does not delay others."""
-        for waiter in list(self._waiters):
-            if waiter.granted.done():  # cancelled
-                continue
+        """Serve waiters in order. One whose share is used up does not delay others.
+
+        In a storm thousands wait, so nothing is looked at that cannot be served.
+        """
+        passed: list[_Waiter] = []
+        while self._waiters and self.used < self.total:
+            waiter = self._waiters.popleft()
             shares = waiter.party.shares
-            if any(
+            if waiter.granted.done() or any(  # cancelled, or
                 self._used_by[each] + waiter.amount > int(self.total * share)
                 for each, share in shares.items()
             ):
+                passed.append(waiter)
                 continue
             if self.used + waiter.amount > self.total:
-                return
-            self._waiters.remove(waiter)
+                passed.append(waiter)
+                break
             self.used += waiter.amount
             for each in shares:
                 self._used_by[each] += waiter.amount
             waiter.granted.set_result(None)
+        self._waiters.extendleft(reversed(passed))

@@ -95,9 +95,14 @@ class Listening:
         self.hub.add(self.alice)
 
     def publish(
-        self, audience: Audience = ALL, count: int = 1, *, history: bool = True
+        self,
+        audience: Audience = ALL,
+        count: int = 1,
+        *,
+        history: bool = True,
+        data: bytes = b"{}",
     ) -> list[int]:
-        publication = Publication(audience, "tick", b"{}", history=history)
+        publication = Publication(audience, "tick", data, history=history)
         ids = [self.bus.publish(publication).id for _ in range(count)]
         self.loop.settle()
         return ids

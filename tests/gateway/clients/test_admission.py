@@ -36,6 +36,7 @@ from clarion_gateway.clients.resumption import Resumption
 from clarion_gateway.clients.revocations import Revocations
 from clarion_gateway.clients.topics import Topics
 from clarion_gateway.clients.user_limits import UserLimits
+from clarion_gateway.clients.welcoming import Welcoming
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
@@ -152,25 +153,33 @@ class Door(Listening):
             wait_seconds=configured.handshake_seconds,
             clock=loop.time,
         )
-        self.admission = Admission(
+        resumption = Resumption(
             self.hub,
             self.subscription,
             self.delivery,
-            Resumption(
+            Replay(
+                self.bus,
+                self.ring,
+                self.metrics,
+                self.room,
+                max_events=configured.replay_max_events,
+                max_bytes=configured.replay_client_max_bytes,
+                positions=configured.positions,
+                topic_rings=self.rings,
+            ),
+            configured.positions,
+        )
+        self.admission = Admission(
+            self.hub,
+            self.subscription,
+            Welcoming(
                 self.hub,
-                self.subscription,
                 self.delivery,
-                Replay(
-                    self.bus,
-                    self.ring,
-                    self.metrics,
-                    self.room,
-                    max_events=configured.replay_max_events,
-                    max_bytes=configured.replay_client_max_bytes,
-                    positions=configured.positions,
-                    topic_rings=self.rings,
-                ),
-                configured.positions,
+                resumption,
+                self.recall,
+                self.metrics,
+                configured,
+                clock=loop.time,
             ),
             identification,
             self.metrics,
@@ -178,9 +187,7 @@ class Door(Listening):
             users=users,
             topics=self.topics,
             grants=self.grants,
-            recall=self.recall,
             sweeper=self.sweeper,
-            clock=loop.time,
         )
 
     def decides(self, pattern: str) -> Callable[[Any], Any]:

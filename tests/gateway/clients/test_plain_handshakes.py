@@ -5,15 +5,18 @@ They are refused for the same reasons as tests/gateway/clients/test_admission.py
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Coroutine
 from typing import Any
 
 import pytest
 
+from clarion_contract.bus.history import History
 from clarion_contract.bus.orders import RevokeUser, encode_order
-from clarion_contract.events.audience import Audience
+from clarion_contract.events.audience import ALL, Audience
 from clarion_gateway.clients.opening import Opening, Recovering
 from clarion_gateway.clients.plain_handshakes import PlainHandshakes
+from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import State
 from tests.gateway.clients.test_admission import ALICE, Door, welcome_of
 from tests.gateway.clockwork import ClockworkLoop
@@ -57,6 +60,17 @@ class PlainDoor(Door):
 
     async def takes(self, opening: Opening) -> bool:
         return self.plain.take(Recorder(), opening)
+
+    def come_back(self, *clients: tuple[str | None, int]) -> list[Recorder]:
+        """Start the handshakes of clients that have a position, and come at the same moment."""
+
+        async def all_of_them() -> list[Recorder]:
+            connections = [Recorder() for _ in clients]
+            for connection, (token, since) in zip(connections, clients, strict=True):
+                await self._call(connection, Opening(token, str(since)))
+            return connections
+
+        return self.loop.run_until_complete(all_of_them())
 
     def call_all(self, tokens: Collection[str]) -> list[Recorder]:
         """Start the handshakes of clients that come at the same moment."""
@@ -152,7 +166,7 @@ def test_why_a_token_was_refused_is_counted_once(door: PlainDoor) -> None:
 @pytest.mark.parametrize(
     "opening",
     [
-        Opening(None, "17"),
+        Opening("alice+news", "17"),
         Opening(None, None, topics=("news",)),
         Opening(None, None, last="5"),
         Opening(None, None, recovering=Recovering("pid", lambda _: None)),
@@ -251,3 +265,191 @@ def test_a_bug_with_one_client_costs_the_others_nothing(
     assert first.closed_with.label == "internal_error"
     assert welcome_of(second)["user"] == "bob"
     assert door.admission.opening == 0
+
+
+class Reads:
+    """The reads of logs, which can be held up."""
+
+    def __init__(self, door: PlainDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.streams: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._read = door.bus.history
+        monkeypatch.setattr(door.bus, "history", self._history)
+
+    async def _history(self, ranges: Any, **options: Any) -> list[History]:
+        self.streams.append(len(ranges))
+        await self.gate.wait()
+        return await self._read(ranges, **options)
+
+
+def test_a_client_that_comes_back_gets_what_others_get(door: PlainDoor) -> None:
+    for token, missed in (("alice@90", [ALL, ALICE, ALL]), (None, [ALL]), ("alice", [])):
+        since = door.delivery.position
+        for audience in missed:
+            door.publish(audience)
+        (plain,) = door.come_back((token, since))
+        door.loop.advance(0.1)
+        other = door.enter(Opening(token, str(since)))
+        assert plain.messages == [
+            welcome_of(other) | {"connection": plain.id},
+            *other.messages[1:],
+        ]
+        assert welcome_of(plain)["resumed"] is True
+        assert len(plain.event_ids) == len(missed)
+        assert plain.state is State.LIVE
+        assert door.welcomed[-1] is plain
+        live = door.publish(ALL)
+        assert plain.event_ids[len(missed) :] == live
+    assert door.outcomes("accepted") == 6
+    assert sample(door.metrics, "clarion_resumes_total", outcome="resumed") == 6
+    assert door.admission.opening == 0
+
+
+def test_a_storm_of_clients_that_come_back_takes_few_reads(
+    door: PlainDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = door.delivery.position
+    users = [f"user-{number}" for number in range(300)]
+    own = {user: door.publish(Audience("user", user)) for user in users[::2]}
+    (shared,) = door.publish(ALL)
+    reads = Reads(door, monkeypatch)
+    clients = door.come_back(*((user, since) for user in users))
+    door.loop.advance(1)
+    for user, client in zip(users, clients, strict=True):
+        assert welcome_of(client)["resumed"] is True
+        assert client.event_ids == [*own.get(user, []), shared]
+    assert sum(reads.streams) == 300
+    assert len(reads.streams) <= 4
+
+
+def test_events_that_come_while_the_logs_are_read_are_not_lost(
+    door: PlainDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = door.delivery.position
+    before = door.publish(ALICE) + door.publish(ALL)
+    reads = Reads(door, monkeypatch)
+    reads.gate.clear()
+    (client,) = door.come_back(("alice", since))
+    door.loop.settle()
+    assert client.messages == []
+    meanwhile = door.publish(ALICE) + door.publish(ALL)
+    reads.gate.set()
+    door.loop.settle()
+    after = door.publish(ALICE) + door.publish(ALL)
+    assert client.event_ids == before + meanwhile + after
+
+
+def test_a_client_that_missed_much_does_not_keep_the_others(
+    loop: ClockworkLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = PlainDoor(loop)
+    since = door.delivery.position
+    much = door.publish(ALICE, 300)
+    reads = Reads(door, monkeypatch)
+    client, other = door.come_back(("alice", since), ("bob", since))
+    client.taking.clear()
+    door.loop.settle()
+    assert welcome_of(other)["resumed"] is True
+    assert other.state is State.LIVE
+    assert reads.streams == [2, 1]
+    assert client.state is State.CATCHING_UP
+    assert client not in door.welcomed
+    client.taking.set()
+    door.loop.settle()
+    assert client.event_ids == much
+    assert door.welcomed == [other, client]
+    assert door.outcomes("accepted") == 2
+
+
+def test_a_client_is_waited_for_while_it_catches_up_with_more_than_fits(door: PlainDoor) -> None:
+    since = door.delivery.position
+    much = door.publish(ALL, 40, data=b"1" * 4_000)
+    (client,) = door.come_back((None, since))
+    client.taking.clear()
+    door.loop.settle()
+    assert client.state is State.CATCHING_UP
+    assert 0 < len(client.event_ids) < 40
+    assert door.welcomed == []
+    client.taking.set()
+    door.loop.settle()
+    assert client.event_ids == much
+    assert client.state is State.LIVE
+    assert door.welcomed == [client]
+
+
+def test_a_position_that_is_none_of_this_redis_is_not_resumed(door: PlainDoor) -> None:
+    (client,) = door.come_back(("alice", door.delivery.position + 1_000_000_000))
+    door.loop.advance(1)
+    assert welcome_of(client)["resumed"] is False
+    after = door.publish(ALICE)
+    assert client.event_ids == after
+
+
+def test_lost_history_is_told_to_each_client_that_it_concerns(door: PlainDoor) -> None:
+    since = door.delivery.position
+    door.publish(ALICE, 2)
+    door.bus.trim("user:alice", 1)
+    client, other = door.come_back(("alice", since), ("bob", since))
+    door.loop.settle()
+    assert welcome_of(client)["resumed"] is False
+    assert client.state is State.LIVE
+    assert welcome_of(other)["resumed"] is True
+    assert sample(door.metrics, "clarion_resumes_total", outcome="not_resumed") == 1
+
+
+@pytest.mark.parametrize("since", ["x", "-1", "9" * 30])
+def test_a_position_that_is_none_is_refused_at_once(door: PlainDoor, since: str) -> None:
+    client = door.call(opening=Opening(None, since))
+    assert client.closed_with is close_codes.INVALID_SINCE
+    assert door.admission.opening == 0
+
+
+def test_clients_that_come_back_have_their_own_time(
+    loop: ClockworkLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = PlainDoor(loop, handshake_seconds=10)
+    reads = Reads(door, monkeypatch)
+    reads.gate.clear()
+    (first,) = door.come_back(("alice", door.delivery.position))
+    loop.advance(2)
+    (second,) = door.come_back(("bob", door.delivery.position))
+    loop.advance(8.1)
+    assert first.closed_with is close_codes.UNAVAILABLE
+    assert second.closed_with is None
+    reads.gate.set()
+    loop.advance(1)
+    assert welcome_of(second)["resumed"] is True
+    assert door.admission.opening == 0
+
+
+def test_one_that_leaves_while_the_logs_are_read_costs_the_others_nothing(
+    door: PlainDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(door, monkeypatch)
+    reads.gate.clear()
+    since = door.delivery.position
+    first, second = door.come_back(("alice", since), ("bob", since))
+    door.loop.settle()
+    door.leave(first)
+    reads.gate.set()
+    door.loop.settle()
+    assert first.messages == []
+    assert first not in set(door.hub.connections)
+    assert welcome_of(second)["resumed"] is True
+    assert door.outcomes("abandoned") == 1
+
+
+def test_a_bug_while_logs_are_read_costs_nobody_the_handshake(
+    door: PlainDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(door.admission.welcoming._resumption, "glance", broken)
+    since = door.delivery.position
+    missed = door.publish(ALICE)
+    client, other = door.come_back(("alice", since), ("bob", since))
+    door.loop.settle()
+    assert client.event_ids == missed
+    assert welcome_of(other)["resumed"] is True

@@ -183,6 +183,107 @@ async def test_a_log_that_is_trimmed_between_two_pages_is_not_whole(
     assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
+class Reads:
+    """Counts the reads of logs."""
+
+    def __init__(self, past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ranges: list[int] = []
+        self._read = past.bus.history
+        monkeypatch.setattr(past.bus, "history", self._history)
+
+    async def _history(self, ranges: Any, **options: Any) -> list[History]:
+        self.ranges.append(len(ranges))
+        return await self._read(ranges, **options)
+
+
+async def test_one_glance_finds_what_several_clients_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    past = Past()
+    a = past.publish(ALICE)
+    b = past.publish(ALL)
+    past.publish(BOB)
+    c = past.publish(ALICE)
+    clients = [Recorder("alice"), Recorder("bob"), Recorder(None), Recorder("alice")]
+    positions = [past.begin, c, past.begin, a]
+    reads = Reads(past, monkeypatch)
+    found = await past.replay.glance([*zip(clients, positions, strict=True)])
+    assert [each and sorted(event.id for event in each.events) for each in found] == [
+        [a, b, c],
+        [],
+        [b],
+        [b, c],
+    ]
+    assert reads.ranges == [3]
+    assert past.room.used_bytes == 0
+    assert sample(past.metrics, "clarion_resume_sources_total", source="ring") == 4
+
+
+async def test_a_glance_says_which_clients_have_to_be_looked_at_alone() -> None:
+    past = Past()
+    for _ in range(51):
+        past.publish(ALICE)
+    past.publish(BOB, b"1" * 40_000)
+    past.publish(BOB, b"1" * 40_000)
+    fan = Recorder("carol")
+    fan.asked = (topic_audience("news"),)
+    clients = [(Recorder(user), past.begin) for user in ("alice", "bob", "dave", None)]
+    found = await past.replay.glance([*clients, (fan, past.begin)])
+    assert [each is not None for each in found] == [False, False, True, True, False]
+    past.ring.fill(past.bus.now, [])
+    assert await past.replay.glance([(Recorder(None), past.begin)]) == [None]
+    assert sample(past.metrics, "clarion_resume_sources_total", source="redis") == 0
+
+
+async def test_a_glance_without_redis_serves_those_who_need_the_ring_only() -> None:
+    past = Past()
+    id_ = past.publish(ALL)
+    past.bus.down = True
+    known, anonymous = await past.replay.glance(
+        [(Recorder("alice"), past.begin), (Recorder(None), past.begin)]
+    )
+    assert known is None
+    assert anonymous is not None
+    assert [event.id for event in anonymous.events] == [id_]
+
+
+async def test_a_glance_finds_that_events_are_gone() -> None:
+    past = Past()
+    for _ in range(3):
+        past.publish(ALICE)
+    past.bus.trim("user:alice", 1)
+    lost = past.publish(ALL)
+    (trimmed,) = await past.replay.glance([(Recorder("alice"), past.begin)])
+    assert trimmed is not None
+    assert not trimmed.whole
+    past.ring.break_until(lost)
+    (forgotten,) = await past.replay.glance([(Recorder(None), past.begin)])
+    assert forgotten is not None
+    assert not forgotten.whole
+
+
+@given(
+    st.lists(st.sampled_from([ALL, AUTHENTICATED, ALICE, BOB]), max_size=12),
+    st.lists(st.tuples(st.sampled_from([None, "alice", "bob"]), st.integers(0, 12)), max_size=5),
+    st.sampled_from([None, "all", "user:alice", "user:bob"]),
+    st.integers(0, 3),
+)
+async def test_a_glance_finds_what_each_client_would_find_alone(
+    audiences: list[Audience],
+    comes: list[tuple[str | None, int]],
+    trimmed: str | None,
+    keep: int,
+) -> None:
+    past = Past(max_events=6)
+    ids = [past.begin, *(past.publish(audience) for audience in audiences)]
+    if trimmed is not None and past.bus.knows(trimmed):
+        past.bus.trim(trimmed, keep)
+    clients = [(Recorder(user), ids[min(place, len(audiences))]) for user, place in comes]
+    together = await past.replay.glance(clients)
+    alone = [await past.replay.missed(*client) for client in clients]
+    assert together == alone
+
+
 def expanded(items: Iterable[Event | Segment]) -> list[int]:
     return [
         event.id
