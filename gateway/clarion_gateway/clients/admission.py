@@ -36,7 +36,7 @@ from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import Identity
 from clarion_gateway.connections.keepalive import Sweeper
-from clarion_gateway.delivery.replay import Missed
+from clarion_gateway.delivery.missed import Missed
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.settings import GatewaySettings
 from clarion_gateway.wire.format import WireFormat

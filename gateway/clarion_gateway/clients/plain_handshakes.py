@@ -27,7 +27,7 @@ from clarion_gateway.clients.admission import Admission, Joining, Plain
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Sent
 from clarion_gateway.connections.connection import Connection, State
-from clarion_gateway.delivery.replay import Missed
+from clarion_gateway.delivery.missed import Missed
 
 # Joins under way, each with what follows for clients that come back. A client that comes meanwhile
 # waits for the first of them to end. With one, it would wait for all of it; with many, each would

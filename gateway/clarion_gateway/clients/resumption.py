@@ -23,7 +23,8 @@ from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.held import Gap, Item
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Missed, Replay, key, merge
+from clarion_gateway.delivery.missed import Missed, key, merge
+from clarion_gateway.delivery.replay import Replay
 from clarion_gateway.delivery.ring import Segment
 from clarion_gateway.delivery.rounds import Delivery
 

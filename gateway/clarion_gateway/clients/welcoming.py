@@ -20,7 +20,7 @@ from clarion_gateway.connections.close_codes import Refused
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import Identity
-from clarion_gateway.delivery.replay import Missed
+from clarion_gateway.delivery.missed import Missed
 from clarion_gateway.delivery.rounds import Delivery
 from clarion_gateway.delivery.shares import Busy
 from clarion_gateway.metrics.registry import Metrics

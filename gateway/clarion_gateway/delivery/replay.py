@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final
 
 from clarion_contract.bus.history import History
@@ -16,60 +14,19 @@ from clarion_contract.bus.positions import ONE_CLOCK, Positions
 from clarion_contract.events.audience import Audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event
-from clarion_contract.texts.piece import newest, whole_pieces
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.logs import HistoryBus
+from clarion_gateway.delivery.missed import NOT_WHOLE, Missed
 from clarion_gateway.delivery.replay_room import FREE_BYTES, ReplayRoom
 from clarion_gateway.delivery.ring import Ring, Segment
 from clarion_gateway.delivery.shares import Party
 from clarion_gateway.delivery.topic_rings import TopicRings, Want
 from clarion_gateway.metrics.registry import Metrics
 
-_by_id: Final = attrgetter("id")
 # The most events of one stream in one reply of Redis.
 _EVENTS_PER_PAGE: Final = 500
 # The same of a glance: a client that was away for a moment has missed a few at most.
 _EVENTS_PER_GLANCE: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """The events that a client missed, as far as they could be found.
-
-    Attributes:
-        whole: whether they are complete back to the client's position.
-        events: those from Redis may be ahead of the pod's position.
-        shared_since: the client lacks the events above this id on `all` and `authenticated`.
-        user_since: the same on streams with a name, such as its user's.
-        exact: streams of these on which the client lacks the events above ``since``.
-        since: the client's position.
-        not_resumed: audiences that clients know by their names, whose history does not reach back.
-        segments: more events, from the ring.
-    """
-
-    whole: bool
-    events: Sequence[Event]
-    shared_since: int = 0
-    user_since: int = 0
-    segments: Sequence[Segment] = ()
-    exact: Collection[str] = ()
-    since: int = 0
-    not_resumed: Sequence[Audience] = ()
-
-    @property
-    def newest_piece(self) -> int:
-        """The highest id of the pieces of growing texts; 0: there are none."""
-        return newest(self.events)
-
-    def lacks(self, event: Event) -> bool:
-        """Whether the client lacks an event, which is not in the segments."""
-        if not event.audience.named:
-            return event.id > self.shared_since
-        exact = event.audience.stream in self.exact
-        return event.id > (self.since if exact else self.user_since)
-
-
-_NOT_WHOLE: Final = Missed(False, ())
 
 
 class _Found:
@@ -135,7 +92,7 @@ class Replay:
     """Collects the events that a client missed: shared ones from the ring, others from Redis.
 
     Events go on while Redis is read. So the caller first lets the connection hold new events, then
-    calls `missed`, and then joins both with `merge` in one step.
+    calls `missed`, and then joins both with `clarion_gateway.delivery.missed.merge` in one step.
 
     Attributes:
         room: the memory and the turns that all replays share.
@@ -185,7 +142,7 @@ class Replay:
         """
         search = self._begin(connection, since)
         if search is None:
-            return _NOT_WHOLE
+            return NOT_WHOLE
         self._count(search)
         found = search.found
         if search.logs:
@@ -234,7 +191,7 @@ class Replay:
                 self._count(search)
                 answers[search.connection] = self._end(search)
         return [
-            _NOT_WHOLE if search is None else answers.get(search.connection) for search in searches
+            NOT_WHOLE if search is None else answers.get(search.connection) for search in searches
         ]
 
     def _begin(self, connection: Connection, since: int) -> _Search | None:
@@ -262,11 +219,11 @@ class Replay:
     def _end(self, search: _Search) -> Missed:
         """The outcome, once all logs have been read or more was found than one client may get."""
         if search.connection.state is State.CLOSED:
-            return _NOT_WHOLE
+            return NOT_WHOLE
         since, logs, found = search.since, search.logs, search.found
         lost = [log.audience for log in logs if not log.reaches]
         if found.is_too_much or not all(audience.shown for audience in lost):
-            return _NOT_WHOLE
+            return NOT_WHOLE
         return Missed(
             True,
             [event for event in found.events if event.audience not in lost],
@@ -351,56 +308,3 @@ def _take(
             log.since = page.next_since
             more.append(log)
     return more
-
-
-def key(event: Event) -> tuple[int, str]:
-    """Identify an event. Its id is not enough: on a cluster, two clocks may issue the same one."""
-    return event.id, event.audience.stream
-
-
-def merge(
-    missed: Missed,
-    held: Sequence[Event],
-    position: int,
-    positions: Positions = ONE_CLOCK,
-    *,
-    apart: bool = False,
-) -> list[Event | Segment]:
-    """Join missed and held events: each event up to ``position`` once, in id order.
-
-    A segment stays whole unless a single event lies within it.
-
-    Args:
-        held: the events that came in since before `Replay.missed` was called.
-        position: the pod's present one. Events that Redis holds beyond it are still to come by
-            subscription. On streams of other clocks, the caller has waited for all that was read.
-        apart: return single events only, so that a gap may be put between any two.
-    """
-    events = {
-        key(event): event for event in missed.events if positions.is_delivered(event.id, position)
-    }
-    # The segments have all shared events with history up to their end. Held ones come twice.
-    in_ring = missed.segments[-1].last if missed.segments else 0
-    events.update(
-        (key(event), event)
-        for event in held
-        if event.audience.named or event.id > in_ring or not event.history
-        # The missed piece holds the whole text.
-        if not event.of_text or key(event) not in events
-    )
-    singles = [event for event in events.values() if missed.lacks(event)]
-    if any(event.of_text for event in singles):
-        singles, _ = whole_pieces(sorted(singles, key=_by_id))
-    ids = sorted(event.id for event in singles)
-    items: list[Event | Segment] = []
-    for segment in missed.segments:
-        is_cut = bisect_left(ids, segment.first) < bisect_right(ids, segment.last)
-        if apart or is_cut or not positions.is_delivered(segment.last, position):
-            singles += [
-                event for event in segment.events if positions.is_delivered(event.id, position)
-            ]
-        else:
-            items.append(segment)
-    items += singles
-    items.sort(key=lambda item: item.first if isinstance(item, Segment) else item.id)
-    return items

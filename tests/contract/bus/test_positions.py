@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clarion_contract.bus.positions import ONE_CLOCK, Loss, SeveralClocks
 from clarion_contract.events.audience import ALL, Audience
 from clarion_contract.events.event import Event
-from clarion_gateway.delivery.replay import Missed, merge
+from clarion_gateway.delivery.missed import Missed, merge
 
 BEHIND, CLOCKS = 10_000, 500
 POSITIONS = SeveralClocks(BEHIND + CLOCKS)

@@ -21,7 +21,7 @@ from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
-from clarion_gateway.delivery.replay import Missed
+from clarion_gateway.delivery.missed import Missed
 from clarion_gateway.delivery.ring import Ring, Segment
 from tests.gateway.clients.test_admission import Door
 from tests.gateway.clockwork import ClockworkLoop
