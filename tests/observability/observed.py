@@ -64,8 +64,7 @@ class Observed:
 def observing(folder: Path) -> Iterator[Observed]:
     """Everything happens to a publisher and two gateways before the body runs."""
     with _recording(folder, SETTINGS, SCRAPE_SECONDS) as (stack, valkey, prometheus):
-        start = time.time()
-        asyncio.run(drive(stack, valkey, prometheus.last_scrape))
+        start = asyncio.run(drive(stack, valkey, prometheus.last_scrape))
         yield Observed(prometheus, start, time.time())
 
 

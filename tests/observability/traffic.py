@@ -57,8 +57,15 @@ class Traffic:
         self._alice = stack.token("alice")
         self._bob = stack.token("bob")
 
-    async def run(self) -> None:
-        """Return when everything has happened and was scraped."""
+    async def run(self) -> float:
+        """Return when everything has happened and was scraped.
+
+        Returns:
+            The time at which nothing was wrong yet, and Prometheus knew it: seconds since 1970.
+        """
+        await until(self._is_well, "services that do all they are to do")
+        await self._scraped()
+        well_at = time.time()
         publishing = asyncio.create_task(self._publish_for_ever())
         try:
             async with AsyncExitStack() as held:
@@ -82,6 +89,14 @@ class Traffic:
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
+        return well_at
+
+    async def _is_well(self) -> bool:
+        """Whether a publisher also reads its outbox and the producers' Redis, as it does soon."""
+        return (
+            await self._counted("clarion_publisher_outbox_connected") == 1
+            and await self._counted("clarion_publisher_socketio_reading") == 1
+        )
 
     async def _mistakes(self) -> None:
         """Everyday mistakes. Twice, since a counter that begins with 1 shows no rise at first."""
@@ -333,7 +348,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         raise AssertionError(f"not within {SECONDS:g} s: {what}") from None
 
 
-async def drive(stack: Stack, valkey: Valkey, last_scrape: Callable[[], float]) -> None:
-    """Make everything happen; see `Traffic`."""
+async def drive(stack: Stack, valkey: Valkey, last_scrape: Callable[[], float]) -> float:
+    """Make everything happen; see `Traffic.run`."""
     async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
-        await Traffic(stack, valkey, client, last_scrape).run()
+        return await Traffic(stack, valkey, client, last_scrape).run()
