@@ -9,6 +9,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import hiredis
@@ -78,6 +79,12 @@ def gateway(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:
         "GATEWAY_DRAIN_SPREAD_SECONDS": "0",
     }
     return _launch("gateway", env, internal, redis_url, code)
+
+
+def compressing_gateway(port: int, redis_url: str) -> Launch:
+    """The same, and clients that offer permessage-deflate get it."""
+    plain = gateway(port, redis_url)
+    return replace(plain, env={**plain.env, "GATEWAY_COMPRESSION": "true"})
 
 
 def publisher(port: int, redis_url: str, code: Checkout = INSTALLED) -> Launch:

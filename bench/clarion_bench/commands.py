@@ -10,6 +10,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from clarion_bench import payload
 from clarion_bench.avalanche import POLICIES, AvalancheOptions, avalanche
 from clarion_bench.broker import NoBrokerError
 from clarion_bench.callers import CallError
@@ -84,6 +85,14 @@ def fanout_command(
     seconds: Seconds = 10,
     idle: Annotated[int, typer.Option(min=0, max=60_000, help="Idle sockets; 0: skip.")] = 10_000,
     burst: Annotated[bool, typer.Option(help="As many events as each server takes.")] = True,
+    event_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=payload.LARGER_BYTES,
+            max=60_000,
+            help=f"JSON of an event; without: {payload.SIZE_BYTES}.",
+        ),
+    ] = None,
     servers: Annotated[str, typer.Option(help=f"Of {', '.join(CONTENDERS)}.")] = ",".join(
         DEFAULT_SERVERS
     ),
@@ -97,6 +106,7 @@ def fanout_command(
         seconds=seconds,
         idle=idle,
         burst=burst,
+        event_bytes=event_bytes or payload.SIZE_BYTES,
     )
     _run("fanout", lambda bench, announce: fanout(options, bench, announce), output)
 

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clarion_bench import centrifugo, clarion, packages
-from clarion_bench.dialects import CLARION, PLAIN, SOCKET_IO, SOCKET_IO_POLLING, Dialect
+from clarion_bench.dialects import (
+    CLARION,
+    CLARION_DEFLATE,
+    PLAIN,
+    PLAIN_DEFLATE,
+    SOCKET_IO,
+    SOCKET_IO_POLLING,
+    Dialect,
+)
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
 from clarion_bench.processes import ServerProcess, accepts, free_port
@@ -42,11 +50,12 @@ def _anonymous(connections: int) -> list[str]:
     return [""] * connections
 
 
-def _node(script: str) -> Callable[[int, str], Launch]:
+def _node(script: str, *options: str) -> Callable[[int, str], Launch]:
     def launch(port: int, redis_url: str) -> Launch:
         path = packages.install() / script
         return Launch(
-            ["node", str(path), str(port), redis_url, CHANNEL], ready=lambda: accepts(port)
+            ["node", str(path), str(port), redis_url, CHANNEL, *options],
+            ready=lambda: accepts(port),
         )
 
     return launch
@@ -61,14 +70,15 @@ def _fastapi(port: int, redis_url: str) -> Launch:
 def _peer(
     name: str, label: str, launch: Callable[[int, str], Launch], dialect: Dialect = PLAIN
 ) -> Contender:
-    publisher = PlainPublisher if dialect is PLAIN else SocketIoPublisher
+    publisher = PlainPublisher if dialect.path == PLAIN.path else SocketIoPublisher
     return Contender(name, label, dialect, launch, publisher, _anonymous)
 
 
 def _clarion(
     name: str, label: str, queries: Callable[[int], list[str]], dialect: Dialect = CLARION
 ) -> Contender:
-    return Contender(name, label, dialect, clarion.gateway, clarion.to_all, queries)
+    launch = clarion.compressing_gateway if dialect.deflate else clarion.gateway
+    return Contender(name, label, dialect, launch, clarion.to_all, queries)
 
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -78,10 +88,13 @@ CONTENDERS: Mapping[str, Contender] = {
         _clarion("clarion-anonymous", "Clarion, open", _anonymous),
         _clarion("clarion-socketio", "Clarion, Socket.IO", clarion.more_queries, SOCKET_IO),
         _clarion("clarion-polling", "Clarion, polling", clarion.more_queries, SOCKET_IO_POLLING),
+        _clarion("clarion-deflate", "Clarion, deflate", clarion.queries, CLARION_DEFLATE),
         _peer("ws", "ws", _node("ws.mjs")),
+        _peer("ws-deflate", "ws, deflate", _node("ws.mjs", "deflate"), PLAIN_DEFLATE),
         _peer("socketio", "socket.io", _node("socketio.mjs"), SOCKET_IO),
         _peer("socketio-polling", "socket.io, polling", _node("socketio.mjs"), SOCKET_IO_POLLING),
         _peer("uws", "uWebSockets", _node("uws.mjs")),
+        _peer("uws-deflate", "uWS, deflate", _node("uws.mjs", "deflate"), PLAIN_DEFLATE),
         _peer("fastapi", "FastAPI route", _fastapi),
         Contender(
             "centrifugo",

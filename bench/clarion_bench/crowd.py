@@ -133,8 +133,13 @@ class Crowd:
             yield self._sample, part[-1:]
 
     def tally(self) -> Tally:
-        """Ask both processes. Latencies are those since the last call."""
+        """Ask both processes. Latencies are those since the last call.
+
+        Raises:
+            LoadError: permessage-deflate was agreed on, and yet events came uncompressed.
+        """
         snapshots = [self._bulk.snapshot(), self._sample.snapshot()]
+        check_compressed(snapshots)
         holding = [snapshot for snapshot in snapshots if snapshot.most] or snapshots
         return Tally(
             events=sum(snapshot.events for snapshot in snapshots),
@@ -151,6 +156,16 @@ class Crowd:
         """Close every socket and end both processes."""
         self._bulk.close()
         self._sample.close()
+
+
+def check_compressed(snapshots: Sequence[Snapshot]) -> None:
+    """Fail if permessage-deflate was agreed on, and yet events came uncompressed."""
+    if plain := sum(snapshot.plain for snapshot in snapshots):
+        events = sum(snapshot.events for snapshot in snapshots)
+        raise LoadError(
+            f"expected compressed events, with RSV1: {plain:,} of {events:,} deliveries came "
+            "without it, although the server agreed on permessage-deflate"
+        )
 
 
 def _run(orders: Orders, pipe: Pipe, progress: Progress) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from clarion_bench import payload
 from clarion_bench.contenders import CONTENDERS, DEFAULT_SERVERS, Contender, started
 from clarion_bench.crowd import Crowd
 from clarion_bench.laboratory import Laboratory
@@ -33,6 +34,7 @@ class FanoutOptions:
     warmup_seconds: float = 2.0
     idle: int = 10_000
     burst: bool = True
+    event_bytes: int = payload.SIZE_BYTES
 
 
 def fanout(options: FanoutOptions, bench: Laboratory, announce: Announce) -> Iterator[Idle | Trial]:
@@ -89,5 +91,6 @@ def steady(
         sampled=_SAMPLED,
         seconds=options.seconds,
         warmup_seconds=options.warmup_seconds,
+        event_bytes=options.event_bytes,
     )
     return run(contender, load, bench)

@@ -4,11 +4,20 @@
 only counts events, for the thousands of other sockets; its cost is per read, not per frame. Servers
 send unmasked, unfragmented frames. Events have 126 to 65,535 bytes. Anything shorter is protocol
 talk (pings, engine.io's "2") and is returned as a message.
+
+With permessage-deflate (RFC 7692), an event is any frame with the bit RSV1. `DeflatedCounter`
+counts such frames without inflating them. An event without the bit counts as `plain` as well.
 """
 
 import secrets
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+
+_RSV1 = 0x40
+_DEFLATED_TEXT = 0xC1
+# A compressed message lacks the end of its last block.
+_TAIL = b"\x00\x00\xff\xff"
 
 
 class Opcode(IntEnum):
@@ -26,6 +35,7 @@ class Frame:
 
     opcode: int
     payload: bytes
+    deflated: bool = False
 
     @property
     def close_reason(self) -> str:
@@ -47,12 +57,20 @@ def encode_client(opcode: Opcode, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, 0x80 | len(payload))) + mask + masked
 
 
-def header(buffer: bytes | bytearray, offset: int, end: int) -> tuple[int, int] | None:
-    """Return the sizes of the header and the payload at `offset`, or None if it is cut off."""
+def header(
+    buffer: bytes | bytearray, offset: int, end: int, *, deflate: bool = False
+) -> tuple[int, int] | None:
+    """Return the sizes of the header and the payload at `offset`, or None if it is cut off.
+
+    Args:
+        buffer: the stream, up to `end`.
+        deflate: whether RSV1 may be set.
+    """
     if end - offset < 2:
         return None
     length = buffer[offset + 1]
-    if buffer[offset] & 0xF0 != 0x80 or length > 127:
+    first = buffer[offset] & (0xF0 & ~_RSV1 if deflate else 0xF0)
+    if first != 0x80 or length > 127:
         raise UnexpectedFrameError(
             f"expected a whole, unmasked frame, got {buffer[offset : offset + 2].hex()}"
         )
@@ -64,13 +82,31 @@ def header(buffer: bytes | bytearray, offset: int, end: int) -> tuple[int, int] 
     return size, int.from_bytes(buffer[offset + 2 : offset + size], "big")
 
 
+def inflate(payload: bytes) -> bytes:
+    """Inflate a message that was compressed without context takeover (RFC 7692, section 7.2.2).
+
+    Raises:
+        UnexpectedFrameError: the payload is no such message.
+    """
+    try:
+        return zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(payload + _TAIL)
+    except zlib.error as error:
+        raise UnexpectedFrameError(f"expected a compressed message: {error}") from error
+
+
 class FrameParser:
     """Extracts whole frames from a byte stream that may be cut anywhere."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_deflate", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, *, deflate: bool = False) -> None:
+        """Begin.
+
+        Args:
+            deflate: whether permessage-deflate is agreed on; payloads are then inflated.
+        """
         self._rest = b""
+        self._deflate = deflate
 
     @property
     def rest(self) -> bytes:
@@ -83,11 +119,15 @@ class FrameParser:
         end = len(buffer)
         offset = 0
         frames = []
-        while (sizes := header(buffer, offset, end)) is not None:
+        while (sizes := header(buffer, offset, end, deflate=self._deflate)) is not None:
             start = offset + sizes[0]
             if start + sizes[1] > end:
                 break
-            frames.append(Frame(buffer[offset] & 0x0F, buffer[start : start + sizes[1]]))
+            payload = buffer[start : start + sizes[1]]
+            deflated = buffer[offset] & _RSV1 != 0
+            if deflated:
+                payload = inflate(payload)
+            frames.append(Frame(buffer[offset] & 0x0F, payload, deflated))
             offset = start + sizes[1]
         self._rest = buffer[offset:]
         return frames
@@ -99,10 +139,11 @@ class FrameCounter:
     An event counts once its header has arrived; `pending` says how much of it has not arrived.
     """
 
-    __slots__ = ("_cut", "events", "frame_bytes", "pending")
+    __slots__ = ("_cut", "events", "frame_bytes", "pending", "plain")
 
     def __init__(self) -> None:
         self.events = 0
+        self.plain = 0
         self.frame_bytes = 0
         self.pending = 0
         self._cut = b""
@@ -147,3 +188,44 @@ class FrameCounter:
             return offset + alike * frame
         self.events += 1
         return offset + frame
+
+
+class DeflatedCounter(FrameCounter):
+    """The same for a socket with permessage-deflate: events are the frames with RSV1.
+
+    `plain` counts the events that a server sent without RSV1, which a benchmark does not accept.
+    """
+
+    __slots__ = ()
+
+    def feed(self, buffer: bytearray, size: int) -> list[Frame]:
+        """Count the events in the first `size` bytes; return all other frames."""
+        if self._cut:
+            buffer = bytearray(self._cut) + buffer[:size]
+            size = len(buffer)
+            self._cut = b""
+        offset = self.pending
+        talk: list[Frame] = []
+        while offset < size:
+            first = buffer[offset]
+            # Short events come by the hundred thousand, so they do without the call of header().
+            if first == _DEFLATED_TEXT and size - offset >= 2 and buffer[offset + 1] < 126:
+                self.frame_bytes = 2 + buffer[offset + 1]
+                self.events += 1
+                offset += self.frame_bytes
+                continue
+            sizes = header(buffer, offset, size, deflate=True)
+            if sizes is None or (sizes[1] < 126 and offset + sum(sizes) > size):
+                self._cut = bytes(buffer[offset:size])
+                offset = size
+                break
+            start = offset
+            offset += sum(sizes)
+            if sizes[1] < 126:
+                talk.append(Frame(first & 0x0F, bytes(buffer[start + sizes[0] : offset])))
+                continue
+            self.frame_bytes = offset - start
+            self.events += 1
+            self.plain += first != _DEFLATED_TEXT
+        self.pending = offset - size
+        return talk

@@ -20,7 +20,14 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Protocol
 
 from clarion_bench.dialects import Dialect
-from clarion_bench.frames import Frame, FrameCounter, FrameParser, Opcode, encode_client
+from clarion_bench.frames import (
+    DeflatedCounter,
+    Frame,
+    FrameCounter,
+    FrameParser,
+    Opcode,
+    encode_client,
+)
 from clarion_bench.payload import decode
 
 _BUFFER_BYTES = 1 << 20
@@ -60,7 +67,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A load process's counts since its start, and its latencies since the last snapshot."""
+    """A load process's counts since its start, and its latencies since the last snapshot.
+
+    `plain` counts events that came uncompressed although permessage-deflate was agreed on.
+    """
 
     events: int
     fewest: int
@@ -70,6 +80,7 @@ class Snapshot:
     frame_bytes: int
     cpu_seconds: float
     latencies_ns: list[int] = field(repr=False)
+    plain: int = 0
 
 
 class Peer:
@@ -77,10 +88,10 @@ class Peer:
 
     __slots__ = ("counter", "greeted", "next_sequence", "parser", "socket", "upgraded")
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, deflate: bool = False) -> None:
         self.socket = connection
-        self.parser = FrameParser()
-        self.counter = FrameCounter()
+        self.parser = FrameParser(deflate=deflate)
+        self.counter = DeflatedCounter() if deflate else FrameCounter()
         self.upgraded = b""
         self.greeted = -1
         self.next_sequence = -1
@@ -181,7 +192,9 @@ class LoadProcess:
 
     def _dial(self, connection: socket.socket, query: str) -> tuple[Peer, bytes]:
         """The peer for a new connection, and its first request."""
-        return Peer(connection), self._orders.dialect.request(self._orders.port, query)
+        dialect = self._orders.dialect
+        peer = Peer(connection, deflate=dialect.deflate)
+        return peer, dialect.request(self._orders.port, query)
 
     def _read(self, peer: Peer) -> None:
         try:
@@ -214,8 +227,8 @@ class LoadProcess:
             head, found, data = peer.upgraded.partition(b"\r\n\r\n")
             if not found:
                 return
-            if b" 101 " not in head[:16]:
-                self._refusal = head.split(b"\r\n")[0].decode(errors="replace")
+            if refusal := self._orders.dialect.refusal(head):
+                self._refusal = refusal
                 self._close(peer)
                 return
             peer.greeted = 0
@@ -241,6 +254,7 @@ class LoadProcess:
                 self._answer(peer, frame)
             else:
                 peer.counter.events += 1
+                peer.counter.plain += self._orders.dialect.deflate and not frame.deflated
                 self._events += 1
         # A bulk socket is counted from here on. Its parser may still hold a part of a frame.
         peer.counter.feed(bytearray(peer.parser.rest), len(peer.parser.rest))
@@ -252,7 +266,10 @@ class LoadProcess:
                 self._answer(peer, frame)
                 continue
             self._note(peer, frame.payload, now)
-            peer.counter.frame_bytes = len(frame.payload) + 4
+            if not self._orders.dialect.deflate:
+                peer.counter.frame_bytes = len(frame.payload) + 4
+            elif not frame.deflated:
+                peer.counter.plain += 1
 
     def _note(self, peer: Peer, event: bytes, now: int) -> None:
         """Count an event that was read in full, and note its latency and its place."""
@@ -292,4 +309,5 @@ class LoadProcess:
             frame_bytes=self._peers[0].counter.frame_bytes if self._peers else 0,
             cpu_seconds=time.process_time(),
             latencies_ns=latencies_ns,
+            plain=sum(peer.counter.plain for peer in self._peers),
         )

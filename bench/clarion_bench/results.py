@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from clarion_bench import payload
 from clarion_bench.comparison import Comparison
 from clarion_bench.topic_figure import TopicFigure
 
@@ -69,6 +70,7 @@ class Trial:
       late rather than lost.
     - `misordered` counts breaks in sequence on sampled sockets: doubled, lost or out of order.
     - `p50_ms`, `p99_ms`: from publish to receipt, on the sampled sockets.
+    - `event_bytes` is the JSON of an event. `frame_bytes` is a frame with it, compressed if so.
     """
 
     server: str
@@ -87,6 +89,7 @@ class Trial:
     misordered: int
     closed: int
     busy: Busy
+    event_bytes: int = payload.SIZE_BYTES
 
 
 @dataclass(frozen=True)

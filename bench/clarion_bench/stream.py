@@ -26,8 +26,15 @@ class EventStream:
     Everything that the crowd received before belongs to earlier streams.
     """
 
-    def __init__(self, publisher: Publisher, crowd: Crowd, recipients: int) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        crowd: Crowd,
+        recipients: int,
+        event_bytes: int = payload.SIZE_BYTES,
+    ) -> None:
         self._publisher = publisher
+        self._event_bytes = event_bytes
         self._crowd = crowd
         self.recipients = recipients
         self.published = 0
@@ -86,5 +93,8 @@ class EventStream:
 
     def _publish(self, count: int) -> None:
         first = self.published
-        self._publisher.publish([payload.encode(first + index) for index in range(count)])
+        numbers = range(first, first + count)
+        self._publisher.publish(
+            [payload.encode(number, size_bytes=self._event_bytes) for number in numbers]
+        )
         self.published += count

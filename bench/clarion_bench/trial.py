@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 
+from clarion_bench import payload
 from clarion_bench.contenders import Contender, started
 from clarion_bench.crowd import Crowd
 from clarion_bench.laboratory import Laboratory
@@ -31,6 +32,7 @@ class Load:
     sampled: int
     seconds: float
     warmup_seconds: float
+    event_bytes: int = payload.SIZE_BYTES
 
 
 def run(contender: Contender, load: Load, bench: Laboratory) -> Trial:
@@ -41,7 +43,7 @@ def run(contender: Contender, load: Load, bench: Laboratory) -> Trial:
         contextlib.closing(Crowd(server.port, contender.dialect, stride=stride)) as crowd,
     ):
         crowd.open(contender.queries(load.sockets), sampled=load.sampled)
-        stream = EventStream(server.publisher, crowd, load.recipients)
+        stream = EventStream(server.publisher, crowd, load.recipients, load.event_bytes)
         return _measure(contender, load, stream, Instruments(server.process, bench.broker, crowd))
 
 
@@ -76,6 +78,7 @@ def _measure(
         misordered=tally.misordered,
         closed=tally.closed,
         busy=window.busy,
+        event_bytes=load.event_bytes,
     )
 
 
