@@ -35,6 +35,7 @@ from clarion_bench.results import (
     Publishing,
     Report,
     Soak,
+    Tail,
     Trial,
     Upstream,
     read,
@@ -42,6 +43,8 @@ from clarion_bench.results import (
 )
 from clarion_bench.soak import SoakOptions, soak
 from clarion_bench.table import tables
+from clarion_bench.tails import SERVERS as TAILS_SERVERS
+from clarion_bench.tails import TailsOptions, tails
 from clarion_bench.targeted import TargetedOptions, targeted
 from clarion_bench.topic_figure import TopicFigure
 from clarion_bench.topics import TopicsOptions, topics
@@ -57,9 +60,30 @@ app = typer.Typer(
 )
 console = Console()
 
-Result = Idle | Trial | Publishing | Avalanche | Soak | Outbox | Upstream | TopicFigure | Comparison
+Result = (
+    Idle
+    | Trial
+    | Tail
+    | Publishing
+    | Avalanche
+    | Soak
+    | Outbox
+    | Upstream
+    | TopicFigure
+    | Comparison
+)
 Kind = TypeVar(
-    "Kind", Idle, Trial, Publishing, Avalanche, Soak, Outbox, Upstream, TopicFigure, Comparison
+    "Kind",
+    Idle,
+    Trial,
+    Tail,
+    Publishing,
+    Avalanche,
+    Soak,
+    Outbox,
+    Upstream,
+    TopicFigure,
+    Comparison,
 )
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
@@ -109,6 +133,23 @@ def fanout_command(
         event_bytes=event_bytes or payload.SIZE_BYTES,
     )
     _run("fanout", lambda bench, announce: fanout(options, bench, announce), output)
+
+
+@app.command("tails")
+def tails_command(
+    connections: Annotated[int, typer.Option(min=20, max=20_000)] = 2_000,
+    events: Annotated[int, typer.Option(min=1, max=10_000, help="For each server.")] = 200,
+    rate: Annotated[float, typer.Option(min=0.1, max=20, help="At most so many events/s.")] = 2.5,
+    servers: Annotated[str, typer.Option(help=f"Of {', '.join(TAILS_SERVERS)}.")] = ",".join(
+        DEFAULT_SERVERS
+    ),
+    output: Output = None,
+) -> None:
+    """Single events to idle sockets: the time to the first socket and to the last."""
+    options = TailsOptions(
+        servers=_names(servers, TAILS_SERVERS), connections=connections, events=events, rate=rate
+    )
+    _run("tails", lambda bench, announce: tails(options, bench, announce), output)
 
 
 @app.command("targeted")
@@ -321,6 +362,7 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         describe(bench.broker.url, pinned=bench.cores.pinned),
         idle=_of(Idle, found),
         trials=_of(Trial, found),
+        tails=_of(Tail, found),
         publishing=_of(Publishing, found),
         avalanche=_of(Avalanche, found),
         soak=_of(Soak, found),

@@ -18,6 +18,7 @@ from clarion_bench.cores import raise_file_limit
 from clarion_bench.dialects import Dialect
 from clarion_bench.load import LoadProcess, Opened, Orders, Progress, Snapshot
 from clarion_bench.polls import PollingProcess
+from clarion_bench.watch import WatchProcess
 
 _ANSWER_SECONDS = 90.0
 _PAUSE_SECONDS = 0.05
@@ -68,6 +69,18 @@ class Loader:
     def snapshot(self) -> Snapshot:
         """Ask the process for its counters."""
         return cast("Snapshot", self._ask("snapshot", None))
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the process during the block, so that it reads nothing."""
+        pid = self._process.pid
+        if pid is None:
+            raise LoadError("the load process has not been started")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Close all sockets and end the process."""
@@ -172,7 +185,12 @@ def _run(orders: Orders, pipe: Pipe, progress: Progress) -> None:
     """Run a load process. The parent handles Ctrl-C and then closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_file_limit()
-    if not orders.sampling:
+    if not orders.sampling and not orders.watching:
         os.nice(10)
-    process = PollingProcess if orders.dialect.polls else LoadProcess
-    process(orders, pipe, progress).run()
+    _process(orders)(orders, pipe, progress).run()
+
+
+def _process(orders: Orders) -> type[LoadProcess]:
+    if orders.watching:
+        return WatchProcess
+    return PollingProcess if orders.dialect.polls else LoadProcess

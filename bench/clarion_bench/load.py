@@ -45,7 +45,7 @@ class Orders:
     """The configuration of a load process.
 
     `stride` is the difference between consecutive sequence numbers on one socket: 1 if every
-    socket gets every event.
+    socket gets every event. `watching` asks for a `WatchProcess` (see `watch.py`).
     """
 
     port: int
@@ -53,6 +53,7 @@ class Orders:
     sampling: bool
     pause_seconds: float
     stride: int = 1
+    watching: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Snapshot:
 class Peer:
     """One socket: first it is greeted, then counted or sampled."""
 
-    __slots__ = ("counter", "greeted", "next_sequence", "parser", "socket", "upgraded")
+    __slots__ = ("counter", "greeted", "next_sequence", "noted", "parser", "socket", "upgraded")
 
     def __init__(self, connection: socket.socket, *, deflate: bool = False) -> None:
         self.socket = connection
@@ -95,6 +96,7 @@ class Peer:
         self.upgraded = b""
         self.greeted = -1
         self.next_sequence = -1
+        self.noted = 0
 
 
 class LoadProcess:

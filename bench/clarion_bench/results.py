@@ -93,6 +93,26 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """Single events to all sockets of an idle server.
+
+    - `first_…`, `last_…`: from before publishing until the first socket, or the last one, was read.
+    - `reader_ms`: the time that the reader takes from the first socket to the last, if all of them
+      have an event. It is a part of the time to the last socket.
+    """
+
+    server: str
+    sockets: int
+    events: int
+    first_p50_ms: float
+    first_p99_ms: float
+    last_p50_ms: float
+    last_p99_ms: float
+    reader_ms: float
+    busy: Busy
+
+
+@dataclass(frozen=True)
 class Publishing:
     """Events accepted over HTTP by one publisher of a server; `batch` events per request."""
 
@@ -236,6 +256,7 @@ class Report:
     machine: Machine
     idle: list[Idle] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
+    tails: list[Tail] = field(default_factory=list)
     publishing: list[Publishing] = field(default_factory=list)
     avalanche: list[Avalanche] = field(default_factory=list)
     soak: list[Soak] = field(default_factory=list)
@@ -261,6 +282,7 @@ class Report:
             [
                 *(result.busy.others for result in self.idle),
                 *(result.busy.others for result in self.trials),
+                *(result.busy.others for result in self.tails),
                 *(result.busy.others for result in self.publishing),
                 *(result.busy.others for result in self.outbox),
                 *(result.busy.others for result in self.upstream),

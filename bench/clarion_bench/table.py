@@ -6,6 +6,7 @@ from statistics import median
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from clarion_bench import payload
 from clarion_bench.comparison import Comparison
 from clarion_bench.contenders import CONTENDERS
 from clarion_bench.results import (
@@ -16,6 +17,7 @@ from clarion_bench.results import (
     Publishing,
     Report,
     Soak,
+    Tail,
     Trial,
     Upstream,
 )
@@ -29,13 +31,7 @@ _MOMENTS_SHOWN = 12
 
 def tables(report: Report) -> list[Table]:
     """Return one table per kind of result that the report holds."""
-    made = []
-    if report.idle:
-        made.append(_idle(report.idle))
-    if report.fanout:
-        made.append(_fanout(report.fanout))
-    if report.targeted:
-        made.append(_targeted(report.targeted))
+    made = _of_sockets(report)
     if report.publishing:
         made.append(_publishing(report.publishing))
     if report.outbox:
@@ -49,6 +45,20 @@ def tables(report: Report) -> list[Table]:
     made += [_soak(result) for result in report.soak]
     if report.comparisons:
         made.append(_comparisons(report.comparisons))
+    return made
+
+
+def _of_sockets(report: Report) -> list[Table]:
+    """The tables of servers and the sockets that they hold."""
+    made = []
+    if report.idle:
+        made.append(_idle(report.idle))
+    if report.fanout:
+        made.append(_fanout(report.fanout))
+    if report.targeted:
+        made.append(_targeted(report.targeted))
+    if report.tails:
+        made.append(_tails(report.tails))
     return made
 
 
@@ -191,7 +201,9 @@ def _idle(results: Sequence[Idle]) -> Table:
 
 
 def _fanout(results: Sequence[Trial]) -> Table:
-    return _trials(f"One event to {results[0].sockets:,} sockets", "deliveries\n/s", results)
+    size = results[0].event_bytes
+    event = "One event" if size == payload.SIZE_BYTES else f"One event of {size:,} bytes"
+    return _trials(f"{event} to {results[0].sockets:,} sockets", "deliveries\n/s", results)
 
 
 def _targeted(results: Sequence[Trial]) -> Table:
@@ -217,6 +229,25 @@ def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
             _milliseconds(result.p50_ms) if offered else "",
             _milliseconds(result.p99_ms) if offered else "",
             _received(result),
+            _busy(result.busy),
+        )
+    return table
+
+
+def _tails(results: Sequence[Tail]) -> Table:
+    columns = ["", "events", "first\np50 ms", "first\np99 ms", "last\np50 ms", "last\np99 ms"]
+    columns += ["reader\nms"]
+    title = f"Single events: the first and the last of {results[0].sockets:,} sockets"
+    table = _table(title, columns)
+    for result in results:
+        table.add_row(
+            label(result.server),
+            f"{result.events:,}",
+            f"{result.first_p50_ms:.2f}",
+            f"{result.first_p99_ms:.2f}",
+            f"{result.last_p50_ms:.2f}",
+            f"{result.last_p99_ms:.2f}",
+            f"{result.reader_ms:.2f}",
             _busy(result.busy),
         )
     return table

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion_bench.frames import (
+    DeflatedCounter,
     Frame,
     FrameCounter,
     FrameParser,
@@ -30,9 +32,20 @@ def event(size: int) -> Frame:
 
 
 def encode_server(frame: Frame) -> bytes:
-    size = len(frame.payload)
+    payload = frame.payload
+    if frame.deflated:
+        deflate = zlib.compressobj(wbits=-12)
+        payload = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        payload = payload.removesuffix(b"\x00\x00\xff\xff")
+    size = len(payload)
     length = bytes((size,)) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
-    return bytes((0x80 | frame.opcode,)) + length + frame.payload
+    return bytes((0x80 | frame.opcode | frame.deflated << 6,)) + length + payload
+
+
+def deflated_event(size: int) -> Frame:
+    """An event whose frame has less than 126 bytes for some sizes, and more for others."""
+    data = "".join(f"{number * number}," for number in range(size))
+    return Frame(Opcode.TEXT, data.encode(), deflated=True)
 
 
 frames = st.lists(
@@ -45,6 +58,11 @@ frames = st.lists(
     lambda drawn: [
         frame for item in drawn for frame in (item if isinstance(item, list) else [item])
     ]
+)
+
+
+deflated_frames = st.lists(
+    st.one_of(st.integers(5, 150).map(deflated_event), st.sampled_from(TALK)), max_size=30
 )
 
 
@@ -77,6 +95,46 @@ def test_parser_gives_back_every_frame_however_the_stream_is_cut(
         received += parser.feed(chunk)
     assert received == sent
     assert parser.rest == b""
+
+
+@given(deflated_frames, st.lists(st.integers(0, 1 << 20), max_size=30))
+def test_compressed_events_are_counted_and_inflated_however_the_stream_is_cut(
+    sent: list[Frame], cuts: list[int]
+) -> None:
+    counter, parser = DeflatedCounter(), FrameParser(deflate=True)
+    talk, received = [], []
+    for chunk in chunks(b"".join(map(encode_server, sent)), cuts):
+        talk += counter.feed(bytearray(chunk + b"\xc1\x05" * 100), len(chunk))
+        received += parser.feed(chunk)
+    assert counter.events == sum(frame.deflated for frame in sent)
+    assert talk == [frame for frame in sent if not frame.deflated]
+    assert (counter.pending, counter.plain) == (0, 0)
+    assert received == sent
+
+
+def test_the_compressed_events_are_short_and_long_ones() -> None:
+    sizes = [len(encode_server(deflated_event(size))) for size in (5, 150)]
+    assert sizes[0] < 126 < sizes[1]
+
+
+def test_an_event_without_rsv1_is_noticed() -> None:
+    stream = bytearray(encode_server(event(200)) + encode_server(deflated_event(9)))
+    counter = DeflatedCounter()
+    assert counter.feed(stream, len(stream)) == []
+    assert (counter.events, counter.plain) == (2, 1)
+
+
+def test_compression_that_nobody_agreed_on_is_refused() -> None:
+    stream = bytearray(encode_server(deflated_event(9)))
+    with pytest.raises(UnexpectedFrameError):
+        FrameParser().feed(bytes(stream))
+    with pytest.raises(UnexpectedFrameError):
+        FrameCounter().feed(stream, len(stream))
+
+
+def test_bytes_that_are_not_compressed_are_refused() -> None:
+    with pytest.raises(UnexpectedFrameError, match="compressed"):
+        FrameParser(deflate=True).feed(b"\xc1\x03\xff\xff\xff")
 
 
 def test_counter_takes_over_half_a_frame_from_the_parser() -> None:

@@ -16,6 +16,7 @@ from clarion_bench.results import (
     Outbox,
     Publishing,
     Report,
+    Tail,
     Trial,
     Upstream,
     percentile,
@@ -68,6 +69,7 @@ def report() -> Report:
     publishing = Publishing(
         "centrifugo", 1_000, 64, 10.0, 38_600.0, 386_000.0, 26.4, 12.1, 40.2, 0, Busy(1.0, 0.4, 0.0)
     )
+    tail = Tail("uws-deflate", 2_000, 200, 0.41, 2.5, 12.34, 145.67, 6.1, Busy(0.02, 0.03, 0.0))
     comparison = Comparison("publish, 100 a request: CPU µs", [100.0] * 5, [120.0] * 5)
     topics = [
         TopicFigure("one topic of 2,000, 150/s: µs", [2.8, 3.1], [2.7, 3.0], 1.15),
@@ -80,6 +82,7 @@ def report() -> Report:
         MACHINE,
         idle=[idle],
         trials=results,
+        tails=[tail],
         publishing=[publishing],
         outbox=[outbox],
         upstream=[upstream],
@@ -108,6 +111,13 @@ def test_a_file_of_another_shape_is_an_error(tmp_path: Path) -> None:
     path.write_text('{"machine": 1}')
     with pytest.raises(msgspec.ValidationError):
         read(path)
+
+
+def test_a_report_of_before_larger_events_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write(report(), path)
+    path.write_text(path.read_text().replace('"event_bytes": 160', '"an_older_field": 1'))
+    assert read(path) == report()
 
 
 def test_a_report_says_whether_other_programs_disturbed_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -22,6 +23,19 @@ def test_every_figure_fits_eighty_columns() -> None:
     text = shown()
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_single_events_show_the_first_and_the_last_socket_and_the_reader() -> None:
+    (line,) = [line for line in shown().splitlines() if "uWS, deflate" in line]
+    assert line.split()[2:] == ["200", "0.41", "2.50", "12.34", "145.67", "6.10", "2/3/0"]
+
+
+def test_the_title_names_the_size_of_larger_events() -> None:
+    (line,) = [line for line in shown().splitlines() if "One event" in line]
+    assert line.strip() == "One event to 2,000 sockets"
+    larger = replace(report(), trials=[replace(report().trials[0], event_bytes=1_500)])
+    (table,) = [table for table in tables(larger) if "One event" in str(table.title)]
+    assert table.title == "One event of 1,500 bytes to 2,000 sockets"
 
 
 def test_an_outbox_shows_its_rate_its_cost_and_its_latency() -> None:
@@ -45,6 +59,6 @@ def test_a_figure_that_misses_its_aim_says_so() -> None:
 
 
 def test_a_server_that_fell_behind_is_named_so() -> None:
-    (line,) = [line for line in shown().splitlines() if "late" in line]
+    (line,) = [line for line in shown().splitlines() if " late" in line]
     assert line.split()[0] == "ws"
     assert "1.6 M late" in line

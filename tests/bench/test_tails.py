@@ -1,0 +1,35 @@
+"""Single events to a few sockets of a real server: the first one has each event before the last."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from clarion_bench.commands import app
+from clarion_bench.laboratory import laboratory
+from clarion_bench.tails import SERVERS, TailsOptions, tails
+
+
+def test_every_event_reaches_the_first_socket_before_the_last() -> None:
+    """A socket without an event, or with one twice, would be a `LoadError`."""
+    options = TailsOptions(
+        servers=["fastapi", "clarion-deflate"], connections=30, events=6, rate=20
+    )
+    with laboratory() as bench:
+        results = list(tails(options, bench, lambda _: None))
+
+    assert [result.server for result in results] == ["fastapi", "clarion-deflate"]
+    for result in results:
+        assert (result.sockets, result.events) == (30, 6)
+        assert 0 < result.first_p50_ms < result.last_p50_ms <= result.last_p99_ms
+        assert result.first_p50_ms <= result.first_p99_ms
+        assert result.reader_ms > 0
+        # A stopped reader's delay is in no other figure.
+        assert result.busy.server > 0
+
+
+@pytest.mark.parametrize("name", ["clarion-polling", "socketio-polling"])
+def test_servers_of_clients_that_poll_do_not_take_part(name: str) -> None:
+    assert name not in SERVERS
+    done = CliRunner().invoke(app, ["tails", "--servers", name])
+    assert done.exit_code == 2
