@@ -58,6 +58,11 @@ class Loader:
         theirs.close()
 
     @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return cast("int", self._process.pid)  # it is started
+
+    @property
     def events(self) -> int:
         """Events received so far, without a request to the process."""
         return self._progress.value
@@ -73,14 +78,11 @@ class Loader:
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop the process during the block, so that it reads nothing."""
-        pid = self._process.pid
-        if pid is None:
-            raise LoadError("the load process has not been started")
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Close all sockets and end the process."""

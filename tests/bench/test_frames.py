@@ -104,7 +104,7 @@ def test_compressed_events_are_counted_and_inflated_however_the_stream_is_cut(
     counter, parser = DeflatedCounter(), FrameParser(deflate=True)
     talk, received = [], []
     for chunk in chunks(b"".join(map(encode_server, sent)), cuts):
-        talk += counter.feed(bytearray(chunk + b"\xc1\x05" * 100), len(chunk))
+        talk += counter.feed(bytearray(chunk + b"\x05\xc1" * 100), len(chunk))
         received += parser.feed(chunk)
     assert counter.events == sum(frame.deflated for frame in sent)
     assert talk == [frame for frame in sent if not frame.deflated]

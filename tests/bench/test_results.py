@@ -118,6 +118,7 @@ def test_a_report_of_before_larger_events_can_be_read(tmp_path: Path) -> None:
     write(report(), path)
     path.write_text(path.read_text().replace('"event_bytes": 160', '"an_older_field": 1'))
     assert read(path) == report()
+    assert {trial.event_bytes for trial in read(path).trials} == {160}
 
 
 def test_a_report_says_whether_other_programs_disturbed_it() -> None:

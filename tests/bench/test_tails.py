@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
+
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from clarion_bench.commands import app
+from clarion_bench.crowd import Loader
 from clarion_bench.laboratory import laboratory
 from clarion_bench.tails import SERVERS, TailsOptions, tails
 
 
-def test_every_event_reaches_the_first_socket_before_the_last() -> None:
+def test_every_event_reaches_the_first_socket_before_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A socket without an event, or with one twice, would be a `LoadError`."""
+    stopped: list[int] = []
+    stop = Loader.stopped
+
+    @contextlib.contextmanager
+    def noted(loader: Loader) -> Iterator[None]:
+        with stop(loader):
+            while psutil.Process(loader.pid).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.01)
+            stopped.append(loader.pid)
+            yield
+
+    monkeypatch.setattr(Loader, "stopped", noted)
     options = TailsOptions(
         servers=["fastapi", "clarion-deflate"], connections=30, events=6, rate=20
     )
