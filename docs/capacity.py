@@ -1,7 +1,8 @@
 """Generates the capacity section of docs/kubernetes.md; a test compares it with the page.
 
-The measured figures come from docs/figures.toml. The functions below compute all others by the
-formulas that the page shows. To write the section again, run ``python -m docs.capacity``.
+The measured figures come from docs/figures.toml, and those that depend on a size from the curves of
+`clarion bench growth` there. The functions below compute all others by the formulas that the page
+shows. To write the section again, run ``python -m docs.capacity``.
 """
 # ruff: noqa: E501, RUF001 - a row of a Markdown table is one line, and its formulas multiply with a sign
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from docs.curves import at, largest, line
 from docs.figures import FIGURES
 
 PAGE: Final = Path(__file__).parent / "kubernetes.md"
@@ -25,21 +27,39 @@ _PUBLISHING: Final = FIGURES["publishing"]
 _SINGLE_US: Final = FIGURES["publishing-beside"]["clarion"]["single_us"]
 _CONTAINER: Final = FIGURES["container"]
 _REDIS: Final = FIGURES["redis"]
+_GROWTH: Final = FIGURES["growth"]
 
-DELIVERY_SECONDS: Final = _FANOUT["rare_us"] * 1e-6
-"""CPU seconds for one event to one of 2,000 sockets, when events are too rare to be joined."""
+# Defaults of the setting and of the chart: how many connections a pod holds.
+MAX_CONNECTIONS: Final = 20_000
+CONNECTIONS_PER_POD: Final = MAX_CONNECTIONS * 70 // 100
+
+# From `clarion bench growth`.
+DELIVERY_US: Final = at(_GROWTH["delivery_us"], CONNECTIONS_PER_POD)
+"""CPU for one event to one of a pod's sockets, when events are too rare to be joined."""
+DELIVERY_SECONDS: Final = DELIVERY_US * 1e-6
+PROCESS_BYTES: Final = round(at(_GROWTH["socket_bytes"], CONNECTIONS_PER_POD))
+"""Memory of the gateway's process for each of a pod's sockets."""
+_REDIS_LINE: Final = line(_GROWTH["redis_us"])
+PUBLISH_US: Final = round(_REDIS_LINE.start, 1)
+"""CPU of Redis for one event to `all`, if no pod hears it."""
+PUBLISH_PER_POD_US: Final = round(_REDIS_LINE.slope, 2)
+STREAM_BYTES: Final = round(at(_GROWTH["stream_bytes"], largest(_GROWTH["stream_bytes"])))
+"""Memory of Redis for a user's history with one event."""
+
+# From `clarion bench fanout`.
 HANDSHAKES_PER_SECOND: Final = _FANOUT["handshakes_per_second"]
 """Handshakes on one core, each with an HS256 token and its own subscription."""
+
+# The image in a memory cgroup. The kernel's share of a socket is what the cgroup saw above the process.
 IDLE_POD_BYTES: Final = _CONTAINER["idle_pod_bytes"]
-CONNECTION_BYTES: Final = _CONTAINER["connection_bytes"]
-PUBLISH_SECONDS: Final = _REDIS["publish_us"] * 1e-6
-PUBLISH_SECONDS_PER_POD: Final = _REDIS["publish_per_pod_us"] * 1e-6
+KERNEL_BYTES: Final = _CONTAINER["connection_bytes"] - _CONTAINER["process_bytes"]
+CONNECTION_BYTES: Final = PROCESS_BYTES + KERNEL_BYTES
+
+# Valkey 9.1.2, by hand.
 BYTES_PER_POD: Final = _REDIS["bytes_per_pod"]
 CHANNEL_BYTES: Final = _REDIS["subscription_bytes"]
 
-# Defaults of the settings and of the chart; a test compares them.
-CONNECTIONS_PER_POD: Final = 20_000 * 70 // 100
-MAX_CONNECTIONS: Final = 20_000
+# More defaults of the settings and of the chart; a test compares all of them.
 RING_BYTES: Final = 64 * 2**20
 REQUESTED_CORES: Final = 0.5
 CPU_TARGET: Final = 0.8
@@ -74,7 +94,7 @@ def used_bytes(connections: int) -> float:
 
 def redis_events_per_second(connections: int) -> float:
     """Events to `all` that one core of Redis publishes."""
-    return 1 / (PUBLISH_SECONDS + pods(connections) * PUBLISH_SECONDS_PER_POD)
+    return 1e6 / (PUBLISH_US + pods(connections) * PUBLISH_PER_POD_US)
 
 
 def return_seconds(connections: int, lost: int) -> float:
@@ -142,27 +162,33 @@ def _around(connections: int) -> tuple[str, ...]:
 _COMPUTED: Final = """\
 **Computed** from these figures, with the chart's defaults. Each pod holds 14,000 connections (70 % of
 20,000), and every connection belongs to a different user. One event of 150 bytes a second goes to
-everybody. No fleet of these sizes has been run: the largest test held 10,000 connections on one pod.
+everybody. No fleet of these sizes has been run. A pod takes the measured values for its number of connections, or
+those of the largest measured one. Redis' CPU for more gateways than were measured lies on the straight line through the points.
 """
+
+
+def _reach(curve: str) -> str:
+    return f"{largest(_GROWTH[curve]):,}"
 
 
 def _measured() -> str:
     fanout, targeted, publishing = _FANOUT, _TARGETED, _PUBLISHING
     return f"""\
 **Measured** on one core of an AMD EPYC. [Performance](performance.md) says how. The memory was measured with the
-image in a memory cgroup, with 300 and 10,300 sockets of one user each. Redis was measured on Valkey 9.1.2, with 1
-to 200 pods' subscriptions.
+image in a memory cgroup, with 300 and 10,300 sockets of one user each. Redis was measured on Valkey 9.1.2.
+[`clarion bench growth`](../bench/README.md#growth) measures how the figures grow. They reach up to {_reach("delivery_us")} sockets on one
+gateway for a delivery and {_reach("socket_bytes")} for its memory, {_reach("redis_us")} gateways on one Redis, and {_reach("stream_bytes")} users' streams.
 
 | | |
 |---|---|
-| One delivery | {fanout["rare_us"]} µs of CPU where events are rare. {fanout["busy_us"]} µs at 200 events/s, where rounds join events. One core holds {fanout["held_per_second"]:,} deliveries/s. |
+| One delivery | {DELIVERY_US:g} µs of CPU where events are rare. {fanout["busy_us"]} µs at 200 events/s, where rounds join events. One core holds {fanout["held_per_second"]:,} deliveries/s. |
 | One event to one user | {targeted["held_us"]} µs of CPU. One gateway holds {targeted["held_per_second"]:,} a second. |
 | Handshakes | {fanout["handshakes_per_second"]:,} a second on one core. |
-| One idle connection | {_CONTAINER["connection_bytes"] / 1e3:.2f} KB of a container's memory: {_CONTAINER["process_bytes"] / 1e3:.2f} KB in the process and {_CONTAINER["kernel_bytes"] / 1e3:.2f} KB in the kernel. Both count against the limit. An idle pod takes {_CONTAINER["idle_pod_bytes"] / 1e6:.0f} MB. |
+| One idle connection | {CONNECTION_BYTES / 1e3:.2f} KB of a container's memory: {PROCESS_BYTES / 1e3:.2f} KB in the process and {_CONTAINER["kernel_bytes"] / 1e3:.2f} KB in the kernel. Both count against the limit. An idle pod takes {_CONTAINER["idle_pod_bytes"] / 1e6:.0f} MB. |
 | One publisher | {publishing["batches_of_100_per_second"]:,} events/s in batches of 100. A single request takes {median(_SINGLE_US):.0f} µs of CPU on a busy Intel Xeon. |
-| Redis, for each event | {_REDIS["publish_us"]} µs of CPU, and {_REDIS["publish_per_pod_us"]} µs for each pod that hears it. {_REDIS["bytes_per_pod"]} bytes go to each pod for an event of {_REDIS["event_bytes"]} bytes. |
+| Redis, for each event | {PUBLISH_US:g} µs of CPU, and {PUBLISH_PER_POD_US:g} µs for each pod that hears it. {_REDIS["bytes_per_pod"]} bytes go to each pod for an event of {_REDIS["event_bytes"]} bytes. |
 | Redis, for each user's subscription | {_REDIS["subscription_bytes"]} bytes of memory and {_REDIS["subscription_us"]} µs of CPU. |
-| Redis, for the events of a user | {_REDIS["quiet_event_bytes"] / 1e3:.1f} KB of memory for the first event in the user's history, {_REDIS["quiet_event_with_key_bytes"] / 1e3:.1f} KB with an idempotency key; {_REDIS["further_event_bytes"]} bytes for each further event of {_REDIS["event_bytes"]} bytes. A history is kept for `CLARION_HISTORY_MAX_AGE_SECONDS`, a key for `CLARION_IDEMPOTENCY_SECONDS`. |
+| Redis, for the events of a user | {STREAM_BYTES / 1e3:.1f} KB of memory for the first event in the user's history, {(STREAM_BYTES + _REDIS["key_bytes"]) / 1e3:.1f} KB with an idempotency key; {_REDIS["further_event_bytes"]} bytes for each further event of {_REDIS["event_bytes"]} bytes. A history is kept for `CLARION_HISTORY_MAX_AGE_SECONDS`, a key for `CLARION_IDEMPOTENCY_SECONDS`. |
 """
 
 
@@ -172,10 +198,10 @@ def _formulas() -> str:
 |---|---|
 | pods | connections ÷ {CONNECTIONS_PER_POD:,}, at least 2 |
 | cores requested, memory limits | pods × {REQUESTED_CORES}, pods × 1 GiB |
-| cores busy | connections × {_FANOUT["rare_us"]} µs × events a second. It is less where rounds join events. One pod can use one core at most. |
+| cores busy | connections × {DELIVERY_US:g} µs × events a second. It is less where rounds join events. One pod can use one core at most. |
 | memory used | pods × ({IDLE_POD_BYTES / 1e6:.0f} MB + the ring's 64 MiB) + connections × {CONNECTION_BYTES / 1e3:.2f} KB. Slow clients come on top: up to `GATEWAY_OUTBOUND_MAX_BYTES` for all of a pod. |
 | Redis: memory | connections × {CHANNEL_BYTES} bytes. The histories come on top; `CLARION_HISTORY_*` bound them. |
-| Redis: events/s | 1 ÷ ({_REDIS["publish_us"]} µs + pods × {_REDIS["publish_per_pod_us"]} µs): the events to `all` that one core of Redis publishes. An event to one user reaches only the pods that hold this user: {_REDIS["publish_us"] + _REDIS["publish_per_pod_us"]:.0f} µs. |
+| Redis: events/s | 1 ÷ ({PUBLISH_US:g} µs + pods × {PUBLISH_PER_POD_US:g} µs): the events to `all` that one core of Redis publishes. An event to one user reaches only the pods that hold this user: {PUBLISH_US + PUBLISH_PER_POD_US:.0f} µs. |
 | Redis: out per event | pods × {BYTES_PER_POD} bytes for an event to `all`. Add what your events have above {_REDIS["event_bytes"]} bytes. |
 | a node is lost | connections × 2 lost pods (1 of up to three) ÷ pods ÷ (the other pods × {HANDSHAKES_PER_SECOND:,}/s): the time to admit the lost pods' clients, if each other pod has a core for it. Clients also spread themselves: up to 250 ms, doubled at each failure. |
 | roll-out | pods ÷ `maxSurge` × ({START_SECONDS} s to get ready + `minReadySeconds`) + {DRAIN_SECONDS} s of drain, with `maxSurge` 1 and `10%` |

@@ -211,6 +211,22 @@ def _pythons() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _growth() -> str:
+    rows = {
+        "CPU per delivery, by sockets on one gateway": ("delivery_us", "µs"),
+        "memory of the process per idle socket, by sockets": ("socket_bytes", "bytes"),
+        "CPU of Redis per event to `all`, by gateways": ("redis_us", "µs"),
+        "memory of Redis per user's stream with one event, by streams": ("stream_bytes", "bytes"),
+    }
+    lines = ["| | value at each size |", "|---|---|"]
+    for name, (curve, unit) in rows.items():
+        points = " · ".join(
+            f"{value:,} {unit} at {size:,}" for size, value in FIGURES["growth"][curve]
+        )
+        lines.append(f"| {name} | {points} |")
+    return "\n".join(lines) + "\n"
+
+
 def _avalanche() -> str:
     lines = [
         "| | peak in 1 s | peak in 0.1 s | without a connection, p50 / p99 | all back, from SIGTERM | attempts | deliveries missed |",
@@ -249,6 +265,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "targeted": _targeted,
     "publishing": _publishing,
     "pythons": _pythons,
+    "growth": _growth,
     "avalanche": _avalanche,
     "in-words": _rest_in_words,
 }

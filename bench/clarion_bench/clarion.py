@@ -29,7 +29,7 @@ NAMESPACE = "bench"
 SECRET = "a secret for benchmarks on loopback only"  # noqa: S105
 SCOPES = "publish:all publish:authenticated publish:user"
 # The services' defaults.
-_HISTORY = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=86_400)
+HISTORY = HistoryLimits(max_events=10_000, max_age_seconds=600, key_ttl_seconds=86_400)
 _TOKEN_SECONDS = 6 * 3600
 _TYPE = EVENT_TYPE.encode()
 
@@ -123,7 +123,7 @@ class BusPublisher:
 
     def __init__(self, redis_url: str, audience_of: Callable[[int], Audience]) -> None:
         self._runner = asyncio.Runner()
-        self._bus = Bus(redis_from_url(redis_url), Keyspace(NAMESPACE), _HISTORY)
+        self._bus = Bus(redis_from_url(redis_url), Keyspace(NAMESPACE), HISTORY)
         self._audience_of = audience_of
         self._sequence = 0
         self.position = 0

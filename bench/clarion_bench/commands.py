@@ -21,6 +21,15 @@ from clarion_bench.comparison import Comparison
 from clarion_bench.contenders import CONTENDERS, DEFAULT_SERVERS
 from clarion_bench.crowd import LoadError
 from clarion_bench.fanout import FanoutOptions, fanout
+from clarion_bench.growth import GrowthOptions, growth
+from clarion_bench.growth_points import (
+    GatewaysPoint,
+    Growth,
+    Point,
+    SocketsPoint,
+    StreamsPoint,
+)
+from clarion_bench.growth_tables import constants
 from clarion_bench.laboratory import Laboratory, laboratory
 from clarion_bench.machine import describe
 from clarion_bench.outbox import OutboxOptions, outbox
@@ -71,20 +80,9 @@ Result = (
     | Upstream
     | TopicFigure
     | Comparison
+    | Point
 )
-Kind = TypeVar(
-    "Kind",
-    Idle,
-    Trial,
-    Tail,
-    Publishing,
-    Avalanche,
-    Soak,
-    Outbox,
-    Upstream,
-    TopicFigure,
-    Comparison,
-)
+Kind = TypeVar("Kind", bound=Result)
 Measurement = Callable[[Laboratory, Callable[[str], None]], Iterable[Result]]
 
 _EXPECTED = (
@@ -243,6 +241,19 @@ def topics_command(
     _run("topics", lambda bench, announce: topics(options, bench, announce), output)
 
 
+@app.command("growth")
+def growth_command(
+    sockets: Annotated[int, Many] = 20_000,
+    gateways: Annotated[int, typer.Option(min=0, max=64, help="0: skip.")] = 8,
+    streams: Annotated[int, typer.Option(min=0, max=1_000_000, help="0: skip.")] = 100_000,
+    seconds: Seconds = 6,
+    output: Output = None,
+) -> None:
+    """What an event costs as sockets, gateways and streams grow, up to these sizes."""
+    options = GrowthOptions(sockets=sockets, gateways=gateways, streams=streams, seconds=seconds)
+    _run("growth", lambda bench, announce: growth(options, bench, announce), output)
+
+
 @app.command("avalanche")
 def avalanche_command(
     connections: Annotated[int, typer.Option(min=100, max=20_000)] = 5_000,
@@ -370,6 +381,11 @@ def _report(bench: Laboratory, results: Iterable[Result]) -> Report:
         comparisons=_of(Comparison, found),
         upstream=_of(Upstream, found),
         topics=_of(TopicFigure, found),
+        growth=Growth(
+            sockets=_of(SocketsPoint, found),
+            gateways=_of(GatewaysPoint, found),
+            streams=_of(StreamsPoint, found),
+        ),
     )
 
 
@@ -380,6 +396,11 @@ def _of(kind: type[Kind], results: Iterable[Result]) -> list[Kind]:
 def _print(report: Report) -> None:
     for table in tables(report):
         console.print(table)
+    if copied := constants(report.growth):
+        console.print("For docs/figures.toml:", style="bold")
+        # As it is: brackets are no markup, and a line stays one line.
+        console.print(copied, markup=False, highlight=False, soft_wrap=True)
+        console.print()
     machine = report.machine
     console.print(
         f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}, "

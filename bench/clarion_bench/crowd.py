@@ -21,7 +21,7 @@ from clarion_bench.polls import PollingProcess
 from clarion_bench.watch import WatchProcess
 
 _ANSWER_SECONDS = 90.0
-_PAUSE_SECONDS = 0.05
+BULK_PAUSE_SECONDS = 0.05
 CONCURRENCY = 50
 
 
@@ -31,7 +31,7 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Tally:
-    """The snapshots of both processes, added up."""
+    """The snapshots of several load processes, added up."""
 
     events: int
     fewest: int
@@ -41,6 +41,21 @@ class Tally:
     frame_bytes: int
     cpu_seconds: float
     latencies_ns: list[int]
+
+
+def added_up(snapshots: Sequence[Snapshot]) -> Tally:
+    """Add up the snapshots of all load processes; those without sockets do not count as uneven."""
+    holding = [snapshot for snapshot in snapshots if snapshot.most] or snapshots
+    return Tally(
+        events=sum(snapshot.events for snapshot in snapshots),
+        fewest=min(snapshot.fewest for snapshot in holding),
+        most=max(snapshot.most for snapshot in holding),
+        closed=sum(snapshot.closed for snapshot in snapshots),
+        misordered=sum(snapshot.misordered for snapshot in snapshots),
+        frame_bytes=max(snapshot.frame_bytes for snapshot in snapshots),
+        cpu_seconds=sum(snapshot.cpu_seconds for snapshot in snapshots),
+        latencies_ns=[late for snapshot in snapshots for late in snapshot.latencies_ns],
+    )
 
 
 class Loader:
@@ -108,7 +123,9 @@ class Crowd:
     """All sockets to one server."""
 
     def __init__(self, port: int, dialect: Dialect, stride: int = 1) -> None:
-        bulk = Orders(port, dialect, sampling=False, pause_seconds=_PAUSE_SECONDS, stride=stride)
+        bulk = Orders(
+            port, dialect, sampling=False, pause_seconds=BULK_PAUSE_SECONDS, stride=stride
+        )
         self._bulk = Loader(bulk)
         self._sample = Loader(replace(bulk, sampling=True, pause_seconds=0.0))
 
@@ -155,17 +172,7 @@ class Crowd:
         """
         snapshots = [self._bulk.snapshot(), self._sample.snapshot()]
         check_compressed(snapshots)
-        holding = [snapshot for snapshot in snapshots if snapshot.most] or snapshots
-        return Tally(
-            events=sum(snapshot.events for snapshot in snapshots),
-            fewest=min(snapshot.fewest for snapshot in holding),
-            most=max(snapshot.most for snapshot in holding),
-            closed=sum(snapshot.closed for snapshot in snapshots),
-            misordered=sum(snapshot.misordered for snapshot in snapshots),
-            frame_bytes=max(snapshot.frame_bytes for snapshot in snapshots),
-            cpu_seconds=sum(snapshot.cpu_seconds for snapshot in snapshots),
-            latencies_ns=snapshots[1].latencies_ns,
-        )
+        return added_up(snapshots)
 
     def close(self) -> None:
         """Close every socket and end both processes."""

@@ -13,6 +13,7 @@ its sockets in one loop into one buffer. There are two kinds of sockets:
 import contextlib
 import selectors
 import socket
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ from clarion_bench.payload import decode
 
 _BUFFER_BYTES = 1 << 20
 _OPENING_SECONDS = 60.0
+_PER_ADDRESS = 10_000
+# IP_BIND_ADDRESS_NO_PORT of Linux: connect chooses the port, knowing where to.
+_BIND_ADDRESS_NO_PORT = 24
 
 
 class Progress(Protocol):
@@ -82,6 +86,30 @@ class Snapshot:
     cpu_seconds: float
     latencies_ns: list[int] = field(repr=False)
     plain: int = 0
+
+
+def connected(port: int, number: int) -> socket.socket:
+    """Connect socket number `number` of a process to a port of this machine.
+
+    Linux gives sockets to the same address and port the even half of its ephemeral ports first,
+    about 14,000, and then searches all of these before each further connection. So after the first
+    10,000 the sockets come from another address of the loopback interface. Other platforms have
+    only 127.0.0.1 there.
+
+    Raises:
+        OSError: no connection is possible.
+    """
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if number >= _PER_ADDRESS and sys.platform.startswith("linux"):
+            connection.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            connection.bind((f"127.0.0.{1 + number // _PER_ADDRESS}", 0))
+        # Blocking on purpose: on loopback the kernel completes the connection inside the call.
+        connection.connect(("127.0.0.1", port))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 class Peer:
@@ -178,10 +206,8 @@ class LoadProcess:
         )
 
     def _connect(self, query: str) -> None:
-        # Blocking on purpose: on loopback the kernel completes the connection inside the call.
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection = connected(self._orders.port, len(self._peers))
         try:
-            connection.connect(("127.0.0.1", self._orders.port))
             peer, request = self._dial(connection, query)
             connection.send(request)
         except OSError:

@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 
 from clarion_bench import payload
+from clarion_bench.busy import Busy
 from clarion_bench.comparison import Comparison
+from clarion_bench.growth_points import Growth
 from clarion_bench.topic_figure import TopicFigure
 
 _DISTURBED = 0.15
@@ -30,18 +32,6 @@ class Machine:
     redis: str
     python_packages: dict[str, str]
     node_packages: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Busy:
-    """CPU time during a measurement, in cores, by user.
-
-    If the server's is well below 1, the load client was the limit, and only the CPU figures count.
-    """
-
-    server: float
-    client: float
-    others: float
 
 
 @dataclass(frozen=True)
@@ -264,6 +254,7 @@ class Report:
     comparisons: list[Comparison] = field(default_factory=list)
     upstream: list[Upstream] = field(default_factory=list)
     topics: list[TopicFigure] = field(default_factory=list)
+    growth: Growth = field(default_factory=Growth)
 
     @property
     def fanout(self) -> list[Trial]:
@@ -289,6 +280,7 @@ class Report:
                 *(result.others_busy for result in self.avalanche),
                 *(result.others_busy for result in self.soak),
                 *(result.others_busy for result in self.topics),
+                self.growth.others_busy,
             ],
             default=0.0,
         )

@@ -7,9 +7,10 @@ wait for the load client, which reads every 50 ms. Memory stays bounded.
 """
 
 import time
+from typing import Protocol
 
 from clarion_bench import payload
-from clarion_bench.crowd import Crowd
+from clarion_bench.crowd import Tally
 from clarion_bench.publishers import Publisher
 
 # Above 500 events/s several leave together, because the kernel does not keep a shorter sleep.
@@ -18,6 +19,17 @@ _WAITING_SECONDS = 0.4
 _ADAPT_SECONDS = 0.25
 _LEAST_UNDER_WAY = 16
 _MOST_UNDER_WAY = 16_384
+
+
+class Receivers(Protocol):
+    """Sockets that count what they receive: those of one server (`Crowd`), or of several."""
+
+    @property
+    def events(self) -> int:
+        """Deliveries received so far."""
+
+    def tally(self) -> Tally:
+        """Ask the load processes for all their counters."""
 
 
 class EventStream:
@@ -29,7 +41,7 @@ class EventStream:
     def __init__(
         self,
         publisher: Publisher,
-        crowd: Crowd,
+        crowd: Receivers,
         recipients: int,
         event_bytes: int = payload.SIZE_BYTES,
     ) -> None:
@@ -72,6 +84,11 @@ class EventStream:
                 self._publish(room)
             else:
                 time.sleep(0.0005)
+
+    def in_batches(self, batches: int, events: int) -> None:
+        """Publish batches of so many events, each as soon as Redis has the one before."""
+        for _ in range(batches):
+            self._publish(events)
 
     def settle(self, grace_seconds: float) -> bool:
         """Wait until all published events are received; say whether it was in time."""

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from statistics import median
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clarion_bench import payload
 from clarion_bench.comparison import Comparison
 from clarion_bench.contenders import CONTENDERS
+from clarion_bench.growth_tables import growth_tables
 from clarion_bench.results import (
     Avalanche,
-    Busy,
     Idle,
     Outbox,
     Publishing,
@@ -21,11 +20,11 @@ from clarion_bench.results import (
     Trial,
     Upstream,
 )
+from clarion_bench.sheet import busy_text, milliseconds, new_table
 from clarion_bench.topic_figure import TopicFigure
 
 # A server that used less of its core than this was waiting for the load client.
 _BOUND = 0.9
-_BUSY = "busy %"
 _MOMENTS_SHOWN = 12
 
 
@@ -40,6 +39,7 @@ def tables(report: Report) -> list[Table]:
         made.append(_upstream(report.upstream))
     if report.topics:
         made.append(_topics(report.topics))
+    made += growth_tables(report.growth)
     if report.avalanche:
         made.append(_avalanche(report.avalanche))
     made += [_soak(result) for result in report.soak]
@@ -67,31 +67,6 @@ def label(server: str) -> str:
     return CONTENDERS[server].label if server in CONTENDERS else server
 
 
-def _busy(busy: Busy) -> str:
-    """Show the load of a core in percent: by the server, the load client and other programs."""
-    return "/".join(f"{share * 100:.0f}" for share in (busy.server, busy.client, busy.others))
-
-
-def _table(title: str, columns: Sequence[str], *, busy: bool = True) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=f"{_BUSY}: of a core, by server/load/other programs" if busy else None,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column(columns[0], no_wrap=True)
-    for column in [*columns[1:], *([_BUSY] if busy else [])]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
 def _short(number: float) -> str:
     if number >= 1e6:
         return f"{number / 1e6:.1f} M"
@@ -117,7 +92,7 @@ def _received(result: Trial) -> str:
 def _comparisons(results: Sequence[Comparison]) -> Table:
     turns = len(results[0].old)
     title = f"Two checkouts, medians of {turns} turns each"
-    table = _table(title, ["", "old", "new", "change", "noise", ""], busy=False)
+    table = new_table(title, ["", "old", "new", "change", "noise", ""], busy=False)
     for result in results:
         table.add_row(
             result.figure,
@@ -132,39 +107,39 @@ def _comparisons(results: Sequence[Comparison]) -> Table:
 
 def _outbox(results: Sequence[Outbox]) -> Table:
     columns = ["rows", "rows/s", "CPU µs each", "commits/s", "p50 ms", "p99 ms"]
-    table = _table("A PostgreSQL outbox through one publisher", columns)
+    table = new_table("A PostgreSQL outbox through one publisher", columns)
     for result in results:
         table.add_row(
             f"{result.rows:,}",
             f"{result.rows_per_second:,.0f}",
             f"{result.cpu_us_per_row:.1f}",
             f"{result.commits_per_second:g}",
-            _milliseconds(result.p50_ms),
-            _milliseconds(result.p99_ms),
-            _busy(result.busy),
+            milliseconds(result.p50_ms),
+            milliseconds(result.p99_ms),
+            busy_text(result.busy),
         )
     return table
 
 
 def _upstream(results: Sequence[Upstream]) -> Table:
     columns = ["msgs/s", "CPU µs", "p99 ms", "others, p99 ms", "it hangs", "ratio"]
-    table = _table("Messages to an upstream, and the clients beside them", columns)
+    table = new_table("Messages to an upstream, and the clients beside them", columns)
     for result in results:
         table.add_row(
             f"{result.messages_per_second:,.0f}",
             f"{result.cpu_us_per_message:.1f}",
-            _milliseconds(result.p99_ms),
-            _milliseconds(result.others_p99_ms),
-            _milliseconds(result.others_hanging_p99_ms),
+            milliseconds(result.p99_ms),
+            milliseconds(result.others_p99_ms),
+            milliseconds(result.others_hanging_p99_ms),
             f"{result.ratio:.2f}",
-            _busy(result.busy),
+            busy_text(result.busy),
         )
     return table
 
 
 def _topics(results: Sequence[TopicFigure]) -> Table:
     columns = ["", "topics", "beside", "ratio", "aim", "others"]
-    table = _table(
+    table = new_table(
         "Topics on one gateway, medians of the turns; ✗: the aim is missed", columns, busy=False
     )
     for result in results:
@@ -186,7 +161,7 @@ def _figure(value: float) -> str:
 
 def _idle(results: Sequence[Idle]) -> Table:
     columns = ["", "sockets", "handshakes/s", "CPU µs each", "KB each"]
-    table = _table("Opening and holding sockets", columns)
+    table = new_table("Opening and holding sockets", columns)
     for result in results:
         bound = "" if result.busy.server > _BOUND else "≥ "
         table.add_row(
@@ -195,7 +170,7 @@ def _idle(results: Sequence[Idle]) -> Table:
             f"{bound}{result.handshakes_per_second:,.0f}",
             f"{result.cpu_us_per_handshake:,.0f}",
             f"{result.kilobytes_per_connection:,.1f}",
-            _busy(result.busy),
+            busy_text(result.busy),
         )
     return table
 
@@ -212,7 +187,7 @@ def _targeted(results: Sequence[Trial]) -> Table:
 
 def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
     columns = ["", "events\n/s", rate, "CPU µs\neach", "p50\nms", "p99\nms", "received"]
-    table = _table(title, columns)
+    table = new_table(title, columns)
     several = len({result.server for result in results}) > 1
     before = results[0].offered_per_second
     for result in results:
@@ -226,10 +201,10 @@ def _trials(title: str, rate: str, results: Sequence[Trial]) -> Table:
             f"{result.deliveries_per_second:,.0f}",
             f"{result.cpu_us_per_delivery:,.2f}",
             # In a burst, events wait by design.
-            _milliseconds(result.p50_ms) if offered else "",
-            _milliseconds(result.p99_ms) if offered else "",
+            milliseconds(result.p50_ms) if offered else "",
+            milliseconds(result.p99_ms) if offered else "",
             _received(result),
-            _busy(result.busy),
+            busy_text(result.busy),
         )
     return table
 
@@ -238,7 +213,7 @@ def _tails(results: Sequence[Tail]) -> Table:
     columns = ["", "events", "first\np50 ms", "first\np99 ms", "last\np50 ms", "last\np99 ms"]
     columns += ["reader\nms"]
     title = f"Single events: the first and the last of {results[0].sockets:,} sockets"
-    table = _table(title, columns)
+    table = new_table(title, columns)
     for result in results:
         table.add_row(
             label(result.server),
@@ -248,7 +223,7 @@ def _tails(results: Sequence[Tail]) -> Table:
             f"{result.last_p50_ms:.2f}",
             f"{result.last_p99_ms:.2f}",
             f"{result.reader_ms:.2f}",
-            _busy(result.busy),
+            busy_text(result.busy),
         )
     return table
 
@@ -265,7 +240,7 @@ def _publishing(results: Sequence[Publishing]) -> Table:
         "p99\nms",
     ]
     columns += ["re-\nfused"]
-    table = _table("Publishing over HTTP", columns)
+    table = new_table("Publishing over HTTP", columns)
     for result in results:
         table.add_row(
             label(result.server),
@@ -274,10 +249,10 @@ def _publishing(results: Sequence[Publishing]) -> Table:
             f"{result.requests_per_second:,.0f}",
             f"{result.events_per_second:,.0f}",
             f"{result.cpu_us_per_event:,.1f}",
-            _milliseconds(result.p50_ms),
-            _milliseconds(result.p99_ms),
+            milliseconds(result.p50_ms),
+            milliseconds(result.p99_ms),
             f"{result.refusals:,}",
-            _busy(result.busy),
+            busy_text(result.busy),
         )
     return table
 
@@ -285,7 +260,7 @@ def _publishing(results: Sequence[Publishing]) -> Table:
 def _avalanche(results: Sequence[Avalanche]) -> Table:
     columns = ["", "all back\ns", "peak\n/s", "peak in\n0.1 s", "away\np50 s", "away\np99 s"]
     columns += ["tries", "missed", "twice", "told"]
-    table = _table(f"{results[0].connections:,} clients lose their server", columns, busy=False)
+    table = new_table(f"{results[0].connections:,} clients lose their server", columns, busy=False)
     for result in results:
         table.add_row(
             label(result.server),
@@ -308,10 +283,10 @@ def _soak(result: Soak) -> Table:
         f"{result.connections:,} sockets, {result.users:,} of them users, {result.events:,} events "
         f"in {result.seconds:,.0f} s:\n{result.lost:,} lost, {result.doubled:,} doubled, "
         f"{result.closed:,} closed, {'even' if result.even else 'UNEVEN'}; "
-        f"{result.resumed:,} resumes; p50 {_milliseconds(result.p50_ms)} ms, "
-        f"p99 {_milliseconds(result.p99_ms)} ms"
+        f"{result.resumed:,} resumes; p50 {milliseconds(result.p50_ms)} ms, "
+        f"p99 {milliseconds(result.p99_ms)} ms"
     )
-    table = _table(title, columns, busy=False)
+    table = new_table(title, columns, busy=False)
     moments = result.moments
     step = max(1, len(moments) // _MOMENTS_SHOWN)
     for moment in [*moments[:-1:step], moments[-1]]:

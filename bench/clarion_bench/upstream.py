@@ -15,13 +15,14 @@ from typing import Final
 
 from clarion_bench import clarion
 from clarion_bench.backend import ANSWERED, HANGING
+from clarion_bench.busy import Busy
 from clarion_bench.crowd import Crowd
 from clarion_bench.dialects import CLARION
 from clarion_bench.laboratory import Laboratory
 from clarion_bench.launch import Launch
 from clarion_bench.payload import encode
 from clarion_bench.processes import ServerProcess, free_port, running
-from clarion_bench.results import Busy, Upstream, percentile
+from clarion_bench.results import Upstream, percentile
 from clarion_bench.senders import Senders, Sent
 from clarion_bench.window import clock
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import psutil
 
 from clarion_bench.broker import Broker
+from clarion_bench.busy import Busy
 from clarion_bench.crowd import Crowd, Tally
 from clarion_bench.processes import ServerProcess
-from clarion_bench.results import Busy
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from clarion_bench.busy import Busy
 from clarion_bench.comparison import Comparison
 from clarion_bench.results import (
-    Busy,
     Idle,
     Machine,
     Outbox,
