@@ -14,6 +14,7 @@ from msgspec import Meta, Raw, Struct
 from clarion_contract.events.audience import Audience, UnknownKind, parse_audience
 from clarion_contract.events.event import CONNECTION_ID_PATTERN, TYPE_PATTERN, to_the_end
 from clarion_contract.events.naming import InvalidName
+from clarion_contract.events.nesting import check_nesting
 from clarion_contract.events.surrogates import has_lone
 from clarion_contract.events.topic import check_topic
 
@@ -91,6 +92,7 @@ def decode_answer(body: bytes) -> UpstreamAnswer:
     try:
         body.decode()  # msgspec does not check inside raw parts
         answer = _ANSWER.decode(body)
+        check_nesting(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         reason = "half a surrogate pair" if has_lone(body) else str(error)
         raise InvalidAnswer(f'expected an answer such as {{"reply": …}}: {reason}') from None

@@ -14,6 +14,7 @@ import msgspec
 
 from clarion_contract.events import surrogates
 from clarion_contract.events.event import Event
+from clarion_contract.events.nesting import check_nesting
 from clarion_gateway.wire import frames
 from clarion_gateway.wire.format import (
     MAIN,
@@ -116,6 +117,7 @@ class NativeFormat:
         """
         try:
             said = _decoder.decode(message)
+            check_nesting(message)
         except RecursionError:
             raise Malformed("expected JSON that is nested less deeply") from None
         except msgspec.MsgspecError as error:

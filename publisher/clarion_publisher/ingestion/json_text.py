@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events import surrogates
+from clarion_contract.events.nesting import check_nesting
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 
 _JSON: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -18,6 +19,7 @@ def bad_json(data: bytes) -> Refusal | None:
         if not data.isascii():
             data.decode()
         _JSON.decode(data)
+        check_nesting(data)
     except UnicodeDecodeError as error:
         return _bad_data("JSON in UTF-8", f"other bytes (byte {error.start})")
     except RecursionError:

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from clarion_contract.events import surrogates
+from clarion_contract.events.nesting import check_nesting
 from clarion_gateway.wire.format import MAIN
 from clarion_gateway.wire.messages import Malformed
 from clarion_gateway.wire.parts import ATTACHMENTS_MAX
@@ -153,6 +154,7 @@ def _with_payload(
     if type_ is PacketType.CONNECT and not payload:
         return Packet(type_, namespace, id_)
     try:
+        check_nesting(payload)
         if type_ in {PacketType.CONNECT, PacketType.CONNECT_ERROR}:
             return Packet(type_, namespace, id_, _object.decode(payload))
         arguments = _arguments.decode(payload)

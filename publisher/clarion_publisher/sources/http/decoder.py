@@ -16,6 +16,7 @@ import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
 from clarion_contract.events import surrogates
+from clarion_contract.events.nesting import LEVELS_MAX, check_nesting
 from clarion_contract.events.pointers import json_pointer
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.problems import (
@@ -144,6 +145,9 @@ def decode_each(
     events: list[AnyBody | Refusal]
     try:
         events = [*form.whole(body)]
+        if body.count(b"[") + body.count(b"{") > LEVELS_MAX:  # else none is nested so deeply
+            for raw in form.split(body):
+                check_nesting(bytes(raw))
     except ValidationError as error:
         raws = _raw_events(form, body, error, max_events)
         events = [_event_or_refusal(form, raw) for raw in raws]
@@ -208,11 +212,13 @@ def decode_one(decoder: msgspec.json.Decoder[AnyBody], body: bytes, row: Row) ->
     """
     check_text(body)
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
+        check_nesting(body)
     except ValidationError:
         raise invalid(row, *_field_errors(_syntax_checked(body), decoder.type)) from None
     except (DecodeError, RecursionError) as error:
         raise _malformed(body, error) from None
+    return decoded
 
 
 def decode_text(body: bytes) -> Raw:
@@ -274,9 +280,11 @@ def _malformed(body: bytes, error: Exception) -> HttpRefusal:
 def _syntax_checked(body: bytes) -> Raw:
     """Parse the body again, because msgspec stops at a bad field, before later syntax errors."""
     try:
-        return msgspec.json.decode(body, type=Raw)
+        raw = msgspec.json.decode(body, type=Raw)
+        check_nesting(body)
     except (DecodeError, RecursionError) as error:
         raise _malformed(body, error) from None
+    return raw
 
 
 def _field_errors(raw: Raw, cls: type[Struct]) -> list[FieldError]:

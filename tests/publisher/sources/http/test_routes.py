@@ -577,9 +577,12 @@ class TestOddText:
             return json.dumps(event(data=0)).replace("0", "[" * depth + "]" * depth)
 
         assert client.post(EVENTS, content=nested(500)).status_code == 201
-        problem = assert_problem(
-            client.post(EVENTS, content=nested(20_000)), problems.MALFORMED_JSON
-        )
+        batch = f'{{"events": [{nested(500)}, {nested(100)}]}}'
+        assert client.post(BATCH, content=batch).status_code == 200
+        for body in (nested(520), nested(20_000)):
+            problem = assert_problem(client.post(EVENTS, content=body), problems.MALFORMED_JSON)
+            batch = f'{{"events": [{nested(1)}, {body}]}}'
+            assert_problem(client.post(BATCH, content=batch), problems.MALFORMED_JSON)
         assert "nested too deeply" in problem["detail"]
 
     @pytest.mark.parametrize("path", [EVENTS + "/", BATCH + "/", "/v1/connections/"])
