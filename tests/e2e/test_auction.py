@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clarion_examples.auction.store import Postgres
 from tests.cli.clarion import ROOT
 from tests.e2e.client import Socket, opened
 from tests.e2e.stack import Stack, make_stack
@@ -42,6 +43,12 @@ def auction(
     )
     with made.running():
         yield made
+
+
+async def test_gateways_that_start_at_the_same_moment_make_the_tables_once(database: str) -> None:
+    stores = [Postgres(database) for _ in range(8)]
+    await asyncio.gather(*(store.create() for store in stores))
+    assert await stores[0].run("SELECT count(*) FROM lots") == [(0,)]
 
 
 async def ask(socket: Socket, type_: str, data: dict[str, Any]) -> dict[str, Any]:

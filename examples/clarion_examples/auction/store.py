@@ -16,6 +16,8 @@ LOTS: Final = {1: "A lamp", 2: "A bicycle", 3: "A map of 1890"}
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS lots (lot integer PRIMARY KEY, cents integer, bidder text)"
 )
+# Any number that no other program takes a lock on in this database.
+_SCHEMA_LOCK: Final = 73_190_522
 _LOTS: Final = "INSERT INTO lots (lot, cents) VALUES (?, 0) ON CONFLICT DO NOTHING"
 _BID: Final = "UPDATE lots SET cents = ?, bidder = ? WHERE lot = ? AND cents < ? RETURNING lot"
 _READ: Final = "SELECT cents, bidder FROM lots WHERE lot = ?"
@@ -23,6 +25,10 @@ _READ: Final = "SELECT cents, bidder FROM lots WHERE lot = ?"
 
 class Store(Protocol):
     """Runs a statement with ``?`` for its values, and commits."""
+
+    async def create(self) -> None:
+        """Make the tables, unless they are there."""
+        ...
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of the result."""
@@ -34,6 +40,14 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self._url = url
+
+    async def create(self) -> None:
+        """See `Store`. Two gateways that start at the same moment wait for each other."""
+        import psycopg  # noqa: PLC0415 - only needed here
+
+        async with await psycopg.AsyncConnection.connect(self._url) as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SCHEMA_LOCK])
+            await connection.execute(_SCHEMA)
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """See `Store`."""
@@ -49,6 +63,10 @@ class Sqlite:
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+
+    async def create(self) -> None:
+        """See `Store`."""
+        self._connection.execute(_SCHEMA)
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """See `Store`."""
@@ -71,7 +89,7 @@ async def opened() -> AsyncIterator[Store]:
             store = stack.enter_context(
                 contextlib.closing(Sqlite(os.environ.get("AUCTION_FILE", "auction.sqlite")))
             )
-        await store.run(_SCHEMA)
+        await store.create()
         for lot in LOTS:
             await store.run(_LOTS, lot)
         yield store
