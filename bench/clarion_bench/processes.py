@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import psutil
@@ -150,5 +150,8 @@ def answers_ok(url: str) -> bool:
     try:
         with urlopen(url, timeout=1) as response:  # noqa: S310 - a loopback URL made by us
             return bool(response.status == 200)
+    except HTTPError as error:
+        error.close()
+        return False
     except (URLError, OSError):
         return False

@@ -52,6 +52,7 @@ def test_rules_are_valid() -> None:
 
 
 @needs_promtool
+@pytest.mark.timeout(600)
 def test_rules_fire_where_they_must_and_only_there() -> None:
     assert "SUCCESS" in promtool("test", "rules", ALERT_TESTS)
 
