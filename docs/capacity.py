@@ -34,7 +34,7 @@ MAX_CONNECTIONS: Final = 20_000
 CONNECTIONS_PER_POD: Final = MAX_CONNECTIONS * 70 // 100
 
 # From `clarion bench growth`.
-DELIVERY_US: Final = at(_GROWTH["delivery_us"], CONNECTIONS_PER_POD)
+DELIVERY_US: Final = round(at(_GROWTH["delivery_us"], CONNECTIONS_PER_POD), 1)
 """CPU for one event to one of a pod's sockets, when events are too rare to be joined."""
 DELIVERY_SECONDS: Final = DELIVERY_US * 1e-6
 PROCESS_BYTES: Final = round(at(_GROWTH["socket_bytes"], CONNECTIONS_PER_POD))
@@ -174,10 +174,11 @@ def _reach(curve: str) -> str:
 def _measured() -> str:
     fanout, targeted, publishing = _FANOUT, _TARGETED, _PUBLISHING
     return f"""\
-**Measured** on one core of an AMD EPYC. [Performance](performance.md) says how. The memory was measured with the
+**Measured** on one core: a delivery, the memory of the process and users' streams on an Intel Xeon, all else on an
+AMD EPYC. [Performance](performance.md) says how. The memory was measured with the
 image in a memory cgroup, with 300 and 10,300 sockets of one user each. Redis was measured on Valkey 9.1.2.
 [`clarion bench growth`](../bench/README.md#growth) measures how the figures grow. They reach up to {_reach("delivery_us")} sockets on one
-gateway for a delivery and {_reach("socket_bytes")} for its memory, {_reach("redis_us")} gateways on one Redis, and {_reach("stream_bytes")} users' streams.
+gateway for a delivery and {_reach("socket_bytes")} for its memory, {_reach("redis_single_us")} gateways on one Redis (and by hand {_reach("redis_us")} subscribed connections), and {_reach("stream_bytes")} users' streams.
 
 | | |
 |---|---|

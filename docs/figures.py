@@ -215,7 +215,11 @@ def _growth() -> str:
     rows = {
         "CPU per delivery, by sockets on one gateway": ("delivery_us", "µs"),
         "memory of the process per idle socket, by sockets": ("socket_bytes", "bytes"),
-        "CPU of Redis per event to `all`, by gateways": ("redis_us", "µs"),
+        "CPU of a busy Redis per event to `all`, by gateways": ("redis_us", "µs"),
+        "CPU of Redis per event, at 200 single events/s": ("redis_single_us", "µs"),
+        "CPU of Redis per event, in batches of 100": ("redis_batched_us", "µs"),
+        "CPU of one gateway with 20 sockets per event to `all`, by gateways": ("gateway_us", "µs"),
+        "CPU of the gateway per event to a single user, by users' streams": ("targeted_us", "µs"),
         "memory of Redis per user's stream with one event, by streams": ("stream_bytes", "bytes"),
     }
     lines = ["| | value at each size |", "|---|---|"]
