@@ -120,6 +120,61 @@ def _beside() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _beside_later() -> str:
+    lines = [
+        "| | CPU per delivery, 20 events/s | at 150 events/s | p99 at 150/s | CPU per handshake |",
+        "|---|---|---|---|---|",
+    ]
+    names = {
+        "clarion": "**Clarion**, with tokens",
+        "uws": "uWebSockets (C++), no tokens",
+        "centrifugo": "Centrifugo, with tokens and history",
+    }
+    for server, name in names.items():
+        each = FIGURES["beside-later"][server]
+        lines.append(
+            f"| {name} | {each['rare_us']} µs | {each['busy_us']} µs | {each['p99_ms']:,} ms | {each['handshake_us']} µs |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _compression() -> str:
+    lines = ["| | CPU per delivery | p99 | received of 40,000/s |", "|---|---|---|---|"]
+    names = {"clarion": "**Clarion**", "ws": "ws", "uws": "uWebSockets (C++)"}
+    for server, (cpu_us, p99_ms, received) in FIGURES["compression"].items():
+        base, _, deflate = server.partition("-")
+        name = names[base] + (", compressed" if deflate else "")
+        held = "all" if received > 39_000 else f"{received:,}, falls behind"
+        lines.append(f"| {name} | {cpu_us} µs | {p99_ms:,} ms | {held} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tails() -> str:
+    lines = [
+        "| | first socket, p50 / p99 | last socket, p50 / p99 | reading all takes the reader |",
+        "|---|---|---|---|",
+    ]
+    names = {
+        "clarion": "**Clarion**, with tokens and history",
+        "uws": "uWebSockets (C++), no tokens",
+    }
+    tails = FIGURES["tails"]
+    for server, name in names.items():
+        first_p50, first_p99, last_p50, last_p99, reader = tails[server]
+        lines.append(
+            f"| {name} | {first_p50} / {first_p99} ms | {last_p50} / {last_p99} ms | {reader} ms |"
+        )
+    slower, tail = (tails["clarion"][place] / tails["uws"][place] for place in (2, 3))
+    lines += [
+        "",
+        (
+            f"At the median, Clarion's last socket has the event {slower - 1:.0%} later than that of uWebSockets; "
+            f"at the p99, after {tail:.1f} times the time."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _polling() -> str:
     polling = FIGURES["polling"]
     clarion, socketio = polling["clarion-polling"], polling["socketio-polling"]
@@ -268,6 +323,9 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "fan-out": _fanout,
     "fan-out-runs": _fanout_runs,
     "beside": _beside,
+    "beside-later": _beside_later,
+    "compression": _compression,
+    "tails": _tails,
     "polling": _polling,
     "sources": _sources,
     "targeted": _targeted,

@@ -80,7 +80,8 @@ def test_the_page_says_how_far_the_measurements_reach() -> None:
     for curve, words in {
         "delivery_us": "sockets on one gateway for a delivery",
         "socket_bytes": "for its memory",
-        "redis_us": "gateways on one Redis",
+        "redis_single_us": "gateways on one Redis",
+        "redis_us": "subscribed connections",
         "stream_bytes": "users' streams",
     }.items():
         assert f" {largest(FIGURES['growth'][curve]):,} {words}" in text
