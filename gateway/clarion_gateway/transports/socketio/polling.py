@@ -96,6 +96,8 @@ class Polling:
 
     def write(self, data: bytes) -> None:
         """See `clarion_gateway.transports.socketio.session.Carrier`."""
+        if not data:  # the format has no word for it: the poll need not end
+            return
         self._exchanges.write(data)
         if self._poll is not None:
             if not self._is_flushing:  # everything that is written now leaves together

@@ -61,6 +61,22 @@ def test_what_is_written_in_one_pass_leaves_in_one_answer() -> None:
         assert gateway.transport.written.endswith(b"\r\n\r\n40\x1e41\x1e42")
 
 
+def test_what_the_format_has_no_word_for_ends_no_poll() -> None:
+    """Such as the keep-alive of other formats, while the gateway does not read from the client."""
+    with running_gateway() as gateway:
+        client = Client(gateway)
+        client.say(head("first"))
+        written = len(gateway.transport.written)
+        session = client.session("first")
+        assert session is not None
+        for word in (b"", session.connection.format.visible_ping):
+            gateway.loop.call_soon(session.connection.write, word)
+        gateway.loop.settle()
+        assert len(gateway.transport.written) == written
+        client.do("write", "first", 5)
+        assert gateway.transport.written.endswith(b"\r\n\r\n4xxxxx")
+
+
 def test_only_a_page_that_asks_may_read_an_answer_that_is_shared() -> None:
     allowed = b"\r\naccess-control-allow-origin: https://test\r\n"
     with running_gateway() as gateway:
