@@ -120,12 +120,12 @@ def test_a_head_that_does_not_end(connection: Connection, piece: bytes) -> None:
     connection.send(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nX: ")
     sent = 0
     try:
-        while sent < 4 << 20:
+        while sent < 32 << 20:  # more than the kernel keeps: a busy publisher refuses it later
             connection.send(piece % (sent, b"a" * 1_000))
             sent += 1_000
     except ConnectionError:
         pass
-    assert sent < 4 << 20
+    assert sent < 32 << 20
     connection.close()
 
 
