@@ -249,7 +249,7 @@ def growth_command(
     seconds: Seconds = 6,
     output: Output = None,
 ) -> None:
-    """What an event costs as sockets, gateways and streams grow, up to these sizes."""
+    """Costs of an event as sockets, gateways and streams grow, up to these sizes."""
     options = GrowthOptions(sockets=sockets, gateways=gateways, streams=streams, seconds=seconds)
     _run("growth", lambda bench, announce: growth(options, bench, announce), output)
 

@@ -50,7 +50,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the events of a window cost.
+    """The costs of the events of a window.
 
     - `gateways_us`, `redis_us`, `publishing_us`: CPU per event, above the quiet window; that of
       all gateways together.
@@ -127,7 +127,7 @@ def _settle(stream: EventStream) -> None:
 
 
 def between(start: Spent, quiet: Spent, end: Spent, events: int) -> Costs:
-    """What the events between `quiet` and `end` cost above the time from `start` to `quiet`."""
+    """The costs of the events between `quiet` and `end`, above those from `start` to `quiet`."""
     seconds = end.at - quiet.at
     # The end waits for the last deliveries, so the windows differ in length.
     longer = seconds / (quiet.at - start.at)

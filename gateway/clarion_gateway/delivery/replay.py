@@ -71,7 +71,7 @@ class _Log:
 
 @dataclass(slots=True)
 class _Search:
-    """What is known so far of the events that one client missed.
+    """The search for the events that one client missed.
 
     Attributes:
         since: the client's position.
