@@ -126,9 +126,7 @@ class Resumption:
         if not self._positions.exact:  # as in `collect`
             await self._subscription.refresh()
         return [
-            None
-            if self._is_ahead(since) or (missed and missed.newest_piece > self._delivery.position)
-            else missed
+            None if self._is_ahead(since) else missed
             for (_, since), missed in zip(clients, found, strict=True)
         ]
 

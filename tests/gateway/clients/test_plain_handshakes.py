@@ -21,6 +21,7 @@ from clarion_gateway.connections.connection import State
 from tests.gateway.clients.test_admission import ALICE, Door, welcome_of
 from tests.gateway.clockwork import ClockworkLoop
 from tests.gateway.recorder import Recorder, sample
+from tests.gateway.test_cluster import CLUSTER, HERS, OVERLAP_SECONDS
 
 
 class PlainDoor(Door):
@@ -453,3 +454,48 @@ def test_a_bug_while_logs_are_read_costs_nobody_the_handshake(
     door.loop.settle()
     assert client.event_ids == missed
     assert welcome_of(other)["resumed"] is True
+
+
+def test_keepalive_looks_after_a_client_that_came_back(door: PlainDoor) -> None:
+    (client,) = door.come_back(("alice", door.delivery.position))
+    door.loop.settle()
+    door.sweeper.sweep()
+    assert client.pings == 1
+
+
+# On a cluster
+
+
+@pytest.fixture
+def clustered(loop: ClockworkLoop) -> PlainDoor:
+    door = PlainDoor(loop, redis_url=CLUSTER)
+    loop.advance(OVERLAP_SECONDS)  # all that is needed is younger than the data set
+    door.call("alice")
+    loop.advance(0.1)
+    return door
+
+
+def test_what_is_on_its_way_to_a_client_that_resumes_comes_once(clustered: PlainDoor) -> None:
+    """Its log already has the event, and the connection to its primary lags behind."""
+    (since,) = clustered.publish(ALICE)
+    clustered.subscriber.lag(HERS)
+    (late,) = clustered.publish(ALICE)
+    (client,) = clustered.come_back(("alice", since))
+    clustered.loop.advance(0.1)
+    assert not client.written, "still to come, or already there: nobody can tell yet"
+    clustered.subscriber.arrive(HERS)
+    clustered.loop.advance(0.1)
+    assert welcome_of(client)["resumed"] is True
+    assert client.event_ids == [late]
+
+
+def test_a_log_that_begins_with_the_clients_last_event_is_whole(clustered: PlainDoor) -> None:
+    """Reading begins an overlap earlier, where the log has nothing."""
+    clustered.publish(ALICE)
+    (since,) = clustered.publish(ALICE)
+    clustered.bus.trim(ALICE.stream, 1)
+    missed = clustered.publish(ALICE)
+    (client,) = clustered.come_back(("alice", since))
+    clustered.loop.advance(0.1)
+    assert welcome_of(client)["resumed"] is True
+    assert client.event_ids == missed

@@ -232,6 +232,16 @@ async def test_a_glance_says_which_clients_have_to_be_looked_at_alone() -> None:
     assert sample(past.metrics, "clarion_resume_sources_total", source="redis") == 0
 
 
+async def test_events_that_all_clients_share_are_not_too_much_for_a_glance() -> None:
+    past = Past()
+    shared = [past.publish(ALL, b"1" * 20_000) for _ in range(5)]
+    own = past.publish(ALICE)
+    (found,) = await past.replay.glance([(Recorder("alice"), past.begin)])
+    assert found is not None
+    in_segments = [event.id for segment in found.segments for event in segment.events]
+    assert sorted([*in_segments, *(event.id for event in found.events)]) == [*shared, own]
+
+
 async def test_a_glance_without_redis_serves_those_who_need_the_ring_only() -> None:
     past = Past()
     id_ = past.publish(ALL)

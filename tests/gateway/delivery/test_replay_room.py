@@ -111,6 +111,16 @@ def test_room_is_bounded_and_goes_on_to_the_next(replays: Replays) -> None:
     assert (replays.room.used_bytes, replays.busy) == (0, 0)
 
 
+def test_nobody_overtakes_one_that_waits_for_much(replays: Replays) -> None:
+    for user in ("alice", "bob", "carol"):
+        replays.take(user, 2 * MIB)
+    replays.take("dave", MIB)
+    _, much = replays.take("erin", 2 * MIB)
+    others = [replays.take(user, MIB) for user in ("frank", "gina", "harry")]
+    assert not much.done()
+    assert not any(task.done() for _, task in others)
+
+
 def test_one_users_replays_leave_room_for_others(replays: Replays) -> None:
     taken = [replays.take("alice", MIB) for _ in range(9)]
     taken += [replays.take(None, 5 * MIB // 2) for _ in range(9)]
