@@ -16,7 +16,7 @@ import msgspec
 from msgspec import DecodeError, Raw, Struct, ValidationError
 
 from clarion_contract.events import surrogates
-from clarion_contract.events.nesting import LEVELS_MAX, check_nesting
+from clarion_contract.events.nesting import check_nesting, may_be_too_deep
 from clarion_contract.events.pointers import json_pointer
 from clarion_publisher.ingestion.refusal import FieldError, Refusal, invalid_event
 from clarion_publisher.sources.http.problems import (
@@ -145,7 +145,7 @@ def decode_each(
     events: list[AnyBody | Refusal]
     try:
         events = [*form.whole(body)]
-        if body.count(b"[") + body.count(b"{") > LEVELS_MAX:  # else none is nested so deeply
+        if may_be_too_deep(body):  # the batch may have many events, of a few levels each
             for raw in form.split(body):
                 check_nesting(bytes(raw))
     except ValidationError as error:
