@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,7 +25,6 @@ import structlog
 from clarion_contract.service.supervisor import Spawn
 from clarion_gateway.clients.admission import Admission, Joining, Plain
 from clarion_gateway.clients.opening import Opening
-from clarion_gateway.clients.resumption import Sent
 from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.delivery.missed import Missed
 
@@ -130,6 +129,13 @@ class PlainHandshakes:
 
     async def _join(self, clients: Sequence[_Client]) -> None:
         """Join the audiences of clients, then admit each of them."""
+        try:
+            await self._join_and_admit(clients)
+        finally:
+            self._joins -= 1
+        self._arrange()
+
+    async def _join_and_admit(self, clients: Sequence[_Client]) -> None:
         error: Exception | None = None
         try:
             # Clients come in order, so the first one's time is up before that of all others.
@@ -141,12 +147,8 @@ class PlainHandshakes:
         if isinstance(error, TimeoutError):
             clients = self._give_back(clients)
         returning = [client for client in clients if not self._finish(client, self._admit, error)]
-        try:
-            if returning:
-                await self._resume(returning)
-        finally:
-            self._joins -= 1
-        self._arrange()
+        if returning:
+            await self._resume(returning)
 
     def _give_back(self, clients: Sequence[_Client]) -> Sequence[_Client]:
         """Let clients that have time left wait for another join; returns the others."""
@@ -169,7 +171,10 @@ class PlainHandshakes:
             _log.exception("nothing read for clients that come back together")
         for place, (client, missed) in enumerate(zip(clients, found, strict=True), 1):
             if missed is None:
-                self._spawn("handshake", self._resume_alone(client))
+                # It needs more than a glance.
+                plain, connection = client.plain, client.connection
+                alone = self._admission.resume(connection, plain, client.began, client.until)
+                self._spawn("handshake", self._welcomed_after(alone, connection))
             else:
                 self._finish(client, partial(self._resume_at_once, found=missed))
             if not place % _CLIENTS_PER_STEP:
@@ -186,20 +191,17 @@ class PlainHandshakes:
         connection = client.connection
         left = self._admission.resume_at_once(connection, client.plain, found)
         if left:
-            self._spawn("handshake", self._send(connection, left))
+            sending = self._admission.welcoming.send(connection, left)
+            self._spawn("handshake", self._welcomed_after(sending, connection))
         else:
             self._welcomed(connection)
         return True
 
-    async def _send(self, connection: Connection, missed: Sequence[Sent]) -> None:
-        await self._admission.welcoming.send(connection, missed)
-        if connection.state is not State.CLOSED:
-            self._welcomed(connection)
-
-    async def _resume_alone(self, client: _Client) -> None:
-        """Welcome a client that needs more than a glance."""
-        connection = client.connection
-        await self._admission.resume(connection, client.plain, client.began, client.until)
+    async def _welcomed_after(
+        self, catching_up: Coroutine[None, None, None], connection: Connection
+    ) -> None:
+        """Let a client catch up in a task of its own."""
+        await catching_up
         if connection.state is not State.CLOSED:
             self._welcomed(connection)
 

@@ -175,7 +175,7 @@ class Resumption:
             return False
         written, left = 0, deque(items)
         while left:
-            written = self._write_chunk(connection, left, written)
+            written, _ = self._write_chunk(connection, left, written)
         self._hub.go_live(connection)
         return True
 
@@ -217,22 +217,27 @@ class Resumption:
         Returns:
             The highest id that the client has been told.
         """
+        left_bytes = sum(_cost(item) for item in items)
         while items and connection.state is State.CATCHING_UP:
-            written = self._write_chunk(connection, items, written)
+            written, cost_bytes = self._write_chunk(connection, items, written)
+            left_bytes -= cost_bytes
             await _drained(connection)
-            self._replay.room.keep(connection, sum(_cost(item) for item in items))
+            self._replay.room.keep(connection, left_bytes)
             if items:  # a fast client must not keep the event loop busy until it has everything
                 await asyncio.sleep(0)
         return written
 
-    def _write_chunk(self, connection: Connection, items: deque[Sent], written: int) -> int:
+    def _write_chunk(
+        self, connection: Connection, items: deque[Sent], written: int
+    ) -> tuple[int, int]:
         """Write the first items; takes them out.
 
         Args:
             written: see `_write`.
 
         Returns:
-            The highest id that the client has been told.
+            The highest id that the client has been told, and the memory of the items for this
+            client alone.
         """
         wire_format = connection.format
         first = items[0]
@@ -243,11 +248,12 @@ class Resumption:
             self._hub.outbound.shared = first.encoded(wire_format)
             connection.write(self._hub.outbound.shared)
             self._hub.outbound.shared = None
-            return max(written, first.last)
+            return max(written, first.last), 0
         chunk: list[bytes] = []
-        size_bytes = 0
+        size_bytes = cost_bytes = 0
         while items and size_bytes < _CHUNK_BYTES and not isinstance(item := items[0], Segment):
             items.popleft()
+            cost_bytes += _cost(item)
             if isinstance(item, Gap):
                 written = max(written, item.position)
                 frame = wire_format.gap(written)
@@ -257,7 +263,7 @@ class Resumption:
             chunk.append(frame)
             size_bytes += len(frame)
         connection.write(chunk[0] if len(chunk) == 1 else b"".join(chunk))
-        return written
+        return written, cost_bytes
 
     def _with_gaps(self, events: Sequence[Event | Segment], held: Sequence[Item]) -> list[Sent]:
         """Put each gap that was held before the events that lie after it, or came in after it."""
