@@ -34,9 +34,12 @@ def _constants(growth: Growth) -> Iterator[str]:
             "socket_bytes", [(p.sockets, p.kilobytes_per_socket * 1024, 0) for p in sockets]
         )
     if gateways := growth.gateways:
-        yield _pairs("redis_us", [(p.gateways, p.redis_us, 1) for p in gateways])
+        yield _pairs("redis_single_us", [(p.gateways, p.redis_us, 1) for p in gateways])
+        yield _pairs("redis_batched_us", [(p.gateways, p.redis_batched_us, 1) for p in gateways])
+        yield _pairs("gateway_us", [(p.gateways, p.pod_us, 0) for p in gateways])
     if streams := growth.streams:
         yield _pairs("stream_bytes", [(p.streams, p.bytes_per_stream, 0) for p in streams])
+        yield _pairs("targeted_us", [(p.streams, p.gateway_us, 1) for p in streams])
 
 
 def _pairs(name: str, points: Sequence[tuple[int, float, int]]) -> str:
