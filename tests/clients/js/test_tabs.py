@@ -62,6 +62,11 @@ class Tabs:
     async def wait(self, page: Page, condition: str) -> None:
         await page.wait_for_function(condition, timeout=SECONDS * 1_000, polling=20)
 
+    async def wait_for_another_connection(self, page: Page, before: str) -> None:
+        """Wait until a tab is open on a connection of another tab that leads."""
+        script = "before => ![undefined, before].includes(client.status.connection)"
+        await page.wait_for_function(script, arg=before, timeout=SECONDS * 1_000, polling=20)
+
     async def hears(self, page: Page, last: object) -> list[Any]:
         """Everything that a tab has heard when it hears this."""
         script = "last => heard.includes(last)"
@@ -183,10 +188,10 @@ async def test_logging_out_in_one_tab_logs_all_out(stack: Stack, tabs: Tabs) -> 
     await second.evaluate("client.logout()")
     for page in (first, second, third):
         await tabs.wait(page, "client.status.user === null")
+    before = await second.evaluate("client.status.connection")
     await first.close()
-    await tabs.wait(second, "client.status.state === 'connecting'")
     for page in (second, third):
-        await tabs.wait(page, "client.status.state === 'open'")
+        await tabs.wait_for_another_connection(page, before)
         assert await page.evaluate("client.status.user") is None, "the next tab to lead knows"
     await third.evaluate("client.login()")
     for page in (second, third):
@@ -302,9 +307,10 @@ async def test_each_tab_knows_who_receives_its_topics(stack: Stack, tabs: Tabs) 
     await other.evaluate("client.subscribe('room.more')")
     await other.evaluate(members, "room.more")
     await tabs.wait(other, "String(members['room.more']) === 'alice'")
+    before = await other.evaluate("client.status.connection")
     await leader.close()
     for page in (other, late):
-        await tabs.wait(page, "client.status.state === 'open'")
+        await tabs.wait_for_another_connection(page, before)
         await page.evaluate(members, "room.tabs")
         await tabs.wait(page, "String(members['room.tabs']) === 'alice'")
     assert await without.evaluate("members['room.tabs']") is None
@@ -337,8 +343,9 @@ async def test_a_leading_tab_that_is_frozen_is_replaced(stack: Stack, tabs: Tabs
         assert await tabs.hears(page, 5) == list(range(6))
         assert await page.evaluate("refreshes") == ["first"]
     await until(lambda: _is_one(stack))
+    before = await leading.evaluate("client.status.connection")
     await other.close()
-    await tabs.wait(leading, "client.status.state === 'open'")
+    await tabs.wait_for_another_connection(leading, before)
     await stack.publish("all", "tick", 6)
     assert await tabs.hears(leading, 6) == list(range(7)), "the lock is granted to it again"
 
