@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route, async_playwright, expect
 
+from tests.browser import CHROMIUM, FLAGS, WAIT_MS, needs_chromium
+
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"
-CHROMIUM = shutil.which("chromium")
-WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +89,7 @@ def test_pages_with_a_diagram_load_the_sites_own_mermaid(site: Path) -> None:
     assert with_diagrams > 5
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-)
+@needs_chromium
 async def test_diagrams_are_drawn_without_a_network(site: Path) -> None:
     elsewhere: list[str] = []
 
@@ -101,13 +98,13 @@ async def test_diagrams_are_drawn_without_a_network(site: Path) -> None:
         await route.abort()
 
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page()
         await page.route(re.compile("^https?:"), refuse)
         for name in ("architecture.html", "decisions/0004-position-is-one-id.html"):
             await page.goto((site / name).as_uri())
             # The theme puts each drawing in the place of its source.
-            await expect(page.locator("pre.mermaid")).to_have_count(0, timeout=WAIT_MS)
+            await expect(page.locator("pre.mermaid")).to_have_count(0)
             drawing = page.locator("div.mermaid").first
             await drawing.scroll_into_view_if_needed(timeout=WAIT_MS)
             box = await drawing.bounding_box()

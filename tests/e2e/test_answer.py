@@ -10,18 +10,15 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from clarion_examples.answer.app import Question, tokens
+from tests.browser import CHROMIUM, FLAGS, WAIT_MS, needs_chromium
 from tests.cli.clarion import SECRET
 from tests.e2e.backend import example
 from tests.e2e.stack import Stack
-from tests.e2e.test_page import CHROMIUM, FLAGS
 
 pytestmark = [
     pytest.mark.timeout(600),  # it starts gateways several times, beside a browser
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-    ),
+    needs_chromium,
 ]
-SECONDS = 60_000
 QUESTION = Question(text="What is a gateway?", tokens=300)
 WHOLE = "".join(tokens(QUESTION))
 
@@ -48,7 +45,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def grown(page: Page, characters: int) -> None:
     """Wait until the page shows more than so much, and all of it is right."""
     await page.wait_for_function(
-        f"document.getElementById('text').textContent.length > {characters}", timeout=SECONDS
+        f"document.getElementById('text').textContent.length > {characters}", timeout=WAIT_MS
     )
     assert WHOLE.startswith(await page.locator("#text").text_content() or "-")
 
@@ -74,7 +71,7 @@ async def test_an_answer_grows_over_reloads_and_killed_gateways(
     other = await browser.new_page()
     await other.goto(page.url)
     for each in (page, other):
-        await expect(each.locator("#state")).to_have_text("done", timeout=SECONDS)
+        await expect(each.locator("#state")).to_have_text("done")
         assert await each.locator("#text").text_content() == WHOLE
     await other.reload()  # it has ended, and is there all the same
     await expect(other.locator("#text")).to_have_text(WHOLE)
@@ -90,6 +87,6 @@ async def test_another_page_stops_it(browser: Browser, address: str) -> None:
     await grown(other, 20)
     await other.get_by_role("button", name="Stop").click()
     for each in (page, other):
-        await expect(each.locator("#state")).to_have_text("stopped", timeout=SECONDS)
+        await expect(each.locator("#state")).to_have_text("stopped")
     shown = [await each.locator("#text").text_content() for each in (page, other)]
     assert shown[0] == shown[1] != WHOLE

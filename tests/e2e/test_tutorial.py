@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clarion.client import Client, Event, TokenContext
 from clarion.signing import sign_hs256
+from tests.browser import CHROMIUM, FLAGS
 from tests.cli.clarion import ROOT
 from tests.e2e.pages import (
     SECONDS,
@@ -35,7 +36,6 @@ from tests.e2e.pages import (
     shown,
 )
 from tests.e2e.ports import free_port
-from tests.e2e.test_page import CHROMIUM, FLAGS
 from tests.e2e.test_up import Up, linux_only, up
 from tests.redis_topologies import wait_until
 
@@ -44,7 +44,6 @@ STEPS: dict[str, list[Block]] = {
     part.partition("\n")[0]: blocks(part) for part in re.split(r"^##+ ", TEXT, flags=re.MULTILINE)
 }
 PUBLISHING = STEPS["5. Publish from your backend"]
-WAIT_MS = 60_000
 
 # A test starts `clarion up` and a backend, and then runs commands.
 pytestmark = pytest.mark.timeout(2 * SECONDS)
@@ -175,7 +174,7 @@ class Window:
         self.is_open(user)
 
     def is_open(self, user: str) -> None:
-        expect(self.page.locator("#status")).to_have_text(f"open, as {user}", timeout=WAIT_MS)
+        expect(self.page.locator("#status")).to_have_text(f"open, as {user}")
 
     def say(self, text: str) -> None:
         self.page.get_by_label("Text").fill(text)
@@ -183,7 +182,7 @@ class Window:
 
     def shows(self, *lines: str | re.Pattern[str]) -> None:
         """These lines and no others, in this order."""
-        expect(self.page.locator("#events li")).to_have_text(list(lines), timeout=WAIT_MS)
+        expect(self.page.locator("#events li")).to_have_text(list(lines))
 
 
 FIRST = "read the state from your backend here"

@@ -24,7 +24,7 @@ from playwright.async_api import Page as PlaywrightPage
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.e2e.test_page import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM, FLAGS
 from tests.integration.pod import SECONDS
 
 FIREFOX = shutil.which("firefox") or shutil.which("firefox-esr")

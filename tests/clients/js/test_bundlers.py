@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.clients.js.conftest import run
 from tests.clients.js.web import served
 from tests.e2e.stack import Stack
-from tests.e2e.test_page import CHROMIUM, FLAGS
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-)
+pytestmark = needs_chromium
 
 SOURCE = Path(__file__).parent / "pages" / "plain.js"
 PAGE = '<!doctype html><link rel="icon" href="data:,">{import_map}<script type="module" src="{script}"></script>'

@@ -11,15 +11,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, async_playwright
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.clients.balancer import balanced
 from tests.clients.js.conftest import MAX_TOPICS
 from tests.e2e.stack import Stack
-from tests.e2e.test_page import CHROMIUM, FLAGS
 from tests.integration.pod import SECONDS
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-)
+pytestmark = needs_chromium
 
 OPENED = """
 async ([url, options]) => {

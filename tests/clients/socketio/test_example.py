@@ -12,17 +12,16 @@ import httpx
 import pytest
 from playwright.async_api import async_playwright, expect
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.cli.clarion import SECRET
 from tests.clients.balancer import scattered
 from tests.clients.socketio.conftest import MODULES, Drive, Driven
 from tests.clients.socketio.test_polling import TRANSPORTS
 from tests.e2e.backend import example
 from tests.e2e.stack import Stack, make_stack
-from tests.e2e.test_page import CHROMIUM, FLAGS
 from tests.valkey import Valkey
 
 NEWEST = MODULES[0]
-SECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ async def test_a_handler_refuses_and_sends_several_events(
         assert (await old.told("connect_error"))["message"].endswith("reload")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on PATH")
+@needs_chromium
 async def test_its_page(backend: str) -> None:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -165,16 +164,16 @@ async def test_its_page(backend: str) -> None:
         for page in (alice, bob):
             await page.goto(backend)
             status = page.locator("#status")
-            await expect(status).to_have_text("a guest, by websocket", timeout=SECONDS)
+            await expect(status).to_have_text("a guest, by websocket")
         for page, name in ((alice, "alice"), (bob, "bob")):
             await page.get_by_label("User").fill(name)
             await page.get_by_role("button", name="Log in").click()
             status = page.locator("#status")
-            await expect(status).to_have_text(f"{name}, by websocket", timeout=SECONDS)
+            await expect(status).to_have_text(f"{name}, by websocket")
         await alice.get_by_label("Text").fill("Good morning")
         await alice.get_by_role("button", name="Say").click()
         text = '{"by":"alice","text":"Good morning"}'
-        await expect(bob.get_by_text(f"say {text}")).to_be_visible(timeout=SECONDS)
-        await expect(alice.get_by_text("you: Good morning")).to_be_visible(timeout=SECONDS)
+        await expect(bob.get_by_text(f"say {text}")).to_be_visible()
+        await expect(alice.get_by_text("you: Good morning")).to_be_visible()
         assert await alice.get_by_text(f"say {text}").count() == 0
         await browser.close()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.publisher.service import Service, serving
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -39,9 +37,7 @@ def test_none_of_it_in_production(client: httpx.Client) -> None:
     assert client.get("/docs/files/swagger-ui.css").status_code == 404
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-)
+@needs_chromium
 def test_a_browser_shows_every_operation(dev: Service) -> None:
     """No network except the publisher's is needed, and nothing breaks the page's policy."""
     paths = httpx.get(f"{dev.url}/openapi.json", trust_env=False).json()["paths"]
@@ -49,7 +45,7 @@ def test_a_browser_shows_every_operation(dev: Service) -> None:
     asked: list[str] = []
     complaints: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))
