@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
-from clarion_gateway.connections.connection import State
+from clarion_gateway.connections.connection import Connection, State
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.connections.identity import ANONYMOUS, Identity
 from clarion_gateway.wire.native import PLAIN
@@ -192,10 +194,37 @@ def test_each_user_with_changed_connections_is_reported() -> None:
     assert told[4:] == ["carol"]
 
 
+def test_a_new_token_of_the_same_user_changes_what_its_connection_hears() -> None:
+    hub = Hub()
+    alice = Recorder("alice")
+    hub.add(alice)
+    hub.identify(alice, Identity("alice", lists={"topics": ("a",)}))
+    assert hub.named_streams == {"user:alice", "topic:a"}
+    hub.identify(alice, Identity("alice", lists={"topics": ("a",)}), (topic_audience("b"),))
+    assert hub.named_streams == {"user:alice", "topic:a", "topic:b"}
+
+
+def test_what_the_application_has_given_stays_until_another_user_logs_in() -> None:
+    hub = Hub()
+    alice, given = Recorder("alice"), (topic_audience("given"),)
+    hub.add(alice)
+    hub.hear(alice, (), given)
+    hub.hear(alice, (topic_audience("a"),))
+    hub.identify(alice, Identity("alice", lists={"topics": ("b",)}))
+    assert hub.named_streams == {"user:alice", "topic:b", "topic:given"}
+    hub.identify(alice, Identity("bob"))
+    assert hub.named_streams == {"user:bob"}
+
+
 def test_changes_of_members_are_reported_by_stream() -> None:
     hub = Hub()
     reports: list[tuple[set[str], set[str]]] = []
-    hub.members_changed = lambda _, changed, joined: reports.append(({*changed}, {*joined}))
+
+    def report(connection: Connection, changed: Collection[str], joined: Collection[str]) -> None:
+        assert connection is alice
+        reports.append(({*changed}, {*joined}))
+
+    hub.members_changed = report
     alice, a, b = Recorder("alice"), topic_audience("a"), topic_audience("b")
     hub.add(alice, asked=(a,))
     hub.hear(alice, (a, b))

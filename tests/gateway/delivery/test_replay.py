@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion_contract.bus.history import History
+from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
 from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication
@@ -25,8 +26,14 @@ BOB = Audience("user", "bob")
 class Past:
     """A bus with earlier events, and a ring that holds the shared ones."""
 
-    def __init__(self, *, max_events: int = 2_000, max_bytes: int = 1 << 20) -> None:
-        self.bus = MemoryBus()
+    def __init__(
+        self,
+        *,
+        max_events: int = 2_000,
+        max_bytes: int = 1 << 20,
+        positions: Positions = ONE_CLOCK,
+    ) -> None:
+        self.bus = MemoryBus(clustered=positions.several_sources)
         self.ring = Ring(1 << 20)
         self.metrics = metrics()
         self.room = ReplayRoom(max_bytes=2 << 20, wait_seconds=0.01)
@@ -37,6 +44,7 @@ class Past:
             self.room,
             max_events=max_events,
             max_bytes=max_bytes,
+            positions=positions,
         )
         self.begin = self.publish(ALL)
         self.ring.fill(self.begin, [])
@@ -252,6 +260,20 @@ async def test_a_glance_without_redis_serves_those_who_need_the_ring_only() -> N
     assert known is None
     assert anonymous is not None
     assert [event.id for event in anonymous.events] == [id_]
+
+
+async def test_on_a_cluster_a_log_that_has_the_clients_last_event_is_whole() -> None:
+    """Reading begins before that event, where the log may have been trimmed."""
+    past = Past(positions=SeveralClocks(1_000))
+    past.bus.now += 2_000
+    _, last, newer = (past.publish(ALICE) for _ in range(3))
+    past.bus.trim("user:alice", 2)
+    alice = Recorder("alice")
+    missed = await past.replay.missed(alice, last)
+    assert missed.whole
+    assert [each.id for each in missed.events] == [last, newer]
+    assert missed.exact == {"user:alice"}
+    assert await past.replay.glance([(alice, last)]) == [missed]
 
 
 async def test_a_glance_finds_that_events_are_gone() -> None:

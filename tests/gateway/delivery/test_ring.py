@@ -153,6 +153,20 @@ def test_what_is_encoded_counts_and_is_forgotten_first() -> None:
     )
 
 
+def test_the_memory_of_a_ring_is_that_of_its_events_and_of_what_it_keeps_encoded() -> None:
+    max_bytes = 100_000
+    ring = filled(Ring(max_bytes, segment_bytes=4_000), data=b"1" * 200)
+    events_bytes = ring.size_bytes
+    kept: dict[Segment, int] = {}
+    for segment in segments(ring):
+        for wire_format in (PLAIN, SSE):
+            kept[segment] = kept.pop(segment, 0) + len(segment.encoded(wire_format))
+            while sum(kept.values()) > max_bytes / 4:
+                del kept[next(iter(kept))]
+            assert ring.size_bytes == events_bytes + sum(kept.values())
+    assert 1 < len(kept) < len(segments(ring))
+
+
 @pytest.mark.parametrize("begins_anew", [True, False])
 def test_a_segment_that_the_ring_has_forgotten_can_still_be_written(begins_anew: bool) -> None:
     """A slow client has yet to take it. It counts no more."""

@@ -294,6 +294,8 @@ async def test_an_event_that_cannot_be_encoded_costs_no_other_and_its_clients_ar
     sound = stage.connect()
     stage.hub.add(nobody)
     stage.hub.add(alice)
+    late = Recorder("late", wire_format)
+    stage.hub.add(late, catching_up=True)
     stage.delivery.put(event(1))
     stage.delivery.put(Event(2, 1, AUTHENTICATED, "poison", b"{}"))
     stage.delivery.put(event(3))
@@ -304,6 +306,10 @@ async def test_an_event_that_cannot_be_encoded_costs_no_other_and_its_clients_ar
     assert sound.event_ids == nobody.event_ids == [1, 3]
     kinds = [(message["kind"], message["id"]) for message in messages_of(b"".join(alice.written))]
     assert kinds == [("event", "1"), ("gap", "2"), ("event", "3")]
+    assert late.written == [], "it is told when it has caught up"
+    assert sample(stage.metrics, "clarion_fanout_recipients_sum") == 6
+    delivered = sample(stage.metrics, "clarion_deliveries_total", audience="all", wire="websocket")
+    assert delivered == 6
     assert sample(stage.metrics, "clarion_job_failures_total", task="delivery") == 1
     assert sample(stage.metrics, "clarion_gaps_total", outcome="lost") == 1
 

@@ -23,7 +23,7 @@ A, B = topic_audience("a"), topic_audience("b")
 
 
 class Counted(MemoryBus):
-    """Counts the reads of each topic."""
+    """Counts the reads of each topic; a read of the newest must be bounded in bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +37,7 @@ class Counted(MemoryBus):
         return await super().history(ranges, **options)
 
     async def newest(self, audiences: Sequence[Audience], **options: Any) -> list[History]:
+        assert options["max_bytes"] > 0
         await asyncio.sleep(0)
         return await super().newest(audiences, **options)  # which calls `history`
 
@@ -44,12 +45,12 @@ class Counted(MemoryBus):
 class Past:
     """A bus with events of topics, and rings to which rounds add."""
 
-    def __init__(self, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, max_bytes: int = 1 << 20, max_events: int = 1_000) -> None:
         self.bus = Counted()
         self.rings = TopicRings(
             self.bus,
             max_bytes=max_bytes,
-            max_events=1_000,
+            max_events=max_events,
             max_age_seconds=MAX_AGE_MICROSECONDS // 1_000_000,
             position=lambda: self.bus.now,
         )
@@ -200,6 +201,125 @@ async def test_the_last_events_are_as_many_as_asked_for(count: int) -> None:
 def text_piece(id_: int, seq: int, text: str, *, whole: bool = False, name: str = "a") -> Event:
     data = msgspec.json.encode(Piece(name, seq, whole, "writing", text))
     return Event(id_, id_ - 1, A, "answer", data, of_text=True)
+
+
+def ring_of(*ids: int, floor: int) -> TopicRing:
+    """A ring whose log begins with these events."""
+    ring = TopicRing(A)
+    ring.begin([event_of(id_) for id_ in ids], floor, begins=True, is_deep=True)
+    return ring
+
+
+def event_of(id_: int) -> Event:
+    return Event(id_, id_ - 1, A, "t", b"{}")
+
+
+def test_a_ring_has_the_events_that_were_added() -> None:
+    ring = ring_of(11, 13, floor=10)
+    assert [ring.has(id_) for id_ in range(10, 15)] == [False, True, False, True, False]
+
+
+def test_a_newest_event_is_added_without_a_merge() -> None:
+    """A merge would cost each event as much time as the topic has history."""
+    ring = ring_of(11, floor=10)
+    events = ring.events
+    ring.append(event_of(12))
+    ring.append(text_piece(13, 1, "a", whole=True))
+    ring.append(text_piece(14, 2, "b"))
+    assert ring.events is events
+    assert ids_of(events) == [11, 12, 14]
+
+
+def test_a_late_event_is_put_in_its_place_unless_it_is_below_the_ring() -> None:
+    for ring in (TopicRing(A), ring_of(floor=10)):
+        for id_ in (13, 12, 11, 12):
+            ring.append(event_of(id_))
+        assert ids_of(ring.events) == [11, 12, 13]
+    for id_ in (10, 9):
+        ring.append(event_of(id_))
+    assert ids_of(ring.events) == [11, 12, 13]
+    ring.append(text_piece(15, 1, "a", whole=True))
+    ring.append(text_piece(14, 1, "b", whole=True, name="b"))
+    assert ids_of(ring.events) == [11, 12, 13, 14, 15]
+
+
+def test_a_text_from_the_log_is_worth_more_than_its_piece_from_a_round() -> None:
+    ring = TopicRing(A)
+    ring.append(text_piece(12, 2, "b"))
+    assert ring.is_short
+    ring.begin([text_piece(12, 2, "ab", whole=True)], 10, begins=True, is_deep=True)
+    ring.append(text_piece(12, 2, "b"))
+    assert not ring.is_short
+    assert [piece_of(each).text for each in ring.events] == ["ab"]
+
+
+def test_a_ring_that_is_read_again_reaches_back_as_far_as_before() -> None:
+    ring = ring_of(11, 13, floor=10)
+    ring.begin([event_of(13)], 12, begins=False, is_deep=False)
+    assert (ring.floor, ids_of(ring.events)) == (10, [11, 13])
+
+
+@pytest.mark.parametrize("ids", [[], [11], [11, 12]])
+def test_the_newest_event_never_expires(ids: list[int]) -> None:
+    ring = ring_of(*ids, floor=10)
+    ring.expire(20)
+    assert ids_of(ring.events) == ids[-1:]
+
+
+def test_a_ring_shrinks_by_its_oldest_events_and_not_further_than_it_must() -> None:
+    ring = ring_of(11, 12, 13, floor=10)
+    ring.shrink(ring.cost_bytes)
+    assert (ids_of(ring.events), ring.begins) == ([11, 12, 13], True)
+    ring.is_deep = False
+    ring.shrink(ring.cost_bytes - 1)
+    assert (ids_of(ring.events), ring.floor) == ([12, 13], 11)
+    assert (ring.begins, ring.is_deep) == (False, True)
+    ring.shrink(0)
+    assert (ids_of(ring.events), ring.floor) == ([], 13)
+
+
+async def test_a_ring_that_is_forgotten_gives_its_own_memory_back() -> None:
+    past = Past()
+    past.publish(A, 3)
+    _, kept = await past.rings.get([Want(A), Want(B)])
+    past.rings.forget(["topic:a"])
+    assert past.rings.cost_bytes == kept.cost_bytes
+
+
+async def test_a_ring_knows_that_it_has_the_whole_log() -> None:
+    past = Past()
+    past.publish(A, 3)
+    for want in (Want(A), Want(A, last=5)):
+        (ring,) = await past.rings.get([want])
+        assert ring.begins
+        past.rings.clear()
+    (ring,) = await past.rings.get([Want(A, last=2)])
+    assert not ring.begins
+    assert len(ring.events) == 2, "no more than it was asked for"
+
+
+async def test_who_missed_more_than_a_page_has_the_newest_of_all() -> None:
+    past = Past(max_bytes=1 << 24)
+    ids = past.publish(A, 600)
+    assert await past.since(A, ids[0]) == ids[1:]
+    assert past.reads(A) == 2, "since an id, and the newest"
+
+
+async def test_a_ring_that_has_no_room_for_more_is_not_read_again() -> None:
+    bounded = Past(max_events=5)
+    ids = bounded.publish(A, 9)
+    await bounded.last(A, 1)
+    for _ in range(2):
+        assert await bounded.since(A, ids[0]) is None
+    assert bounded.reads(A) == 2
+
+    small = Past(max_bytes=80_000)
+    ids = small.publish(A, 60, data=b"0" * 100)
+    for _ in range(2):
+        newest = await small.last(A, 50)
+        assert 0 < len(newest) < 50
+        assert newest == ids[-len(newest) :]
+    assert small.reads(A) == 1
 
 
 async def test_a_growing_text_is_one_event_of_its_ring() -> None:
