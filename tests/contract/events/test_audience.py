@@ -11,10 +11,18 @@ from clarion_contract.events.audience import (
     AUTHENTICATED,
     Audience,
     InvalidUserId,
+    UnknownKind,
+    audience_forms,
+    audiences_of,
     check_user_id,
+    namings,
+    parse_audience,
+    topic_audience,
     user_audience,
 )
+from clarion_contract.events.naming import InvalidName
 from clarion_contract.redis.keyspace import Keyspace
+from clarion_gateway.connections.identity import Identity
 
 USERS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 
@@ -53,3 +61,45 @@ def test_user_ids(user: str) -> None:
 def test_no_user_ids(user: str) -> None:
     with pytest.raises(InvalidUserId):
         user_audience(user)
+
+
+@pytest.mark.parametrize(
+    ("text", "audience"),
+    [
+        ("all", ALL),
+        ("authenticated", AUTHENTICATED),
+        ("user:alice", user_audience("alice")),
+        ("user:a:b", user_audience("a:b")),
+        ("topic:order.42", topic_audience("order.42")),
+    ],
+)
+def test_a_text_names_an_audience(text: str, audience: Audience) -> None:
+    assert parse_audience(text) == audience
+
+
+@pytest.mark.parametrize("text", ["", "all:", "all:x", "user", "topic", "team:x", ":", "x" * 100])
+def test_a_text_that_names_none_says_what_was_expected(text: str) -> None:
+    with pytest.raises(UnknownKind) as caught:
+        parse_audience(text)
+    expected = "all, authenticated, user:<name> or topic:<name>"
+    assert audience_forms() == expected
+    assert str(caught.value) == f"expected {expected}, got {text[:64]!r}"
+
+
+@pytest.mark.parametrize("text", ["user:", "topic:", "topic:a b"])
+def test_a_name_that_is_none_of_its_kind_is_refused(text: str) -> None:
+    with pytest.raises(InvalidName):
+        parse_audience(text)
+
+
+def test_kinds_with_names_have_rules_for_them() -> None:
+    assert set(namings()) == {"user", "topic"}
+
+
+def test_a_token_may_list_some_names_and_not_others() -> None:
+    listed = Identity("alice", lists={"topics": ("a", "b", "a")})
+    shared = [ALL, AUTHENTICATED, user_audience("alice")]
+    assert audiences_of(listed) == [*shared, topic_audience("a"), topic_audience("b")]
+    assert audiences_of(Identity("alice", lists={"subscribe": ("a.*",)})) == shared
+    with pytest.raises(InvalidName):
+        audiences_of(Identity("alice", lists={"subscribe": ("a b",)}))

@@ -107,7 +107,7 @@ def test_patterns_end_where_the_text_ends(pattern: str, text: str) -> None:
 
 def test_a_type_ends_where_the_text_ends() -> None:
     assert check_type("order.updated") == "order.updated"
-    with pytest.raises(InvalidType):
+    with pytest.raises(InvalidType, match="expected an event type of the form"):
         check_type("order.updated\n")
 
 

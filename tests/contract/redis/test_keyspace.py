@@ -14,6 +14,9 @@ def test_every_key_of_a_stream_shares_its_tag() -> None:
     keys = Keyspace("ns")
     names = [keys.log("all"), keys.meta("all"), keys.key("all", "k"), keys.channel("all")]
     assert names == ["ns:{all}:log", "ns:{all}:meta", "ns:{all}:key:k", "ns:{all}"]
+    assert keys.presence(USER) == "ns:{user:al%7Bice}:presence"
+    assert keys.text("topic:a", "t") == "ns:{topic:a}:text:t"
+    assert keys.text_state("topic:a", "t") == "ns:{topic:a}:text:t:state"
     assert [keys.orders, keys.channel(CONTROL_STREAM)] == ["ns:{control}:orders", "ns:{control}"]
     assert keys.clock("all") == keys.clock(USER) == "ns:clock"
 
@@ -26,6 +29,8 @@ def test_in_a_cluster_a_stream_shares_its_slot_with_its_clock() -> None:
         names = [keys.log(stream), keys.meta(stream), keys.key(stream, "k"), keys.channel(stream)]
         assert {slot_of(name) for name in names} == {slot_of(keys.clock(stream))}
     assert keys.clock(shard_stream("7", "p")) == "ns:{7}:clock"
+    assert [keys.lane(stream) for stream in ("all", CONTROL_STREAM, USER)] == ["0", "0", "1"]
+    assert Keyspace("ns").lane(USER) == ""
     # For good: another bucket would have none of the stream's past.
     assert keys.log("user:alice") == "ns:{246}:user:alice:log"
 

@@ -13,6 +13,7 @@ from clarion_contract.texts.piece import (
     InvalidText,
     Piece,
     check_name,
+    check_reason,
     in_json,
     newest,
     piece_of,
@@ -88,3 +89,19 @@ def test_pieces_in_json_joined_are_their_text_in_json(pieces: list[str]) -> None
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(InvalidText, match="expected a name"):
         check_name(name)
+
+
+@pytest.mark.parametrize("reason", ["", "length", "content_filter"])
+def test_reasons(reason: str) -> None:
+    assert check_reason(reason) == reason
+
+
+@pytest.mark.parametrize("reason", ["a b", "a\n", "ä"])
+def test_reasons_that_cannot_be(reason: str) -> None:
+    with pytest.raises(InvalidText, match="expected a reason of the form"):
+        check_reason(reason)
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(InvalidText, match="expected text in Unicode"):
+        in_json("\ud83d")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from clarion_contract.events.errors import BusUnavailable
-from clarion_gateway.bus.probe import GAP_SECONDS, Prober
+from clarion_gateway.bus.probe import GAP_SECONDS, STAYED_AWAY, Prober
 from tests.gateway.clockwork import ClockworkLoop
 
 SEVERAL = ["pod:p", "shard:0:p", "shard:1:p"]
@@ -99,6 +99,7 @@ def test_one_that_stays_away_on_any_stream_ends_the_connection(probed: Probed) -
     probed.bus.deaf = {SEVERAL[1] if several(probed) else SEVERAL[0]}
     probed.loop.advance(INTERVAL + TIMEOUT + 0.1)
     assert isinstance(probed.failure, BusUnavailable)
+    assert str(probed.failure) == STAYED_AWAY
     assert probed.bus.believed == [believed], "Redis is believed by a probe that came back only"
 
 
@@ -107,6 +108,11 @@ def test_one_that_is_not_published_ends_several_connections_but_not_one(probed: 
     probed.bus.down = True
     probed.loop.advance(INTERVAL + 0.1)
     assert isinstance(probed.failure, BusUnavailable) is several(probed)
+    if not several(probed):
+        assert str(probed.prober.trouble) == "down"
+        probed.bus.down = False
+        probed.loop.advance(INTERVAL)
+        assert probed.prober.trouble is None
 
 
 def test_publishing_counts_where_there_are_several(probed: Probed) -> None:

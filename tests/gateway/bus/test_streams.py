@@ -86,3 +86,27 @@ def test_of_streams_without_members_only_so_many_linger(monkeypatch: pytest.Monk
     assert gone == ["topic:a", "topic:b"]
     assert streams.prune(["topic:e"], 60, 10) == []
     assert streams.prune(["topic:e"], 60, 70) == ["topic:c", "topic:d"]
+
+
+def test_of_too_many_those_go_that_have_had_no_member_for_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_IDLE_MAX", 2)
+    streams = Streams(ONE_CLOCK)
+    for name in "abc":
+        streams.confirm(streams.of(topic_audience(name)), 0)
+    # The first one loses its members last.
+    assert streams.prune(["topic:a"], 60, 0) == []
+    assert streams.prune([], 60, 1) == []
+    assert streams.prune([], 60, 2) == ["topic:b"]
+
+
+def test_a_stream_is_confirmed_until_the_connection_ends() -> None:
+    streams = Streams(ONE_CLOCK)
+    streams.of(ALICE)
+    assert not streams.is_confirmed(ALICE.stream)
+    streams.hear(ALICE.stream, 3)
+    assert streams.is_confirmed(ALICE.stream)
+    assert not streams.is_confirmed("user:gone")
+    streams.end()
+    assert not streams.is_confirmed(ALICE.stream)

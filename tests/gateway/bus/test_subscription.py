@@ -747,7 +747,10 @@ def test_the_recent_events_of_streams_that_stay_are_kept(
 ) -> None:
     forgotten: list[Collection[str] | None] = []
     monkeypatch.setattr(pod.delivery, "forget_topics", forgotten.append)
-    pod.loop.run_until_complete(pod.subscription.join([topic_audience("a"), topic_audience("b")]))
+    a, b = topic_audience("a"), topic_audience("b")
+    assert pod.subscription.unconfirmed([ALL, a, b]) == 2
+    pod.loop.run_until_complete(pod.subscription.join([a, b]))
+    assert pod.subscription.unconfirmed([ALL, a, b]) == 0
     for _ in range(2):
         pod.loop.run_until_complete(pod.subscription.prune({"topic:b"}, 0))
     assert forgotten == [[], ["topic:a"]]

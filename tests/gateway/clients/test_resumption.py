@@ -19,6 +19,7 @@ from clarion_contract.texts.piece import Piece
 from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
+from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.missed import Missed
@@ -174,7 +175,8 @@ def test_a_loss_lies_before_the_shared_events_above_it(
     assert items.index(Gap(2)) == (2 if apart else 1)
 
 
-async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it() -> None:
+@pytest.mark.parametrize("position", [5, 9])
+async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it(position: int) -> None:
     """It holds pieces that the pod has yet to deliver, and that no log has by themselves."""
     topic = topic_audience("answer")
     data = msgspec.json.encode(Piece("a", 2, True, "writing", "ab"))
@@ -182,12 +184,15 @@ async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it() -> None:
     connection = Recorder(None)
     hub = Hub()
     hub.add(connection, asked=(topic,), catching_up=True)
-    delivery = SimpleNamespace(position=5)
+    delivery = SimpleNamespace(position=position)
+    refreshes: list[int] = []
 
     async def refresh() -> None:
+        refreshes.append(delivery.position)
         delivery.position = 9
 
-    async def missed(*_: object) -> Missed:
+    async def missed(*party: object) -> Missed:
+        assert party == (connection, 3, "192.0.2.7")
         return Missed(True, [text])
 
     resumption = Resumption(
@@ -196,16 +201,52 @@ async def test_a_text_that_was_read_ahead_of_the_pod_waits_for_it() -> None:
         cast("Any", delivery),
         cast("Any", SimpleNamespace(missed=missed)),
     )
-    collected = await resumption.collect(connection, 3, None)
+    collected = await resumption.collect(connection, 3, None, "192.0.2.7")
     assert collected is not None
     assert collected.items == [text]
+    assert refreshes == ([5] if position == 5 else [])
 
 
+@pytest.mark.parametrize("has_gap", [False, True])
+def test_a_loss_has_its_place_within_a_segment(has_gap: bool) -> None:
+    """Without one, the client gets the segment as it is, which costs nothing per event."""
+    hub = Hub()
+    connection = Recorder()
+    hub.add(connection, catching_up=True)
+    assert connection.held is not None
+    if has_gap:
+        connection.held.add([Gap(2)])
+    segment = Segment(Ring(1 << 20), 1, 3, [event(1), event(2), event(3)])
+    delivery = cast("Any", SimpleNamespace(position=3))
+    resumption = Resumption(hub, cast("Any", None), delivery, cast("Any", None))
+    collected = resumption.collected(connection, Missed(True, (), segments=[segment]), None)
+    assert collected is not None
+    assert collected.items == ([event(1), event(2), Gap(2), event(3)] if has_gap else [segment])
+
+
+async def test_a_client_whose_events_cannot_be_written_is_closed() -> None:
+    hub = Hub()
+    connection = Recorder()
+    hub.add(connection, catching_up=True)
+
+    def fail(_: bytes) -> None:
+        raise KeyError("bug")
+
+    connection.write = fail
+    room = SimpleNamespace(keep=lambda *_: None)
+    resumption = Resumption(
+        hub, cast("Any", None), cast("Any", None), cast("Any", SimpleNamespace(room=room))
+    )
+    await resumption.send(connection, [event(1)])
+    assert connection.closed_with == close_codes.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("in_one_chunk", [False, True])
 async def test_only_the_bytes_of_segments_are_not_a_clients_own(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, in_one_chunk: bool
 ) -> None:
     """A segment's bytes are the ring's. Single events take memory until they are written."""
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 10_000 if in_one_chunk else 1)
     hub = Hub()
     connection = Recorder()
     hub.add(connection, catching_up=True)
@@ -219,7 +260,7 @@ async def test_only_the_bytes_of_segments_are_not_a_clients_own(
     segment = Segment(Ring(1 << 20), 1, 2, [event(1), event(2)])
     events = [event(3), event(4), event(5)]
     await catching_up.send(connection, [segment, *events])
-    assert shared == [True, False, False, False]
+    assert shared == ([True, False] if in_one_chunk else [True, False, False, False])
     assert hub.outbound.shared is None
     cost = events[0].cost_bytes
-    assert kept == [3 * cost, 2 * cost, cost, 0]
+    assert kept == ([3 * cost, 0] if in_one_chunk else [3 * cost, 2 * cost, cost, 0])

@@ -79,6 +79,17 @@ def test_segments_and_single_events_are_joined_without_loss_or_doubling(
         assert not apart or not any(isinstance(item, Segment) for item in merged)
 
 
+def test_a_segment_stays_whole_unless_something_lies_within_it() -> None:
+    ring = Ring(1 << 20)
+    first = Segment(ring, 1, 3, [event(1), event(3)])
+    second = Segment(ring, 5, 7, [event(5), event(7)])
+    missed = Missed(True, [event(4, ALICE)], segments=[first, second])
+    assert merge(missed, [], 7) == [first, event(4, ALICE), second]
+    held = [event(6, ALICE)]
+    assert merge(missed, held, 7) == [first, event(4, ALICE), event(5), event(6, ALICE), event(7)]
+    assert merge(missed, [], 6) == [first, event(4, ALICE), event(5)]
+
+
 def test_held_events_without_history_are_kept_though_the_ring_is_ahead_of_them() -> None:
     ring = Ring(1 << 20, segment_bytes=1)
     ring.fill(0, [event(1), event(4), event(5)])
