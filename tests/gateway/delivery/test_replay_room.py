@@ -170,6 +170,7 @@ def test_a_client_that_logs_in_meanwhile_gives_back_what_it_took(replays: Replay
 
 
 def test_slow_clients_make_way_once_room_is_short(replays: Replays) -> None:
+    replays.loop.advance(60)
     slow = [replays.take(user, 2 * MIB)[0] for user in ("alice", "bob", "carol")]
     replays.loop.advance(9)
     quick, _ = replays.take("dave", 2 * MIB)
