@@ -121,23 +121,21 @@ class Honest:
         Args:
             attack: called once all are welcome.
         """
-        listening = [asyncio.create_task(client.run()) for client in self.clients]
-        try:
+        async with asyncio.TaskGroup() as group:  # a client that breaks ends it all
+            listening = [group.create_task(client.run()) for client in self.clients]
             async with asyncio.timeout(_WELCOME_SECONDS):
                 while not all(client.sessions for client in self.clients):
                     await asyncio.sleep(0.02)
             shopping = [
-                asyncio.create_task(shop.run(_PAUSE_SECONDS, self._stop)) for shop in self.shops
+                group.create_task(shop.run(_PAUSE_SECONDS, self._stop)) for shop in self.shops
             ]
             await attack()
             self._calm.set()
             self._stop.set()
             await asyncio.gather(*shopping)
             await self._settle()
-        finally:
             for task in listening:
                 task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
         return self._judged()
 
     async def _settle(self) -> None:

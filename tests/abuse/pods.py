@@ -154,7 +154,7 @@ class Pods:
         return Signer(SECRET).sign(subject, scope=" ".join(SCOPES), expires_seconds=86_400)
 
     def fill(self, events: int, event_bytes: int) -> list[int]:
-        """Give `all` a history of that many events; returns their ids."""
+        """Give `all` a history of that many events, which the gateway hears; returns their ids."""
         ids: list[int] = []
         headers = {"Authorization": f"Bearer {self.service_token('filler')}"}
         event = {"audience": "all", "type": "filler", "data": "x" * event_bytes}
@@ -167,7 +167,19 @@ class Pods:
                 results = response.json()["results"]
                 assert all("id" in result for result in results), results[0]
                 ids += [int(result["id"]) for result in results]
+        while not self._is_heard(ids[-1]):
+            pass
         return ids
+
+    def _is_heard(self, last: int) -> bool:
+        """Wait until the gateway has heard an event.
+
+        A client that comes earlier and names no position may be sent the rest of the history. One
+        that resumes at the event is welcomed afterwards, or told to come again.
+        """
+        url, headers = f"{self.gateway.url}/sse", {"Last-Event-ID": str(last)}
+        with httpx.stream("GET", url, headers=headers, timeout=120, trust_env=False) as response:
+            return any("event: $welcome" in line for line in response.iter_lines())
 
     def log_marks(self) -> dict[str, int]:
         """How long each service's log is now."""
