@@ -59,7 +59,7 @@ def test_user_ids(user: str) -> None:
 
 @pytest.mark.parametrize("user", ["", "x" * 257, "\u00e9" * 129, "\ud800", "x" * 10_000])
 def test_no_user_ids(user: str) -> None:
-    with pytest.raises(InvalidUserId):
+    with pytest.raises(InvalidUserId, match="expected a user id of"):
         user_audience(user)
 
 

@@ -123,7 +123,7 @@ def test_positions(position: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "1_0", " 1", "1\n", "\u0661", "1" * 17, "abc"])
 def test_no_positions(text: str) -> None:
-    with pytest.raises(InvalidPosition):
+    with pytest.raises(InvalidPosition, match="expected an event id of 1 to 16 digits"):
         parse_position(text)
 
 

@@ -28,7 +28,7 @@ class Echo:
         self.seconds = 0.0
         self.believed: list[dict[str, int]] = []
         self.levelled: list[tuple[list[str], int]] = []
-        self._last = 0
+        self.last = 0
 
     async def probe(self, streams: Sequence[str]) -> list[int]:
         await asyncio.sleep(self.seconds)
@@ -39,10 +39,10 @@ class Echo:
             raise BusUnavailable("down")
         ids = []
         for stream in streams:
-            self._last += 1
-            ids.append(self._last)
+            self.last += 1
+            ids.append(self.last)
             if stream not in self.deaf:
-                self.prober.hear(stream, self._last)
+                self.prober.hear(stream, self.last)
         return ids
 
     def believe(self, heard: Mapping[str, int]) -> None:
@@ -139,6 +139,25 @@ def test_all_connections_that_go_silent_at_once_are_replaced_within_interval_and
     probed.bus.deaf = set(SEVERAL)
     probed.loop.advance(INTERVAL + TIMEOUT + 0.1)
     assert isinstance(probed.failure, BusUnavailable)
+
+
+def test_a_probe_has_the_whole_time_limit_to_come_back() -> None:
+    probed = Probed(SEVERAL[:1])
+    probed.bus.deaf = set(SEVERAL)
+    probed.loop.advance(INTERVAL + 0.9 * TIMEOUT)
+    assert probed.failure is None
+    probed.prober.hear(SEVERAL[0], probed.bus.last)
+    probed.loop.advance(TIMEOUT)
+    assert probed.failure is None
+    probed.loop.finish()
+
+
+def test_it_says_that_redis_hangs() -> None:
+    probed = Probed(SEVERAL[:1])
+    probed.bus.silent_connections = 2
+    probed.loop.advance(INTERVAL + 0.6 * TIMEOUT)
+    assert str(probed.prober.trouble) == "Redis did not answer in time"
+    probed.loop.finish()
 
 
 def test_a_subscription_that_delivers_again_after_redis_hung_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Publication
 from clarion_gateway.delivery.replay import Replay
-from clarion_gateway.delivery.replay_room import ReplayRoom
+from clarion_gateway.delivery.replay_room import Party, ReplayRoom
 from clarion_gateway.delivery.ring import Ring
+from clarion_gateway.delivery.topic_rings import TopicRings, Want
 from tests.gateway.memory_bus import MemoryBus
 from tests.gateway.recorder import Recorder, metrics, sample
 
 ALICE = Audience("user", "alice")
 BOB = Audience("user", "bob")
+NEWS = topic_audience("news")
 
 
 class Past:
@@ -32,9 +35,17 @@ class Past:
         max_events: int = 2_000,
         max_bytes: int = 1 << 20,
         positions: Positions = ONE_CLOCK,
+        segment_bytes: int = 1 << 16,
     ) -> None:
         self.bus = MemoryBus(clustered=positions.several_sources)
-        self.ring = Ring(1 << 20)
+        self.ring = Ring(1 << 20, segment_bytes=segment_bytes)
+        self.topic_rings = TopicRings(
+            self.bus,
+            max_bytes=1 << 20,
+            max_events=5,
+            max_age_seconds=600,
+            position=lambda: self.bus.now,
+        )
         self.metrics = metrics()
         self.room = ReplayRoom(max_bytes=2 << 20, wait_seconds=0.01)
         self.replay = Replay(
@@ -45,6 +56,7 @@ class Past:
             max_events=max_events,
             max_bytes=max_bytes,
             positions=positions,
+            topic_rings=self.topic_rings,
         )
         self.begin = self.publish(ALL)
         self.ring.fill(self.begin, [])
@@ -52,6 +64,8 @@ class Past:
     def publish(self, audience: Audience, data: bytes = b"{}") -> int:
         published = self.bus.publish(Publication(audience, "tick", data))
         self.ring.append(published)
+        if audience.shown:
+            self.topic_rings.append(published)
         return published.id
 
 
@@ -149,6 +163,87 @@ async def test_more_bytes_than_one_client_may_be_sent_are_not_whole(
     assert (await past.replay.missed(Recorder("alice"), past.begin)).whole
     past.publish(audience)
     assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
+
+
+async def test_segments_count_as_their_events() -> None:
+    past = Past(max_events=6, segment_bytes=1_000)
+    first, *_ = [past.publish(ALL) for _ in range(12)]
+    assert not (await past.replay.missed(Recorder(None), past.begin)).whole
+    assert (await past.replay.missed(Recorder(None), first + 5)).whole
+
+
+def asking(user: str | None, *topics: Audience) -> Recorder:
+    connection = Recorder(user)
+    connection.asked = topics
+    return connection
+
+
+async def test_the_past_of_topics_comes_from_their_rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    past = Past()
+    expected = [past.publish(to) for to in (NEWS, ALICE, ALL, NEWS)]
+    past.publish(topic_audience("other"))
+    reads = Reads(past, monkeypatch)
+    for _ in range(2):
+        missed = await past.replay.missed(asking("alice", NEWS), past.begin)
+        assert missed.whole
+        assert sorted(each.id for each in missed.events) == expected
+        assert missed.not_resumed == []
+    assert reads.ranges == [1, 1, 1], "the topic once, and her own log each time"
+
+
+async def test_a_topic_whose_history_was_trimmed_is_told_alone() -> None:
+    past = Past()
+    for _ in range(3):
+        past.publish(NEWS)
+    past.bus.trim(NEWS.stream, 2)
+    own = past.publish(ALICE)
+    missed = await past.replay.missed(asking("alice", NEWS), past.begin)
+    assert missed.whole
+    assert missed.not_resumed == [NEWS]
+    assert [each.id for each in missed.events] == [own]
+
+
+async def test_a_topic_of_which_the_ring_has_no_room_for_so_much_is_read_from_redis() -> None:
+    past = Past()
+    ids = [past.publish(NEWS) for _ in range(9)]
+    await past.topic_rings.get([Want(NEWS, last=2)])
+    missed = await past.replay.missed(asking(None, NEWS), past.begin)
+    assert missed.whole
+    assert missed.not_resumed == []
+    assert sorted(each.id for each in missed.events) == ids
+
+
+async def test_a_client_whose_last_event_a_ring_has_lacks_what_follows() -> None:
+    """Reading begins before that event on a cluster, where the log may have been trimmed."""
+    past = Past(positions=SeveralClocks(1_000))
+    past.publish(NEWS)
+    past.bus.now += 2_000
+    _, last, newer = (past.publish(NEWS) for _ in range(3))
+    past.bus.trim(NEWS.stream, 2)
+    missed = await past.replay.missed(asking(None, NEWS), last)
+    assert missed.whole
+    assert missed.not_resumed == []
+    assert newer in [each.id for each in missed.events]
+
+
+async def test_a_resume_takes_a_turn_of_its_user_and_room_for_its_own_events() -> None:
+    past = Past()
+    parties: list[Party] = []
+    turn = past.room.turn
+
+    def noted(party: Party) -> AbstractAsyncContextManager[None]:
+        parties.append(party)
+        return turn(party)
+
+    past.room.turn = noted  # type: ignore[method-assign]
+    for audience in (ALL, NEWS):
+        past.publish(audience, b"1" * 90_000)
+    own = past.publish(ALICE, b"1" * 70_000)
+    alice = asking("alice", NEWS)
+    missed = await past.replay.missed(alice, past.begin, "192.0.2.7")
+    assert parties == [Party("alice", "192.0.2.7")]
+    (event,) = (each for each in missed.events if each.id == own)
+    assert past.room.used_bytes == event.cost_bytes
 
 
 @pytest.mark.parametrize("audience", [ALL, ALICE])
@@ -265,10 +360,13 @@ async def test_a_glance_without_redis_serves_those_who_need_the_ring_only() -> N
 async def test_on_a_cluster_a_log_that_has_the_clients_last_event_is_whole() -> None:
     """Reading begins before that event, where the log may have been trimmed."""
     past = Past(positions=SeveralClocks(1_000))
+    past.publish(ALICE)
     past.bus.now += 2_000
     _, last, newer = (past.publish(ALICE) for _ in range(3))
-    past.bus.trim("user:alice", 2)
     alice = Recorder("alice")
+    # Two clocks may have issued an id that no log has; nobody can tell whose it was.
+    assert (await past.replay.missed(alice, last + 2)).exact == set()
+    past.bus.trim("user:alice", 2)
     missed = await past.replay.missed(alice, last)
     assert missed.whole
     assert [each.id for each in missed.events] == [last, newer]

@@ -7,19 +7,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
 
 from clarion_contract.bus.positions import ONE_CLOCK, Positions, SeveralClocks
-from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience
+from clarion_contract.events.audience import ALL, AUTHENTICATED, Audience, topic_audience
 from clarion_contract.events.event import Event
 from clarion_gateway.connections import close_codes
 from clarion_gateway.connections.hub import Hub
+from clarion_gateway.connections.outbound import Outbound
 from clarion_gateway.delivery import rounds as module
 from clarion_gateway.delivery.ring import Ring
 from clarion_gateway.delivery.rounds import Delivery
+from clarion_gateway.delivery.topic_rings import TopicRings
 from clarion_gateway.delivery.tracing import FanoutTracer
 from clarion_gateway.metrics.registry import Metrics
 from clarion_gateway.wire import frames
@@ -37,6 +43,10 @@ class Stage:
         pending_max_events: int = 1_000,
         unsent_max_bytes: int = 1 << 20,
         positions: Positions = ONE_CLOCK,
+        *,
+        pending_max_bytes: int = 64 << 20,
+        tracer: Tracer | None = None,
+        topic_rings: TopicRings | None = None,
     ) -> None:
         self.hub = Hub()
         self.ring = Ring(1 << 20)
@@ -46,11 +56,13 @@ class Stage:
             self.hub,
             self.ring,
             self.metrics,
-            FanoutTracer(TracerProvider().get_tracer("test"), "pod-test"),
+            FanoutTracer(tracer, "pod-test"),
             pending_max_events=pending_max_events,
+            pending_max_bytes=pending_max_bytes,
             held_max_events=1_000,
             unsent_max_bytes=unsent_max_bytes,
             positions=positions,
+            topic_rings=topic_rings,
             clock=lambda: 0.001,
         )
 
@@ -228,6 +240,20 @@ async def test_reading_pauses_while_too_many_events_wait() -> None:
     assert stage.delivery.pending == 0
 
 
+async def test_reading_pauses_while_too_many_bytes_wait() -> None:
+    stage = Stage(pending_max_bytes=1_000)
+    for begin in (0, 10):
+        for i in range(4):
+            stage.delivery.put(event(begin + i + 1, data=b"1" * 250))
+        room = asyncio.create_task(stage.delivery.room())
+        await asyncio.sleep(0)
+        assert not room.done()
+        async with stage.running():
+            await asyncio.wait_for(room, 1)
+    stage.delivery.put(event(20, data=b"1" * 999))
+    await asyncio.wait_for(stage.delivery.room(), 1)
+
+
 async def test_between_rounds_nothing_is_written() -> None:
     stage = Stage()
     connection = stage.connect()
@@ -253,6 +279,85 @@ async def test_a_rounds_events_stand_in_the_ring_before_the_first_write() -> Non
     async with stage.running():
         await stage.delivery.flushed()
     assert seen == [(2, 2)]
+
+
+async def test_a_sampled_events_span_lasts_until_the_sockets_have_it() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    stage = Stage(tracer=provider.get_tracer("test"))
+    connection = stage.connect()
+    written: list[int] = []
+    connection.write = lambda _: written.append(len(exporter.get_finished_spans()))
+    connection.unsent = 7
+    stage.delivery.put(event(1, trace=f"00-{'1' * 32}-{'2' * 16}-01"))
+    stage.delivery.put(event(2))
+    async with stage.running():
+        await stage.delivery.flushed()
+    (span,) = exporter.get_finished_spans()
+    assert written == [0]
+    assert span.attributes is not None
+    assert (span.attributes["clarion.recipients"], span.attributes["clarion.slow"]) == (1, 1)
+    assert 0 <= sample(stage.metrics, "clarion_fanout_seconds_sum") < 60
+
+
+async def test_a_round_keeps_topics_events_that_have_a_history() -> None:
+    kept: list[int] = []
+    rings = SimpleNamespace(append=lambda each: kept.append(each.id))
+    stage = Stage(topic_rings=cast("TopicRings", rings))
+    topic = topic_audience("a")
+    stage.delivery.put(event(1))
+    stage.delivery.put(event(2, topic))
+    stage.delivery.put(event(3, topic, history=False))
+    stage.delivery.put(event(4, ALICE))
+    async with stage.running():
+        await stage.delivery.flushed()
+    assert kept == [2]
+
+
+async def test_bytes_are_shared_by_all_whom_they_are_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting for several clients, they take memory once."""
+    outbound = Outbound()
+    said: list[tuple[bytes, bytes | None]] = []
+    connections = [Recorder() for _ in range(2)]
+    for connection in connections:
+        connection.write = lambda data: said.append((data, outbound.shared))
+    one, other = connections
+    a, b, c, d = (b"%d" % number for number in range(4))
+    await module.write(
+        [(a, [one]), (b, [one, other]), (c, [one]), (c, [other]), (d, [one])], outbound
+    )
+    # The first of those with the same bytes cannot know of the next.
+    assert said == [(a, None), (b, b), (b, b), (c, None), (c, c), (d, None)]
+    assert outbound.shared is None
+
+
+async def test_writing_lets_others_in_after_so_many_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections = [Recorder() for _ in range(100)]
+    written = 0
+
+    def count(_: bytes) -> None:
+        nonlocal written
+        written += 1
+
+    for connection in connections:
+        connection.write = count
+    pauses: list[int] = []
+
+    async def pause(seconds: float) -> None:
+        assert seconds == 0
+        pauses.append(written)
+
+    monkeypatch.setattr(module.asyncio, "sleep", pause)
+    await module.write([(b"%d" % number, connections) for number in range(6)], Outbound())
+    assert pauses == [300, 600]
+    monkeypatch.setattr(module, "_SOCKETS_PER_SLICE", 40)
+    await module.write([(b"1", connections)], Outbound())
+    assert pauses[2:] == [640, 680]
 
 
 async def test_a_client_that_catches_up_has_events_held_back() -> None:
