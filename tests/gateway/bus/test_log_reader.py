@@ -68,6 +68,12 @@ async def test_a_log_is_read_on_from_where_its_page_ends() -> None:
             24,
             id="and there is another one since",
         ),
+        pytest.param(
+            TEXT,
+            History(5, 25, 19, [event(25, prev=19)]),
+            24,
+            id="a text, and there is another event since",
+        ),
     ],
 )
 async def test_what_redis_forgets_after_a_page_is_told(
@@ -132,6 +138,15 @@ async def test_a_failover_seen_on_two_streams_came_after_what_was_heard_on_eithe
     missed = await read(Pages(*pages), [heard(ALL, 40, 10), heard(AUTHENTICATED, 10, 10)], 50)
     assert missed.forgotten == {ALL, AUTHENTICATED}
     assert missed.losses == [Loss(ALL, 44, forgotten=True)]
+
+
+async def test_what_was_heard_on_a_stream_that_lacks_nothing_says_nothing_of_a_failover() -> None:
+    pages = [
+        History(5, 12, 8, [event(12, prev=8)]),
+        History(5, 30, 30, []),
+    ]
+    missed = await read(Pages(*pages), [heard(ALL, 10, 10), heard(AUTHENTICATED, 30, 10)], 50)
+    assert missed.losses == [Loss(ALL, 11, forgotten=True)]
 
 
 async def test_each_of_many_streams_has_its_share_of_a_page() -> None:

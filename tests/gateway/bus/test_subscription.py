@@ -8,7 +8,7 @@ that nobody thought of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -42,7 +42,14 @@ INTERVAL = 5
 class Listening:
     """A pod's subscription and delivery, with one anonymous and one authenticated client."""
 
-    def __init__(self, loop: ClockworkLoop, *, begin: bool = True, **overrides: Any) -> None:
+    def __init__(
+        self,
+        loop: ClockworkLoop,
+        *,
+        begin: bool = True,
+        check: Callable[[], Awaitable[None]] | None = None,
+        **overrides: Any,
+    ) -> None:
         self.loop = loop
         configured = settings(probe_interval_seconds=INTERVAL, **overrides)
         self.bus = MemoryBus(loop.time, clustered=configured.keyspace.clustered)
@@ -73,6 +80,7 @@ class Listening:
             connect=self._connect,
             tell_gap=self._tell_gap,
             clocks=self.bus if self.bus.clustered else None,
+            check=check,
             clock=loop.time,
         )
         self.nobody, self.alice = Recorder(), Recorder("alice")
@@ -975,3 +983,22 @@ def test_nobody_joins_before_the_orders_are_known(loop: ClockworkLoop) -> None:
     loop.advance(5)
     assert joined.done()
     assert pod.control.heard == ["began"]
+
+
+def test_redis_is_checked_on_each_connection_until_it_has_passed_once(loop: ClockworkLoop) -> None:
+    asked: list[int] = []
+
+    async def check() -> None:
+        asked.append(len(pod.subscribers))
+        if len(asked) < 3:
+            raise BusUnavailable("too old")
+
+    pod = Listening(loop, begin=False, check=check)
+    pod.begin()
+    loop.advance(60)
+    assert asked == [1, 2, 3]
+    pod.subscriber.cut()
+    loop.advance(60)
+    assert len(pod.subscribers) == 4
+    assert pod.publish() == pod.nobody.event_ids
+    assert asked == [1, 2, 3]
