@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import pytest
 from playwright import async_api, sync_api
+from playwright._impl._driver import compute_driver_executable
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -14,9 +16,18 @@ FLAGS = [
 ]  # fmt: skip
 WAIT_MS = 120_000
 
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Debian's chromium on PATH (apt-get install chromium)"
-)
+
+def _missing() -> str | None:
+    """What keeps tests from starting Chromium; None: nothing."""
+    if CHROMIUM is None:
+        return "needs Debian's chromium on PATH (apt-get install chromium)"
+    node, _ = compute_driver_executable()
+    tried = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    return f"Playwright's driver does not start: {tried.stderr}" if tried.returncode else None
+
+
+MISSING = _missing()
+needs_chromium = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
 # Playwright's own five seconds are short where several browsers share a core.
 async_api.expect.set_options(timeout=WAIT_MS)

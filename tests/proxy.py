@@ -14,6 +14,8 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from tests.tcp import listening, port_of
+
 _CHUNK_BYTES = 65_536
 
 
@@ -53,7 +55,6 @@ class Proxy:
     target: int
     port: int = 0
     links: list[Link] = field(default_factory=list)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     all_silent: bool = False
     server: asyncio.Server | None = None
 
@@ -81,19 +82,12 @@ class Proxy:
         for link in self.links:
             link.silent = True
 
-    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio.start_server would log that it was cancelled at the end.
-        task = asyncio.create_task(self._serve(reader, writer))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(writer, silent=self.all_silent)
         self.links.append(link)
         try:
             await self._join(link, reader, writer)
         finally:
-            writer.close()
             self.links.remove(link)
 
     async def _join(
@@ -134,12 +128,6 @@ class Proxy:
 async def proxied(target: int) -> AsyncIterator[Proxy]:
     """A proxy in front of a port, until the context ends."""
     proxy = Proxy(target)
-    proxy.server = server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(proxy.serve) as server:
+        proxy.server, proxy.port = server, port_of(server)
         yield proxy
-    finally:
-        server.close()
-        for task in list(proxy.tasks):
-            task.cancel()
-        await asyncio.gather(*proxy.tasks, return_exceptions=True)

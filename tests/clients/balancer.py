@@ -9,6 +9,8 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from tests.tcp import listening, port_of
+
 _CHUNK_BYTES = 65_536
 _CONNECTION = re.compile(rb"\r\nconnection: *keep-alive", re.IGNORECASE)
 
@@ -36,23 +38,14 @@ def scattered(ports: Sequence[int]) -> AbstractAsyncContextManager[str]:
 @contextlib.asynccontextmanager
 async def _listening(ports: Sequence[int], *, scatters: bool) -> AsyncIterator[str]:
     turns = itertools.count()
-    tasks: set[asyncio.Task[None]] = set()
 
-    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         turn = next(turns) % len(ports)
         in_order = [*ports[turn:], *ports[:turn]]
-        task = asyncio.create_task(_serve(reader, writer, in_order, scatters=scatters))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        await _serve(reader, writer, in_order, scatters=scatters)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with listening(serve) as server:
+        yield f"http://127.0.0.1:{port_of(server)}"
 
 
 async def _serve(
@@ -62,7 +55,7 @@ async def _serve(
     *,
     scatters: bool,
 ) -> None:
-    with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         head = await _last_head(reader) if scatters else b""
         answers, requests = await _opened(ports)
         with contextlib.closing(requests):

@@ -21,7 +21,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from clarion.client import Client, Event, Open, Status
-from tests.browser import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM, FLAGS, MISSING
 from tests.cli.clarion import ROOT
 from tests.e2e.ports import free_port
 from tests.e2e.stack import Stack, make_stack
@@ -161,8 +161,8 @@ async def test_a_program_finds_out(site: Site) -> None:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium on PATH (apt-get install chromium)")
+    if MISSING:
+        pytest.skip(MISSING)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield await browser.new_page()

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clarion.client import Client, Event, TokenContext
 from clarion.signing import sign_hs256
-from tests.browser import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM, FLAGS, MISSING
 from tests.cli.clarion import ROOT
 from tests.e2e.pages import (
     SECONDS,
@@ -157,8 +157,8 @@ def test_the_tests_of_the_page_pass(project: Project) -> None:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium on PATH (apt-get install chromium)")
+    if MISSING:
+        pytest.skip(MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

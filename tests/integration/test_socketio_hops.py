@@ -26,6 +26,7 @@ from tests.integration.poller import PATH, Poller, browser, hanging, keyed
 from tests.integration.sockets import Raw
 from tests.integration.test_socketio import HANDLERS
 from tests.integration.test_socketio_polling import SLOW
+from tests.tcp import listening, port_of
 
 Pods = tuple[Pod, Pod]
 
@@ -57,18 +58,16 @@ async def away(pods: Pods) -> AsyncIterator[Poller]:
 
 
 @contextlib.asynccontextmanager
-async def listening() -> AsyncIterator[tuple[str, list[bytes]]]:
+async def overheard() -> AsyncIterator[tuple[str, list[bytes]]]:
     """A host that nobody may be led to: its address, and what was sent there."""
     received: list[bytes] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.append(b"connected")
         received.append(await reader.read(1_000))
-        writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+    async with listening(take) as server:
+        yield f"127.0.0.1:{port_of(server)}", received
 
 
 async def test_polls_and_posts_reach_the_pod_of_the_session(pods: Pods) -> None:
@@ -207,7 +206,7 @@ async def test_sids_that_are_not_genuine_reach_nobody(pods: Pods) -> None:
     """Forged, of another namespace, or of a pod that is gone."""
     register = PresenceRegister(pods[1].bus, pods[1].settings.keyspace)
     genuine = pods[1].gateway.sessions.recovery.key
-    async with listening() as (address, received), browser() as client:
+    async with overheard() as (address, received), browser() as client:
         target = Sids(lambda: b"another key")
         # A pod that is alive, with this mark, at this address: only the signature is wrong.
         load = PodLoad(0, 0, 0, True, target.mark, address)
@@ -241,7 +240,7 @@ async def test_a_heartbeat_without_an_ip_address_leads_nowhere(pods: Pods, addre
 async def test_a_pod_that_does_not_answer_has_lost_its_sessions(pods: Pods) -> None:
     register = PresenceRegister(pods[1].bus, pods[1].settings.keyspace)
     sids = Sids(lambda: pods[1].gateway.sessions.recovery.key)
-    async with listening() as (address, received):
+    async with overheard() as (address, received):
         load = PodLoad(0, 0, 0, True, sids.mark, address)
         await register.begin("silent", load, timeout_seconds=600)
         async with browser() as client:

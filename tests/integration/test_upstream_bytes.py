@@ -12,6 +12,7 @@ import pytest
 from tests.integration.pod import SECONDS, started
 from tests.integration.sockets import opened
 from tests.integration.upstream import SECRET
+from tests.tcp import listening, port_of
 from tests.valkey import Valkey
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -35,13 +36,9 @@ async def sending(answer: bytes, *, then: bytes = b"") -> AsyncIterator[int]:
                 writer.write(then)
                 await writer.drain()
                 await asyncio.sleep(0.001)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with listening(serve) as server:
+        yield port_of(server)
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,18 @@ from playwright.async_api import Page as PlaywrightPage
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.browser import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM, FLAGS, MISSING
 from tests.integration.pod import SECONDS
 
 FIREFOX = shutil.which("firefox") or shutil.which("firefox-esr")
 BROWSERS = [
     pytest.param(
         name,
-        marks=pytest.mark.skipif(path is None, reason=f"needs Debian's {package} on PATH"),
+        marks=pytest.mark.skipif(missing is not None, reason=missing or ""),
     )
-    for name, path, package in (
-        ("chromium", CHROMIUM, "chromium"),
-        ("firefox", FIREFOX, "firefox-esr"),
+    for name, missing in (
+        ("chromium", MISSING),
+        ("firefox", None if FIREFOX else "needs Debian's firefox-esr on PATH"),
     )
 ]
 # A browser takes a while where several of them share a core.

@@ -17,6 +17,7 @@ import pytest_asyncio
 from tests.clients.balancer import balanced
 from tests.clients.js.conftest import Drive, Driven
 from tests.e2e.stack import Service, Stack, make_stack
+from tests.tcp import listening, port_of
 from tests.valkey import Valkey
 
 TRANSPORTS = ["websocket", "sse"]
@@ -273,15 +274,13 @@ class TokenEndpoint:
         head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: {len(body)}\r\nConnection: close"
         writer.write(f"{head}\r\n\r\n{body}".encode())
         await writer.drain()
-        writer.close()
 
 
 @pytest_asyncio.fixture
 async def endpoint() -> AsyncIterator[tuple[TokenEndpoint, str]]:
     tokens = TokenEndpoint()
-    async with await asyncio.start_server(tokens.serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield tokens, f"http://127.0.0.1:{port}/token"
+    async with listening(tokens.serve) as server:
+        yield tokens, f"http://127.0.0.1:{port_of(server)}/token"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

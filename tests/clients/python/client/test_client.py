@@ -34,6 +34,7 @@ from clarion.client.inbox import MAX_ITEMS
 from clarion_contract.protocol import tables
 from tests.clients.python.client.gateway import Gateway, event, script, welcome
 from tests.e2e.ports import free_port
+from tests.tcp import listening, port_of
 
 SECONDS = 60
 
@@ -298,8 +299,8 @@ async def test_says_that_tls_failed() -> None:
         await writer.wait_closed()
         ended.set()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(answer) as server:
+        address = f"127.0.0.1:{port_of(server)}"
         heard = Heard(f"https://{address}", jitter=lambda: 1.0)
         async with asyncio.timeout(SECONDS), heard.client:
             while not heard.pauses:

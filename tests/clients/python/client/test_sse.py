@@ -14,6 +14,7 @@ import pytest
 from clarion.client import Client, Event, NoAnswerError, Open, RefusalError, connection
 from clarion_contract.protocol import tables
 from tests.clients.python.client.test_client import SECONDS, Heard, no_wait, token
+from tests.tcp import listening, port_of
 
 OK = "200 OK\r\nContent-Type: text/event-stream"
 
@@ -48,8 +49,8 @@ class Streams:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Streams]:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
-            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening(self._serve) as server:
+            self.url = f"http://127.0.0.1:{port_of(server)}"
             yield self
 
     async def write(self, text: str) -> None:
@@ -74,7 +75,6 @@ class Streams:
                 self._stream = writer
                 await writer.drain()
                 await reader.read()
-        writer.close()
 
 
 def welcome(position: str = "10", **changes: Any) -> str:
