@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from clarion_contract.bus.history import History
 from clarion_contract.events.audience import (
     ALL,
     AUTHENTICATED,
@@ -23,6 +25,7 @@ from clarion_contract.events.audience import (
 )
 from clarion_contract.events.errors import BusUnavailable
 from clarion_contract.events.event import Event, Publication
+from clarion_contract.events.topic_members import PRESENCE_CHANGED
 from clarion_contract.redis.keyspace import pod_stream
 from clarion_contract.redis.subscriber import Message
 from clarion_gateway.bus.subscription import Subscription
@@ -48,6 +51,7 @@ class Listening:
         *,
         begin: bool = True,
         check: Callable[[], Awaitable[None]] | None = None,
+        relay: Any = None,
         **overrides: Any,
     ) -> None:
         self.loop = loop
@@ -81,6 +85,7 @@ class Listening:
             tell_gap=self._tell_gap,
             clocks=self.bus if self.bus.clustered else None,
             check=check,
+            relay=relay,
             clock=loop.time,
         )
         self.nobody, self.alice = Recorder(), Recorder("alice")
@@ -1002,3 +1007,50 @@ def test_redis_is_checked_on_each_connection_until_it_has_passed_once(loop: Cloc
     assert len(pod.subscribers) == 4
     assert pod.publish() == pod.nobody.event_ids
     assert asked == [1, 2, 3]
+
+
+def test_what_comes_for_the_relay_goes_to_it(loop: ClockworkLoop) -> None:
+    heard: list[bytes] = []
+    pod = Listening(loop, relay=SimpleNamespace(stream="relay:pod-test", hear=heard.append))
+    for listener in list(pod.bus.listeners):
+        listener(Message("relay:pod-test", b"from another pod"))
+    loop.settle()
+    assert heard == [b"from another pod"]
+
+
+def test_a_change_of_a_topics_members_is_no_event(pod: Listening) -> None:
+    changed: list[str] = []
+    pod.subscription.presence_changed = changed.append
+    topic = topic_audience("a")
+    pod.loop.run_until_complete(pod.subscription.join([topic]))
+    pod.hub.hear(pod.nobody, (topic,))
+    pod.bus.publish(Publication(topic, PRESENCE_CHANGED, b"null", history=False))
+    pod.loop.settle()
+    assert changed == [topic.stream]
+    assert pod.nobody.written == []
+    (id_,) = pod.publish(topic, history=False)
+    assert changed == [topic.stream]
+    assert pod.nobody.event_ids == [id_]
+
+
+def test_a_ring_stays_empty_if_a_log_is_trimmed_while_it_is_filled(
+    loop: ClockworkLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that come back find the rest in Redis, and are told of what is not there."""
+    pod = Listening(loop, begin=False)
+    *_, last = pod.publish(count=10)
+    history = pod.bus.history
+
+    async def trimmed_then(*args: Any, **options: Any) -> list[History]:
+        found = await history(*args, **options)
+        pod.bus.trim("all", 2)
+        return found
+
+    monkeypatch.setattr(pod.bus, "history", trimmed_then)
+    pod.begin()
+    assert len(pod.ring) == 0
+    assert pod.ring.floor is not None
+    assert last < pod.ring.floor <= pod.delivery.position
+    ids = pod.publish()
+    assert pod.nobody.event_ids == ids
+    assert len(pod.ring) == 1
