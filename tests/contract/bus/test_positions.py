@@ -35,6 +35,12 @@ def ids_of(moments: list[int], ahead: int, lane: int) -> list[int]:
     return ids
 
 
+def test_one_clock_orders_the_events_of_all_streams() -> None:
+    assert ONE_CLOCK.share_clock("all", "user:alice")
+    assert POSITIONS.share_clock("all", "authenticated")
+    assert not POSITIONS.share_clock("all", "user:alice")
+
+
 @st.composite
 def arrivals(draw: st.DrawFn) -> list[Heard]:
     """Events of both clocks as one pod receives them: in order per clock, late by up to BEHIND."""

@@ -20,6 +20,7 @@ from clarion_gateway.clients import resumption as module
 from clarion_gateway.clients.opening import Opening
 from clarion_gateway.clients.resumption import Resumption, tell_gap
 from clarion_gateway.connections import close_codes
+from clarion_gateway.connections.connection import State
 from clarion_gateway.connections.held import Gap
 from clarion_gateway.connections.hub import Hub
 from clarion_gateway.delivery.missed import Missed
@@ -222,6 +223,19 @@ def test_a_loss_has_its_place_within_a_segment(has_gap: bool) -> None:
     collected = resumption.collected(connection, Missed(True, (), segments=[segment]), None)
     assert collected is not None
     assert collected.items == ([event(1), event(2), Gap(2), event(3)] if has_gap else [segment])
+
+
+@pytest.mark.parametrize("room_bytes", [0, 100_000])
+def test_what_was_missed_is_sent_at_once_if_it_is_short(room_bytes: int) -> None:
+    hub = Hub()
+    connection = Recorder()
+    hub.add(connection, catching_up=True)
+    nothing = cast("Any", None)
+    resumption = Resumption(hub, nothing, nothing, nothing, at_once_bytes=room_bytes)
+    is_short = room_bytes > 0
+    assert resumption.send_at_once(connection, [event(1), Gap(1), event(2)]) is is_short
+    assert connection.state is (State.LIVE if is_short else State.CATCHING_UP)
+    assert connection.event_ids == ([1, 2] if is_short else [])
 
 
 async def test_a_client_whose_events_cannot_be_written_is_closed() -> None:

@@ -294,7 +294,12 @@ async def test_a_ring_knows_that_it_has_the_whole_log() -> None:
         assert ring.begins
         past.rings.clear()
     (ring,) = await past.rings.get([Want(A, last=2)])
+    past.rings.clear()
     assert not ring.begins
+    *_, trimmed, _ = past.publish(A, 9)
+    past.bus.trim("topic:a", 1)
+    (whole,) = await past.rings.get([Want(A, trimmed)])
+    assert (whole.floor, whole.begins) == (trimmed, True)
     assert len(ring.events) == 2, "no more than it was asked for"
 
 
