@@ -1009,6 +1009,16 @@ def test_redis_is_checked_on_each_connection_until_it_has_passed_once(loop: Cloc
     assert asked == [1, 2, 3]
 
 
+def test_the_first_probe_of_a_connection_shows_what_redis_is_believed(
+    loop: ClockworkLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = Listening(loop, begin=False)
+    believed: list[dict[str, int]] = []
+    monkeypatch.setattr(pod.bus, "believe", believed.append)
+    pod.begin()
+    assert believed[0] == {pod_stream("pod-test"): pod.bus.probes[0]}
+
+
 def test_what_comes_for_the_relay_goes_to_it(loop: ClockworkLoop) -> None:
     heard: list[bytes] = []
     pod = Listening(loop, relay=SimpleNamespace(stream="relay:pod-test", hear=heard.append))

@@ -118,6 +118,17 @@ async def test_a_trimmed_log_is_not_whole(stream: str) -> None:
     assert not (await past.replay.missed(Recorder("alice"), past.begin)).whole
 
 
+async def test_a_trimmed_log_is_whole_for_a_client_that_has_the_event_before() -> None:
+    past = Past()
+    first, second, *rest = [past.publish(ALICE) for _ in range(5)]
+    past.bus.trim("user:alice", 3)
+    alice = Recorder("alice")
+    missed = await past.replay.missed(alice, second)
+    assert missed.whole
+    assert [each.id for each in missed.events] == rest
+    assert not (await past.replay.missed(alice, first)).whole
+
+
 async def test_an_emptied_redis_is_not_whole() -> None:
     past = Past()
     past.publish(ALICE)
