@@ -47,6 +47,18 @@ def test_channels_lead_back(user: str) -> None:
     assert keys.log(stream).count("{") == keys.log(stream).count("}") == 1
 
 
+def test_names_that_may_not_change_since_they_stand_in_redis() -> None:
+    assert user_audience("a@b:c+d.e-f~g").stream == "user:a@b:c+d.e-f~g"
+    assert user_audience("{ä /}").stream == "user:%7B%C3%A4%20%2F%7D"
+    assert Audience("user", "\ud800").stream == "user:%ED%A0%80"
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    kinds = "all, authenticated, user, topic"
+    with pytest.raises(UnknownKind, match=f"expected a kind of audience out of {kinds}, got 'x'"):
+        Audience("x")
+
+
 def test_a_user_named_all_is_not_all() -> None:
     assert user_audience("all").stream == "user:all"
     assert (ALL.stream, AUTHENTICATED.stream) == ("all", "authenticated")

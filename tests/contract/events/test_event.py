@@ -60,6 +60,11 @@ def test_messages_round_trip(
     )
 
 
+def test_a_message_ends_its_header_with_the_first_newline() -> None:
+    event = parse_message(ALL, b'2 1 t - -\n{"a":\n1}')
+    assert (event.type, event.data) == ("t", b'{"a":\n1}')
+
+
 @given(st.binary())
 def test_whatever_comes_is_an_event_or_invalid(message: bytes) -> None:
     try:
@@ -84,7 +89,7 @@ def test_whatever_comes_is_an_event_or_invalid(message: bytes) -> None:
     ],
 )
 def test_what_is_no_message(message: bytes) -> None:
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(InvalidMessage, match="expected"):
         parse_message(ALL, message)
 
 

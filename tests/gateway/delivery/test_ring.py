@@ -167,6 +167,16 @@ def test_the_memory_of_a_ring_is_that_of_its_events_and_of_what_it_keeps_encoded
     assert 1 < len(kept) < len(segments(ring))
 
 
+def test_events_that_are_dropped_give_back_the_memory_of_their_encoded_bytes() -> None:
+    ring = filled(Ring(100_000, segment_bytes=4_000))
+    first, *_, last = segments(ring)
+    size_bytes = [len(segment.encoded(PLAIN)) for segment in (first, last)]
+    assert ring.size_bytes == 100 * event(1).cost_bytes + sum(size_bytes)
+    while (ring.floor or 0) < first.last:
+        ring.append(event(999))
+    assert ring.size_bytes == len(ring) * event(1).cost_bytes + size_bytes[1]
+
+
 @pytest.mark.parametrize("begins_anew", [True, False])
 def test_a_segment_that_the_ring_has_forgotten_can_still_be_written(begins_anew: bool) -> None:
     """A slow client has yet to take it. It counts no more."""
