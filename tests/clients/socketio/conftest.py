@@ -73,6 +73,12 @@ def drive_python() -> Drive:
     return partial(driving, (sys.executable, "driver.py"), HERE, "")
 
 
+@pytest.fixture
+def drive_asyncio() -> Drive:
+    """The same with its client for asyncio, which only listens."""
+    return partial(driving, (sys.executable, "asyncio_driver.py"), HERE, "")
+
+
 def driving(
     program: Sequence[str], cwd: Path, module: str, url: str, **options: object
 ) -> AbstractAsyncContextManager[Driven]:
