@@ -18,7 +18,7 @@ WAIT_MS = 120_000
 
 
 def _missing() -> str | None:
-    """What keeps tests from starting Chromium; None: nothing."""
+    """The reason why tests cannot start Chromium; None: they can."""
     if CHROMIUM is None:
         return "needs Debian's chromium on PATH (apt-get install chromium)"
     node, _ = compute_driver_executable()

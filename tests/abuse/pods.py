@@ -175,7 +175,7 @@ class Pods:
         """Wait until the gateway has heard an event.
 
         A client that comes earlier and names no position may be sent the rest of the history. One
-        that resumes at the event is welcomed afterwards, or told to come again.
+        that resumes at the event is welcomed afterwards, or told to come again: False.
         """
         url, headers = f"{self.gateway.url}/sse", {"Last-Event-ID": str(last)}
         with httpx.stream("GET", url, headers=headers, timeout=120, trust_env=False) as response:

@@ -17,8 +17,11 @@ from clarion_contract.events.event import Event
 from clarion_gateway.bus.log_reader import Heard, ends, read
 from tests.gateway.recorder import event
 
-HEARD = Heard(ALL, last=10, logged=10, since=10, after=10, until=100)
 TEXT = Event(20, 19, ALL, "answer", b"{}", of_text=True)
+
+
+def heard(audience: Audience, last: int, after: int) -> Heard:
+    return Heard(audience, last=last, logged=last, since=after, after=after, until=100)
 
 
 class Pages:
@@ -45,7 +48,7 @@ async def test_a_log_is_read_on_from_where_its_page_ends() -> None:
         History(5, 21, 10, [event(19, prev=10), event(20, prev=19)], next_since=20),
         History(5, 21, 20, [event(21, prev=20)]),
     )
-    missed = await read(bus, [HEARD], 50)
+    missed = await read(bus, [heard(ALL, 10, 10)], 50)
     assert bus.asked == [10, 20]
     assert [each.id for each in missed.events] == [19, 20, 21]
     assert (missed.losses, missed.forgotten) == ([], set())
@@ -80,13 +83,9 @@ async def test_what_redis_forgets_after_a_page_is_told(
     newest: Event, rest: History, position: int
 ) -> None:
     bus = Pages(History(5, 21, 10, [event(19, prev=10), newest], next_since=20), rest)
-    missed = await read(bus, [HEARD], 50)
+    missed = await read(bus, [heard(ALL, 10, 10)], 50)
     assert missed.forgotten == {ALL}
     assert missed.losses == [Loss(ALL, position, forgotten=True)]
-
-
-def heard(audience: Audience, last: int, after: int) -> Heard:
-    return Heard(audience, last=last, logged=last, since=after, after=after, until=100)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ async def test_what_is_trimmed_after_a_page_is_told() -> None:
         History(5, 30, 10, [event(19, prev=10), event(20, prev=19)], next_since=20),
         History(22, 30, 22, [event(30, prev=22)]),
     )
-    missed = await read(bus, [HEARD], 50)
+    missed = await read(bus, [heard(ALL, 10, 10)], 50)
     assert missed.losses == [Loss(ALL, 22)]
     assert missed.base == {ALL: 22}
     assert missed.forgotten == set()

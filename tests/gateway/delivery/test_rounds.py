@@ -331,9 +331,7 @@ async def test_a_round_keeps_topics_events_that_have_a_history() -> None:
     assert kept == [2]
 
 
-async def test_bytes_are_shared_by_all_whom_they_are_written_to(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_bytes_are_shared_by_all_whom_they_are_written_to() -> None:
     """Waiting for several clients, they take memory once."""
     outbound = Outbound()
     said: list[tuple[bytes, bytes | None]] = []

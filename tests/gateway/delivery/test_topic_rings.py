@@ -18,6 +18,7 @@ from clarion_contract.events.event import Event, Publication
 from clarion_contract.texts.piece import Piece, piece_of, whole_pieces
 from clarion_gateway.delivery.topic_rings import TopicRing, TopicRings, Want
 from tests.gateway.memory_bus import MAX_AGE_MICROSECONDS, MemoryBus
+from tests.gateway.recorder import event
 
 A, B = topic_audience("a"), topic_audience("b")
 
@@ -57,9 +58,9 @@ class Past:
 
     def publish(self, audience: Audience, count: int = 1, data: bytes = b"{}") -> list[int]:
         events = [self.bus.publish(Publication(audience, "t", data)) for _ in range(count)]
-        for event in events:
-            self.rings.append(event)
-        return [event.id for event in events]
+        for each in events:
+            self.rings.append(each)
+        return ids_of(events)
 
     async def since(self, audience: Audience, since: int) -> list[int] | None:
         want = Want(audience, since)
@@ -206,12 +207,8 @@ def text_piece(id_: int, seq: int, text: str, *, whole: bool = False, name: str 
 def ring_of(*ids: int, floor: int) -> TopicRing:
     """A ring whose log begins with these events."""
     ring = TopicRing(A)
-    ring.begin([event_of(id_) for id_ in ids], floor, begins=True, is_deep=True)
+    ring.begin([event(id_, A) for id_ in ids], floor, begins=True, is_deep=True)
     return ring
-
-
-def event_of(id_: int) -> Event:
-    return Event(id_, id_ - 1, A, "t", b"{}")
 
 
 def test_a_ring_has_the_events_that_were_added() -> None:
@@ -223,7 +220,7 @@ def test_a_newest_event_is_added_without_a_merge() -> None:
     """A merge would cost each event as much time as the topic has history."""
     ring = ring_of(11, floor=10)
     events = ring.events
-    ring.append(event_of(12))
+    ring.append(event(12, A))
     ring.append(text_piece(13, 1, "a", whole=True))
     ring.append(text_piece(14, 2, "b"))
     assert ring.events is events
@@ -233,10 +230,10 @@ def test_a_newest_event_is_added_without_a_merge() -> None:
 def test_a_late_event_is_put_in_its_place_unless_it_is_below_the_ring() -> None:
     for ring in (TopicRing(A), ring_of(floor=10)):
         for id_ in (13, 12, 11, 12):
-            ring.append(event_of(id_))
+            ring.append(event(id_, A))
         assert ids_of(ring.events) == [11, 12, 13]
     for id_ in (10, 9):
-        ring.append(event_of(id_))
+        ring.append(event(id_, A))
     assert ids_of(ring.events) == [11, 12, 13]
     ring.append(text_piece(15, 1, "a", whole=True))
     ring.append(text_piece(14, 1, "b", whole=True, name="b"))
@@ -255,7 +252,7 @@ def test_a_text_from_the_log_is_worth_more_than_its_piece_from_a_round() -> None
 
 def test_a_ring_that_is_read_again_reaches_back_as_far_as_before() -> None:
     ring = ring_of(11, 13, floor=10)
-    ring.begin([event_of(13)], 12, begins=False, is_deep=False)
+    ring.begin([event(13, A)], 12, begins=False, is_deep=False)
     assert (ring.floor, ids_of(ring.events)) == (10, [11, 13])
 
 
@@ -294,13 +291,13 @@ async def test_a_ring_knows_that_it_has_the_whole_log() -> None:
         assert ring.begins
         past.rings.clear()
     (ring,) = await past.rings.get([Want(A, last=2)])
-    past.rings.clear()
     assert not ring.begins
+    assert len(ring.events) == 2, "no more than it was asked for"
+    past.rings.clear()
     *_, trimmed, _ = past.publish(A, 9)
     past.bus.trim("topic:a", 1)
     (whole,) = await past.rings.get([Want(A, trimmed)])
     assert (whole.floor, whole.begins) == (trimmed, True)
-    assert len(ring.events) == 2, "no more than it was asked for"
 
 
 async def test_who_missed_more_than_a_page_has_the_newest_of_all() -> None:
