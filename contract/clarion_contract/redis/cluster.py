@@ -198,9 +198,11 @@ class RedisCluster:
         recoveries = list(self._recoveries.values())
         for task in recoveries:
             task.cancel()
-        await asyncio.gather(*recoveries, return_exceptions=True)
-        for server in self._servers.values():
-            await server.aclose()
+        try:
+            await asyncio.gather(*recoveries, return_exceptions=True)
+        finally:  # also if it is cancelled itself
+            for server in self._servers.values():
+                await server.aclose()
 
     async def _run_at(
         self,

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    MasterNotFoundError,
-    Sentinel,
-    SentinelManagedConnection,
-)
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -104,7 +101,7 @@ class _Primary:
     def __init__(self, parsed: RedisUrl) -> None:
         self._service = parsed.service
         self._sentinels = list(parsed.sentinels)
-        self._options = _once(_plain(parsed.sentinel_options)) | {"protocol": 2}
+        self._options = _once(parsed.sentinel_options) | {"protocol": 2}
 
     async def get_master_address(self) -> Host:
         """The primary's address, from the first Sentinel that knows one.
@@ -129,14 +126,17 @@ class _Primary:
         raise MasterNotFoundError(f"no Sentinel names a primary: {why}") from failures[0]
 
     async def _ask(self, host: Host) -> Host:
-        # Not `discover_master`: its error shows the whole connection, and hides the cause.
-        async with Sentinel([host], sentinel_kwargs=self._options) as sentinel:
-            primaries: Any = await sentinel.sentinels[0].sentinel_masters()
-            primary = primaries.get(self._service)
-            if not primary or not sentinel.check_master_state(primary, self._service):
-                raise MasterNotFoundError(
-                    f"the Sentinel {host[0]}:{host[1]} knows no healthy {self._service!r}"
-                )
+        # Not redis-py's `Sentinel`: cancelled while it closes its connections, it leaves them open.
+        pool = CheckedPool(**self._options, host=host[0], port=host[1])
+        try:
+            primaries: Any = await Redis(connection_pool=pool).sentinel_masters()
+        finally:
+            await pool.disconnect()
+        primary = primaries.get(self._service)
+        if not primary or not primary["is_master"] or primary["is_sdown"] or primary["is_odown"]:
+            raise MasterNotFoundError(
+                f"the Sentinel {host[0]}:{host[1]} knows no healthy {self._service!r}"
+            )
         return str(primary["ip"]), int(primary["port"])
 
 
@@ -155,10 +155,3 @@ class _PrimaryConnection(SentinelManagedConnection, ResolvingConnection):
 
 class _SecurePrimaryConnection(_PrimaryConnection, SecureResolvingConnection):
     pass
-
-
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Options in the form of `Redis`, where TLS is a flag."""
-    secure = options.get("connection_class") is SSLConnection
-    rest = {name: value for name, value in options.items() if name != "connection_class"}
-    return rest | ({"ssl": True} if secure else {})

@@ -62,10 +62,19 @@ class CheckedPool(BlockingConnectionPool):
         self._used_at[connection] = asyncio.get_running_loop().time()
         await super().release(connection)
 
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections without waiting for the other side.
+
+        It never suspends, so a cancellation cannot leave a connection open. redis-py's own method
+        starts a task for each connection, and does not close those whose task is cancelled first.
+        """
+        used = self._in_use_connections if inuse_connections else ()
+        for connection in (*self._available_connections, *used):
+            await connection.disconnect(nowait=True)
+
     async def disconnect_idle(self) -> None:
         """Close the connections that nobody uses, without waiting for the other side."""
-        for connection in tuple(self._available_connections):
-            await connection.disconnect(nowait=True)
+        await self.disconnect(inuse_connections=False)
 
     async def _works(self, connection: AbstractConnection) -> bool:
         if await _ended(connection):
