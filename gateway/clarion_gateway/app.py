@@ -72,25 +72,24 @@ async def running(
     configured, settings = settings.max_connections, _within_descriptors(settings)
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-gateway", settings.pod)
-    redis = redis_from_url(settings.redis_address)
-    await refuse_old_redis(redis)
-    parts = Parts(settings, redis, await own_address(settings), provider)
-    parts.connect()
-    try:
-        async with _alive(parts), parts.supervisor:
-            _observe(parts, configured)
-            for name, job in jobs_of(parts).items():
-                parts.supervisor.keep(name, job, essential=name in ESSENTIAL)
-            yield _gateway(parts)
-            # Handlers under way are cancelled too: they had time to end while the pod drained.
-            await parts.presence.leave()
-            if parts.transitions is not None:
-                await parts.transitions.leave()
-    finally:
-        await parts.bus.aclose()
-        await parts.keys.aclose()
-        if provider is not None:
-            await asyncio.to_thread(provider.shutdown)
+    async with contextlib.aclosing(redis_from_url(settings.redis_address)) as redis:
+        await refuse_old_redis(redis)
+        parts = Parts(settings, redis, await own_address(settings), provider)
+        parts.connect()
+        try:
+            async with _alive(parts), parts.supervisor:
+                _observe(parts, configured)
+                for name, job in jobs_of(parts).items():
+                    parts.supervisor.keep(name, job, essential=name in ESSENTIAL)
+                yield _gateway(parts)
+                # Handlers under way are cancelled too: they had time to end while the pod drained.
+                await parts.presence.leave()
+                if parts.transitions is not None:
+                    await parts.transitions.leave()
+        finally:
+            await parts.keys.aclose()
+            if provider is not None:
+                await asyncio.to_thread(provider.shutdown)
 
 
 def _gateway(parts: Parts) -> Gateway:

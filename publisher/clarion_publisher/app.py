@@ -112,88 +112,89 @@ async def running(
     if provider is None and exports_traces():
         provider = tracer_provider("clarion-publisher", settings.pod)
     declared = declared_events(settings, metrics.catalogue)
-    redis = redis_from_url(settings.redis_address)
-    await refuse_old_redis(redis)
-    bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
-    probe = _bus_probe(settings, bus, redis)
-    queue = PublishQueue(WatchedBus(bus, metrics, probe), max_pending=settings.max_pending)
-    rate_limit = RateLimit(
-        events_per_second=settings.rate_events_per_second,
-        burst_events=settings.rate_burst_events,
-    )
-    check = None if declared is None else declared.check
-    ingestion = Ingestion(
-        Admission(
-            data_max_bytes=settings.data_max_bytes,
-            check_declared=check,
-        ),
-        rate_limit,
-        queue,
-        PublishTracer(provider.get_tracer("clarion.publisher") if provider else None),
-        metrics,
-    )
-    keys, callers = _callers(settings, metrics)
-    bodies = Bodies(max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes)
-    port = _port(settings, metrics)
-    drain = Drain()
-    all_sources: list[Source] = [
-        HttpSource(
-            settings,
-            public_port,
-            port,
-            Services(
-                _users(settings, bus),
-                callers,
-                bodies,
-                metrics,
-                texts_of(settings, bus, rate_limit, check),
+    async with contextlib.aclosing(redis_from_url(settings.redis_address)) as redis:
+        await refuse_old_redis(redis)
+        bus = Bus(redis, settings.keyspace, settings.history, settings.replication)
+        probe = _bus_probe(settings, bus, redis)
+        queue = PublishQueue(WatchedBus(bus, metrics, probe), max_pending=settings.max_pending)
+        rate_limit = RateLimit(
+            events_per_second=settings.rate_events_per_second,
+            burst_events=settings.rate_burst_events,
+        )
+        check = None if declared is None else declared.check
+        ingestion = Ingestion(
+            Admission(
+                data_max_bytes=settings.data_max_bytes,
+                check_declared=check,
             ),
-            keys,
-            lambda: drain.begun,
-            declared,
-        ),
-        *_outbox(settings, metrics),
-        *_socketio(settings, bus, metrics),
-        *sources,
-    ]
-    metrics.observe_pod(
-        sockets=lambda: port.open,
-        sockets_max=port.max_sockets,
-        sockets_configured=settings.max_sockets,
-        pending=lambda: queue.pending,
-        body_bytes=lambda: bodies.held_bytes,
-        draining=lambda: drain.begun,
-        fault=lambda: probe.fault,
-    )
-    supervisor = Supervisor(metrics.job_failures)
-    health = _health(drain, probe, supervisor, all_sources, declared)
-    try:
-        async with supervisor, asyncio.TaskGroup() as group:
-            supervisor.keep("publish_queue", queue.run, essential=True)
-            supervisor.keep("keys", keys.run)
-            supervisor.keep("bus_probe", probe.run)
-            if declared is not None:
-                supervisor.keep("catalogue", declared.run)
-            supervisor.keep("health_log", HealthLog(health).run)
-            publisher = Publisher(
-                internal_app(
-                    metrics.registry,
-                    health,
-                    metrics.ready,
-                    about=described("publisher", settings),
-                ),
+            rate_limit,
+            queue,
+            PublishTracer(provider.get_tracer("clarion.publisher") if provider else None),
+            metrics,
+        )
+        keys, callers = _callers(settings, metrics)
+        bodies = Bodies(
+            max_bytes=settings.body_max_bytes, total_max_bytes=settings.bodies_max_bytes
+        )
+        port = _port(settings, metrics)
+        drain = Drain()
+        all_sources: list[Source] = [
+            HttpSource(
+                settings,
+                public_port,
                 port,
-                drain,
-                [group.create_task(source.run(ingestion)) for source in all_sources],
-                supervisor.given_up,
-            )
-            yield publisher
-            await publisher.stop_sources()
-    finally:
-        await bus.aclose()
-        await keys.aclose()
-        if provider is not None:
-            await asyncio.to_thread(provider.shutdown)
+                Services(
+                    _users(settings, bus),
+                    callers,
+                    bodies,
+                    metrics,
+                    texts_of(settings, bus, rate_limit, check),
+                ),
+                keys,
+                lambda: drain.begun,
+                declared,
+            ),
+            *_outbox(settings, metrics),
+            *_socketio(settings, bus, metrics),
+            *sources,
+        ]
+        metrics.observe_pod(
+            sockets=lambda: port.open,
+            sockets_max=port.max_sockets,
+            sockets_configured=settings.max_sockets,
+            pending=lambda: queue.pending,
+            body_bytes=lambda: bodies.held_bytes,
+            draining=lambda: drain.begun,
+            fault=lambda: probe.fault,
+        )
+        supervisor = Supervisor(metrics.job_failures)
+        health = _health(drain, probe, supervisor, all_sources, declared)
+        try:
+            async with supervisor, asyncio.TaskGroup() as group:
+                supervisor.keep("publish_queue", queue.run, essential=True)
+                supervisor.keep("keys", keys.run)
+                supervisor.keep("bus_probe", probe.run)
+                if declared is not None:
+                    supervisor.keep("catalogue", declared.run)
+                supervisor.keep("health_log", HealthLog(health).run)
+                publisher = Publisher(
+                    internal_app(
+                        metrics.registry,
+                        health,
+                        metrics.ready,
+                        about=described("publisher", settings),
+                    ),
+                    port,
+                    drain,
+                    [group.create_task(source.run(ingestion)) for source in all_sources],
+                    supervisor.given_up,
+                )
+                yield publisher
+                await publisher.stop_sources()
+        finally:
+            await keys.aclose()
+            if provider is not None:
+                await asyncio.to_thread(provider.shutdown)
 
 
 def _callers(settings: PublisherSettings, metrics: Metrics) -> tuple[Keys, Callers]:

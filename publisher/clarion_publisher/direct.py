@@ -135,10 +135,12 @@ class Direct:
 
     async def aclose(self) -> None:
         """Close the connections to Redis."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
-        await self._bus.aclose()
+        try:
+            if self._running is not None:
+                self._running.cancel()
+                await asyncio.wait([self._running])
+        finally:  # also if it is cancelled itself
+            await self._bus.aclose()
 
     async def _write(self, caller: Claims, text: re.Match[str], body: bytes) -> tuple[int, bytes]:
         topic, name = unquote(text[1]), text[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -17,14 +17,7 @@ _PATIENCE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-class Closing(Commanding, Protocol):
-    """A server or a cluster, which is closed if it is refused."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-
-
-async def refuse_old_redis(redis: Closing) -> None:
+async def refuse_old_redis(redis: Commanding) -> None:
     """Return if Redis is new enough, or cannot be asked now: the service starts without it.
 
     Raises:
@@ -35,7 +28,6 @@ async def refuse_old_redis(redis: Closing) -> None:
             await check_version(redis)
     except BusUnavailable as error:
         if error.fault is VERSION:
-            await redis.aclose()
             raise InvalidSettings([f"CLARION_REDIS_URL: {error}"]) from None
         _log.warning("Redis is not reached; starting without it", error=str(error))
     except TimeoutError:

@@ -1,21 +1,14 @@
-"""Whatever is cancelled, and whenever: no connection to Redis stays open.
-
-One that does is closed by nobody, and holds a descriptor here and a place at the server.
-"""
+"""Whatever is cancelled, and whenever: no connection to Redis stays open."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
 from clarion_contract.bus.bus import redis_from_url
 from clarion_contract.events.errors import BusUnavailable
@@ -23,6 +16,7 @@ from clarion_contract.redis.cluster import RedisCluster
 from clarion_contract.redis.cluster_subscriber import ClusterSubscriber
 from clarion_contract.redis.keyspace import Keyspace
 from clarion_contract.redis.subscriber import Subscriber
+from tests.cancelling import cancelled_at, cancelled_at_each_step, open_connections
 from tests.redis_topologies import Cluster, Sentinels, cluster, sentinels
 from tests.valkey import Valkey
 
@@ -58,12 +52,13 @@ async def test_a_command(url: str) -> None:
 
 
 async def test_closing(url: str) -> None:
-    before = connected()
     for step in itertools.count():
+        before = open_connections()
         server = redis_from_url(url)
         await asyncio.gather(*(server.command("PING") for _ in range(3)))
+        assert open_connections() - before
         was_cancelled = await cancelled_at(step, server.aclose())
-        assert not connected() - before, f"cancelled at step {step}"
+        assert not open_connections() - before, f"cancelled at step {step}"
         if not was_cancelled:
             break
 
@@ -90,67 +85,14 @@ async def test_closing_while_a_node_is_away(tmp_path: Path) -> None:
         away = topology.primary_of("key")
         topology.replica_of(away).kill()
         away.kill()
-        before = connected()
         for step in itertools.count():
+            before = open_connections()
             server = redis_from_url(topology.url)
             with pytest.raises(BusUnavailable):
                 await server.command("TYPE", "key")
-            assert connected() - before
+            assert open_connections() - before
             was_cancelled = await cancelled_at(step, server.aclose())
-            assert not connected() - before, f"cancelled at step {step}"
+            assert not open_connections() - before, f"cancelled at step {step}"
             if not was_cancelled:
                 break
         assert step, "it never waits"
-
-
-async def cancelled_at_each_step(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    before = connected()
-    for step in itertools.count():
-        was_cancelled = await cancelled_at(step, job())
-        assert not connected() - before, f"cancelled at step {step}"
-        if not was_cancelled:
-            break
-    assert step, "it never waits"
-
-
-async def cancelled_at(step: int, job: Coroutine[Any, Any, None]) -> bool:
-    """Run a job, and cancel it when it waits after `step` other waits; False if it ends before."""
-    was_cancelled = False
-
-    @types.coroutine
-    def stepping() -> Generator[Any, Any, None]:
-        nonlocal was_cancelled
-        driven = job.__await__()
-        task = asyncio.current_task()
-        assert task is not None
-        step_function: Callable[[], Any] = driven.__next__
-        for number in itertools.count():
-            try:
-                waits_for = step_function()
-            except StopIteration:
-                return
-            if number == step:
-                was_cancelled = True
-                task.cancel()  # before anything that it has begun can start
-            try:
-                yield waits_for
-            except BaseException as error:  # noqa: BLE001 - passed on
-                step_function = lambda error=error: driven.throw(error)  # noqa: E731
-            else:
-                step_function = driven.__next__
-
-    async def whole() -> None:
-        await stepping()
-
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.create_task(whole())
-    return was_cancelled
-
-
-def connected() -> set[AbstractConnection]:
-    """All that are open in this process."""
-    return {
-        each
-        for each in gc.get_objects()
-        if isinstance(each, AbstractConnection) and each.is_connected
-    }

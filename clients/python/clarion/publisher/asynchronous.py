@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import httpx
 
@@ -31,7 +32,7 @@ from clarion.publisher.delivery import (
 )
 from clarion.publisher.direct import Carrier, ask_redis, carrier_to
 from clarion.publisher.events import NewEvent, Receipt, new_event
-from clarion.publisher.problems import PublishError
+from clarion.publisher.problems import PublishError, Unavailable
 from clarion.publisher.texts import deliver_stop, text_writer
 from clarion.publisher.tokens import TokenSource
 from clarion_contract.events.audience import Audience
@@ -39,6 +40,8 @@ from clarion_contract.texts.writer import FLUSH_SECONDS, TextWriter
 
 AnyResult = TypeVar("AnyResult")
 Submission = Submitted[asyncio.Future[Receipt]]
+
+_CLOSED: Final = "the publisher was closed before the event was confirmed"
 
 
 class AsyncPublisher:
@@ -156,17 +159,14 @@ class AsyncPublisher:
         return (await self._run(deliver_stop(self._with.attempts, topic, id))).state
 
     async def close(self) -> None:
-        """Send what waits, then close the connections."""
-        await self.flush()
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender])
-        http, self._http = self._http, None
-        direct, self._direct = self._direct, None
-        for each in (http, direct):
-            if each is not None:
-                await each.aclose()
+        """Send what waits, then close the connections.
+
+        If it is cancelled, what waits is not sent: the futures raise `Unavailable`.
+        """
+        async with contextlib.AsyncExitStack() as ending:  # runs all of it, even when cancelled
+            ending.push_async_callback(self._close_connections)
+            ending.push_async_callback(self._stop_sender)
+            await self.flush()
 
     async def __aenter__(self) -> Self:
         return self
@@ -178,6 +178,23 @@ class AsyncPublisher:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _stop_sender(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait([sender])
+        while rest := self._waiting.take():  # `close` was cancelled
+            fail(rest, Unavailable(_CLOSED))
+            log_failures(rest)
+        await self._done()
+
+    async def _close_connections(self) -> None:
+        http, self._http = self._http, None
+        direct, self._direct = self._direct, None
+        for each in (http, direct):
+            if each is not None:
+                await each.aclose()
 
     async def _send_all(self) -> None:
         """Send batches one after the other, so that events keep their order."""
@@ -193,12 +210,20 @@ class AsyncPublisher:
             batch = [event for event in batch if not event.promise.cancelled()]
             try:
                 await self._send(batch)
+            except asyncio.CancelledError:  # it may have been sent
+                fail(batch, Unavailable(_CLOSED))
+                raise
             except Exception as error:  # noqa: BLE001 - the futures carry it, and it is logged
                 fail(batch, error)
-            log_failures(batch)
-            async with self._changed:
-                self._waiting.done()
-                self._changed.notify_all()
+            finally:
+                log_failures(batch)
+            await self._done()
+
+    async def _done(self) -> None:
+        """The batch that was taken has its results."""
+        async with self._changed:
+            self._waiting.done()
+            self._changed.notify_all()
 
     async def _send(self, batch: Sequence[Submission]) -> None:
         """Send a batch, and give each of its events its result."""
