@@ -7,7 +7,7 @@ import contextlib
 import inspect
 from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 
@@ -40,8 +40,6 @@ from clarion_contract.texts.writer import FLUSH_SECONDS, TextWriter
 
 AnyResult = TypeVar("AnyResult")
 Submission = Submitted[asyncio.Future[Receipt]]
-
-_CLOSED: Final = "the publisher was closed before the event was confirmed"
 
 
 class AsyncPublisher:
@@ -185,7 +183,7 @@ class AsyncPublisher:
             sender.cancel()
             await asyncio.wait([sender])
         while rest := self._waiting.take():  # `close` was cancelled
-            fail(rest, Unavailable(_CLOSED))
+            _give_up(rest)
             log_failures(rest)
         await self._done()
 
@@ -211,7 +209,7 @@ class AsyncPublisher:
             try:
                 await self._send(batch)
             except asyncio.CancelledError:  # it may have been sent
-                fail(batch, Unavailable(_CLOSED))
+                _give_up(batch)
                 raise
             except Exception as error:  # noqa: BLE001 - the futures carry it, and it is logged
                 fail(batch, error)
@@ -288,6 +286,11 @@ class AsyncPublisher:
         if self._http is None:
             self._http = httpx.AsyncClient(limits=self._with.limits, trust_env=self._with.trust_env)
         return self._http
+
+
+def _give_up(batch: Sequence[Submission]) -> None:
+    closed = "the publisher was closed before the event was confirmed"
+    settle(batch, [Unavailable(closed) for _ in batch])
 
 
 def _now() -> float:

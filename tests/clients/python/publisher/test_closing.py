@@ -42,9 +42,9 @@ async def test_events_that_wait_are_told(caplog: pytest.LogCaptureFixture) -> No
 
     async with listening(never_answers) as server:
         publisher = AsyncPublisher(f"http://127.0.0.1:{port_of(server)}", token=SHOP)
-        under_way = await publisher.submit(ALL, "tick", 1)
+        under_way = await publisher.submit(ALL, "tick", 1, key="1")
         await asked.wait()
-        waiting = await publisher.submit(ALL, "tick", 2)
+        waiting = await publisher.submit(ALL, "tick", 2, key="2")
         closing = asyncio.create_task(publisher.close())
         await asyncio.sleep(0)
         closing.cancel()
@@ -52,9 +52,10 @@ async def test_events_that_wait_are_told(caplog: pytest.LogCaptureFixture) -> No
             await asyncio.wait([closing])
 
     assert closing.cancelled()
-    for each in (under_way, waiting):
-        with pytest.raises(Unavailable, match="closed before"):
+    for each, key in ((under_way, "1"), (waiting, "2")):
+        with pytest.raises(Unavailable, match="closed before") as told:
             await each
+        assert told.value.key == key, "for another attempt"
     assert [each.getMessage() for each in caplog.records] == [
         "1 of 1 events are not published: the publisher was closed before the event was confirmed"
     ] * 2
