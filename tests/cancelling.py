@@ -68,9 +68,13 @@ async def cancelled_at(step: int, job: Coroutine[Any, Any, object]) -> bool:
 
 
 def open_connections() -> set[asyncio.Transport]:
-    """All that this process has, by asyncio."""
+    """All that the running event loop has."""
+    loop = asyncio.get_running_loop()
     return {
         each
         for each in gc.get_objects()
-        if isinstance(each, asyncio.Transport) and not each.is_closing()
+        # Not isinstance: it asks weak references for their object, which may be gone.
+        if issubclass(type(each), asyncio.Transport)
+        and each._loop is loop
+        and not each.is_closing()
     }
