@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from clarion_contract.bus.presence import PodLoad, PresenceRegister
 from clarion_contract.bus.topic_presence import TopicRegister
@@ -81,6 +85,39 @@ async def test_clients_of_all_pods_learn_who_comes_and_goes(start: Start) -> Non
             return await register.read(["room.1"]) == [{}]
 
         await eventually(is_empty, what="nothing is left of it in Redis")
+
+
+async def test_who_joins_while_redis_is_asked_is_told_everything(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+    write = TopicRegister.write
+
+    async def slow(
+        self: TopicRegister, name: str, entries: Sequence[tuple[str, TopicEntry | None]]
+    ) -> list[dict[str, TopicEntry]]:
+        found = await write(self, name, entries)
+        is_asked.set()
+        await may_answer.wait()
+        return found
+
+    async with start(topic_rules=RULES) as pod:
+        alice, bob, carol = (token(user, topics=["room.1"]) for user in ("alice", "bob", "carol"))
+        async with opened(pod, token=alice) as first:
+            of_first = Watching(first, "room.1")
+            assert await of_first.until(1, 1) == {"alice"}
+            monkeypatch.setattr(TopicRegister, "write", slow)
+            async with opened(pod, token=bob) as second:
+                await is_asked.wait()
+                async with opened(pod, token=carol) as third:
+                    may_answer.set()
+                    for watching in (
+                        of_first,
+                        Watching(second, "room.1"),
+                        Watching(third, "room.1"),
+                    ):
+                        assert await watching.until(3, 3) == {"alice", "bob", "carol"}
+                        assert watching.whole == 1
 
 
 async def test_topics_whose_rule_says_nothing_have_no_presence(start: Start) -> None:

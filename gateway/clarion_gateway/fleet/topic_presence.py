@@ -209,7 +209,7 @@ class TopicPresence:
         for topic in topics:
             await self._tell(topic, members[topic.stream])
             topic.due = now + _INTERVAL_SECONDS
-            if topic.newcomers:  # they still catch up
+            if topic.newcomers:  # they still catch up, or came while Redis was asked
                 self._pending[topic.stream] = None
             elif topic.entry is None and topic.stream not in self._pending:
                 del self._topics[topic.stream]
@@ -288,11 +288,11 @@ class TopicPresence:
         before, topic.told = topic.told, now
         change = PresenceTold.between(topic.name, before, now)
         everything = PresenceTold.everything(topic.name, now)
-        new = [each for each in live if each in newcomers]
-        topic.newcomers = [each for each in newcomers if each.state is State.CATCHING_UP]
+        new = {each for each in live if each in newcomers}
+        topic.newcomers = [each for each in newcomers - new if topic.stream in each.named_streams]
         if change is not None:
             await self._write(change, [each for each in live if each not in newcomers])
-        await self._write(everything, new)
+        await self._write(everything, list(new))
 
     async def _write(self, told: PresenceTold, connections: Sequence[Connection]) -> None:
         by_format: dict[WireFormat, list[Connection]] = defaultdict(list)
